@@ -1,0 +1,55 @@
+# Two commands are all a newcomer needs:  make demo   and   make test.
+# Each makes its own virtual environment; a second call does not install again.
+PYTHON ?= python3
+DEV    := .venv
+DEMO   := .venv-demo
+PIP    := -m pip --quiet --disable-pip-version-check install --prefer-binary -c constraints.txt
+SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
+ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types examples picture clean
+
+help:        ## what there is
+	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(DEMO)/installed        ## forget real data with every headline method: a table and an HTML report
+	$(DEMO)/bin/unweave demo
+
+test: $(DEV)/installed        ## the whole suite
+	$(ONE) $(DEV)/bin/python -m pytest -n 2
+
+lint: $(DEV)/installed        ## ruff: rules and formatting of imports
+	$(DEV)/bin/python -m ruff check .
+
+types: $(DEV)/installed        ## mypy, strict
+	$(DEV)/bin/python -m mypy
+
+examples: $(DEV)/installed        ## run every example, small
+	@for example in examples/*.py; do echo "$$example"; $(ONE) $(DEV)/bin/python $$example --smoke || exit 1; done
+
+picture: $(DEV)/installed        ## draw docs/two_gradients.svg again
+	$(DEV)/bin/python scripts/picture.py
+
+clean:        ## remove what these commands made
+	rm -rf $(DEV) $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# torch first and pinned, so that nothing else chooses its build
+%/torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("unweave needs Python 3.11 or later; say which: make PYTHON=python3.12" * (sys.version_info < (3, 11)))'
+	@echo "$*: installing torch (about a minute)"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python $(PIP) torch
+	@touch $@
+
+$(DEV)/installed: $(DEV)/torch pyproject.toml
+	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
+	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision]'
+	@touch $@
+
+$(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)
+	@echo "$(DEMO): installing unweave (about a minute the first time)"
+	@$(DEMO)/bin/python $(PIP) .
+	@touch $@
+
+.PRECIOUS: %/torch
