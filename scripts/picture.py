@@ -36,12 +36,13 @@ def constrained_step() -> tuple[float, float]:
 
 
 def arrow(axes: Axes, tip: tuple[float, float], colour: str, width: float) -> None:
-    style = {"arrowstyle": f"-|>,head_length={.25 * width},head_width={.11 * width}", "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", tip, (0, 0), arrowprops={**style, "color": colour, "lw": width}, zorder=4)
+    head = f"-|>,head_length={.25 * width},head_width={.11 * width}"
+    line = {"arrowstyle": head, "shrinkA": 0, "shrinkB": 0, "color": colour, "lw": width}
+    axes.annotate("", tip, (0, 0), arrowprops=line, zorder=4)
 
 
 def label(axes: Axes, where: tuple[float, float], text: str, colour: str, **options: str | float) -> None:
-    axes.text(*where, text, **{"color": colour, "fontsize": 10.5, "va": "center", "linespacing": 1.35, **options})
+    axes.text(*where, text, color=colour, fontsize=10.5, va="center", linespacing=1.35, **options)
 
 
 def draw(axes: Axes) -> None:
@@ -49,7 +50,8 @@ def draw(axes: Axes) -> None:
     across, quota = at(FORGETTING + math.pi / 2), at(FORGETTING, RATIO * RADIUS)
     edge = [(quota[0] + s * across[0], quota[1] + s * across[1]) for s in (-3, 3)]
     far = [(x + at(FORGETTING, 4)[0], y + at(FORGETTING, 4)[1]) for x, y in reversed(edge)]
-    frame = FancyBboxPatch((-2.1, -1.22), 5.0, 2.56, boxstyle="round,pad=0,rounding_size=.1", fc=PAPER, ec="none")
+    rounded = "round,pad=0,rounding_size=.1"
+    frame = FancyBboxPatch((-2.1, -1.22), 5.0, 2.56, boxstyle=rounded, fc=PAPER, ec="none")
     half_space = Polygon([*edge, *far], color=FORGET, alpha=0.10, lw=0)
     line = axes.plot(*zip(*edge, strict=True), color=FORGET, lw=1.2, ls=(0, (5, 3)))[0]
     cap = Circle((0, 0), RADIUS, color=FORGET, alpha=0.22, lw=0)
