@@ -1,0 +1,118 @@
+"""The house keeps its shape: dependencies point one way, files stay small, heavy imports come late."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unweave
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "unweave"
+
+# A room imports from rooms in the lines above its own, and from itself. A new room gets its place here.
+LAYERS = [
+    {"errors"},
+    {"tasks", "networks", "gramian", "parameters", "data"},
+    {"losses", "objectives"},
+    {"rules"},
+    {"methods", "oneshot", "diagnosis"},
+    {"trust"},
+    {"loop"},
+    {"evaluation"},
+    {"api"},
+    {"run"},
+    {"report"},
+    {"cli"},
+]
+RULES_MAY_IMPORT = {"torch", "unweave.rules", "unweave.gramian", "unweave.objectives", "unweave.errors"}
+NEVER = {"torchvision", "torchmetrics"}       # one that does not match torch breaks others by being imported
+LATE = {"torch", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2", "numpy"}     # --help does without
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def room(module: str) -> str:
+    """`rules` for unweave.rules.hamu; the package itself is `__init__`."""
+    return [*module.split("."), "__init__"][1]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(("unweave", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file names in an import, also inside functions and under TYPE_CHECKING."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            whole_package = node.module == "unweave"
+            found |= {f"unweave.{a.name}" for a in node.names} if whole_package else {str(node.module)}
+    return found
+
+
+def test_every_room_has_a_layer_and_dependencies_point_one_way() -> None:
+    layer = {name: i for i, names in enumerate(LAYERS) for name in names}
+    rooms, wrong, checked = set(), [], 0
+    for path in files("src"):
+        here = room(module_of(path))
+        rooms.add(here)
+        if here == "__init__":
+            continue
+        for module in imports(path):
+            if module.split(".")[0] == "unweave" and (there := room(module)) != here:
+                checked += 1
+                if layer.get(there, len(LAYERS)) >= layer[here]:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert rooms - {"__init__"} == set(layer)
+    assert not wrong, "\n".join(wrong)
+    assert checked > 50
+
+
+def test_rules_know_torch_and_their_own_maths_only() -> None:
+    wrong, checked = [], 0
+    for path in files("src/unweave/rules"):
+        for module in imports(path):
+            checked += 1
+            top = ".".join(module.split(".")[:2]) if module.startswith("unweave") else module.split(".")[0]
+            if top not in RULES_MAY_IMPORT | sys.stdlib_module_names:
+                wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+    assert checked > 30
+
+
+def test_nothing_imports_what_breaks_beside_another_torch() -> None:
+    every = files("src", "tests", "benchmarks", "examples")
+    assert len(every) > 60
+    assert not [path for path in every for module in imports(path) if module.split(".")[0] in NEVER]
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    every = files("src", "tests", "benchmarks", "examples")
+    lines = {path: len(path.read_text().splitlines()) for path in every}
+    assert len(lines) > 60
+    assert not {str(path.relative_to(ROOT)): n for path, n in lines.items() if n > 300}
+
+
+@pytest.mark.parametrize("name", unweave.__all__)
+def test_public_names_resolve_and_are_documented(name: str) -> None:
+    value = getattr(unweave, name)
+    assert name.startswith("__") or name.isupper() or (value.__doc__ or "").strip()
+
+
+def test_the_command_answers_before_anything_heavy_is_imported() -> None:
+    code = "import json, sys, unweave.cli; print(json.dumps([m.split('.')[0] for m in sys.modules]))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(json.loads(answer.stdout))
+    assert "unweave" in modules
+    assert not modules & LATE

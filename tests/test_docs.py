@@ -1,0 +1,63 @@
+"""The documentation is executed: the python blocks of README and docs/, and the examples."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#]+)")
+
+
+def blocks(page: Path) -> list[str]:
+    """The python blocks of a page; ```python no-run marks one that is shown only."""
+    found = BLOCK.finditer(page.read_text())
+    return [m["code"] for m in found if "no-run" not in m["flags"]]
+
+
+RUNNABLE = [page for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for code in blocks(page):
+        exec(compile(code, str(page), "exec"), names)
+
+
+def test_enough_pages_run() -> None:
+    assert ROOT / "README.md" in RUNNABLE
+    assert sum(len(blocks(page)) for page in RUNNABLE) >= 5
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    path = os.pathsep.join(p for p in (str(ROOT / "src"), os.environ.get("PYTHONPATH")) if p)
+    command = [sys.executable, "-W", "error", str(example), "--smoke"]
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip(), "an example says what it did"
+
+
+def test_there_are_four_examples_of_at_most_sixty_lines() -> None:
+    assert len(EXAMPLES) == 4
+    assert not [path.name for path in EXAMPLES if len(path.read_text().splitlines()) >= 60]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    links = [(page, m["target"]) for page in pages for m in LINK.finditer(page.read_text())]
+    assert len(links) > 20
+    assert not [f"{page.name}: {to}" for page, to in links if not (page.parent / to.strip()).exists()]
