@@ -1,0 +1,5 @@
+"""`python -m unweave`."""
+
+from unweave.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""The command: unweave demo | run | diagnose | evaluate | report | methods."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unweave.errors import UnweaveError
+
+app = typer.Typer(
+    name="unweave",
+    help="Remove the influence of chosen training data from a PyTorch model, and measure what is left.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")]
+
+
+@app.command()
+def demo(
+    output: Output = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    request: Annotated[list[str] | None, typer.Option(help="Only these: noise, class, random.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget wrong labels, a class and a random tenth of the digits, with every method, against retraining."""
+    from unweave.commands import demo as command
+
+    command.main(output or Path("unweave-demo"), seed=seed, requests=request, methods=method, as_json=as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run directory.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the run directory holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report."""
+    from unweave.commands import run as command
+
+    code = command.main(recipe, overrides or [], output, resume=resume, overwrite=overwrite, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say how hard a request is and what it will cost, without changing a weight."""
+    from unweave.commands import diagnose as command
+
+    command.main(recipe, overrides or [], as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a saved model on what it should have forgotten, what it should have kept, and unseen data."""
+    from unweave.commands import evaluate as command
+
+    command.main(model, recipe, overrides or [], as_json=as_json)
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a run or a demo.")]) -> None:
+    """Rebuild the HTML page of a run directory."""
+    from unweave.report.build import build
+
+    typer.echo(build(directory))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method, with its hyperparameters.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the catalogue: every method and its paper."""
+    from unweave.commands import methods as command
+
+    command.main(name, as_json=as_json)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command; what the user can mend is one message on stderr and exit code 2."""
+    try:
+        app(arguments)
+    except UnweaveError as error:
+        faults = getattr(error, "faults", [str(error)])
+        head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
+        sys.stderr.write(head + "\n  ".join(faults) + "\n")
+        raise SystemExit(2) from None

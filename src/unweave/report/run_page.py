@@ -1,0 +1,150 @@
+"""The page of one run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unweave.report import plots
+from unweave.report.page import Listing, Page, Plot, Section, Table, Verdict, number
+
+Json = Mapping[str, Any]
+ORDER = ("original", "unlearned", "retrained", "retrained again")
+
+
+def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Page:
+    """Words, tables and plots from what a run left behind.
+
+    Args:
+        summary: of `summary.json`.
+        scores: of `scores.json`.
+        steps: the lines of `steps.jsonl`.
+        recipe: the text of `recipe.yaml`.
+    """
+    return Page(
+        title=f"{summary['method']}: {summary['request']}",
+        lead=f"{summary['forget']} examples to forget, {summary['retain']} to keep. {summary['created']}",
+        verdicts=_verdicts(summary, scores),
+        sections=[
+            Section("Scores", tables=[_scores(scores), *_gaps(scores)], plots=_plane(scores)),
+            Section("The run", _sentence(summary), plots=_traces(steps)),
+            Section("Settings and environment", tables=_settings(summary)),
+        ],
+        listings=[Listing("recipe.yaml", recipe), Listing("summary.json", json.dumps(summary, indent=2))],
+    )
+
+
+def score_text(score: Json | None) -> str:
+    """A score with its interval, shares as percentages; the reason where there is no value."""
+    if score is None:
+        return "–"
+    if score["value"] is None:
+        return f"undefined: {score['reason']}"
+    share = score["unit"] == "share"
+    factor, places = (100, 1) if share else (1, 1 if score["unit"] == "points" else 3)
+    text = f"{factor * score['value']:.{places}f}{' %' if share else ''}"
+    if score["low"] is None:
+        return text
+    return f"{text} [{factor * score['low']:.{places}f}, {factor * score['high']:.{places}f}]"
+
+
+def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
+    good = summary["status"] == "done"
+    strip = [Verdict("Status", f"{summary['status']}: {summary['stop_reason']}", "good" if good else "bad")]
+    gaps = {name: table["average_gap"]["value"] for name, table in scores["gaps"].items()}
+    if gaps.get("unlearned") is not None and gaps.get("original") is not None:
+        closer = gaps["unlearned"] < gaps["original"]
+        second = f"; a second retrained model is {gaps['retrained again']:.1f} away" if gaps.get("retrained again") else ""
+        text = f"{gaps['unlearned']:.1f} points after, {gaps['original']:.1f} before{second}"
+        strip.append(Verdict("Distance to the retrained model", text, "good" if closer else "bad"))
+    else:
+        strip.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
+    before, after = scores["models"]["original"], scores["models"]["unlearned"]
+    strip.append(Verdict("Forget accuracy", _change(before["FA"], after["FA"])))
+    strip.append(Verdict("Test accuracy", _change(before["TA"], after["TA"])))
+    strip += [Verdict("Warning", text, "bad") for text in summary["warnings"]]
+    return strip
+
+
+def _change(before: Json, after: Json) -> str:
+    if before["value"] is None or after["value"] is None:
+        return "undefined"
+    return f"{100 * before['value']:.1f} % before, {100 * after['value']:.1f} % after"
+
+
+def _scores(scores: Json) -> Table:
+    models = [name for name in ORDER if name in scores["models"]]
+    names = list(scores["models"][models[0]])
+    rows = []
+    for name in names:
+        cells = [scores["models"][model].get(name) for model in models]
+        rows.append([name, *map(score_text, cells), str(cells[0]["n"]) if cells[0] else "–", cells[0]["definition"]])
+    return Table("Each score with its 95 % interval over examples", ["", *models, "n", "definition"], rows)
+
+
+def _gaps(scores: Json) -> list[Table]:
+    models = [name for name in ORDER if name in scores["gaps"]]
+    if not models:
+        return []
+    rows = [[metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)] for metric in scores["gaps"][models[0]]]
+    caption = "Difference to the retrained model, in points. The original and a second retrained model are the two ends"
+    return [Table(caption, ["", *models], rows)]
+
+
+def _plane(scores: Json) -> list[Plot]:
+    points = [
+        plots.Point(name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"])
+        for name in ORDER
+        if name in scores["models"] and None not in (scores["models"][name][m]["value"] for m in ("FA", "TA"))
+    ]
+    if not points:
+        return []
+    svg = plots.plane("What was forgotten, what was kept", points, x="accuracy on the forget set, %", y="test accuracy, %")
+    return [Plot(svg, "The closer to the retrained model, the better: less accuracy on the forget set is not a virtue.")]
+
+
+def _traces(steps: Sequence[Json]) -> list[Plot]:
+    if not steps:
+        return []
+    x = [row["step"] for row in steps]
+    losses = {"forget": [row["losses"][0] for row in steps], "retain": [row["losses"][1] for row in steps]}
+    text = "Both objectives before each step; both are minimised."
+    found = [Plot(plots.lines("Objectives", x, losses, y="loss"), text)]
+    hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row["kappa"] for row in steps]}
+    hardness = {name: values for name, values in hardness.items() if any(v is not None for v in values)}
+    if hardness:
+        text = "Conflict of the two gradients: a cosine below 0 means that forgetting costs; κ / κ₂ above 1, that this cannot be avoided."
+        found.append(Plot(plots.lines("Hardness", x, hardness, y="", levels={"zero": 0.0}), text))
+    radius = [row["radius"] for row in steps]
+    if any(value is not None for value in radius):
+        text = "Length of the step that the trust region allowed."
+        found.append(Plot(plots.lines("Radius", x, {"radius": radius}, y="length"), text))
+    return found
+
+
+def _sentence(summary: Json) -> str:
+    return (
+        f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['rejected']} rolled back, {summary['skipped']} "
+        f"skipped as not finite). It ended because: {summary['stop_reason']}."
+    )
+
+
+def _settings(summary: Json) -> list[Table]:
+    environment = [[name, str(value)] for name, value in summary["environment"].items()]
+    hashes = [["before", summary["model_before"]], ["after", summary["model_after"]]]
+    memory = [["peak memory", f"{number(summary['peak_memory_bytes'] / 2**20, 0)} MiB"]]
+    return [
+        Table("Environment", ["", ""], environment + memory),
+        Table("SHA-256 of the model's tensors", ["", ""], hashes),
+    ]
+
+
+def read(directory: Path) -> Page:
+    """The page of a run directory; files that an interrupted run did not write are simply not there."""
+    from unweave.run.record import read_steps
+
+    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
+    return page(summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8"))

@@ -1,0 +1,183 @@
+"""A recipe: one run as strict YAML, every fault reported at once with its file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from unweave.errors import ConfigurationError, suggest
+from unweave.run import faults
+from unweave.run.marks import Document, load
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is relative to the recipe's folder."""
+    return Path(info.context["folder"] / path) if info.context else path
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise ValueError(f"no such file or folder: {path}")
+    return path
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+AnyPath = Annotated[Path, AfterValidator(_beside)]
+ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(_existing)]
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class DataSection(BaseModel):
+    """Where the training and the test data come from."""
+
+    model_config = _STRICT
+    source: Literal["digits", "cifar10", "image_folder"]
+    path: ExistingPath | None = None
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Self:
+        if (self.source == "digits") != (self.path is None):
+            raise ValueError("digits is built in and takes no path" if self.path else f"{self.source} needs a 'path'")
+        return self
+
+
+class ForgetSection(BaseModel):
+    """What is to be forgotten: exactly one of class, indices, random, poison.
+
+    `mix` (with `class`) is HAMU's hardness mix rho: that share of the forget set is drawn at random instead. `poison` flips
+    that share of the training labels before the original is trained and asks for those examples to be forgotten.
+    """
+
+    model_config = _STRICT
+    class_: Natural | tuple[Natural, ...] | None = Field(default=None, alias="class")
+    indices: ExistingPath | None = None
+    random: Fraction | None = None
+    poison: Fraction | None = None
+    mix: Share = 0.0
+    seed: Natural = 0
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        options = {"class": self.class_, "indices": self.indices, "random": self.random, "poison": self.poison}
+        given = [name for name, value in options.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(options)}, found {' and '.join(given) or 'none'}")
+        if self.mix and self.class_ is None:
+            raise ValueError("'mix' is a share of a class request: it needs 'class'")
+        return self
+
+
+class ModelSection(BaseModel):
+    """The network, and its weights; without a weights file the original is trained (and cached)."""
+
+    model_config = _STRICT
+    network: str
+    weights: ExistingPath | None = None
+
+
+class OpenSection(BaseModel):
+    """Something with parameters of its own, which are checked against its signature."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was written, as keyword arguments."""
+        return dict(self.model_extra or {})
+
+
+class NamedSection(OpenSection):
+    """The same, with the name of what the parameters belong to."""
+
+    name: str
+
+
+class RunSection(BaseModel):
+    """How long, on what batches, from which seed."""
+
+    model_config = _STRICT
+    steps: Count = 300
+    forget_batch: Count = 64
+    retain_batch: Count = 256
+    micro: Count = 1
+    seed: Natural = 0
+    checkpoint_every: Count = 50
+
+
+class EvaluationSection(BaseModel):
+    """What is measured at the end."""
+
+    model_config = _STRICT
+    retrained: bool = True
+
+
+class Recipe(BaseModel):
+    """One run: data, request, model, method, step length, evaluation."""
+
+    model_config = _STRICT
+    version: Literal[1] = 1
+    data: DataSection
+    forget: ForgetSection
+    model: ModelSection
+    training: OpenSection = OpenSection()
+    method: NamedSection = NamedSection(name="hamu_q")
+    step: NamedSection = NamedSection(name="trust")
+    run: RunSection = RunSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    output: AnyPath | None = None
+    environment: dict[str, Any] = Field(default={}, description="written by a run, ignored when read")
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, `section.key=value` overrides applied.
+
+    Raises:
+        ConfigurationError: all faults at once, each as `file:line: section.key: what was expected, what was found`.
+    """
+    document = load(path).override(overrides)
+    found: list[str] = []
+    try:
+        recipe = Recipe.model_validate_json(document.to_json(), context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        found = faults.of_model(error, Recipe, document)
+    found += _faults_of_options(document)
+    if found:
+        raise ConfigurationError(found)
+    return recipe
+
+
+def _faults_of_options(document: Document) -> list[str]:
+    """Faults of the sections whose keys are those of a function: training, method, step."""
+    from unweave.methods import METHODS
+    from unweave.run.steps import STEPS
+    from unweave.run.training import Training
+
+    found = []
+    tables: dict[str, Mapping[str, Callable[..., Any]]] = {"method": METHODS, "step": STEPS}
+    for section, table in tables.items():
+        written = document.content.get(section)
+        name = written.get("name") if isinstance(written, dict) else None
+        if not isinstance(name, str):
+            continue  # the model has already said what is wrong
+        if name not in table:
+            place = document.place((section, "name"))
+            found.append(f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}")
+            continue
+        arguments = {key: value for key, value in written.items() if key != "name"}
+        found += faults.of_call(table[name], arguments, document, section, taken=("task", "original"))
+    written = document.content.get("training")
+    if isinstance(written, dict):
+        found += faults.of_call(Training, written, document, "training", complete=False)
+    return found
