@@ -1,0 +1,161 @@
+"""One inference pass over a data set; every metric reads its result, none asks the model again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.evaluation.value import Array
+
+Data = Dataset[Any] | DataLoader[Any]
+
+
+class Classifier(Protocol):
+    """The part of a task that scoring needs."""
+
+    def logits(self, model: nn.Module, batch: Any) -> Tensor:
+        """The model's scores `[b, classes]` for a batch `(inputs, labels)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A classifier's logits `[n, classes]` in float32 and the labels `[n]`, on the CPU, and their signals.
+
+    The signals come from the margin, never through a rounded probability: they keep the order of examples
+    whose p_y is 1 in float32.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def margin(self) -> Array:
+        """`log p_y - log(1 - p_y) = z_y - logsumexp_{j != y} z_j`, `[n]`."""
+        true = self.labels[:, None]
+        others = self.logits.scatter(1, true, -torch.inf).logsumexp(1)
+        return (self.logits.gather(1, true)[:, 0] - others).double().numpy()
+
+    @property
+    def nll(self) -> Array:
+        """`-log p_y = log(1 + exp(-margin))`, `[n]`, in nats."""
+        return nn.functional.softplus(-torch.from_numpy(self.margin)).numpy()
+
+    @property
+    def confidence(self) -> Array:
+        """`p_y = 1 / (1 + exp(-margin))`, `[n]`."""
+        return torch.from_numpy(self.margin).sigmoid().numpy()
+
+    @property
+    def correct(self) -> Array:
+        """1 where the largest logit is the label's, 0 elsewhere, NaN where a logit is NaN, `[n]`."""
+        right = (self.logits.argmax(1) == self.labels).double()
+        return right.masked_fill(self.logits.isnan().any(1), torch.nan).numpy()
+
+    def where(self, chosen: Tensor) -> Outputs:
+        """The examples of a boolean mask `[n]`."""
+        return Outputs(self.logits[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A model's outputs on the three sets, and what a class-wise request makes of the test set."""
+
+    forget: Outputs
+    retain: Outputs
+    test: Outputs
+
+    @cached_property
+    def forgotten(self) -> Tensor:
+        """The classes that the request removes whole: in the forget set and nowhere in the retain set."""
+        present = self.forget.labels.unique()
+        return present[~torch.isin(present, self.retain.labels)]
+
+    @property
+    def kept_test(self) -> Outputs:
+        """The test set without the forgotten classes."""
+        return self.test.where(~torch.isin(self.test.labels, self.forgotten))
+
+    @property
+    def forgotten_test(self) -> Outputs:
+        """The test examples of the forgotten classes; none unless a class is removed whole."""
+        return self.test.where(torch.isin(self.test.labels, self.forgotten))
+
+
+def predict(
+    model: nn.Module, task: Classifier, data: Data, *, batch_size: int = 512, name: str = "scored"
+) -> Outputs:
+    """Runs the model once over the data, in evaluation mode and without a graph.
+
+    The modes of all modules and torch's random state are afterwards as they were.
+
+    Args:
+        model: a classifier; its first parameter tells the device.
+        task: turns model and batch into logits.
+        data: a data set of `(input, label)`, or a loader of such batches, which is read as it is.
+        batch_size: for a data set.
+        name: what the messages call the data.
+
+    Raises:
+        ConfigurationError: the data are empty, no pairs, or have a label that is no class of the model.
+        UnsupportedError: the task has no logits, or the model one class.
+    """
+    if not hasattr(task, "logits"):
+        raise UnsupportedError(
+            f"Classification scores need a task with logits(model, batch); {type(task).__name__} has none. "
+            "Use task 'vision', or score this model with metrics of its own kind."
+        )
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch_size)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    logits, labels = [], []
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for batch in loader:
+            inputs, targets = _pair(batch, name)
+            logits.append(task.logits(model, (inputs.to(device), targets.to(device))).float().cpu())
+            labels.append(targets.cpu())
+    if not labels:
+        raise ConfigurationError(f"The {name} set is empty: there is nothing to measure. Check the split.")
+    return _checked(Outputs(torch.cat(logits), torch.cat(labels)), name)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; outside, every module is again in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _pair(batch: Any, name: str) -> tuple[Tensor, Tensor]:
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+    if not (pair and all(isinstance(part, Tensor) for part in batch)):
+        raise ConfigurationError(
+            f"The {name} set must give batches (inputs, labels) of tensors; it gives {type(batch).__name__}."
+        )
+    return batch[0], batch[1]
+
+
+def _checked(outputs: Outputs, name: str) -> Outputs:
+    classes, low, high = outputs.logits.shape[1], int(outputs.labels.min()), int(outputs.labels.max())
+    if classes < 2:
+        raise UnsupportedError("The model gives one logit per example; scoring needs one for each class.")
+    if low < 0 or high >= classes:
+        raise ConfigurationError(
+            f"The {name} set has labels from {low} to {high}; the model knows classes 0 to {classes - 1}."
+        )
+    return outputs
