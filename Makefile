@@ -3,7 +3,7 @@
 PYTHON ?= python3
 DEV    := .venv
 DEMO   := .venv-demo
-PIP    := -m pip --quiet --disable-pip-version-check install --prefer-binary -c constraints.txt
+PIP    := -m pip -qq --disable-pip-version-check install --prefer-binary -c constraints.txt
 SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -36,7 +36,7 @@ clean:        ## remove what these commands made
 
 # torch first and pinned, so that nothing else chooses its build
 %/torch: constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("unweave needs Python 3.11 or later; say which: make PYTHON=python3.12" * (sys.version_info < (3, 11)))'
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
 	@echo "$*: installing torch (about a minute)"
 	@$(PYTHON) -m venv $*
 	@$*/bin/python $(PIP) torch
