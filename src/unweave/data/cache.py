@@ -1,0 +1,25 @@
+"""The user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_folder(room: str) -> Path:
+    """`$UNWEAVE_CACHE/room`, or `~/.cache/unweave/room` if the variable is not set; not created."""
+    return Path(os.environ.get("UNWEAVE_CACHE") or Path.home() / ".cache" / "unweave") / room
+
+
+def atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none of it, making its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,96 @@
+"""Labelled images held in memory, read a batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unweave.errors import ConfigurationError
+
+Indices = Sequence[int] | np.ndarray | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TensorImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images and labels as two tensors; a batch is one `index_select`, not a loop over examples.
+
+    `dataset[i]` and `dataset.batch(indices)` give float images: uint8 ones are divided by 255, then
+    `(image - mean) / std` per channel.
+
+    Args:
+        images: [n, channels, height, width], uint8 or floating point.
+        labels: [n], int64.
+        mean: per channel, subtracted; empty for none.
+        std: per channel, divided by; empty for none.
+
+    Raises:
+        ConfigurationError: the shapes or types do not fit each other, or a float image holds NaN or infinity.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.images.ndim != 4 or not (self.images.dtype == torch.uint8 or self.images.is_floating_point()):
+            faults.append(
+                "images must be uint8 or float [n, channels, height, width], "
+                f"found {self.images.dtype} {list(self.images.shape)}"
+            )
+        elif self.images.is_floating_point() and not bool(torch.isfinite(self.images).all()):
+            bad = int((~torch.isfinite(self.images).flatten(1).all(1)).sum())
+            faults.append(f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them")
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            faults.append(
+                f"labels must be int64 [{len(self.images)}], found {self.labels.dtype} {list(self.labels.shape)}"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and self.images.ndim == 4 and len(values) != self.images.shape[1]:
+                faults.append(f"{name} needs one value per channel ({self.images.shape[1]}), found {len(values)}")
+        if faults:
+            raise ConfigurationError(faults)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._float(self.images[index][None])[0], self.labels[index]
+
+    def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Float images [b, channels, height, width] and labels [b] of the given rows, in that order."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return self._float(self.images.index_select(0, rows)), self.labels.index_select(0, rows)
+
+    def subset(self, indices: Indices) -> TensorImages:
+        """A copy of the given rows."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows))
+
+    def relabelled(self, labels: Indices) -> TensorImages:
+        """The same images with other labels [n]."""
+        return replace(self, labels=torch.as_tensor(labels, dtype=torch.int64))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, type, normalisation, labels and every pixel."""
+        digest = hashlib.sha256()
+        digest.update(repr((list(self.images.shape), str(self.images.dtype), self.mean, self.std)).encode())
+        digest.update(self.labels.contiguous().numpy())
+        digest.update(self.images.contiguous().numpy())
+        return digest.hexdigest()
+
+    def _float(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.float().div_(255)
+        if self.mean:
+            images = images - images.new_tensor(self.mean)[:, None, None]
+        if self.std:
+            images = images / images.new_tensor(self.std)[:, None, None]
+        return images

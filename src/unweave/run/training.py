@@ -1,0 +1,194 @@
+"""Train a reference model (the original, or one retrained without the forget set) once, and keep it.
+
+A trained model is stored under the fingerprint of everything that decides its weights, so asking again costs a
+file read. Two files per model in the cache folder: `<fingerprint>.safetensors` and `<fingerprint>.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unweave import networks
+from unweave.data.cache import atomically, cache_folder
+from unweave.data.images import TensorImages
+from unweave.errors import ConfigurationError
+
+VERSION = 1
+"""Part of every fingerprint: raise it when a change of this file changes the weights it gives."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a reference model is trained: SGD with Nesterov momentum, learning rate up and then down in straight lines.
+
+    Args:
+        epochs: passes over the data.
+        batch: examples per step.
+        lr: highest learning rate, reached after `warmup` of all steps.
+        momentum: of SGD.
+        weight_decay: of SGD, on all parameters.
+        warmup: share of the steps in which the learning rate rises.
+        flip: mirror images left to right at random.
+        shift: move images by up to so many pixels in both directions at random.
+        seed: of the initial weights, the order of the data and the augmentation.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.25
+    flip: bool = False
+    shift: int = 0
+    seed: int = 0
+
+
+DIGITS = Training(epochs=50, batch=64, lr=0.1, weight_decay=0.0)
+CIFAR10 = Training(epochs=8, batch=250, lr=0.15, flip=True, shift=2)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A catalogue network and its size; see `unweave.networks.build`."""
+
+    name: str
+    classes: int
+    channels: int
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The untrained network; the initial weights depend on `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return networks.build(self.name, classes=self.classes, channels=self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What `progress` is told after every epoch."""
+
+    number: int
+    total: int
+    loss: float
+    seconds: float
+    model: nn.Module
+
+
+def train(
+    model: nn.Module, data: TensorImages, recipe: Training, progress: Callable[[Epoch], None] | None = None
+) -> nn.Module:
+    """Train `model` in place on `data` with cross entropy and return it in eval mode.
+
+    The global random state is left as it was, and the result does not depend on it.
+
+    Raises:
+        ConfigurationError: no data, or the loss stopped being finite.
+    """
+    if not len(data):
+        raise ConfigurationError("the training set must hold at least one example, found 0: check the split")
+    generator = torch.Generator().manual_seed(recipe.seed)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+    )
+    per_epoch = -(-len(data) // recipe.batch)
+    total, step, start = recipe.epochs * per_epoch, 0, time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        for number in range(1, recipe.epochs + 1):
+            model.train()
+            summed = 0.0
+            for rows in torch.randperm(len(data), generator=generator).tensor_split(per_epoch):
+                images, labels = data.batch(rows)
+                loss = F.cross_entropy(model(_augmented(images, recipe, generator)), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                step += 1
+                optimizer.param_groups[0]["lr"] = recipe.lr * _triangle(step / total, recipe.warmup)
+                optimizer.step()
+                summed += loss.item() * len(rows)
+            mean = summed / len(data)
+            if not mean < float("inf"):
+                raise ConfigurationError(f"training diverged in epoch {number} (loss {mean}): lower lr={recipe.lr}")
+            if progress:
+                progress(Epoch(number, recipe.epochs, mean, time.perf_counter() - start, model.eval()))
+    return model.eval()
+
+
+def trained(
+    network: Network,
+    data: TensorImages,
+    recipe: Training,
+    progress: Callable[[Epoch], None] | None = None,
+    cache: Path | None = None,
+) -> nn.Module:
+    """The network trained on `data`, read from the cache if the same training was done before.
+
+    Args:
+        network: what to build; its initial weights come from `recipe.seed`.
+        data: exactly the examples and labels to train on.
+        recipe: how.
+        progress: told after every epoch; not called for a model from the cache.
+        cache: folder; None means `models` in the user's cache folder.
+    """
+    folder = cache_folder("models") if cache is None else cache
+    model = network.build(recipe.seed)
+    about = {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
+    fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    weights = _read(folder, fingerprint)
+    if weights is None:
+        start = time.perf_counter()
+        train(model, data, recipe, progress)
+        about |= {"examples": len(data), "seconds": time.perf_counter() - start}
+        _write(folder, fingerprint, model, about)
+    else:
+        model.load_state_dict(weights)
+    return model.eval()
+
+
+def _triangle(done: float, warmup: float) -> float:
+    return done / warmup if done < warmup else (1 - done) / (1 - warmup)
+
+
+def _augmented(images: Tensor, recipe: Training, generator: torch.Generator) -> Tensor:
+    count, height, width = len(images), images.shape[2], images.shape[3]
+    if recipe.flip:
+        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
+    if recipe.shift:
+        padded = F.pad(images, (recipe.shift,) * 4, mode="reflect")
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        down, right = torch.randint(2 * recipe.shift + 1, (2, count), generator=generator)
+        images = windows[torch.arange(count), :, down, right]
+    return images
+
+
+def _read(folder: Path, fingerprint: str) -> dict[str, Tensor] | None:
+    weights, about = folder / f"{fingerprint}.safetensors", folder / f"{fingerprint}.json"
+    if not (weights.exists() and about.exists()):
+        return None
+    try:
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() == json.loads(about.read_text())["sha256"]:
+            return safetensors.torch.load(content)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    warnings.warn(f"{weights} is damaged (its hash differs from {about.name}): training again", stacklevel=3)
+    return None
+
+
+def _write(folder: Path, fingerprint: str, model: nn.Module, about: dict[str, object]) -> None:
+    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    atomically(folder / f"{fingerprint}.safetensors", content)
+    about = about | {"sha256": hashlib.sha256(content).hexdigest()}
+    atomically(folder / f"{fingerprint}.json", json.dumps(about, indent=2, sort_keys=True).encode())
