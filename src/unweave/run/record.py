@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
-from unweave.loop import Record
-from unweave.objectives import Objectives
+from unweave.data.cache import atomically
+
+if TYPE_CHECKING:
+    from unweave.loop import Record
+    from unweave.objectives import Objectives
 
 
 def line(record: Record) -> dict[str, Any]:
@@ -82,20 +84,10 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that is either complete or, if anything goes wrong, as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 def write_json(path: Path, content: Any) -> None:
-    """`write_text` for plain data; non-finite numbers become null, so that any JSON reader accepts the file."""
-    write_text(path, json.dumps(_strict(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Writes plain data, all or nothing; non-finite numbers become null, so that any JSON reader accepts the file."""
+    text = json.dumps(_strict(content), indent=2, allow_nan=False, ensure_ascii=False)
+    atomically(path, f"{text}\n".encode())
 
 
 def _strict(value: Any) -> Any:

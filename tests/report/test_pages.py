@@ -1,0 +1,120 @@
+"""Report pages: one file, no network, nothing executable, whatever the names are."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unweave.errors import ConfigurationError
+from unweave.report.build import build
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def score(name: str, value: float | None, unit: str = "share") -> dict[str, Any]:
+    ends = (None, None) if value is None or unit == "points" else (value - 0.01, value + 0.01)
+    reason = "" if value is not None else f"too few {HOSTILE}"
+    return {"name": name, "value": value, "low": ends[0], "high": ends[1], "n": 7, "definition": f"of {HOSTILE}", "unit": unit, "reason": reason}
+
+
+def sheet(shift: float) -> dict[str, Any]:
+    values = {"UA": 0.1, "FA": 0.9 - shift, "RA": 0.95, "TA": 0.93, "MIA_AUC": 0.5, "MIA_TPR": None}
+    return {name: score(name, value) for name, value in values.items()}
+
+
+def gap(value: float) -> dict[str, Any]:
+    return {name: score(name, value, "points") for name in ("UA", "average_gap")}
+
+
+def run_directory(folder: Path, *, retrained: bool = True, steps: int = 5) -> Path:
+    names = ["original", "unlearned", *(["retrained"] if retrained else [])]
+    scores = {
+        "models": {name: sheet(0.1 * i) for i, name in enumerate(names)},
+        "gaps": {"original": gap(9.0), "unlearned": gap(2.0)} if retrained else {},
+    }
+    summary = {
+        "status": "done", "stop_reason": f"reached {HOSTILE}", "contract": [], "method": "hamu_q", "request": f"class {HOSTILE}",
+        "forget": 10, "retain": 90, "steps": steps, "rejected": 1, "skipped": 0, "seconds": 1.5, "peak_memory_bytes": 2**30,
+        "model_before": "0a", "model_after": "0b", "warnings": [f"changed nothing {HOSTILE}"], "created": "2025-01-01",
+        "environment": {"torch": "2.x", HOSTILE: HOSTILE},
+    }  # fmt: skip
+    row = {"losses": [1.0, 0.1], "cosine": -0.5, "kappa": 0.3, "radius": 0.1}
+    lines = [json.dumps({"step": i, **row}) for i in range(1, steps + 1)]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "scores.json").write_text(json.dumps(scores))
+    (folder / "steps.jsonl").write_text("\n".join([*lines, '{"step": 6, "los']))
+    (folder / "recipe.yaml").write_text(f"# {HOSTILE}\nmethod: x\n")
+    return folder
+
+
+def demo_directory(folder: Path) -> Path:
+    numbers = {"distance": 3.0, "UA": 5.0, "FA": 95.0, "RA": 99.0, "TA": 97.0, "MIA_AUC": 0.5, "steps": 3, "seconds": 0.5}
+    rows = [
+        {"name": "original", "kind": "end", "ended": "", **numbers, "steps": None},
+        {"name": f"method {HOSTILE}", "kind": "method", "ended": HOSTILE, **numbers},
+        {"name": "broken", "kind": "method", "ended": "diverged", **dict.fromkeys(numbers)},
+    ]
+    trace = {"method": HOSTILE, "cosine": [0.1, None], "kappa": [None, None], "forget": [1.0, 2.0], "retain": [0.1, 0.1]}
+    request = {"name": HOSTILE, "title": f"Forget {HOSTILE}", "text": HOSTILE, "rows": rows, "traces": [trace]}
+    demo = {"created": "today", "seconds": 60.0, "environment": {"torch": "2"}, "requests": [request]}
+    (folder / "demo.json").write_text(json.dumps(demo))
+    return folder
+
+
+def checked(path: Path) -> str:
+    """The page's text after the checks that hold for every page."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    root = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    tags = {node.tag for node in root.iter()}
+    assert {"html", "head", "body", "table", "svg", "title"} <= tags
+    assert not tags & {"script", "iframe", "object", "embed", "link", "img", "image", "form"}
+    for node in root.iter():
+        for name, value in node.attrib.items():
+            assert not name.startswith("on"), (node.tag, name)
+            assert name not in ("href", "src") or value.startswith("#"), (node.tag, value)
+    assert not re.search(r"https?://|//cdn|@import|url\((?!#)|javascript:", text)
+    assert "prefers-color-scheme: dark" in text
+    return text
+
+
+def test_run_page(tmp_path: Path) -> None:
+    text = checked(build(run_directory(tmp_path)))
+    assert "2.0 points after, 9.0 before" in text
+    assert "90.0 % [89.0, 91.0]" in text and "undefined: too few" in text
+    assert text.count("<svg") == 4, "trade-off plane, objectives, hardness, radius"
+    assert "not a proof of deletion" in text
+
+
+def test_run_page_without_retrained_model_and_without_steps(tmp_path: Path) -> None:
+    text = checked(build(run_directory(tmp_path, retrained=False, steps=0)))
+    assert "no retrained reference" in text and text.count("<svg") == 1
+
+
+def test_demo_page(tmp_path: Path) -> None:
+    text = checked(build(demo_directory(tmp_path)))
+    assert "comes closest: 3.0 points; original 3.0" in text and "diverged" in text
+
+
+def test_the_page_is_rebuilt_alike(tmp_path: Path) -> None:
+    first = build(run_directory(tmp_path)).read_text()
+    assert build(tmp_path).read_text() == first
+
+
+@pytest.mark.parametrize("damage", ["empty", "no scores", "broken summary", "missing folder"])
+def test_a_directory_that_is_no_run_is_one_clear_message(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path
+    match damage:
+        case "no scores":
+            (run_directory(folder) / "scores.json").unlink()
+        case "broken summary":
+            (run_directory(folder) / "summary.json").write_text("{")
+        case "missing folder":
+            folder = tmp_path / "nowhere"
+    with pytest.raises(ConfigurationError, match="expected a directory|cannot be read"):
+        build(folder)
