@@ -1,0 +1,26 @@
+"""Several processes: `accelerate launch examples/accelerate_loop.py`; one process works as well.
+
+Each rank reads its own share of the data; gradients and losses are reduced before a rule sees them.
+"""
+
+import sys
+
+import torch
+from _digits import forget, model, retain
+from accelerate import Accelerator
+
+from unweave import Pairs, Vision
+from unweave.loop import unlearn
+from unweave.methods import METHODS
+
+accelerator = Accelerator(cpu=True)
+method = METHODS["hamu_q"](Vision(), model)
+model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+share = {"rank": accelerator.process_index, "world": accelerator.num_processes, "device": accelerator.device}
+steps = 5 if "--smoke" in sys.argv else 50
+result = unlearn(model, method, Pairs(forget, retain, **share), optimizer, accelerator=accelerator, steps=steps)
+
+if accelerator.is_main_process:
+    forgetting, retaining = result.history[-1].step.losses.tolist()
+    print(f"{result.steps} steps on {accelerator.num_processes} process(es): {result.reason}")
+    print(f"forget objective {forgetting:.3f}   retain loss {retaining:.3f}")
