@@ -82,7 +82,8 @@ def membership_scores(splits: Splits, *, seed: int = 0) -> list[Score]:
     whole = len(splits.forgotten) > 0
     m = splits.forget.margin
     o = splits.forgotten_test.margin if whole else splits.test.margin
-    attack = f"low loss says member: forget set against {'test examples of its class' if whole else 'test set'}"
+    against = "test examples of its class" if whole else "test set"
+    attack = f"low loss says member, forget set against {against}"
 
     def area() -> Measurement:
         value = auc(m, o)
@@ -97,7 +98,7 @@ def membership_scores(splits: Splits, *, seed: int = 0) -> list[Score]:
 
     svc = "share of the forget set that an SVC on p_y, retain against test, calls non-member"
     return [
-        measured("MIA_AUC", f"area under the ROC curve; {attack}", "share", area),
-        measured("MIA_TPR", f"true positives at 1 % false positives; {attack}", "share", tail),
+        measured("MIA_AUC", f"area under the ROC curve: {attack}", "share", area),
+        measured("MIA_TPR", f"true positives at 1 % false positives: {attack}", "share", tail),
         measured("MIA_confidence", svc, "share", called_non_member),
     ]

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
+
+from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
+
+from .conftest import Make
+
+
+def test_auc_is_sklearns_with_and_without_ties() -> None:
+    cases = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        m, o = rng.normal(0.3, 1, 20 + 7 * seed), rng.normal(size=25 + 3 * seed)
+        for digits in (0, 1, 8):
+            scores = np.concatenate([m.round(digits), o.round(digits)])
+            truth = np.repeat([1, 0], [len(m), len(o)])
+            assert auc(m.round(digits), o.round(digits)) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+            cases += 1
+    assert cases == 60
+
+
+def test_auc_of_all_ties_and_of_separated_scores() -> None:
+    assert auc(np.ones(20), np.ones(33)) == 0.5
+    assert auc(np.ones(20), np.zeros(33)) == 1.0
+    assert auc(np.zeros(20), np.ones(33)) == 0.0
+
+
+def test_auc_under_the_null_stays_in_its_range() -> None:
+    """Two halves of one distribution: 95 % of the AUCs of 100 against 100 lie in 0.42 to 0.58."""
+    areas = []
+    for seed in range(300):
+        values = np.random.default_rng(seed).exponential(size=200)
+        areas.append(auc(values[:100], values[100:]))
+    assert abs(np.mean(areas) - 0.5) < 0.01
+    assert 0.90 <= np.mean([0.42 < a < 0.58 for a in areas]) <= 0.99
+
+
+def test_auc_sees_memorised_examples(make: Make) -> None:
+    assert auc(make(200, 0, skill=4.0).margin, make(300, 1, skill=1.0).margin) > 0.8
+
+
+def test_tpr_is_the_best_threshold_by_brute_force() -> None:
+    cases = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        digits = (1, 2, 8)[seed % 3]
+        m, o = rng.normal(1, 1, 90).round(digits), rng.normal(size=1000 + 37 * seed).round(digits)
+        for fpr in (0.01, 0.05, 0.1):
+            allowed = [t for t in np.concatenate([m, o, [-np.inf]]) if (o > t).mean() <= fpr]
+            assert tpr_at_fpr(m, o, fpr) == max((m > t).mean() for t in allowed)
+            cases += 1
+    assert cases == 36
+
+
+def test_tpr_needs_ten_over_alpha_examples() -> None:
+    m = np.arange(50.0)
+    with pytest.raises(UndefinedScore, match="at least 1000 held-out examples; there are 999"):
+        tpr_at_fpr(m, np.arange(999.0))
+    assert tpr_at_fpr(m, np.arange(1000.0) - 2000) == 1.0
+    assert tpr_at_fpr(m, np.arange(100.0) - 200, fpr=0.1) == 1.0
+
+
+def test_confidence_attack_is_the_plain_recipe_on_balanced_sets() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        f, m, o = rng.beta(3, 1, 90), rng.beta(6, 1, 150), rng.beta(2, 1, 150)
+        attacker = SVC(C=3, gamma="auto", kernel="rbf")
+        attacker.fit(np.concatenate([m, o])[:, None], np.concatenate([np.ones(150), np.zeros(150)]))
+        expected = 1 - attacker.predict(f[:, None]).mean()
+        assert confidence_attack(f, m, o, seed=seed) == pytest.approx(expected, abs=0.012)
+
+
+def test_confidence_attack_balances_members_and_others() -> None:
+    """Unbalanced, the majority would be called everything; balanced, equal distributions give no such pull."""
+    rng = np.random.default_rng(0)
+    f, m, o = rng.beta(2, 1, 200), rng.beta(8, 1, 3000), rng.beta(2, 1, 150)
+    unbalanced = SVC(C=3, gamma="auto").fit(np.concatenate([m, o])[:, None], np.repeat([1, 0], [3000, 150]))
+    assert (unbalanced.predict(f[:, None]) == 0).mean() < confidence_attack(f, m, o) - 0.2
+
+
+def test_confidence_attack_tells_the_two_ends_apart() -> None:
+    rng = np.random.default_rng(0)
+    m, o = rng.uniform(0.95, 1, 400), rng.uniform(0.1, 0.8, 300)
+    assert confidence_attack(rng.uniform(0.96, 1, 50), m, o) == 0.0
+    assert confidence_attack(rng.uniform(0.1, 0.7, 50), m, o) == 1.0
+
+
+def test_attacks_ignore_the_order_of_the_examples() -> None:
+    rng = np.random.default_rng(3)
+    f, m, o = rng.beta(3, 1, 90), rng.beta(6, 1, 400), rng.beta(2, 1, 1200)
+    shuffled = [rng.permutation(x) for x in (f, m, o)]
+    assert confidence_attack(*shuffled, seed=1) == confidence_attack(f, m, o, seed=1)
+    assert auc(shuffled[0], shuffled[2]) == auc(f, o)
+    assert tpr_at_fpr(shuffled[0], shuffled[2]) == tpr_at_fpr(f, o)
+
+
+def test_rank_attacks_ignore_monotone_transforms() -> None:
+    rng = np.random.default_rng(4)
+    m, o = rng.normal(0.5, 1, 60), rng.normal(size=1000)
+    assert auc(np.exp(m), np.exp(o)) == auc(m, o)
+    assert tpr_at_fpr(np.exp(m), np.exp(o)) == tpr_at_fpr(m, o)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_never_become_a_number(broken: float) -> None:
+    good, bad = np.linspace(0, 1, 1000), np.linspace(0, 1, 1000)
+    bad[5] = broken
+    attacks = [lambda: auc(bad, good), lambda: auc(good, bad), lambda: tpr_at_fpr(bad, good)]
+    attacks += [lambda: confidence_attack(good, bad, good), lambda: confidence_attack(bad, good, good)]
+    for attack in attacks:
+        with pytest.raises(UndefinedScore, match=r"1 of 1000 .* outputs are not finite: the model diverged"):
+            attack()
+
+
+def test_fewer_than_twenty_are_refused() -> None:
+    few, many = np.arange(19.0), np.arange(1000.0)
+    with pytest.raises(UndefinedScore, match="at least 20 forget examples; there are 19"):
+        auc(few, many)
+    with pytest.raises(UndefinedScore, match="at least 20 held-out examples"):
+        auc(many, few)
+    with pytest.raises(UndefinedScore, match="at least 20 retain examples"):
+        confidence_attack(many, few, many)
+    assert auc(np.arange(20.0), many) < 0.1
+
+
+def test_constant_confidence_gives_an_answer_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert confidence_attack(np.ones(25), np.ones(30), np.ones(40)) in (0.0, 1.0)
+
+
+def test_a_class_request_is_attacked_with_the_test_examples_of_that_class(make: Make) -> None:
+    """Forget and test examples of class 0 look alike, other classes do not: the AUC must be that of class 0 alone."""
+    forget = make(60, 0, skill=0.0, labels=torch.zeros(60, dtype=torch.long))
+    retain = make(300, 1, skill=5.0, labels=torch.arange(300) % 3 + 1)
+    own = make(50, 2, skill=0.0, labels=torch.zeros(50, dtype=torch.long))
+    other = make(200, 3, skill=5.0, labels=torch.arange(200) % 3 + 1)
+    test = Outputs(torch.cat([own.logits, other.logits]), torch.cat([own.labels, other.labels]))
+    sheet = score_outputs(forget, retain, test)
+    assert sheet["MIA_AUC"].value == auc(forget.margin, own.margin)
+    assert sheet["MIA_AUC"].n == 110 and "of its class" in sheet["MIA_AUC"].definition
+    attack = confidence_attack(forget.confidence, retain.confidence, other.confidence)
+    assert sheet["MIA_confidence"].value == attack > 0.8
