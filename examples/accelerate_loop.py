@@ -16,9 +16,9 @@ from unweave.methods import METHODS
 accelerator = Accelerator(cpu=True)
 method = METHODS["hamu_q"](Vision(), model)
 model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
-share = {"rank": accelerator.process_index, "world": accelerator.num_processes, "device": accelerator.device}
+pairs = Pairs(forget, retain, rank=accelerator.process_index, world=accelerator.num_processes)
 steps = 5 if "--smoke" in sys.argv else 50
-result = unlearn(model, method, Pairs(forget, retain, **share), optimizer, accelerator=accelerator, steps=steps)
+result = unlearn(model, method, pairs, optimizer, accelerator=accelerator, steps=steps)
 
 if accelerator.is_main_process:
     forgetting, retaining = result.history[-1].step.losses.tolist()

@@ -52,5 +52,5 @@ result = unweave.unlearn(model, forget=forget, retain=retain, task="vision", met
                          steps=10 if smoke else 200)
 
 for name, each in (("original", model), ("unlearned", result.model)):
-    print(f"{name:>9}: accuracy on threes {accuracy(each, forget):.3f}, the rest {accuracy(each, retain):.3f}")
+    print(f"{name:>9}: accuracy on threes {accuracy(each, forget):.2f}, others {accuracy(each, retain):.2f}")
 print(f"{result.steps} steps in {result.seconds:.1f} s: {result.reason}")
