@@ -1,4 +1,4 @@
-"""What the other examples start from: a network that has learned digits, and a request to forget the threes."""
+"""What the other examples start from: a network that has learned digits, and a request to forget threes."""
 
 import torch
 from sklearn.datasets import load_digits
