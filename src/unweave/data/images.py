@@ -50,7 +50,8 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
             faults.append(f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             faults.append(
-                f"labels must be int64 [{len(self.images)}], found {self.labels.dtype} {list(self.labels.shape)}"
+                f"labels must be int64 [{len(self.images)}], "
+                f"found {self.labels.dtype} {list(self.labels.shape)}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and self.images.ndim == 4 and len(values) != self.images.shape[1]:
@@ -63,6 +64,9 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self._float(self.images[index][None])[0], self.labels[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(*self.batch(indices), strict=True))
 
     def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Float images [b, channels, height, width] and labels [b] of the given rows, in that order."""

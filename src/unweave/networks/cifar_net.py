@@ -21,8 +21,8 @@ def _group(inputs: int, outputs: int) -> nn.Sequential:
 class CifarNet(nn.Module):
     """Stem of 2x2 patches, three groups of two convolutions, a linear head: 0.2 M parameters.
 
-    The shape follows Jordan, "94% on CIFAR-10 in 3.29 Seconds" (arXiv 2404.00498), with narrower groups and a learned
-    stem, so that two CPU cores train it on CIFAR-10 in minutes.
+    The shape follows Jordan, "94% on CIFAR-10 in 3.29 Seconds" (arXiv 2404.00498), with narrower groups and a
+    learned stem, so that two CPU cores train it on CIFAR-10 in minutes.
 
     Args:
         classes: number of logits.

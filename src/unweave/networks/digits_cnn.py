@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class DigitsCNN(nn.Module):
     """Two convolutions with a pooling between them, one hidden layer; no normalisation layers.
 
-    Large enough to memorise a tenth of scikit-learn's digits under wrong labels, small enough to do so in seconds.
+    Large enough to memorise a tenth of scikit-learn's digits under wrong labels, small enough to do so in
+    seconds.
 
     Args:
         classes: number of logits.

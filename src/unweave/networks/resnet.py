@@ -32,8 +32,8 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """A 3x3 stem without pooling, stages of basic blocks, global average pooling and a linear head.
 
-    He et al., "Deep Residual Learning for Image Recognition" (arXiv 1512.03385), section 4.2, with 1x1 convolutions
-    as shortcuts where the paper's CIFAR networks pad with zeros.
+    He et al., "Deep Residual Learning for Image Recognition" (arXiv 1512.03385), section 4.2, with 1x1
+    convolutions as shortcuts where the paper's CIFAR networks pad with zeros.
 
     Args:
         classes: number of logits.

@@ -1,0 +1,75 @@
+"""Batches: a tensor, or tuples, lists and mappings of them, examples along the first dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unweave.errors import ConfigurationError
+
+Batch = Any
+
+
+def count(batch: Batch) -> int:
+    """Number of examples: the length of the first tensor in the batch.
+
+    Raises:
+        ConfigurationError: the batch holds no tensor that has a length.
+    """
+    first = next(_tensors(batch), None)
+    if first is None or first.ndim == 0:
+        found = f"{type(batch).__name__} without one" if first is None else "a tensor of a single number"
+        raise ConfigurationError(
+            "a batch must hold a tensor whose first dimension counts the examples "
+            f"(a tensor, or a tuple, list or dict of tensors), found {found}"
+        )
+    return len(first)
+
+
+def moved(batch: Batch, device: torch.device | str | None) -> Batch:
+    """The batch with everything that can move on `device`; None leaves it where it is."""
+    if device is None:
+        return batch
+    return _mapped(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
+
+
+def divided(batch: Batch, parts: int) -> list[Batch]:
+    """The batch in `parts` batches whose sizes differ by one at most.
+
+    Raises:
+        ConfigurationError: the batch holds something else than tensors, so it cannot be divided.
+    """
+    if parts == 1:
+        return [batch]
+    shares = torch.arange(count(batch)).tensor_split(parts)
+    return [_mapped(batch, lambda leaf, rows=rows: _cut(leaf, rows)) for rows in shares]
+
+
+def _cut(leaf: Any, rows: Tensor) -> Tensor:
+    if not isinstance(leaf, Tensor):
+        raise ConfigurationError(
+            f"a batch must hold tensors alone to be divided into micro-batches, found {type(leaf).__name__}: "
+            "collate it to tensors, or set micro=1 and use a smaller batch"
+        )
+    return leaf[int(rows[0]) : int(rows[-1]) + 1]
+
+
+def _mapped(batch: Batch, function: Callable[[Any], Any]) -> Batch:
+    if isinstance(batch, Mapping):
+        return {key: _mapped(value, function) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_mapped(value, function) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_mapped(value, function) for value in batch)
+    return function(batch)
+
+
+def _tensors(batch: Batch) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, (tuple, list, Mapping)):
+        for value in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from _tensors(value)

@@ -1,0 +1,240 @@
+"""What one step sees: an endless, seeded, resumable stream of forget and retain batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+
+from unweave.data.batches import Batch, count, divided, moved
+from unweave.data.images import TensorImages
+from unweave.errors import ConfigurationError
+
+__all__ = ["Batch", "Pair", "Pairs", "count"]
+
+NAMES = ("forget", "retain")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One step's examples, each side as micro-batches; `seed` re-seeds every forward on this pair."""
+
+    forget: Sequence[Batch]
+    retain: Sequence[Batch]
+    seed: int = 0
+
+
+class Pairs:
+    """An endless stream of `Pair`: each side goes through its examples again and again.
+
+    A dataset of n examples is permuted anew every epoch by a generator seeded with (seed, side, epoch) and
+    divided into ceil(n / batch) batches whose sizes differ by one at most, so every example comes once per
+    epoch. All ranks draw the same permutation and take disjoint shares of each batch, in the same number of
+    micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global random
+    state is left as it was, also by datasets that draw from it, and what they draw depends on (seed, side, epoch,
+    position) alone.
+
+    Args:
+        forget: map-style dataset of examples, or a DataLoader.
+        retain: the same for the examples to keep.
+        forget_batch: examples per step over all ranks, at most the whole set; a DataLoader brings its own.
+        retain_batch: the same for the other side.
+        micro: micro-batches that a rank's share is divided into, fewer where the share is smaller than that.
+        seed: of the order.
+        rank: this process.
+        world: number of processes.
+        device: where the tensors of a batch go; None leaves them where they are.
+
+    Raises:
+        ConfigurationError: an empty set, a size below one, fewer examples in a batch than processes, or a dataset
+            without a length.
+    """
+
+    def __init__(
+        self,
+        forget: Dataset[Any] | DataLoader[Any],
+        retain: Dataset[Any] | DataLoader[Any],
+        *,
+        forget_batch: int = 64,
+        retain_batch: int = 256,
+        micro: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str | None = None,
+    ) -> None:
+        sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro, "world": world}
+        faults = [f"{name} must be at least 1, found {size}" for name, size in sizes.items() if size < 1]
+        if not 0 <= rank < max(world, 1):
+            faults.append(f"rank must be at least 0 and below world={world}, found {rank}")
+        if faults:
+            raise ConfigurationError(faults)
+        self._share = _Share(rank, world, micro)
+        self._sides = tuple(
+            _side(data, side, batch, seed, self._share)
+            for side, (data, batch) in enumerate(((forget, forget_batch), (retain, retain_batch)))
+        )
+        self._seed, self._drawn, self._device = seed, 0, device
+
+    def __iter__(self) -> Iterator[Pair]:
+        while True:
+            forget, retain = (moved(side.draw(), self._device) for side in self._sides)
+            self._drawn += 1
+            yield Pair(forget, retain, seed=_derived(self._seed, "pair", self._drawn - 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is; plain numbers."""
+        return {
+            "drawn": self._drawn,
+            **{name: side.state_dict() for name, side in zip(NAMES, self._sides, strict=True)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue bit for bit where `state_dict` was taken, with the same data and arguments."""
+        self._drawn = state["drawn"]
+        for name, side in zip(NAMES, self._sides, strict=True):
+            side.load_state_dict(state[name])
+
+
+@dataclass(frozen=True)
+class _Share:
+    rank: int
+    world: int
+    micro: int
+
+    def of(self, rows: Tensor) -> Sequence[Tensor]:
+        """This rank's micro-batches of the rows; all ranks get equally many, none of them empty."""
+        parts = min(self.micro, len(rows) // self.world)
+        return rows.tensor_split(self.world)[self.rank].tensor_split(parts)
+
+
+class _Side(Protocol):
+    def draw(self) -> list[Batch]: ...
+
+    def state_dict(self) -> dict[str, int]: ...
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None: ...
+
+
+def _side(data: Dataset[Any] | DataLoader[Any], side: int, batch: int, seed: int, share: _Share) -> _Side:
+    if isinstance(data, DataLoader):
+        return _Cycled(data, side, seed, share)
+    return _Shuffled(data, side, batch, seed, share)
+
+
+class _Shuffled:
+    """A dataset in a new order every epoch."""
+
+    def __init__(self, data: Dataset[Any], side: int, batch: int, seed: int, share: _Share) -> None:
+        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+            raise ConfigurationError(
+                f"the {NAMES[side]} set must be a dataset with a length and an index, "
+                f"found {type(data).__name__}: put it into a DataLoader"
+            )
+        self._data, self._side, self._seed, self._share = data, side, seed, share
+        size = len(data)
+        if not size:
+            raise ConfigurationError(
+                f"the {NAMES[side]} set must hold at least one example, found 0: check the split"
+            )
+        self._batches = -(-size // batch)
+        self._epoch, self._position = 0, 0
+        smallest = size // self._batches
+        if smallest < share.world:
+            raise ConfigurationError(
+                f"every one of {share.world} processes needs an example of the {NAMES[side]} set in every "
+                f"step, found {smallest} of {size} in the smallest batch: raise {NAMES[side]}_batch or use "
+                "fewer processes"
+            )
+        self._order = self._permutation()
+
+    def draw(self) -> list[Batch]:
+        rows = self._order.tensor_split(self._batches)[self._position]
+        with _own_randomness(self._seed, self._side, self._epoch, self._position, self._share.rank):
+            batches = [_fetched(self._data, part) for part in self._share.of(rows)]
+        self._position += 1
+        if self._position == self._batches:
+            self._epoch, self._position = self._epoch + 1, 0
+            self._order = self._permutation()
+        return batches
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self._epoch, self._position = state["epoch"], state["position"]
+        self._order = self._permutation()
+
+    def _permutation(self) -> Tensor:
+        generator = torch.Generator().manual_seed(_derived(self._seed, self._side, self._epoch))
+        return torch.randperm(len(self._data), generator=generator)  # type: ignore[arg-type]
+
+
+class _Cycled:
+    """A DataLoader from beginning to end, again and again."""
+
+    def __init__(self, loader: DataLoader[Any], side: int, seed: int, share: _Share) -> None:
+        self._loader, self._side, self._seed, self._share = loader, side, seed, share
+        self._epoch, self._position = 0, 0
+        self._batches: Iterator[Batch] | None = None
+
+    def draw(self) -> list[Batch]:
+        batch = self._next()
+        size = count(batch)
+        if self._share.world > 1 and size < self._share.micro:
+            raise ConfigurationError(
+                f"the {NAMES[self._side]} loader gave {size} examples for {self._share.micro} "
+                "micro-batches: with several processes every one needs as many, so set drop_last=True or lower micro"
+            )
+        return divided(batch, min(self._share.micro, size))
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self._epoch, self._position, self._batches = state["epoch"], 0, None
+        while self._position < state["position"]:
+            self._next()
+
+    def _next(self) -> Batch:
+        for _ in range(2):  # the loader may be at its end: then once more, from the beginning
+            with _own_randomness(self._seed, self._side, self._epoch, self._position):
+                if self._batches is None:
+                    self._batches = iter(self._loader)
+                batch = next(self._batches, None)
+            if batch is not None:
+                self._position += 1
+                return batch
+            self._epoch, self._position, self._batches = self._epoch + 1, 0, None
+        raise ConfigurationError(
+            f"the {NAMES[self._side]} loader must give at least one batch, found none: is its dataset empty?"
+        )
+
+
+def _fetched(data: Dataset[Any], rows: Tensor) -> Batch:
+    if isinstance(data, TensorImages):
+        return data.batch(rows)
+    if isinstance(data, TensorDataset):
+        return data[rows]
+    if hasattr(data, "__getitems__"):
+        return default_collate(data.__getitems__(rows.tolist()))
+    return default_collate([data[row] for row in rows.tolist()])
+
+
+def _derived(*parts: int | str) -> int:
+    """A seed in [0, 2^63) that depends on all the parts."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def _own_randomness(*parts: int) -> Iterator[None]:
+    """Global draws inside start from a seed of their own, and leave no trace outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_derived(*parts))
+        yield
