@@ -6,7 +6,7 @@ import pytest
 
 from unweave.evaluation import GAP_METRICS, Score, efficiency, gaps, score_outputs
 
-from .conftest import Make
+from tests.evaluation.conftest import Make
 
 
 def sheet(**values: float) -> dict[str, Score]:

@@ -18,8 +18,8 @@ GAP_METRICS = ("UA", "RA", "TA", "MIA_AUC")
 def gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
     """`100 (m(model) - m(retrained))` of UA, RA, TA and MIA_AUC, and `average_gap`, their mean size.
 
-    All in points, signed: to miss more of the forget set than a retrained model does is a leak and a damage as
-    well. A pair of models has no interval: examples say nothing about other runs.
+    All in points, signed: to miss more of the forget set than a retrained model does is a leak and a damage,
+    too. A pair of models has no interval: examples say nothing about other runs.
 
     Fan et al. (SalUn), ICLR 2024.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from unweave.data.batches import moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.value import Array
 
@@ -121,9 +122,9 @@ def predict(
     logits, labels = [], []
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for batch in loader:
-            inputs, targets = _pair(batch, name)
-            logits.append(task.logits(model, (inputs.to(device), targets.to(device))).float().cpu())
-            labels.append(targets.cpu())
+            pair = moved(_pair(batch, name), device)
+            logits.append(task.logits(model, pair).float().cpu())
+            labels.append(pair[1].cpu())
     if not labels:
         raise ConfigurationError(f"The {name} set is empty: there is nothing to measure. Check the split.")
     return _checked(Outputs(torch.cat(logits), torch.cat(labels)), name)
