@@ -1,0 +1,32 @@
+"""Constant weights: gradient ascent, fine-tuning, GradDiff, and most baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unweave.rules._base import LossRule
+
+
+@dataclass
+class Fixed(LossRule):
+    """The same two weights at every step: `d = forget * g_u + retain * g_r`.
+
+    Args:
+        forget: weight of the forget objective's gradient.
+        retain: weight of the retain loss's gradient.
+    """
+
+    forget: float = 1.0
+    retain: float = 1.0
+
+    @property
+    def needs_losses(self) -> bool:
+        """No: the weights are known before any forward pass."""
+        return False
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """`(forget, retain)`, whatever the losses."""
+        return torch.tensor([self.forget, self.retain], dtype=torch.float64)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from tests.rules._gramians import BLOCKS, COUNT, PAIRS, direction, gram, vector
+from tests.rules._properties import (
+    block_permutation_equivariant,
+    finite,
+    forget_never_rises,
+    retain_never_rises,
+    scale_equivariant,
+)
+from unweave.rules import Nash
+
+
+def test_properties() -> None:
+    assert finite(Nash()) == COUNT
+    assert block_permutation_equivariant(Nash()) == COUNT
+    assert scale_equivariant(Nash(), degree=0, rtol=1e-7) == 4 * COUNT
+    assert forget_never_rises(Nash()) == COUNT
+    assert retain_never_rises(Nash()) == COUNT
+
+
+def test_solves_the_bargain() -> None:
+    """`G a = 1/a` wherever there is a bargain: both gradients alive and not opposed."""
+    checked = 0
+    for (name, _), g, a in zip(PAIRS.items(), BLOCKS, Nash().weights(BLOCKS), strict=True):
+        if name.startswith("opposed"):
+            assert a.tolist() == [0.0, 0.0]
+        elif (g.diagonal() > 0).all():
+            assert (a > 0).all(), name
+            torch.testing.assert_close(g @ a, 1 / a, rtol=1e-8, atol=0)
+            checked += 1
+    assert checked == COUNT - 5
+
+
+def test_pinned_value() -> None:
+    """g_u = (2, 0), g_r = (1, 1): cos = 1/sqrt 2, a = (1/2, 1/sqrt 2) / sqrt(1 + 1/sqrt 2)."""
+    f, r = vector(2.0, 0.0), vector(1.0, 1.0)
+    expected = torch.tensor([[0.5, math.sqrt(0.5)]], dtype=torch.float64) / math.sqrt(1 + math.sqrt(0.5))
+    torch.testing.assert_close(Nash().weights(gram(f, r)), expected)
+    assert math.isclose(float(direction(Nash(), f, r).norm()), math.sqrt(2))
