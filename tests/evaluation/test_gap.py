@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from unweave.evaluation import GAP_METRICS, Score, efficiency, gaps, score_outputs
-
 from tests.evaluation.conftest import Make
+from unweave.evaluation import GAP_METRICS, Score, efficiency, gaps, score_outputs
 
 
 def sheet(**values: float) -> dict[str, Score]:

@@ -8,9 +8,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
-
 from tests.evaluation.conftest import Make
+from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
 
 
 def test_auc_is_sklearns_with_and_without_ties() -> None:
@@ -80,7 +79,7 @@ def test_confidence_attack_is_the_plain_recipe_on_balanced_sets() -> None:
 
 
 def test_confidence_attack_balances_members_and_others() -> None:
-    """Unbalanced, the majority would be called everything; balanced, equal distributions give no such pull."""
+    """Trained on all of both, the attacker would call nearly everything by the larger class."""
     rng = np.random.default_rng(0)
     f, m, o = rng.beta(2, 1, 200), rng.beta(8, 1, 3000), rng.beta(2, 1, 150)
     unbalanced = SVC(C=3, gamma="auto").fit(np.concatenate([m, o])[:, None], np.repeat([1, 0], [3000, 150]))
@@ -139,7 +138,7 @@ def test_constant_confidence_gives_an_answer_without_a_warning() -> None:
 
 
 def test_a_class_request_is_attacked_with_the_test_examples_of_that_class(make: Make) -> None:
-    """Forget and test examples of class 0 look alike, other classes do not: the AUC must be that of class 0 alone."""
+    """Forget and test examples of class 0 look alike, the others do not: the AUC is that of class 0."""
     forget = make(60, 0, skill=0.0, labels=torch.zeros(60, dtype=torch.long))
     retain = make(300, 1, skill=5.0, labels=torch.arange(300) % 3 + 1)
     own = make(50, 2, skill=0.0, labels=torch.zeros(50, dtype=torch.long))

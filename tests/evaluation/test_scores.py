@@ -9,11 +9,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, Score, score, score_outputs
 from unweave.evaluation.intervals import proportion_interval
 from unweave.tasks import Vision
-
-from tests.evaluation.conftest import Make
 
 SHEET = [
     "UA",

@@ -2,8 +2,8 @@
 
 A Gramian is `[[<g_u,g_u>, <g_u,g_r>], [<g_r,g_u>, <g_r,g_r>]]`: order forget, retain, both objectives
 minimised, so that `g_u = -grad L_f` under ascent. `A = |g_r|`, `B = |g_u|`, and `theta` is the angle of
-`g_r` and `grad L_f`: below 90 degrees the two losses fall together, and forgetting costs utility. All of it is
-first order, hence for small steps.
+`g_r` and `grad L_f`: below 90 degrees the two losses fall together, and forgetting costs utility. All of it
+is first order, hence for small steps.
 
 HAMU, arXiv 2606.02119 (ICML 2026).
 """

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unweave.diagnosis import cosine, diagnose, kappa
+from unweave.errors import ConfigurationError
+from unweave.tasks import Vision
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.2), nn.ReLU(), nn.Linear(16, 4))
+
+
+def data(n: int, seed: int) -> TensorDataset:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=rng)
+    return TensorDataset(x, (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long())
+
+
+def test_it_is_the_gradients_of_the_two_losses() -> None:
+    """One pair of the whole sets, in evaluation mode: the numbers of plain autograd."""
+    model, forget, retain = network().eval(), data(40, 1), data(90, 2)
+    found = diagnose(model, forget, retain, Vision(), batches=1, forget_batch=40, retain_batch=90)
+    losses = [nn.functional.cross_entropy(model(x), y) for x, y in (forget.tensors, retain.tensors)]
+    g_f, g_r = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).double()
+        for loss in losses
+    )
+    assert (found.forget_loss, found.retain_loss) == pytest.approx([x.item() for x in losses], rel=1e-5)
+    assert found.kappa == pytest.approx(float(g_f @ g_r), rel=1e-5)
+    assert found.cosine == pytest.approx(-float(g_f @ g_r / (g_f.norm() * g_r.norm())), rel=1e-5)
+    assert found.cosines == (found.cosine,)
+    assert found.kappa1 == pytest.approx(-0.1 * float(g_f.norm() * g_r.norm()), rel=1e-5)
+    assert found.kappa < found.kappa2 and found.verdict.level == "hard"
+    assert found.front[-1].price == pytest.approx(float(g_r @ g_f / g_f.square().sum()), rel=1e-4)
+    assert [b.name for b in found.blocks] == ["0", "1", "4"]
+    assert sum(b.part for b in found.blocks) == pytest.approx(1)
+    assert sum(b.kappa for b in found.blocks) == pytest.approx(found.kappa)
+
+
+def test_the_predicted_front_is_what_a_small_step_does() -> None:
+    model, forget, retain = network().eval().double(), data(40, 1), data(90, 2)
+    forget, retain = (TensorDataset(d.tensors[0].double(), d.tensors[1]) for d in (forget, retain))
+    found = diagnose(model, forget, retain, Vision(), batches=1, forget_batch=40, retain_batch=90)
+
+    def losses() -> list[torch.Tensor]:
+        return [nn.functional.cross_entropy(model(x), y) for x, y in (forget.tensors, retain.tensors)]
+
+    before = losses()
+    up = torch.autograd.grad(before[0], list(model.parameters()))
+    with torch.no_grad():
+        for p, g in zip(model.parameters(), up, strict=True):
+            p += 1e-5 * g
+    after = losses()
+    assert float((after[1] - before[1]) / (after[0] - before[0])) == pytest.approx(
+        found.front[-1].price, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("blocks", ["tensor", "layer", "model"])
+def test_nothing_is_changed(blocks: str) -> None:
+    model = network().train()
+    model[1].eval()
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    model[0].bias.requires_grad_(False)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    grads = [p.grad for p in model.parameters()]
+    values = [g.clone() for g in grads if g is not None]
+    flags, rng = [(m.training) for m in model.modules()], torch.get_rng_state()
+    diagnose(
+        model, data(30, 1), data(60, 2), Vision(), batches=3, blocks=blocks, forget_batch=16, retain_batch=32
+    )
+    assert len(state) == 9
+    for name, value in model.state_dict().items():
+        assert value.equal(state[name]), name
+    assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
+    assert all(g.equal(v) for g, v in zip(grads, values, strict=True))
+    assert [m.training for m in model.modules()] == flags and torch.get_rng_state().equal(rng)
+    assert not model[0].bias.requires_grad
+
+
+def test_blocks_name_what_they_hold() -> None:
+    model = network()
+    expected = {
+        "tensor": [name for name, _ in model.named_parameters()],
+        "layer": ["0", "1", "4"],
+        "model": ["model"],
+    }
+    for blocks, names in expected.items():
+        found = diagnose(model, data(30, 1), data(60, 2), Vision(), batches=1, blocks=blocks)
+        assert [b.name for b in found.blocks] == names
+    assert len(expected["tensor"]) == 6
+
+
+def test_the_same_seed_gives_the_same_quote_and_loaders_work() -> None:
+    def quote(seed: int) -> dict[str, object]:
+        found = diagnose(
+            network(), data(70, 1), data(90, 2), Vision(), forget_batch=16, retain_batch=32, seed=seed
+        )
+        return {
+            k: v for k, v in found.as_dict().items() if k not in ("seconds_per_step", "peak_memory_bytes")
+        }
+
+    assert quote(3) == quote(3)
+    assert quote(3) != quote(4)
+    loaders = [DataLoader(data(n, s), batch_size=16, shuffle=True) for n, s in ((70, 1), (90, 2))]
+    assert len(diagnose(network(), *loaders, Vision()).cosines) == 4
+
+
+def test_a_parameter_that_is_not_used_is_a_block_without_a_cosine() -> None:
+    model = network()
+    model.spare = nn.Linear(2, 2)
+    model.forward = lambda x: nn.Sequential.forward(model[:5], x)  # type: ignore[method-assign]
+    found = diagnose(model, data(30, 1), data(60, 2), Vision(), batches=2)
+    spare = next(b for b in found.blocks if b.name == "spare")
+    assert (spare.cosine, spare.kappa, spare.part) == (None, 0, 0)
+    assert any("spare" in line for line in found.lines())
+
+
+def test_it_reads_as_text_and_as_json() -> None:
+    found = diagnose(network(), data(30, 1), data(60, 2), Vision(), batches=2)
+    fields = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert fields["verdict"]["level"] == found.verdict.level and len(fields["front"]) == 5
+    assert fields["seconds_per_step"] > 0 and fields["peak_memory_bytes"] > 2**20
+    text = "\n".join(found.lines())
+    for part in (found.verdict.reason, "feasible quota", "100%", "peak memory", "hardest of 3 blocks"):
+        assert part in text
+
+
+def test_a_request_in_conflict_is_harder_than_one_without() -> None:
+    """Forgetting what the retain set says as well conflicts; forgetting wrong labels does not."""
+    model, retain = network(), data(400, 2)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(retain.tensors[0]), retain.tensors[1]).backward()
+        optimizer.step()
+    same = data(64, 3)
+    wrong = TensorDataset(same.tensors[0], (same.tensors[1] + 1) % 4)
+    conflict, harmless = (diagnose(model.eval(), f, retain, Vision(), batches=2) for f in (same, wrong))
+    assert conflict.cosine is not None and harmless.cosine is not None
+    assert conflict.cosine < 0 < harmless.cosine
+    assert (conflict.verdict.level, harmless.verdict.level) == ("hard", "easy")
+    assert (
+        conflict.front[0].price < conflict.front[-1].price and conflict.free_share < 1 == harmless.free_share
+    )
+
+
+def test_bad_input_gets_one_clear_message() -> None:
+    model, forget, retain = network(), data(30, 1), data(60, 2)
+    for settings in ({"batches": 0}, {"share": 0.0}, {"share": 1.5}):
+        with pytest.raises(ConfigurationError, match="batches must be at least 1 and share in"):
+            diagnose(model, forget, retain, Vision(), **settings)
+    with pytest.raises(ConfigurationError, match="forget"):
+        diagnose(model, data(0, 1), retain, Vision())
+    retain.tensors[0][5] = torch.nan
+    with pytest.raises(ConfigurationError, match="not finite"):
+        diagnose(model, forget, retain, Vision())
+    with pytest.raises(ConfigurationError, match="frozen"):
+        diagnose(network().requires_grad_(False), forget, retain, Vision())
+
+
+def test_hardness_functions_take_what_steps_record() -> None:
+    g = torch.tensor([[[4.0, -2.0], [-2.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
+    assert kappa(g).tolist() == [2, 0] and cosine(g).tolist() == [-1, 0]
