@@ -58,7 +58,7 @@ def test_the_predicted_front_is_what_a_small_step_does() -> None:
         for p, g in zip(model.parameters(), up, strict=True):
             p += 1e-5 * g
     after = losses()
-    assert float((after[1] - before[1]) / (after[0] - before[0])) == pytest.approx(
+    assert ((after[1] - before[1]) / (after[0] - before[0])).item() == pytest.approx(
         found.front[-1].price, rel=1e-3
     )
 
