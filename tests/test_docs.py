@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from unweave.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,3 +63,9 @@ def test_links_between_pages_lead_somewhere() -> None:
     links = [(page, m["target"]) for page in pages for m in LINK.finditer(page.read_text())]
     assert len(links) > 20
     assert not [f"{page.name}: {to}" for page, to in links if not (page.parent / to.strip()).exists()]
+
+
+def test_every_row_of_the_catalogue_is_on_the_page_of_papers() -> None:
+    named = set(re.findall(r"`([a-z_0-9]+)`", (ROOT / "docs" / "papers.md").read_text()))
+    assert len(METHODS) >= 24
+    assert not set(METHODS) - named
