@@ -44,6 +44,17 @@ def test_it_is_the_gradients_of_the_two_losses() -> None:
     assert sum(b.kappa for b in found.blocks) == pytest.approx(found.kappa)
 
 
+def test_micro_batches_give_the_same_numbers() -> None:
+    model, sets, sizes = (
+        network().eval(),
+        (data(40, 1), data(90, 2)),
+        {"forget_batch": 40, "retain_batch": 90},
+    )
+    one, many = (diagnose(model, *sets, Vision(), batches=1, micro=micro, **sizes) for micro in (1, 7))
+    for field in ("forget_loss", "retain_loss", "cosine", "kappa", "quota"):
+        assert getattr(many, field) == pytest.approx(getattr(one, field), rel=1e-5)
+
+
 def test_the_predicted_front_is_what_a_small_step_does() -> None:
     model, forget, retain = network().eval().double(), data(40, 1), data(90, 2)
     forget, retain = (TensorDataset(d.tensors[0].double(), d.tensors[1]) for d in (forget, retain))

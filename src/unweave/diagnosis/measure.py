@@ -38,6 +38,7 @@ def diagnose(
     share: float = 0.1,
     forget_batch: int = 64,
     retain_batch: int = 256,
+    micro: int = 1,
     seed: int = 0,
 ) -> Diagnosis:
     """Says how hard it is to forget, and what a step costs, from the gradients of a few pairs.
@@ -57,6 +58,7 @@ def diagnose(
         share: of the fastest forgetting to judge, in (0, 1].
         forget_batch: forget examples of a pair.
         retain_batch: retain examples of a pair.
+        micro: micro-batches that each is divided into, to save memory.
         seed: of the pairs.
 
     Raises:
@@ -69,9 +71,8 @@ def diagnose(
         )
     objectives = Objectives(model, (Ascent(task.nll), task.nll))
     index, device = objectives.block_index(blocks), objectives.parameters[0].device
-    pairs = Pairs(
-        forget, retain, forget_batch=forget_batch, retain_batch=retain_batch, seed=seed, device=device
-    )
+    sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro}
+    pairs = Pairs(forget, retain, **sizes, seed=seed, device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     losses, gramians, seconds = [], [], []
