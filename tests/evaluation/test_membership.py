@@ -149,3 +149,18 @@ def test_a_class_request_is_attacked_with_the_test_examples_of_that_class(make: 
     assert sheet["MIA_AUC"].n == 110 and "of its class" in sheet["MIA_AUC"].definition
     attack = confidence_attack(forget.confidence, retain.confidence, other.confidence)
     assert sheet["MIA_confidence"].value == attack > 0.8
+
+
+def test_the_attacker_learns_from_a_bounded_balanced_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, fit = [], SVC.fit
+
+    def spy(self: SVC, x: np.ndarray, y: np.ndarray) -> SVC:
+        seen.append((len(x), int(y.sum())))
+        return fit(self, x, y)
+
+    monkeypatch.setattr(SVC, "fit", spy)
+    monkeypatch.setattr("unweave.evaluation.membership.ATTACKER_EXAMPLES", 50)
+    rng = np.random.default_rng(0)
+    for members, others in ((400, 300), (40, 300), (400, 30)):
+        confidence_attack(rng.random(25), rng.random(members), rng.random(others))
+    assert seen == [(100, 50), (80, 40), (60, 30)]
