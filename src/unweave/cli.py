@@ -22,7 +22,9 @@ app = typer.Typer(
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
+    typer.Option(
+        "-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")]
@@ -47,8 +49,12 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     output: Output = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run directory.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the run directory holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint in the run directory.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what the run directory holds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report."""
@@ -69,7 +75,9 @@ def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.")],
-    recipe: Annotated[Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:

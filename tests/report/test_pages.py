@@ -19,7 +19,16 @@ HOSTILE = "<script>alert(1)</script>"
 def score(name: str, value: float | None, unit: str = "share") -> dict[str, Any]:
     ends = (None, None) if value is None or unit == "points" else (value - 0.01, value + 0.01)
     reason = "" if value is not None else f"too few {HOSTILE}"
-    return {"name": name, "value": value, "low": ends[0], "high": ends[1], "n": 7, "definition": f"of {HOSTILE}", "unit": unit, "reason": reason}
+    return {
+        "name": name,
+        "value": value,
+        "low": ends[0],
+        "high": ends[1],
+        "n": 7,
+        "definition": f"of {HOSTILE}",
+        "unit": unit,
+        "reason": reason,
+    }
 
 
 def sheet(shift: float) -> dict[str, Any]:
@@ -53,14 +62,35 @@ def run_directory(folder: Path, *, retrained: bool = True, steps: int = 5) -> Pa
 
 
 def demo_directory(folder: Path) -> Path:
-    numbers = {"distance": 3.0, "UA": 5.0, "FA": 95.0, "RA": 99.0, "TA": 97.0, "MIA_AUC": 0.5, "steps": 3, "seconds": 0.5}
+    numbers = {
+        "distance": 3.0,
+        "UA": 5.0,
+        "FA": 95.0,
+        "RA": 99.0,
+        "TA": 97.0,
+        "MIA_AUC": 0.5,
+        "steps": 3,
+        "seconds": 0.5,
+    }
     rows = [
         {"name": "original", "kind": "end", "ended": "", **numbers, "steps": None},
         {"name": f"method {HOSTILE}", "kind": "method", "ended": HOSTILE, **numbers},
         {"name": "broken", "kind": "method", "ended": "diverged", **dict.fromkeys(numbers)},
     ]
-    trace = {"method": HOSTILE, "cosine": [0.1, None], "kappa": [None, None], "forget": [1.0, 2.0], "retain": [0.1, 0.1]}
-    request = {"name": HOSTILE, "title": f"Forget {HOSTILE}", "text": HOSTILE, "rows": rows, "traces": [trace]}
+    trace = {
+        "method": HOSTILE,
+        "cosine": [0.1, None],
+        "kappa": [None, None],
+        "forget": [1.0, 2.0],
+        "retain": [0.1, 0.1],
+    }
+    request = {
+        "name": HOSTILE,
+        "title": f"Forget {HOSTILE}",
+        "text": HOSTILE,
+        "rows": rows,
+        "traces": [trace],
+    }
     demo = {"created": "today", "seconds": 60.0, "environment": {"torch": "2"}, "requests": [request]}
     (folder / "demo.json").write_text(json.dumps(demo))
     return folder

@@ -14,7 +14,13 @@ HOSTILE = "<script>alert('x')</script> & \"y\" $a_b$"
 
 def every(title: str, name: str) -> dict[str, str]:
     return {
-        "lines": plots.lines(title, [1, 2, 3], {name: [1.0, None, 3.0], "retain": [0.1, 0.2, 0.3]}, y=name, levels={"zero": 0.0}),
+        "lines": plots.lines(
+            title,
+            [1, 2, 3],
+            {name: [1.0, None, 3.0], "retain": [0.1, 0.2, 0.3]},
+            y=name,
+            levels={"zero": 0.0},
+        ),
         "plane": plots.plane(title, [plots.Point(name, 1, 2), plots.Point("b", 2, 1)], x=name, y="y"),
         "bars": plots.bars(title, {name: 1.0, "b": 2.0}, {"original": 3.0, name + " ": 0.5}, x="points"),
     }
@@ -35,7 +41,9 @@ def test_inline_svg(kind: str) -> None:
 def test_identifiers_of_different_plots_do_not_clash_and_the_same_plot_is_the_same_text() -> None:
     first, again, second = every("A", "a"), every("A", "a"), every("B", "a")
     assert first == again
-    identifiers = [set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"]]]
+    identifiers = [
+        set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"]]
+    ]
     assert identifiers[0] and not identifiers[0] & identifiers[1]
 
 

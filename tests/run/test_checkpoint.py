@@ -11,9 +11,23 @@ from unweave.errors import ConfigurationError
 from unweave.run import checkpoint
 
 STATES = {
-    "model": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "half": torch.ones(2, dtype=torch.bfloat16)},
-    "optimizer": {"state": {0: {"step": torch.tensor(4.0)}, 1: {}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]},
-    "rule": {"multiplier": 0.1 + 0.2, "limit": float("inf"), "name": "x", "none": None, "flag": True, "count": 3},
+    "model": {
+        "w": torch.arange(6.0).reshape(2, 3),
+        "b": torch.tensor(3),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+    },
+    "optimizer": {
+        "state": {0: {"step": torch.tensor(4.0)}, 1: {}},
+        "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}],
+    },
+    "rule": {
+        "multiplier": 0.1 + 0.2,
+        "limit": float("inf"),
+        "name": "x",
+        "none": None,
+        "flag": True,
+        "count": 3,
+    },
     "empty": {},
 }
 
@@ -75,7 +89,16 @@ def damage(folder: Path, how: str) -> None:
             folder.rmdir()
 
 
-DAMAGE = ["one bit of a tensor", "truncated", "state edited", "state missing", "no hashes", "hashes not JSON", "hashes a list", "gone"]
+DAMAGE = [
+    "one bit of a tensor",
+    "truncated",
+    "state edited",
+    "state missing",
+    "no hashes",
+    "hashes not JSON",
+    "hashes a list",
+    "gone",
+]
 
 
 @pytest.mark.parametrize("how", DAMAGE)

@@ -41,7 +41,17 @@ def test_content_and_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("1E3", 1000.0), (".5", 0.5), ("5", 5), ("-2", -2), ("1.", 1.0), ("true", True), ("x1", "x1"), ("'7'", "7")],
+    [
+        ("1e-4", 1e-4),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("5", 5),
+        ("-2", -2),
+        ("1.", 1.0),
+        ("true", True),
+        ("x1", "x1"),
+        ("'7'", "7"),
+    ],
 )
 def test_scalars(tmp_path: Path, text: str, value: object) -> None:
     found = load(written(tmp_path, f"a: {text}")).content["a"]
@@ -72,7 +82,11 @@ def test_bad_yaml_is_one_clear_error(tmp_path: Path, name: str) -> None:
 def test_tags_never_execute(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     with pytest.raises(ConfigurationError):
-        load(written(tmp_path, f"a: !!python/object/apply:os.mkdir\n- {marker}\nb: !!python/name:os.system x\n"))
+        load(
+            written(
+                tmp_path, f"a: !!python/object/apply:os.mkdir\n- {marker}\nb: !!python/name:os.system x\n"
+            )
+        )
     assert not marker.exists()
 
 
@@ -85,7 +99,9 @@ def test_missing_file_and_binary(tmp_path: Path) -> None:
 
 
 def test_override() -> None:
-    document = Document({"run": {"steps": 20}}, "recipe.yaml", {("run",): "recipe.yaml:1", ("run", "steps"): "recipe.yaml:2"})
+    document = Document(
+        {"run": {"steps": 20}}, "recipe.yaml", {("run",): "recipe.yaml:1", ("run", "steps"): "recipe.yaml:2"}
+    )
     changed = document.override(["run.steps=5", "method.name=hamu_q", "method.rates=[1, 2e-3]"])
     assert changed.content == {"run": {"steps": 5}, "method": {"name": "hamu_q", "rates": [1, 0.002]}}
     assert changed.place(("run", "steps")) == "-s run.steps=5"

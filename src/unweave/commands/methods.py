@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.methods import METHODS
+from unweave.methods import METHODS, PAPERS
 from unweave.run.faults import hyperparameters
-
-TAKEN = ("task", "original")
 
 
 def main(name: str | None, *, as_json: bool) -> None:
     """Prints every method with its paper, or one with its hyperparameters."""
     if name is not None and name not in METHODS:
-        raise ConfigurationError(f"unknown method {name!r}.{suggest(name, METHODS)} `unweave methods` lists them all.")
+        raise ConfigurationError(
+            f"unknown method {name!r}.{suggest(name, METHODS)} `unweave methods` lists them all."
+        )
     chosen = [name] if name else list(METHODS)
     if as_json:
         print(json.dumps([_entry(each) for each in chosen], indent=2))
@@ -31,9 +31,9 @@ def main(name: str | None, *, as_json: bool) -> None:
 
 def _entry(name: str) -> dict[str, Any]:
     function = METHODS[name]
-    parameters = hyperparameters(function, TAKEN)
+    parameters = hyperparameters(function)
     defaults = {k: None if p.default is p.empty else p.default for k, p in parameters.items()}
-    return {"name": name, "about": _first_line(name), "paper": _paper(name), "hyperparameters": defaults}
+    return {"name": name, "about": _first_line(name), "paper": PAPERS[name], "hyperparameters": defaults}
 
 
 def _one(name: str) -> None:
@@ -42,7 +42,7 @@ def _one(name: str) -> None:
     console.print(inspect.getdoc(METHODS[name]) or "", markup=False, highlight=False)
     console.print("\nIn a recipe:\n\nmethod:", markup=False, highlight=False)
     console.print(f"  name: {name}", markup=False, highlight=False)
-    for key, parameter in hyperparameters(METHODS[name], TAKEN).items():
+    for key, parameter in hyperparameters(METHODS[name]).items():
         console.print(f"  {key}: {json.dumps(parameter.default, default=str)}", markup=False, highlight=False)
 
 
@@ -51,7 +51,7 @@ def _all(names: list[str]) -> None:
     for column in ("method", "what it does", "paper"):
         table.add_column(column, overflow="fold")
     for name in names:
-        table.add_row(name, _first_line(name), _paper(name))
+        table.add_row(name, _first_line(name), PAPERS[name])
     console = Console()
     console.print(table)
     console.print("\nHyperparameters and defaults: unweave methods NAME", style="dim")

@@ -25,7 +25,9 @@ def build(directory: Path) -> Path:
     try:
         page = read(directory)
     except (OSError, json.JSONDecodeError) as error:
-        raise ConfigurationError(f"{directory}: a file of the run cannot be read: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(
+            f"{directory}: a file of the run cannot be read: {' '.join(str(error).split())}"
+        ) from error
     path = directory / "report.html"
     page.write(path)
     return path

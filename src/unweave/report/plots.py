@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 Series = Sequence[float | None]
 
 INK = "#010203"  # stands for the page's own text colour and is replaced by `currentColor`
-COLOURS = ("#d1495b", "#2f8fce", "#5b9a3c", "#b07aa1", "#e08e2b", "#7a7a7a", "#1fa39a", "#c05aa0", "#8c6d46", "#6674c9")
+COLOURS = (
+    "#d1495b",
+    "#2f8fce",
+    "#5b9a3c",
+    "#b07aa1",
+    "#e08e2b",
+    "#7a7a7a",
+    "#1fa39a",
+    "#c05aa0",
+    "#8c6d46",
+    "#6674c9",
+)
 MARKERS = "osD^vPX*<>"
 
 
@@ -28,11 +39,15 @@ class Point:
     y: float
 
 
-def lines(title: str, x: Sequence[int], series: Mapping[str, Series], *, y: str, levels: Mapping[str, float] = {}) -> str:
+def lines(
+    title: str, x: Sequence[int], series: Mapping[str, Series], *, y: str, levels: Mapping[str, float] = {}
+) -> str:
     """Curves over the steps; None is a gap. `levels` are dashed horizontal lines with a name."""
     with _axes(title, "step", y) as (axes, svg):
         for colour, (name, values) in zip(COLOURS, series.items(), strict=False):
-            axes.plot(x, [float("nan") if v is None else v for v in values], color=colour, label=name, linewidth=1.4)
+            axes.plot(
+                x, [float("nan") if v is None else v for v in values], color=colour, label=name, linewidth=1.4
+            )
         for name, value in levels.items():
             axes.axhline(value, color=INK, linestyle="--", linewidth=0.8, alpha=0.6, label=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -60,7 +75,9 @@ def bars(title: str, values: Mapping[str, float], levels: Mapping[str, float], *
         for colour, (name, value) in zip((COLOURS[0], COLOURS[2]), levels.items(), strict=False):
             axes.axvline(value, color=colour, linestyle="--", linewidth=1.3, label=name)
         if levels:
-            axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=2)
+            axes.legend(
+                frameon=False, labelcolor=INK, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=2
+            )
             axes.set_title(title, color=INK, fontsize=10, loc="left", pad=24)
         axes.grid(axis="y", visible=False)
     return svg.getvalue()
@@ -73,9 +90,16 @@ def _axes(title: str, x: str, y: str, *, height: float = 2.6) -> Iterator[tuple[
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
+    style: dict[str, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "font.family": "sans-serif",
+        "font.size": 9,
+    }
     style |= {"axes.unicode_minus": False, "text.parse_math": False}
-    style |= {key: INK for key in ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color")}
+    style |= dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), INK
+    )
     svg, raw = io.StringIO(), io.StringIO()
     with rc_context(style):
         figure = Figure(figsize=(5.4, height))

@@ -56,11 +56,17 @@ def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
     gaps = {name: table["average_gap"]["value"] for name, table in scores["gaps"].items()}
     if gaps.get("unlearned") is not None and gaps.get("original") is not None:
         closer = gaps["unlearned"] < gaps["original"]
-        second = f"; a second retrained model is {gaps['retrained again']:.1f} away" if gaps.get("retrained again") else ""
+        second = (
+            f"; a second retrained model is {gaps['retrained again']:.1f} away"
+            if gaps.get("retrained again")
+            else ""
+        )
         text = f"{gaps['unlearned']:.1f} points after, {gaps['original']:.1f} before{second}"
         strip.append(Verdict("Distance to the retrained model", text, "good" if closer else "bad"))
     else:
-        strip.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
+        strip.append(
+            Verdict("Distance to the retrained model", "not computed: no retrained reference", "note")
+        )
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
     strip.append(Verdict("Forget accuracy", _change(before["FA"], after["FA"])))
     strip.append(Verdict("Test accuracy", _change(before["TA"], after["TA"])))
@@ -80,7 +86,9 @@ def _scores(scores: Json) -> Table:
     rows = []
     for name in names:
         cells = [scores["models"][model].get(name) for model in models]
-        rows.append([name, *map(score_text, cells), str(cells[0]["n"]) if cells[0] else "–", cells[0]["definition"]])
+        rows.append(
+            [name, *map(score_text, cells), str(cells[0]["n"]) if cells[0] else "–", cells[0]["definition"]]
+        )
     return Table("Each score with its 95 % interval over examples", ["", *models, "n", "definition"], rows)
 
 
@@ -88,21 +96,33 @@ def _gaps(scores: Json) -> list[Table]:
     models = [name for name in ORDER if name in scores["gaps"]]
     if not models:
         return []
-    rows = [[metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)] for metric in scores["gaps"][models[0]]]
+    rows = [
+        [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)]
+        for metric in scores["gaps"][models[0]]
+    ]
     caption = "Difference to the retrained model, in points. The original and a second retrained model are the two ends"
     return [Table(caption, ["", *models], rows)]
 
 
 def _plane(scores: Json) -> list[Plot]:
     points = [
-        plots.Point(name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"])
+        plots.Point(
+            name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"]
+        )
         for name in ORDER
         if name in scores["models"] and None not in (scores["models"][name][m]["value"] for m in ("FA", "TA"))
     ]
     if not points:
         return []
-    svg = plots.plane("What was forgotten, what was kept", points, x="accuracy on the forget set, %", y="test accuracy, %")
-    return [Plot(svg, "The closer to the retrained model, the better: less accuracy on the forget set is not a virtue.")]
+    svg = plots.plane(
+        "What was forgotten, what was kept", points, x="accuracy on the forget set, %", y="test accuracy, %"
+    )
+    return [
+        Plot(
+            svg,
+            "The closer to the retrained model, the better: less accuracy on the forget set is not a virtue.",
+        )
+    ]
 
 
 def _traces(steps: Sequence[Json]) -> list[Plot]:
@@ -147,4 +167,6 @@ def read(directory: Path) -> Page:
 
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
-    return page(summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8"))
+    return page(
+        summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8")
+    )

@@ -1,10 +1,10 @@
-"""Every fault of a recipe in words: where it is, what was expected, what was found, what was probably meant."""
+"""Every fault of a recipe in words: where it is, what was expected, what was found, what was meant."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -12,10 +12,16 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, Vali
 from unweave.errors import suggest
 from unweave.run.marks import Document, Location
 
+GIVEN = ("task", "original", "mask")
+"""Parameters of methods and steps that a run gives, not its recipe."""
+
 
 def of_model(error: ValidationError, model: type[BaseModel], document: Document) -> list[str]:
     """One message per fault that pydantic found in `document` read as `model`."""
-    return [_fault(item, model, document) for item in error.errors(include_url=False)]
+    places: dict[Location, list[Any]] = {}
+    for item in error.errors(include_url=False):
+        places.setdefault(_written(item, document), []).append(item)
+    return [_fault(location, items, model, document) for location, items in places.items()]
 
 
 def of_call(
@@ -24,7 +30,6 @@ def of_call(
     document: Document,
     section: str,
     *,
-    taken: Iterable[str] = (),
     complete: bool = True,
 ) -> list[str]:
     """Faults of `arguments` as keyword arguments of `function`.
@@ -34,10 +39,9 @@ def of_call(
         arguments: what the recipe says.
         document: where it says it.
         section: the section that it says it in.
-        taken: parameters that are not the recipe's to set.
         complete: whether parameters without a default must be given.
     """
-    parameters = hyperparameters(function, taken)
+    parameters = hyperparameters(function)
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     faults = []
     for name, value in arguments.items():
@@ -54,13 +58,18 @@ def of_call(
     return faults
 
 
-def hyperparameters(function: Callable[..., Any], taken: Iterable[str]) -> dict[str, inspect.Parameter]:
+def hyperparameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters of `function` that a recipe may set."""
-    return {k: p for k, p in inspect.signature(function).parameters.items() if k not in set(taken)}
+    return {k: p for k, p in inspect.signature(function).parameters.items() if k not in GIVEN}
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """What the parameters are that a recipe may set and did not; those without a default are left out."""
+    return {k: p.default for k, p in hyperparameters(function).items() if p.default is not p.empty}
 
 
 def _mismatch(value: Any, hint: Any) -> str:
-    """What is wrong with `value` as a `hint`; empty if nothing, or if the hint is not one that data can be checked against."""
+    """What is wrong with `value` as a `hint`; nothing if the hint is not one that data can be checked against."""
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(strict=True))
     except PydanticUserError:
@@ -68,37 +77,55 @@ def _mismatch(value: Any, hint: Any) -> str:
     try:
         adapter.validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        expected = " or ".join(dict.fromkeys(_expected(item["msg"]) for item in error.errors(include_url=False)))
-        return f"expected {expected}, found {value!r}"
+        return _instead(error.errors(include_url=False), value)
     return ""
 
 
-def _fault(item: Any, model: type[BaseModel], document: Document) -> str:
-    location: Location = item["loc"]
-    name = ".".join(map(str, location))
-    place = document.place(location)
-    match item["type"]:
+def _fault(location: Location, items: Sequence[Any], model: type[BaseModel], document: Document) -> str:
+    """One message for the faults of one key: several where it may be of several types, and is of none."""
+    first, name = items[0], ".".join(map(str, location)) or "the recipe"
+    where = f"{document.place(location)}: {name}"
+    match first["type"]:
         case "extra_forbidden":
-            known = _keys(model, location[:-1])
-            return f"{place}: {name}: unknown key.{suggest(str(location[-1]), known)} Known here: {', '.join(known)}."
+            known, key = _keys(model, location[:-1]), str(location[-1])
+            return f"{where}: unknown key.{suggest(key, known)} Known here: {', '.join(known)}."
         case "missing":
-            parent = ".".join(map(str, location[:-1])) or "the recipe"
-            return f"{document.place(location[:-1])}: {parent}: '{location[-1]}' is missing"
+            return f"{where}: '{first['loc'][-1]}' is missing"
         case "value_error":
-            return f"{place}: {name}: {item['ctx']['error']}"
+            return f"{where}: {first['ctx']['error']}"
         case "literal_error":
-            options = [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ",").split(",")]
-            hint = suggest(str(item["input"]), options)
-            return f"{place}: {name}: expected one of {', '.join(options)}, found {item['input']!r}.{hint}"
+            options = [part.strip("' ") for part in first["ctx"]["expected"].replace(" or ", ",").split(",")]
+            hint = suggest(str(first["input"]), options)
+            return f"{where}: expected one of {', '.join(options)}, found {first['input']!r}.{hint}"
         case _:
-            return f"{place}: {name}: expected {_expected(item['msg'])}, found {item['input']!r}"
+            return f"{where}: {_instead(items, first['input'])}"
+
+
+def _written(item: Any, document: Document) -> Location:
+    """The part of a fault's location that stands in the recipe; pydantic adds the types that it tried."""
+    location, value = item["loc"], document.content
+    for end, key in enumerate(location):
+        if not (isinstance(value, dict) and key in value) and not (
+            isinstance(value, list) and key in range(len(value))
+        ):
+            return location[:end]
+        value = value[key]
+    return location
+
+
+def _instead(items: Sequence[Any], found: Any) -> str:
+    expected = dict.fromkeys(_expected(item["msg"]) for item in items)
+    return f"expected {' or '.join(expected)}, found {found!r}"
 
 
 def _expected(message: str) -> str:
     """Pydantic's "Input should be a valid integer" as "an integer"."""
+    words = {"a valid integer": "an integer", "a valid ": "a ", "a string": "text", "a boolean": "true or false",
+             "an object": "a mapping", "a dictionary or an instance": "a mapping"}  # fmt: skip
     text = message.removeprefix("Input should be ").removeprefix("Input should have ")
-    text = text.replace("a valid integer", "an integer").replace("a valid ", "a ").replace("a string", "text")
-    return text.replace("a number", "a number").replace("a boolean", "true or false").replace("an object", "a mapping")
+    for pydantic, ours in words.items():
+        text = text.replace(pydantic, ours)
+    return text
 
 
 def _keys(model: type[BaseModel], location: Location) -> list[str]:

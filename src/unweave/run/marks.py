@@ -59,10 +59,12 @@ class Document:
             try:
                 if not equals or not all(path):
                     raise ValueError("expected section.key=value")
-                _assign(content, path, yaml.load(value, _Loader))  # noqa: S506 (a SafeLoader)
+                _assign(content, path, yaml.load(value, _Loader))
             except (ValueError, yaml.YAMLError) as error:
                 faults.append(f"-s {text}: {_one_line(error)}")
-            places |= {path[:end]: f"-s {text}" for end in range(1, len(path) + 1) if path[:end] not in places}
+            places |= {
+                path[:end]: f"-s {text}" for end in range(1, len(path) + 1) if path[:end] not in places
+            }
             places[path] = f"-s {text}"
         if faults:
             raise ConfigurationError(faults)

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.run import faults
@@ -29,6 +37,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+ClassName = Annotated[int, Field(ge=0)] | str
 Natural = Annotated[int, Field(ge=0)]
 AnyPath = Annotated[Path, AfterValidator(_beside)]
 ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(_existing)]
@@ -45,7 +54,9 @@ class DataSection(BaseModel):
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
         if (self.source == "digits") != (self.path is None):
-            raise ValueError("digits is built in and takes no path" if self.path else f"{self.source} needs a 'path'")
+            raise ValueError(
+                "digits is built in and takes no path" if self.path else f"{self.source} needs a 'path'"
+            )
         return self
 
 
@@ -57,7 +68,7 @@ class ForgetSection(BaseModel):
     """
 
     model_config = _STRICT
-    class_: Natural | tuple[Natural, ...] | None = Field(default=None, alias="class")
+    class_: ClassName | tuple[ClassName, ...] | None = Field(default=None, alias="class")
     indices: ExistingPath | None = None
     random: Fraction | None = None
     poison: Fraction | None = None
@@ -66,21 +77,33 @@ class ForgetSection(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        options = {"class": self.class_, "indices": self.indices, "random": self.random, "poison": self.poison}
+        options = {
+            "class": self.class_,
+            "indices": self.indices,
+            "random": self.random,
+            "poison": self.poison,
+        }
         given = [name for name, value in options.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(options)}, found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"expected exactly one of {', '.join(options)}, found {' and '.join(given) or 'none'}"
+            )
         if self.mix and self.class_ is None:
             raise ValueError("'mix' is a share of a class request: it needs 'class'")
         return self
 
 
 class ModelSection(BaseModel):
-    """The network, and its weights; without a weights file the original is trained (and cached)."""
+    """The network, its weights, and which of them may move.
+
+    Without a network the data source's own is taken, without a weights file it is trained (and cached), without
+    `parameters` (shell-style patterns on their names) all may move.
+    """
 
     model_config = _STRICT
-    network: str
+    network: str | None = None
     weights: ExistingPath | None = None
+    parameters: tuple[str, ...] | None = None
 
 
 class OpenSection(BaseModel):
@@ -113,10 +136,11 @@ class RunSection(BaseModel):
 
 
 class EvaluationSection(BaseModel):
-    """What is measured at the end."""
+    """What is measured at the end, and against how many retrained models: the second one shows the noise of the first."""
 
     model_config = _STRICT
-    retrained: bool = True
+    retrained: Annotated[int, Field(ge=0, le=2)] = 1
+    seed: Natural = 0
 
 
 class Recipe(BaseModel):
@@ -126,7 +150,7 @@ class Recipe(BaseModel):
     version: Literal[1] = 1
     data: DataSection
     forget: ForgetSection
-    model: ModelSection
+    model: ModelSection = ModelSection()
     training: OpenSection = OpenSection()
     method: NamedSection = NamedSection(name="hamu_q")
     step: NamedSection = NamedSection(name="trust")
@@ -137,7 +161,9 @@ class Recipe(BaseModel):
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
+        )
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -176,7 +202,7 @@ def _faults_of_options(document: Document) -> list[str]:
             found.append(f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}")
             continue
         arguments = {key: value for key, value in written.items() if key != "name"}
-        found += faults.of_call(table[name], arguments, document, section, taken=("task", "original"))
+        found += faults.of_call(table[name], arguments, document, section)
     written = document.content.get("training")
     if isinstance(written, dict):
         found += faults.of_call(Training, written, document, "training", complete=False)

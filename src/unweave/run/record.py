@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from torch import Tensor
 
 from unweave.data.cache import atomically
+from unweave.diagnosis import cosine
+from unweave.rules._base import FORGET, Step
 
 if TYPE_CHECKING:
     from unweave.loop import Record
     from unweave.objectives import Objectives
 
 
-def line(record: Record) -> dict[str, Any]:
+def line(record: Record, before: int = 0) -> dict[str, Any]:
     """One step as plain data; the order of every pair is forget, retain.
 
-    `realised` and `predicted` are changes of the two objectives; `lr` is the length of the step per unit of direction.
-    `cosine` is that of the two gradients over the whole model, None where the rule does not look at gradients.
+    `realised` and `predicted` are changes of the two objectives; `lr` is the length of the step per unit of direction;
+    `cosine` and `kappa` are those of `hardness`. `before` steps were made by a run that this one resumes.
     """
     step = record.step
-    predicted = step.predicted
+    cos, kappa = hardness(step)
     return {
-        "step": record.number,
+        "step": record.number + before,
         "losses": _plain(step.losses),
         "weights": _plain(step.weights),
         "gramian": _plain(step.gramian),
-        "cosine": cosine(step.gramian),
+        "cosine": cos,
+        "kappa": kappa,
         "branches": list(step.branches) if step.branches is not None else None,
-        "predicted": _plain(None if predicted is None else predicted * record.lr),
+        "predicted": _plain(record.predicted),
         "realised": _plain(record.realised),
         "lr": _finite(record.lr),
         "radius": _finite(record.radius),
@@ -42,34 +45,45 @@ def line(record: Record) -> dict[str, Any]:
     }
 
 
-def cosine(gramian: Tensor | None) -> float | None:
-    """`<g_f, g_r> / (|g_f| |g_r|)` of the whole model; None without a Gramian or with a zero gradient."""
-    if gramian is None:
-        return None
-    (ff, fr), (_, rr) = gramian.sum(0).tolist()
-    return _finite(fr / math.sqrt(ff * rr)) if ff > 0 and rr > 0 else None
+def hardness(step: Step) -> tuple[float | None, float | None]:
+    """Cosine of the two gradients over the whole model, and `kappa / kappa_2` at this step's own share of forgetting.
+
+    With `c` the share of the fastest forgetting that the step predicts, `kappa_2 = A B sqrt(1 - c^2)`: above 1 every
+    step of this length that forgets as much raises the retain loss (HAMU, arXiv 2606.02119). None where the rule does
+    not look at gradients, or one of them is zero.
+    """
+    if step.gramian is None:
+        return None, None
+    whole = step.gramian.sum(0)
+    cos, fastest = float(cosine(whole)), float(whole[FORGET, FORGET].sqrt())
+    length = float(torch.einsum("bi,bij,bj->", step.weights, step.gramian, step.weights).clamp_min(0).sqrt())
+    predicted = step.predicted
+    if predicted is None or not length * fastest > 0 or not math.isfinite(cos):
+        return _finite(cos), None
+    share = -float(predicted[FORGET]) / (length * fastest)
+    return cos, -cos / math.sqrt(1 - share**2) if abs(share) < 1 else None
 
 
 class StepLog:
     """A monitor that appends one line a step to `steps.jsonl`, readable while the run goes on."""
 
-    def __init__(self, path: Path, *, progress: Callable[[Record], None] | None = None, keep: int = 0):
-        """Opens `path`, keeping its first `keep` lines (a resumed run), and calls `progress` after every step."""
-        kept = path.read_text().splitlines(keepends=True)[:keep] if keep else []
+    def __init__(self, path: Path, *, before: int = 0):
+        """Opens `path` anew, or after its first `before` lines if a run is resumed."""
+        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:before] if before else []
         self._file = path.open("w", encoding="utf-8", buffering=1)
         self._file.writelines(kept)
-        self._progress = progress
+        self._before = before
 
     def __call__(self, record: Record, objectives: Objectives) -> None:
         """Writes one step."""
-        self._file.write(json.dumps(line(record), allow_nan=False) + "\n")
-        if self._progress:
-            self._progress(record)
+        self._file.write(json.dumps(line(record, self._before), allow_nan=False) + "\n")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from unweave.parameters import Mask
+from unweave.run.recipe import NamedSection
 from unweave.trust import TrustRegion
 
-Optimizer = torch.optim.Optimizer
-Factory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Factory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 def sgd(lr: float, momentum: float = 0.0) -> Factory:
@@ -28,9 +30,11 @@ def adamw(lr: float, weight_decay: float = 0.01) -> Factory:
     return lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
 
 
-STEPS: dict[str, Callable[..., Factory | TrustRegion]] = {
-    "trust": TrustRegion,
-    "sgd": sgd,
-    "adam": adam,
-    "adamw": adamw,
-}
+STEPS: dict[str, Callable[..., Any]] = {"trust": TrustRegion, "sgd": sgd, "adam": adam, "adamw": adamw}
+
+
+def stepper(section: NamedSection, model: nn.Module, mask: Mask | None) -> torch.optim.Optimizer | TrustRegion:
+    """The trust region, or the optimizer over what may move of the model, that a recipe asks for."""
+    if section.name == "trust":
+        return TrustRegion(**section.arguments, mask=mask)
+    return STEPS[section.name](**section.arguments)([p for p in model.parameters() if p.requires_grad])

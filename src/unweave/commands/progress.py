@@ -1,0 +1,29 @@
+"""Live progress on stderr: bars on a terminal, one line per phase elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from unweave.run.watch import Watch
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A `Watch` that shows every phase while the block runs."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        phases: dict[str, TaskID] = {}
+
+        def watch(phase: str, done: int, total: int) -> None:
+            if phase not in phases:
+                phases[phase] = progress.add_task(phase, total=total)
+                if not console.is_terminal:
+                    console.print(phase, markup=False, highlight=False)
+            progress.update(phases[phase], completed=done, total=total, visible=done < total)
+
+        yield watch

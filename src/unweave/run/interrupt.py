@@ -1,0 +1,44 @@
+"""Ctrl-C ends a run between two steps, so that what was computed is whole and can be saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+from unweave.loop import Record
+
+REASON = "interrupted"
+
+
+class Interrupt:
+    """A stopping criterion that answers once SIGINT or SIGTERM came; a second signal acts as usual."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[int, signal.Handlers] = {}
+
+    def __call__(self, record: Record) -> str | None:
+        """The reason to stop, if a signal came."""
+        return REASON if self.came else None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in self._before:
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

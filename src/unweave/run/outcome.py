@@ -1,0 +1,71 @@
+"""What came of a run: its scores and its summary, as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import nn
+
+from unweave.evaluation import Score, gaps
+from unweave.loop import Result
+from unweave.run.checkpoint import tensors_sha256
+from unweave.run.environment import environment, peak_memory
+from unweave.run.interrupt import REASON
+from unweave.run.prepare import Request
+from unweave.run.session import Session
+
+Sheet = Mapping[str, Score]
+
+
+def scores(sheets: Mapping[str, Sheet]) -> dict[str, Any]:
+    """`scores.json`: the sheet of every model, and the gaps of all others to the retrained one."""
+    reference = sheets.get("retrained")
+    others = (
+        {} if reference is None else {k: gaps(v, reference) for k, v in sheets.items() if v is not reference}
+    )
+    return {"models": _plain(sheets), "gaps": _plain(others)}
+
+
+def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
+    return {name: {key: s.as_dict() for key, s in sheet.items()} for name, sheet in sheets.items()}
+
+
+def summary(
+    session: Session, request: Request, original: nn.Module, result: Result, sheets: Mapping[str, Sheet]
+) -> dict[str, Any]:
+    """`summary.json`."""
+    before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
+    values = [{key: s.value for key, s in sheets[name].items()} for name in ("original", "unlearned")]
+    warnings = []
+    if before == after:
+        warnings.append("THE RUN CHANGED NOTHING: no weight of the model differs from the original's.")
+    elif values[0] == values[1]:
+        warnings.append("THE RUN CHANGED NO SCORE: weights moved, but every score is the original's.")
+    interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
+    status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if warnings else "done"
+    return {
+        "status": status,
+        "stop_reason": result.reason,
+        "contract": [],
+        "method": session.recipe.method.name,
+        "request": request.text,
+        "forget": len(request.forget),
+        "retain": len(request.retain),
+        "steps": session.before + len(result.history),
+        "rejected": sum(not r.accepted for r in result.history) - result.skipped,
+        "skipped": result.skipped,
+        "seconds": session.seconds + result.seconds,
+        "peak_memory_bytes": peak_memory(),
+        "model_before": before,
+        "model_after": after,
+        "warnings": warnings,
+        "created": now(),
+        "environment": environment(),
+    }
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,177 @@
+"""Everything a recipe names, loaded and checked: data, request, network, original model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from unweave.data import sources
+from unweave.data.checks import check_overlap
+from unweave.data.images import Source, TensorImages
+from unweave.data.index_file import read_rows
+from unweave.data.poison import poison_random
+from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
+from unweave.errors import ConfigurationError, suggest
+from unweave.run.recipe import ForgetSection, Recipe
+from unweave.run.training import CIFAR10, DIGITS, Epoch, Network, Training, trained
+from unweave.run.watch import Watch, silent
+from unweave.tasks import Vision
+
+DEFAULTS = {
+    "digits": ("digits_cnn", DIGITS),
+    "cifar10": ("cifar_net", CIFAR10),
+    "image_folder": ("cifar_net", CIFAR10),
+}
+"""What is trained on a source, and how, where the recipe does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Data, what is to be forgotten of it, and how models of it are trained.
+
+    Attributes:
+        text: the request in words.
+        train: all training examples, with the labels that the original was trained on.
+        test: examples of the same distribution that no model is trained on.
+        split: rows of `train` to forget and to retain.
+        network: what is trained.
+        training: how.
+    """
+
+    text: str
+    train: TensorImages
+    test: TensorImages
+    split: Split
+    network: Network
+    training: Training
+    task: Vision = field(default_factory=Vision)
+
+    @cached_property
+    def forget(self) -> TensorImages:
+        """The examples to forget."""
+        return self.train.subset(self.split.forget)
+
+    @cached_property
+    def retain(self) -> TensorImages:
+        """The examples to keep."""
+        return self.train.subset(self.split.retain)
+
+    def original(self, watch: Watch = silent) -> nn.Module:
+        """The network trained on everything, from the cache if it was before."""
+        return self._trained(self.train, self.training, "training the original", watch)
+
+    def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
+        """The network trained on the retain set alone, from the cache if it was before."""
+        training = replace(self.training, seed=seed)
+        return self._trained(self.retain, training, f"retraining without the forget set (seed {seed})", watch)
+
+    def _trained(self, data: TensorImages, training: Training, phase: str, watch: Watch) -> nn.Module:
+        def progress(epoch: Epoch) -> None:
+            watch(phase, epoch.number, epoch.total)
+
+        watch(phase, 0, training.epochs)
+        model = trained(self.network, data, training, progress)
+        watch(phase, training.epochs, training.epochs)
+        return model
+
+
+def request(recipe: Recipe) -> Request:
+    """Loads the data of a recipe and splits it as it asks.
+
+    Raises:
+        ConfigurationError: the data cannot be read, or the request does not fit them.
+    """
+    source = sources.load(recipe.data.source, recipe.data.path)
+    usual_network, usual_training = DEFAULTS[recipe.data.source]
+    text, train, split = _split(recipe.forget, source)
+    network = Network(recipe.model.network or usual_network, len(source.classes), train.images.shape[1])
+    training = replace(usual_training, **recipe.training.arguments)
+    made = Request(text, train, source.test, split, network, training)
+    check_overlap(made.forget, made.retain)
+    return made
+
+
+def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Split]:
+    """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
+    train, seed = source.train, wanted.seed
+    if wanted.class_ is not None:
+        rows = _classes(wanted.class_, source.classes)
+        names = ", ".join(source.classes[row] for row in rows if row < len(source.classes))
+        text = f"class {names}" + (
+            f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else ""
+        )
+        return text, train, hardness_mix(train.labels, rows, wanted.mix, seed)
+    if wanted.indices is not None:
+        return f"the rows in {wanted.indices.name}", train, by_index(read_rows(wanted.indices), len(train))
+    if wanted.random is not None:
+        text = f"a random {100 * wanted.random:g} % of the training set"
+        return text, train, by_random_fraction(len(train), wanted.random, seed)
+    assert wanted.poison is not None, "the recipe holds exactly one of them"
+    labels, rows = poison_random(train.labels, wanted.poison, len(source.classes), seed)
+    text = f"wrong labels, planted in {100 * wanted.poison:g} % of the training set"
+    return text, train.relabelled(labels), by_index(rows, len(train))
+
+
+def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
+    """Class numbers; a name stands for its number."""
+    every = wanted if isinstance(wanted, tuple) else (wanted,)
+    unknown = [each for each in every if isinstance(each, str) and each not in names]
+    if unknown:
+        raise ConfigurationError(
+            [
+                f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}."
+                for each in unknown
+            ]
+        )
+    return [names.index(each) if isinstance(each, str) else each for each in every]
+
+
+def original(recipe: Recipe, request: Request, watch: Watch = silent) -> nn.Module:
+    """The model to unlearn: the recipe's weights, or one trained as the recipe says.
+
+    Raises:
+        ConfigurationError: the weights do not fit the network.
+    """
+    path = recipe.model.weights
+    return request.original(watch) if path is None else with_weights(request.network, path)
+
+
+def with_weights(network: Network, path: Path) -> nn.Module:
+    """The network with the weights of a safetensors file, or of a folder that holds `model.safetensors`.
+
+    Raises:
+        ConfigurationError: not a safetensors file, or not of this network.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    model = network.build()
+    try:
+        weights = safetensors.torch.load_file(file)
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(
+            f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}"
+        ) from error
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{file}: these weights are not of network '{network.name}': {_misfit(model, weights)}"
+        ) from error
+    return model.eval()
+
+
+def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
+    """How the names and shapes of the weights differ from the model's, the first of each kind."""
+    own = model.state_dict()
+    common = sorted(own.keys() & weights.keys())
+    kinds = {
+        "missing": sorted(own.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - own.keys()),
+        "of another shape": [name for name in common if own[name].shape != weights[name].shape],
+    }
+    found = [f"{len(n)} {kind} ({n[0]}{', ...' if n[1:] else ''})" for kind, n in kinds.items() if n]
+    return ", ".join(found)
