@@ -1,0 +1,137 @@
+"""Inner products and linear combinations of the two gradients, per block, across shards.
+
+A *block* is a group of parameter tensors that a rule treats as one vector: every tensor, every layer, or the whole
+model. Both gradients are read once for the Gramian and once for the combination, in pieces that fit the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
+Blocks = Literal["tensor", "layer", "model"]
+
+_PIECE = {"cpu": 1 << 17}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
+_PIECE_ELSEWHERE = 1 << 24
+_CANCELLATION = 64.0  # beyond this the float32 sum would lose more than a decimal digit: form it in float64
+
+
+def block_index(names: Sequence[str], blocks: Blocks) -> list[int]:
+    """The block of each parameter: its own, its layer's (the name without its last part), or 0."""
+    if blocks == "tensor":
+        return list(range(len(names)))
+    keys = [name.rpartition(".")[0] for name in names] if blocks == "layer" else ["" for _ in names]
+    number: dict[str, int] = {}
+    return [number.setdefault(key, len(number)) for key in keys]
+
+
+def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+    """`G[b] = [[<f,f>, <f,r>], [<r,f>, <r,r>]]` over the tensors of block b.
+
+    Args:
+        gradients: forget and retain gradient, the same shapes.
+        index: the block of each tensor (`block_index`).
+
+    Returns:
+        `[B, 2, 2]` float64 on the CPU, accumulated in float64; one host sync, and one small all-reduce if sharded.
+    """
+    f0 = local(gradients[0][0])
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64, device=f0.device)
+    for block, f, r in zip(index, *gradients, strict=True):
+        row = rows[block]
+        for a, b in _pieces(local(f), local(r)):
+            row += torch.stack([a @ a, a @ b, b @ b])
+    _sum_over_shards(rows, gradients[0][0])
+    return rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2)).cpu()
+
+
+@torch.no_grad()
+def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Gradient:
+    """`w[b, 0] f + w[b, 1] r` in every block, written over the retain gradient.
+
+    Where the two terms nearly cancel (collinear gradients), the sum is formed in float64, so that its inner products
+    are those the rule computed to the precision of the result, not of the terms.
+
+    Args:
+        gradients: forget and retain gradient; the second is overwritten.
+        weights: `[B, 2]`.
+        gram: their Gramian `[B, 2, 2]`.
+        index: the block of each tensor.
+    """
+    terms = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1)
+    total = torch.einsum("bi,bij,bj->b", weights, gram, weights)
+    exact = (terms > _CANCELLATION * total).tolist()
+    w = weights.tolist()
+    for block, f, r in zip(index, *gradients, strict=True):
+        (w_f, w_r), f, r = w[block], local(f), local(r)
+        if exact[block]:
+            r.copy_(r.double().mul_(w_r).add_(f.double(), alpha=w_f))
+        else:
+            r.mul_(w_r).add_(f, alpha=w_f)
+    return gradients[1]
+
+
+def dot(left: Gradient, right: Gradient) -> Tensor:
+    """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
+    parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
+    total = torch.stack(parts).sum()
+    _sum_over_shards(total, left[0])
+    return total.cpu()
+
+
+def norm(gradient: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm over all tensors and shards, a float64 scalar on the CPU."""
+    parts = [torch.linalg.vector_norm(local(g), dtype=torch.float64) for g in gradient]
+    total = torch.stack(parts).square().sum()
+    _sum_over_shards(total, gradient[0])
+    return total.sqrt().cpu()
+
+
+@torch.no_grad()
+def linear(*terms: tuple[float, Gradient]) -> Gradient:
+    """`sum_i c_i g_i` as a new gradient."""
+    (first, gradient), *others = terms
+    result = list(torch._foreach_mul(gradient, first))
+    for factor, g in others:
+        torch._foreach_add_(result, g, alpha=factor)
+    return result
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, or the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def _sum_over_shards(total: Tensor, like: Tensor) -> None:
+    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
+    if hasattr(like, "to_local"):
+        for dim, placement in enumerate(like.placements):
+            if placement.is_shard():
+                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
+
+
+def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both tensors as float64 vectors, a piece at a time, in one shared buffer."""
+    f, r = _flat(f, r)
+    size = max(1, min(_PIECE.get(f.device.type, _PIECE_ELSEWHERE), f.numel()))
+    if f.dtype == torch.float64:
+        yield f, r
+        return
+    buffer = torch.empty(2, size, dtype=torch.float64, device=f.device)
+    for a, b in zip(f.split(size), r.split(size), strict=True):
+        pair = buffer[:, : a.numel()]
+        pair[0].copy_(a)
+        pair[1].copy_(b)
+        yield pair[0], pair[1]
+
+
+def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors of the same element order, without a copy where both are laid out alike (also channels-last)."""
+    if f.stride() == r.stride() and f.is_contiguous(memory_format=torch.channels_last if f.ndim == 4 else torch.contiguous_format):
+        return f.as_strided((f.numel(),), (1,)), r.as_strided((r.numel(),), (1,))
+    return f.reshape(-1), r.reshape(-1)

@@ -1,0 +1,210 @@
+"""The only training loop. It does not know which rule it runs, nor how the length of a step is found."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.pairs import Batch, Pair
+from unweave.gramian import norm
+from unweave.objectives import Objectives
+from unweave.parameters import Mask
+from unweave.rules._base import Rule, Step
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from unweave.methods import Method
+
+_GIVE_UP = 5  # non-finite steps in a row
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step as it happened; what monitors and stopping criteria read.
+
+    Attributes:
+        number: from 1.
+        step: what the rule saw and decided.
+        lr: the length per unit of direction that was taken; 0 if the step was refused.
+        accepted: whether the weights moved.
+        realised: change of both losses on the same pair, `[2]`, where it was looked at.
+        radius: the trust region's radius, if there is one.
+        note: why a step was refused or rolled back.
+    """
+
+    number: int
+    step: Step
+    lr: float
+    accepted: bool
+    realised: Tensor | None = None
+    radius: float | None = None
+    note: str = ""
+
+    @property
+    def predicted(self) -> Tensor | None:
+        """First-order change of both losses by this step, `[2]`."""
+        return None if self.step.predicted is None else self.lr * self.step.predicted
+
+
+@dataclass
+class Result:
+    """What a run leaves.
+
+    Attributes:
+        model: the unlearned model.
+        history: one record a step.
+        reason: why the run ended.
+        seconds: wall time of the loop.
+    """
+
+    model: nn.Module
+    history: list[Record] = field(default_factory=list)
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps that moved the weights."""
+        return sum(r.accepted for r in self.history)
+
+    @property
+    def skipped(self) -> int:
+        """Steps with a non-finite loss or direction; they never reached the weights."""
+        return sum(r.note.startswith("non-finite") for r in self.history)
+
+
+class Stepper(Protocol):
+    """How far to go along a rule's direction."""
+
+    def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
+        """Asks the rule for a direction, moves the weights or not, and says what happened."""
+        ...
+
+
+Monitor = Callable[[Record, Objectives], None]
+Stop = Callable[[Record], str | None]
+
+
+@dataclass
+class OptimizerStep:
+    """The papers' way: any `torch.optim` optimizer, a learning rate, optionally a schedule and clipping.
+
+    Clipping acts on the direction, never on an ingredient of it.
+    """
+
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+    clip: float | None = None
+    mask: Mask | None = None
+
+    def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
+        """One optimizer step along the rule's direction; a non-finite one is not taken."""
+        objectives.radius = None
+        objectives.lr = float(self.optimizer.param_groups[0]["lr"])
+        step = rule.backward(objectives)
+        direction = objectives.direction()
+        length = float(norm(direction))
+        if not (math.isfinite(length) and bool(step.losses.isfinite().all())):
+            objectives.clear()
+            return Record(number, step, 0.0, False, note="non-finite loss or direction")
+        if step.stop:
+            objectives.clear()
+            return Record(number, step, 0.0, False, note=step.stop)
+        if self.mask is not None:
+            self.mask.apply(direction)
+        if self.clip is not None and length > self.clip:
+            torch._foreach_mul_(direction, self.clip / length)
+        objectives.write(direction)
+        self.optimizer.step()
+        lr = objectives.lr * (min(1.0, self.clip / length) if self.clip is not None and length else 1.0)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        objectives.lr = lr
+        objectives.clear()
+        rule.observe(objectives)
+        return Record(number, step, lr, True)
+
+
+def unlearn(
+    model: nn.Module,
+    method: Method,
+    pairs: Iterable[Pair],
+    optimizer: torch.optim.Optimizer | Stepper,
+    *,
+    accelerator: Accelerator | None = None,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    clip: float | None = None,
+    monitors: Sequence[Monitor] = (),
+    stop: Sequence[Stop] = (),
+    steps: int | None = None,
+    probe: Sequence[Batch] = (),
+    mask: Mask | None = None,
+) -> Result:
+    """Unlearns in place, one pair after another.
+
+    Args:
+        model: moved in place; its mode (train or eval) is used as found.
+        method: forget loss, retain loss and rule.
+        pairs: one per step; the run ends with them.
+        optimizer: any `torch.optim.Optimizer`, or a `trust.TrustRegion`.
+        accelerator: the `accelerate.Accelerator` that prepared the model, if one did.
+        scheduler, clip: for a torch optimizer; the clip is a norm of the direction.
+        monitors: called with every record.
+        stop: called with every record; the first reason ends the run.
+        steps: at most so many.
+        probe: retain micro-batches that no step trains on, for rules that ask for them.
+        mask: elements of the direction that may be non-zero (saliency).
+
+    Returns:
+        The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
+    """
+    objectives = Objectives(model, (method.forget, method.retain), accelerator, probe)
+    stepper = (
+        OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
+    )
+    result, begin = Result(model), time.perf_counter()
+    try:
+        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps)
+    except KeyboardInterrupt:
+        result.reason = "interrupted"
+    result.seconds = time.perf_counter() - begin
+    objectives.clear()
+    return result
+
+
+def _run(
+    result: Result,
+    rule: Rule,
+    pairs: Iterable[Pair],
+    stepper: Stepper,
+    objectives: Objectives,
+    monitors: Sequence[Monitor],
+    stop: Sequence[Stop],
+    steps: int | None,
+) -> str:
+    failures = 0
+    for number, pair in enumerate(pairs, 1):
+        if steps is not None and number > steps:
+            return "steps used up"
+        record = stepper.take(number, rule, objectives.at(pair))
+        result.history.append(record)
+        for monitor in monitors:
+            monitor(record, objectives)
+        if record.step.stop:
+            return record.step.stop
+        failures = failures + 1 if record.note.startswith("non-finite") else 0
+        if failures == _GIVE_UP:
+            return (
+                f"diverged: {failures} steps in a row had a non-finite loss or direction; the weights are as before them. "
+                "Use a smaller learning rate or step='trust', and look for NaN in the data."
+            )
+        if reason := next(filter(None, (criterion(record) for criterion in stop)), None):
+            return reason
+    return "pairs exhausted"

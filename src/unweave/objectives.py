@@ -1,0 +1,343 @@
+"""Both objectives as functions of the current parameters and pair; the only file that knows how a pass is executed.
+
+Every answer is reduced over micro-batches and ranks before anyone sees it, so all ranks take the same decision.
+Forward passes are re-seeded per pair, side and micro-batch: a second look sees the same dropout masks, and the global
+random state is found again as it was. BatchNorm statistics move on the first look with a gradient only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from unweave.data.pairs import Batch, Pair, count
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.gramian import Blocks, Gradient, block_index, local, norm
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised, pure in (model, batch)
+FORGET, RETAIN = 0, 1
+# Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
+_DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
+
+
+class Objectives:
+    """The forget and the retain objective at the current parameters and pair.
+
+    Args:
+        model: the module to unlearn; parameters that require a gradient may move.
+        losses: forget and retain loss, each `(model, batch) -> [b]` and minimised; None is the constant 0.
+        accelerator: the `accelerate.Accelerator` that prepared the model, if one did.
+        probe: retain micro-batches that no step trains on (`probe_loss`).
+
+    Attributes:
+        parameters, names: what may move, each tensor once.
+        lr: length of the last step per unit of direction; the loop sets it.
+        radius: length that a trust region gives the coming step; None under an optimizer.
+
+    Raises:
+        ConfigurationError: nothing may move, or both losses are missing.
+        UnsupportedError: fp16 gradient scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: tuple[Loss | None, Loss | None],
+        accelerator: Accelerator | None = None,
+        probe: Sequence[Batch] = (),
+    ):
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        if not named:
+            raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
+        if losses == (None, None):
+            raise ConfigurationError("Neither a forget nor a retain loss was given; pass at least one.")
+        self.model, self._losses, self._accelerator, self._probe = model, losses, accelerator, probe
+        self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
+        self.lr: float | None = None
+        self.radius: float | None = None
+        self.pair = Pair((), ())
+        self._seen = [False, False]
+        self._norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+        _check_execution(model, self.parameters, accelerator)
+
+    def at(self, pair: Pair) -> Objectives:
+        """The same objectives on another pair."""
+        self.pair, self._seen = pair, [False, False]
+        return self
+
+    @torch.no_grad()
+    def losses(self) -> Tensor:
+        """Both losses, `[2]`, without a graph and without a trace."""
+        return torch.stack([self._look(side) for side in (FORGET, RETAIN)])
+
+    @torch.no_grad()
+    def probe_loss(self) -> float:
+        """The retain loss on the probe, examples that no step trains on."""
+        if not self._probe:
+            raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
+        return float(self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)]))
+
+    def backward(
+        self, weights: Tensor | Callable[[Tensor], Tensor], needs_forget: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Accumulates `w_f grad L_f + w_r grad L_r` in `.grad`; returns the losses `[2]` and the weights `[2]`.
+
+        Weights that depend on the losses cost no forward pass of their own: the retain gradient is scaled in place
+        once they are known. Only where they need the forget loss of several micro-batches is that looked at before.
+        """
+        self.clear()
+        if isinstance(weights, Tensor):
+            sides = [self._accumulate(side, float(weights[side])) for side in (FORGET, RETAIN)]
+            return torch.stack(sides), weights
+        retain = self._accumulate(RETAIN, 1.0)
+        micro, values = self._micro(FORGET), None
+        if self._losses[FORGET] is None or not needs_forget:
+            forget = retain.new_tensor(float("nan"))
+        elif len(micro) == 1:
+            values = self._values(FORGET, 0, micro[0], self._first_look(FORGET))
+            forget = self._mean(FORGET, [values])
+        else:
+            with torch.no_grad():
+                forget = self._look(FORGET)
+        w = weights(torch.stack([forget, retain]))
+        self._scale(float(w[RETAIN]))
+        if values is None:
+            forget = self._accumulate(FORGET, float(w[FORGET]))
+        else:
+            self._backward(values.sum() * (float(w[FORGET]) * _world() / _count(micro, values)))
+        return torch.stack([forget, retain]), w
+
+    def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
+        """Losses `[2]` and the two gradients; `.grad` is left empty. One backward per side and micro-batch."""
+        losses, gradients = [], []
+        for side in (FORGET, RETAIN):
+            loss, gradient = self.gradient(side)
+            losses.append(loss)
+            gradients.append(gradient)
+        return torch.stack(losses), (gradients[FORGET], gradients[RETAIN])
+
+    def gradient(self, side: int) -> tuple[Tensor, Gradient]:
+        """One side's loss and gradient; unused parameters have a zero gradient."""
+        self.clear()
+        loss = self._accumulate(side, 1.0)
+        gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        self.clear()
+        return loss, gradient
+
+    def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient:
+        """Hessian-vector product `H_side v` by differences of gradients: first-order calls only, so it shards.
+
+        Central, `[g(theta + h v) - g(theta - h v)] / 2h`; one-sided, `[g(theta + h v) - g(theta)] / h`, if the
+        gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
+        """
+        length = float(norm(vector))
+        if length == 0.0:
+            return [torch.zeros_like(v) for v in vector]
+        step = _DIFFERENCE[self.parameters[0].dtype == torch.float64, gradient is None]
+        h = step * max(float(norm([p.detach() for p in self.parameters])), 1e-3) / length
+        before = self.snapshot()
+        self.move(vector, h)
+        difference = self.gradient(side)[1]
+        if gradient is None:
+            self.restore(before)
+            self.move(vector, -h)
+            gradient, h = self.gradient(side)[1], 2 * h
+        self.restore(before)
+        torch._foreach_sub_(difference, gradient)
+        torch._foreach_div_(difference, h)
+        return difference
+
+    def contract(self, side: int, *vectors: Gradient) -> Gradient:
+        """The side's derivative tensor contracted with each vector in turn, by repeated backward: `H v`, `D_p(H) v`, ...
+
+        Exact, and additive over micro-batches and ranks.
+
+        Raises:
+            UnsupportedError: the parameters are sharded; differences (`hvp`) work there.
+        """
+        if local(self.parameters[0]) is not self.parameters[0]:
+            raise UnsupportedError("Exact second derivatives do not shard; use curvature='finite'.")
+        batches = self._micro(side)
+        total = [torch.zeros_like(p) for p in self.parameters]
+        if self._losses[side] is None:
+            return total
+        examples = 0.0
+        for i, batch in enumerate(batches):
+            values = self._values(side, i, batch, False, bare=True)
+            examples = examples or _count(batches, values)
+            loss = values.sum() / examples
+            parts: Sequence[Tensor] = torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
+            for v in vectors:
+                inner = torch.stack([(g * x).sum() for g, x in zip(parts, v, strict=True)]).sum()
+                if not inner.requires_grad:  # a derivative that is constant
+                    inner = sum((p.sum() * 0.0 for p in self.parameters), inner)
+                parts = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
+            torch._foreach_add_(total, [p.detach() for p in parts])
+        if _world() > 1:
+            for t in total:
+                dist.all_reduce(t)
+        return total
+
+    def write(self, direction: Gradient) -> None:
+        """Puts a descent direction where torch.optim looks for it."""
+        for p, d in zip(self.parameters, direction, strict=True):
+            p.grad = d
+
+    @torch.no_grad()
+    def move(self, direction: Gradient, scale: float) -> None:
+        """`theta += scale * direction`."""
+        torch._foreach_add_(self.parameters, direction, alpha=scale)
+
+    def snapshot(self) -> list[Tensor]:
+        """A copy of the parameters."""
+        return [p.detach().clone() for p in self.parameters]
+
+    @torch.no_grad()
+    def restore(self, values: Sequence[Tensor]) -> None:
+        """`theta = values`, exactly."""
+        torch._foreach_copy_(self.parameters, list(values))
+
+    def clear(self) -> None:
+        """Empties `.grad`."""
+        for p in self.parameters:
+            p.grad = None
+
+    def direction(self) -> Gradient:
+        """What `.grad` holds; zeros where a parameter was not used."""
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+
+    def block_index(self, blocks: Blocks) -> list[int]:
+        """The block of each parameter."""
+        return block_index(self.names, blocks)
+
+    # -- how a pass is executed ---------------------------------------------------------------------------------
+
+    def _micro(self, side: int) -> Sequence[Batch]:
+        return (self.pair.forget, self.pair.retain)[side]
+
+    def _look(self, side: int) -> Tensor:
+        if self._losses[side] is None:
+            return torch.zeros((), dtype=torch.float64)
+        return self._mean(side, [self._values(side, i, b, False) for i, b in enumerate(self._micro(side))])
+
+    def _accumulate(self, side: int, scale: float) -> Tensor:
+        if self._losses[side] is None:
+            return torch.zeros((), dtype=torch.float64)
+        batches, seen, first, total = self._micro(side), [], self._first_look(side), 0.0
+        for i, batch in enumerate(batches):
+            with nullcontext() if i == len(batches) - 1 else self._no_sync():
+                values = self._values(side, i, batch, first)
+                total = total or _count(batches, values)
+                self._backward(values.sum() * (scale * _world() / total))  # DDP and FSDP average over ranks
+            seen.append(values.detach())
+        return self._mean(side, seen)
+
+    def _values(self, side: int, micro: int, batch: Batch, statistics: bool, bare: bool = False) -> Tensor:
+        loss = self._losses[side]
+        assert loss is not None
+        model = _bare(self.model) if bare or not torch.is_grad_enabled() else self.model
+        with _seeded(hash((self.pair.seed, side, micro, _rank())), batch), nullcontext() if statistics else self._still():
+            values = loss(model, batch)
+        if values.ndim != 1:
+            raise ConfigurationError(
+                f"A loss must return one value per example, [b]; the {('forget', 'retain')[side]} loss returned "
+                f"{tuple(values.shape)}. Do not reduce over the batch."
+            )
+        return values
+
+    def _backward(self, loss: Tensor) -> None:
+        loss.backward() if self._accelerator is None else self._accelerator.backward(loss)  # type: ignore[no-untyped-call]
+
+    def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
+        if not values:
+            raise ConfigurationError(f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank.")
+        sums = torch.stack([torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)]) for v in values])
+        total = sums.sum(0).detach()
+        if _world() > 1:
+            dist.all_reduce(total)
+        total = total.cpu()
+        return total[0] / total[1]
+
+    def _scale(self, factor: float) -> None:
+        grads = [local(p.grad) for p in self.parameters if p.grad is not None]
+        if factor != 1.0 and grads:
+            torch._foreach_mul_(grads, factor)
+
+    def _first_look(self, side: int) -> bool:
+        first, self._seen[side] = not self._seen[side], True
+        return first
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """BatchNorm in training mode normalises as usual but keeps its running statistics."""
+        for m in self._norms:
+            m.track_running_stats = False
+        try:
+            yield
+        finally:
+            for m in self._norms:
+                m.track_running_stats = True
+
+    def _no_sync(self) -> AbstractContextManager[object]:
+        if self._accelerator is not None:
+            return self._accelerator.no_sync(self.model)
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+
+
+@contextmanager
+def _seeded(seed: int, batch: Batch) -> Iterator[None]:
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+        yield
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """DDP synchronises buffers in every forward; a look without a graph needs no peer."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _count(batches: Sequence[Batch], losses: Tensor) -> float:
+    """Examples in all micro-batches of all ranks; a lone micro-batch has as many as losses."""
+    own = losses.numel() if len(batches) == 1 else sum(count(b) for b in batches)
+    total = torch.tensor(float(own), device=losses.device)
+    if _world() > 1:
+        dist.all_reduce(total)
+    return float(total)
+
+
+def _check_execution(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:
+    if _world() > 1 and not isinstance(model, DistributedDataParallel) and local(parameters[0]) is parameters[0]:
+        raise UnsupportedError(
+            f"{_world()} ranks run, but the model is neither DDP nor fully_shard'ed: each rank would unlearn on its own. "
+            "Wrap it, or let accelerate prepare it."
+        )
+    if accelerator is None:
+        return
+    if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":
+        raise UnsupportedError("fp16 scales gradients and breaks every threshold. Use mixed_precision='bf16' or 'no'.")
+    if accelerator.distributed_type.value == "DEEPSPEED":
+        raise UnsupportedError("DeepSpeed hides gradients. Use DDP or FSDP2 (fully_shard).")
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UnsupportedError(
+            f"gradient_accumulation_steps is {accelerator.gradient_accumulation_steps}; leave it at 1 and let a pair hold "
+            "micro-batches (micro=...): accumulation then is exact and has one owner."
+        )

@@ -1,0 +1,135 @@
+"""What every rule is: two objectives in, one descent direction out.
+
+A rule's constructor fields are its hyperparameters; its `init=False` fields are state, saved and restored.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unweave.gramian import Blocks, Gradient, combine, gramian
+
+FORGET, RETAIN = 0, 1
+
+
+class Asked(Protocol):
+    """What a rule may ask of `unweave.objectives.Objectives`."""
+
+    lr: float | None
+    radius: float | None
+
+    def losses(self) -> Tensor: ...
+    def backward(self, weights: Any, needs_forget: bool = True) -> tuple[Tensor, Tensor]: ...
+    def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...
+    def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]: ...
+    def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient: ...
+    def contract(self, side: int, *vectors: Gradient) -> Gradient: ...
+    def snapshot(self) -> list[Tensor]: ...
+    def restore(self, values: Sequence[Tensor]) -> None: ...
+    def write(self, direction: Gradient) -> None: ...
+    def move(self, direction: Gradient, scale: float) -> None: ...
+    def probe_loss(self) -> float: ...
+    def block_index(self, blocks: Blocks) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step saw and did; monitors, stopping criteria and the trust region read nothing else.
+
+    Attributes:
+        losses: forget and retain objective before the step, `[2]`.
+        weights: `w` of the direction `w_f g_u + w_r g_r` in each block, `[B, 2]`.
+        gramian: inner products of the two gradients, `[B, 2, 2]`, for rules that look at gradients.
+        branches: the case of a piecewise rule in each block.
+        stop: the reason why the rule refuses this step, if it does; the step is then not taken.
+        lr: the step length the rule asks for, if it has one of its own.
+    """
+
+    losses: Tensor
+    weights: Tensor
+    gramian: Tensor | None = None
+    branches: tuple[str, ...] | None = None
+    stop: str | None = None
+    lr: float | None = None
+
+    @property
+    def predicted(self) -> Tensor | None:
+        """First-order change of both objectives per unit of step length, `-sum_b G_b w_b`, `[2]`."""
+        return None if self.gramian is None else -torch.einsum("bij,bj->i", self.gramian, self.weights)
+
+
+@dataclass
+class Rule(ABC):
+    """How two objectives become one descent direction."""
+
+    @abstractmethod
+    def backward(self, objectives: Asked) -> Step:
+        """Leaves a descent direction in `.grad`."""
+
+    def observe(self, objectives: Asked) -> None:  # noqa: B027 - most rules do not look back
+        """Called after the weights moved, on the same pair."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.init}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@dataclass
+class LossRule(Rule):
+    """Rules that look at the two losses only: one weighted backward."""
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether `weights` reads its argument; if not, it is called before any forward pass."""
+        return True
+
+    @property
+    def needs_forget_loss(self) -> bool:
+        """Whether `weights` reads the forget loss too; if not, it may be NaN and is never looked at beforehand."""
+        return True
+
+    @abstractmethod
+    def weights(self, losses: Tensor) -> Tensor:
+        """`[2] -> [2]`: the weights of both gradients."""
+
+    def backward(self, objectives: Asked) -> Step:
+        """One backward of `w_f L_f + w_r L_r`."""
+        weights = self.weights if self.needs_losses else self.weights(torch.zeros(2, dtype=torch.float64))
+        losses, used = objectives.backward(weights, self.needs_forget_loss)
+        return Step(losses, used[None])
+
+
+@dataclass
+class GradientRule(Rule):
+    """Rules that look at the Gramian of the two gradients: two backwards, one linear combination."""
+
+    blocks: Blocks = field(default="model", kw_only=True)
+
+    @abstractmethod
+    def weights(self, gramian: Tensor) -> Tensor:
+        """`[B, 2, 2] -> [B, 2]`: the weights of both gradients in every block."""
+
+    def judge(self, gramian: Tensor, weights: Tensor) -> tuple[tuple[str, ...] | None, str | None]:
+        """The branch of each block, and the reason to refuse the step; neither by default."""
+        return None, None
+
+    def backward(self, objectives: Asked) -> Step:
+        """Writes `sum_i w_i g_i`, block by block."""
+        losses, gradients = objectives.gradients()
+        index = objectives.block_index(self.blocks)
+        gram = gramian(gradients, index)
+        weights = self.weights(gram)
+        branches, stop = self.judge(gram, weights)
+        objectives.write(combine(gradients, weights, gram, index))
+        return Step(losses, weights, gram, branches, stop)

@@ -1,0 +1,206 @@
+"""HAMU: a guaranteed improvement of one objective at the least cost to the other, inside a trust region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unweave.errors import ConfigurationError
+from unweave.rules._base import GradientRule
+
+_COLLINEAR = 1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
+Split = Literal["norm_product", "uniform", "softmax", "joint"]
+
+
+@dataclass
+class HAMU(GradientRule):
+    r"""Hardness-aware constrained step.
+
+    With `a` the gradient of the objective that is not guaranteed and `b` that of the one that is, both minimised, the
+    weight change `-lr D` solves, in every block with its quota `q` and radius `r`,
+
+        max_D <a, D>   subject to   <b, D> >= q,   |D| <= r.
+
+        direct      <a,b> >= q |a| / r        D = (r / |a|) a
+        rectified   otherwise                 D = alpha a + beta b,
+                    alpha = sqrt((r^2 - q^2/|b|^2) / (|a|^2 sin^2)),  beta = (q - alpha <a,b>) / |b|^2
+        collinear   sin = 0 or a = 0          D = (q / |b|^2) b
+        infeasible  q > r |b|
+
+    `guarantee="forget"` is HAMU-Q, `"retain"` HAMU-U. The specification writes the same with raw gradients of the losses:
+    its kappa is `-<a,b>` under plain ascent. `split="joint"` puts one quota over all blocks,
+    `D_i = r_i (a_i + lam b_i) / |a_i + lam b_i|`, with the smallest `lam >= 0` that meets it.
+
+    Args:
+        guarantee: the objective whose improvement is guaranteed.
+        rate: the quota per unit of learning rate, `Q / lr`; None uses `ratio`.
+        ratio: the quota as a share of what is feasible at this step and radius, `Q = ratio sum_i R_i |b_i|`, in [0, 1).
+        radius: `R / lr`, the same for every block; None is `|a|` of the block, as in the paper.
+        split: how the quota is shared among blocks. Under `norm_product` every block has the same relative quota.
+        infeasible: what to do when a block cannot meet its quota: `stop` refuses the step, `clip` goes as far as the
+            ball allows, `skip` leaves the block where it is.
+        patience: refuse to go on after this many steps in a row whose predicted change of the objective that is not
+            guaranteed is a rise beyond `slack`; None never refuses.
+        slack: the rise that is tolerated, as a share of `sum_i R_i |a_i|`.
+
+    Raises:
+        ConfigurationError: a value out of range.
+
+    Reference: arXiv 2606.02119 (ICML 2026), HAMU-Q and HAMU-U.
+    Differs from the authors' code: `blocks="model"` normalises the orthogonal part by its global norm (their
+    `full_grad` uses each tensor's own and leaves the ball); the stopping rule is signed; collinearity is relative and
+    decided in float64; no separate clipping of the two gradients; an infeasible block never leaves the ball.
+    """
+
+    guarantee: Literal["forget", "retain"] = "forget"
+    rate: float | None = None
+    ratio: float = 0.1
+    radius: float | None = None
+    split: Split = "norm_product"
+    infeasible: Literal["stop", "clip", "skip"] = "stop"
+    patience: int | None = None
+    slack: float = 0.0
+    strikes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.rate is not None and self.rate < 0:
+            faults.append(f"rate must be at least 0; found {self.rate}. It is the guaranteed improvement per unit of lr.")
+        if not 0 <= self.ratio < 1:
+            faults.append(f"ratio must be in [0, 1); found {self.ratio}. It is a share of the feasible quota.")
+        if self.radius is not None and self.radius <= 0:
+            faults.append(f"radius must be positive; found {self.radius}. Leave it out for the paper's.")
+        if faults:
+            raise ConfigurationError(faults)
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """`[B, 2, 2] -> [B, 2]`; blocks that cannot meet their quota follow `infeasible`."""
+        g = self._oriented(gramian)
+        weights = self._joint(g) if self.split == "joint" else self._closed_form(g)
+        return weights if self.guarantee == "retain" else weights.flip(-1)
+
+    def judge(self, gramian: Tensor, weights: Tensor) -> tuple[tuple[str, ...], str | None]:
+        """The branch of every block, and why the step is refused, if it is."""
+        g = self._oriented(gramian)
+        branches = self.branches(gramian)
+        stuck = branches.count("infeasible")
+        if stuck and self.infeasible == "stop":
+            needed, room = float(self._quota(g).sum()), float((self._radius(g) * g[:, 1, 1].sqrt()).sum())
+            return branches, (
+                f"infeasible: {stuck} of {len(branches)} blocks cannot meet their quota (asked {needed:.3g} per unit of lr, "
+                f"feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
+            )
+        a_d = (g[:, 0] * self._to_ab(weights)).sum()
+        limit = self.slack * float((self._radius(g) * g[:, 0, 0].sqrt()).sum())
+        self.strikes = self.strikes + 1 if -float(a_d) > limit else 0
+        if self.patience is not None and self.strikes >= self.patience:
+            other = "retain" if self.guarantee == "forget" else "forget"
+            return branches, (
+                f"hard: for {self.strikes} steps no step of this radius met the quota without raising the {other} objective"
+            )
+        return branches, None
+
+    def branches(self, gramian: Tensor) -> tuple[str, ...]:
+        """`direct`, `rectified`, `collinear` or `infeasible` for every block."""
+        g = self._oriented(gramian)
+        if self.split == "joint":
+            quota, room = self._quota(g).sum(), (self._radius(g) * g[:, 1, 1].sqrt()).sum()
+            free = (torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
+            return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
+        names = ("direct", "rectified", "collinear", "infeasible")
+        return tuple(names[int(i)] for i in self._case(g, self._quota(g), self._radius(g)))
+
+    # In all that follows: index 0 is `a` (not guaranteed), index 1 is `b` (guaranteed).
+
+    def _oriented(self, gramian: Tensor) -> Tensor:
+        g = gramian.double()
+        return g if self.guarantee == "retain" else g.flip(-1, -2)
+
+    def _to_ab(self, weights: Tensor) -> Tensor:
+        return weights if self.guarantee == "retain" else weights.flip(-1)
+
+    def _radius(self, g: Tensor) -> Tensor:
+        return g[:, 0, 0].sqrt() if self.radius is None else torch.full_like(g[:, 0, 0], self.radius)
+
+    def _quota(self, g: Tensor) -> Tensor:
+        """The quota of every block, `[B]`."""
+        room = self._radius(g) * g[:, 1, 1].sqrt()
+        total = self.ratio * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
+        if self.split == "uniform":
+            return (total / len(g)).expand(len(g))
+        if self.split == "softmax":
+            return total * g[:, 0, 1].softmax(0)
+        product = (g[:, 0, 0] * g[:, 1, 1]).sqrt() if self.rate is not None and self.radius is None else room
+        share = product / product.sum() if product.sum() > 0 else torch.full_like(product, 1 / len(product))
+        return total * share
+
+    def _case(self, g: Tensor, q: Tensor, r: Tensor) -> Tensor:
+        """0 direct, 1 rectified, 2 collinear, 3 infeasible."""
+        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+        case = torch.ones_like(aa, dtype=torch.long)
+        case[(_sine2(g) <= _COLLINEAR) | (aa == 0)] = 2
+        case[(r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0))] = 0
+        case[q > r * bb.sqrt() * (1 + 1e-12)] = 3
+        return case
+
+    def _closed_form(self, g: Tensor) -> Tensor:
+        q, r = self._quota(g), self._radius(g)
+        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+        case = self._case(g, q, r)
+        zero = torch.zeros_like(aa)
+        room = (r.square() - _over(q.square(), bb)).clamp_min(0)
+        alpha = _over(room, aa * _sine2(g)).sqrt()
+        beyond = {"stop": zero, "skip": zero, "clip": _over(r, bb.sqrt())}[self.infeasible]
+        by_case = torch.stack(
+            [
+                torch.stack([_over(r, aa.sqrt()), zero], -1),
+                torch.stack([alpha, _over(q - alpha * ab, bb)], -1),
+                torch.stack([zero, _over(q, bb)], -1),
+                torch.stack([zero, beyond], -1),
+            ]
+        )
+        return by_case[case, torch.arange(len(g))]
+
+    def _joint(self, g: Tensor) -> Tensor:
+        """One quota: the smallest `lam >= 0` with `sum_i b_i.D_i(lam) >= q`, by bisection (the sum is monotone in lam)."""
+        q, r, bb = self._quota(g).sum(), self._radius(g), g[:, 1, 1]
+        far = torch.stack([torch.zeros_like(r), _over(r, bb.sqrt())], -1)
+        if q > (r * bb.sqrt()).sum():
+            return far if self.infeasible == "clip" else torch.zeros_like(far)
+
+        def at(lam: float) -> Tensor:
+            w = torch.stack([torch.ones_like(r), torch.full_like(r, lam)], -1)
+            length = torch.einsum("bi,bij,bj->b", w, g, w).clamp_min(0).sqrt()
+            return w * _over(r, length)[:, None]
+
+        def met(lam: float) -> bool:
+            return bool((g[:, 1] * at(lam)).sum() >= q)
+
+        if met(0.0):
+            return at(0.0)
+        high = float((g[:, 0, 0].sum() / bb.sum()).sqrt()) or 1.0
+        for _ in range(200):
+            if met(high):
+                break
+            high *= 2
+        else:
+            return far
+        low = 0.0
+        while low < (middle := 0.5 * (low + high)) < high:
+            low, high = (low, middle) if met(middle) else (middle, high)
+        return at(high)
+
+
+def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """`numerator / denominator`, 0 where the denominator is 0."""
+    return torch.where(denominator > 0, numerator / torch.where(denominator > 0, denominator, 1.0), 0.0)
+
+
+def _sine2(g: Tensor) -> Tensor:
+    """Squared sine of the angle of the two gradients; 1 where one of them is zero."""
+    product = g[:, 0, 0].sqrt() * g[:, 1, 1].sqrt()
+    cosine = torch.where(product > 0, g[:, 0, 1] / torch.where(product > 0, product, 1.0), 0.0)
+    return (1 - cosine.square()).clamp_min(0)

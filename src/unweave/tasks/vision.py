@@ -1,0 +1,57 @@
+"""Classification: logits and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unweave.data.pairs import Batch
+from unweave.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices.
+
+    Raises:
+        ConfigurationError: a batch is not such a pair, or the model's output does not fit the labels.
+    """
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The model's scores, `[b, classes]`, in float32 or better."""
+        inputs, labels = self._split(batch)
+        logits = model(inputs)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigurationError(
+                f"The model must return logits [{len(labels)}, classes] for {len(labels)} labels; it returned {found}. "
+                "Wrap it so that its forward returns the logits alone, or pass a Task of your own."
+            )
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+    def nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy `-log softmax(logits)[label]` of each example, `[b]`."""
+        logits = self.logits(model, batch)
+        return F.cross_entropy(logits, batch[1], reduction="none")
+
+    def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
+        """`KL(p_reference || p_model)` over the classes, `[b]`; no gradient flows to the reference."""
+        with torch.no_grad():
+            target = self.logits(reference, batch).log_softmax(-1)
+        return F.kl_div(self.logits(model, batch).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+
+    def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise ConfigurationError(
+                f"task 'vision' reads batches (inputs, labels); this data set gives {type(batch).__name__}"
+                f"{f' of {len(batch)} parts' if isinstance(batch, (tuple, list, dict)) else ''}. Pass a Task of your own."
+            )
+        inputs, labels = batch
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise ConfigurationError(
+                f"task 'vision' expects class indices [b] as labels; found {tuple(labels.shape)} of {labels.dtype}."
+            )
+        return inputs, labels
