@@ -42,7 +42,12 @@ def test_divided_parts_are_the_batch():
 
 @pytest.mark.parametrize(
     ("batch", "found"),
-    [(("a", "b"), "found tuple"), ({}, "found dict"), (torch.tensor(1.0), "a single number"), (3, "found int")],
+    [
+        (("a", "b"), "found tuple"),
+        ({}, "found dict"),
+        (torch.tensor(1.0), "a single number"),
+        (3, "found int"),
+    ],
 )
 def test_what_cannot_be_counted(batch, found):
     with pytest.raises(ConfigurationError, match=found):

@@ -52,7 +52,11 @@ def flat(pairs):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    size=st.integers(1, 40), batch=st.integers(1, 50), world=st.integers(1, 4), micro=st.integers(1, 5), seed=st.integers(0, 9)
+    size=st.integers(1, 40),
+    batch=st.integers(1, 50),
+    world=st.integers(1, 4),
+    micro=st.integers(1, 5),
+    seed=st.integers(0, 9),
 )
 def test_every_example_once_per_epoch_over_all_ranks(size, batch, world, micro, seed):
     batches = -(-size // batch)
@@ -61,7 +65,10 @@ def test_every_example_once_per_epoch_over_all_ranks(size, batch, world, micro, 
         with pytest.raises(ConfigurationError, match="every one of"):
             Pairs(numbers(size), numbers(20), **arguments)
         return
-    ranks = [drawn(Pairs(numbers(size), numbers(20), rank=rank, micro=micro, **arguments), 2 * batches) for rank in range(world)]
+    ranks = [
+        drawn(Pairs(numbers(size), numbers(20), rank=rank, micro=micro, **arguments), 2 * batches)
+        for rank in range(world)
+    ]
     whole = drawn(Pairs(numbers(size), numbers(20), **(arguments | {"world": 1})), 2 * batches)
     for step, pair in enumerate(whole):
         shares = [rows(rank[step].forget) for rank in ranks]
@@ -100,7 +107,9 @@ def test_every_kind_of_dataset_gives_the_same_examples():
         for pair, expected in zip(pairs, results[0], strict=True):
             assert torch.equal(pair.forget[0][0], expected.forget[0][0])
             assert torch.equal(pair.retain[0][1], expected.retain[0][1])
-    assert rows(drawn(Pairs(Numbers(23), Numbers(23)), 1)[0].forget) == rows(drawn(Pairs(numbers(23), numbers(23)), 1)[0].forget)
+    assert rows(drawn(Pairs(Numbers(23), Numbers(23)), 1)[0].forget) == rows(
+        drawn(Pairs(numbers(23), numbers(23)), 1)[0].forget
+    )
 
 
 def test_seeds_of_pairs_are_distinct():
@@ -128,7 +137,9 @@ def test_resume_is_exact_and_global_randomness_untouched(kind, steps):
         return Pairs(*sources()[kind], forget_batch=5, retain_batch=8, seed=3)
 
     def values(pairs):
-        return [[batch for side in (pair.forget, pair.retain) for batch in side] + [pair.seed] for pair in pairs]
+        return [
+            [batch for side in (pair.forget, pair.retain) for batch in side] + [pair.seed] for pair in pairs
+        ]
 
     torch.manual_seed(11)
     before = torch.get_rng_state()

@@ -1,10 +1,11 @@
-"""Labelled images held in memory, read a batch at a time."""
+"""Labelled images held in memory, read a batch at a time, and the training and test parts of a data set."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,7 +48,9 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
             )
         elif self.images.is_floating_point() and not bool(torch.isfinite(self.images).all()):
             bad = int((~torch.isfinite(self.images).flatten(1).all(1)).sum())
-            faults.append(f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them")
+            faults.append(
+                f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them"
+            )
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             faults.append(
                 f"labels must be int64 [{len(self.images)}], "
@@ -55,7 +58,9 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and self.images.ndim == 4 and len(values) != self.images.shape[1]:
-                faults.append(f"{name} needs one value per channel ({self.images.shape[1]}), found {len(values)}")
+                faults.append(
+                    f"{name} needs one value per channel ({self.images.shape[1]}), found {len(values)}"
+                )
         if faults:
             raise ConfigurationError(faults)
 
@@ -76,7 +81,9 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
     def subset(self, indices: Indices) -> TensorImages:
         """A copy of the given rows."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows))
+        return replace(
+            self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows)
+        )
 
     def relabelled(self, labels: Indices) -> TensorImages:
         """The same images with other labels [n]."""
@@ -98,3 +105,46 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
         if self.std:
             images = images / images.new_tensor(self.std)[:, None, None]
         return images
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set: a training part, a test part and the names of its classes.
+
+    Raises:
+        ConfigurationError: a part is empty, the two differ in shape, or a label is outside [0, len(classes)).
+    """
+
+    name: str
+    train: TensorImages
+    test: TensorImages
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        faults = []
+        for part, data in (("training", self.train), ("test", self.test)):
+            if not len(data):
+                faults.append(f"the {part} part of {self.name} must hold at least one image, found 0")
+            elif not 0 <= int(data.labels.min()) <= int(data.labels.max()) < len(self.classes):
+                faults.append(
+                    f"labels of the {part} part of {self.name} must be at least 0 and below "
+                    f"{len(self.classes)} classes, found {int(data.labels.min())} to {int(data.labels.max())}"
+                )
+        shapes = [list(data.images.shape[1:]) for data in (self.train, self.test)]
+        if shapes[0] != shapes[1]:
+            faults.append(
+                f"both parts of {self.name} must hold images of one shape, found {shapes[0]} and {shapes[1]}"
+            )
+        if faults:
+            raise ConfigurationError(faults)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the contents of both parts and the class names."""
+        parts = (self.train.fingerprint(), self.test.fingerprint(), *self.classes)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.train.images.shape[1]

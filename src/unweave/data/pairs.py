@@ -36,9 +36,9 @@ class Pairs:
     A dataset of n examples is permuted anew every epoch by a generator seeded with (seed, side, epoch) and
     divided into ceil(n / batch) batches whose sizes differ by one at most, so every example comes once per
     epoch. All ranks draw the same permutation and take disjoint shares of each batch, in the same number of
-    micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global random
-    state is left as it was, also by datasets that draw from it, and what they draw depends on (seed, side, epoch,
-    position) alone.
+    micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global
+    random state of torch is left as it was, also by datasets that draw from it, and what they draw depends on
+    (seed, side, epoch, position) alone.
 
     Args:
         forget: map-style dataset of examples, or a DataLoader.
@@ -52,8 +52,8 @@ class Pairs:
         device: where the tensors of a batch go; None leaves them where they are.
 
     Raises:
-        ConfigurationError: an empty set, a size below one, fewer examples in a batch than processes, or a dataset
-            without a length.
+        ConfigurationError: an empty set, a size below one, fewer examples in a batch than processes, or a
+            dataset without a length.
     """
 
     def __init__(
@@ -190,7 +190,8 @@ class _Cycled:
         if self._share.world > 1 and size < self._share.micro:
             raise ConfigurationError(
                 f"the {NAMES[self._side]} loader gave {size} examples for {self._share.micro} "
-                "micro-batches: with several processes every one needs as many, so set drop_last=True or lower micro"
+                "micro-batches: with several processes every one needs as many, so set drop_last=True "
+                "or lower micro"
             )
         return divided(batch, min(self._share.micro, size))
 

@@ -1,7 +1,7 @@
 """Train a reference model (the original, or one retrained without the forget set) once, and keep it.
 
-A trained model is stored under the fingerprint of everything that decides its weights, so asking again costs a
-file read. Two files per model in the cache folder: `<fingerprint>.safetensors` and `<fingerprint>.json`.
+A trained model is stored under the fingerprint of everything that decides its weights, so asking again costs
+a file read. Two files per model in the cache folder: `<fingerprint>.safetensors` and `<fingerprint>.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Training:
-    """How a reference model is trained: SGD with Nesterov momentum, learning rate up and then down in straight lines.
+    """How a reference model is trained: SGD with Nesterov momentum, the learning rate straight up, then down.
 
     Args:
         epochs: passes over the data.
@@ -42,6 +42,9 @@ class Training:
         flip: mirror images left to right at random.
         shift: move images by up to so many pixels in both directions at random.
         seed: of the initial weights, the order of the data and the augmentation.
+
+    Raises:
+        ConfigurationError: numbers out of range, all of them at once.
     """
 
     epochs: int
@@ -53,6 +56,23 @@ class Training:
     flip: bool = False
     shift: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"training.{name} must be {wanted}, found {getattr(self, name)}"
+            for name, wanted, met in (
+                ("epochs", "at least 1", self.epochs >= 1),
+                ("batch", "at least 1", self.batch >= 1),
+                ("lr", "above 0", self.lr > 0),
+                ("momentum", "above 0 and below 1", 0 < self.momentum < 1),
+                ("weight_decay", "at least 0", self.weight_decay >= 0),
+                ("warmup", "above 0 and below 1", 0 < self.warmup < 1),
+                ("shift", "at least 0", self.shift >= 0),
+            )
+            if not met
+        ]
+        if faults:
+            raise ConfigurationError(faults)
 
 
 DIGITS = Training(epochs=50, batch=64, lr=0.1, weight_decay=0.0)
@@ -93,13 +113,17 @@ def train(
     The global random state is left as it was, and the result does not depend on it.
 
     Raises:
-        ConfigurationError: no data, or the loss stopped being finite.
+        ConfigurationError: no data, labels that the output does not fit, or a loss that stopped being finite.
     """
     if not len(data):
         raise ConfigurationError("the training set must hold at least one example, found 0: check the split")
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
     )
     per_epoch = -(-len(data) // recipe.batch)
     total, step, start = recipe.epochs * per_epoch, 0, time.perf_counter()
@@ -110,7 +134,10 @@ def train(
             summed = 0.0
             for rows in torch.randperm(len(data), generator=generator).tensor_split(per_epoch):
                 images, labels = data.batch(rows)
-                loss = F.cross_entropy(model(_augmented(images, recipe, generator)), labels)
+                logits = model(_augmented(images, recipe, generator))
+                if step == 0:
+                    _check_fit(logits, data)
+                loss = F.cross_entropy(logits, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 step += 1
@@ -119,7 +146,9 @@ def train(
                 summed += loss.item() * len(rows)
             mean = summed / len(data)
             if not mean < float("inf"):
-                raise ConfigurationError(f"training diverged in epoch {number} (loss {mean}): lower lr={recipe.lr}")
+                raise ConfigurationError(
+                    f"training diverged in epoch {number} (loss {mean}): lower lr={recipe.lr}"
+                )
             if progress:
                 progress(Epoch(number, recipe.epochs, mean, time.perf_counter() - start, model.eval()))
     return model.eval()
@@ -143,7 +172,12 @@ def trained(
     """
     folder = cache_folder("models") if cache is None else cache
     model = network.build(recipe.seed)
-    about = {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
+    about = {
+        "version": VERSION,
+        "network": asdict(network),
+        "training": asdict(recipe),
+        "data": data.fingerprint(),
+    }
     fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     weights = _read(folder, fingerprint)
     if weights is None:
@@ -154,6 +188,16 @@ def trained(
     else:
         model.load_state_dict(weights)
     return model.eval()
+
+
+def _check_fit(logits: Tensor, data: TensorImages) -> None:
+    if logits.ndim != 2:
+        raise ConfigurationError(f"the network must give logits [b, classes], found {list(logits.shape)}")
+    if data.labels.min() < 0 or data.labels.max() >= logits.shape[1]:
+        raise ConfigurationError(
+            f"labels must be at least 0 and below the number of logits: the network gives "
+            f"{logits.shape[1]} logits, labels reach {int(data.labels.max())} (lowest {int(data.labels.min())})"
+        )
 
 
 def _triangle(done: float, warmup: float) -> float:
@@ -188,7 +232,9 @@ def _read(folder: Path, fingerprint: str) -> dict[str, Tensor] | None:
 
 
 def _write(folder: Path, fingerprint: str, model: nn.Module, about: dict[str, object]) -> None:
-    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    content = safetensors.torch.save(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    )
     atomically(folder / f"{fingerprint}.safetensors", content)
     about = about | {"sha256": hashlib.sha256(content).hexdigest()}
     atomically(folder / f"{fingerprint}.json", json.dumps(about, indent=2, sort_keys=True).encode())
