@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from unweave.errors import ConfigurationError
 from unweave.parameters import batch_gradients
 from unweave.tasks import Task
 
-SSD_PAPER = "Foster et al., Selective synaptic dampening, AAAI 2024 (arXiv:2308.07707)"
+PAPERS = {"ssd": "Foster et al., AAAI 2024, arXiv:2308.07707"}
 
 
 @dataclass(frozen=True)
@@ -105,3 +105,6 @@ def _dampen(parameter: Tensor, forget: Tensor, retain: Tensor, selection: float,
 
 def _batches(data: Dataset[Any] | Iterable[Any], size: int) -> Iterable[Any]:
     return DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data
+
+
+ONESHOT: dict[str, Callable[..., Dampened]] = {"ssd": ssd}
