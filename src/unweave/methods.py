@@ -1,7 +1,7 @@
 """The catalogue: one short function per paper joins a forget loss, a retain loss and a rule.
 
-Every function takes the task, the original model, and its own hyperparameters with our defaults. The forget loss
-is ascent on the task's nll unless the row says otherwise. What looks at the original model keeps a frozen copy.
+Every function takes the task, the original model, and its own hyperparameters with our defaults. The forget
+loss is ascent on the nll unless the row says otherwise. What looks at the original model keeps a frozen copy.
 """
 
 from __future__ import annotations
