@@ -33,15 +33,19 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", he
 @app.command()
 def demo(
     output: Output = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
-    request: Annotated[list[str] | None, typer.Option(help="Only these: noise, class, random.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    request: Annotated[list[str] | None, typer.Option(help="Only this one: noise, class or random.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of every method.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forget wrong labels, a class and a random tenth of the digits, with every method, against retraining."""
+    """Forget wrong labels, a class and a random tenth of the digits, and compare with retraining."""
     from unweave.commands import demo as command
 
-    command.main(output or Path("unweave-demo"), seed=seed, requests=request, methods=method, as_json=as_json)
+    folder = output or Path("unweave-demo")
+    command.main(
+        folder, seed=seed, requests=request or [], methods=method or [], steps=steps, as_json=as_json
+    )
 
 
 @app.command()

@@ -47,11 +47,17 @@ def run_directory(folder: Path, *, retrained: bool = True, steps: int = 5) -> Pa
         "gaps": {"original": gap(9.0), "unlearned": gap(2.0)} if retrained else {},
     }
     summary = {
-        "status": "done", "stop_reason": f"reached {HOSTILE}", "contract": [], "method": "hamu_q", "request": f"class {HOSTILE}",
-        "forget": 10, "retain": 90, "steps": steps, "rejected": 1, "skipped": 0, "seconds": 1.5, "peak_memory_bytes": 2**30,
-        "model_before": "0a", "model_after": "0b", "warnings": [f"changed nothing {HOSTILE}"], "created": "2025-01-01",
+        "status": "done",
+        "stop_reason": f"reached {HOSTILE}",
+        "contract": [],
+        "method": "hamu_q",
+        "request": f"class {HOSTILE}",
+        **{"forget": 10, "retain": 90, "steps": steps, "rejected": 1, "skipped": 0},
+        **{"seconds": 1.5, "peak_memory_bytes": 2**30, "model_before": "0a", "model_after": "0b"},
+        "warnings": [f"changed nothing {HOSTILE}"],
+        "created": "2025-01-01",
         "environment": {"torch": "2.x", HOSTILE: HOSTILE},
-    }  # fmt: skip
+    }
     row = {"losses": [1.0, 0.1], "cosine": -0.5, "kappa": 0.3, "radius": 0.1}
     lines = [json.dumps({"step": i, **row}) for i in range(1, steps + 1)]
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -146,5 +152,5 @@ def test_a_directory_that_is_no_run_is_one_clear_message(tmp_path: Path, damage:
             (run_directory(folder) / "summary.json").write_text("{")
         case "missing folder":
             folder = tmp_path / "nowhere"
-    with pytest.raises(ConfigurationError, match="expected a directory|cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"expected a directory|cannot be read"):
         build(folder)

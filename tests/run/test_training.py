@@ -50,11 +50,11 @@ def test_digits_are_learnt_and_wrong_labels_memorised(source):
 
 def test_clean_digits_reach_97_percent_in_few_epochs(source):
     heard = []
-    model = train(NETWORK.build(), source.train, replace(DIGITS, epochs=20), heard.append)
+    model = train(NETWORK.build(), source.train, replace(DIGITS, epochs=12), heard.append)
     assert accuracy(model, source.test) >= 0.965
-    assert [epoch.number for epoch in heard] == list(range(1, 21))
-    assert heard[-1].loss < heard[0].loss / 20
-    assert heard[0].total == 20
+    assert [epoch.number for epoch in heard] == list(range(1, 13))
+    assert heard[-1].loss < heard[0].loss / 10
+    assert heard[0].total == 12
 
 
 def test_training_depends_on_its_seed_alone(source):

@@ -11,7 +11,6 @@ from rich.console import Console
 from unweave.commands.progress import watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
-from unweave.evaluation import score
 from unweave.run import outcome, prepare
 from unweave.run.recipe import read
 
@@ -30,9 +29,8 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     with watching() as watch:
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             models[name] = request.retrained(request.training.seed + number, watch)
-    sets = {"forget": request.forget, "retain": request.retain, "test": request.test}
     seed = recipe.evaluation.seed
-    found = outcome.scores({name: score(m, request.task, **sets, seed=seed) for name, m in models.items()})
+    found = outcome.scores({name: outcome.sheet(m, request, seed) for name, m in models.items()})
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -36,9 +36,9 @@ def main(
 def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> None:
     console = Console(highlight=False)
     console.print(table(scores))
+    effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
     console.print(
-        f"{summary['status']}: {summary['stop_reason']} ({summary['steps']} steps, {summary['seconds']:.1f} s)",
-        markup=False,
+        f"{summary['status']} after {effort}: {summary['stop_reason']}", markup=False, soft_wrap=True
     )
     for warning in summary["warnings"]:
         console.print(warning, style="bold red", markup=False)

@@ -18,8 +18,8 @@ def page(demo: Json) -> Page:
     """Words, tables and plots from `demo.json`."""
     return Page(
         title="unweave demo: three requests on handwritten digits",
-        lead=f"{demo['created']}, {demo['seconds']:.0f} seconds in all. Distance is the mean absolute gap to a model "
-        "retrained without the forget set, over UA, RA, TA and the AUC of a membership attack.",
+        lead=f"{demo['created']}, {demo['seconds']:.0f} seconds in all. Distance is the mean absolute gap to "
+        "a model retrained without the forget set, over UA, RA, TA and the AUC of a membership attack.",
         verdicts=[_verdict(request) for request in demo["requests"]],
         sections=[*map(_request, demo["requests"]), Section("Environment", tables=[_environment(demo)])],
     )

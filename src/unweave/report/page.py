@@ -10,10 +10,9 @@ from typing import Literal
 from unweave.data.cache import atomically
 
 LIMITS = (
-    "Approximate unlearning bounds influence, as measured by the scores on this page; it is not a proof of deletion.",
-    "One original model and one unlearned model: the spread over training seeds is not covered by the intervals, "
-    "which are over examples only.",
-    "Membership inference here is a population attack; an attacker with shadow models per example may do better.",
+    "Bounded influence, measured by the scores on this page; not a proof of deletion.",
+    "One original and one unlearned model: the intervals are over examples, not over training seeds.",
+    "The membership attack is one on populations; an attacker with shadow models may do better.",
     "This is technical evidence, not legal advice.",
 )
 

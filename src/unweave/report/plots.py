@@ -50,7 +50,7 @@ def lines(
             )
         for name, value in levels.items():
             axes.axhline(value, color=INK, linestyle="--", linewidth=0.8, alpha=0.6, label=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         if len(series) + len(levels) > 1:
             axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return svg.getvalue()
@@ -85,12 +85,12 @@ def bars(title: str, values: Mapping[str, float], levels: Mapping[str, float], *
 
 @contextmanager
 def _axes(title: str, x: str, y: str, *, height: float = 2.6) -> Iterator[tuple[Axes, io.StringIO]]:
-    """Axes drawn in the page's text colour; when the block ends, the finished `<svg>` is in the second value."""
+    """Axes in the page's text colour; when the block ends, the finished `<svg>` is in the second value."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": title,
         "font.family": "sans-serif",
@@ -117,7 +117,7 @@ def _axes(title: str, x: str, y: str, *, height: float = 2.6) -> Iterator[tuple[
 
 
 def _inline(svg: str, title: str) -> str:
-    """The `<svg>` element alone, without namespaces (HTML has them built in), in the page's text colour, with a label."""
+    """The `<svg>` element alone, labelled, in the page's text colour, without namespaces (HTML has them)."""
     from markupsafe import escape
 
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace("xlink:href", "href")

@@ -100,7 +100,9 @@ def _gaps(scores: Json) -> list[Table]:
         [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)]
         for metric in scores["gaps"][models[0]]
     ]
-    caption = "Difference to the retrained model, in points. The original and a second retrained model are the two ends"
+    caption = (
+        "Points of difference to the retrained model; original and second retrained model are the two ends"
+    )
     return [Table(caption, ["", *models], rows)]
 
 
@@ -135,7 +137,7 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
     hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row["kappa"] for row in steps]}
     hardness = {name: values for name, values in hardness.items() if any(v is not None for v in values)}
     if hardness:
-        text = "Conflict of the two gradients: a cosine below 0 means that forgetting costs; κ / κ₂ above 1, that this cannot be avoided."
+        text = "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: this much forgetting must cost."
         found.append(Plot(plots.lines("Hardness", x, hardness, y="", levels={"zero": 0.0}), text))
     radius = [row["radius"] for row in steps]
     if any(value is not None for value in radius):
@@ -145,9 +147,9 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
 
 
 def _sentence(summary: Json) -> str:
+    lost = f"{summary['rejected']} rolled back, {summary['skipped']} skipped as not finite"
     return (
-        f"{summary['steps']} steps in {summary['seconds']:.1f} s ({summary['rejected']} rolled back, {summary['skipped']} "
-        f"skipped as not finite). It ended because: {summary['stop_reason']}."
+        f"{summary['steps']} steps in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Resumable state as safetensors and JSON: complete or not at all, verified by hash, nothing executable in it."""
+"""Resumable state as safetensors and JSON: complete or not there, verified by hash, nothing executable."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def load(folder: Path) -> dict[str, State]:
 
 
 def rng_state() -> State:
-    """The state of torch's CPU generator; all other randomness of a run comes from seeds in the pair stream."""
+    """The state of torch's CPU generator; other randomness of a run comes from the seeds of the pairs."""
     return {"torch": torch.get_rng_state()}
 
 

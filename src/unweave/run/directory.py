@@ -30,11 +30,11 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
             )
     elif found and not overwrite:
         raise ConfigurationError(
-            f"{directory} is not empty: continue its run with --resume, replace it with --overwrite, or choose another --output"
+            f"{directory} is not empty: --resume its run, --overwrite it, or choose another --output"
         )
     elif strange := sorted(name for name in found - FILES if not name.startswith(".")):
         raise ConfigurationError(
-            f"{directory} holds more than a run ({', '.join(strange[:3])}) and is not replaced: choose another --output"
+            f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
         )
 
 

@@ -69,7 +69,7 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _mismatch(value: Any, hint: Any) -> str:
-    """What is wrong with `value` as a `hint`; nothing if the hint is not one that data can be checked against."""
+    """What is wrong with `value` as a `hint`; nothing where data cannot be checked against the hint."""
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(strict=True))
     except PydanticUserError:
@@ -120,8 +120,13 @@ def _instead(items: Sequence[Any], found: Any) -> str:
 
 def _expected(message: str) -> str:
     """Pydantic's "Input should be a valid integer" as "an integer"."""
-    words = {"a valid integer": "an integer", "a valid ": "a ", "a string": "text", "a boolean": "true or false",
-             "an object": "a mapping", "a dictionary or an instance": "a mapping"}  # fmt: skip
+    words = {
+        "a valid integer": "an integer",
+        "a valid ": "a ",
+        "a string": "text",
+        "a boolean": "true or false",
+        "an object": "a mapping",
+    }
     text = message.removeprefix("Input should be ").removeprefix("Input should have ")
     for pydantic, ours in words.items():
         text = text.replace(pydantic, ours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from unweave.loop import Record
 
@@ -17,7 +17,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.came = False
-        self._before: dict[int, signal.Handlers] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __call__(self, record: Record) -> str | None:
         """The reason to stop, if a signal came."""

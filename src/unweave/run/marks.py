@@ -75,7 +75,7 @@ def load(path: Path) -> Document:
     """Reads a YAML mapping with the line of each key.
 
     Raises:
-        ConfigurationError: no such file, not UTF-8 text, not YAML, not a mapping, a key written twice, an alias.
+        ConfigurationError: no such file, not UTF-8 text, not YAML, not a mapping, a key twice, an alias.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave.evaluation import Score, gaps
+from unweave.evaluation import Score, gaps, score
 from unweave.loop import Result
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import environment, peak_memory
@@ -17,6 +17,13 @@ from unweave.run.prepare import Request
 from unweave.run.session import Session
 
 Sheet = Mapping[str, Score]
+
+
+def sheet(model: nn.Module, request: Request, seed: int) -> Sheet:
+    """Every score of a model, on what it should have lost, what it should have kept, and unseen examples."""
+    return score(
+        model, request.task, forget=request.forget, retain=request.retain, test=request.test, seed=seed
+    )
 
 
 def scores(sheets: Mapping[str, Sheet]) -> dict[str, Any]:

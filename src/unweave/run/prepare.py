@@ -101,12 +101,12 @@ def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Sp
     """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
     train, seed = source.train, wanted.seed
     if wanted.class_ is not None:
-        rows = _classes(wanted.class_, source.classes)
-        names = ", ".join(source.classes[row] for row in rows if row < len(source.classes))
+        classes = _classes(wanted.class_, source.classes)
+        names = ", ".join(source.classes[k] for k in classes if k < len(source.classes))
         text = f"class {names}" + (
             f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else ""
         )
-        return text, train, hardness_mix(train.labels, rows, wanted.mix, seed)
+        return text, train, hardness_mix(train.labels, classes, wanted.mix, seed)
     if wanted.indices is not None:
         return f"the rows in {wanted.indices.name}", train, by_index(read_rows(wanted.indices), len(train))
     if wanted.random is not None:

@@ -41,7 +41,8 @@ ClassName = Annotated[int, Field(ge=0)] | str
 Natural = Annotated[int, Field(ge=0)]
 AnyPath = Annotated[Path, AfterValidator(_beside)]
 ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(_existing)]
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+_OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="constants")
+_STRICT = _OPEN | ConfigDict(extra="forbid", populate_by_name=True)
 
 
 class DataSection(BaseModel):
@@ -63,8 +64,8 @@ class DataSection(BaseModel):
 class ForgetSection(BaseModel):
     """What is to be forgotten: exactly one of class, indices, random, poison.
 
-    `mix` (with `class`) is HAMU's hardness mix rho: that share of the forget set is drawn at random instead. `poison` flips
-    that share of the training labels before the original is trained and asks for those examples to be forgotten.
+    `mix`, with `class`, is HAMU's hardness mix rho: that share of the set is drawn at random instead.
+    `poison` gives that share of the training set wrong labels, which the original is trained on.
     """
 
     model_config = _STRICT
@@ -96,7 +97,7 @@ class ForgetSection(BaseModel):
 class ModelSection(BaseModel):
     """The network, its weights, and which of them may move.
 
-    Without a network the data source's own is taken, without a weights file it is trained (and cached), without
+    Without a network the data source's own is taken; without weights it is trained, and cached; without
     `parameters` (shell-style patterns on their names) all may move.
     """
 
@@ -109,7 +110,7 @@ class ModelSection(BaseModel):
 class OpenSection(BaseModel):
     """Something with parameters of its own, which are checked against its signature."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = _OPEN
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -136,7 +137,7 @@ class RunSection(BaseModel):
 
 
 class EvaluationSection(BaseModel):
-    """What is measured at the end, and against how many retrained models: the second one shows the noise of the first."""
+    """Against how many retrained models the end is measured; the second shows the noise of the first."""
 
     model_config = _STRICT
     retrained: Annotated[int, Field(ge=0, le=2)] = 1
@@ -170,7 +171,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, `section.key=value` overrides applied.
 
     Raises:
-        ConfigurationError: all faults at once, each as `file:line: section.key: what was expected, what was found`.
+        ConfigurationError: all faults at once, each as `file:line: section.key: expected this, found that`.
     """
     document = load(path).override(overrides)
     found: list[str] = []
@@ -195,7 +196,7 @@ def _faults_of_options(document: Document) -> list[str]:
     for section, table in tables.items():
         written = document.content.get(section)
         name = written.get("name") if isinstance(written, dict) else None
-        if not isinstance(name, str):
+        if not isinstance(written, dict) or not isinstance(name, str):
             continue  # the model has already said what is wrong
         if name not in table:
             place = document.place((section, "name"))

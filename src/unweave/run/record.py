@@ -1,4 +1,4 @@
-"""What a run leaves behind as text: one JSON line per step, and whole JSON files that appear complete or not at all."""
+"""What a run leaves as text: one JSON line per step, and JSON files that are complete or not there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def line(record: Record, before: int = 0) -> dict[str, Any]:
     """One step as plain data; the order of every pair is forget, retain.
 
-    `realised` and `predicted` are changes of the two objectives; `lr` is the length of the step per unit of direction;
-    `cosine` and `kappa` are those of `hardness`. `before` steps were made by a run that this one resumes.
+    `realised` and `predicted` are changes of the two objectives, `lr` is the length per unit of direction,
+    `cosine` and `kappa` are those of `hardness`; `before` steps were made by the run that is resumed.
     """
     step = record.step
     cos, kappa = hardness(step)
@@ -46,11 +46,11 @@ def line(record: Record, before: int = 0) -> dict[str, Any]:
 
 
 def hardness(step: Step) -> tuple[float | None, float | None]:
-    """Cosine of the two gradients over the whole model, and `kappa / kappa_2` at this step's own share of forgetting.
+    """Cosine of the two gradients over the whole model, and `kappa / kappa_2` at this step's forgetting.
 
-    With `c` the share of the fastest forgetting that the step predicts, `kappa_2 = A B sqrt(1 - c^2)`: above 1 every
-    step of this length that forgets as much raises the retain loss (HAMU, arXiv 2606.02119). None where the rule does
-    not look at gradients, or one of them is zero.
+    With `c` the share of the fastest forgetting that the step predicts, `kappa_2 = A B sqrt(1 - c^2)`: above
+    1 every step of this length that forgets as much raises the retain loss (HAMU, arXiv 2606.02119). None for
+    rules that do not look at gradients, and where one of them is zero.
     """
     if step.gramian is None:
         return None, None
@@ -99,7 +99,7 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes plain data, all or nothing; non-finite numbers become null, so that any JSON reader accepts the file."""
+    """Writes plain data, all or nothing; non-finite numbers become null, as JSON has none."""
     text = json.dumps(_strict(content), indent=2, allow_nan=False, ensure_ascii=False)
     atomically(path, f"{text}\n".encode())
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
-from unweave.evaluation import score
 from unweave.loop import Record, Result, unlearn
 from unweave.methods import METHODS
 from unweave.objectives import Objectives
@@ -33,7 +32,7 @@ def run(
 ) -> dict[str, Any]:
     """Unlearns as the recipe says; everything that a run leaves is in `folder` (all but `report.html`).
 
-    Ctrl-C between two steps, or while a reference is trained, ends the run early and still saves model and scores.
+    Ctrl-C, between two steps or while a reference is trained, ends the run and still saves model and scores.
 
     Args:
         recipe: what to do.
@@ -110,8 +109,7 @@ def _loop(session: Session, folder: Path, watch: Watch) -> Result:
 
 def _score(model: nn.Module, request: Request, recipe: Recipe, watch: Watch, name: str) -> Sheet:
     watch(f"scoring the {name} model", 0, 1)
-    sets = {"forget": request.forget, "retain": request.retain, "test": request.test}
-    sheet = score(model, request.task, **sets, seed=recipe.evaluation.seed)
+    sheet = outcome.sheet(model, request, recipe.evaluation.seed)
     watch(f"scoring the {name} model", 1, 1)
     return sheet
 

@@ -79,7 +79,7 @@ class Session:
             },
         }
 
-    def restore(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+    def restore(self, states: Mapping[str, dict[str, Any]]) -> None:
         """Continues where `state` was taken.
 
         Raises:

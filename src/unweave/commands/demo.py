@@ -1,0 +1,102 @@
+"""`unweave demo`: tables and a report that a person understands at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unweave.commands.progress import watching
+from unweave.report.build import build
+from unweave.report.page import number
+from unweave.run.demo import demo
+from unweave.run.record import write_json
+
+Json = Mapping[str, Any]
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 20
+
+
+def main(
+    folder: Path,
+    *,
+    seed: int,
+    requests: Sequence[str],
+    methods: Sequence[str],
+    steps: int | None,
+    as_json: bool,
+) -> None:
+    """Runs the demo, prints each request's table as soon as it is there, writes `demo.json` and the page."""
+    console = Console(stderr=as_json, highlight=False)
+
+    def tell(request: Json) -> None:
+        console.print()
+        console.print(_table(request))
+        for trace in request["traces"]:
+            console.print(_hardness(trace), markup=False)
+
+    with watching() as watch:
+        found = demo(requests, methods, seed=seed, steps=steps, watch=watch, tell=tell)
+    write_json(folder / "demo.json", found)
+    page = build(folder)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    console.print(
+        "\nDistance: mean absolute gap to a model retrained without the forget set, in points, over UA "
+        "(error on the forget set), RA and TA (accuracy on retain and test set) and the AUC of a membership "
+        "attack. Dim rows are the scale: doing nothing, the reference, and the same from another seed.",
+        style="dim",
+    )
+    console.print(f"{found['seconds']:.0f} s. Report with plots: {page}", markup=False, soft_wrap=True)
+
+
+def _table(request: Json) -> Table:
+    rows = request["rows"]
+    table = Table(
+        title=f"{request['title']}: {request['text']}", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("")
+    for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    longest = max((row["distance"] for row in rows if row["distance"] is not None), default=0.0)
+    best = min(
+        (r["distance"] for r in rows if r["kind"] == "method" and r["distance"] is not None), default=None
+    )
+    for row in rows:
+        first = row["kind"] == "method" and row["distance"] == best
+        cells = [number(row[key], 1) for key in ("distance", "UA", "RA", "TA")]
+        cells += [
+            number(row["MIA_AUC"], 2),
+            "" if row["steps"] is None else str(row["steps"]),
+            number(row["seconds"], 1),
+        ]
+        table.add_row(
+            row["name"],
+            *cells,
+            _bar(row, longest),
+            style="bold" if first else "" if row["kind"] == "method" else "dim",
+        )
+    return table
+
+
+def _bar(row: Json, longest: float) -> Text:
+    """The distance as a bar; a method that did not end by itself says why."""
+    length = 0 if not longest or row["distance"] is None else round(WIDTH * row["distance"] / longest)
+    return Text("█" * length)
+
+
+def _hardness(trace: Json) -> str:
+    """The cosine of the two gradients over the steps as a line of blocks: low is conflict."""
+    values = [value for value in trace["cosine"] if value is not None]
+    if not values:
+        return ""
+    picked = values[:: max(1, len(values) // 50)]
+    line = "".join(BARS[min(7, int(4 * (value + 1)))] for value in picked)
+    ends = f"{values[0]:+.2f} {line} {values[-1]:+.2f}"
+    return f"hardness of {trace['method']}, cosine of the gradients (low: conflict)\n{ends}"

@@ -1,0 +1,214 @@
+"""Three requests on handwritten digits, every method, one scale: the distance to a retrained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from unweave.errors import ConfigurationError, suggest
+from unweave.evaluation import gaps
+from unweave.loop import Record, Result, unlearn
+from unweave.run import prepare
+from unweave.run.environment import environment
+from unweave.run.outcome import Sheet, now, sheet
+from unweave.run.prepare import Request
+from unweave.run.recipe import DataSection, ForgetSection, NamedSection, OpenSection, Recipe, RunSection
+from unweave.run.record import hardness
+from unweave.run.session import Session
+from unweave.run.watch import Watch, silent
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method: a name for people, its name in the catalogue, and settings other than the defaults."""
+
+    name: str
+    method: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    step: Mapping[str, Any] = field(default_factory=lambda: {"name": "trust"})
+    steps: int = 100
+    traced: bool = False
+
+
+REQUESTS = {
+    "noise": ForgetSection(poison=0.1),
+    "class": ForgetSection.model_validate({"class": 3}),
+    "random": ForgetSection(random=0.1),
+}
+
+# Headline methods as the one call runs them; baselines with the settings that were best over all requests.
+ENTRIES = (
+    Entry("fine-tune", "finetune", step={"name": "sgd", "lr": 0.05, "momentum": 0.9}),
+    Entry("GradDiff", "graddiff", {"forget": 0.1}, {"name": "sgd", "lr": 0.01}),
+    Entry("SCRUB", "scrub", {}, {"name": "sgd", "lr": 0.01}),
+    Entry("HAMU-Q", "hamu_q", traced=True),
+    Entry("HAMU-U", "hamu_u"),
+    Entry("EUPMU", "eupmu"),
+    Entry("UnilateralSurgery", "unilateral_surgery"),
+    Entry("OFMU", "ofmu"),
+)
+
+
+def demo(
+    requests: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    training: Mapping[str, Any] | None = None,
+    watch: Watch = silent,
+    tell: Callable[[Json], None] = lambda request: None,
+) -> Json:
+    """Runs the methods on the requests; what `demo.json` holds.
+
+    Args:
+        requests: of `REQUESTS`; none means all.
+        methods: catalogue names of `ENTRIES`; none means all.
+        seed: of the requests, the models and the batches.
+        steps: fewer or more for every method than its entry says.
+        training: overrides for the training of all models.
+        watch: told about every phase.
+        tell: given each request's results as soon as they are there.
+
+    Raises:
+        ConfigurationError: an unknown request or method.
+    """
+    begin = time.perf_counter()
+    chosen = _chosen("request", requests, list(REQUESTS))
+    names = _chosen("method", methods, [entry.method for entry in ENTRIES])
+    entries = [entry for entry in ENTRIES if entry.method in names]
+    results = []
+    for name in chosen:
+        recipe = _recipe(name, seed, training or {})
+        results.append(_request(name, recipe, entries, steps, watch))
+        tell(results[-1])
+    return {
+        "created": now(),
+        "seconds": time.perf_counter() - begin,
+        "environment": environment(),
+        "requests": results,
+    }
+
+
+def _chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            [
+                f"unknown {what} {name!r}.{suggest(name, known)} There are: {', '.join(known)}."
+                for name in unknown
+            ]
+        )
+    return [name for name in known if name in wanted] if wanted else known
+
+
+def _recipe(name: str, seed: int, training: Mapping[str, Any]) -> Recipe:
+    forget = REQUESTS[name].model_copy(update={"seed": seed})
+    return Recipe(
+        data=DataSection(source="digits"),
+        forget=forget,
+        training=OpenSection(**{"seed": seed, **training}),
+        run=RunSection(seed=seed),
+    )
+
+
+def _request(name: str, recipe: Recipe, entries: Sequence[Entry], steps: int | None, watch: Watch) -> Json:
+    """One request: the two ends of the scale, then every method."""
+    request, seed = prepare.request(recipe), recipe.run.seed
+    original = request.original(watch)
+    first, second = (_timed(request, request.training.seed + i, watch) for i in (1, 2))
+    reference = sheet(first[0], request, seed)
+    rows = [
+        _row("original", "end", sheet(original, request, seed), reference, ended="nothing done"),
+        _row("retrained", "reference", reference, reference, seconds=first[1], ended="the reference"),
+        _row(
+            "retrained again",
+            "end",
+            sheet(second[0], request, seed),
+            reference,
+            seconds=second[1],
+            ended="another seed",
+        ),
+    ]
+    traces = []
+    for entry in entries:
+        watch(f"{name}: {entry.name}", 0, 1)
+        result = _unlearn(recipe, request, original, entry, steps)
+        found = sheet(result.model, request, seed)
+        rows.append(_row(entry.name, "method", found, reference, result.steps, result.seconds, result.reason))
+        traces += [_trace(entry.name, result)] if entry.traced else []
+        watch(f"{name}: {entry.name}", 1, 1)
+    return {
+        "name": name,
+        "title": f"Forget {request.text}",
+        "text": f"{len(request.forget)} training images to forget, {len(request.retain)} to keep.",
+        "rows": rows,
+        "traces": traces,
+    }
+
+
+def _timed(request: Request, seed: int, watch: Watch) -> tuple[nn.Module, float]:
+    begin = time.perf_counter()
+    model = request.retrained(seed, watch)
+    return model, time.perf_counter() - begin
+
+
+def _unlearn(
+    recipe: Recipe, request: Request, original: nn.Module, entry: Entry, steps: int | None
+) -> Result:
+    changes = {
+        "method": NamedSection(name=entry.method, **entry.arguments),
+        "step": NamedSection(**entry.step),
+    }
+    session = Session.start(recipe.model_copy(update=changes), request, original)
+    return unlearn(
+        session.model,
+        session.method,
+        session.pairs,
+        session.optimizer,
+        mask=session.mask,
+        steps=steps or entry.steps,
+    )
+
+
+def _row(
+    name: str,
+    kind: str,
+    scores: Sheet,
+    reference: Sheet,
+    steps: int | None = None,
+    seconds: float | None = None,
+    ended: str = "",
+) -> Json:
+    """One line of the table: shares in percent, the distance in points, None where a value is undefined."""
+    values = {key: scores[key].value for key in ("UA", "FA", "RA", "TA")}
+    return {
+        "name": name,
+        "kind": kind,
+        "distance": gaps(scores, reference)["average_gap"].value,
+        **{key: None if value is None else 100 * value for key, value in values.items()},
+        "MIA_AUC": scores["MIA_AUC"].value,
+        "steps": steps,
+        "seconds": seconds,
+        "ended": ended,
+    }
+
+
+def _trace(name: str, result: Result) -> Json:
+    """Hardness and losses over the steps; the forget loss is the negative log-likelihood, not its ascent."""
+    history: Sequence[Record] = result.history
+    hard = [hardness(record.step) for record in history]
+    losses = [record.step.losses.tolist() for record in history]
+    return {
+        "method": name,
+        "cosine": [cosine for cosine, _ in hard],
+        "kappa": [kappa for _, kappa in hard],
+        "forget": [forget for forget, _ in losses],
+        "retain": [retain for _, retain in losses],
+    }
