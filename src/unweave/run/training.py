@@ -75,7 +75,7 @@ class Training:
             raise ConfigurationError(faults)
 
 
-DIGITS = Training(epochs=50, batch=64, lr=0.1, weight_decay=0.0)
+DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
 CIFAR10 = Training(epochs=8, batch=250, lr=0.15, flip=True, shift=2)
 
 
