@@ -18,7 +18,8 @@ PACKAGE = ROOT / "src" / "unweave"
 # A room imports from rooms in the lines above its own, and from itself. A new room gets its place here.
 LAYERS = [
     {"errors"},
-    {"extras", "gramian", "parameters", "data"},
+    {"extras"},
+    {"gramian", "parameters", "data"},
     {"networks", "tasks", "objectives"},
     {"losses", "rules"},
     {"methods", "oneshot", "diagnosis"},
