@@ -155,5 +155,5 @@ def test_faults(source):
         Training(epochs=0, batch=0, lr=0.0, momentum=1.0, weight_decay=-1.0, warmup=0.0, shift=-1)
     assert len(caught.value.faults) == 7
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
-    with pytest.raises(ConfigurationError, match="5 logits, labels reach 9"):
+    with pytest.raises(ConfigurationError, match="5 logits, labels are 0 to 9"):
         train(wrong, source.train, SHORT)

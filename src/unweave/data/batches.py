@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def divided(batch: Batch, parts: int) -> list[Batch]:
     if parts == 1:
         return [batch]
     shares = torch.arange(count(batch)).tensor_split(parts)
-    return [_mapped(batch, lambda leaf, rows=rows: _cut(leaf, rows)) for rows in shares]
+    return [_mapped(batch, partial(_cut, rows=rows)) for rows in shares]
 
 
 def _cut(leaf: Any, rows: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _feed(digest: hashlib.blake2b, value: Any) -> None:
     elif isinstance(value, Tensor):
         content = value.detach().cpu().contiguous()
         digest.update(f"{content.dtype}{list(content.shape)}".encode())
-        digest.update(content.reshape(-1).view(torch.uint8).numpy())
+        digest.update(content.reshape(-1).view(torch.uint8).numpy().data)
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     else:

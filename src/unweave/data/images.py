@@ -93,8 +93,8 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
         """SHA-256 over shape, type, normalisation, labels and every pixel."""
         digest = hashlib.sha256()
         digest.update(repr((list(self.images.shape), str(self.images.dtype), self.mean, self.std)).encode())
-        digest.update(self.labels.contiguous().numpy())
-        digest.update(self.images.contiguous().numpy())
+        digest.update(self.labels.contiguous().numpy().data)
+        digest.update(self.images.contiguous().numpy().data)
         return digest.hexdigest()
 
     def _float(self, images: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ class _Shuffled:
 
     def _permutation(self) -> Tensor:
         generator = torch.Generator().manual_seed(_derived(self._seed, self._side, self._epoch))
-        return torch.randperm(len(self._data), generator=generator)  # type: ignore[arg-type]
+        return torch.randperm(len(self._data), generator=generator)
 
 
 class _Cycled:

@@ -195,8 +195,8 @@ def _check_fit(logits: Tensor, data: TensorImages) -> None:
         raise ConfigurationError(f"the network must give logits [b, classes], found {list(logits.shape)}")
     if data.labels.min() < 0 or data.labels.max() >= logits.shape[1]:
         raise ConfigurationError(
-            f"labels must be at least 0 and below the number of logits: the network gives "
-            f"{logits.shape[1]} logits, labels reach {int(data.labels.max())} (lowest {int(data.labels.min())})"
+            "labels must be at least 0 and below the number of logits: the network gives "
+            f"{logits.shape[1]} logits, labels are {int(data.labels.min())} to {int(data.labels.max())}"
         )
 
 
