@@ -22,9 +22,11 @@ def table(requests: list[Json]) -> str:
     for rows in zip(*(q["rows"] for q in requests), strict=True):
         method = rows[0]["kind"] == "method"
         name = rows[0]["name"] if method else f"*{rows[0]['name']}*"
-        cells = [cell(distance(r), method and distance(r) == best) for r, best in zip(rows, least, strict=True)]
+        found = zip(map(distance, rows), least, strict=True)
+        cells = [cell(value, method and value == best) for value, best in found]
         seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
-        lines.append(f"| {name} | {' | '.join(cells)} | {f'{sum(seconds) / len(seconds):.1f}' if seconds else ''} |")
+        cells.append(f"{sum(seconds) / len(seconds):.1f}" if seconds else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -40,10 +42,10 @@ def cell(value: float, bold: bool) -> str:
 def caption(found: Json) -> str:
     day, torch, seconds = found["created"][:10], found["environment"]["torch"], found["seconds"]
     return f"""\
-Distance to a retrained model: mean absolute gap, in points, over UA (error on the forget set), RA and TA (accuracy on
-retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing nothing, the reference, and
-the reference from another seed. Bold is the least of the methods; seconds are means over the requests.
-`unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
+Distance to a retrained model: mean absolute gap, in points, over UA (error on the forget set), RA and TA
+(accuracy on retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing nothing,
+the reference, and the reference from another seed. Bold is the least of the methods; seconds are means over the
+requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
 
 
 def main() -> None:
