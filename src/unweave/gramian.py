@@ -16,7 +16,9 @@ from torch import Tensor
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Blocks = Literal["tensor", "layer", "model"]
 
-_PIECE = {"cpu": 1 << 17}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
+_PIECE = {
+    "cpu": 1 << 17
+}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
 _PIECE_ELSEWHERE = 1 << 24
 _CANCELLATION = 64.0  # beyond this the float32 sum would lose more than a decimal digit: form it in float64
 
@@ -51,7 +53,9 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
 
 
 @torch.no_grad()
-def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Gradient:
+def combine(
+    gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]
+) -> Gradient:
     """`w[b, 0] f + w[b, 1] r` in every block, written over the retain gradient.
 
     Where the two terms nearly cancel (collinear gradients), the sum is formed in float64, so that its inner products
@@ -132,6 +136,8 @@ def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of the same element order, without a copy where both are laid out alike (also channels-last)."""
-    if f.stride() == r.stride() and f.is_contiguous(memory_format=torch.channels_last if f.ndim == 4 else torch.contiguous_format):
+    if f.stride() == r.stride() and f.is_contiguous(
+        memory_format=torch.channels_last if f.ndim == 4 else torch.contiguous_format
+    ):
         return f.as_strided((f.numel(),), (1,)), r.as_strided((r.numel(),), (1,))
     return f.reshape(-1), r.reshape(-1)

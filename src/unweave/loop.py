@@ -167,7 +167,9 @@ def unlearn(
     """
     objectives = Objectives(model, (method.forget, method.retain), accelerator, probe)
     stepper = (
-        OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
+        OptimizerStep(optimizer, scheduler, clip, mask)
+        if isinstance(optimizer, torch.optim.Optimizer)
+        else optimizer
     )
     result, begin = Result(model), time.perf_counter()
     try:

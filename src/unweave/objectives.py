@@ -7,8 +7,8 @@ random state is found again as it was. BatchNorm statistics move on the first lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
-from unweave.data.pairs import Batch, Pair, count
+from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.execution import bare, check, examples, rank, seeded, still, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Objectives:
     ):
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
-            raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
+            raise ConfigurationError(
+                "No parameter may move: all are frozen. Set requires_grad on those to unlearn."
+            )
         if losses == (None, None):
             raise ConfigurationError("Neither a forget nor a retain loss was given; pass at least one.")
         self.model, self._losses, self._accelerator, self._probe = model, losses, accelerator, probe
@@ -68,7 +71,7 @@ class Objectives:
         self.pair = Pair((), ())
         self._seen = [False, False]
         self._norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-        _check_execution(model, self.parameters, accelerator)
+        check(model, self.parameters, accelerator)
 
     def at(self, pair: Pair) -> Objectives:
         """The same objectives on another pair."""
@@ -84,8 +87,12 @@ class Objectives:
     def probe_loss(self) -> float:
         """The retain loss on the probe, examples that no step trains on."""
         if not self._probe:
-            raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
-        return float(self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)]))
+            raise ConfigurationError(
+                "estimator 'probe' needs retain examples that no step trains on: pass probe=..."
+            )
+        return float(
+            self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)])
+        )
 
     def backward(
         self, weights: Tensor | Callable[[Tensor], Tensor], needs_forget: bool = True
@@ -97,8 +104,9 @@ class Objectives:
         """
         self.clear()
         if isinstance(weights, Tensor):
-            sides = [self._accumulate(side, float(weights[side])) for side in (FORGET, RETAIN)]
-            return torch.stack(sides), weights
+            return torch.stack(
+                [self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]
+            ), weights
         retain = self._accumulate(RETAIN, 1.0)
         micro, values = self._micro(FORGET), None
         if self._losses[FORGET] is None or not needs_forget:
@@ -112,9 +120,9 @@ class Objectives:
         w = weights(torch.stack([forget, retain]))
         self._scale(float(w[RETAIN]))
         if values is None:
-            forget = self._accumulate(FORGET, float(w[FORGET]))
+            forget = self._weighted(FORGET, float(w[FORGET]))
         else:
-            self._backward(values.sum() * (float(w[FORGET]) * _world() / _count(micro, values)))
+            self._backward(values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
         return torch.stack([forget, retain]), w
 
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
@@ -171,19 +179,21 @@ class Objectives:
         total = [torch.zeros_like(p) for p in self.parameters]
         if self._losses[side] is None:
             return total
-        examples = 0.0
+        n = 0.0
         for i, batch in enumerate(batches):
-            values = self._values(side, i, batch, False, bare=True)
-            examples = examples or _count(batches, values)
-            loss = values.sum() / examples
-            parts: Sequence[Tensor] = torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True)
+            values = self._values(side, i, batch, False, outside=True)
+            n = n or examples(batches, values)
+            loss = values.sum() / n
+            parts: Sequence[Tensor] = torch.autograd.grad(
+                loss, self.parameters, create_graph=True, materialize_grads=True
+            )
             for v in vectors:
                 inner = torch.stack([(g * x).sum() for g, x in zip(parts, v, strict=True)]).sum()
                 if not inner.requires_grad:  # a derivative that is constant
                     inner = sum((p.sum() * 0.0 for p in self.parameters), inner)
                 parts = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
             torch._foreach_add_(total, [p.detach() for p in parts])
-        if _world() > 1:
+        if world() > 1:
             for t in total:
                 dist.all_reduce(t)
         return total
@@ -230,6 +240,13 @@ class Objectives:
             return torch.zeros((), dtype=torch.float64)
         return self._mean(side, [self._values(side, i, b, False) for i, b in enumerate(self._micro(side))])
 
+    def _weighted(self, side: int, weight: float) -> Tensor:
+        """A side of weight 0 is looked at, not differentiated."""
+        if weight:
+            return self._accumulate(side, weight)
+        with torch.no_grad():
+            return self._look(side)
+
     def _accumulate(self, side: int, scale: float) -> Tensor:
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
@@ -237,16 +254,16 @@ class Objectives:
         for i, batch in enumerate(batches):
             with nullcontext() if i == len(batches) - 1 else self._no_sync():
                 values = self._values(side, i, batch, first)
-                total = total or _count(batches, values)
-                self._backward(values.sum() * (scale * _world() / total))  # DDP and FSDP average over ranks
+                total = total or examples(batches, values)
+                self._backward(values.sum() * (scale * world() / total))  # DDP and FSDP average over ranks
             seen.append(values.detach())
         return self._mean(side, seen)
 
-    def _values(self, side: int, micro: int, batch: Batch, statistics: bool, bare: bool = False) -> Tensor:
+    def _values(self, side: int, micro: int, batch: Batch, statistics: bool, outside: bool = False) -> Tensor:
         loss = self._losses[side]
         assert loss is not None
-        model = _bare(self.model) if bare or not torch.is_grad_enabled() else self.model
-        with _seeded(hash((self.pair.seed, side, micro, _rank())), batch), nullcontext() if statistics else self._still():
+        model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
+        with seeded(self.pair.seed, side, micro, rank()), nullcontext() if statistics else still(self._norms):
             values = loss(model, batch)
         if values.ndim != 1:
             raise ConfigurationError(
@@ -260,12 +277,16 @@ class Objectives:
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
-            raise ConfigurationError(f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank.")
-        sums = torch.stack([torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)]) for v in values])
-        total = sums.sum(0).detach()
-        if _world() > 1:
-            dist.all_reduce(total)
-        total = total.cpu()
+            raise ConfigurationError(
+                f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank."
+            )
+        sums = torch.stack(
+            [
+                torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)])
+                for v in values
+            ]
+        )
+        total = summed(sums.sum(0).detach())
         return total[0] / total[1]
 
     def _scale(self, factor: float) -> None:
@@ -277,67 +298,7 @@ class Objectives:
         first, self._seen[side] = not self._seen[side], True
         return first
 
-    @contextmanager
-    def _still(self) -> Iterator[None]:
-        """BatchNorm in training mode normalises as usual but keeps its running statistics."""
-        for m in self._norms:
-            m.track_running_stats = False
-        try:
-            yield
-        finally:
-            for m in self._norms:
-                m.track_running_stats = True
-
     def _no_sync(self) -> AbstractContextManager[object]:
         if self._accelerator is not None:
             return self._accelerator.no_sync(self.model)
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
-
-
-@contextmanager
-def _seeded(seed: int, batch: Batch) -> Iterator[None]:
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
-        yield
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    """DDP synchronises buffers in every forward; a look without a graph needs no peer."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _count(batches: Sequence[Batch], losses: Tensor) -> float:
-    """Examples in all micro-batches of all ranks; a lone micro-batch has as many as losses."""
-    own = losses.numel() if len(batches) == 1 else sum(count(b) for b in batches)
-    total = torch.tensor(float(own), device=losses.device)
-    if _world() > 1:
-        dist.all_reduce(total)
-    return float(total)
-
-
-def _check_execution(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:
-    if _world() > 1 and not isinstance(model, DistributedDataParallel) and local(parameters[0]) is parameters[0]:
-        raise UnsupportedError(
-            f"{_world()} ranks run, but the model is neither DDP nor fully_shard'ed: each rank would unlearn on its own. "
-            "Wrap it, or let accelerate prepare it."
-        )
-    if accelerator is None:
-        return
-    if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":
-        raise UnsupportedError("fp16 scales gradients and breaks every threshold. Use mixed_precision='bf16' or 'no'.")
-    if accelerator.distributed_type.value == "DEEPSPEED":
-        raise UnsupportedError("DeepSpeed hides gradients. Use DDP or FSDP2 (fully_shard).")
-    if accelerator.gradient_accumulation_steps != 1:
-        raise UnsupportedError(
-            f"gradient_accumulation_steps is {accelerator.gradient_accumulation_steps}; leave it at 1 and let a pair hold "
-            "micro-batches (micro=...): accumulation then is exact and has one owner."
-        )

@@ -1,71 +1,165 @@
-"""The step length: a trust region around any rule. No learning rate to tune, plain steps, realised change looked at."""
+"""The step length: a trust region around any rule. No learning rate to tune; what a step did is looked at."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unweave.errors import ConfigurationError
 from unweave.gramian import norm
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
-from unweave.rules._base import FORGET, RETAIN, Rule, Step
+from unweave.rules._base import RETAIN, Rule, Step
 
-SHRINK, GROW = 0.5, 1.3  # of the radius, after a step that was undone and after one that went as predicted
-CLOSE = 0.25  # share of the tolerated excess below which a step went as predicted
-FLOOR = 1e-3  # nats of excess that are always tolerated: near a memorised optimum every relative test is noise
+# The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.
+START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
+GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
+BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
+SHARE = 0.5  # of the budget that one step may use up
+MEMORY = 0.7  # of the running mean of the retain loss
+ORIGIN = 3  # steps whose retain loss makes up the starting level
 
 
 @dataclass
 class TrustRegion:
     r"""Scales a rule's direction `D` to a radius `R`, looks at what the step did, and adapts `R`.
 
-        theta <- theta - (R / |D|) D,      excess = realised dL_r - predicted dL_r,   tol = max(gain_f / 2, FLOOR)
+        theta <- theta - (R / |D|) D,    rise = realised change of the retain loss on the same pair
 
-    excess > tol, or anything non-finite: the step is undone and R shrinks; excess < tol / 4: R grows.
+    1. While the running mean of the retain loss is above its starting level plus the budget, steps descend the retain
+       loss alone ("restoration"); the rule is asked again once the level is kept.
+    2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
+    3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
+       `rise < allowance / 2`: R grows by 1.3.
+
+    The step is a plain one, without momentum: a rule's first-order guarantees are those of the step taken. A rule that
+    gives its own step length (OFMU) reads the radius from `Objectives.radius`.
+
+    Args:
+        budget: tolerated rise of the retain loss over its starting level, in nats; None is 0.02 plus 5 % of that level.
+        start: first radius, as a share of the parameters' norm.
+        mask: elements of the direction that may be non-zero.
+
+    Attributes:
+        radius: current radius, absolute.
+        origin, level: starting level and running mean of the retain loss.
+        restorations: steps that only descended the retain loss.
     """
 
-    start: float = 1e-3
-    budget: float = math.inf
-    smallest: float = 1e-7
+    budget: float | None = None
+    start: float = START
     mask: Mask | None = None
     radius: float | None = field(default=None, init=False)
+    origin: float | None = field(default=None, init=False)
+    level: float | None = field(default=None, init=False)
+    seen: int = field(default=0, init=False)
+    restorations: int = field(default=0, init=False)
+    _before: list[Tensor] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.budget is not None and not self.budget > 0:
+            faults.append(
+                f"budget must be positive; found {self.budget}. It is a tolerated rise of the retain loss, in nats."
+            )
+        if not 0 < self.start <= LARGEST:
+            faults.append(
+                f"start must be in (0, {LARGEST}]; found {self.start}. It is a share of the parameters' norm."
+            )
+        if faults:
+            raise ConfigurationError(faults)
+
+    @property
+    def tolerated(self) -> float:
+        """The budget in force, in nats."""
+        return BUDGET + RELATIVE * (self.origin or 0.0) if self.budget is None else self.budget
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
-        before = objectives.snapshot()
-        scale = float(norm(before))
-        if self.radius is None:
-            self.radius = self.start * scale
-        objectives.radius = radius = self.radius
-        step = rule.backward(objectives)
+        """One step of the rule, or one restoration; the record says what was realised."""
+        before = self._remember(objectives)
+        size = float(norm(before))
+        radius = self.radius = self.start * size if self.radius is None else self.radius
+        objectives.radius, objectives.lr = radius, 0.0
+        restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
+        step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
-        length = float(norm(direction))
-        if not (math.isfinite(length) and bool(step.losses.isfinite().all())):
-            objectives.restore(before); objectives.clear(); self.radius *= SHRINK
-            objectives.lr = 0.0
-            return Record(number, step, 0.0, False, radius=radius, note="non-finite loss or direction")
-        if step.stop:
-            objectives.clear(); objectives.lr = 0.0
-            return Record(number, step, 0.0, False, radius=radius, note=step.stop)
-        lr = step.lr if step.lr is not None else (radius / length if length else 0.0)
-        objectives.move(direction, -lr)
+        if self.mask is not None:
+            self.mask.apply(direction)
+        length, loss = float(norm(direction)), float(step.losses[RETAIN])
         objectives.clear()
-        realised = objectives.losses() - step.losses
-        predicted = lr * step.predicted if step.predicted is not None else torch.zeros(2, dtype=torch.float64)
-        excess = float(realised[RETAIN] - predicted[RETAIN])
-        gain = max(-float(predicted[FORGET]), -float(realised[FORGET]) if step.predicted is None else 0.0)
-        tol = max(gain / 2, FLOOR)
-        if not bool(realised.isfinite().all()) or excess > tol:
-            objectives.restore(before)
-            self.radius *= SHRINK
-            objectives.lr = 0.0
-            return Record(number, step, 0.0, False, realised, radius, f"undone: retain loss rose {excess:.3g} more than predicted")
-        if excess < CLOSE * tol:
-            self.radius *= GROW
+        if not (math.isfinite(length) and math.isfinite(loss)):
+            self._undo(objectives, before)
+            return Record(number, step, 0.0, False, radius=radius, note="non-finite loss or direction")
+        self._note(loss)
+        if step.stop is None and radius < SMALLEST * size:
+            step = replace(step, stop="hard: no step, however small, keeps the retain loss within its budget")
+        if step.stop is not None:
+            return Record(number, step, 0.0, False, radius=radius, note=step.stop)
+        lr = step.lr if step.lr is not None else radius / length if length else 0.0
+        lr = self._shortened(lr, step)
+        objectives.move(direction, -lr)
+        for _ in range(HALVINGS + 1):
+            realised = objectives.losses() - step.losses
+            rise = float(realised[RETAIN])
+            if rise <= SHARE * self.tolerated:
+                break
+            with torch.no_grad():
+                torch._foreach_lerp_(objectives.parameters, before, 0.5)
+            lr, self.radius = lr / 2, self.radius * SHRINK
+        else:
+            self._undo(objectives, before)
+            return Record(
+                number, step, 0.0, False, realised, radius, f"undone: the retain loss rose by {rise:.3g}"
+            )
+        if rise < SHARE * self.tolerated / 2 and self.radius == radius and not restoring:
+            self.radius = min(radius * GROW, LARGEST * size)
+        if restoring:
+            self.restorations += 1
+            return Record(number, step, lr, True, realised, radius, "restoration")
         objectives.lr = lr
         rule.observe(objectives)
         return Record(number, step, lr, True, realised, radius)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as plain numbers."""
+        return {name: getattr(self, name) for name in ("radius", "origin", "level", "seen", "restorations")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def _remember(self, objectives: Objectives) -> list[Tensor]:
+        if self._before is None:
+            self._before = objectives.snapshot()
+        else:
+            torch._foreach_copy_(self._before, [p.detach() for p in objectives.parameters])
+        return self._before
+
+    def _restoration(self, objectives: Objectives) -> Step:
+        loss, gradient = objectives.gradient(RETAIN)
+        objectives.write(gradient)
+        return Step(
+            torch.stack([torch.full_like(loss, math.nan), loss]),
+            torch.tensor([[0.0, 1.0]], dtype=torch.float64),
+        )
+
+    def _note(self, loss: float) -> None:
+        self.seen += 1
+        self.level = loss if self.level is None else MEMORY * self.level + (1 - MEMORY) * loss
+        if self.seen <= ORIGIN:
+            self.origin = (self.origin or 0.0) + (loss - (self.origin or 0.0)) / self.seen
+
+    def _shortened(self, lr: float, step: Step) -> float:
+        slope = 0.0 if step.predicted is None else float(step.predicted[RETAIN])
+        return min(lr, SHARE * self.tolerated / slope) if slope > 0 else lr
+
+    def _undo(self, objectives: Objectives, before: list[Tensor]) -> None:
+        objectives.restore(before)
+        self.radius = (self.radius or 0.0) * SHRINK

@@ -1,0 +1,64 @@
+"""Bounded influence of chosen training data on a trained PyTorch model, measured, under limits that you set."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unweave.api import unlearn
+    from unweave.data.pairs import Pair, Pairs
+    from unweave.diagnosis import diagnose
+    from unweave.errors import ConfigurationError, InfeasibleError, UnsupportedError, UnweaveError
+    from unweave.loop import Record, Result
+    from unweave.methods import METHODS, Method
+    from unweave.objectives import Objectives
+    from unweave.tasks import Task, Vision
+    from unweave.trust import TrustRegion
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "METHODS",
+    "ConfigurationError",
+    "InfeasibleError",
+    "Method",
+    "Objectives",
+    "Pair",
+    "Pairs",
+    "Record",
+    "Result",
+    "Task",
+    "TrustRegion",
+    "UnsupportedError",
+    "UnweaveError",
+    "Vision",
+    "diagnose",
+    "unlearn",
+]
+
+_ROOMS = {
+    "METHODS": "methods",
+    "ConfigurationError": "errors",
+    "InfeasibleError": "errors",
+    "Method": "methods",
+    "Objectives": "objectives",
+    "Pair": "data.pairs",
+    "Pairs": "data.pairs",
+    "Record": "loop",
+    "Result": "loop",
+    "Task": "tasks",
+    "TrustRegion": "trust",
+    "UnsupportedError": "errors",
+    "UnweaveError": "errors",
+    "Vision": "tasks",
+    "diagnose": "diagnosis",
+    "unlearn": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for, so that the command answers at once."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'unweave' has no attribute {name!r}")
+    return getattr(import_module(f"unweave.{_ROOMS[name]}"), name)

@@ -1,0 +1,103 @@
+"""How one pass runs: its randomness, its ranks, and what cannot be supported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from unweave.data.pairs import Batch, count
+from unweave.errors import UnsupportedError
+from unweave.gramian import local
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def world() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over ranks, on the CPU."""
+    if world() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values.cpu()
+
+
+def examples(batches: Sequence[Batch], losses: Tensor) -> float:
+    """Examples in all micro-batches of all ranks; a lone micro-batch has as many as losses `[b]`."""
+    own = losses.numel() if len(batches) == 1 else sum(count(b) for b in batches)
+    return float(summed(torch.tensor(float(own), device=losses.device)))
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The module itself: DDP synchronises buffers in every forward, and a look without a graph needs no peer."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """The same randomness for the same key; the global random state is found again as it was."""
+    cuda = torch.cuda.is_initialized()
+    seed = hash(key) & 0x7FFF_FFFF_FFFF_FFFF
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
+        yield
+
+
+@contextmanager
+def still(norms: Sequence[_NormBase]) -> Iterator[None]:
+    """BatchNorm in training mode normalises as usual but keeps its running statistics."""
+    for m in norms:
+        m.track_running_stats = False
+    try:
+        yield
+    finally:
+        for m in norms:
+            m.track_running_stats = True
+
+
+def check(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:
+    """Refuses what would silently give a wrong gradient.
+
+    Raises:
+        UnsupportedError: ranks without DDP or FSDP, fp16 scaling, DeepSpeed, or accelerate's own accumulation.
+    """
+    if (
+        world() > 1
+        and not isinstance(model, DistributedDataParallel)
+        and local(parameters[0]) is parameters[0]
+    ):
+        raise UnsupportedError(
+            f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed: each rank would unlearn on its own. "
+            "Wrap it, or let accelerate prepare it."
+        )
+    if accelerator is None:
+        return
+    if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":
+        raise UnsupportedError(
+            "fp16 scales gradients and breaks every threshold. Use mixed_precision='bf16' or 'no'."
+        )
+    if accelerator.distributed_type.value == "DEEPSPEED":
+        raise UnsupportedError("DeepSpeed hides gradients. Use DDP or FSDP2 (fully_shard).")
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UnsupportedError(
+            f"gradient_accumulation_steps is {accelerator.gradient_accumulation_steps}; leave it at 1 and let a pair "
+            "hold micro-batches (micro=...): accumulation then is exact and has one owner."
+        )
