@@ -126,7 +126,8 @@ def _task(task: str | Task) -> Task:
         return task
     if task not in TASKS:
         raise ConfigurationError(
-            f"There is no task {task!r}.{suggest(task, TASKS)} Known: {', '.join(TASKS)}; or pass an object with nll and divergence."
+            f"There is no task {task!r}.{suggest(task, TASKS)} Known: {', '.join(TASKS)}; "
+            "or pass an object with nll and divergence."
         )
     return TASKS[task]()
 
@@ -150,9 +151,7 @@ def _until(
         )
     if until != "unseen":
         if not isinstance(until, (int, float)):
-            raise ConfigurationError(
-                f"until must be an accuracy in [0, 1], 'unseen' or None; found {until!r}."
-            )
+            raise ConfigurationError(f"until must be an accuracy in [0, 1], 'unseen' or None; found {until!r}.")
         yield stopping.forget_accuracy(model, task, forget, float(until))
     elif holdout is None:
         raise ConfigurationError(

@@ -79,21 +79,15 @@ def check(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerat
     Raises:
         UnsupportedError: ranks without DDP or FSDP, fp16 scaling, DeepSpeed, or accelerate's own accumulation.
     """
-    if (
-        world() > 1
-        and not isinstance(model, DistributedDataParallel)
-        and local(parameters[0]) is parameters[0]
-    ):
+    if world() > 1 and not isinstance(model, DistributedDataParallel) and local(parameters[0]) is parameters[0]:
         raise UnsupportedError(
-            f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed: each rank would unlearn on its own. "
+            f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed: each would unlearn on its own. "
             "Wrap it, or let accelerate prepare it."
         )
     if accelerator is None:
         return
     if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":
-        raise UnsupportedError(
-            "fp16 scales gradients and breaks every threshold. Use mixed_precision='bf16' or 'no'."
-        )
+        raise UnsupportedError("fp16 scales gradients and breaks every threshold. Use mixed_precision='bf16' or 'no'.")
     if accelerator.distributed_type.value == "DEEPSPEED":
         raise UnsupportedError("DeepSpeed hides gradients. Use DDP or FSDP2 (fully_shard).")
     if accelerator.gradient_accumulation_steps != 1:

@@ -16,9 +16,7 @@ from torch import Tensor
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Blocks = Literal["tensor", "layer", "model"]
 
-_PIECE = {
-    "cpu": 1 << 17
-}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
+_PIECE = {"cpu": 1 << 17}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
 _PIECE_ELSEWHERE = 1 << 24
 _CANCELLATION = 64.0  # beyond this the float32 sum would lose more than a decimal digit: form it in float64
 
@@ -53,9 +51,7 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
 
 
 @torch.no_grad()
-def combine(
-    gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]
-) -> Gradient:
+def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Gradient:
     """`w[b, 0] f + w[b, 1] r` in every block, written over the retain gradient.
 
     Where the two terms nearly cancel (collinear gradients), the sum is formed in float64, so that its inner products

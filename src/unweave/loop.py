@@ -167,9 +167,7 @@ def unlearn(
     """
     objectives = Objectives(model, (method.forget, method.retain), accelerator, probe)
     stepper = (
-        OptimizerStep(optimizer, scheduler, clip, mask)
-        if isinstance(optimizer, torch.optim.Optimizer)
-        else optimizer
+        OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
     )
     result, begin = Result(model), time.perf_counter()
     try:
@@ -204,8 +202,8 @@ def _run(
         failures = failures + 1 if record.note.startswith("non-finite") else 0
         if failures == _GIVE_UP:
             return (
-                f"diverged: {failures} steps in a row had a non-finite loss or direction; the weights are as before them. "
-                "Use a smaller learning rate or step='trust', and look for NaN in the data."
+                f"diverged: {failures} steps in a row had a non-finite loss or direction; the weights are as before "
+                "them. Use a smaller learning rate or step='trust', and look for NaN in the data."
             )
         if reason := next(filter(None, (criterion(record) for criterion in stop)), None):
             return reason

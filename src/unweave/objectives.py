@@ -47,7 +47,7 @@ class Objectives:
 
     Raises:
         ConfigurationError: nothing may move, or both losses are missing.
-        UnsupportedError: fp16 gradient scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
+        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
     """
 
     def __init__(
@@ -59,13 +59,12 @@ class Objectives:
     ):
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
-            raise ConfigurationError(
-                "No parameter may move: all are frozen. Set requires_grad on those to unlearn."
-            )
+            raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
         if losses == (None, None):
             raise ConfigurationError("Neither a forget nor a retain loss was given; pass at least one.")
         self.model, self._losses, self._accelerator, self._probe = model, losses, accelerator, probe
-        self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
+        self.names: list[str] = [n for n, _ in named]
+        self.parameters: list[Tensor] = [p for _, p in named]
         self.lr: float | None = None
         self.radius: float | None = None
         self.pair = Pair((), ())
@@ -87,12 +86,8 @@ class Objectives:
     def probe_loss(self) -> float:
         """The retain loss on the probe, examples that no step trains on."""
         if not self._probe:
-            raise ConfigurationError(
-                "estimator 'probe' needs retain examples that no step trains on: pass probe=..."
-            )
-        return float(
-            self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)])
-        )
+            raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
+        return float(self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)]))
 
     def backward(
         self, weights: Tensor | Callable[[Tensor], Tensor], needs_forget: bool = True
@@ -104,9 +99,7 @@ class Objectives:
         """
         self.clear()
         if isinstance(weights, Tensor):
-            return torch.stack(
-                [self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]
-            ), weights
+            return torch.stack([self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]), weights
         retain = self._accumulate(RETAIN, 1.0)
         micro, values = self._micro(FORGET), None
         if self._losses[FORGET] is None or not needs_forget:
@@ -166,7 +159,7 @@ class Objectives:
         return difference
 
     def contract(self, side: int, *vectors: Gradient) -> Gradient:
-        """The side's derivative tensor contracted with each vector in turn, by repeated backward: `H v`, `D_p(H) v`, ...
+        """The side's derivatives contracted with each vector in turn, by repeated backward: `H v`, `D_p(H) v`, ...
 
         Exact, and additive over micro-batches and ranks.
 
@@ -230,8 +223,6 @@ class Objectives:
         """The block of each parameter."""
         return block_index(self.names, blocks)
 
-    # -- how a pass is executed ---------------------------------------------------------------------------------
-
     def _micro(self, side: int) -> Sequence[Batch]:
         return (self.pair.forget, self.pair.retain)[side]
 
@@ -273,18 +264,13 @@ class Objectives:
         return values
 
     def _backward(self, loss: Tensor) -> None:
-        loss.backward() if self._accelerator is None else self._accelerator.backward(loss)  # type: ignore[no-untyped-call]
+        loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
-            raise ConfigurationError(
-                f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank."
-            )
+            raise ConfigurationError(f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank.")
         sums = torch.stack(
-            [
-                torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)])
-                for v in values
-            ]
+            [torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)]) for v in values]
         )
         total = summed(sums.sum(0).detach())
         return total[0] / total[1]

@@ -14,9 +14,7 @@ from unweave.loop import Stop
 EVERY = 5  # steps between two looks
 
 
-def forget_accuracy(
-    model: nn.Module, task: Classifier, forget: Data, at_most: float, every: int = EVERY
-) -> Stop:
+def forget_accuracy(model: nn.Module, task: Classifier, forget: Data, at_most: float, every: int = EVERY) -> Stop:
     """Enough when the accuracy on the forget set is at most `at_most`.
 
     Args:
@@ -56,9 +54,7 @@ def membership(
     """
 
     def reached() -> str | None:
-        inside, outside = (
-            predict(model, task, data, name=n) for data, n in ((forget, "forget"), (holdout, "holdout"))
-        )
+        inside, outside = (predict(model, task, data, name=n) for data, n in ((forget, "forget"), (holdout, "holdout")))
         found = auc(inside.margin, outside.margin)
         return f"target reached: membership AUC {found:.3f} <= {at_most:.3f}" if found <= at_most else None
 

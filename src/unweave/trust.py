@@ -114,9 +114,7 @@ class TrustRegion:
             lr, self.radius = lr / 2, self.radius * SHRINK
         else:
             self._undo(objectives, before)
-            return Record(
-                number, step, 0.0, False, realised, radius, f"undone: the retain loss rose by {rise:.3g}"
-            )
+            return Record(number, step, 0.0, False, realised, radius, f"undone: the retain loss rose by {rise:.3g}")
         if rise < SHARE * self.tolerated / 2 and self.radius == radius and not restoring:
             self.radius = min(radius * GROW, LARGEST * size)
         if restoring:

@@ -41,9 +41,7 @@ class UnilateralSurgery(GradientRule):
         product = (uu * rr).sqrt()
         share = product / product.sum() if product.sum() > 0 else torch.full_like(product, 1 / len(product))
         defined = rr > _NEGLIGIBLE * uu
-        lam = torch.where(
-            defined, (-ur - self.tolerance * share) / torch.where(defined, rr, 1.0), 0.0
-        ).clamp_min(0)
+        lam = torch.where(defined, (-ur - self.tolerance * share) / torch.where(defined, rr, 1.0), 0.0).clamp_min(0)
         return torch.stack([torch.ones_like(lam), lam], -1)
 
 

@@ -11,9 +11,7 @@ from torch import Tensor
 from unweave.errors import ConfigurationError
 from unweave.rules._base import GradientRule
 
-_COLLINEAR = (
-    1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
-)
+_COLLINEAR = 1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
 Split = Literal["norm_product", "uniform", "softmax", "joint"]
 
 
@@ -74,9 +72,7 @@ class HAMU(GradientRule):
                 f"rate must be at least 0; found {self.rate}. It is the guaranteed improvement per unit of lr."
             )
         if not 0 <= self.ratio < 1:
-            faults.append(
-                f"ratio must be in [0, 1); found {self.ratio}. It is a share of the feasible quota."
-            )
+            faults.append(f"ratio must be in [0, 1); found {self.ratio}. It is a share of the feasible quota.")
         if self.radius is not None and self.radius <= 0:
             faults.append(f"radius must be positive; found {self.radius}. Leave it out for the paper's.")
         if faults:
@@ -114,9 +110,7 @@ class HAMU(GradientRule):
         g = self._oriented(gramian)
         if self.split == "joint":
             quota, room = self._quota(g).sum(), (self._radius(g) * g[:, 1, 1].sqrt()).sum()
-            free = (
-                torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]
-            ).sum() >= quota
+            free = (torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
             return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
         names = ("direct", "rectified", "collinear", "infeasible")
         return tuple(names[int(i)] for i in self._case(g, self._quota(g), self._radius(g)))

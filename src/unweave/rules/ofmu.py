@@ -88,9 +88,7 @@ class OFMU(Rule):
             objectives.restore(before)
         objectives.write(direction)
         self.rho = min(self.rho * self.penalty_growth, self.penalty_max)
-        return Step(
-            losses if first is None else first, torch.tensor([[0.0, 1.0]], dtype=torch.float64), lr=lr
-        )
+        return Step(losses if first is None else first, torch.tensor([[0.0, 1.0]], dtype=torch.float64), lr=lr)
 
     def _inner_lr(self, objectives: Asked) -> float:
         if objectives.radius is not None or not self.inner_steps:
@@ -153,9 +151,7 @@ class OFMU(Rule):
         slope = self.similarity_weight * self._slope(cos.value)
         if self.similarity == "cosine":
             return linear((1.0, da), (slope, hess_c))
-        rise = linear(
-            (1.0, objectives.contract(FORGET, cos.v_a)), (1.0, objectives.contract(RETAIN, cos.v_b))
-        )
+        rise = linear((1.0, objectives.contract(FORGET, cos.v_a)), (1.0, objectives.contract(RETAIN, cos.v_b)))
         return linear((1.0, da), (slope, hess_c), (2 * self.similarity_weight * float(dot(rise, p)), rise))
 
     def _slope(self, c: float) -> float:
@@ -189,12 +185,8 @@ class _Cosine:
         du = linear((1 / self.n_a, da), (-dn_a / self.n_a, self.u))
         dw = linear((1 / self.n_b, db), (-dn_b / self.n_b, self.w))
         c, dc = self.value, float(dot(du, self.w) + dot(self.u, dw))
-        dv_a = linear(
-            (1 / self.n_a, dw), (-dc / self.n_a, self.u), (-c / self.n_a, du), (-dn_a / self.n_a, self.v_a)
-        )
-        dv_b = linear(
-            (1 / self.n_b, du), (-dc / self.n_b, self.w), (-c / self.n_b, dw), (-dn_b / self.n_b, self.v_b)
-        )
+        dv_a = linear((1 / self.n_a, dw), (-dc / self.n_a, self.u), (-c / self.n_a, du), (-dn_a / self.n_a, self.v_a))
+        dv_b = linear((1 / self.n_b, du), (-dc / self.n_b, self.w), (-c / self.n_b, dw), (-dn_b / self.n_b, self.v_b))
         return dv_a, dv_b
 
 

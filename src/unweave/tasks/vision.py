@@ -41,9 +41,7 @@ class Vision:
         """`KL(p_reference || p_model)` over the classes, `[b]`; no gradient flows to the reference."""
         with torch.no_grad():
             target = self.logits(reference, batch).log_softmax(-1)
-        return F.kl_div(
-            self.logits(model, batch).log_softmax(-1), target, reduction="none", log_target=True
-        ).sum(-1)
+        return F.kl_div(self.logits(model, batch).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
