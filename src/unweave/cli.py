@@ -22,9 +22,7 @@ app = typer.Typer(
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."
-    ),
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")]
@@ -36,16 +34,16 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     request: Annotated[list[str] | None, typer.Option(help="Only this one: noise, class or random.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of every method.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of every method, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of every training.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Forget wrong labels, a class and a random tenth of the digits, and compare with retraining."""
     from unweave.commands import demo as command
 
     folder = output or Path("unweave-demo")
-    command.main(
-        folder, seed=seed, requests=request or [], methods=method or [], steps=steps, as_json=as_json
-    )
+    choice = command.Choice(request or [], method or [], seed, steps, epochs)
+    command.main(folder, choice, as_json=as_json)
 
 
 @app.command()
@@ -56,9 +54,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint in the run directory.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what the run directory holds.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the run directory holds.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report."""

@@ -41,9 +41,7 @@ def test_inline_svg(kind: str) -> None:
 def test_identifiers_of_different_plots_do_not_clash_and_the_same_plot_is_the_same_text() -> None:
     first, again, second = every("A", "a"), every("A", "a"), every("B", "a")
     assert first == again
-    identifiers = [
-        set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"]]
-    ]
+    identifiers = [set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"]]]
     assert identifiers[0] and not identifiers[0] & identifiers[1]
 
 

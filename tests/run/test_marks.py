@@ -82,11 +82,7 @@ def test_bad_yaml_is_one_clear_error(tmp_path: Path, name: str) -> None:
 def test_tags_never_execute(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     with pytest.raises(ConfigurationError):
-        load(
-            written(
-                tmp_path, f"a: !!python/object/apply:os.mkdir\n- {marker}\nb: !!python/name:os.system x\n"
-            )
-        )
+        load(written(tmp_path, f"a: !!python/object/apply:os.mkdir\n- {marker}\nb: !!python/name:os.system x\n"))
     assert not marker.exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 20
 
 
-def main(
-    folder: Path,
-    *,
-    seed: int,
-    requests: Sequence[str],
-    methods: Sequence[str],
-    steps: int | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Choice:
+    """What of the demo is run: nothing named means everything, no number the demo's own."""
+
+    requests: Sequence[str]
+    methods: Sequence[str]
+    seed: int
+    steps: int | None
+    epochs: int | None
+
+
+def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
     """Runs the demo, prints each request's table as soon as it is there, writes `demo.json` and the page."""
     console = Console(stderr=as_json, highlight=False)
 
@@ -41,7 +45,15 @@ def main(
             console.print(_hardness(trace), markup=False)
 
     with watching() as watch:
-        found = demo(requests, methods, seed=seed, steps=steps, watch=watch, tell=tell)
+        found = demo(
+            choice.requests,
+            choice.methods,
+            seed=choice.seed,
+            steps=choice.steps,
+            training={} if choice.epochs is None else {"epochs": choice.epochs},
+            watch=watch,
+            tell=tell,
+        )
     write_json(folder / "demo.json", found)
     page = build(folder)
     if as_json:
@@ -57,17 +69,13 @@ def main(
 
 def _table(request: Json) -> Table:
     rows = request["rows"]
-    table = Table(
-        title=f"{request['title']}: {request['text']}", title_justify="left", box=None, pad_edge=False
-    )
+    table = Table(title=f"{request['title']}: {request['text']}", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s"):
         table.add_column(column, justify="right")
     table.add_column("")
     longest = max((row["distance"] for row in rows if row["distance"] is not None), default=0.0)
-    best = min(
-        (r["distance"] for r in rows if r["kind"] == "method" and r["distance"] is not None), default=None
-    )
+    best = min((r["distance"] for r in rows if r["kind"] == "method" and r["distance"] is not None), default=None)
     for row in rows:
         first = row["kind"] == "method" and row["distance"] == best
         cells = [number(row[key], 1) for key in ("distance", "UA", "RA", "TA")]

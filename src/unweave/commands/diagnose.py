@@ -32,7 +32,5 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
     else:
-        head = (
-            f"request        {request.text}: {len(request.forget)} to forget, {len(request.retain)} to keep"
-        )
+        head = f"request        {request.text}: {len(request.forget)} to forget, {len(request.retain)} to keep"
         print("\n".join([head, *found.lines()]))

@@ -17,9 +17,7 @@ from unweave.run.faults import hyperparameters
 def main(name: str | None, *, as_json: bool) -> None:
     """Prints every method with its paper, or one with its hyperparameters."""
     if name is not None and name not in METHODS:
-        raise ConfigurationError(
-            f"unknown method {name!r}.{suggest(name, METHODS)} `unweave methods` lists them all."
-        )
+        raise ConfigurationError(f"unknown method {name!r}.{suggest(name, METHODS)} `unweave methods` lists them all.")
     chosen = [name] if name else list(METHODS)
     if as_json:
         print(json.dumps([_entry(each) for each in chosen], indent=2))

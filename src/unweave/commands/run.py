@@ -37,9 +37,7 @@ def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> 
     console = Console(highlight=False)
     console.print(table(scores))
     effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
-    console.print(
-        f"{summary['status']} after {effort}: {summary['stop_reason']}", markup=False, soft_wrap=True
-    )
+    console.print(f"{summary['status']} after {effort}: {summary['stop_reason']}", markup=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(warning, style="bold red", markup=False)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

@@ -36,9 +36,7 @@ def _verdict(request: Json) -> Verdict:
         return Verdict(request["title"], "no method was run", "note")
     best = min(methods, key=lambda row: row["distance"])
     text = f"{best['name']} comes closest: {best['distance']:.1f} points; {_ends(request)}"
-    return Verdict(
-        request["title"], text, "good" if best["distance"] < _levels(request)["original"] else "bad"
-    )
+    return Verdict(request["title"], text, "good" if best["distance"] < _levels(request)["original"] else "bad")
 
 
 def _levels(request: Json) -> dict[str, float]:
@@ -73,30 +71,22 @@ def _plots(request: Json) -> Sequence[Plot]:
         for row in request["rows"]
         if row["kind"] == "method" and row["distance"] is not None
     }
-    points = [
-        plots.Point(row["name"], row["FA"], row["TA"]) for row in request["rows"] if row["FA"] is not None
-    ]
+    points = [plots.Point(row["name"], row["FA"], row["TA"]) for row in request["rows"] if row["FA"] is not None]
     found = [
         Plot(
             plots.bars(f"Distance to the retrained model: {name}", distances, _levels(request), x="points"),
             "Shorter is better; between the two dashed lines is all that can be gained.",
         ),
         Plot(
-            plots.plane(
-                f"Forgotten and kept: {name}", points, x="accuracy on the forget set, %", y="test accuracy, %"
-            ),
+            plots.plane(f"Forgotten and kept: {name}", points, x="accuracy on the forget set, %", y="test accuracy, %"),
             "Closest to the retrained model is best.",
         ),
     ]
     for trace in request["traces"]:
         x = list(range(1, len(trace["cosine"]) + 1))
         title = f"Hardness of each step, {trace['method']}: {name}"
-        svg = plots.lines(
-            title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels={"zero": 0.0}
-        )
-        found.append(
-            Plot(svg, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost.")
-        )
+        svg = plots.lines(title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels={"zero": 0.0})
+        found.append(Plot(svg, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
         losses = {"forget": trace["forget"], "retain": trace["retain"]}
         svg = plots.lines(f"Objectives, {trace['method']}: {name}", x, losses, y="loss")
         found.append(Plot(svg, "Both objectives on each step's examples; both are minimised."))

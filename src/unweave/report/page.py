@@ -76,9 +76,7 @@ class Page:
         """Writes the page as one HTML file without outside references."""
         from jinja2 import Environment, StrictUndefined
 
-        environment = Environment(
-            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
         atomically(path, template.render(page=self).encode())
 

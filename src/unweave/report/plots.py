@@ -45,9 +45,7 @@ def lines(
     """Curves over the steps; None is a gap. `levels` are dashed horizontal lines with a name."""
     with _axes(title, "step", y) as (axes, svg):
         for colour, (name, values) in zip(COLOURS, series.items(), strict=False):
-            axes.plot(
-                x, [float("nan") if v is None else v for v in values], color=colour, label=name, linewidth=1.4
-            )
+            axes.plot(x, [float("nan") if v is None else v for v in values], color=colour, label=name, linewidth=1.4)
         for name, value in levels.items():
             axes.axhline(value, color=INK, linestyle="--", linewidth=0.8, alpha=0.6, label=name)
         axes.locator_params(axis="x", integer=True)
@@ -75,9 +73,7 @@ def bars(title: str, values: Mapping[str, float], levels: Mapping[str, float], *
         for colour, (name, value) in zip((COLOURS[0], COLOURS[2]), levels.items(), strict=False):
             axes.axvline(value, color=colour, linestyle="--", linewidth=1.3, label=name)
         if levels:
-            axes.legend(
-                frameon=False, labelcolor=INK, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=2
-            )
+            axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=2)
             axes.set_title(title, color=INK, fontsize=10, loc="left", pad=24)
         axes.grid(axis="y", visible=False)
     return svg.getvalue()
@@ -97,9 +93,7 @@ def _axes(title: str, x: str, y: str, *, height: float = 2.6) -> Iterator[tuple[
         "font.size": 9,
     }
     style |= {"axes.unicode_minus": False, "text.parse_math": False}
-    style |= dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), INK
-    )
+    style |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), INK)
     svg, raw = io.StringIO(), io.StringIO()
     with rc_context(style):
         figure = Figure(figsize=(5.4, height))

@@ -57,16 +57,12 @@ def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
     if gaps.get("unlearned") is not None and gaps.get("original") is not None:
         closer = gaps["unlearned"] < gaps["original"]
         second = (
-            f"; a second retrained model is {gaps['retrained again']:.1f} away"
-            if gaps.get("retrained again")
-            else ""
+            f"; a second retrained model is {gaps['retrained again']:.1f} away" if gaps.get("retrained again") else ""
         )
         text = f"{gaps['unlearned']:.1f} points after, {gaps['original']:.1f} before{second}"
         strip.append(Verdict("Distance to the retrained model", text, "good" if closer else "bad"))
     else:
-        strip.append(
-            Verdict("Distance to the retrained model", "not computed: no retrained reference", "note")
-        )
+        strip.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
     strip.append(Verdict("Forget accuracy", _change(before["FA"], after["FA"])))
     strip.append(Verdict("Test accuracy", _change(before["TA"], after["TA"])))
@@ -86,9 +82,7 @@ def _scores(scores: Json) -> Table:
     rows = []
     for name in names:
         cells = [scores["models"][model].get(name) for model in models]
-        rows.append(
-            [name, *map(score_text, cells), str(cells[0]["n"]) if cells[0] else "–", cells[0]["definition"]]
-        )
+        rows.append([name, *map(score_text, cells), str(cells[0]["n"]) if cells[0] else "–", cells[0]["definition"]])
     return Table("Each score with its 95 % interval over examples", ["", *models, "n", "definition"], rows)
 
 
@@ -97,20 +91,15 @@ def _gaps(scores: Json) -> list[Table]:
     if not models:
         return []
     rows = [
-        [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)]
-        for metric in scores["gaps"][models[0]]
+        [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)] for metric in scores["gaps"][models[0]]
     ]
-    caption = (
-        "Points of difference to the retrained model; original and second retrained model are the two ends"
-    )
+    caption = "Points of difference to the retrained model; original and second retrained model are the two ends"
     return [Table(caption, ["", *models], rows)]
 
 
 def _plane(scores: Json) -> list[Plot]:
     points = [
-        plots.Point(
-            name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"]
-        )
+        plots.Point(name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"])
         for name in ORDER
         if name in scores["models"] and None not in (scores["models"][name][m]["value"] for m in ("FA", "TA"))
     ]
@@ -148,9 +137,7 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
 
 def _sentence(summary: Json) -> str:
     lost = f"{summary['rejected']} rolled back, {summary['skipped']} skipped as not finite"
-    return (
-        f"{summary['steps']} steps in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
-    )
+    return f"{summary['steps']} steps in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
 
 
 def _settings(summary: Json) -> list[Table]:
@@ -169,6 +156,4 @@ def read(directory: Path) -> Page:
 
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
-    return page(
-        summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8")
-    )
+    return page(summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8"))

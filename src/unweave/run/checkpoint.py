@@ -117,9 +117,7 @@ def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return {"kind": "float", "hex": value.hex()}
     if value is None or isinstance(value, bool | int | str):
         return value
-    raise TypeError(
-        f"{name}: expected tensors, numbers or text in a checkpoint, found {type(value).__name__}"
-    )
+    raise TypeError(f"{name}: expected tensors, numbers or text in a checkpoint, found {type(value).__name__}")
 
 
 def _join(node: Any, tensors: dict[str, Tensor]) -> Any:

@@ -100,10 +100,7 @@ def _chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> Sequence[
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ConfigurationError(
-            [
-                f"unknown {what} {name!r}.{suggest(name, known)} There are: {', '.join(known)}."
-                for name in unknown
-            ]
+            [f"unknown {what} {name!r}.{suggest(name, known)} There are: {', '.join(known)}." for name in unknown]
         )
     return [name for name in known if name in wanted] if wanted else known
 
@@ -159,9 +156,7 @@ def _timed(request: Request, seed: int, watch: Watch) -> tuple[nn.Module, float]
     return model, time.perf_counter() - begin
 
 
-def _unlearn(
-    recipe: Recipe, request: Request, original: nn.Module, entry: Entry, steps: int | None
-) -> Result:
+def _unlearn(recipe: Recipe, request: Request, original: nn.Module, entry: Entry, steps: int | None) -> Result:
     changes = {
         "method": NamedSection(name=entry.method, **entry.arguments),
         "step": NamedSection(**entry.step),

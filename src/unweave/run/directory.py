@@ -25,9 +25,7 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
         raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
     if resume:
         if "checkpoint" not in found:
-            raise ConfigurationError(
-                f"{directory}: no checkpoint to resume from; start the run without --resume"
-            )
+            raise ConfigurationError(f"{directory}: no checkpoint to resume from; start the run without --resume")
     elif found and not overwrite:
         raise ConfigurationError(
             f"{directory} is not empty: --resume its run, --overwrite it, or choose another --output"

@@ -18,10 +18,11 @@ GIVEN = ("task", "original", "mask")
 
 def of_model(error: ValidationError, model: type[BaseModel], document: Document) -> list[str]:
     """One message per fault that pydantic found in `document` read as `model`."""
-    places: dict[Location, list[Any]] = {}
+    groups: dict[tuple[Location, Location], list[Any]] = {}
     for item in error.errors(include_url=False):
-        places.setdefault(_written(item, document), []).append(item)
-    return [_fault(location, items, model, document) for location, items in places.items()]
+        each = item["loc"] if item["type"] == "missing" else ()
+        groups.setdefault((_written(item, document), each), []).append(item)
+    return [_fault(location, items, model, document) for (location, _), items in groups.items()]
 
 
 def of_call(

@@ -62,9 +62,7 @@ class Document:
                 _assign(content, path, yaml.load(value, _Loader))
             except (ValueError, yaml.YAMLError) as error:
                 faults.append(f"-s {text}: {_one_line(error)}")
-            places |= {
-                path[:end]: f"-s {text}" for end in range(1, len(path) + 1) if path[:end] not in places
-            }
+            places |= {path[:end]: f"-s {text}" for end in range(1, len(path) + 1) if path[:end] not in places}
             places[path] = f"-s {text}"
         if faults:
             raise ConfigurationError(faults)

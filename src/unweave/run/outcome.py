@@ -21,17 +21,13 @@ Sheet = Mapping[str, Score]
 
 def sheet(model: nn.Module, request: Request, seed: int) -> Sheet:
     """Every score of a model, on what it should have lost, what it should have kept, and unseen examples."""
-    return score(
-        model, request.task, forget=request.forget, retain=request.retain, test=request.test, seed=seed
-    )
+    return score(model, request.task, forget=request.forget, retain=request.retain, test=request.test, seed=seed)
 
 
 def scores(sheets: Mapping[str, Sheet]) -> dict[str, Any]:
     """`scores.json`: the sheet of every model, and the gaps of all others to the retrained one."""
     reference = sheets.get("retrained")
-    others = (
-        {} if reference is None else {k: gaps(v, reference) for k, v in sheets.items() if v is not reference}
-    )
+    others = {} if reference is None else {k: gaps(v, reference) for k, v in sheets.items() if v is not reference}
     return {"models": _plain(sheets), "gaps": _plain(others)}
 
 

@@ -103,9 +103,7 @@ def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Sp
     if wanted.class_ is not None:
         classes = _classes(wanted.class_, source.classes)
         names = ", ".join(source.classes[k] for k in classes if k < len(source.classes))
-        text = f"class {names}" + (
-            f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else ""
-        )
+        text = f"class {names}" + (f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else "")
         return text, train, hardness_mix(train.labels, classes, wanted.mix, seed)
     if wanted.indices is not None:
         return f"the rows in {wanted.indices.name}", train, by_index(read_rows(wanted.indices), len(train))
@@ -124,10 +122,7 @@ def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) ->
     unknown = [each for each in every if isinstance(each, str) and each not in names]
     if unknown:
         raise ConfigurationError(
-            [
-                f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}."
-                for each in unknown
-            ]
+            [f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}." for each in unknown]
         )
     return [names.index(each) if isinstance(each, str) else each for each in every]
 
@@ -146,7 +141,7 @@ def with_weights(network: Network, path: Path) -> nn.Module:
     """The network with the weights of a safetensors file, or of a folder that holds `model.safetensors`.
 
     Raises:
-        ConfigurationError: not a safetensors file, or not of this network.
+        ConfigurationError: not a safetensors file, not of this network, or not finite.
     """
     file = path / "model.safetensors" if path.is_dir() else path
     model = network.build()
@@ -154,13 +149,16 @@ def with_weights(network: Network, path: Path) -> nn.Module:
         weights = safetensors.torch.load_file(file)
         model.load_state_dict(weights)
     except (OSError, SafetensorError) as error:
-        raise ConfigurationError(
-            f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigurationError(f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         raise ConfigurationError(
             f"{file}: these weights are not of network '{network.name}': {_misfit(model, weights)}"
         ) from error
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise ConfigurationError(
+            f"{file}: weights are not finite in {len(broken)} of {len(weights)} tensors ({broken[0]}, ...)"
+        )
     return model.eval()
 
 

@@ -55,9 +55,7 @@ class DataSection(BaseModel):
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
         if (self.source == "digits") != (self.path is None):
-            raise ValueError(
-                "digits is built in and takes no path" if self.path else f"{self.source} needs a 'path'"
-            )
+            raise ValueError("digits is built in and takes no path" if self.path else f"{self.source} needs a 'path'")
         return self
 
 
@@ -86,9 +84,7 @@ class ForgetSection(BaseModel):
         }
         given = [name for name, value in options.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"expected exactly one of {', '.join(options)}, found {' and '.join(given) or 'none'}"
-            )
+            raise ValueError(f"expected exactly one of {', '.join(options)}, found {' and '.join(given) or 'none'}")
         if self.mix and self.class_ is None:
             raise ValueError("'mix' is a share of a class request: it needs 'class'")
         return self
@@ -162,9 +158,7 @@ class Recipe(BaseModel):
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
-        return yaml.safe_dump(
-            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
-        )
+        return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ class Session:
         """Everything that continuing after `steps` more steps needs."""
         return {
             "model": self.model.state_dict(),
-            "step": _state(self.optimizer),
+            "step": self.optimizer.state_dict(),
             "rule": self.method.rule.state_dict(),
             "pairs": self.pairs.state_dict(),
             "random": checkpoint.rng_state(),
@@ -93,7 +93,7 @@ class Session:
                 "Use the recipe of the run directory, or start again with --overwrite."
             )
         self.model.load_state_dict(states["model"])
-        _load(self.optimizer, states["step"])
+        self.optimizer.load_state_dict(states["step"])
         self.method.rule.load_state_dict(states["rule"])
         self.pairs.load_state_dict(states["pairs"])
         checkpoint.set_rng_state(states["random"])
@@ -101,17 +101,3 @@ class Session:
 
     def _identity(self) -> dict[str, Any]:
         return self.recipe.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
-
-
-def _state(optimizer: torch.optim.Optimizer | TrustRegion) -> dict[str, Any]:
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer.state_dict()
-    return {f.name: getattr(optimizer, f.name) for f in fields(optimizer) if not f.init}
-
-
-def _load(optimizer: torch.optim.Optimizer | TrustRegion, state: Mapping[str, Any]) -> None:
-    if isinstance(optimizer, torch.optim.Optimizer):
-        optimizer.load_state_dict(dict(state))
-    else:
-        for name, value in state.items():
-            setattr(optimizer, name, value)

@@ -33,9 +33,7 @@ def adamw(lr: float, weight_decay: float = 0.01) -> Factory:
 STEPS: dict[str, Callable[..., Any]] = {"trust": TrustRegion, "sgd": sgd, "adam": adam, "adamw": adamw}
 
 
-def stepper(
-    section: NamedSection, model: nn.Module, mask: Mask | None
-) -> torch.optim.Optimizer | TrustRegion:
+def stepper(section: NamedSection, model: nn.Module, mask: Mask | None) -> torch.optim.Optimizer | TrustRegion:
     """The trust region, or the optimizer over what may move of the model, that a recipe asks for."""
     if section.name == "trust":
         return TrustRegion(**section.arguments, mask=mask)

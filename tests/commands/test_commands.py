@@ -1,0 +1,95 @@
+"""Every verb, end to end, on a tiny recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unweave.cli import main
+from unweave.run.demo import ENTRIES, REQUESTS, demo
+
+Write = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
+
+
+def code(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(each) for each in arguments])
+    return int(caught.value.code or 0)
+
+
+def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
+    assert code("run", recipe(), "-s", "evaluation.retrained=1") == 0
+    out = capsys.readouterr().out
+    folder = tmp_path / "runs" / "recipe"
+    assert "done after 4 steps" in out and "distance" in out and str(folder / "report.html") in out
+    page = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    assert code("report", folder) == 0
+    assert (folder / "report.html").read_text() == page
+    capsys.readouterr()
+    assert code("evaluate", folder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    written = json.loads((folder / "scores.json").read_text())
+    assert found["models"]["unlearned"] == written["models"]["unlearned"]
+    assert found["gaps"]["unlearned"] == written["gaps"]["unlearned"]
+    assert code("evaluate", folder / "model" / "model.safetensors", "--recipe", recipe()) == 0
+    assert "UA" in capsys.readouterr().out
+
+
+def test_run_as_json(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
+    assert code("run", recipe(), "--output", tmp_path / "o", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["summary"]["status"] == "done" and found["directory"] == str(tmp_path / "o")
+
+
+def test_a_run_that_changed_nothing_is_loud(recipe: Write, capsys: Captured) -> None:
+    settings = ["method.name=finetune", "step.name=sgd", "step.lr=1e-30"]
+    assert code("run", recipe(), *(part for each in settings for part in ("-s", each))) == 1
+    out = capsys.readouterr().out
+    assert "THE RUN CHANGED NOTHING" in out and "unchanged after 4 steps" in out
+
+
+def test_diagnose_changes_nothing_and_says_how_hard(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
+    path = recipe()
+    before = sorted(tmp_path.rglob("*"))
+    assert code("diagnose", path) == 0
+    out = capsys.readouterr().out
+    assert not [word for word in ("verdict", "cosine", "kappa", "feasible quota", "class 3") if word not in out]
+    assert code("diagnose", path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["level"] in ("easy", "hard", "infeasible")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_demo(tmp_path: Path, capsys: Captured) -> None:
+    arguments = ["--request", "class", "--method", "hamu_q", "--method", "finetune", "--steps", "2"]
+    assert code("demo", "-o", tmp_path / "demo", *arguments, "--epochs", "1") == 0
+    out = capsys.readouterr().out
+    assert not [word for word in ("original", "retrained again", "HAMU-Q", "fine-tune", "distance") if word not in out]
+    assert "SCRUB" not in out
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "comes closest" in page
+    first = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    assert [row["name"] for row in first["requests"][0]["rows"][:3]] == ["original", "retrained", "retrained again"]
+    assert first["requests"][0]["rows"][1]["distance"] == 0
+
+
+def test_the_demo_knows_every_request_and_method(capsys: Captured) -> None:
+    found: list[dict[str, Any]] = []
+    result = demo(steps=1, training={"epochs": 1}, tell=found.append)
+    assert result["requests"] == found
+    assert [request["name"] for request in found] == list(REQUESTS) == ["noise", "class", "random"]
+    for request in found:
+        rows = {row["name"]: row for row in request["rows"]}
+        assert len(rows) == 3 + len(ENTRIES) == 11
+        assert all(row["distance"] is not None and row["ended"] for row in rows.values())
+    assert code("demo", "--request", "nosie") == 2
+    assert "Did you mean 'noise'?" in capsys.readouterr().err
+
+
+def rows(request: Sequence[dict[str, Any]]) -> list[str]:
+    return [row["name"] for row in request]

@@ -1,0 +1,149 @@
+"""A run leaves its directory, whole; resumed it is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from unweave.errors import ConfigurationError, InfeasibleError
+from unweave.run import prepare
+from unweave.run.checkpoint import tensors_sha256
+from unweave.run.recipe import read
+from unweave.run.record import read_steps
+from unweave.run.runner import run
+
+Write = Callable[..., Path]
+FILES = ["checkpoint", "model", "recipe.yaml", "scores.json", "steps.jsonl", "summary.json"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model" / "model.safetensors")
+
+
+def test_everything_that_a_run_leaves(recipe: Write, tmp_path: Path) -> None:
+    path, folder, phases = recipe(), tmp_path / "out", []
+    summary = run(read(path, ["evaluation.retrained=2"]), folder, watch=lambda phase, *_: phases.append(phase))
+    assert sorted(each.name for each in folder.iterdir()) == FILES
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert (summary["status"], summary["steps"], summary["warnings"]) == ("done", 4, [])
+    assert summary["model_after"] == tensors_sha256(weights(folder)) != summary["model_before"]
+    assert summary["peak_memory_bytes"] > 1e6 and summary["seconds"] > 0
+    scores = json.loads((folder / "scores.json").read_text())
+    assert set(scores["models"]) == {"original", "unlearned", "retrained", "retrained again"}
+    assert set(scores["gaps"]) == {"original", "unlearned", "retrained again"}
+    assert scores["models"]["unlearned"]["UA"]["n"] == summary["forget"]
+    assert [row["step"] for row in read_steps(folder / "steps.jsonl")] == [1, 2, 3, 4]
+    assert {"training the original", "unlearning", "scoring the unlearned model"} <= set(phases)
+
+
+def test_the_resolved_recipe_gives_the_same_model_again(recipe: Write, tmp_path: Path) -> None:
+    run(read(recipe()), tmp_path / "first")
+    again = read(tmp_path / "first" / "recipe.yaml")
+    assert again.method.arguments["ratio"] is not None and again.training.arguments["lr"] > 0
+    assert set(again.environment["data"]) == {"train", "test"} and again.environment["torch"]
+    run(again, tmp_path / "second")
+    assert tensors_sha256(weights(tmp_path / "first")) == tensors_sha256(weights(tmp_path / "second"))
+
+
+@pytest.mark.parametrize("method", ["hamu_q", "eupmu", "scrub", "ofmu"])
+@pytest.mark.parametrize("step", [["step.name=trust"], ["step.name=adam", "step.lr=1e-3"]])
+def test_resumed_is_the_run_that_was_never_interrupted(
+    recipe: Write, tmp_path: Path, method: str, step: list[str]
+) -> None:
+    settings = [f"method.name={method}", "run.checkpoint_every=2", *step]
+    run(read(recipe(), settings), tmp_path / "whole")
+    run(read(recipe(), [*settings, "run.steps=2"]), tmp_path / "parts")
+    summary = run(read(recipe(), settings), tmp_path / "parts", resume=True)
+    assert summary["steps"] == 4
+    assert tensors_sha256(weights(tmp_path / "whole")) == tensors_sha256(weights(tmp_path / "parts"))
+    whole, parts = (read_steps(tmp_path / name / "steps.jsonl") for name in ("whole", "parts"))
+    assert whole == parts and len(whole) == 4
+
+
+def test_ctrl_c_leaves_what_was_computed_and_can_be_resumed(recipe: Write, tmp_path: Path) -> None:
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if phase == "unlearning" and done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    settings = read(recipe(), ["evaluation.retrained=1"])
+    summary = run(settings, tmp_path / "out", watch=interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (summary["status"], summary["steps"]) == ("interrupted", 2)
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == FILES
+    assert set(json.loads((tmp_path / "out" / "scores.json").read_text())["models"]) == {"original", "unlearned"}
+    run(settings, tmp_path / "out", resume=True)
+    run(settings, tmp_path / "whole")
+    assert tensors_sha256(weights(tmp_path / "whole")) == tensors_sha256(weights(tmp_path / "out"))
+
+
+def test_a_run_that_changes_nothing_says_so(recipe: Write, tmp_path: Path) -> None:
+    nothing = ["method.name=finetune", "step.name=sgd", "step.lr=1e-30"]
+    summary = run(read(recipe(), nothing), tmp_path / "weights")
+    assert summary["status"] == "unchanged" and "THE RUN CHANGED NOTHING" in summary["warnings"][0]
+    assert summary["model_before"] == summary["model_after"]
+
+
+def test_a_directory_in_use_is_left_alone(recipe: Write, tmp_path: Path) -> None:
+    settings, folder = read(recipe()), tmp_path / "out"
+    with pytest.raises(ConfigurationError, match="no checkpoint to resume"):
+        run(settings, folder, resume=True)
+    first = run(settings, folder)
+    with pytest.raises(ConfigurationError, match="is not empty"):
+        run(settings, folder)
+    assert json.loads((folder / "summary.json").read_text()) == first
+    assert run(settings, folder, overwrite=True)["model_after"] == first["model_after"]
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="holds more than a run"):
+        run(settings, folder, overwrite=True)
+    assert (folder / "thesis.tex").exists() and (folder / "summary.json").exists()
+
+
+def test_another_recipe_does_not_resume_a_checkpoint(recipe: Write, tmp_path: Path) -> None:
+    run(read(recipe()), tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="method changed since"):
+        run(read(recipe(), ["method.ratio=0.9"]), tmp_path / "out", resume=True)
+
+
+def test_the_first_step_refused_is_an_error(recipe: Write, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match="no step was possible, the model is as it was"):
+        run(read(recipe(), ["method.rate=1e9"]), tmp_path / "out")
+
+
+REQUESTS: dict[str, tuple[list[str], int]] = {
+    "class": (["forget.class=3"], 132),
+    "name of a class": (["forget.class='3'"], 132),
+    "two classes": (["forget.class=[3, '4']"], 263),
+    "mix": (["forget.mix=0.5"], 132),
+    "random": (["forget={random: 0.1}"], 130),
+    "poison": (["forget={poison: 0.1}"], 130),
+    "indices": (["forget={indices: rows.json}"], 3),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests(recipe: Write, tmp_path: Path, name: str) -> None:
+    (tmp_path / "rows.json").write_text("[1, 5, 9]")
+    overrides, count = REQUESTS[name]
+    clean = prepare.request(read(recipe()))
+    request = prepare.request(read(recipe(), overrides))
+    assert len(request.forget) == count and len(request.forget) + len(request.retain) == len(request.train) == 1297
+    wrong = request.train.labels != clean.train.labels
+    assert int(wrong.sum()) == (count if name == "poison" else 0)
+    assert not wrong[torch.from_numpy(request.split.retain)].any()
+
+
+def test_weights_of_a_file_are_the_original(recipe: Write, tmp_path: Path) -> None:
+    request = prepare.request(read(recipe()))
+    model = request.network.build(seed=5)
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
+    settings: Any = read(recipe(), ["model.weights=w.safetensors"])
+    assert tensors_sha256(prepare.original(settings, request).state_dict()) == tensors_sha256(model.state_dict())

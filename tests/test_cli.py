@@ -1,0 +1,81 @@
+"""The command itself: help, exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from unweave.cli import main
+
+COMMANDS = ["demo", "run", "diagnose", "evaluate", "report", "methods"]
+
+
+def code(arguments: Sequence[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    script = "import sys; from unweave.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    text, _, modules = done.stdout.rpartition("\n╰") if "\n╰" in done.stdout else done.stdout.rpartition("\n\n")
+    loaded = {name.split(".")[0] for name in modules.split()}
+    assert not loaded & {"torch", "numpy", "scipy", "sklearn", "matplotlib", "jinja2", "yaml", "pydantic"}
+    assert not [name for name in COMMANDS if name not in text]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code([command, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_python_dash_m_and_an_unknown_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "unweave", "dmeo"], capture_output=True, text=True)
+    assert done.returncode == 2 and "demo" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_methods_lists_every_method_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    from unweave.methods import METHODS
+
+    assert code(["methods", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in found] == list(METHODS)
+    assert all(entry["about"].endswith((".", ":", ",")) and entry["paper"] for entry in found)
+    assert code(["methods"]) == 0
+    out = capsys.readouterr().out
+    assert not [name for name in METHODS if name not in out]
+
+
+def test_one_method_shows_how_to_write_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["methods", "hamu_q"]) == 0
+    out = capsys.readouterr().out
+    assert "method:\n  name: hamu_q\n  ratio: " in out
+    assert code(["methods", "hamuq"]) == 2
+    assert "Did you mean 'hamu_q'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "TERM=dumb", "none"])
+def test_no_escape_codes_without_a_terminal(variable: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CI", "GITHUB_ACTIONS")}
+    name, _, value = variable.partition("=")
+    done = subprocess.run(
+        [sys.executable, "-m", "unweave", "methods", "scrub"],
+        capture_output=True,
+        text=True,
+        env=environment | ({} if name == "none" else {name: value or "1"}),
+    )
+    assert done.returncode == 0 and "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["report", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and "expected a directory" in captured.err
