@@ -1,4 +1,4 @@
-"""Several processes: `accelerate launch examples/accelerate_loop.py`; one process works as well.
+"""Several processes: `torchrun --nproc-per-node 2 examples/accelerate_loop.py`; one process works as well.
 
 Each rank reads its own share of the data; gradients and losses are reduced before a rule sees them.
 """
@@ -9,9 +9,8 @@ import torch
 from _digits import forget, model, retain
 from accelerate import Accelerator
 
-from unweave import Pairs, Vision
+from unweave import METHODS, Pairs, Vision
 from unweave.loop import unlearn
-from unweave.methods import METHODS
 
 accelerator = Accelerator(cpu=True)
 method = METHODS["hamu_q"](Vision(), model)

@@ -5,15 +5,14 @@ import sys
 import torch
 from _digits import forget, model, retain
 
-from unweave import Objectives, Pairs, Vision
-from unweave.methods import METHODS
+from unweave import METHODS, Objectives, Pairs, Vision
 
 method = METHODS["pcgrad"](Vision(), model)
 objectives = Objectives(model, (method.forget, method.retain))
 optimizer = torch.optim.SGD(objectives.parameters, lr=0.02)
 pairs = iter(Pairs(forget, retain))
 
-for number in range(5 if "--smoke" in sys.argv else 50):
+for number in range(5 if "--smoke" in sys.argv else 20):
     objectives.lr = 0.02                                        # only EUPMU and OFMU ask for it
     step = method.rule.backward(objectives.at(next(pairs)))     # .grad: the direction
     optimizer.step()

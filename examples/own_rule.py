@@ -8,7 +8,6 @@ from _digits import forget, model, retain
 
 import unweave
 from unweave.losses import Ascent
-from unweave.methods import Method
 from unweave.rules import GradientRule
 
 
@@ -27,9 +26,9 @@ class RetainFirst(GradientRule):
 
 
 task = unweave.Vision()
-method = Method(forget=Ascent(task.nll), retain=task.nll, rule=RetainFirst(strength=0.5), paper="ours")
+method = unweave.Method(Ascent(task.nll), task.nll, RetainFirst(strength=0.5), paper="ours")
 steps = 10 if "--smoke" in sys.argv else 100
-result = unweave.unlearn(model, forget=forget, retain=retain, task=task, method=method, steps=steps)
+result = unweave.unlearn(model, forget=forget, retain=retain, task=task, method=method, until=0.0, steps=steps)
 
 first, last = (record.step.losses.tolist() for record in (result.history[0], result.history[-1]))
 print(f"forget objective {first[0]:.3f} -> {last[0]:.3f}   retain loss {first[1]:.3f} -> {last[1]:.3f}")

@@ -43,9 +43,9 @@ def caption(found: Json) -> str:
     day, torch, seconds = found["created"][:10], found["environment"]["torch"], found["seconds"]
     return f"""\
 Distance to a retrained model: mean absolute gap, in points, over UA (error on the forget set), RA and TA
-(accuracy on retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing nothing,
-the reference, and the reference from another seed. Bold is the least of the methods; seconds are means over the
-requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
+(accuracy on retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing
+nothing, the reference, and the reference from another seed. Bold is the least of the methods; seconds are means
+over the requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
 
 
 def main() -> None:
