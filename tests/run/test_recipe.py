@@ -29,7 +29,7 @@ def test_a_short_recipe_has_every_default(recipe: Write) -> None:
     assert (found.method.name, found.step.name, found.run.steps, found.evaluation.retrained) == (
         "hamu_q",
         "trust",
-        300,
+        100,
         1,
     )
 

@@ -60,6 +60,7 @@ def summary(
         "rejected": sum(not r.accepted for r in result.history) - result.skipped,
         "skipped": result.skipped,
         "seconds": session.seconds + result.seconds,
+        "retrain_seconds": request.retrain_seconds(request.training.seed + 1),
         "peak_memory_bytes": peak_memory(),
         "model_before": before,
         "model_after": after,

@@ -19,7 +19,7 @@ from unweave.data.poison import poison_random
 from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
 from unweave.errors import ConfigurationError, suggest
 from unweave.run.recipe import ForgetSection, Recipe
-from unweave.run.training import CIFAR10, DIGITS, Epoch, Network, Training, trained
+from unweave.run.training import CIFAR10, DIGITS, Epoch, Network, Training, seconds_spent, trained
 from unweave.run.watch import Watch, silent
 from unweave.tasks import Vision
 
@@ -70,6 +70,10 @@ class Request:
         """The network trained on the retain set alone, from the cache if it was before."""
         training = replace(self.training, seed=seed)
         return self._trained(self.retain, training, f"retraining without the forget set (seed {seed})", watch)
+
+    def retrain_seconds(self, seed: int) -> float | None:
+        """How long `retrained` took when it was trained; None if it never was."""
+        return seconds_spent(self.network, self.retain, replace(self.training, seed=seed))
 
     def _trained(self, data: TensorImages, training: Training, phase: str, watch: Watch) -> nn.Module:
         def progress(epoch: Epoch) -> None:

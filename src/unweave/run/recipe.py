@@ -121,10 +121,16 @@ class NamedSection(OpenSection):
 
 
 class RunSection(BaseModel):
-    """How long, on what batches, from which seed."""
+    """How long, on what batches, from which seed.
+
+    `until` ends a run early: at a forget accuracy, or "unseen", when a membership attack cannot tell the forget set
+    from the test set. `train_mode` runs dropout and BatchNorm as in training; by default the model runs as it is evaluated.
+    """
 
     model_config = _STRICT
-    steps: Count = 300
+    steps: Count = 100
+    until: Share | Literal["unseen"] | None = None
+    train_mode: bool = False
     forget_batch: Count = 64
     retain_batch: Count = 256
     micro: Count = 1

@@ -57,7 +57,7 @@ def run(
     else:
         directory.clear(folder)
     atomically(folder / "recipe.yaml", _resolved(recipe, request, folder).to_yaml().encode())
-    result = _loop(session, folder, watch)
+    result = _loop(session, request, folder, watch)
     directory.save(session.model, folder / "model")
     models = {"original": original, "unlearned": session.model}
     sheets = {name: _score(model, request, recipe, watch, name) for name, model in models.items()}
@@ -75,7 +75,7 @@ def run(
     return summary
 
 
-def _loop(session: Session, folder: Path, watch: Watch) -> Result:
+def _loop(session: Session, request: Request, folder: Path, watch: Watch) -> Result:
     """Runs the steps that are left; a checkpoint every so often, and when the run is interrupted."""
     settings, begin = session.recipe.run, time.perf_counter()
 
@@ -97,7 +97,7 @@ def _loop(session: Session, folder: Path, watch: Watch) -> Result:
             session.pairs,
             session.optimizer,
             monitors=(log, save),
-            stop=(interrupt,),
+            stop=(interrupt, *session.criteria(request)),
             steps=settings.steps - session.before,
             mask=session.mask,
         )

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from unweave import stopping
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
+from unweave.loop import Stop
 from unweave.methods import METHODS, Method
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint
@@ -46,7 +48,7 @@ class Session:
     @classmethod
     def start(cls, recipe: Recipe, request: Request, original: nn.Module) -> Session:
         """At step 0, on a copy of the original."""
-        model = copy.deepcopy(original)
+        model = copy.deepcopy(original).train(recipe.run.train_mode)
         settings = recipe.run
         pairs = Pairs(
             request.forget,
@@ -63,6 +65,15 @@ class Session:
                 batches = DataLoader(request.forget, batch_size=settings.forget_batch)
                 mask = saliency_mask(model, request.task.nll, batches, method.saliency)
             return cls(recipe, model, method, stepper(recipe.step, model, mask), pairs, mask)
+
+    def criteria(self, request: Request) -> list[Stop]:
+        """When forgetting is enough."""
+        until = self.recipe.run.until
+        if until is None:
+            return []
+        if until == "unseen":
+            return [stopping.membership(self.model, request.task, request.forget, request.test)]
+        return [stopping.forget_accuracy(self.model, request.task, request.forget, until)]
 
     def state(self, steps: int, seconds: float) -> dict[str, dict[str, Any]]:
         """Everything that continuing after `steps` more steps needs."""

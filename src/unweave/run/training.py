@@ -172,13 +172,7 @@ def trained(
     """
     folder = cache_folder("models") if cache is None else cache
     model = network.build(recipe.seed)
-    about = {
-        "version": VERSION,
-        "network": asdict(network),
-        "training": asdict(recipe),
-        "data": data.fingerprint(),
-    }
-    fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    about, fingerprint = _about(network, data, recipe)
     weights = _read(folder, fingerprint)
     if weights is None:
         start = time.perf_counter()
@@ -188,6 +182,28 @@ def trained(
     else:
         model.load_state_dict(weights)
     return model.eval()
+
+
+def seconds_spent(
+    network: Network, data: TensorImages, recipe: Training, cache: Path | None = None
+) -> float | None:
+    """How long the training took whose model the cache keeps; None if it keeps none."""
+    folder = cache_folder("models") if cache is None else cache
+    try:
+        return float(json.loads((folder / f"{_about(network, data, recipe)[1]}.json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _about(network: Network, data: TensorImages, recipe: Training) -> tuple[dict[str, object], str]:
+    """Everything that decides a model's weights, and its fingerprint."""
+    about: dict[str, object] = {
+        "version": VERSION,
+        "network": asdict(network),
+        "training": asdict(recipe),
+        "data": data.fingerprint(),
+    }
+    return about, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _check_fit(logits: Tensor, data: TensorImages) -> None:
