@@ -1,0 +1,123 @@
+"""The 2x2 inner products and the combination, against the naive sums in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from unweave.gramian import Blocks, block_index, combine, dot, gramian, linear, norm
+
+NAMES = ["stem.weight", "stem.bias", "blocks.0.conv.weight", "blocks.0.norm.weight", "blocks.0.norm.bias", "scale"]
+SHAPES = [(7, 5), (7,), (4, 3, 5, 5), (4,), (4,), ()]
+INDEX = {"tensor": [0, 1, 2, 3, 4, 5], "layer": [0, 0, 1, 2, 2, 3], "model": [0, 0, 0, 0, 0, 0]}
+
+
+def pair(dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], list[Tensor]]:
+    forget, retain = ([torch.randn(shape).to(dtype) for shape in SHAPES] for _ in range(2))
+    return forget, retain
+
+
+def naive(forget: list[Tensor], retain: list[Tensor], index: list[int]) -> Tensor:
+    total = torch.zeros(max(index) + 1, 2, 2, dtype=torch.float64)
+    for block, f, r in zip(index, forget, retain, strict=True):
+        a, b = f.double(), r.double()
+        total[block] += torch.stack([(a * a).sum(), (a * b).sum(), (b * a).sum(), (b * b).sum()]).view(2, 2)
+    return total
+
+
+@pytest.mark.parametrize("blocks", INDEX)
+def test_the_block_of_each_parameter(blocks: Blocks) -> None:
+    assert block_index(NAMES, blocks) == INDEX[blocks]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("blocks", INDEX)
+def test_gramian_is_the_naive_sum_in_float64(blocks: Blocks, dtype: torch.dtype) -> None:
+    forget, retain = pair(dtype)
+    found = gramian((forget, retain), INDEX[blocks])
+    assert found.dtype == torch.float64 and found.shape == (max(INDEX[blocks]) + 1, 2, 2)
+    torch.testing.assert_close(found, naive(forget, retain, INDEX[blocks]), rtol=1e-13, atol=1e-13)
+
+
+def test_a_tensor_longer_than_one_piece_is_summed_in_float64() -> None:
+    """300,001 elements are three pieces; float32 accumulation would be off by 1e-5."""
+    forget, retain = [1 + torch.rand(300_001)], [1 + torch.rand(300_001)]
+    torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-13, atol=0)
+    torch.testing.assert_close(dot(forget, retain), (forget[0].double() * retain[0].double()).sum(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(norm(forget), forget[0].double().norm(), rtol=1e-13, atol=0)
+
+
+def test_the_layout_in_memory_does_not_matter() -> None:
+    forget, retain = pair(torch.float32)
+    expected = gramian((forget, retain), INDEX["tensor"])
+    count = 0
+    for layout_f, layout_r in [
+        ("last", "last"),
+        ("last", "first"),
+        ("first", "last"),
+        ("cut", "cut"),
+        ("turned", "first"),
+    ]:
+        f, r = (list(g) for g in (forget, retain))
+        for gradient, layout in ((f, layout_f), (r, layout_r)):
+            gradient[2] = laid_out(gradient[2], layout)
+        torch.testing.assert_close(gramian((f, r), INDEX["tensor"]), expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(dot(f, r), expected[:, 0, 1].sum(), rtol=1e-12, atol=0)
+        weights = torch.randn(6, 2, dtype=torch.float64)
+        direction = [w[0] * a.double() + w[1] * b.double() for w, a, b in zip(weights, forget, retain, strict=True)]
+        copied = [t.clone(memory_format=torch.preserve_format) for t in r]
+        for found, wanted in zip(combine((f, copied), weights, expected, INDEX["tensor"]), direction, strict=True):
+            torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+        count += 1
+    assert count == 5
+
+
+def laid_out(tensor: Tensor, layout: str) -> Tensor:
+    if layout == "last":
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if layout == "cut":  # every second element of a larger tensor
+        large = torch.full((*tensor.shape[:-1], 2 * tensor.shape[-1]), torch.nan)
+        large[..., ::2] = tensor
+        return large[..., ::2]
+    return tensor.transpose(2, 3).contiguous().transpose(2, 3) if layout == "turned" else tensor
+
+
+@pytest.mark.parametrize("blocks", INDEX)
+def test_combine_writes_over_the_retain_gradient_only(blocks: Blocks) -> None:
+    forget, retain = pair()
+    gram = gramian((forget, retain), INDEX[blocks])
+    kept, weights = [f.clone() for f in forget], torch.randn(len(gram), 2, dtype=torch.float64)
+    expected = [weights[b, 0] * f + weights[b, 1] * r for b, f, r in zip(INDEX[blocks], forget, retain, strict=True)]
+    places = [r.data_ptr() for r in retain]
+    direction = combine((forget, retain), weights, gram, INDEX[blocks])
+    assert [d.data_ptr() for d in direction] == places
+    assert all(a.equal(b) for a, b in zip(forget, kept, strict=True))
+    for found, wanted in zip(direction, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+def test_combine_of_nearly_collinear_float32_gradients_does_not_cancel() -> None:
+    """`r - c f` with an angle of 1e-5: in float32 most of what is left would be rounding noise."""
+    forget = [torch.randn(4000)]
+    retain = [forget[0] + 1e-5 * torch.randn(4000)]
+    gram = gramian((forget, retain), [0])
+    weights = torch.tensor([[-float(gram[0, 0, 1] / gram[0, 0, 0]), 1.0]], dtype=torch.float64)
+    exact = retain[0].double() + weights[0, 0] * forget[0].double()
+    rounded = retain[0] + weights[0, 0].float() * forget[0]
+    (found,) = combine((forget, retain), weights, gram, [0])
+    assert (found - exact).norm() < 1e-6 * exact.norm() < (rounded - exact).norm()
+
+
+def test_zero_and_empty_tensors_give_zero_rows() -> None:
+    forget, retain = [torch.zeros(3), torch.empty(0), torch.ones(2)], [torch.ones(3), torch.empty(0), torch.ones(2)]
+    found = gramian((forget, retain), [0, 1, 2])
+    assert found.tolist() == [[[0, 0], [0, 3]], [[0, 0], [0, 0]], [[2, 2], [2, 2]]]
+
+
+def test_linear_combines_without_changing_its_terms() -> None:
+    forget, retain = pair()
+    kept = [f.clone() for f in forget]
+    for found, f, r in zip(linear((2.0, forget), (-3.0, retain)), kept, retain, strict=True):
+        torch.testing.assert_close(found, 2 * f - 3 * r)
+    assert all(a.equal(b) for a, b in zip(forget, kept, strict=True))
