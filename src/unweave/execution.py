@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from unweave.data.pairs import Batch, count
-from unweave.errors import UnsupportedError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.gramian import local
 
 if TYPE_CHECKING:
@@ -39,8 +39,17 @@ def summed(values: Tensor) -> Tensor:
 
 
 def examples(batches: Sequence[Batch], losses: Tensor) -> float:
-    """Examples in all micro-batches of all ranks; a lone micro-batch has as many as losses `[b]`."""
+    """Examples in all micro-batches of all ranks; a lone micro-batch has as many as losses `[b]`.
+
+    Raises:
+        ConfigurationError: the first of several micro-batches has another number of losses than of examples.
+    """
     own = losses.numel() if len(batches) == 1 else sum(count(b) for b in batches)
+    if len(batches) > 1 and losses.numel() != count(batches[0]):
+        raise ConfigurationError(
+            f"A loss must return one value per example, [b]; a micro-batch of {count(batches[0])} examples gave "
+            f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
+        )
     return float(summed(torch.tensor(float(own), device=losses.device)))
 
 
@@ -63,14 +72,15 @@ def seeded(*key: int) -> Iterator[None]:
 
 @contextmanager
 def still(norms: Sequence[_NormBase]) -> Iterator[None]:
-    """BatchNorm in training mode normalises as usual but keeps its running statistics."""
-    for m in norms:
-        m.track_running_stats = False
+    """Norms in training mode normalise as usual but keep their running statistics."""
+    aside = [(m, dict(m._buffers)) for m in norms if m.training]
+    for m, buffers in aside:
+        m._buffers.update(dict.fromkeys(buffers))
     try:
         yield
     finally:
-        for m in norms:
-            m.track_running_stats = True
+        for m, buffers in aside:
+            m._buffers.update(buffers)
 
 
 def check(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:

@@ -69,12 +69,14 @@ class Objectives:
         self.radius: float | None = None
         self.pair = Pair((), ())
         self._seen = [False, False]
+        self._statistics: list[tuple[Tensor, Tensor]] = []
         self._norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
         check(model, self.parameters, accelerator)
 
     def at(self, pair: Pair) -> Objectives:
         """The same objectives on another pair."""
         self.pair, self._seen = pair, [False, False]
+        self._statistics = [(b, b.clone()) for m in self._norms if m.training for b in m.buffers(recurse=False)]
         return self
 
     @torch.no_grad()
@@ -214,6 +216,12 @@ class Objectives:
         """Empties `.grad`."""
         for p in self.parameters:
             p.grad = None
+
+    def discard(self) -> None:
+        """Empties `.grad` and puts the running statistics back to what they were before this pair."""
+        self.clear()
+        for buffer, value in self._statistics:
+            buffer.copy_(value)
 
     def direction(self) -> Gradient:
         """What `.grad` holds; zeros where a parameter was not used."""
