@@ -18,7 +18,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 17}  # elements converted to float64 at a time: cache-sized on a CPU, few launches elsewhere
 _PIECE_ELSEWHERE = 1 << 24
-_CANCELLATION = 64.0  # beyond this the float32 sum would lose more than a decimal digit: form it in float64
+_CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 
 
 def block_index(names: Sequence[str], blocks: Blocks) -> list[int]:

@@ -30,8 +30,8 @@ class HAMU(GradientRule):
         collinear   sin = 0 or a = 0          D = (q / |b|^2) b
         infeasible  q > r |b|
 
-    `guarantee="forget"` is HAMU-Q, `"retain"` HAMU-U. The specification writes the same with raw gradients of the losses:
-    its kappa is `-<a,b>` under plain ascent. `split="joint"` puts one quota over all blocks,
+    `guarantee="forget"` is HAMU-Q, `"retain"` HAMU-U. The specification writes the same with raw gradients of the
+    losses: its kappa is `-<a,b>` under plain ascent. `split="joint"` puts one quota over all blocks,
     `D_i = r_i (a_i + lam b_i) / |a_i + lam b_i|`, with the smallest `lam >= 0` that meets it.
 
     Args:
@@ -92,8 +92,8 @@ class HAMU(GradientRule):
         if stuck and self.infeasible == "stop":
             needed, room = float(self._quota(g).sum()), float((self._radius(g) * g[:, 1, 1].sqrt()).sum())
             return branches, (
-                f"infeasible: {stuck} of {len(branches)} blocks cannot meet their quota (asked {needed:.3g} per unit of lr, "
-                f"feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
+                f"infeasible: {stuck} of {len(branches)} blocks cannot meet their quota (asked {needed:.3g} per unit "
+                f"of lr, feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
             )
         a_d = (g[:, 0] * self._to_ab(weights)).sum()
         limit = self.slack * float((self._radius(g) * g[:, 0, 0].sqrt()).sum())
@@ -101,7 +101,8 @@ class HAMU(GradientRule):
         if self.patience is not None and self.strikes >= self.patience:
             other = "retain" if self.guarantee == "forget" else "forget"
             return branches, (
-                f"hard: for {self.strikes} steps no step of this radius met the quota without raising the {other} objective"
+                f"hard: for {self.strikes} steps no step of this radius met the quota without raising the {other} "
+                "objective"
             )
         return branches, None
 
@@ -135,8 +136,7 @@ class HAMU(GradientRule):
             return (total / len(g)).expand(len(g))
         if self.split == "softmax":
             return total * g[:, 0, 1].softmax(0)
-        product = (g[:, 0, 0] * g[:, 1, 1]).sqrt() if self.rate is not None and self.radius is None else room
-        share = product / product.sum() if product.sum() > 0 else torch.full_like(product, 1 / len(product))
+        share = room / room.sum() if room.sum() > 0 else torch.full_like(room, 1 / len(room))
         return total * share
 
     def _case(self, g: Tensor, q: Tensor, r: Tensor) -> Tensor:
@@ -167,33 +167,43 @@ class HAMU(GradientRule):
         return by_case[case, torch.arange(len(g))]
 
     def _joint(self, g: Tensor) -> Tensor:
-        """One quota: the smallest `lam >= 0` with `sum_i b_i.D_i(lam) >= q`, by bisection (the sum is monotone in lam)."""
-        q, r, bb = self._quota(g).sum(), self._radius(g), g[:, 1, 1]
-        far = torch.stack([torch.zeros_like(r), _over(r, bb.sqrt())], -1)
-        if q > (r * bb.sqrt()).sum():
-            return far if self.infeasible == "clip" else torch.zeros_like(far)
+        """One quota: the smallest `lam >= 0` with `sum_i b_i.D_i(lam) >= q`, by bisection (the sum is monotone in lam).
+
+        `D_i` is found in the orthonormal frame of `b_i` and what of `a_i` is orthogonal to it, where nothing cancels.
+        Of collinear gradients it jumps from one end of `b_i` to the other: the ends are mixed to meet the quota.
+        """
+        q, r, a, b = self._quota(g).sum(), self._radius(g), g[:, 0, 0].sqrt(), g[:, 1, 1].sqrt()
+        zero = torch.zeros_like(r)
+        if q > (r * b).sum():
+            return torch.stack([zero, _over(r, b) if self.infeasible == "clip" else zero], -1)
+        direct = torch.stack([_over(r, a), zero], -1)
+        if (g[:, 1] * direct).sum() >= q:
+            return direct
+        sine = torch.where(_sine2(g) <= _COLLINEAR, 0.0, _sine2(g).sqrt())
+        along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, _over(g[:, 0, 1], b)), a * sine
 
         def at(lam: float) -> Tensor:
-            w = torch.stack([torch.ones_like(r), torch.full_like(r, lam)], -1)
-            length = torch.einsum("bi,bij,bj->b", w, g, w).clamp_min(0).sqrt()
-            return w * _over(r, length)[:, None]
+            d = torch.stack([along + lam * b, across], -1)
+            return d * _over(r, d.norm(dim=-1))[:, None]
 
-        def met(lam: float) -> bool:
-            return bool((g[:, 1] * at(lam)).sum() >= q)
+        def gain(d: Tensor) -> float:
+            return float((b * d[:, 0]).sum())
 
-        if met(0.0):
-            return at(0.0)
-        high = float((g[:, 0, 0].sum() / bb.sum()).sqrt()) or 1.0
+        low, high = 0.0, float((a.square().sum() / b.square().sum()).sqrt()) or 1.0
         for _ in range(200):
-            if met(high):
+            if gain(at(high)) >= q:
                 break
-            high *= 2
-        else:
-            return far
-        low = 0.0
-        while low < (middle := 0.5 * (low + high)) < high:
-            low, high = (low, middle) if met(middle) else (middle, high)
-        return at(high)
+            low, high = high, 2 * high
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            if not low < middle < high:
+                break
+            low, high = (low, middle) if gain(at(middle)) >= q else (middle, high)
+        near, far = at(low), at(high)
+        share = (float(q) - gain(near)) / (gain(far) - gain(near)) if gain(far) > gain(near) else 1.0
+        d = near.lerp(far, min(max(share, 0.0), 1.0))
+        alpha = _over(d[:, 1], across)
+        return torch.stack([alpha, _over(d[:, 0] - alpha * along, b)], -1)
 
 
 def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
