@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -110,15 +111,16 @@ class OptimizerStep:
         objectives.lr = float(self.optimizer.param_groups[0]["lr"])
         step = rule.backward(objectives)
         direction = objectives.direction()
-        length = float(norm(direction))
+        if self.mask is not None:
+            self.mask.apply(direction)
+        known = step.length if self.mask is None else None
+        length = float(norm(direction)) if known is None else known
         if not (math.isfinite(length) and bool(step.losses.isfinite().all())):
-            objectives.clear()
+            objectives.discard()
             return Record(number, step, 0.0, False, note="non-finite loss or direction")
         if step.stop:
             objectives.clear()
             return Record(number, step, 0.0, False, note=step.stop)
-        if self.mask is not None:
-            self.mask.apply(direction)
         if self.clip is not None and length > self.clip:
             torch._foreach_mul_(direction, self.clip / length)
         objectives.write(direction)
@@ -190,9 +192,7 @@ def _run(
     steps: int | None,
 ) -> str:
     failures = 0
-    for number, pair in enumerate(pairs, 1):
-        if steps is not None and number > steps:
-            return "steps used up"
+    for number, pair in enumerate(islice(pairs, steps), 1):
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
         for monitor in monitors:
@@ -207,4 +207,4 @@ def _run(
             )
         if reason := next(filter(None, (criterion(record) for criterion in stop)), None):
             return reason
-    return "pairs exhausted"
+    return "pairs exhausted" if len(result.history) != steps else "steps used up"

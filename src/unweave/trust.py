@@ -91,7 +91,8 @@ class TrustRegion:
         direction = objectives.direction()
         if self.mask is not None:
             self.mask.apply(direction)
-        length, loss = float(norm(direction)), float(step.losses[RETAIN])
+        known = step.length if self.mask is None else None
+        length, loss = float(norm(direction)) if known is None else known, float(step.losses[RETAIN])
         objectives.clear()
         if not (math.isfinite(length) and math.isfinite(loss)):
             self._undo(objectives, before)

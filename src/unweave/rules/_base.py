@@ -63,6 +63,13 @@ class Step:
         """First-order change of both objectives per unit of step length, `-sum_b G_b w_b`, `[2]`."""
         return None if self.gramian is None else -torch.einsum("bij,bj->i", self.gramian, self.weights)
 
+    @property
+    def length(self) -> float | None:
+        """Norm of the direction, `sqrt(sum_b w_b G_b w_b)`, where the Gramian gives it without another pass."""
+        if self.gramian is None:
+            return None
+        return float(torch.einsum("bi,bij,bj->", self.weights, self.gramian, self.weights).clamp_min(0).sqrt())
+
 
 @dataclass
 class Rule(ABC):

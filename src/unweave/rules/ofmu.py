@@ -68,11 +68,11 @@ class OFMU(Rule):
 
     def backward(self, objectives: Asked) -> Step:
         """Moves the parameters through the inner loop and leaves the outer direction in `.grad`."""
-        before = objectives.snapshot() if self.start != "warm" else None
+        before = objectives.snapshot()
         first: Tensor | None = None
         lr, inner_lr = None, self._inner_lr(objectives)
         for t in range(self.inner_steps):
-            losses, psi = self._inner_gradient(objectives)
+            losses, psi = self.inner_gradient(objectives)
             first = losses if first is None else first
             length = float(norm(psi))
             if not math.isfinite(length):
@@ -81,11 +81,11 @@ class OFMU(Rule):
                 inner_lr = objectives.radius / (self.inner_steps * length) if length else 0.0
                 lr = inner_lr * self.inner_steps
             objectives.move(psi, -inner_lr)
-        if before is not None and self.start == "literal":
+        if self.start == "literal":
             objectives.restore(before)
         losses, direction = self._outer_direction(objectives)
-        if before is not None and self.start == "lookahead":
-            objectives.restore(before)
+        if self.start == "lookahead" or not math.isfinite(float(norm(direction))):
+            objectives.restore(before)  # a step that is not finite will not be taken: then neither is its inner loop
         objectives.write(direction)
         self.rho = min(self.rho * self.penalty_growth, self.penalty_max)
         return Step(losses if first is None else first, torch.tensor([[0.0, 1.0]], dtype=torch.float64), lr=lr)
@@ -97,7 +97,8 @@ class OFMU(Rule):
             raise ConfigurationError("OFMU's inner loop needs a step: give inner_lr, or set objectives.lr.")
         return self.inner_lr if self.inner_lr is not None else (objectives.lr or 0.0) / self.inner_steps
 
-    def _inner_gradient(self, objectives: Asked) -> tuple[Tensor, Gradient]:
+    def inner_gradient(self, objectives: Asked) -> tuple[Tensor, Gradient]:
+        """Both losses and `grad Psi`, down which the inner loop steps."""
         losses, (a, b) = objectives.gradients()
         return losses, self._psi(objectives, a, b)
 
@@ -106,11 +107,9 @@ class OFMU(Rule):
         if not self.similarity_weight:
             return a
         cos = _Cosine(a, b, self.smoothing)
-        rise = linear(
-            (1.0, self._hvp(objectives, FORGET, cos.v_a, a)), (1.0, self._hvp(objectives, RETAIN, cos.v_b, b))
-        )
-        term = linear((self.similarity_weight * self._slope(cos.value), rise))
-        return linear((1.0, a), (1.0 if self.strict else _within(term, a), term))
+        rise = self._hvp(objectives, FORGET, cos.v_a(), a)
+        torch._foreach_add_(rise, self._hvp(objectives, RETAIN, cos.v_b(), b))
+        return self._guarded(a, self.similarity_weight * self._slope(cos.value), rise)
 
     def _outer_direction(self, objectives: Asked) -> tuple[Tensor, Gradient]:
         """`g_r + 2 rho (Hess Psi) p` with `p = grad Psi` held constant."""
@@ -118,8 +117,16 @@ class OFMU(Rule):
         if not self.rho:
             return losses, b
         p = self._psi(objectives, a, b)
-        term = linear((2 * self.rho, self._curvature_along(objectives, p, a, b)))
-        return losses, linear((1.0, b), (1.0 if self.strict else _within(term, b), term))
+        return losses, self._guarded(b, 2 * self.rho, self._curvature_along(objectives, p, a, b))
+
+    def _guarded(self, gradient: Gradient, weight: float, term: Gradient) -> Gradient:
+        """`gradient + weight term`, the second part no longer than the first unless strict; written over `term`."""
+        length = abs(weight) * float(norm(term))
+        if not self.strict and not length <= float(norm(gradient)):
+            weight *= float(norm(gradient)) / length if math.isfinite(length) else 0.0
+        if weight:
+            torch._foreach_mul_(term, weight)
+        return linear((1.0, gradient)) if not weight else _add(term, gradient)
 
     def _curvature_along(self, objectives: Asked, p: Gradient, a: Gradient, b: Gradient) -> Gradient:
         if self.curvature == "forget_only" or not self.similarity_weight:
@@ -133,7 +140,7 @@ class OFMU(Rule):
         ends = []
         for scale in (h, -h):
             objectives.move(p, scale)
-            ends.append(self._inner_gradient(objectives)[1])
+            ends.append(self.inner_gradient(objectives)[1])
             objectives.restore(before)
         return linear((0.5 / h, ends[0]), (-0.5 / h, ends[1]))
 
@@ -144,14 +151,14 @@ class OFMU(Rule):
         dv_a, dv_b = cos.derivative(da, db)
         hess_c = linear(
             (1.0, objectives.contract(FORGET, dv_a)),
-            (1.0, objectives.contract(FORGET, cos.v_a, p)),
+            (1.0, objectives.contract(FORGET, cos.v_a(), p)),
             (1.0, objectives.contract(RETAIN, dv_b)),
-            (1.0, objectives.contract(RETAIN, cos.v_b, p)),
+            (1.0, objectives.contract(RETAIN, cos.v_b(), p)),
         )
         slope = self.similarity_weight * self._slope(cos.value)
         if self.similarity == "cosine":
             return linear((1.0, da), (slope, hess_c))
-        rise = linear((1.0, objectives.contract(FORGET, cos.v_a)), (1.0, objectives.contract(RETAIN, cos.v_b)))
+        rise = linear((1.0, objectives.contract(FORGET, cos.v_a())), (1.0, objectives.contract(RETAIN, cos.v_b())))
         return linear((1.0, da), (slope, hess_c), (2 * self.similarity_weight * float(dot(rise, p)), rise))
 
     def _slope(self, c: float) -> float:
@@ -168,29 +175,41 @@ _RELATIVE = {False: 1e-3, True: 1e-5}  # difference step of a difference of grad
 
 
 class _Cosine:
-    """`c = <u, w>`, `u = a / n_a`, `w = b / n_b`, and its first derivatives `v_a = dc/da`, `v_b = dc/db`."""
+    """`c = <u, w>`, `u = a / n_a`, `w = b / n_b`, and its derivatives; a zero gradient has `c = 0` and none."""
 
     def __init__(self, a: Gradient, b: Gradient, delta: float):
+        self.a, self.b = a, b
         self.n_a, self.n_b = (math.sqrt(float(dot(g, g)) + delta**2) for g in (a, b))
-        zero = self.n_a == 0.0 or self.n_b == 0.0
-        self.u, self.w = (linear((0.0 if zero else 1 / n, g)) for n, g in ((self.n_a, a), (self.n_b, b)))
-        self.n_a, self.n_b = (1.0, 1.0) if zero else (self.n_a, self.n_b)
-        c = self.value = float(dot(self.u, self.w))
-        self.v_a = linear((1 / self.n_a, self.w), (-c / self.n_a, self.u))
-        self.v_b = linear((1 / self.n_b, self.u), (-c / self.n_b, self.w))
+        self.value = float(dot(a, b)) / (self.n_a * self.n_b) if self.n_a and self.n_b else 0.0
+
+    def v_a(self) -> Gradient:
+        """`dc/da = (w - c u) / n_a`."""
+        return self._derivative(self.b, self.a, self.n_a)
+
+    def v_b(self) -> Gradient:
+        """`dc/db = (u - c w) / n_b`."""
+        return self._derivative(self.a, self.b, self.n_b)
+
+    def _derivative(self, other: Gradient, own: Gradient, n: float) -> Gradient:
+        if not (self.n_a and self.n_b):
+            return [torch.zeros_like(g) for g in own]
+        return linear((1 / (self.n_a * self.n_b), other), (-self.value / n**2, own))
 
     def derivative(self, da: Gradient, db: Gradient) -> tuple[Gradient, Gradient]:
         """How `v_a` and `v_b` change when `a` and `b` change by `da` and `db`."""
-        dn_a, dn_b = float(dot(self.u, da)), float(dot(self.w, db))
-        du = linear((1 / self.n_a, da), (-dn_a / self.n_a, self.u))
-        dw = linear((1 / self.n_b, db), (-dn_b / self.n_b, self.w))
-        c, dc = self.value, float(dot(du, self.w) + dot(self.u, dw))
-        dv_a = linear((1 / self.n_a, dw), (-dc / self.n_a, self.u), (-c / self.n_a, du), (-dn_a / self.n_a, self.v_a))
-        dv_b = linear((1 / self.n_b, du), (-dc / self.n_b, self.w), (-c / self.n_b, dw), (-dn_b / self.n_b, self.v_b))
+        v_a, v_b = self.v_a(), self.v_b()
+        if not (self.n_a and self.n_b):
+            return v_a, v_b
+        u, w = linear((1 / self.n_a, self.a)), linear((1 / self.n_b, self.b))
+        dn_a, dn_b = float(dot(u, da)), float(dot(w, db))
+        du = linear((1 / self.n_a, da), (-dn_a / self.n_a, u))
+        dw = linear((1 / self.n_b, db), (-dn_b / self.n_b, w))
+        c, dc = self.value, float(dot(du, w) + dot(u, dw))
+        dv_a = linear((1 / self.n_a, dw), (-dc / self.n_a, u), (-c / self.n_a, du), (-dn_a / self.n_a, v_a))
+        dv_b = linear((1 / self.n_b, du), (-dc / self.n_b, w), (-c / self.n_b, dw), (-dn_b / self.n_b, v_b))
         return dv_a, dv_b
 
 
-def _within(term: Gradient, bound: Gradient) -> float:
-    """The factor, at most 1, that makes `term` no longer than `bound`; 0 if `term` is not finite."""
-    length = float(norm(term))
-    return min(1.0, float(norm(bound)) / length) if 0 < length < math.inf else float(length == 0.0)
+def _add(term: Gradient, gradient: Gradient) -> Gradient:
+    torch._foreach_add_(term, gradient)
+    return term

@@ -1,0 +1,151 @@
+"""What a method's step costs, in units of the plain passes that it needs; every ratio from one run, interleaved.
+
+    python benchmarks/step_cost.py [--model resnet18|stack] [--repeats N] [--threads N]
+
+`resnet18` is ResNet-18 on 32x32 images, batch 64 + 64; `stack` is a language-model-sized stack of 400 tensors and
+100 M parameters, 512 + 512 rows. Both sides of a ratio include the optimizer step (SGD without momentum).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import resource
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unweave import Objectives, Pair, networks, rules
+from unweave.loop import OptimizerStep
+from unweave.losses import Ascent
+from unweave.tasks import Vision
+
+WIDTH = 706  # 200 layers of 706 x 706 weights and 706 biases: 99.8 M parameters
+
+
+class Stack(nn.Module):
+    """200 linear layers with residual connections: 400 tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(200))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [b, WIDTH]."""
+        for layer in self.layers:
+            x = x + F.relu(layer(x)) * 0.05
+        return x
+
+
+def setting(name: str) -> tuple[nn.Module, Pair]:
+    """Model and one pair of batches."""
+    torch.manual_seed(0)
+    if name == "stack":
+        model: nn.Module = Stack()
+        sides = [(torch.randn(512, WIDTH), torch.randint(0, WIDTH, (512,))) for _ in range(2)]
+    else:
+        model = networks.build("resnet18", classes=10, channels=3)
+        sides = [(torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,))) for _ in range(2)]
+    return model.eval(), Pair([sides[0]], [sides[1]])
+
+
+# Rule, and the plain work that it needs: two passes kept apart, or one pass over both batches together.
+ROWS: dict[str, tuple[Callable[[], rules.Rule], str, float]] = {
+    "HAMU-Q, tensor": (lambda: rules.HAMU("forget", blocks="tensor"), "two passes", 1.03),
+    "HAMU-Q, layer": (lambda: rules.HAMU("forget", blocks="layer"), "two passes", 1.03),
+    "HAMU-Q, model": (lambda: rules.HAMU("forget", blocks="model"), "two passes", 1.03),
+    "HAMU-U, tensor": (lambda: rules.HAMU("retain", blocks="tensor"), "two passes", 1.03),
+    "PCGrad": (rules.PCGrad, "two passes", 1.03),
+    "UnilateralSurgery": (rules.UnilateralSurgery, "two passes", 1.03),
+    "EUPMU, next_batch": (lambda: rules.EUPMU(dual_lr=0.1), "joint pass", 1.03),
+    "OFMU, inner step": (lambda: rules.OFMU(inner_lr=1e-9, curvature="finite", one_sided=True), "two passes", 2.3),
+}
+
+
+def plain(model: nn.Module, pair: Pair, optimizer: torch.optim.Optimizer, work: str) -> None:
+    """The passes alone, each with its own gradient, then one optimizer step."""
+    task = Vision()
+    forget, retain = pair.forget[0], pair.retain[0]
+    optimizer.zero_grad()
+    if work == "joint pass":
+        (task.nll(model, retain).mean() - task.nll(model, forget).mean()).backward()
+    else:
+        (-task.nll(model, forget).mean()).backward()
+        kept = [p.grad for p in model.parameters()]
+        optimizer.zero_grad()
+        task.nll(model, retain).mean().backward()
+        del kept
+    optimizer.step()
+
+
+def main() -> None:
+    """Prints one row a method: the median of the ratios of neighbouring measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("resnet18", "stack"), nargs="+", default=["resnet18", "stack"])
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", help="write the numbers to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found: list[dict[str, Any]] = []
+    for name in options.model:
+        model, pair = setting(name)
+        size = sum(p.numel() for p in model.parameters())
+        print(
+            f"{name}: {len(list(model.parameters()))} tensors, {size / 1e6:.1f} M parameters, {options.threads} threads"
+        )
+        for row in options.rows:
+            found.append({"model": name, **measure(row, model, pair, options.repeats)})
+            print(
+                "  {row:22s} {ratio:6.3f} x {work} ({low:.3f} to {high:.3f}), target {target}".format(**found[-1]),
+                flush=True,
+            )
+        print(f"  peak memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", end="")
+        print(f"; parameters {size * 4 / 2**30:.2f} GiB")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(found, file, indent=2)
+
+
+def measure(row: str, model: nn.Module, pair: Pair, repeats: int) -> dict[str, Any]:
+    """Time of a method's step over that of the plain work, measured in turns."""
+    build, work, target = ROWS[row]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    objectives = Objectives(model, (Ascent(Vision().nll), Vision().nll)).at(pair)
+    stepper, rule, ratios = OptimizerStep(optimizer), build(), []
+
+    def step() -> None:
+        if isinstance(rule, rules.OFMU):  # its inner step moves the parameters itself
+            objectives.move(rule.inner_gradient(objectives)[1], -1e-9)
+        else:
+            stepper.take(1, rule, objectives)
+
+    for turn in range(repeats + 1):
+        objectives.at(pair)
+        times = []
+        for job in (lambda: plain(model, pair, optimizer, work), step):
+            gc.collect()
+            start = time.perf_counter()
+            job()
+            times.append(time.perf_counter() - start)
+        if turn:  # the first turn warms up
+            ratios.append(times[1] / times[0])
+    return {
+        "row": row,
+        "work": work,
+        "ratio": median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "target": target,
+    }
+
+
+if __name__ == "__main__":
+    main()
