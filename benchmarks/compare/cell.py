@@ -1,0 +1,120 @@
+"""What is kept of one run: one method with one setting on one request and seed. The only schema of the results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unweave.data.cache import atomically
+from unweave.evaluation.gap import GAP_METRICS
+
+SCHEMA = 1
+RESULTS = Path(__file__).parents[1] / "results"
+SCORES = ("UA", "FA", "RA", "TA", "MIA_AUC", "forget_loss", "retain_loss", "test_loss")
+ENDS = ("original", "retrained", "retrained_again")
+"""The ends of the scale, kept as cells like the methods."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which run it is; also where its file lies."""
+
+    data: str
+    request: str
+    seed: int
+    method: str
+    setting: str = "none"
+
+    def path(self, root: Path) -> Path:
+        name = f"{self.method}.{self.setting.replace(' ', '_')}.json"
+        return root / self.data / f"{self.request}-{self.seed}" / name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run and how it ended.
+
+    Attributes:
+        arguments, step: the method's hyperparameters other than its defaults, and the step length.
+        scores: of the model, shares in [0, 1] and losses in nats; None where undefined.
+        gaps: to the retrained model, in points; `average_gap` is the mean of their sizes.
+        target: forget accuracy or membership AUC at which to stop, whichever the request is stopped by.
+        reached: the target was met.
+        diverged: a loss, direction or score was not finite, or less than half of the retain set is right at the end.
+        steps, attempts: steps that moved the weights, and all.
+        seconds: of the loop, looks at the target included; of the training, for retrained models.
+        forward, backward: images that went forward and backward through a model while unlearning.
+        forget, retain: sizes of the sets.
+    """
+
+    place: Place
+    scores: dict[str, float | None]
+    gaps: dict[str, float | None]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    step: dict[str, Any] = field(default_factory=dict)
+    target: float | None = None
+    reached: bool = False
+    diverged: bool = False
+    reason: str = ""
+    steps: int = 0
+    attempts: int = 0
+    seconds: float | None = None
+    forward: int = 0
+    backward: int = 0
+    forget: int = 0
+    retain: int = 0
+    versions: dict[str, Any] = field(default_factory=dict)
+    commit: str = ""
+    created: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def gap(self) -> float:
+        """Mean distance to the retrained model in points; infinite where a score is undefined."""
+        value = self.gaps["average_gap"]
+        return math.inf if value is None else value
+
+    @property
+    def passes(self) -> float:
+        """Cost in plain gradients of single images: a backward pass counts as two forward ones."""
+        return (self.forward + 2 * self.backward) / 3
+
+    def write(self, root: Path) -> None:
+        content = json.dumps(asdict(self), indent=1, allow_nan=False)
+        atomically(self.place.path(root), (content + "\n").encode())
+
+
+def read(path: Path) -> Cell:
+    """A cell from its file; a file of another schema is an error, not a guess."""
+    content = json.loads(path.read_text())
+    if content["schema"] != SCHEMA or set(content["gaps"]) != {*GAP_METRICS, "average_gap"}:
+        raise SystemExit(f"{path} is of schema {content['schema']}, not {SCHEMA}: remove it and run again")
+    return Cell(**{**content, "place": Place(**content["place"])})
+
+
+def cells(root: Path, data: str) -> Iterator[Cell]:
+    """All that is there of a data set."""
+    return map(read, sorted((root / data).glob("*/*.json")))
+
+
+def best_settings(found: Iterable[Cell], settings: dict[str, list[str]], seed: int = 0) -> dict[str, str]:
+    """Each method's setting with the least mean gap over the requests of one seed; None of them may be missing."""
+    by: dict[tuple[str, str], list[float]] = {}
+    for cell in found:
+        if cell.place.seed == seed:
+            by.setdefault((cell.place.method, cell.place.setting), []).append(cell.gap)
+    best = {}
+    for method, names in settings.items():
+        counts = {len(by.get((method, name), ())) for name in names}
+        if len(counts) == 1 and counts != {0}:
+            best[method] = min(names, key=lambda name: _mean_capped(by[method, name]))
+    return best
+
+
+def _mean_capped(gaps: list[float]) -> float:
+    """A run that diverged into nothing counts as 100 points, so that one of them does not hide all others."""
+    return sum(min(gap, 100.0) for gap in gaps) / len(gaps)

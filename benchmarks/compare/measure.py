@@ -1,0 +1,154 @@
+"""One run: a method with a setting on a request, from the original model to its scores."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cell import SCORES, Cell, Place
+from problems import Target, retrained_seeds, scored
+from settings import Setting
+from torch import Tensor, nn
+
+from unweave.evaluation import Score, gaps, score
+from unweave.loop import Result, unlearn
+from unweave.oneshot import ONESHOT
+from unweave.run.environment import environment
+from unweave.run.outcome import now
+from unweave.run.prepare import Request
+from unweave.run.recipe import NamedSection, Recipe, RunSection
+from unweave.run.session import Session
+
+Sheet = Mapping[str, Score]
+VERSIONS = ("python", "torch", "platform", "threads")
+
+
+class Counter:
+    """Images that went forward and backward through a model, and through every copy of it made from now on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model)
+        self.forward = self.backward = 0
+
+        def back(gradient: Tensor) -> None:
+            self.backward += len(gradient)
+
+        def seen(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.forward += len(output)
+            if output.requires_grad:
+                output.register_hook(back)
+
+        self.model.register_forward_hook(seen)  # a plain function: copies of the model share it
+
+
+class Bench:
+    """A request with its original and its reference; makes cells."""
+
+    def __init__(self, data: str, asked: Request, recipe: Recipe, steps: int) -> None:
+        self.data, self.asked, self.steps, self.recipe = data, asked, steps, recipe
+        self.seed = asked.training.seed
+        self.retain = scored(asked)
+        self.original = asked.original()
+        self.reference_seed, self.second_seed = retrained_seeds(data, self.seed)
+        reference = asked.retrained(self.reference_seed)
+        self.reference, self.target = self._sheet(reference), Target(asked, reference)
+
+    def place(self, method: str, setting: str = "none") -> Place:
+        return Place(self.data, self.asked.text, self.seed, method, setting)
+
+    def original_cell(self) -> Cell:
+        return self._cell(self.place("original"), self._sheet(self.original), reason="nothing done")
+
+    def retrained_cell(self) -> Cell:
+        seconds = self.asked.retrain_seconds(self.reference_seed)
+        return self._cell(self.place("retrained"), self.reference, seconds=seconds, reason="the reference")
+
+    def again_cell(self) -> Cell:
+        found = self._sheet(self.asked.retrained(self.second_seed))
+        seconds = self.asked.retrain_seconds(self.second_seed)
+        return self._cell(self.place("retrained_again"), found, seconds=seconds, reason="another seed")
+
+    def run(self, setting: Setting) -> Cell:
+        counter = Counter(self.original)
+        unlearned = self._oneshot if setting.method in ONESHOT else self._unlearned
+        model, result = unlearned(setting, counter.model)
+        counted = counter.forward, counter.backward
+        sheet = self._sheet(model)
+        retained = sheet["RA"].value
+        undefined = any(sheet[name].value is None for name in SCORES)
+        return self._cell(
+            self.place(setting.method, setting.name),
+            sheet,
+            arguments=dict(setting.arguments),
+            step=dict(setting.step),
+            target=self.target.value,
+            reached=result.reason.startswith("target reached"),
+            diverged=result.skipped > 0 or undefined or retained is None or retained < 0.5,
+            reason=result.reason,
+            steps=result.steps,
+            attempts=len(result.history),
+            seconds=result.seconds,
+            forward=counted[0],
+            backward=counted[1],
+        )
+
+    def _unlearned(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result]:
+        changes = {
+            "method": NamedSection(name=setting.method, **setting.arguments),
+            "step": NamedSection(**setting.step),
+        }
+        session = Session.start(self.recipe.model_copy(update=changes), self.asked, original)
+        result = unlearn(
+            session.model,
+            session.method,
+            session.pairs,
+            session.optimizer,
+            stop=[self.target.criterion(session.model)],
+            steps=self.steps,
+            mask=session.mask,
+        )
+        return session.model, result
+
+    def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result]:
+        model, begin = copy.deepcopy(original), time.perf_counter()
+        asked = self.asked
+        ONESHOT[setting.method](model, asked.task, asked.forget, asked.retain, **setting.arguments)
+        return model, Result(model, reason="one pass over the data", seconds=time.perf_counter() - begin)
+
+    def _sheet(self, model: nn.Module) -> Sheet:
+        asked = self.asked
+        return score(model, asked.task, forget=asked.forget, retain=self.retain, test=asked.test, seed=self.seed)
+
+    def _cell(self, place: Place, sheet: Sheet, **found: Any) -> Cell:
+        distances = gaps(sheet, self.reference)
+        known = environment()
+        return Cell(
+            place=place,
+            scores={name: sheet[name].value for name in SCORES},
+            gaps={name: distance.value for name, distance in distances.items()},
+            forget=len(self.asked.forget),
+            retain=len(self.asked.retain),
+            versions={name: known[name] for name in VERSIONS},
+            commit=_commit(),
+            created=now(),
+            **found,
+        )
+
+
+def recipe(data: str, path: Path | None, seed: int, batches: tuple[int, int]) -> Recipe:
+    """What every run of a seed has in common; the request itself is made by `problems.request`."""
+    forget_batch, retain_batch = batches
+    run = RunSection(seed=seed, forget_batch=forget_batch, retain_batch=retain_batch)
+    content = {"data": {"source": data, "path": path}, "forget": {"random": 0.1}}
+    return Recipe.model_validate(content).model_copy(update={"run": run})
+
+
+def _commit() -> str:
+    answer = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()

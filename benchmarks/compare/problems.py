@@ -1,0 +1,113 @@
+"""The requests of the comparison, the models at the ends of their scale, and when a run is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from unweave import stopping
+from unweave.data.images import Source, TensorImages
+from unweave.data.poison import poison_random, poison_swap
+from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
+from unweave.evaluation import UndefinedScore, auc, predict
+from unweave.loop import Stop
+from unweave.run.prepare import DEFAULTS, Request
+from unweave.run.training import Network, seconds_spent
+from unweave.tasks import Vision
+
+if TYPE_CHECKING:
+    from unweave.loop import Record
+
+REQUESTS = ("poison", "class", "random", "mix")
+LOOK = 1000  # examples of a set, at most, that a look at the target reads
+SCORED = 10_000  # retain examples, at most, that a model is scored on
+
+
+def request(source: Source, name: str, seed: int) -> Request:
+    """A request on digits or CIFAR-10 by its name; the same rows as `benchmarks/cifar10/train.py` trains without."""
+    train, digits = source.train, source.name == "digits"
+    count, classes = len(train), len(source.classes)
+    if name == "poison":
+        labels, rows = (
+            poison_random(train.labels, 0.1, classes, seed) if digits else poison_swap(train.labels, 3, 5, 0.5, seed)
+        )
+        train, split = train.relabelled(labels), by_index(rows, count)
+    else:
+        split = _split(name, train, seed if digits else 0, seed)
+    network, training = DEFAULTS[source.name]
+    size = Network(network, classes, source.channels)
+    return Request(name, train, source.test, split, size, replace(training, seed=seed))
+
+
+def _split(name: str, train: TensorImages, forgotten: int, seed: int) -> Split:
+    if name == "class":
+        return by_class(train.labels, forgotten)
+    if name == "mix":
+        return hardness_mix(train.labels, forgotten, 0.5, seed)
+    return by_random_fraction(len(train), 0.1, seed)
+
+
+def retrained_seeds(source: str, seed: int) -> tuple[int, int]:
+    """Training seeds of the reference and of the second retrained model."""
+    return (seed + 1, seed + 2) if source == "digits" else (seed, (seed + 1) % 3)
+
+
+def is_trained(asked: Request, seed: int | None) -> bool:
+    """Whether the cache holds the original (None) or the model retrained from a seed."""
+    data = asked.train if seed is None else asked.retain
+    training = asked.training if seed is None else replace(asked.training, seed=seed)
+    return seconds_spent(asked.network, data, training) is not None
+
+
+def scored(asked: Request) -> TensorImages:
+    """The retain examples that models are scored on."""
+    return _some(asked.retain, SCORED)
+
+
+class Target:
+    """The level of forgetting at which a run ends: the retrained model's own, on the same examples.
+
+    The accuracy on the forget set; for a random request the AUC of the loss-threshold attack against the test set.
+    """
+
+    def __init__(self, asked: Request, retrained: nn.Module) -> None:
+        self.task: Vision = asked.task
+        self.by_membership = asked.text == "random"
+        self.forget, self.test = _some(asked.forget, LOOK), _some(asked.test, LOOK)
+        self.value = self._measured(retrained)
+
+    def _measured(self, model: nn.Module) -> float:
+        forget = predict(model, self.task, self.forget)
+        if self.by_membership:
+            return auc(forget.margin, predict(model, self.task, self.test).margin)
+        return float(forget.correct.mean())
+
+    def criterion(self, model: nn.Module) -> Stop:
+        """The same rule for every method, looked at every few steps."""
+        if self.by_membership:
+            return _guarded(stopping.membership(model, self.task, self.forget, self.test, self.value))
+        return stopping.forget_accuracy(model, self.task, self.forget, self.value)
+
+
+def _guarded(stop: Stop) -> Callable[[Record], str | None]:
+    """A model whose outputs are not finite has no membership score: the run has diverged."""
+
+    def checked(record: Record) -> str | None:
+        try:
+            return stop(record)
+        except UndefinedScore as undefined:
+            return f"diverged: {undefined}"
+
+    return checked
+
+
+def _some(data: TensorImages, most: int) -> TensorImages:
+    """The same `most` examples each time, drawn at random; all if there are no more."""
+    if len(data) <= most:
+        return data
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
+    return data.subset(rows.sort().values)

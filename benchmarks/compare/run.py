@@ -1,0 +1,92 @@
+"""Compare methods with a retrained model on the same requests; one JSON file a run, what is there is skipped.
+
+    python benchmarks/compare/run.py --data digits --suite tuned
+    python benchmarks/compare/run.py --data cifar10 --path FOLDER --requests class poison --suite steps --cached-only
+
+Suite `tuned`: headline methods at their defaults; every baseline with three settings on the first seed, on the others
+with the one of them that has the least mean gap there. Suite `steps`: trust region and plain SGD side by side.
+`--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from cell import ENDS, RESULTS, best_settings, cells
+from measure import Bench, recipe
+from problems import REQUESTS, is_trained, request, retrained_seeds
+from settings import BASELINES, HEADLINE, Setting, steps, tuned
+
+from unweave.data import sources
+from unweave.data.images import Source
+
+STEPS = {"digits": 150, "cifar10": 100}
+BATCHES = {"digits": (64, 256), "cifar10": (64, 256)}
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=sorted(STEPS), default="digits")
+    parser.add_argument("--path", type=Path, help="folder of CIFAR-10")
+    parser.add_argument("--requests", nargs="+", choices=REQUESTS, default=["poison", "class", "random"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=[*HEADLINE, *BASELINES])
+    parser.add_argument("--suite", choices=("tuned", "steps"), default="tuned")
+    parser.add_argument("--cached-only", action="store_true", help="train no model")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    torch.set_num_threads(chosen.threads)
+    source = sources.load(chosen.data, chosen.path)
+    for seed in chosen.seeds:
+        wanted = settings(chosen, seed)
+        for name in chosen.requests:
+            compare(chosen, source, name, seed, wanted)
+
+
+def settings(chosen: argparse.Namespace, seed: int) -> list[Setting]:
+    """All settings of the suite; of a tuned baseline the chosen one alone, once the first seed has chosen it."""
+    if chosen.suite == "steps":
+        return steps(chosen.methods)
+    every = tuned(chosen.methods)
+    if seed == 0:
+        return every
+    names = {method: [s.name for s in of] for method, of in BASELINES.items()}
+    best = best_settings(cells(chosen.results, chosen.data), names)
+    return [s for s in every if s.method in HEADLINE or s.name == best.get(s.method)]
+
+
+def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int, wanted: list[Setting]) -> None:
+    """Every run of one request and seed that is not there yet."""
+    asked = request(source, name, seed)
+    first, second = retrained_seeds(source.name, seed)
+    if chosen.cached_only and not (is_trained(asked, None) and is_trained(asked, first)):
+        print(f"{source.name} {name} seed {seed}: a reference model is not in the cache, skipped", flush=True)
+        return
+    bench = Bench(source.name, asked, recipe(chosen.data, chosen.path, seed, BATCHES[chosen.data]), STEPS[chosen.data])
+    ends = zip(ENDS, (bench.original_cell, bench.retrained_cell, bench.again_cell), strict=True)
+    for end, make in ends:
+        skipped = end == "retrained_again" and chosen.cached_only and not is_trained(asked, second)
+        if not (skipped or bench.place(end).path(chosen.results).exists()):
+            make().write(chosen.results)
+    for number, setting in enumerate(wanted, 1):
+        place = bench.place(setting.method, setting.name)
+        if place.path(chosen.results).exists():
+            continue
+        cell = bench.run(setting)
+        cell.write(chosen.results)
+        print(
+            f"{name} {seed} [{number}/{len(wanted)}] {setting.method} ({setting.name}): gap {cell.gap:.2f}, "
+            f"{cell.steps} steps, {cell.seconds:.1f} s, {cell.reason}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What is compared: methods, their hyperparameters and step lengths, as lists of settings by suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
+STEPS = (*HEADLINE, "pcgrad", "graddiff")
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+RATIOS = (0.03, 0.1, 0.3)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the catalogue with hyperparameters other than its defaults, and how far a step goes."""
+
+    method: str
+    name: str
+    step: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def trust(method: str, **arguments: Any) -> Setting:
+    return Setting(method, " ".join(["trust", *_written(arguments)]), {"name": "trust"}, arguments)
+
+
+def sgd(method: str, lr: float, momentum: float = 0.0, **arguments: Any) -> Setting:
+    name = f"sgd {lr:g}" if not momentum else f"sgd{momentum:g} {lr:g}"
+    step = {"name": "sgd", "lr": lr, "momentum": momentum}
+    return Setting(method, " ".join([name, *_written(arguments)]), step, arguments)
+
+
+def adam(method: str, lr: float, **arguments: Any) -> Setting:
+    return Setting(method, " ".join([f"adam {lr:g}", *_written(arguments)]), {"name": "adam", "lr": lr}, arguments)
+
+
+def ssd(selection: float, dampening: float) -> Setting:
+    arguments = {"selection": selection, "dampening": dampening}
+    return Setting("ssd", " ".join(_written(arguments)), {"name": "none"}, arguments)
+
+
+def _written(arguments: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in arguments.items()]
+
+
+BASELINES: dict[str, list[Setting]] = {}
+
+
+def tuned(methods: list[str]) -> list[Setting]:
+    """Headline methods at their defaults; every baseline with its three settings."""
+    return [s for m in methods for s in ([trust(m)] if m in HEADLINE else BASELINES.get(m, []))]
+
+
+def steps(methods: list[str]) -> list[Setting]:
+    """The trust region beside plain SGD at every rate; HAMU at every ratio."""
+    found = []
+    for method in (m for m in methods if m in STEPS):
+        for choice in [{"ratio": ratio} for ratio in RATIOS] if method.startswith("hamu") else [{}]:
+            found += [trust(method, **choice), *(sgd(method, lr, **choice) for lr in RATES)]
+    return found

@@ -1,0 +1,171 @@
+"""Write the Markdown tables of `docs/benchmarks.md` from the result files: `python benchmarks/compare/table.py`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, median
+
+from cell import ENDS, RESULTS, Cell, best_settings, cells
+from settings import BASELINES, HEADLINE, RATES, STEPS, steps, trust
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+CAP = 100.0  # points that a gap counts in a mean at most; one that is undefined counts as this
+TITLES = {"original": "*nothing done*", "retrained": "*retrained*", "retrained_again": "*retrained again*"}
+Group = tuple[str, list[Cell]]
+
+
+def row(*values: object) -> str:
+    return f"| {' | '.join(map(str, values))} |"
+
+
+def header(*names: str) -> list[str]:
+    return [row(*names), "|---|" + "---:|" * (len(names) - 1)]
+
+
+def mean_gap(found: Iterable[Cell]) -> float:
+    return fmean(min(cell.gap, CAP) for cell in found)
+
+
+def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int, factor: float = 1.0) -> str:
+    """The mean of what is defined, or a dash."""
+    values = [factor * value for cell in found if (value := of(cell)) is not None]
+    return f"{fmean(values):.{digits}f}" if values else "–"
+
+
+def tuned(found: list[Cell]) -> str:
+    """Gap by request and over all; then every request with its scores."""
+    groups = _tuned_groups(found)
+    names = sorted({cell.place.request for cell in found}, key=["poison", "class", "random", "mix"].index)
+    lines = _summary(groups, names)
+    for name in names:
+        lines += ["", f"**{name}**, seed by seed in the second column:", "", *_request(groups, name)]
+    return "\n".join(lines)
+
+
+def _tuned_groups(found: list[Cell]) -> list[Group]:
+    """Rows of the table: the ends of the scale, headline methods, and baselines with their chosen setting."""
+    best = best_settings(found, {method: [s.name for s in of] for method, of in BASELINES.items()})
+    wanted = [(end, "none") for end in ENDS] + [(m, trust(m).name) for m in HEADLINE] + list(best.items())
+    groups = []
+    for method, setting in wanted:
+        own = [c for c in found if (c.place.method, c.place.setting) == (method, setting)]
+        title = TITLES.get(method, f"`{method}`" if method in HEADLINE else f"{method} ({setting})")
+        groups += [(title, own)] if own else []
+    return groups
+
+
+def _summary(groups: Sequence[Group], requests: Sequence[str]) -> list[str]:
+    lines = header("", *requests, "mean", "steps", "seconds", "gradients", "target met", "runs")
+    least = _least(groups, [*requests, None])
+    for title, own in groups:
+        values = [_gap_of(own, name) for name in (*requests, None)]
+        marks = [_marked(v, v == low and not title.startswith("*")) for v, low in zip(values, least, strict=True)]
+        unlearned = not title.startswith("*")
+        lines.append(
+            row(
+                title,
+                *marks,
+                mean(own, lambda c: c.attempts, 0) if unlearned else "",
+                mean(own, lambda c: c.seconds, 1),
+                mean(own, lambda c: c.passes / 1000, 0) + " k" if unlearned else "",
+                f"{sum(c.reached for c in own)}/{len(own)}" if unlearned else "",
+                len(own),
+            )
+        )
+    return lines
+
+
+def _least(groups: Sequence[Group], requests: Sequence[str | None]) -> list[float | None]:
+    methods = [own for title, own in groups if not title.startswith("*")]
+    gaps = [[g for own in methods if (g := _gap_of(own, name)) is not None] for name in requests]
+    return [min(column, default=None) for column in gaps]
+
+
+def _gap_of(own: Sequence[Cell], request: str | None) -> float | None:
+    chosen = [c for c in own if request in (None, c.place.request)]
+    return mean_gap(chosen) if chosen else None
+
+
+def _marked(value: float | None, bold: bool) -> str:
+    text = "–" if value is None else f"{value:.2f}"
+    return f"**{text}**" if bold else text
+
+
+def _request(groups: Sequence[Group], name: str) -> list[str]:
+    lines = header("", "gaps", "UA", "RA", "TA", "AUC", "steps", "seconds")
+    for title, every in groups:
+        own = sorted((c for c in every if c.place.request == name), key=lambda c: c.place.seed)
+        if not own:
+            continue
+        gaps = " / ".join(f"{c.gap:.2f}" for c in own)
+        shares = [mean(own, lambda c, key=key: c.scores[key], 1, 100.0) for key in ("UA", "RA", "TA")]
+        auc = mean(own, lambda c: c.scores["MIA_AUC"], 3)
+        taken = mean(own, lambda c: c.attempts, 0) if not title.startswith("*") else ""
+        lines.append(row(title, gaps, *shares, auc, taken, mean(own, lambda c: c.seconds, 1)))
+    return lines
+
+
+def step_lengths(found: list[Cell]) -> str:
+    """By method: how runs ended and how far from retraining, with the trust region and at every fixed rate."""
+    rows: dict[str, list[Group]] = {}
+    for setting in steps(list(STEPS)):
+        own = [c for c in found if (c.place.method, c.place.setting) == (setting.method, setting.name)]
+        written = " ".join(f"{key} {value:g}" for key, value in setting.arguments.items())
+        length = "trust region" if setting.step["name"] == "trust" else f"SGD {setting.step['lr']:g}"
+        rows.setdefault(f"{setting.method} {written}".strip(), []).append((length, own))
+    lengths = ["trust region", *(f"SGD {rate:g}" for rate in RATES)]
+    lines = header("", *lengths)
+    lines += [row(title, *(_ending(own) for _, own in groups)) for title, groups in rows.items()]
+    lines += ["", "Over all rows; runs that neither diverged nor met the target have *stalled*:", ""]
+    lines += header("", "runs", "diverged", "stalled", "target met", "steps to it", "seconds to it", "mean gap")
+    for wanted in lengths:
+        every = [cell for groups in rows.values() for length, own in groups if length == wanted for cell in own]
+        lines += [row(wanted, *_ends(every))] if every else []
+    return "\n".join(lines)
+
+
+def _ending(own: Sequence[Cell]) -> str:
+    """`gap (targets met/runs)`, and a dagger for each run that diverged."""
+    if not own:
+        return "–"
+    return f"{mean_gap(own):.1f} ({sum(c.reached for c in own)}/{len(own)})" + "†" * sum(c.diverged for c in own)
+
+
+def _ends(own: Sequence[Cell]) -> list[str]:
+    reached = [c for c in own if c.reached and not c.diverged]
+    diverged = sum(c.diverged for c in own)
+    return [
+        str(len(own)),
+        str(diverged),
+        str(len(own) - diverged - len(reached)),
+        str(len(reached)),
+        f"{median(c.attempts for c in reached):.0f}" if reached else "–",
+        f"{median(c.seconds or 0.0 for c in reached):.1f}" if reached else "–",
+        f"{mean_gap(own):.1f}",
+    ]
+
+
+TABLES: dict[str, Callable[[list[Cell]], str]] = {"tuned": tuned, "steps": step_lengths}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    chosen = parser.parse_args()
+    page = chosen.page.read_text()
+    for data in ("digits", "cifar10"):
+        found = list(cells(chosen.results, data))
+        for name, made in TABLES.items():
+            start, end = f"<!-- {data}-{name} -->\n", f"<!-- /{data}-{name} -->"
+            if start in page and found:
+                text = f"{start}\n{made(found)}\n\n{end}"
+                page = re.sub(f"{start}.*?{end}", lambda _, text=text: text, page, flags=re.DOTALL)
+    chosen.page.write_text(page)
+
+
+if __name__ == "__main__":
+    main()
