@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +78,22 @@ def test_demo(tmp_path: Path, capsys: Captured) -> None:
     assert first["requests"][0]["rows"][1]["distance"] == 0
 
 
-def test_the_demo_knows_every_request_and_method(capsys: Captured) -> None:
-    found: list[dict[str, Any]] = []
-    result = demo(steps=1, training={"epochs": 1}, tell=found.append)
-    assert result["requests"] == found
-    assert [request["name"] for request in found] == list(REQUESTS) == ["noise", "class", "random"]
-    for request in found:
-        rows = {row["name"]: row for row in request["rows"]}
-        assert len(rows) == 3 + len(ENTRIES) == 11
-        assert all(row["distance"] is not None and row["ended"] for row in rows.values())
+@pytest.mark.parametrize(("request_name", "methods"), [("noise", []), ("random", ["finetune"])])
+def test_the_demo_runs_every_method_on_every_request(request_name: str, methods: list[str]) -> None:
+    told: list[dict[str, Any]] = []
+    result = demo([request_name], methods, steps=1, training={"epochs": 1}, tell=told.append)
+    assert result["requests"] == told and len(told) == 1
+    rows = {row["name"]: row for row in told[0]["rows"]}
+    assert len(rows) == 3 + (len(methods) or len(ENTRIES))
+    assert all(row["distance"] is not None and row["ended"] for row in rows.values())
+    assert rows["retrained"]["seconds"] > 0
+
+
+def test_what_the_demo_compares(capsys: Captured) -> None:
+    assert list(REQUESTS) == ["noise", "class", "random"]
+    assert {entry.method for entry in ENTRIES} == {
+        *("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu"),
+        *("finetune", "graddiff", "scrub"),
+    }
     assert code("demo", "--request", "nosie") == 2
     assert "Did you mean 'noise'?" in capsys.readouterr().err
-
-
-def rows(request: Sequence[dict[str, Any]]) -> list[str]:
-    return [row["name"] for row in request]

@@ -123,7 +123,7 @@ def test_run_page(tmp_path: Path) -> None:
     text = checked(build(run_directory(tmp_path)))
     assert "2.0 points after, 9.0 before" in text
     assert "90.0 % [89.0, 91.0]" in text and "undefined: too few" in text
-    assert text.count("<svg") == 4, "trade-off plane, objectives, hardness, radius"
+    assert text.count("<svg") == 5, "trade-off plane, two objectives, hardness, radius"
     assert "not a proof of deletion" in text
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from unweave.commands.progress import watching
 from unweave.report.build import build
@@ -20,7 +19,7 @@ from unweave.run.record import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 20
+WIDTH = 14
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
     console = Console(stderr=as_json, highlight=False)
 
     def tell(request: Json) -> None:
-        console.print()
+        console.print(f"\n{request['title']}", style="bold", markup=False)
+        console.print(request["text"], markup=False)
         console.print(_table(request))
         for trace in request["traces"]:
             console.print(_hardness(trace), markup=False)
@@ -68,35 +68,23 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
 
 
 def _table(request: Json) -> Table:
+    """One row per model; dim are the two ends of the scale, bold is the method that comes closest."""
     rows = request["rows"]
-    table = Table(title=f"{request['title']}: {request['text']}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
     for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s"):
-        table.add_column(column, justify="right")
-    table.add_column("")
-    longest = max((row["distance"] for row in rows if row["distance"] is not None), default=0.0)
-    best = min((r["distance"] for r in rows if r["kind"] == "method" and r["distance"] is not None), default=None)
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    known = [row["distance"] for row in rows if row["distance"] is not None]
+    methods = [row["distance"] for row in rows if row["kind"] == "method" and row["distance"] is not None]
     for row in rows:
-        first = row["kind"] == "method" and row["distance"] == best
+        style = "dim" if row["kind"] != "method" else "bold" if row["distance"] == min(methods) else ""
         cells = [number(row[key], 1) for key in ("distance", "UA", "RA", "TA")]
-        cells += [
-            number(row["MIA_AUC"], 2),
-            "" if row["steps"] is None else str(row["steps"]),
-            number(row["seconds"], 1),
-        ]
-        table.add_row(
-            row["name"],
-            *cells,
-            _bar(row, longest),
-            style="bold" if first else "" if row["kind"] == "method" else "dim",
-        )
+        steps = "" if row["steps"] is None else str(row["steps"])
+        cells += [number(row["MIA_AUC"], 2), steps, "" if row["seconds"] is None else number(row["seconds"], 1)]
+        length = WIDTH * (row["distance"] or 0.0) / (max(known) or 1.0)
+        table.add_row(row["name"], *cells, "█" * round(length), style=style)
     return table
-
-
-def _bar(row: Json, longest: float) -> Text:
-    """The distance as a bar; a method that did not end by itself says why."""
-    length = 0 if not longest or row["distance"] is None else round(WIDTH * row["distance"] / longest)
-    return Text("█" * length)
 
 
 def _hardness(trace: Json) -> str:

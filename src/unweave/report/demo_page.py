@@ -87,9 +87,10 @@ def _plots(request: Json) -> Sequence[Plot]:
         title = f"Hardness of each step, {trace['method']}: {name}"
         svg = plots.lines(title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels={"zero": 0.0})
         found.append(Plot(svg, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
-        losses = {"forget": trace["forget"], "retain": trace["retain"]}
-        svg = plots.lines(f"Objectives, {trace['method']}: {name}", x, losses, y="loss")
-        found.append(Plot(svg, "Both objectives on each step's examples; both are minimised."))
+        for side in ("forget", "retain"):
+            title = f"The {side} objective, {trace['method']}: {name}"
+            svg = plots.lines(title, x, {side: trace[side]}, y="loss")
+            found.append(Plot(svg, "On the examples of each step, before it; both objectives are minimised."))
     return found
 
 

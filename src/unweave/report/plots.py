@@ -27,7 +27,7 @@ COLOURS = (
     "#8c6d46",
     "#6674c9",
 )
-MARKERS = "osD^vPX*<>"
+MARKERS = "osD^vPX*<"  # one fewer than colours, so that the two together do not repeat
 
 
 @dataclass(frozen=True)

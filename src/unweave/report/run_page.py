@@ -120,9 +120,10 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
     if not steps:
         return []
     x = [row["step"] for row in steps]
-    losses = {"forget": [row["losses"][0] for row in steps], "retain": [row["losses"][1] for row in steps]}
-    text = "Both objectives before each step; both are minimised."
-    found = [Plot(plots.lines("Objectives", x, losses, y="loss"), text)]
+    found = []
+    for i, side in enumerate(("forget", "retain")):
+        svg = plots.lines(f"The {side} objective", x, {side: [row["losses"][i] for row in steps]}, y="loss")
+        found.append(Plot(svg, "On the examples of each step, before it; both objectives are minimised."))
     hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row["kappa"] for row in steps]}
     hardness = {name: values for name, values in hardness.items() if any(v is not None for v in values)}
     if hardness:

@@ -124,7 +124,7 @@ class RunSection(BaseModel):
     """How long, on what batches, from which seed.
 
     `until` ends a run early: at a forget accuracy, or "unseen", when a membership attack cannot tell the forget set
-    from the test set. `train_mode` runs dropout and BatchNorm as in training; by default the model runs as it is evaluated.
+    from the test set. `train_mode` runs dropout and BatchNorm as in training, not as in evaluation.
     """
 
     model_config = _STRICT
