@@ -79,10 +79,16 @@ class Objectives:
         self._statistics = [(b, b.clone()) for m in self._norms if m.training for b in m.buffers(recurse=False)]
         return self
 
-    @torch.no_grad()
     def losses(self) -> Tensor:
         """Both losses, `[2]`, without a graph and without a trace."""
-        return torch.stack([self._look(side) for side in (FORGET, RETAIN)])
+        return torch.stack([self.loss(side) for side in (FORGET, RETAIN)])
+
+    @torch.no_grad()
+    def loss(self, side: int) -> Tensor:
+        """One side's loss, likewise; the other side is not looked at."""
+        if self._losses[side] is None:
+            return torch.zeros((), dtype=torch.float64)
+        return self._mean(side, [self._values(side, i, b, False) for i, b in enumerate(self._micro(side))])
 
     @torch.no_grad()
     def probe_loss(self) -> float:
@@ -110,8 +116,7 @@ class Objectives:
             values = self._values(FORGET, 0, micro[0], self._first_look(FORGET))
             forget = self._mean(FORGET, [values])
         else:
-            with torch.no_grad():
-                forget = self._look(FORGET)
+            forget = self.loss(FORGET)
         w = weights(torch.stack([forget, retain]))
         self._scale(float(w[RETAIN]))
         if values is None:
@@ -234,17 +239,9 @@ class Objectives:
     def _micro(self, side: int) -> Sequence[Batch]:
         return (self.pair.forget, self.pair.retain)[side]
 
-    def _look(self, side: int) -> Tensor:
-        if self._losses[side] is None:
-            return torch.zeros((), dtype=torch.float64)
-        return self._mean(side, [self._values(side, i, b, False) for i, b in enumerate(self._micro(side))])
-
     def _weighted(self, side: int, weight: float) -> Tensor:
         """A side of weight 0 is looked at, not differentiated."""
-        if weight:
-            return self._accumulate(side, weight)
-        with torch.no_grad():
-            return self._look(side)
+        return self._accumulate(side, weight) if weight else self.loss(side)
 
     def _accumulate(self, side: int, scale: float) -> Tensor:
         if self._losses[side] is None:

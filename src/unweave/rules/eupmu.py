@@ -120,6 +120,7 @@ class EUPMU(LossRule):
         self.start = retain if self.start is None else self.start
         if self.estimator == "next_batch" and self.before is not None and self.taken:
             self.update(self.before, retain, self.taken)
+            self.taken = None  # used up: a step that is refused or undone is not observed
         if self.estimator != "probe":
             self.before = retain
         return torch.tensor([1.0, self.multiplier], dtype=losses.dtype)
@@ -134,14 +135,14 @@ class EUPMU(LossRule):
             )
         if self.estimator == "next_batch":
             return
-        after = objectives.probe_loss() if self.estimator == "probe" else float(objectives.losses()[RETAIN])
+        after = objectives.probe_loss() if self.estimator == "probe" else float(objectives.loss(RETAIN))
         if self.before is not None and self.taken:
             self.update(self.before, after, self.taken)
         if self.estimator == "probe":
             self.before = after
 
     def update(self, before: float, after: float, lr: float) -> float:
-        """One projected dual step from the retain loss before and after a step of length `lr`; returns the multiplier."""
+        """One projected dual step, from the retain loss before and after a step of length `lr`."""
         tolerance = self.tolerance if self.budget is None else self.budget / (lr * (self.steps or 1))
         dual_lr = 3 * lr / ((self.start or 0.0) + 1e-3) if self.dual_lr is None else self.dual_lr
         moved = self.multiplier - dual_lr * ((before - after) / lr + tolerance)

@@ -72,7 +72,7 @@ class EUPMUCompat(LossRule):
     def observe(self, objectives: Asked) -> None:
         """The dual step on the same pair."""
         if self.estimator == "same_batch" and self.before is not None:
-            self.update(self.before, float(objectives.losses()[RETAIN]))
+            self.update(self.before, float(objectives.loss(RETAIN)))
 
     def update(self, before: float, after: float) -> float:
         """One Adam step of `w` from the retain loss before and after a step; returns `w`."""
