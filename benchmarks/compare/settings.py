@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from unweave.rules import HAMU
+
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
 STEPS = (*HEADLINE, "pcgrad", "graddiff")
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-RATIOS = (0.03, 0.1, 0.3)
+RATIOS = (0.03, 0.1, 0.3)  # shares of the feasible quota; the default is among them
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,21 @@ def _written(arguments: Mapping[str, Any]) -> list[str]:
     return [f"{name}={value}" for name, value in arguments.items()]
 
 
-BASELINES: dict[str, list[Setting]] = {}
+BASELINES: dict[str, list[Setting]] = {
+    "finetune": [adam("finetune", lr) for lr in (3e-4, 1e-3, 3e-3)],
+    "graddiff": [adam("graddiff", 3e-5), adam("graddiff", 1e-4), sgd("graddiff", 0.01, forget=0.1)],
+    "scrub": [],
+    "random_label": [adam("random_label", 1e-3), *(sgd("random_label", lr, 0.9) for lr in (0.01, 0.03))],
+    "salun": [adam("salun", 1e-3), *(sgd("salun", lr, 0.9) for lr in (0.01, 0.03))],
+    "kl": [adam("kl", lr) for lr in (1e-5, 3e-5, 1e-4)],
+    "bad_teacher": [adam("bad_teacher", 1e-3), *(sgd("bad_teacher", lr, 0.9) for lr in (0.01, 0.03))],
+    "pcgrad": [adam("pcgrad", lr) for lr in (3e-5, 1e-4, 3e-4)],
+    "munba": [adam("munba", lr) for lr in (3e-5, 1e-4, 3e-4)],
+    "gru": [adam("gru", lr) for lr in (3e-5, 1e-4, 3e-4)],
+    "ngdiff": [adam("ngdiff", lr) for lr in (3e-5, 1e-4, 3e-4)],
+    "gradient_ascent": [adam("gradient_ascent", lr) for lr in (1e-5, 3e-5, 1e-4)],
+    "ssd": [ssd(selection, 1.0) for selection in (10, 30, 100)],
+}
 
 
 def tuned(methods: list[str]) -> list[Setting]:
@@ -57,6 +73,7 @@ def steps(methods: list[str]) -> list[Setting]:
     """The trust region beside plain SGD at every rate; HAMU at every ratio."""
     found = []
     for method in (m for m in methods if m in STEPS):
-        for choice in [{"ratio": ratio} for ratio in RATIOS] if method.startswith("hamu") else [{}]:
+        ratios = RATIOS if method.startswith("hamu") else (HAMU.ratio,)
+        for choice in [{} if ratio == HAMU.ratio else {"ratio": ratio} for ratio in ratios]:
             found += [trust(method, **choice), *(sgd(method, lr, **choice) for lr in RATES)]
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -29,9 +28,9 @@ def mean_gap(found: Iterable[Cell]) -> float:
     return fmean(min(cell.gap, CAP) for cell in found)
 
 
-def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int, factor: float = 1.0) -> str:
+def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int) -> str:
     """The mean of what is defined, or a dash."""
-    values = [factor * value for cell in found if (value := of(cell)) is not None]
+    values = [value for cell in found if (value := of(cell)) is not None]
     return f"{fmean(values):.{digits}f}" if values else "–"
 
 
@@ -94,6 +93,10 @@ def _marked(value: float | None, bold: bool) -> str:
     return f"**{text}**" if bold else text
 
 
+def _score(key: str) -> Callable[[Cell], float | None]:
+    return lambda cell: cell.scores[key]
+
+
 def _request(groups: Sequence[Group], name: str) -> list[str]:
     lines = header("", "gaps", "UA", "RA", "TA", "AUC", "steps", "seconds")
     for title, every in groups:
@@ -101,10 +104,9 @@ def _request(groups: Sequence[Group], name: str) -> list[str]:
         if not own:
             continue
         gaps = " / ".join(f"{c.gap:.2f}" for c in own)
-        shares = [mean(own, lambda c, key=key: c.scores[key], 1, 100.0) for key in ("UA", "RA", "TA")]
-        auc = mean(own, lambda c: c.scores["MIA_AUC"], 3)
+        scores = [mean(own, _score(key), 3) for key in ("UA", "RA", "TA", "MIA_AUC")]
         taken = mean(own, lambda c: c.attempts, 0) if not title.startswith("*") else ""
-        lines.append(row(title, gaps, *shares, auc, taken, mean(own, lambda c: c.seconds, 1)))
+        lines.append(row(title, gaps, *scores, taken, mean(own, lambda c: c.seconds, 1)))
     return lines
 
 
@@ -162,8 +164,8 @@ def main() -> None:
         for name, made in TABLES.items():
             start, end = f"<!-- {data}-{name} -->\n", f"<!-- /{data}-{name} -->"
             if start in page and found:
-                text = f"{start}\n{made(found)}\n\n{end}"
-                page = re.sub(f"{start}.*?{end}", lambda _, text=text: text, page, flags=re.DOTALL)
+                before, rest = page.split(start, 1)
+                page = f"{before}{start}\n{made(found)}\n\n{end}{rest.split(end, 1)[1]}"
     chosen.page.write_text(page)
 
 
