@@ -81,9 +81,19 @@ class TrustRegion:
         return BUDGET + RELATIVE * (self.origin or 0.0) if self.budget is None else self.budget
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
-        """One step of the rule, or one restoration; the record says what was realised."""
+        """One step of the rule, or one restoration; the record says what was realised.
+
+        Whatever interrupts it, the weights are afterwards those of the last step that was taken.
+        """
         before = self._remember(objectives)
-        size = float(norm(before))
+        try:
+            return self._take(number, rule, objectives, before)
+        except BaseException:
+            objectives.restore(before)
+            raise
+
+    def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
+        size = float(norm(before)) or 1.0
         radius = self.radius = self.start * size if self.radius is None else self.radius
         objectives.radius, objectives.lr = radius, 0.0
         restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
@@ -101,21 +111,25 @@ class TrustRegion:
         if step.stop is None and radius < SMALLEST * size:
             step = replace(step, stop="hard: no step, however small, keeps the retain loss within its budget")
         if step.stop is not None:
+            objectives.restore(before)
+            objectives.discard()
             return Record(number, step, 0.0, False, radius=radius, note=step.stop)
         lr = step.lr if step.lr is not None else radius / length if length else 0.0
         lr = self._shortened(lr, step)
         objectives.move(direction, -lr)
         for _ in range(HALVINGS + 1):
-            realised = objectives.losses() - step.losses
+            losses = objectives.losses()
+            realised = losses - step.losses
             rise = float(realised[RETAIN])
-            if rise <= SHARE * self.tolerated:
+            if bool(losses.isfinite().all()) and rise <= SHARE * self.tolerated:
                 break
             with torch.no_grad():
                 torch._foreach_lerp_(objectives.parameters, before, 0.5)
             lr, self.radius = lr / 2, self.radius * SHRINK
         else:
             self._undo(objectives, before)
-            return Record(number, step, 0.0, False, realised, radius, f"undone: the retain loss rose by {rise:.3g}")
+            why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
+            return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
         if rise < SHARE * self.tolerated / 2 and self.radius == radius and not restoring:
             self.radius = min(radius * GROW, LARGEST * size)
         if restoring:
@@ -161,4 +175,5 @@ class TrustRegion:
 
     def _undo(self, objectives: Objectives, before: list[Tensor]) -> None:
         objectives.restore(before)
+        objectives.discard()
         self.radius = (self.radius or 0.0) * SHRINK
