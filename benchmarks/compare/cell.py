@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from unweave.data.cache import atomically
@@ -15,6 +16,7 @@ from unweave.evaluation.gap import GAP_METRICS
 SCHEMA = 1
 RESULTS = Path(__file__).parents[1] / "results"
 SCORES = ("UA", "FA", "RA", "TA", "MIA_AUC", "forget_loss", "retain_loss", "test_loss")
+CAP = 100.0
 ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
 
@@ -101,20 +103,25 @@ def cells(root: Path, data: str) -> Iterator[Cell]:
     return map(read, sorted((root / data).glob("*/*.json")))
 
 
-def best_settings(found: Iterable[Cell], settings: dict[str, list[str]], seed: int = 0) -> dict[str, str]:
-    """Each method's setting with the least mean gap over the requests of one seed; None of them may be missing."""
+def best_settings(
+    found: Iterable[Cell], settings: Mapping[str, Sequence[str]], request: str | None = None, seed: int = 0
+) -> dict[str, str]:
+    """Each method's setting with the least mean gap over the requests of one seed, or over one request.
+
+    A method is left out while some of its settings have fewer runs than others.
+    """
     by: dict[tuple[str, str], list[float]] = {}
     for cell in found:
-        if cell.place.seed == seed:
+        if cell.place.seed == seed and request in (None, cell.place.request):
             by.setdefault((cell.place.method, cell.place.setting), []).append(cell.gap)
     best = {}
     for method, names in settings.items():
         counts = {len(by.get((method, name), ())) for name in names}
         if len(counts) == 1 and counts != {0}:
-            best[method] = min(names, key=lambda name: _mean_capped(by[method, name]))
+            best[method] = min(names, key=lambda name: mean_gap(by[method, name]))
     return best
 
 
-def _mean_capped(gaps: list[float]) -> float:
-    """A run that diverged into nothing counts as 100 points, so that one of them does not hide all others."""
-    return sum(min(gap, 100.0) for gap in gaps) / len(gaps)
+def mean_gap(gaps: Iterable[float]) -> float:
+    """Their mean, where one counts 100 points at most: so does a run whose scores are undefined."""
+    return fmean(min(gap, CAP) for gap in gaps)

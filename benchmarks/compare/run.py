@@ -4,7 +4,8 @@
     python benchmarks/compare/run.py --data cifar10 --path FOLDER --requests class poison --suite steps --cached-only
 
 Suite `tuned`: headline methods at their defaults; every baseline with three settings on the first seed, on the others
-with the one of them that has the least mean gap there. Suite `steps`: trust region and plain SGD side by side.
+with those of them that have the least gap there, over all requests and on the request itself. Suite `steps`: trust
+region and plain SGD side by side.
 `--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
 """
 
@@ -17,7 +18,7 @@ import torch
 from cell import ENDS, RESULTS, best_settings, cells
 from measure import Bench, recipe
 from problems import REQUESTS, is_trained, request, retrained_seeds
-from settings import BASELINES, HEADLINE, Setting, steps, tuned
+from settings import BASELINES, HEADLINE, Setting, names, steps, tuned
 
 from unweave.data import sources
 from unweave.data.images import Source
@@ -45,30 +46,30 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     source = sources.load(chosen.data, chosen.path)
     for seed in chosen.seeds:
-        wanted = settings(chosen, seed)
         for name in chosen.requests:
-            compare(chosen, source, name, seed, wanted)
+            compare(chosen, source, name, seed)
 
 
-def settings(chosen: argparse.Namespace, seed: int) -> list[Setting]:
-    """All settings of the suite; of a tuned baseline the chosen one alone, once the first seed has chosen it."""
+def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
+    """All settings of the suite; of a tuned baseline the chosen ones alone, once the first seed has chosen them."""
     if chosen.suite == "steps":
         return steps(chosen.methods)
     every = tuned(chosen.methods)
     if seed == 0:
         return every
-    names = {method: [s.name for s in of] for method, of in BASELINES.items()}
-    best = best_settings(cells(chosen.results, chosen.data), names)
-    return [s for s in every if s.method in HEADLINE or s.name == best.get(s.method)]
+    found = list(cells(chosen.results, chosen.data))
+    best = [best_settings(found, names(), request) for request in (None, name)]
+    return [s for s in every if s.method in HEADLINE or any(s.name == of.get(s.method) for of in best)]
 
 
-def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int, wanted: list[Setting]) -> None:
+def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int) -> None:
     """Every run of one request and seed that is not there yet."""
     asked = request(source, name, seed)
     first, second = retrained_seeds(source.name, seed)
     if chosen.cached_only and not (is_trained(asked, None) and is_trained(asked, first)):
         print(f"{source.name} {name} seed {seed}: a reference model is not in the cache, skipped", flush=True)
         return
+    wanted = settings(chosen, name, seed)
     bench = Bench(source.name, asked, recipe(chosen.data, chosen.path, seed, BATCHES[chosen.data]), STEPS[chosen.data])
     ends = zip(ENDS, (bench.original_cell, bench.retrained_cell, bench.again_cell), strict=True)
     for end, make in ends:

@@ -50,7 +50,11 @@ def _written(arguments: Mapping[str, Any]) -> list[str]:
 BASELINES: dict[str, list[Setting]] = {
     "finetune": [adam("finetune", lr) for lr in (3e-4, 1e-3, 3e-3)],
     "graddiff": [adam("graddiff", 3e-5), adam("graddiff", 1e-4), sgd("graddiff", 0.01, forget=0.1)],
-    "scrub": [],
+    "scrub": [
+        adam("scrub", 3e-5),
+        adam("scrub", 3e-4, rounds=5),
+        adam("scrub", 3e-4, rounds=10),
+    ],
     "random_label": [adam("random_label", 1e-3), *(sgd("random_label", lr, 0.9) for lr in (0.01, 0.03))],
     "salun": [adam("salun", 1e-3), *(sgd("salun", lr, 0.9) for lr in (0.01, 0.03))],
     "kl": [adam("kl", lr) for lr in (1e-5, 3e-5, 1e-4)],
@@ -62,6 +66,11 @@ BASELINES: dict[str, list[Setting]] = {
     "gradient_ascent": [adam("gradient_ascent", lr) for lr in (1e-5, 3e-5, 1e-4)],
     "ssd": [ssd(selection, 1.0) for selection in (10, 30, 100)],
 }
+
+
+def names() -> dict[str, list[str]]:
+    """The settings' names of every baseline."""
+    return {method: [setting.name for setting in of] for method, of in BASELINES.items()}
 
 
 def tuned(methods: list[str]) -> list[Setting]:

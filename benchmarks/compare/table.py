@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from cell import ENDS, RESULTS, Cell, best_settings, cells
-from settings import BASELINES, HEADLINE, RATES, STEPS, steps, trust
+from cell import ENDS, RESULTS, Cell, best_settings, cells, mean_gap
+from settings import HEADLINE, RATES, STEPS, names, steps, trust
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-CAP = 100.0  # points that a gap counts in a mean at most; one that is undefined counts as this
 TITLES = {"original": "*nothing done*", "retrained": "*retrained*", "retrained_again": "*retrained again*"}
 Group = tuple[str, list[Cell]]
 
@@ -24,10 +23,6 @@ def header(*names: str) -> list[str]:
     return [row(*names), "|---|" + "---:|" * (len(names) - 1)]
 
 
-def mean_gap(found: Iterable[Cell]) -> float:
-    return fmean(min(cell.gap, CAP) for cell in found)
-
-
 def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int) -> str:
     """The mean of what is defined, or a dash."""
     values = [value for cell in found if (value := of(cell)) is not None]
@@ -35,18 +30,33 @@ def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int)
 
 
 def tuned(found: list[Cell]) -> str:
-    """Gap by request and over all; then every request with its scores."""
+    """Gap by request and over all; baselines tuned for each request on its own; then every request with its scores."""
     groups = _tuned_groups(found)
-    names = sorted({cell.place.request for cell in found}, key=["poison", "class", "random", "mix"].index)
-    lines = _summary(groups, names)
-    for name in names:
-        lines += ["", f"**{name}**, seed by seed in the second column:", "", *_request(groups, name)]
+    requests = sorted({cell.place.request for cell in found}, key=["poison", "class", "random", "mix"].index)
+    lines = [*_summary(groups, requests), "", "Baselines with a setting of their own for each request:", ""]
+    lines += _own_settings(found, requests)
+    for name in requests:
+        lines += ["", f"**{name}**, the gaps seed by seed:", "", *_request(groups, name)]
     return "\n".join(lines)
+
+
+def _own_settings(found: list[Cell], requests: Sequence[str]) -> list[str]:
+    best = {name: best_settings(found, names(), name) for name in requests}
+    lines = header("", *requests)
+    for method in names():
+        cells_of = [(s, [c for c in found if _is(c, method, s, q)]) for q in requests if (s := best[q].get(method))]
+        if len(cells_of) == len(requests):
+            lines.append(row(method, *(f"{mean_gap(c.gap for c in own):.2f} ({s})" for s, own in cells_of)))
+    return lines
+
+
+def _is(cell: Cell, method: str, setting: str, request: str) -> bool:
+    return (cell.place.method, cell.place.setting, cell.place.request) == (method, setting, request)
 
 
 def _tuned_groups(found: list[Cell]) -> list[Group]:
     """Rows of the table: the ends of the scale, headline methods, and baselines with their chosen setting."""
-    best = best_settings(found, {method: [s.name for s in of] for method, of in BASELINES.items()})
+    best = best_settings(found, names())
     wanted = [(end, "none") for end in ENDS] + [(m, trust(m).name) for m in HEADLINE] + list(best.items())
     groups = []
     for method, setting in wanted:
@@ -85,7 +95,7 @@ def _least(groups: Sequence[Group], requests: Sequence[str | None]) -> list[floa
 
 def _gap_of(own: Sequence[Cell], request: str | None) -> float | None:
     chosen = [c for c in own if request in (None, c.place.request)]
-    return mean_gap(chosen) if chosen else None
+    return mean_gap(c.gap for c in chosen) if chosen else None
 
 
 def _marked(value: float | None, bold: bool) -> str:
@@ -133,7 +143,9 @@ def _ending(own: Sequence[Cell]) -> str:
     """`gap (targets met/runs)`, and a dagger for each run that diverged."""
     if not own:
         return "–"
-    return f"{mean_gap(own):.1f} ({sum(c.reached for c in own)}/{len(own)})" + "†" * sum(c.diverged for c in own)
+    return f"{mean_gap(c.gap for c in own):.1f} ({sum(c.reached for c in own)}/{len(own)})" + "†" * sum(
+        c.diverged for c in own
+    )
 
 
 def _ends(own: Sequence[Cell]) -> list[str]:
@@ -146,7 +158,7 @@ def _ends(own: Sequence[Cell]) -> list[str]:
         str(len(reached)),
         f"{median(c.attempts for c in reached):.0f}" if reached else "–",
         f"{median(c.seconds or 0.0 for c in reached):.1f}" if reached else "–",
-        f"{mean_gap(own):.1f}",
+        f"{mean_gap(c.gap for c in own):.1f}",
     ]
 
 
