@@ -1,0 +1,89 @@
+"""The benchmark's files and tables: one schema, settings chosen from them, tables made from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "compare"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """The benchmark's modules, which import each other by their bare names as a script's do."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    found = {}
+    for name in ("cell", "settings", "table"):
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        found[name] = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, found[name])
+        spec.loader.exec_module(found[name])
+    return found
+
+
+def cell(bench: dict[str, ModuleType], method: str, setting: str, gap: float | None, **changes: Any) -> Any:
+    c = bench["cell"]
+    request, seed = changes.pop("request", "class"), changes.pop("seed", 0)
+    scores = dict.fromkeys(c.SCORES, 0.5)
+    gaps = dict.fromkeys(("UA", "RA", "TA", "MIA_AUC", "average_gap"), gap)
+    return c.Cell(c.Place("digits", request, seed, method, setting), scores, gaps, **changes)
+
+
+def test_a_cell_is_found_again(bench: dict[str, ModuleType], tmp_path: Path) -> None:
+    written = cell(bench, "pcgrad", "adam 0.0001", 1.5, forward=30, backward=30, arguments={"a": 1})
+    written.write(tmp_path)
+    assert list(bench["cell"].cells(tmp_path, "digits")) == [written]
+    assert written.passes == 30
+
+
+def test_a_file_of_another_schema_is_refused(bench: dict[str, ModuleType], tmp_path: Path) -> None:
+    cell(bench, "pcgrad", "adam 0.0001", 1.5, schema=0).write(tmp_path)
+    with pytest.raises(SystemExit, match="schema 0"):
+        list(bench["cell"].cells(tmp_path, "digits"))
+
+
+def test_the_best_setting_is_that_of_the_first_seed(bench: dict[str, ModuleType]) -> None:
+    gaps = {"a": (1.0, None), "b": (30.0, 20.0)}  # the undefined one counts 100
+    found = [
+        cell(bench, "kl", name, gap, request=request)
+        for name, pair in gaps.items()
+        for request, gap in zip(("class", "poison"), pair, strict=True)
+    ]
+    found.append(cell(bench, "kl", "a", 0.0, request="poison", seed=1))
+    best = bench["cell"].best_settings
+    assert best(found, {"kl": ["a", "b"]}) == {"kl": "b"}
+    assert best(found, {"kl": ["a", "b"]}, "class") == {"kl": "a"}
+    assert best(found[1:], {"kl": ["a", "b"]}) == {}  # one run is missing: no choice yet
+
+
+def test_every_baseline_has_the_same_budget(bench: dict[str, ModuleType]) -> None:
+    settings = bench["settings"]
+    assert len(settings.BASELINES) == 13
+    assert {len(of) for of in settings.BASELINES.values()} == {3}
+    suite = settings.steps(list(settings.STEPS))
+    assert len({(s.method, s.name) for s in suite}) == len(suite) == (5 + 2 * 3) * 7
+    trusted = {(s.method, s.name) for s in suite if s.step["name"] == "trust"}
+    assert {(method, "trust") for method in settings.STEPS} <= trusted
+
+
+def test_tables_show_the_least_gap_in_bold_and_divergence(bench: dict[str, ModuleType]) -> None:
+    table = bench["table"]
+    found = [
+        cell(bench, "original", "none", 40.0),
+        cell(bench, "hamu_q", "trust", 0.5, reached=True, attempts=20, seconds=1.0),
+        cell(bench, "eupmu", "trust", 0.75),
+        cell(bench, "graddiff", "sgd 0.1", None, diverged=True),
+    ]
+    shown = table.tuned(found)
+    assert "| `hamu_q` | **0.50** | **0.50** | 20 | 1.0 |" in shown
+    assert "| `eupmu` | 0.75 | 0.75 |" in shown
+    assert "| *nothing done* | 40.00 |" in shown
+    lengths = table.step_lengths(found)
+    assert "100.0 (0/1)†" in lengths
+    assert "| SGD 0.1 | 1 | 1 | 0 | 0 | – | – | 100.0 |" in lengths
