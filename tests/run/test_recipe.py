@@ -167,3 +167,11 @@ def test_any_text_is_a_recipe_or_a_clear_error(tmp_path_factory: pytest.TempPath
         assert isinstance(read(path), Recipe)
     except ConfigurationError as error:
         assert error.faults and all(error.faults)
+
+
+def test_the_example_is_a_recipe() -> None:
+    path = Path(__file__).parents[2] / "examples" / "recipe.yaml"
+    found = read(path)
+    commented = [line.strip("# ").partition(":")[0] for line in path.read_text().splitlines() if "  # " in line[:4]]
+    known = {*type(found.forget).model_fields, *type(found.model).model_fields}
+    assert len(commented) == 6 and not set(commented) - known, "also what is commented out has the right name"

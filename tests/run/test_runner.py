@@ -35,6 +35,7 @@ def test_everything_that_a_run_leaves(recipe: Write, tmp_path: Path) -> None:
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (summary["status"], summary["steps"], summary["warnings"]) == ("done", 4, [])
     assert summary["model_after"] == tensors_sha256(weights(folder)) != summary["model_before"]
+    assert summary["efficiency"] == summary["seconds"] / summary["retrain_seconds"]
     assert summary["peak_memory_bytes"] > 1e6 and summary["seconds"] > 0
     scores = json.loads((folder / "scores.json").read_text())
     assert set(scores["models"]) == {"original", "unlearned", "retrained", "retrained again"}

@@ -12,7 +12,7 @@ from unweave.report.run_page import ORDER, score_text
 
 
 def table(scores: Mapping[str, Any]) -> Table:
-    """One row per score, one column per model, and the distances to the retrained one last.
+    """One row per score, one column per model, and the distances to the retrained one last; intervals are in the page.
 
     Args:
         scores: of `scores.json`.
@@ -22,7 +22,7 @@ def table(scores: Mapping[str, Any]) -> Table:
     for column in ("", *models):
         made.add_column(column, overflow="fold")
     for metric in scores["models"][models[0]]:
-        made.add_row(metric, *(Text(score_text(scores["models"][model].get(metric))) for model in models))
+        made.add_row(metric, *(Text(score_text(scores["models"][model].get(metric), short=True)) for model in models))
     if scores["gaps"]:
         gaps = (scores["gaps"].get(model, {}).get("average_gap") for model in models)
         made.add_row("distance", *(Text("0" if g is None else f"{score_text(g)} points") for g in gaps))

@@ -36,16 +36,16 @@ def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Pag
     )
 
 
-def score_text(score: Json | None) -> str:
-    """A score with its interval, shares as percentages; the reason where there is no value."""
-    if score is None:
+def score_text(score: Json | None, *, short: bool = False) -> str:
+    """A score with its interval, shares as percentages; if there is no value, the reason (a dash if short)."""
+    if score is None or (short and score["value"] is None):
         return "–"
     if score["value"] is None:
         return f"undefined: {score['reason']}"
     share = score["unit"] == "share"
     factor, places = (100, 1) if share else (1, 1 if score["unit"] == "points" else 3)
     text = f"{factor * score['value']:.{places}f}{' %' if share else ''}"
-    if score["low"] is None:
+    if short or score["low"] is None:
         return text
     return f"{text} [{factor * score['low']:.{places}f}, {factor * score['high']:.{places}f}]"
 
@@ -63,6 +63,9 @@ def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
         strip.append(Verdict("Distance to the retrained model", text, "good" if closer else "bad"))
     else:
         strip.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
+    if summary["efficiency"] is not None:
+        cost = f"{summary['seconds']:.1f} s against {summary['retrain_seconds']:.1f} s for retraining"
+        strip.append(Verdict("Cost", cost, "good" if summary["efficiency"] < 1 else "note"))
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
     strip.append(Verdict("Forget accuracy", _change(before["FA"], after["FA"])))
     strip.append(Verdict("Test accuracy", _change(before["TA"], after["TA"])))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave.evaluation import Score, gaps, score
+from unweave.evaluation import Score, efficiency, gaps, score
 from unweave.loop import Result
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import environment, peak_memory
@@ -46,6 +46,7 @@ def summary(
         warnings.append("THE RUN CHANGED NOTHING: no weight of the model differs from the original's.")
     elif values[0] == values[1]:
         warnings.append("THE RUN CHANGED NO SCORE: weights moved, but every score is the original's.")
+    seconds, retrain = session.seconds + result.seconds, request.retrain_seconds(request.training.seed + 1)
     interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
     status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if warnings else "done"
     return {
@@ -59,8 +60,9 @@ def summary(
         "steps": session.before + len(result.history),
         "rejected": sum(not r.accepted for r in result.history) - result.skipped,
         "skipped": result.skipped,
-        "seconds": session.seconds + result.seconds,
-        "retrain_seconds": request.retrain_seconds(request.training.seed + 1),
+        "seconds": seconds,
+        "retrain_seconds": retrain,
+        "efficiency": efficiency(seconds, retrain or 0.0).value,
         "peak_memory_bytes": peak_memory(),
         "model_before": before,
         "model_after": after,
