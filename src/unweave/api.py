@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
 from unweave import stopping
+from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, suggest
-from unweave.execution import rank, world
+from unweave.execution import bare, rank, seeded, world
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import METHODS, Method
@@ -41,6 +43,7 @@ def unlearn(
     step: Literal["trust"] | TrustRegion | Optimizer = "trust",
     until: float | Literal["unseen"] | None = None,
     holdout: Data | None = None,
+    probe: Data | None = None,
     steps: int = 100,
     stop: Sequence[Stop] = (),
     monitors: Sequence[Monitor] = (),
@@ -63,11 +66,12 @@ def unlearn(
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
         retain: examples of what is to stay; they must not contain a forget example.
         task: what the model does: "vision" (a classifier over `(inputs, labels)`), or a `Task` of your own.
-        method: a name of the catalogue (`unweave.METHODS`), or a `Method`.
-        step: "trust", a `TrustRegion`, or a function from parameters to a torch optimizer.
+        method: a name of the catalogue (`unweave.METHODS`), or a `Method`; its rule's state stays as it is.
+        step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.
         until: stop when the forget accuracy is at most this number; "unseen": when a membership attack cannot tell
             the forget set from `holdout`; None: after `steps`.
         holdout: examples that the model was never trained on; with "unseen" only.
+        probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
         stop, monitors: called with every `Record`; the first reason that a `stop` returns ends the run.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
@@ -85,10 +89,14 @@ def unlearn(
         ConfigurationError: everything that is wrong with the arguments, before a weight moves.
     """
     task = _task(task)
-    check_overlap(forget, retain)
-    inplace = inplace or accelerator is not None
-    unlearned = model if inplace else copy.deepcopy(model)
-    made = METHODS[_known(method)](task, model) if isinstance(method, str) else method
+    if steps < 0:
+        raise ConfigurationError(f"steps must be at least 0; found {steps}.")
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with seeded(seed):
+        _check_overlap(forget, retain)
+        probes = [] if probe is None else list(_batches(probe, retain_batch, device))
+    unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
+    made = METHODS[_known(method)](task, bare(model)) if isinstance(method, str) else method
     pairs = Pairs(
         forget,
         retain,
@@ -98,7 +106,7 @@ def unlearn(
         seed=seed,
         rank=rank(),
         world=world(),
-        device=next(model.parameters()).device,
+        device=device,
     )
     criteria = [*stop, *_until(until, unlearned, task, forget, holdout)]
     with ExitStack() as stack:
@@ -106,19 +114,45 @@ def unlearn(
         stack.enter_context(_mode(unlearned, train_mode))
         mask = None
         if made.saliency is not None:
-            loader = forget if isinstance(forget, DataLoader) else DataLoader(forget, batch_size=forget_batch)
-            mask = saliency_mask(unlearned, task.nll, loader, made.saliency)
+            with seeded(seed):
+                mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), made.saliency)
         return run(
             unlearned,
-            made,
+            replace(made, rule=copy.deepcopy(made.rule)),
             pairs,
             _stepper(step, unlearned, mask),
             accelerator=accelerator,
             monitors=monitors,
             stop=criteria,
             steps=steps,
+            probe=probes,
             mask=mask,
         )
+
+
+def _check_overlap(forget: Data, retain: Data) -> None:
+    """Where both can be read by index."""
+    sides = _examples(forget), _examples(retain)
+    if sides[0] is not None and sides[1] is not None:
+        check_overlap(sides[0], sides[1])
+
+
+def _examples(data: Data) -> Dataset[Any] | None:
+    """The examples of a data set or a loader; None where only reading them all would tell."""
+    if isinstance(data, DataLoader):
+        if data.batch_size is None:  # a batch sampler of the caller's
+            return None
+        if isinstance(data.sampler, SubsetRandomSampler):
+            return Subset(data.dataset, list(data.sampler.indices))
+        if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
+            return None
+        data = data.dataset
+    return data if hasattr(data, "__len__") and hasattr(data, "__getitem__") else None
+
+
+def _batches(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
+    for batch in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size):
+        yield moved(batch, device)
 
 
 def _task(task: str | Task) -> Task:
@@ -165,15 +199,19 @@ def _stepper(
     step: Literal["trust"] | TrustRegion | Optimizer, model: nn.Module, mask: Mask | None
 ) -> torch.optim.Optimizer | Stepper:
     if isinstance(step, TrustRegion):
-        return step
+        region = copy.deepcopy(step)
+        region.mask = region.mask if mask is None else mask
+        return region
     if step == "trust":
         return TrustRegion(mask=mask)
-    if not callable(step):
+    made = step([p for p in model.parameters() if p.requires_grad]) if callable(step) else None
+    if not isinstance(made, torch.optim.Optimizer):
         raise ConfigurationError(
-            f"step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; found {step!r}. "
+            "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; "
+            f"{f'it returned {made!r}' if callable(step) else f'found {step!r}'}. "
             "For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
         )
-    return step([p for p in model.parameters() if p.requires_grad])
+    return made
 
 
 @contextmanager

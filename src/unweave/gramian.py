@@ -7,7 +7,7 @@ model. Both gradients are read once for the Gramian and once for the combination
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -107,7 +107,7 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def _sum_over_shards(total: Tensor, like: Tensor) -> None:
+def _sum_over_shards(total: Tensor, like: Any) -> None:
     """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
     if hasattr(like, "to_local"):
         for dim, placement in enumerate(like.placements):

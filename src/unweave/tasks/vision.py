@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unweave.data.checks import check_labels
 from unweave.data.pairs import Batch
 from unweave.errors import ConfigurationError
 
@@ -17,7 +18,7 @@ class Vision:
     """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices.
 
     Raises:
-        ConfigurationError: a batch is not such a pair, or the model's output does not fit the labels.
+        ConfigurationError: a batch is not such a pair, the output does not fit the labels, or a label is no class.
     """
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -35,6 +36,7 @@ class Vision:
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy `-log softmax(logits)[label]` of each example, `[b]`."""
         logits = self.logits(model, batch)
+        check_labels(batch[1].cpu(), logits.shape[-1])
         return F.cross_entropy(logits, batch[1], reduction="none")
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
@@ -47,7 +49,8 @@ class Vision:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise ConfigurationError(
                 f"task 'vision' reads batches (inputs, labels); this data set gives {type(batch).__name__}"
-                f"{f' of {len(batch)} parts' if isinstance(batch, (tuple, list, dict)) else ''}. Pass a Task of your own."
+                f"{f' of {len(batch)} parts' if isinstance(batch, (tuple, list, dict)) else ''}. "
+                "Pass a Task of your own."
             )
         inputs, labels = batch
         if labels.ndim != 1 or labels.is_floating_point():
