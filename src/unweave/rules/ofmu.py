@@ -18,7 +18,8 @@ from unweave.rules._base import FORGET, RETAIN, Asked, Rule, Step
 class OFMU(Rule):
     r"""One `backward` is one outer round on one pair.
 
-    With `L_u` the forget objective (minimised; `-L_f` under ascent), `c = cos(grad L_u, grad L_r)` and the inner objective
+    With `L_u` the forget objective (minimised; `-L_f` under ascent), `c = cos(grad L_u, grad L_r)` and the inner
+    objective
 
         Psi = L_u - beta c    (similarity "cosine")      Psi = L_u + beta c^2   (similarity "squared"),
 
@@ -30,8 +31,9 @@ class OFMU(Rule):
     Args:
         similarity_weight: `beta`.
         inner_steps: `T`.
-        inner_lr: step of the inner loop; None is `lr / T` under an optimizer. Under a trust region the inner loop always
-            goes its radius, each step a T-th part, and the outer step is as long per unit of gradient as all inner ones.
+        inner_lr: step of the inner loop; None is `lr / T` under an optimizer. Under a trust region the inner loop
+            always goes its radius, each step a T-th part, and the outer step is as long per unit of gradient as all
+            inner ones.
         penalty, penalty_growth, penalty_max: `rho`, `gamma` and the cap; an uncapped penalty relearns, then diverges.
         similarity: the cosine, or its square.
         start: where the outer step starts and its gradients are taken: `warm` (both at the inner result, the only
@@ -41,14 +43,14 @@ class OFMU(Rule):
             `Hess Psi ~ H_u` in the outer step (by differences too).
         one_sided: one-sided instead of central differences: two gradients fewer per product, ten times the error.
         smoothing: `delta`; norms inside the cosine are `sqrt(|g|^2 + delta^2)`.
-        strict: no guards. By default `|beta grad c| <= |grad L_u|` and `|2 rho h| <= |grad L_r|`: at a memorised optimum
-            both terms are otherwise larger than anything else by orders of magnitude.
+        strict: no guards. By default `|beta grad c| <= |grad L_u|` and `|2 rho h| <= |grad L_r|`: at a memorised
+            optimum both terms are otherwise larger than anything else by orders of magnitude.
 
-    Reference: arXiv 2509.22483 (ICLR 2026), equations 7 and 9 and the two-loop algorithm. The authors published no code.
+    Reference: arXiv 2509.22483 (ICLR 2026), equations 7 and 9 and the two-loop algorithm. No code was published.
     """
 
     similarity_weight: float = 0.1
-    inner_steps: int = 5
+    inner_steps: int = 2
     inner_lr: float | None = None
     penalty: float = 0.01
     penalty_growth: float = 1.1
@@ -56,7 +58,7 @@ class OFMU(Rule):
     similarity: Literal["cosine", "squared"] = "cosine"
     start: Literal["warm", "lookahead", "literal"] = "warm"
     curvature: Literal["exact", "finite", "forget_only"] = "forget_only"
-    one_sided: bool = False
+    one_sided: bool = True
     smoothing: float = 0.0
     strict: bool = False
     rho: float = field(default=math.nan, init=False)
