@@ -1,0 +1,130 @@
+"""What is wrong is said in one message, before a weight moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import unweave
+from tests._toys import memorised, network, same, weights
+from tests.api._problems import FEW, Stream, rng, sgd
+from unweave import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("method", "hamu-q", r"There is no method 'hamu-q'. Did you mean 'hamu_q'\? Known: hamu_q, hamu_u"),
+        ("task", "visoin", r"There is no task 'visoin'. Did you mean 'vision'\? Known: vision; or pass an object"),
+        (
+            "step",
+            "trsut",
+            "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; found 'trsut'",
+        ),
+        ("step", lambda parameters: None, "step must be .* it returned None"),
+        ("until", 1.5, r"until must be an accuracy in \[0, 1\]; found 1.5"),
+        ("until", "unseeen", r"until must be an accuracy in \[0, 1\], 'unseen' or None; found 'unseeen'"),
+        ("until", "unseen", "pass holdout=..."),
+        ("parameters", "0.wieght", "No parameter is named '0.wieght'. Did you mean '0.weight'"),
+        ("forget_batch", 0, "forget_batch must be at least 1, found 0"),
+        ("micro", 0, "micro must be at least 1, found 0"),
+        ("steps", -1, "steps must be at least 0; found -1"),
+    ],
+)
+def test_a_wrong_argument_is_named(name: str, given: Any, message: str) -> None:
+    model, forget, retain = memorised()
+    before, random = weights(model), rng()
+    with pytest.raises(ConfigurationError, match=message):
+        unweave.unlearn(model, forget=forget, retain=retain, inplace=True, **{**FEW, name: given})
+    assert same(weights(model), before) and rng().equal(random)
+    assert all(p.requires_grad for p in model.parameters()) and not model.training
+
+
+def empty() -> TensorDataset:
+    return TensorDataset(torch.empty(0, 8), torch.empty(0, dtype=torch.long))
+
+
+def relabelled(data: TensorDataset, label: int) -> TensorDataset:
+    inputs, labels = data.tensors
+    return TensorDataset(inputs, labels.clone().index_fill_(0, torch.tensor([4]), label))
+
+
+BAD_DATA: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "empty forget": (lambda: {"forget": empty()}, "forget set must hold at least one example"),
+    "empty retain": (lambda: {"retain": empty()}, "retain set must hold at least one example"),
+    "empty loader": (lambda: {"forget": DataLoader(empty())}, "forget loader must give at least one batch"),
+    "overlap": (lambda: {"retain": memorised()[1]}, "must share no example, found 30 of 30"),
+    "overlap of loaders": (
+        lambda: {"forget": DataLoader(memorised()[1], shuffle=True), "retain": DataLoader(memorised()[1])},
+        "must share no example, found 30 of 30",
+    ),
+    "label too large": (lambda: {"forget": relabelled(memorised()[1], 7)}, r"below 4 .*found 1 outside .*has 7"),
+    "label negative": (lambda: {"retain": relabelled(memorised()[2], -100)}, r"below 4 .*found 1 outside .*has -100"),
+    "labels of floats": (
+        lambda: {"forget": TensorDataset(torch.randn(9, 8), torch.rand(9))},
+        r"class indices \[b\] as labels; found \(9,\) of torch.float32",
+    ),
+    "no labels": (lambda: {"forget": TensorDataset(torch.randn(9, 8))}, r"batches \(inputs, labels\).* of 1 parts"),
+    "no length": (lambda: {"forget": Stream()}, "a length and an index, found Stream: put it into a DataLoader"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_DATA)
+def test_bad_data_gets_one_message(fault: str) -> None:
+    model, forget, retain = memorised()
+    make, message = BAD_DATA[fault]
+    given = {"forget": forget, "retain": retain, **make()}
+    before, random = weights(model), rng()
+    batches = {"forget_batch": 30, "retain_batch": 210}  # the first step sees everything
+    with pytest.raises(ConfigurationError, match=message):
+        unweave.unlearn(model, inplace=True, steps=2, **batches, **given)
+    assert same(weights(model), before) and rng().equal(random)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.change = network(), change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.inner(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: {"logits": z}, "return logits .15, classes. for 15 labels; it returned dict"),
+        (lambda z: z[:, 0], r"it returned \(15,\)"),
+        (lambda z: z[1:], r"it returned \(14, 4\)"),
+        (lambda z: z[:, :2], "labels must be at least 0 and below 2"),
+    ],
+)
+def test_an_output_that_does_not_fit_the_labels(change: Callable[[Tensor], Any], message: str) -> None:
+    _, forget, retain = memorised()
+    with pytest.raises(ConfigurationError, match=message):
+        unweave.unlearn(Wrapped(change), forget=forget, retain=retain, **FEW)
+
+
+def test_nothing_may_move() -> None:
+    model, forget, retain = memorised()
+    for frozen in (model.requires_grad_(False), nn.Flatten()):
+        with pytest.raises(ConfigurationError, match="All parameters are frozen"):
+            unweave.unlearn(frozen, forget=forget, retain=retain, **FEW)
+    moved = unweave.unlearn(model, forget=forget, retain=retain, parameters="all", **FEW).model
+    assert not same(weights(moved), weights(model)) and not any(p.requires_grad for p in moved.parameters())
+
+
+def test_nan_in_the_data_ends_the_run_with_a_reason() -> None:
+    model, forget, retain = memorised()
+    inputs, labels = forget.tensors
+    broken = TensorDataset(torch.full_like(inputs, math.nan), labels)
+    for step in ("trust", sgd):
+        result = unweave.unlearn(model, forget=broken, retain=retain, step=step, **{**FEW, "steps": 50})
+        assert (result.steps, result.skipped) == (0, 5) and "NaN in the data" in result.reason
+        assert same(weights(result.model), weights(model))
