@@ -62,17 +62,14 @@ def test_one_method_shows_how_to_write_it(capsys: pytest.CaptureFixture[str]) ->
     assert "Did you mean 'hamu_q'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR", "TERM=dumb", "none"])
-def test_no_escape_codes_without_a_terminal(variable: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CI", "GITHUB_ACTIONS")}
-    name, _, value = variable.partition("=")
-    done = subprocess.run(
-        [sys.executable, "-m", "unweave", "methods", "scrub"],
-        capture_output=True,
-        text=True,
-        env=environment | ({} if name == "none" else {name: value or "1"}),
-    )
-    assert done.returncode == 0 and "\x1b" not in done.stdout + done.stderr
+@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb", "TERM=xterm-256color"])
+@pytest.mark.parametrize("arguments", [["--help"], ["report", "nowhere"]])
+def test_no_escape_codes_without_a_terminal(variable: str, arguments: list[str]) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CI", "GITHUB_ACTIONS")}
+    command = [sys.executable, "-m", "unweave", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept | dict([variable.split("=")]))
+    assert done.returncode == (0 if arguments == ["--help"] else 2)
+    assert done.stdout + done.stderr and "\x1b" not in done.stdout + done.stderr
 
 
 def test_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,8 @@ def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> 
     console = Console(highlight=False)
     console.print(table(scores))
     effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
-    console.print(f"{summary['status']} after {effort}: {summary['stop_reason']}", markup=False, soft_wrap=True)
+    why = "continue with --resume" if summary["status"] == "interrupted" else summary["stop_reason"]
+    console.print(f"{summary['status']} after {effort}: {why}", markup=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(warning, style="bold red", markup=False)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
