@@ -83,6 +83,22 @@ def still(norms: Sequence[_NormBase]) -> Iterator[None]:
             m._buffers.update(buffers)
 
 
+def check_third_order(model: nn.Module) -> None:
+    """Refuses layers whose fused kernels give silently wrong third derivatives (pytorch issues 175754 and 186256).
+
+    Raises:
+        UnsupportedError: a LayerNorm, or a layer that normalises by the statistics of its batch.
+    """
+    for name, m in model.named_modules():
+        batch = isinstance(m, _NormBase) and (m.training or not m.track_running_stats)
+        if batch or isinstance(m, nn.LayerNorm):
+            raise UnsupportedError(
+                f"PyTorch's third derivatives of {type(m).__name__} are wrong ({name or 'the model'}). Use "
+                "curvature='finite' or 'forget_only', which need none"
+                + (", or model.eval()." if batch and m.track_running_stats else ".")
+            )
+
+
 def check(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:
     """Refuses what would silently give a wrong gradient.
 

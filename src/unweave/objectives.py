@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.execution import bare, check, examples, rank, seeded, still, summed, world
+from unweave.execution import bare, check, check_third_order, examples, rank, seeded, still, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm
 
 if TYPE_CHECKING:
@@ -171,10 +171,13 @@ class Objectives:
         Exact, and additive over micro-batches and ranks.
 
         Raises:
-            UnsupportedError: the parameters are sharded; differences (`hvp`) work there.
+            UnsupportedError: the parameters are sharded, or third derivatives of a layer are wrong in PyTorch;
+                differences (`hvp`) work there.
         """
         if local(self.parameters[0]) is not self.parameters[0]:
             raise UnsupportedError("Exact second derivatives do not shard; use curvature='finite'.")
+        if len(vectors) > 1:
+            check_third_order(self.model)
         batches = self._micro(side)
         total = [torch.zeros_like(p) for p in self.parameters]
         if self._losses[side] is None:

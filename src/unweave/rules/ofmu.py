@@ -72,16 +72,17 @@ class OFMU(Rule):
         """Moves the parameters through the inner loop and leaves the outer direction in `.grad`."""
         before = objectives.snapshot()
         first: Tensor | None = None
-        lr, inner_lr = None, self._inner_lr(objectives)
-        for t in range(self.inner_steps):
+        lr: float | None = None
+        inner_lr = self._inner_lr(objectives)
+        for _ in range(self.inner_steps):
             losses, psi = self.inner_gradient(objectives)
             first = losses if first is None else first
             length = float(norm(psi))
             if not math.isfinite(length):
                 break
-            if objectives.radius is not None and t == 0:
+            if objectives.radius is not None:
                 inner_lr = objectives.radius / (self.inner_steps * length) if length else 0.0
-                lr = inner_lr * self.inner_steps
+                lr = (lr or 0.0) + inner_lr
             objectives.move(psi, -inner_lr)
         if self.start == "literal":
             objectives.restore(before)
@@ -102,33 +103,24 @@ class OFMU(Rule):
     def inner_gradient(self, objectives: Asked) -> tuple[Tensor, Gradient]:
         """Both losses and `grad Psi`, down which the inner loop steps."""
         losses, (a, b) = objectives.gradients()
-        return losses, self._psi(objectives, a, b)
+        return losses, self._psi(objectives, a, b, self.strict)
 
-    def _psi(self, objectives: Asked, a: Gradient, b: Gradient) -> Gradient:
+    def _psi(self, objectives: Asked, a: Gradient, b: Gradient, strict: bool) -> Gradient:
         """`grad Psi = a + beta sigma'(c) (H_u v_u + H_r v_r)`."""
         if not self.similarity_weight:
             return a
         cos = _Cosine(a, b, self.smoothing)
         rise = self._hvp(objectives, FORGET, cos.v_a(), a)
         torch._foreach_add_(rise, self._hvp(objectives, RETAIN, cos.v_b(), b))
-        return self._guarded(a, self.similarity_weight * self._slope(cos.value), rise)
+        return _guarded(a, self.similarity_weight * self._slope(cos.value), rise, strict)
 
     def _outer_direction(self, objectives: Asked) -> tuple[Tensor, Gradient]:
         """`g_r + 2 rho (Hess Psi) p` with `p = grad Psi` held constant."""
         losses, (a, b) = objectives.gradients()
         if not self.rho:
             return losses, b
-        p = self._psi(objectives, a, b)
-        return losses, self._guarded(b, 2 * self.rho, self._curvature_along(objectives, p, a, b))
-
-    def _guarded(self, gradient: Gradient, weight: float, term: Gradient) -> Gradient:
-        """`gradient + weight term`, the second part no longer than the first unless strict; written over `term`."""
-        length = abs(weight) * float(norm(term))
-        if not self.strict and not length <= float(norm(gradient)):
-            weight *= float(norm(gradient)) / length if math.isfinite(length) else 0.0
-        if weight:
-            torch._foreach_mul_(term, weight)
-        return linear((1.0, gradient)) if not weight else _add(term, gradient)
+        p = self._psi(objectives, a, b, self.strict)
+        return losses, _guarded(b, 2 * self.rho, self._curvature_along(objectives, p, a, b), self.strict)
 
     def _curvature_along(self, objectives: Asked, p: Gradient, a: Gradient, b: Gradient) -> Gradient:
         if self.curvature == "forget_only" or not self.similarity_weight:
@@ -142,7 +134,7 @@ class OFMU(Rule):
         ends = []
         for scale in (h, -h):
             objectives.move(p, scale)
-            ends.append(self.inner_gradient(objectives)[1])
+            ends.append(self._psi(objectives, *objectives.gradients()[1], strict=True))  # Psi itself has no guard
             objectives.restore(before)
         return linear((0.5 / h, ends[0]), (-0.5 / h, ends[1]))
 
@@ -212,6 +204,13 @@ class _Cosine:
         return dv_a, dv_b
 
 
-def _add(term: Gradient, gradient: Gradient) -> Gradient:
+def _guarded(gradient: Gradient, weight: float, term: Gradient, strict: bool) -> Gradient:
+    """`gradient + weight term`, the second part no longer than the first unless strict; written over `term`."""
+    length = abs(weight) * float(norm(term))
+    if not strict and not length <= float(norm(gradient)):
+        weight *= float(norm(gradient)) / length if math.isfinite(length) else 0.0
+    if not weight:
+        return linear((1.0, gradient))
+    torch._foreach_mul_(term, weight)
     torch._foreach_add_(term, gradient)
     return term
