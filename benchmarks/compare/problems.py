@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REQUESTS = ("poison", "class", "random", "mix")
 LOOK = 1000  # examples of a set, at most, that a look at the target reads
-SCORED = 10_000  # retain examples, at most, that a model is scored on
+SCORED = 5_000  # retain examples, at most, that a model is scored on
 
 
 def request(source: Source, name: str, seed: int) -> Request:

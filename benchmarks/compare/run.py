@@ -36,6 +36,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=[*HEADLINE, *BASELINES])
     parser.add_argument("--suite", choices=("tuned", "steps"), default="tuned")
     parser.add_argument("--cached-only", action="store_true", help="train no model")
+    parser.add_argument("--again", action="store_true", help="run also what is there, as after a change of a method")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -78,7 +79,7 @@ def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int) ->
             make().write(chosen.results)
     for number, setting in enumerate(wanted, 1):
         place = bench.place(setting.method, setting.name)
-        if place.path(chosen.results).exists():
+        if place.path(chosen.results).exists() and not chosen.again:
             continue
         cell = bench.run(setting)
         cell.write(chosen.results)

@@ -77,9 +77,7 @@ def _summary(groups: Sequence[Group], requests: Sequence[str]) -> list[str]:
             row(
                 title,
                 *marks,
-                mean(own, lambda c: c.attempts, 0) if unlearned else "",
-                mean(own, lambda c: c.seconds, 1),
-                mean(own, lambda c: c.passes / 1000, 0) + " k" if unlearned else "",
+                *_cost(title, own),
                 f"{sum(c.reached for c in own)}/{len(own)}" if unlearned else "",
                 len(own),
             )
@@ -103,20 +101,27 @@ def _marked(value: float | None, bold: bool) -> str:
     return f"**{text}**" if bold else text
 
 
+def _cost(title: str, own: Sequence[Cell]) -> list[str]:
+    """Steps, seconds and gradients; of the ends of the scale the seconds alone."""
+    seconds = mean(own, lambda c: c.seconds, 1)
+    if title.startswith("*"):
+        return ["", seconds, ""]
+    return [mean(own, lambda c: c.attempts, 0), seconds, f"{mean(own, lambda c: c.passes / 1000, 0)} k"]
+
+
 def _score(key: str) -> Callable[[Cell], float | None]:
     return lambda cell: cell.scores[key]
 
 
 def _request(groups: Sequence[Group], name: str) -> list[str]:
-    lines = header("", "gaps", "UA", "RA", "TA", "AUC", "steps", "seconds")
+    lines = header("", "gaps", "UA", "RA", "TA", "AUC", "steps", "seconds", "gradients")
     for title, every in groups:
         own = sorted((c for c in every if c.place.request == name), key=lambda c: c.place.seed)
         if not own:
             continue
         gaps = " / ".join(f"{c.gap:.2f}" for c in own)
         scores = [mean(own, _score(key), 3) for key in ("UA", "RA", "TA", "MIA_AUC")]
-        taken = mean(own, lambda c: c.attempts, 0) if not title.startswith("*") else ""
-        lines.append(row(title, gaps, *scores, taken, mean(own, lambda c: c.seconds, 1)))
+        lines.append(row(title, gaps, *scores, *_cost(title, own)))
     return lines
 
 
