@@ -99,17 +99,30 @@ def check_third_order(model: nn.Module) -> None:
             )
 
 
-def check(model: nn.Module, parameters: Sequence[Tensor], accelerator: Accelerator | None) -> None:
+def reshard(model: nn.Module) -> None:
+    """Back to this rank's shards of the parameters.
+
+    FSDP2 leaves the root gathered after a pass without a graph; its next pass would use that copy, however the shards
+    have moved in the meantime.
+    """
+    for m in model.modules():
+        if callable(back := getattr(m, "reshard", None)):
+            back()
+
+
+def check(model: nn.Module, accelerator: Accelerator | None) -> None:
     """Refuses what would silently give a wrong gradient.
 
     Raises:
         UnsupportedError: ranks without DDP or FSDP, fp16 scaling, DeepSpeed, or accelerate's own accumulation.
     """
-    if world() > 1 and not isinstance(model, DistributedDataParallel) and local(parameters[0]) is parameters[0]:
-        raise UnsupportedError(
-            f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed: each would unlearn on its own. "
-            "Wrap it, or let accelerate prepare it."
-        )
+    if world() > 1 and not isinstance(model, DistributedDataParallel):
+        alone = [n for n, p in model.named_parameters() if p.requires_grad and local(p) is p]
+        if alone:
+            raise UnsupportedError(
+                f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed throughout: each rank would "
+                f"unlearn {alone[0]} ({len(alone)} such tensors) on its own. Wrap it, or let accelerate prepare it."
+            )
     if accelerator is None:
         return
     if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":

@@ -107,6 +107,11 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def parts(gradient: Sequence[Tensor]) -> list[Tensor]:
+    """This rank's part of every tensor."""
+    return [local(g) for g in gradient]
+
+
 def _sum_over_shards(total: Tensor, like: Any) -> None:
     """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
     if hasattr(like, "to_local"):

@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.execution import bare, check, check_third_order, examples, rank, seeded, still, summed, world
-from unweave.gramian import Blocks, Gradient, block_index, local, norm
+from unweave.execution import bare, check, check_third_order, examples, rank, reshard, seeded, still, summed, world
+from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,6 +57,7 @@ class Objectives:
         accelerator: Accelerator | None = None,
         probe: Sequence[Batch] = (),
     ):
+        reshard(model)
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
@@ -71,7 +72,7 @@ class Objectives:
         self._seen = [False, False]
         self._statistics: list[tuple[Tensor, Tensor]] = []
         self._norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-        check(model, self.parameters, accelerator)
+        check(model, accelerator)
 
     def at(self, pair: Pair) -> Objectives:
         """The same objectives on another pair."""
@@ -118,7 +119,8 @@ class Objectives:
         else:
             forget = self.loss(FORGET)
         w = weights(torch.stack([forget, retain]))
-        self._scale(float(w[RETAIN]))
+        if grads := parts([p.grad for p in self.parameters if p.grad is not None]):
+            torch._foreach_mul_(grads, float(w[RETAIN]))
         if values is None:
             forget = self._weighted(FORGET, float(w[FORGET]))
         else:
@@ -138,7 +140,9 @@ class Objectives:
         """One side's loss and gradient; unused parameters have a zero gradient."""
         self.clear()
         loss = self._accumulate(side, 1.0)
-        gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        gradient = self.direction()
+        if getattr(self.model, "gradient_as_bucket_view", False):  # DDP's next backward would write over it
+            gradient = [g.clone() for g in gradient]
         self.clear()
         return loss, gradient
 
@@ -161,8 +165,8 @@ class Objectives:
             self.move(vector, -h)
             gradient, h = self.gradient(side)[1], 2 * h
         self.restore(before)
-        torch._foreach_sub_(difference, gradient)
-        torch._foreach_div_(difference, h)
+        torch._foreach_sub_(parts(difference), parts(gradient))
+        torch._foreach_div_(parts(difference), h)
         return difference
 
     def contract(self, side: int, *vectors: Gradient) -> Gradient:
@@ -187,15 +191,15 @@ class Objectives:
             values = self._values(side, i, batch, False, outside=True)
             n = n or examples(batches, values)
             loss = values.sum() / n
-            parts: Sequence[Tensor] = torch.autograd.grad(
+            grads: Sequence[Tensor] = torch.autograd.grad(
                 loss, self.parameters, create_graph=True, materialize_grads=True
             )
             for v in vectors:
-                inner = torch.stack([(g * x).sum() for g, x in zip(parts, v, strict=True)]).sum()
+                inner = torch.stack([(g * x).sum() for g, x in zip(grads, v, strict=True)]).sum()
                 if not inner.requires_grad:  # a derivative that is constant
                     inner = sum((p.sum() * 0.0 for p in self.parameters), inner)
-                parts = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
-            torch._foreach_add_(total, [p.detach() for p in parts])
+                grads = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
+            torch._foreach_add_(total, [p.detach() for p in grads])
         if world() > 1:
             for t in total:
                 dist.all_reduce(t)
@@ -209,7 +213,7 @@ class Objectives:
     @torch.no_grad()
     def move(self, direction: Gradient, scale: float) -> None:
         """`theta += scale * direction`."""
-        torch._foreach_add_(self.parameters, direction, alpha=scale)
+        torch._foreach_add_(parts(self.parameters), parts(direction), alpha=scale)
 
     def snapshot(self) -> list[Tensor]:
         """A copy of the parameters."""
@@ -218,7 +222,7 @@ class Objectives:
     @torch.no_grad()
     def restore(self, values: Sequence[Tensor]) -> None:
         """`theta = values`, exactly."""
-        torch._foreach_copy_(self.parameters, list(values))
+        torch._foreach_copy_(parts(self.parameters), parts(values))
 
     def clear(self) -> None:
         """Empties `.grad`."""
@@ -264,6 +268,8 @@ class Objectives:
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
         with seeded(self.pair.seed, side, micro, rank()), nullcontext() if statistics else still(self._norms):
             values = loss(model, batch)
+        if not torch.is_grad_enabled():
+            reshard(model)
         if values.ndim != 1:
             raise ConfigurationError(
                 f"A loss must return one value per example, [b]; the {('forget', 'retain')[side]} loss returned "
@@ -282,11 +288,6 @@ class Objectives:
         )
         total = summed(sums.sum(0).detach())
         return total[0] / total[1]
-
-    def _scale(self, factor: float) -> None:
-        grads = [local(p.grad) for p in self.parameters if p.grad is not None]
-        if factor != 1.0 and grads:
-            torch._foreach_mul_(grads, factor)
 
     def _first_look(self, side: int) -> bool:
         first, self._seen[side] = not self._seen[side], True

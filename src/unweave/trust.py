@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
-from unweave.gramian import norm
+from unweave.gramian import norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -124,7 +124,7 @@ class TrustRegion:
             if bool(losses.isfinite().all()) and rise <= SHARE * self.tolerated:
                 break
             with torch.no_grad():
-                torch._foreach_lerp_(objectives.parameters, before, 0.5)
+                torch._foreach_lerp_(parts(objectives.parameters), parts(before), 0.5)
             lr, self.radius = lr / 2, self.radius * SHRINK
         else:
             self._undo(objectives, before)
@@ -152,7 +152,7 @@ class TrustRegion:
         if self._before is None:
             self._before = objectives.snapshot()
         else:
-            torch._foreach_copy_(self._before, [p.detach() for p in objectives.parameters])
+            torch._foreach_copy_(parts(self._before), parts([p.detach() for p in objectives.parameters]))
         return self._before
 
     def _restoration(self, objectives: Objectives) -> Step:

@@ -1,0 +1,109 @@
+"""Two gloo processes give what one process gives: DDP, FSDP2 and accelerate, uneven shares, ragged micro-batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.multiprocessing import spawn
+
+from tests.distributed._ranks import (
+    EXACT,
+    RANDOM_LABELS,
+    ROWS,
+    TORCHJD,
+    TRUSTED,
+    VARIANTS,
+    WORLD,
+    Outcome,
+    data,
+    network,
+    outcomes,
+    row,
+    run,
+    sgd,
+    worker,
+)
+from unweave.methods import METHODS
+
+SPECIAL = {
+    "bucket view": "pcgrad",
+    "accelerate hamu_q": "hamu_q",
+    "accelerate eupmu": "eupmu",
+    "accelerate ofmu": "ofmu",
+}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Outcome]:
+    return outcomes(lambda model: model, lambda: data(1, 0, 1))
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """One start of two processes for everything here."""
+    folder = tmp_path_factory.mktemp("ranks")
+    spawn(worker, (str(folder),), nprocs=WORLD)
+    return [torch.load(Path(folder, f"rank{rank}.pt"), weights_only=False) for rank in range(WORLD)]
+
+
+def assert_same(found: Outcome, expected: Outcome, what: str) -> None:
+    """Float64; the difference of two gradients loses half of the digits, and the requirement is 1e-6."""
+    tolerance = 1e-6 if "ofmu" in what else 1e-9
+    for a, b in zip([*found["weights"], found["losses"]], [*expected["weights"], expected["losses"]], strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, equal_nan=True, msg=lambda m: f"{what}: {m}")
+    assert found["notes"] == expected["notes"], what
+    for one, other in ((found["state"], expected["state"]), (found["region"], expected["region"])):
+        assert one == pytest.approx(other, rel=1e-6, abs=1e-9, nan_ok=True), what
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone: dict[str, Outcome]) -> None:
+    count = 0
+    for name, found in ranks[0][kind].items():
+        assert_same(found, alone[name], f"{name} under {kind}")
+        assert_same(ranks[1][kind][name], found, f"{name} under {kind}, rank 1 and rank 0")
+        assert found["state"] == ranks[1][kind][name]["state"], f"{name}: all ranks take the same decision"
+        count += 1
+    assert count == len(ROWS) + len(VARIANTS) + len(TRUSTED) + (len(EXACT) if kind == "ddp" else 0)
+    assert len(ROWS) == len(METHODS) - len(RANDOM_LABELS) - len(TORCHJD) == 21 - len(TORCHJD)
+
+
+def test_the_runs_compared_are_not_trivial(alone: dict[str, Outcome]) -> None:
+    """Weights moved in every one of them, states that can move did, and the trust region shrank and restored."""
+    start = [p.detach() for p in network().parameters()]
+    stateful = set()
+    for name, outcome in alone.items():
+        assert not all(a.equal(b) for a, b in zip(outcome["weights"], start, strict=True)), name
+        assert outcome["weights"][1].equal(start[1]), "the frozen tensor stays"
+        if outcome["state"] != outcome["fresh"]:
+            stateful.add(name)
+    assert stateful >= {"eupmu", "pdu", "scrub", "ofmu", "eupmu same_batch", "eupmu probe", "eupmu_compat"}
+    for name in ("eupmu", "eupmu same_batch", "eupmu probe", "pdu"):
+        assert alone[name]["state"]["multiplier"] > 0.01, name
+    notes = {note for name in TRUSTED for note in alone[f"{name} trusted"]["notes"]}
+    assert "restoration" in notes
+    radii = [alone[f"{name} trusted"]["region"]["radius"] for name in TRUSTED]
+    assert len(set(radii)) > 1
+
+
+def test_settings_of_ddp_and_accelerate(ranks: list[dict[str, Any]], alone: dict[str, Outcome]) -> None:
+    found = ranks[0]["special"]
+    for name, same in SPECIAL.items():
+        assert_same(found[name], alone[same], name)
+    norm = nn.BatchNorm1d(7).double().eval()
+    model = network(norm).eval()
+    scrub = row("scrub", network(norm).eval())
+    assert_same(found["buffers"], run(model, scrub, sgd(model), data(1, 0, 1)), "buffers")
+    assert len(found) == len(SPECIAL) + 1 == 5
+
+
+def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]) -> None:
+    refused = ranks[0]["refused"]
+    assert "Exact second derivatives do not shard; use curvature='finite'." in refused["exact, sharded"]
+    assert "neither DDP nor fully_shard'ed throughout" in refused["neither"] and "(5 such" in refused["neither"]
+    assert "unlearn 2.weight (4 such tensors) on its own" in refused["half"]
+    assert refused == ranks[1]["refused"] and len(refused) == 3
