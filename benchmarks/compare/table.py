@@ -133,6 +133,7 @@ def step_lengths(found: list[Cell]) -> str:
         written = " ".join(f"{key} {value:g}" for key, value in setting.arguments.items())
         length = "trust region" if setting.step["name"] == "trust" else f"SGD {setting.step['lr']:g}"
         rows.setdefault(f"{setting.method} {written}".strip(), []).append((length, own))
+    rows = {title: _common(groups) for title, groups in rows.items()}
     lengths = ["trust region", *(f"SGD {rate:g}" for rate in RATES)]
     lines = header("", *lengths)
     lines += [row(title, *(_ending(own) for _, own in groups)) for title, groups in rows.items()]
@@ -142,6 +143,12 @@ def step_lengths(found: list[Cell]) -> str:
         every = [cell for groups in rows.values() for length, own in groups if length == wanted for cell in own]
         lines += [row(wanted, *_ends(every))] if every else []
     return "\n".join(lines)
+
+
+def _common(groups: Sequence[Group]) -> list[Group]:
+    """The groups' cells of those requests and seeds that every group has: they compare like with like."""
+    shared = set.intersection(*({(c.place.request, c.place.seed) for c in own} for _, own in groups))
+    return [(title, [c for c in own if (c.place.request, c.place.seed) in shared]) for title, own in groups]
 
 
 def _ending(own: Sequence[Cell]) -> str:
