@@ -152,11 +152,10 @@ class Objectives:
         Central, `[g(theta + h v) - g(theta - h v)] / 2h`; one-sided, `[g(theta + h v) - g(theta)] / h`, if the
         gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
         """
-        length = float(norm(vector))
-        if length == 0.0:
+        length, size = float(norm(vector)), max(float(norm([p.detach() for p in self.parameters])), 1e-3)
+        if size > length * torch.finfo(self.parameters[0].dtype).max:  # no h of this precision would do
             return [torch.zeros_like(v) for v in vector]
-        step = _DIFFERENCE[self.parameters[0].dtype == torch.float64, gradient is None]
-        h = step * max(float(norm([p.detach() for p in self.parameters])), 1e-3) / length
+        h = _DIFFERENCE[self.parameters[0].dtype == torch.float64, gradient is None] * size / length
         before = self.snapshot()
         self.move(vector, h)
         difference = self.gradient(side)[1]

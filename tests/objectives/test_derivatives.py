@@ -51,6 +51,17 @@ def test_hvp_in_float32_sees_the_same_dropout_masks() -> None:
     assert error < 1e-2 * sum(a.square().sum() for a in exact).sqrt()
 
 
+def test_hvp_along_a_vector_that_is_nothing_beside_the_parameters_is_zero() -> None:
+    """A diverging run gets there: the difference step would not fit into a float32."""
+    model = network(nn.Identity()).float()
+    seen = Pair([(x.float(), y) for x, y in RAGGED[2].forget], [(x.float(), y) for x, y in RAGGED[2].retain], 5)
+    objectives = Objectives(model, SIDES).at(seen)
+    before = objectives.snapshot()
+    tiny = [torch.full_like(p, 1e-44) for p in objectives.parameters]
+    assert all(not h.any() for h in objectives.hvp(RETAIN, tiny))
+    assert all(torch.equal(a, b) for a, b in zip(before, objectives.parameters, strict=True))
+
+
 def test_contract_with_two_vectors_is_the_third_derivative() -> None:
     """L = sum x^3 a / 3: H v = 2 x a v, and its derivative along w in turn 2 a v w."""
 
