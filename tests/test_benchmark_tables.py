@@ -67,7 +67,7 @@ def test_every_baseline_has_the_same_budget(bench: dict[str, ModuleType]) -> Non
     assert len(settings.BASELINES) == 13
     assert {len(of) for of in settings.BASELINES.values()} == {3}
     suite = settings.steps(list(settings.STEPS))
-    assert len({(s.method, s.name) for s in suite}) == len(suite) == (5 + 2 * 3) * 7
+    assert len({(s.method, s.name) for s in suite}) == len(suite) >= (5 + 2 * 3) * 7
     trusted = {(s.method, s.name) for s in suite if s.step["name"] == "trust"}
     assert {(method, "trust") for method in settings.STEPS} <= trusted
 

@@ -42,6 +42,7 @@ class Cell:
 
     Attributes:
         arguments, step: the method's hyperparameters other than its defaults, and the step length.
+        rule: all hyperparameters of the method's rule, defaults among them.
         scores: of the model, shares in [0, 1] and losses in nats; None where undefined.
         gaps: to the retrained model, in points; `average_gap` is the mean of their sizes.
         target: forget accuracy or membership AUC at which to stop, whichever the request is stopped by.
@@ -58,6 +59,7 @@ class Cell:
     gaps: dict[str, float | None]
     arguments: dict[str, Any] = field(default_factory=dict)
     step: dict[str, Any] = field(default_factory=dict)
+    rule: dict[str, Any] = field(default_factory=dict)
     target: float | None = None
     reached: bool = False
     diverged: bool = False

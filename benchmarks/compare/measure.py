@@ -6,6 +6,7 @@ import copy
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from unweave.run.prepare import Request
 from unweave.run.recipe import NamedSection, Recipe, RunSection
 from unweave.run.session import Session
 
+Json = dict[str, Any]
 Sheet = Mapping[str, Score]
 VERSIONS = ("python", "torch", "platform", "threads")
 
@@ -75,7 +77,7 @@ class Bench:
     def run(self, setting: Setting) -> Cell:
         counter = Counter(self.original)
         unlearned = self._oneshot if setting.method in ONESHOT else self._unlearned
-        model, result = unlearned(setting, counter.model)
+        model, result, rule = unlearned(setting, counter.model)
         counted = counter.forward, counter.backward
         sheet = self._sheet(model)
         retained = sheet["RA"].value
@@ -85,6 +87,7 @@ class Bench:
             sheet,
             arguments=dict(setting.arguments),
             step=dict(setting.step),
+            rule=rule,
             target=self.target.value,
             reached=result.reason.startswith("target reached"),
             diverged=result.skipped > 0 or undefined or retained is None or retained < 0.5,
@@ -96,7 +99,7 @@ class Bench:
             backward=counted[1],
         )
 
-    def _unlearned(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result]:
+    def _unlearned(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result, Json]:
         changes = {
             "method": NamedSection(name=setting.method, **setting.arguments),
             "step": NamedSection(**setting.step),
@@ -111,13 +114,15 @@ class Bench:
             steps=self.steps,
             mask=session.mask,
         )
-        return session.model, result
+        rule = session.method.rule
+        return session.model, result, {f.name: getattr(rule, f.name) for f in fields(rule) if f.init}
 
-    def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result]:
+    def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result, Json]:
         model, begin = copy.deepcopy(original), time.perf_counter()
         asked = self.asked
         ONESHOT[setting.method](model, asked.task, asked.forget, asked.retain, **setting.arguments)
-        return model, Result(model, reason="one pass over the data", seconds=time.perf_counter() - begin)
+        result = Result(model, reason="one pass over the data", seconds=time.perf_counter() - begin)
+        return model, result, {}
 
     def _sheet(self, model: nn.Module) -> Sheet:
         asked = self.asked

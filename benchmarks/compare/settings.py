@@ -11,7 +11,7 @@ from unweave.rules import HAMU
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
 STEPS = (*HEADLINE, "pcgrad", "graddiff")
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-RATIOS = (0.03, 0.1, 0.3)  # shares of the feasible quota; the default is among them
+RATIOS = (0.03, 0.05, 0.1, 0.3)  # shares of the feasible quota, beside the default
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def steps(methods: list[str]) -> list[Setting]:
     """The trust region beside plain SGD at every rate; HAMU at every ratio."""
     found = []
     for method in (m for m in methods if m in STEPS):
-        ratios = RATIOS if method.startswith("hamu") else (HAMU.ratio,)
+        ratios = sorted({*RATIOS, HAMU.ratio}) if method.startswith("hamu") else [HAMU.ratio]
         for choice in [{} if ratio == HAMU.ratio else {"ratio": ratio} for ratio in ratios]:
             found += [trust(method, **choice), *(sgd(method, lr, **choice) for lr in RATES)]
     return found
