@@ -49,7 +49,8 @@ class Cell:
         reached: the target was met.
         diverged: a loss, direction or score was not finite, or less than half of the retain set is right at the end.
         steps, attempts: steps that moved the weights, and all.
-        seconds: of the loop, looks at the target included; of the training, for retrained models.
+        seconds: of the clock, looks at the target included; of the training, for retrained models.
+        cpu_seconds: the same in processor time, which other processes on the machine do not change.
         forward, backward: images that went forward and backward through a model while unlearning.
         forget, retain: sizes of the sets.
     """
@@ -67,6 +68,7 @@ class Cell:
     steps: int = 0
     attempts: int = 0
     seconds: float | None = None
+    cpu_seconds: float | None = None
     forward: int = 0
     backward: int = 0
     forget: int = 0

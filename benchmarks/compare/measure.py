@@ -77,7 +77,9 @@ class Bench:
     def run(self, setting: Setting) -> Cell:
         counter = Counter(self.original)
         unlearned = self._oneshot if setting.method in ONESHOT else self._unlearned
+        begin = time.process_time()
         model, result, rule = unlearned(setting, counter.model)
+        spent = time.process_time() - begin
         counted = counter.forward, counter.backward
         sheet = self._sheet(model)
         retained = sheet["RA"].value
@@ -95,6 +97,7 @@ class Bench:
             steps=result.steps,
             attempts=len(result.history),
             seconds=result.seconds,
+            cpu_seconds=spent,
             forward=counted[0],
             backward=counted[1],
         )
