@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from cell import SCORES, Cell, Place
 from problems import Target, retrained_seeds, scored
 from settings import Setting
@@ -53,6 +54,7 @@ class Bench:
     def __init__(self, data: str, asked: Request, recipe: Recipe, steps: int) -> None:
         self.data, self.asked, self.steps, self.recipe = data, asked, steps, recipe
         self.seed = asked.training.seed
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a process's first optimizer spends seconds on imports
         self.retain = scored(asked)
         self.original = asked.original()
         self.reference_seed, self.second_seed = retrained_seeds(data, self.seed)
