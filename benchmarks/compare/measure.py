@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import subprocess
 import time
 from collections.abc import Mapping
@@ -120,7 +121,7 @@ class Bench:
             mask=session.mask,
         )
         rule = session.method.rule
-        return session.model, result, {f.name: getattr(rule, f.name) for f in fields(rule) if f.init}
+        return session.model, result, {f.name: _plain(getattr(rule, f.name)) for f in fields(rule) if f.init}
 
     def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result, Json]:
         model, begin = copy.deepcopy(original), time.perf_counter()
@@ -155,6 +156,11 @@ def recipe(data: str, path: Path | None, seed: int, batches: tuple[int, int]) ->
     run = RunSection(seed=seed, forget_batch=forget_batch, retain_batch=retain_batch)
     content = {"data": {"source": data, "path": path}, "forget": {"random": 0.1}}
     return Recipe.model_validate(content).model_copy(update={"run": run})
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str:

@@ -103,9 +103,10 @@ def _marked(value: float | None, bold: bool) -> str:
 
 def _cost(title: str, own: Sequence[Cell]) -> list[str]:
     """Steps, seconds and gradients; of the ends of the scale the seconds alone."""
-    seconds = mean(own, lambda c: c.seconds if c.cpu_seconds is None else c.cpu_seconds, 1)
     if title.startswith("*"):
-        return ["", seconds, ""]
+        return ["", mean(own, lambda c: c.seconds, 1), ""]
+    timed = all(c.cpu_seconds is not None for c in own)
+    seconds = mean(own, lambda c: c.cpu_seconds, 1) if timed else "–"
     return [mean(own, lambda c: c.attempts, 0), seconds, f"{mean(own, lambda c: c.passes / 1000, 0)} k"]
 
 
