@@ -48,9 +48,7 @@ def accuracy(model: torch.nn.Module, data: TensorImages) -> float:
 
 def main() -> None:
     """Train all of them in turn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
@@ -69,9 +67,7 @@ def main() -> None:
             start = time.perf_counter()
             print(f"seed {seed}: {name}, {len(part)} examples", flush=True)
             model = trained(NETWORK, part, replace(CIFAR10, seed=seed), progress)
-            print(
-                f"  done: test {accuracy(model, test):.4f}, {time.perf_counter() - start:.0f} s", flush=True
-            )
+            print(f"  done: test {accuracy(model, test):.4f}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
