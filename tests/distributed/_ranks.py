@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,8 @@ def worker(rank: int, folder: str) -> None:
         MASTER_ADDR="localhost", MASTER_PORT="0", OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true",
     )  # fmt: skip
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    meeting, patience = f"file://{folder}/meeting", timedelta(seconds=90)  # ranks that decide differently wait for ever
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=patience)
     try:
         found = {
             "ddp": outcomes(DistributedDataParallel, lambda: data(WORLD, rank, 3)),
