@@ -153,7 +153,7 @@ def _common(groups: Sequence[Group]) -> list[Group]:
 
 
 def _ending(own: Sequence[Cell]) -> str:
-    """`gap (targets met/runs)`, and a dagger for each run that diverged."""
+    """`gap (runs that met the target and did not diverge/runs)`, and a dagger for each run that diverged."""
     if not own:
         return "–"
     return f"{mean_gap(c.gap for c in own):.1f} ({sum(c.reached for c in own)}/{len(own)})" + "†" * sum(
