@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,14 +11,11 @@ from unweave import stopping
 from unweave.data.images import Source, TensorImages
 from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
-from unweave.evaluation import UndefinedScore, auc, predict
+from unweave.evaluation import auc, predict
 from unweave.loop import Stop
 from unweave.run.prepare import DEFAULTS, Request
 from unweave.run.training import Network, seconds_spent
 from unweave.tasks import Vision
-
-if TYPE_CHECKING:
-    from unweave.loop import Record
 
 REQUESTS = ("poison", "class", "random", "mix")
 LOOK = 1000  # examples of a set, at most, that a look at the target reads
@@ -89,20 +84,8 @@ class Target:
     def criterion(self, model: nn.Module) -> Stop:
         """The same rule for every method, looked at every few steps."""
         if self.by_membership:
-            return _guarded(stopping.membership(model, self.task, self.forget, self.test, self.value))
+            return stopping.membership(model, self.task, self.forget, self.test, self.value)
         return stopping.forget_accuracy(model, self.task, self.forget, self.value)
-
-
-def _guarded(stop: Stop) -> Callable[[Record], str | None]:
-    """A model whose outputs are not finite has no membership score: the run has diverged."""
-
-    def checked(record: Record) -> str | None:
-        try:
-            return stop(record)
-        except UndefinedScore as undefined:
-            return f"diverged: {undefined}"
-
-    return checked
 
 
 def _some(data: TensorImages, most: int) -> TensorImages:

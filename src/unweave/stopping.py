@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import nn
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation import auc, predict
+from unweave.evaluation import UndefinedScore, auc, predict
 from unweave.evaluation.outputs import Classifier, Data
-from unweave.loop import Stop
+from unweave.loop import Record, Stop
 
 EVERY = 5  # steps between two looks
 
@@ -62,4 +62,12 @@ def membership(
 
 
 def _look(reached: Callable[[], str | None], every: int) -> Stop:
-    return lambda record: reached() if record.number % every == 0 else None
+    def looked(record: Record) -> str | None:
+        if record.number % every:
+            return None
+        try:
+            return reached()
+        except UndefinedScore as undefined:
+            return f"diverged: {undefined}"
+
+    return looked
