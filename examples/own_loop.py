@@ -13,10 +13,10 @@ optimizer = torch.optim.SGD(objectives.parameters, lr=0.02)
 pairs = iter(Pairs(forget, retain))
 
 for number in range(5 if "--smoke" in sys.argv else 20):
-    objectives.lr = 0.02                                        # only EUPMU and OFMU ask for it
-    step = method.rule.backward(objectives.at(next(pairs)))     # .grad: the direction
+    objectives.lr = 0.02  # only EUPMU and OFMU ask for it
+    step = method.rule.backward(objectives.at(next(pairs)))  # .grad: the direction
     optimizer.step()
-    method.rule.observe(objectives)                             # rules that look back, such as EUPMU
+    method.rule.observe(objectives)  # rules that look back, such as EUPMU
     if number % 5 == 0:
         forgetting, retaining = step.losses.tolist()
         print(f"step {number:3d}   forget objective {forgetting:8.4f}   retain loss {retaining:.4f}")

@@ -20,7 +20,7 @@ class RetainFirst(GradientRule):
 
     strength: float = 1.0
 
-    def weights(self, gramian):                                 # [B, 2, 2] -> [B, 2], order forget, retain
+    def weights(self, gramian):  # [B, 2, 2] -> [B, 2], order forget, retain
         along = gramian[:, 0, 1] / gramian[:, 1, 1].clamp_min(1e-30)
         return torch.stack([torch.full_like(along, self.strength), 1 - self.strength * along], -1)
 

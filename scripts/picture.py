@@ -19,8 +19,8 @@ from unweave.rules import HAMU
 OUT = Path(__file__).parents[1] / "docs" / "two_gradients.svg"
 PAPER, INK, QUIET, FORGET, RETAIN, STEP = "#fbfaf7", "#1f2328", "#6a6f76", "#b5432a", "#2f6f9f", "#1f2328"
 RADIUS, RATIO = 1.0, 0.5
-FORGETTING = math.radians(20)      # where descending the forget objective points
-RETAINING = math.radians(138)      # where descending the retain objective points
+FORGETTING = math.radians(20)  # where descending the forget objective points
+RETAINING = math.radians(138)  # where descending the retain objective points
 
 
 def at(angle: float, length: float = 1.0) -> tuple[float, float]:
@@ -36,7 +36,7 @@ def constrained_step() -> tuple[float, float]:
 
 
 def arrow(axes: Axes, tip: tuple[float, float], colour: str, width: float) -> None:
-    head = f"-|>,head_length={.25 * width},head_width={.11 * width}"
+    head = f"-|>,head_length={0.25 * width},head_width={0.11 * width}"
     line = {"arrowstyle": head, "shrinkA": 0, "shrinkB": 0, "color": colour, "lw": width}
     axes.annotate("", tip, (0, 0), arrowprops=line, zorder=4)
 
@@ -69,8 +69,13 @@ def draw(axes: Axes) -> None:
     label(axes, (0.04, -0.13), "the model now", INK, ha="center")
     label(axes, (1.43, 0.53), "what forgetting\nwants: $-g_u$", FORGET)
     label(axes, (-1.04, 0.92), "what retaining\nwants: $-g_r$", RETAIN, ha="right")
-    label(axes, (step[0] + 0.10, step[1] + 0.12), "the step: best for retain among all that\n"
-          "stay in the circle and forget enough", INK, fontweight="bold")
+    label(
+        axes,
+        (step[0] + 0.10, step[1] + 0.12),
+        "the step: best for retain among all that\nstay in the circle and forget enough",
+        INK,
+        fontweight="bold",
+    )
     label(axes, (1.25, -0.62), "beyond this line a step\nforgets at least $Q$", FORGET)
     label(axes, (-0.78, -0.82), "trust region:\nno step is longer than $R$", QUIET, ha="right")
 

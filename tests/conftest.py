@@ -21,9 +21,7 @@ def _seed() -> None:
 @pytest.fixture
 def vectors() -> Any:
     """Golden values of the papers' specifications, which are not part of the repository."""
-    folder = Path(
-        os.environ.get("UNWEAVE_VECTORS", Path(__file__).resolve().parents[2] / "shared" / "vectors")
-    )
+    folder = Path(os.environ.get("UNWEAVE_VECTORS", Path(__file__).resolve().parents[2] / "shared" / "vectors"))
 
     def read(name: str) -> Any:
         path = folder / f"{name}.json"

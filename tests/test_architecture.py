@@ -36,8 +36,8 @@ LAYERS = [
     {"__main__"},
 ]
 RULES_MAY_IMPORT = {"torch", "unweave.rules", "unweave.gramian", "unweave.errors"}
-NEVER = {"torchvision", "torchmetrics"}       # one that does not match torch breaks others by being imported
-LATE = {"torch", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2", "numpy"}     # --help does without
+NEVER = {"torchvision", "torchmetrics"}  # one that does not match torch breaks others by being imported
+LATE = {"torch", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2", "numpy"}  # --help does without
 
 
 def files(*folders: str) -> list[Path]:

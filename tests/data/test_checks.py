@@ -56,9 +56,7 @@ def test_one_pixel_makes_another_example():
 
 def test_labels():
     check_labels(LABELS, 4)
-    with pytest.raises(
-        ConfigurationError, match=r"below 3 .* found 5 outside \(first: row 3 has 3, row 7 has 3"
-    ):
+    with pytest.raises(ConfigurationError, match=r"below 3 .* found 5 outside \(first: row 3 has 3, row 7 has 3"):
         check_labels(LABELS, 3)
     with pytest.raises(ConfigurationError, match="row 1 has -1"):
         check_labels(np.array([0, -1]), 3)

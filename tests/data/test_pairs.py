@@ -137,9 +137,7 @@ def test_resume_is_exact_and_global_randomness_untouched(kind, steps):
         return Pairs(*sources()[kind], forget_batch=5, retain_batch=8, seed=3)
 
     def values(pairs):
-        return [
-            [batch for side in (pair.forget, pair.retain) for batch in side] + [pair.seed] for pair in pairs
-        ]
+        return [[batch for side in (pair.forget, pair.retain) for batch in side] + [pair.seed] for pair in pairs]
 
     torch.manual_seed(11)
     before = torch.get_rng_state()

@@ -32,9 +32,9 @@ def images(count=6, **kwargs):
 def test_batches_are_scaled_and_normalised():
     data = images(mean=cifar.MEAN, std=cifar.STD)
     pixels, labels = data.batch([4, 1, 1])
-    expected = (
-        torch.from_numpy(PIXELS[[4, 1, 1]]).double() / 255 - torch.tensor(cifar.MEAN)[:, None, None]
-    ) / (torch.tensor(cifar.STD)[:, None, None])
+    expected = (torch.from_numpy(PIXELS[[4, 1, 1]]).double() / 255 - torch.tensor(cifar.MEAN)[:, None, None]) / (
+        torch.tensor(cifar.STD)[:, None, None]
+    )
     torch.testing.assert_close(pixels.double(), expected, rtol=1e-5, atol=1e-5)
     assert labels.tolist() == [4, 1, 1]
     image, label = data[4]
@@ -105,9 +105,7 @@ def test_cifar10_from_python_batches(tmp_path):
 
 
 def parquet_folder(folder, bare):
-    parquet, arrow, pillow = (
-        pytest.importorskip(name) for name in ("pyarrow.parquet", "pyarrow", "PIL.Image")
-    )
+    parquet, arrow, pillow = (pytest.importorskip(name) for name in ("pyarrow.parquet", "pyarrow", "PIL.Image"))
     folder.mkdir()
     for part, rows in (("train", range(10)), ("test", range(10, 12))):
         cells = []

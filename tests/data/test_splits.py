@@ -20,9 +20,7 @@ def complete(split):
     return np.array_equal(np.sort(np.concatenate([split.forget, split.retain])), np.arange(len(LABELS)))
 
 
-@pytest.mark.parametrize(
-    "labels", [LABELS, torch.tensor(LABELS), LABELS.tolist()], ids=["numpy", "torch", "list"]
-)
+@pytest.mark.parametrize("labels", [LABELS, torch.tensor(LABELS), LABELS.tolist()], ids=["numpy", "torch", "list"])
 def test_by_class(labels):
     split = by_class(labels, 3)
     assert complete(split)

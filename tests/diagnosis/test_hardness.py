@@ -27,9 +27,7 @@ def at_angle(degrees: float, a: float = 1.0, b: float = 1.0) -> Tensor:
     return gram(-g_f, a * torch.tensor([math.cos(theta), math.sin(theta)], dtype=torch.float64))
 
 
-@pytest.mark.skipif(
-    not (VECTORS / "hamu.json").exists(), reason="golden vectors: set UNWEAVE_VECTORS to their folder"
-)
+@pytest.mark.skipif(not (VECTORS / "hamu.json").exists(), reason="golden vectors: set UNWEAVE_VECTORS to their folder")
 def test_kappa_and_thresholds_are_the_papers() -> None:
     cases = json.loads((VECTORS / "hamu.json").read_text())
     infeasible = 0
@@ -51,9 +49,7 @@ def test_kappa_and_thresholds_are_the_papers() -> None:
 def test_cosine_and_quota_of_the_three_tensor_model() -> None:
     g_r = [[0.3, 0.4], [0.1, -0.2, 0.2], [-0.6]]
     g_f = [[0.4, 0.3], [-0.2, 0.1, 0.2], [0.3]]
-    g = torch.stack(
-        [gram(-torch.tensor(f).double(), torch.tensor(r).double()) for f, r in zip(g_f, g_r, strict=True)]
-    )
+    g = torch.stack([gram(-torch.tensor(f).double(), torch.tensor(r).double()) for f, r in zip(g_f, g_r, strict=True)])
     torch.testing.assert_close(kappa(g), torch.tensor([0.24, 0.0, -0.18]).double(), atol=1e-7, rtol=0)
     torch.testing.assert_close(cosine(g), torch.tensor([-0.96, 0.0, 1.0]).double(), atol=1e-7, rtol=0)
     assert float(feasible_quota(g)) == pytest.approx(0.52, abs=1e-7)
@@ -116,9 +112,7 @@ def test_verdicts_and_their_reasons() -> None:
     cases += [(3, 0.04, "hard"), (3, 0.1, "infeasible")]
     for degrees, share, level in cases:
         assert verdict(at_angle(degrees), share).level == level
-    assert (
-        "87% of the fastest forgetting is free of harm; 10% leaves 81%" in verdict(at_angle(60), 0.1).reason
-    )
+    assert "87% of the fastest forgetting is free of harm; 10% leaves 81%" in verdict(at_angle(60), 0.1).reason
     assert "90% is not, every such step raises the retain loss" in verdict(at_angle(60), 0.9).reason
 
 

@@ -69,9 +69,7 @@ def test_the_predicted_front_is_what_a_small_step_does() -> None:
         for p, g in zip(model.parameters(), up, strict=True):
             p += 1e-5 * g
     after = losses()
-    assert ((after[1] - before[1]) / (after[0] - before[0])).item() == pytest.approx(
-        found.front[-1].price, rel=1e-3
-    )
+    assert ((after[1] - before[1]) / (after[0] - before[0])).item() == pytest.approx(found.front[-1].price, rel=1e-3)
 
 
 @pytest.mark.parametrize("blocks", ["tensor", "layer", "model"])
@@ -85,9 +83,7 @@ def test_nothing_is_changed(blocks: str) -> None:
     grads = [p.grad for p in model.parameters()]
     values = [g.clone() for g in grads if g is not None]
     flags, rng = [(m.training) for m in model.modules()], torch.get_rng_state()
-    diagnose(
-        model, data(30, 1), data(60, 2), Vision(), batches=3, blocks=blocks, forget_batch=16, retain_batch=32
-    )
+    diagnose(model, data(30, 1), data(60, 2), Vision(), batches=3, blocks=blocks, forget_batch=16, retain_batch=32)
     assert len(state) == 9
     for name, value in model.state_dict().items():
         assert value.equal(state[name]), name
@@ -112,12 +108,8 @@ def test_blocks_name_what_they_hold() -> None:
 
 def test_the_same_seed_gives_the_same_quote_and_loaders_work() -> None:
     def quote(seed: int) -> dict[str, object]:
-        found = diagnose(
-            network(), data(70, 1), data(90, 2), Vision(), forget_batch=16, retain_batch=32, seed=seed
-        )
-        return {
-            k: v for k, v in found.as_dict().items() if k not in ("seconds_per_step", "peak_memory_bytes")
-        }
+        found = diagnose(network(), data(70, 1), data(90, 2), Vision(), forget_batch=16, retain_batch=32, seed=seed)
+        return {k: v for k, v in found.as_dict().items() if k not in ("seconds_per_step", "peak_memory_bytes")}
 
     assert quote(3) == quote(3)
     assert quote(3) != quote(4)
@@ -159,9 +151,7 @@ def test_a_request_in_conflict_is_harder_than_one_without() -> None:
     assert conflict.cosine is not None and harmless.cosine is not None
     assert conflict.cosine < 0 < harmless.cosine
     assert (conflict.verdict.level, harmless.verdict.level) == ("hard", "easy")
-    assert (
-        conflict.front[0].price < conflict.front[-1].price and conflict.free_share < 1 == harmless.free_share
-    )
+    assert conflict.front[0].price < conflict.front[-1].price and conflict.free_share < 1 == harmless.free_share
 
 
 def test_bad_input_gets_one_clear_message() -> None:

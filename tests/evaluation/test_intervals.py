@@ -26,9 +26,7 @@ def test_clopper_pearson_covers_at_least_nominally() -> None:
 def test_mean_interval_agrees_with_the_normal_one_on_a_large_sample() -> None:
     values = np.random.default_rng(0).exponential(size=4000)
     half = 1.96 * values.std() / np.sqrt(len(values))
-    assert mean_interval(values) == pytest.approx(
-        (values.mean() - half, values.mean() + half), abs=0.15 * half
-    )
+    assert mean_interval(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
 
 
 def test_mean_interval_is_the_same_however_many_rows_are_drawn_at_a_time(

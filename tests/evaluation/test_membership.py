@@ -20,9 +20,7 @@ def test_auc_is_sklearns_with_and_without_ties() -> None:
         for digits in (0, 1, 8):
             scores = np.concatenate([m.round(digits), o.round(digits)])
             truth = np.repeat([1, 0], [len(m), len(o)])
-            assert auc(m.round(digits), o.round(digits)) == pytest.approx(
-                roc_auc_score(truth, scores), abs=1e-12
-            )
+            assert auc(m.round(digits), o.round(digits)) == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
             cases += 1
     assert cases == 60
 

@@ -54,9 +54,7 @@ def test_names():
 def test_a_missing_extra_is_named(library, monkeypatch):
     for module in ("timm", "torchvision", "torchvision.models"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        UnsupportedError, match=r"needs (timm|torchvision\.models).*pip install 'unweave\[timm\]'"
-    ):
+    with pytest.raises(UnsupportedError, match=r"needs (timm|torchvision\.models).*pip install 'unweave\[timm\]'"):
         networks.build(f"{library}:resnet18", classes=10)
 
 

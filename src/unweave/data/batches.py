@@ -34,9 +34,7 @@ def moved(batch: Batch, device: torch.device | str | None) -> Batch:
     """The batch with everything that can move on `device`; None leaves it where it is."""
     if device is None:
         return batch
-    return _mapped(
-        batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
-    )
+    return _mapped(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
 
 
 def divided(batch: Batch, parts: int) -> list[Batch]:

@@ -83,9 +83,7 @@ def _of_parquet(paths: list[Path]) -> dict[str, Tensor]:
                 content = cell["bytes"] if isinstance(cell, dict) else cell
                 images.append(np.asarray(pillow.open(io.BytesIO(content)).convert("RGB")))
         except (ValueError, OSError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{path} must hold images and labels and cannot be read: {error}"
-            ) from error
+            raise ConfigurationError(f"{path} must hold images and labels and cannot be read: {error}") from error
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return {"images": stacked, "labels": torch.tensor(labels, dtype=torch.int64)}
 

@@ -55,16 +55,12 @@ def _read(folder: Path, classes: tuple[str, ...], size: int) -> TensorImages:
                 continue
             try:
                 with pillow.open(path) as image:
-                    images.append(
-                        np.asarray(image.convert("RGB").resize((size, size), pillow.Resampling.BILINEAR))
-                    )
+                    images.append(np.asarray(image.convert("RGB").resize((size, size), pillow.Resampling.BILINEAR)))
                 labels.append(label)
             except (OSError, ValueError) as error:
                 faults.append(f"{path} must be an image and cannot be read: {error}")
     if not images and not faults:
-        faults.append(
-            f"{folder} must hold images ({', '.join(sorted(ENDINGS))}) in its class folders, found none"
-        )
+        faults.append(f"{folder} must hold images ({', '.join(sorted(ENDINGS))}) in its class folders, found none")
     if faults:
         raise ConfigurationError(faults)
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
@@ -76,10 +72,7 @@ def _divided(whole: TensorImages) -> tuple[TensorImages, TensorImages]:
     labels = whole.labels.numpy()[order]
     test = np.sort(
         np.concatenate(
-            [
-                order[labels == label][: round(TEST_SHARE * (labels == label).sum())]
-                for label in np.unique(labels)
-            ]
+            [order[labels == label][: round(TEST_SHARE * (labels == label).sum())] for label in np.unique(labels)]
         )
     )
     return whole.subset(np.setdiff1d(order, test)), whole.subset(test)

@@ -48,19 +48,14 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
             )
         elif self.images.is_floating_point() and not bool(torch.isfinite(self.images).all()):
             bad = int((~torch.isfinite(self.images).flatten(1).all(1)).sum())
-            faults.append(
-                f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them"
-            )
+            faults.append(f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             faults.append(
-                f"labels must be int64 [{len(self.images)}], "
-                f"found {self.labels.dtype} {list(self.labels.shape)}"
+                f"labels must be int64 [{len(self.images)}], found {self.labels.dtype} {list(self.labels.shape)}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and self.images.ndim == 4 and len(values) != self.images.shape[1]:
-                faults.append(
-                    f"{name} needs one value per channel ({self.images.shape[1]}), found {len(values)}"
-                )
+                faults.append(f"{name} needs one value per channel ({self.images.shape[1]}), found {len(values)}")
         if faults:
             raise ConfigurationError(faults)
 
@@ -81,9 +76,7 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
     def subset(self, indices: Indices) -> TensorImages:
         """A copy of the given rows."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(
-            self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows)
-        )
+        return replace(self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows))
 
     def relabelled(self, labels: Indices) -> TensorImages:
         """The same images with other labels [n]."""
@@ -132,9 +125,7 @@ class Source:
                 )
         shapes = [list(data.images.shape[1:]) for data in (self.train, self.test)]
         if shapes[0] != shapes[1]:
-            faults.append(
-                f"both parts of {self.name} must hold images of one shape, found {shapes[0]} and {shapes[1]}"
-            )
+            faults.append(f"both parts of {self.name} must hold images of one shape, found {shapes[0]} and {shapes[1]}")
         if faults:
             raise ConfigurationError(faults)
 

@@ -21,17 +21,13 @@ def read_rows(path: Path) -> np.ndarray:
         ConfigurationError: no such file, another ending, or contents that are not a list of whole numbers.
     """
     if path.suffix not in _READERS:
-        raise ConfigurationError(
-            f"{path} must end in {', '.join(_READERS)}, found {path.suffix or 'no ending'}"
-        )
+        raise ConfigurationError(f"{path} must end in {', '.join(_READERS)}, found {path.suffix or 'no ending'}")
     try:
         rows = np.asarray(_READERS[path.suffix](path))
     except (OSError, ValueError, EOFError) as error:
         raise ConfigurationError(f"{path} must hold row numbers and cannot be read: {error}") from error
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
-        raise ConfigurationError(
-            f"{path} must hold a list of whole numbers, found {rows.dtype} {list(rows.shape)}"
-        )
+        raise ConfigurationError(f"{path} must hold a list of whole numbers, found {rows.dtype} {list(rows.shape)}")
     return rows.astype(np.int64)
 
 

@@ -140,9 +140,7 @@ class _Shuffled:
         self._data, self._side, self._seed, self._share = data, side, seed, share
         size = len(data)
         if not size:
-            raise ConfigurationError(
-                f"the {NAMES[side]} set must hold at least one example, found 0: check the split"
-            )
+            raise ConfigurationError(f"the {NAMES[side]} set must hold at least one example, found 0: check the split")
         self._batches = -(-size // batch)
         self._epoch, self._position = 0, 0
         smallest = size // self._batches

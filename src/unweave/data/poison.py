@@ -27,8 +27,7 @@ def poison_random(labels: Labels, share: float, classes: int, seed: int = 0) -> 
     """
     if not 0 < share < 1 or classes < 2:
         raise ConfigurationError(
-            "poisoning needs a share above 0 and below 1 and at least two classes, "
-            f"found {share} and {classes}"
+            f"poisoning needs a share above 0 and below 1 and at least two classes, found {share} and {classes}"
         )
     poisoned = np.asarray(labels).copy()
     generator = np.random.default_rng(seed)

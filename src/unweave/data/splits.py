@@ -30,9 +30,7 @@ class Split:
             if not len(rows):
                 faults.append(f"the {name} set must hold at least one example, found 0: check the request")
             if len(np.unique(rows)) < len(rows):
-                faults.append(
-                    f"the {name} set must name each row once, found {len(rows)} rows with repetitions"
-                )
+                faults.append(f"the {name} set must name each row once, found {len(rows)} rows with repetitions")
         shared = np.intersect1d(self.forget, self.retain)
         if len(shared):
             faults.append(

@@ -106,25 +106,15 @@ def verdict(gramian: Tensor, share: float) -> Verdict:
         share: `c` in (0, 1].
     """
     if gramian[0, 0] <= 0:
-        return Verdict(
-            "infeasible", "The forget gradient is zero: no parameter that may move changes that loss."
-        )
+        return Verdict("infeasible", "The forget gradient is zero: no parameter that may move changes that loss.")
     if gramian[1, 1] <= 0:
-        return Verdict(
-            "easy", "The retain gradient is zero: forgetting is free to first order; curvature decides."
-        )
+        return Verdict("easy", "The retain gradient is zero: forgetting is free to first order; curvature decides.")
     cos, free = float(cosine(gramian)), float(free_share(gramian))
     if cos >= 0:
-        return Verdict(
-            "easy", f"The objectives do not conflict (cosine {cos:+.2f}): a step can improve both."
-        )
-    conflict = (
-        f"The objectives conflict (cosine {cos:+.2f}): {free:.0%} of the fastest forgetting is free of harm"
-    )
+        return Verdict("easy", f"The objectives do not conflict (cosine {cos:+.2f}): a step can improve both.")
+    conflict = f"The objectives conflict (cosine {cos:+.2f}): {free:.0%} of the fastest forgetting is free of harm"
     if share > free:
-        return Verdict(
-            "infeasible", f"{conflict}; {share:.0%} is not, every such step raises the retain loss."
-        )
+        return Verdict("infeasible", f"{conflict}; {share:.0%} is not, every such step raises the retain loss.")
     left = -float(front(gramian, torch.tensor(share, dtype=gramian.dtype)))
     return Verdict("hard", f"{conflict}; {share:.0%} leaves {left:.0%} of the best retain improvement.")
 

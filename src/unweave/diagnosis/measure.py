@@ -66,9 +66,7 @@ def diagnose(
             not finite.
     """
     if batches < 1 or not 0 < share <= 1:
-        raise ConfigurationError(
-            f"batches must be at least 1 and share in (0, 1]; found {batches} and {share}."
-        )
+        raise ConfigurationError(f"batches must be at least 1 and share in (0, 1]; found {batches} and {share}.")
     objectives = Objectives(model, (Ascent(task.nll), task.nll))
     index, device = objectives.block_index(blocks), objectives.parameters[0].device
     sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro}
@@ -93,9 +91,7 @@ def _diagnosis(
 ) -> Diagnosis:
     """From the losses `[pairs, 2]` and the Gramians `[pairs, B, 2, 2]`."""
     if not bool(gramians.isfinite().all() and losses.isfinite().all()):
-        raise ConfigurationError(
-            "A loss or gradient is not finite. Look for NaN in the data and in the weights."
-        )
+        raise ConfigurationError("A loss or gradient is not finite. Look for NaN in the data and in the weights.")
     split = gramians.mean(0)
     whole, quota = split.sum(0), feasible_quota(split)
     norm_f, norm_r = whole.diagonal().sqrt().tolist()
@@ -144,10 +140,7 @@ def _untouched(model: nn.Module) -> Iterator[None]:
 def _names(names: list[str], index: list[int], blocks: Blocks) -> list[str]:
     if blocks == "model":
         return ["model"]
-    of = {
-        i: name if blocks == "tensor" else name.rpartition(".")[0]
-        for name, i in zip(names, index, strict=True)
-    }
+    of = {i: name if blocks == "tensor" else name.rpartition(".")[0] for name, i in zip(names, index, strict=True)}
     return [of[i] for i in range(len(of))]
 
 

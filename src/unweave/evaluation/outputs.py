@@ -94,9 +94,7 @@ class Splits:
         return self.test.where(torch.isin(self.test.labels, self.forgotten))
 
 
-def predict(
-    model: nn.Module, task: Classifier, data: Data, *, batch_size: int = 512, name: str = "scored"
-) -> Outputs:
+def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int = 512, name: str = "scored") -> Outputs:
     """Runs the model once over the data, in evaluation mode and without a graph.
 
     The modes of all modules and torch's random state are afterwards as they were.

@@ -43,9 +43,7 @@ def build(name: str, classes: int, channels: int = 3) -> nn.Module:
     if library == "torchvision":
         models = require("torchvision.models", extra="timm")
         if model not in models.list_models():
-            raise ConfigurationError(
-                f"torchvision has no model {model!r}.{suggest(model, models.list_models())}"
-            )
+            raise ConfigurationError(f"torchvision has no model {model!r}.{suggest(model, models.list_models())}")
         if channels != 3:
             raise ConfigurationError(f"torchvision's models take 3 channels, the images have {channels}")
         return models.get_model(model, num_classes=classes)

@@ -146,9 +146,7 @@ def train(
                 summed += loss.item() * len(rows)
             mean = summed / len(data)
             if not mean < float("inf"):
-                raise ConfigurationError(
-                    f"training diverged in epoch {number} (loss {mean}): lower lr={recipe.lr}"
-                )
+                raise ConfigurationError(f"training diverged in epoch {number} (loss {mean}): lower lr={recipe.lr}")
             if progress:
                 progress(Epoch(number, recipe.epochs, mean, time.perf_counter() - start, model.eval()))
     return model.eval()
@@ -184,9 +182,7 @@ def trained(
     return model.eval()
 
 
-def seconds_spent(
-    network: Network, data: TensorImages, recipe: Training, cache: Path | None = None
-) -> float | None:
+def seconds_spent(network: Network, data: TensorImages, recipe: Training, cache: Path | None = None) -> float | None:
     """How long the training took whose model the cache keeps; None if it keeps none."""
     folder = cache_folder("models") if cache is None else cache
     try:
@@ -248,9 +244,7 @@ def _read(folder: Path, fingerprint: str) -> dict[str, Tensor] | None:
 
 
 def _write(folder: Path, fingerprint: str, model: nn.Module, about: dict[str, object]) -> None:
-    content = safetensors.torch.save(
-        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    )
+    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
     atomically(folder / f"{fingerprint}.safetensors", content)
     about = about | {"sha256": hashlib.sha256(content).hexdigest()}
     atomically(folder / f"{fingerprint}.json", json.dumps(about, indent=2, sort_keys=True).encode())
