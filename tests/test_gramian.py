@@ -43,10 +43,10 @@ def test_gramian_is_the_naive_sum_in_float64(blocks: Blocks, dtype: torch.dtype)
 def test_a_tensor_longer_than_one_piece_is_summed_in_float64() -> None:
     """2,500,001 elements are three pieces; float32 accumulation would be off by 1e-5. A norm only scales steps."""
     forget, retain = [1 + torch.rand(2_500_001)], [1 + torch.rand(2_500_001)]
-    torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-13, atol=0)
-    torch.testing.assert_close(dot(forget, retain), (forget[0].double() * retain[0].double()).sum(), rtol=1e-13, atol=0)
-    torch.testing.assert_close(norm(forget), forget[0].double().norm(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(norm([forget[0].double()]), forget[0].double().norm(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-12, atol=0)
+    torch.testing.assert_close(dot(forget, retain), (forget[0].double() * retain[0].double()).sum(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(norm(forget), forget[0].double().norm(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(norm([forget[0].double()]), forget[0].double().norm(), rtol=1e-12, atol=0)
 
 
 def test_the_layout_in_memory_does_not_matter() -> None:

@@ -85,9 +85,9 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 
 
 def norm(gradient: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over all tensors and shards, in each tensor's precision; a float64 scalar on the CPU."""
-    parts = torch._foreach_norm([local(g) for g in gradient])
-    total = torch.stack(parts).double().square().sum()
+    """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
+    flat = [_flat(g, g)[0] for g in map(local, gradient)]
+    total = torch.stack([(part @ part).double() for g in flat for part in g.split(max(1, _size(g)))]).sum()
     _sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
@@ -123,7 +123,7 @@ def _sum_over_shards(total: Tensor, like: Any) -> None:
 def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Both tensors as float64 vectors, a piece at a time, in one shared buffer."""
     f, r = _flat(f, r)
-    size = max(1, min(_PIECE.get(f.device.type, _PIECE_ELSEWHERE), f.numel()))
+    size = max(1, _size(f))
     if f.dtype == torch.float64:
         yield f, r
         return
@@ -133,6 +133,10 @@ def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         pair[0].copy_(a)
         pair[1].copy_(b)
         yield pair[0], pair[1]
+
+
+def _size(tensor: Tensor) -> int:
+    return min(_PIECE.get(tensor.device.type, _PIECE_ELSEWHERE), tensor.numel())
 
 
 def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
