@@ -21,11 +21,11 @@ def test_ten_lines_as_in_the_readme() -> None:
     model, wrong, right = memorised()
     before = accuracy(model, wrong)
 
-    result = unweave.unlearn(model, forget=wrong, retain=right, until=0.0)
+    result = unweave.unlearn(model, forget=wrong, retain=right, until=0.0, steps=200)
 
     assert before == 1.0 == accuracy(model, wrong) and accuracy(result.model, wrong) == 0.0
     assert accuracy(result.model, right) > 0.97
-    assert result.reason.startswith("target reached: forget accuracy 0.000") and result.steps < 100
+    assert result.reason.startswith("target reached: forget accuracy 0.000") and result.steps < 150
 
 
 @pytest.mark.parametrize("inplace", [False, True])

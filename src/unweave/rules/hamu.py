@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
+from unweave.gramian import Blocks
 from unweave.rules._base import GradientRule
 
 _COLLINEAR = 1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
@@ -45,6 +46,7 @@ class HAMU(GradientRule):
         patience: refuse to go on after this many steps in a row whose predicted change of the objective that is not
             guaranteed is a rise beyond `slack`; None never refuses.
         slack: the rise that is tolerated, as a share of `sum_i R_i |a_i|`.
+        blocks: what has a quota and a radius of its own: every `tensor` (the paper), every `layer`, or the `model`.
 
     Raises:
         ConfigurationError: a value out of range.
@@ -63,6 +65,7 @@ class HAMU(GradientRule):
     infeasible: Literal["stop", "clip", "skip"] = "stop"
     patience: int | None = None
     slack: float = 0.0
+    blocks: Blocks = field(default="tensor", kw_only=True)
     strikes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
