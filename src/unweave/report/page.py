@@ -44,13 +44,30 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A small image as base64 PNG (empty where the example is no image) and what is said of it."""
+
+    png: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples side by side."""
+
+    caption: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading with tables and plots."""
+    """A heading with tables, examples and plots."""
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     plots: Sequence[Plot] = ()
+    galleries: Sequence[Gallery] = ()
 
 
 @dataclass(frozen=True)

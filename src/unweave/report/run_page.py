@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unweave.report import plots
+from unweave.report import contract, plots
 from unweave.report.page import Listing, Page, Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
@@ -28,6 +28,7 @@ def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Pag
         lead=f"{summary['forget']} examples to forget, {summary['retain']} to keep. {summary['created']}",
         verdicts=_verdicts(summary, scores),
         sections=[
+            *contract.sections(summary),
             Section("Scores", tables=[_scores(scores), *_gaps(scores)], plots=_plane(scores)),
             Section("The run", _sentence(summary), plots=_traces(steps)),
             Section("Settings and environment", tables=_settings(summary)),
@@ -53,6 +54,7 @@ def score_text(score: Json | None, *, short: bool = False) -> str:
 def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
     good = summary["status"] == "done"
     strip = [Verdict("Status", f"{summary['status']}: {summary['stop_reason']}", "good" if good else "bad")]
+    strip += contract.verdicts(summary)
     gaps = {name: table["average_gap"]["value"] for name, table in scores["gaps"].items()}
     if gaps.get("unlearned") is not None and gaps.get("original") is not None:
         closer = gaps["unlearned"] < gaps["original"]

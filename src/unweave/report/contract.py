@@ -1,0 +1,66 @@
+"""The contract on the page: every clause with its limit and what was measured, and the budget over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unweave.report import plots
+from unweave.report.page import Plot, Section, Table, Verdict, number
+
+Json = Mapping[str, Any]
+COLUMNS = ["", "limit", "guard set", "bound", "n", "final set", "bound", "n", "kept"]
+
+
+def sections(summary: Json) -> list[Section]:
+    """The section of a run that had a contract; none for one that had not."""
+    if not summary["contract"]:
+        return []
+    reading = summary["contract_reading"]
+    text = (
+        "Keep clauses bound how much worse the model may be than the original, example by example, on retain examples "
+        "that no step trained on. The run was steered by the guard set; the final set steered nothing and was looked at "
+        f"once. The contract was read {reading['looks']} times, every {reading['every']} steps, in "
+        f"{reading['seconds']:.2f} s: {100 * reading['share']:.1f} % of the run. "
+        f"{reading['rollbacks']} times a clause broke and the run went back to the last state that kept all."
+    )
+    notes = [Table("Notes", ["", ""], [[str(i), note] for i, note in enumerate(reading["notes"], 1)])]
+    tables = [_clauses(summary["contract"]), *(notes if reading["notes"] else [])]
+    return [Section("The contract", text, tables, _path(reading["path"]))]
+
+
+def verdicts(summary: Json) -> list[Verdict]:
+    """One statement for the strip: kept, or what was missed."""
+    if not summary["contract"]:
+        return []
+    missed = [row["clause"] for row in summary["contract"] if not row["met"]]
+    if not missed:
+        return [Verdict("Contract", f"all {len(summary['contract'])} clauses met", "good")]
+    return [Verdict("Contract", f"missed: {'; '.join(missed)}", "bad")]
+
+
+def _clauses(rows: Sequence[Json]) -> Table:
+    return Table("Each clause with what was measured and its confidence bound", COLUMNS, [_row(row) for row in rows])
+
+
+def _row(row: Json) -> list[str]:
+    name = f"{row['side']} {row['clause']}" + (f" ({row['group']})" if row["group"] is not None else "")
+    cells = [name, number(row["limit"], 4)]
+    for place in ("guard", "final"):
+        found = row[place]
+        if found is None:
+            cells += ["–", "–", "–"]
+        else:
+            cells += [number(found["measured"], 4), number(found["bound"], 4), str(found["n"])]
+    return [*cells, "yes" if row["met"] else "NO"]
+
+
+def _path(path: Sequence[Json]) -> list[Plot]:
+    if not path:
+        return []
+    x = [look["step"] for look in path]
+    series = {name: [look[name] for look in path] for name in ("used", "forgotten")}
+    back = [step for step, look in zip(x, path, strict=True) if look["rolled_back"]]
+    svg = plots.lines("Budget used, forgetting reached", x, series, y="share", levels={"budget, target": 1.0})
+    text = "The largest share of a keep clause's budget that its bound used up, and how far forgetting came."
+    return [Plot(svg, f"{text} Rolled back after step {', '.join(map(str, back))}." if back else text)]
