@@ -18,8 +18,8 @@ def sections(summary: Json) -> list[Section]:
         return []
     reading = summary["contract_reading"]
     text = (
-        "Keep clauses bound how much worse the model may be than the original, example by example, on retain examples "
-        "that no step trained on. The run was steered by the guard set; the final set steered nothing and was looked at "
+        "Keep clauses bound how much worse the model may be than the original, example by example, on retain "
+        "examples that no step trained on. The guard set steered the run; the final set steered nothing and was read "
         f"once. The contract was read {reading['looks']} times, every {reading['every']} steps, in "
         f"{reading['seconds']:.2f} s: {100 * reading['share']:.1f} % of the run. "
         f"{reading['rollbacks']} times a clause broke and the run went back to the last state that kept all."
