@@ -31,7 +31,7 @@ class Record:
     """One step as it happened; what monitors and stopping criteria read.
 
     Attributes:
-        number: from 1.
+        number: from 1, counting on in a resumed run.
         step: what the rule saw and decided.
         lr: the length per unit of direction that was taken; 0 if the step was refused.
         accepted: whether the weights moved.
@@ -55,6 +55,31 @@ class Record:
 
 
 @dataclass
+class Progress:
+    """What a run has made so far; a resumed one counts on.
+
+    Attributes:
+        made: steps, those that moved nothing too.
+        skipped: of them, those with a non-finite loss or direction.
+        rejected: of them, those refused or undone.
+        failures: non-finite steps in a row, up to the last one.
+    """
+
+    made: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    failures: int = 0
+
+    def count(self, record: Record) -> None:
+        """One more step."""
+        skipped = record.note.startswith("non-finite")
+        self.made += 1
+        self.skipped += skipped
+        self.rejected += not (record.accepted or skipped)
+        self.failures = self.failures + 1 if skipped else 0
+
+
+@dataclass
 class Result:
     """What a run leaves.
 
@@ -63,12 +88,14 @@ class Result:
         history: one record a step.
         reason: why the run ended.
         seconds: wall time of the loop.
+        progress: counts, those of the run that was resumed included.
     """
 
     model: nn.Module
     history: list[Record] = field(default_factory=list)
     reason: str = ""
     seconds: float = 0.0
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def steps(self) -> int:
@@ -148,6 +175,7 @@ def unlearn(
     steps: int | None = None,
     probe: Sequence[Batch] = (),
     mask: Mask | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Unlearns in place, one pair after another.
 
@@ -160,9 +188,10 @@ def unlearn(
         scheduler, clip: for a torch optimizer; the clip is a norm of the direction.
         monitors: called with every record.
         stop: called with every record; the first reason ends the run.
-        steps: at most so many.
+        steps: at most so many more.
         probe: retain micro-batches that no step trains on, for rules that ask for them.
         mask: elements of the direction that may be non-zero (saliency).
+        progress: of the run that is resumed; counted on in place.
 
     Returns:
         The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
@@ -171,7 +200,7 @@ def unlearn(
     stepper = (
         OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
     )
-    result, begin = Result(model), time.perf_counter()
+    result, begin = Result(model, progress=progress or Progress()), time.perf_counter()
     try:
         result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps)
     except KeyboardInterrupt:
@@ -191,18 +220,18 @@ def _run(
     stop: Sequence[Stop],
     steps: int | None,
 ) -> str:
-    failures = 0
-    for number, pair in enumerate(islice(pairs, steps), 1):
+    progress = result.progress
+    for number, pair in enumerate(islice(pairs, steps), progress.made + 1):
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
+        progress.count(record)
         for monitor in monitors:
             monitor(record, objectives)
         if record.step.stop:
             return record.step.stop
-        failures = failures + 1 if record.note.startswith("non-finite") else 0
-        if failures == _GIVE_UP:
+        if progress.failures == _GIVE_UP:
             return (
-                f"diverged: {failures} steps in a row had a non-finite loss or direction; the weights are as before "
+                f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction; the weights are as before "
                 "them. Use a smaller learning rate or step='trust', and look for NaN in the data."
             )
         if reason := next(filter(None, (criterion(record) for criterion in stop)), None):

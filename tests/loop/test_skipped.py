@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from tests._toys import memorised, same, weights
 from tests.loop._problems import method, pairs, sgd
 from unweave.data.pairs import Pair
-from unweave.loop import Record, unlearn
+from unweave.loop import Progress, Record, unlearn
 from unweave.objectives import Objectives
 from unweave.rules import EUPMU, OFMU, Fixed, PCGrad, Rule
 from unweave.rules._base import Asked, Step
@@ -95,3 +95,13 @@ def test_a_rule_that_refuses_ends_the_run_where_it_is() -> None:
     result = unlearn(model, method(Refusing()), pairs(forget, retain), sgd(model), steps=9)
     assert (result.reason, result.steps, len(result.history)) == ("infeasible: too hard", 0, 1)
     assert same(weights(model), weights(memorised()[0])) and all(p.grad is None for p in model.parameters())
+
+
+def test_a_resumed_run_counts_on_also_the_failures_in_a_row() -> None:
+    model, forget, retain = memorised()
+    stream, progress = spoiled(forget, retain, {2, 3, 4, 5, 6}), Progress()
+    first = unlearn(model, method(), stream, sgd(model), steps=3, progress=progress)
+    assert (first.reason, progress) == ("steps used up", Progress(made=3, skipped=2, failures=2))
+    second = unlearn(model, method(), stream, sgd(model), progress=progress)
+    assert second.reason.startswith("diverged: 5 steps") and second.progress == Progress(6, 5, 0, 5)
+    assert [record.number for record in second.history] == [4, 5, 6]
