@@ -76,7 +76,7 @@ class Training:
 
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
-CIFAR10 = Training(epochs=8, batch=250, lr=0.15, flip=True, shift=2)
+CIFAR10 = Training(epochs=9, batch=125, lr=0.1, flip=True)
 
 
 @dataclass(frozen=True)
