@@ -48,16 +48,19 @@ def demo(
 
 @app.command()
 def run(
-    recipe: RecipeFile,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DIR", show_default=False)],
     overrides: Overrides = None,
     output: Output = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the checkpoint in the run directory.")
+        bool, typer.Option("--resume", help="Do what is left of a run that was interrupted or killed.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the run directory holds.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report."""
+    """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report.
+
+    A run directory stands for the recipe in it: `unweave run --resume DIR` goes on exactly where DIR's run was ended.
+    """
     from unweave.commands import run as command
 
     code = command.main(recipe, overrides or [], output, resume=resume, overwrite=overwrite, as_json=as_json)

@@ -57,8 +57,8 @@ CASES = {
     "all parameters frozen": Case(("model.parameters=[nothing.*]",), ("No parameter is named 'nothing.*'",)),
     "a learning rate that diverges": Case(("training.lr=1e6",), ("training diverged",)),
     "a bad override": Case(("steps",), ("expected section.key=value",)),
-    "nothing to resume": Case((), ("no checkpoint to resume from",), ("--resume",)),
-    "a corrupted checkpoint": Case((), ("the checkpoint cannot be read",), ("--resume", "-o", "corrupted")),
+    "nothing to resume": Case((), ("holds no run to resume",), ("--resume", "-o", ".")),
+    "a corrupted checkpoint": Case((), ("no checkpoint can be read", "000000"), ("--resume", "-o", "corrupted")),
     "output is a file": Case((), ("expected a directory",), ("-o", "words.txt")),
     "output is in use": Case((), ("holds more than a run",), ("-o", ".", "--overwrite")),
 }
@@ -76,8 +76,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     safetensors.torch.save_file(other.state_dict(), tmp_path / "other.safetensors")
     broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in own.state_dict().items()}
     safetensors.torch.save_file(broken, tmp_path / "nan.safetensors")
-    (tmp_path / "corrupted" / "checkpoint").mkdir(parents=True)
-    (tmp_path / "corrupted" / "checkpoint" / "state.json").write_text("{}")
+    (tmp_path / "corrupted" / "checkpoint" / "000000").mkdir(parents=True)
+    (tmp_path / "corrupted" / "checkpoint" / "000000" / "state.json").write_text("{}")
     return tmp_path
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,13 +54,64 @@ def test_round_trip(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".pt", ".pkl", ".pickle")]
 
 
-def test_replaced_in_one_rename_and_recovered_if_it_dies_between_the_two(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "c", {"a": {"n": 1}})
-    checkpoint.save(tmp_path / "c", {"a": {"n": 2}})
-    assert checkpoint.load(tmp_path / "c") == {"a": {"n": 2}}
-    assert [path.name for path in tmp_path.iterdir()] == ["c"]
-    (tmp_path / "c").rename(tmp_path / ".c.old")
-    assert checkpoint.load(tmp_path / "c") == {"a": {"n": 2}}
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_newest_is_read_and_the_one_before_it_kept(tmp_path: Path) -> None:
+    assert checkpoint.load(tmp_path / "c") is None
+    for n in range(4):
+        checkpoint.save(tmp_path / "c", {"a": {"n": n}})
+        assert checkpoint.load(tmp_path / "c") == {"a": {"n": n}}
+        assert names(tmp_path / "c") == [f"{i:06}" for i in range(max(n - 1, 0), n + 1)]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+WRITES = {os: ("replace", "fsync", "open"), shutil: ("rmtree",), checkpoint: ("save_file", "write_json")}
+
+
+def test_killed_at_any_write_the_newest_whole_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after every call that writes, for the first checkpoint and for a later one."""
+    calls = 0
+    left = -1
+
+    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal left, calls
+            outcome = None
+            for act in (lambda: None, lambda: function(*arguments, **named)):
+                outcome = act()
+                left, calls = left - 1, calls + 1
+                if left == 0:
+                    raise Killed
+            return outcome
+
+        return call
+
+    for module, functions in WRITES.items():
+        for name in functions:
+            monkeypatch.setattr(module, name, dying(getattr(module, name) if name != "fsync" else lambda _: None))
+    checkpoint.save(tmp_path / "count", {"a": {"n": 0}})
+    total, deaths = calls, 0
+    for before in (0, 3):
+        for moment in range(1, total + 1):
+            folder, left = tmp_path / f"{before}-{moment}", -1
+            for n in range(before):
+                checkpoint.save(folder, {"a": {"n": n}})
+            left = moment
+            try:
+                checkpoint.save(folder, {"a": {"n": before}})
+            except Killed:
+                deaths += 1
+            left = -1
+            found = checkpoint.load(folder)
+            assert found in ({"a": {"n": before}}, {"a": {"n": before - 1}} if before else None)
+            checkpoint.save(folder, {"a": {"n": 9}})
+            assert checkpoint.load(folder) == {"a": {"n": 9}} and len(names(folder)) <= 2
+    assert deaths >= 2 * 25 and total >= 25
 
 
 def test_a_failed_save_leaves_the_old_one(tmp_path: Path) -> None:
@@ -65,6 +122,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def damage(folder: Path, how: str) -> None:
+    """`folder` is one checkpoint."""
     tensors, state, hashes = (folder / name for name in ("tensors.safetensors", "state.json", "sha256.json"))
     match how:
         case "one bit of a tensor":
@@ -83,10 +141,9 @@ def damage(folder: Path, how: str) -> None:
             hashes.write_text("[")
         case "hashes a list":
             hashes.write_text("[]")
-        case "gone":
+        case "empty":
             for path in folder.iterdir():
                 path.unlink()
-            folder.rmdir()
 
 
 DAMAGE = [
@@ -97,17 +154,36 @@ DAMAGE = [
     "no hashes",
     "hashes not JSON",
     "hashes a list",
-    "gone",
+    "empty",
 ]
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_corrupted_checkpoint_is_one_clear_message(tmp_path: Path, how: str) -> None:
-    checkpoint.save(tmp_path / "c", STATES)
-    damage(tmp_path / "c", how)
-    with pytest.raises(ConfigurationError, match="the checkpoint cannot be read") as caught:
-        checkpoint.load(tmp_path / "c")
-    assert "\n" not in str(caught.value) and "--resume" in str(caught.value)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "c"
+    checkpoint.save(folder, {"a": {"n": 1}})
+    checkpoint.save(folder, STATES)
+    damage(folder / "000001", how)
+    with pytest.warns(UserWarning, match="cannot be read") as caught:
+        assert checkpoint.load(folder) == {"a": {"n": 1}}
+    assert all(str(folder / name) in str(caught[0].message) for name in ("000001", "000000"))
+    checkpoint.save(folder, STATES)
+    assert same(STATES, checkpoint.load(folder)), "and what is written next takes its place, without a warning"
+    assert names(folder) == ["000000", "000001"]
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_two_damaged_checkpoints_are_one_clear_message(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "c"
+    for _ in range(2):
+        checkpoint.save(folder, STATES)
+    for name in ("000000", "000001"):
+        damage(folder / name, how)
+    with pytest.raises(ConfigurationError, match="no checkpoint can be read") as caught:
+        checkpoint.load(folder)
+    text = str(caught.value)
+    assert "\n" not in text and "--overwrite" in text and "000000" in text and "000001" in text
+    assert names(folder) == ["000000", "000001"], "nothing is moved where nothing is better"
 
 
 def test_digest_of_a_model_sees_names_values_types_and_shapes() -> None:
@@ -127,8 +203,13 @@ def test_digest_of_a_model_sees_names_values_types_and_shapes() -> None:
 
 
 def test_random_state(tmp_path: Path) -> None:
-    state = checkpoint.rng_state()
-    first = torch.rand(3)
-    checkpoint.save(tmp_path / "c", {"rng": state})
-    checkpoint.set_rng_state(checkpoint.load(tmp_path / "c")["rng"])
-    assert torch.equal(first, torch.rand(3))
+    def draw() -> tuple[list[float], float, float, float]:
+        return torch.rand(3).tolist(), np.random.rand(), np.random.randn(), random.random()
+
+    np.random.randn()  # the second of a pair of normal numbers is kept inside
+    checkpoint.save(tmp_path / "c", {"rng": checkpoint.rng_state()})
+    first = draw()
+    states = checkpoint.load(tmp_path / "c")
+    assert states is not None
+    checkpoint.set_rng_state(states["rng"])
+    assert draw() == first != draw()

@@ -24,8 +24,8 @@ def step(cosine: float, weights: tuple[float, float] = (1.0, 0.0), blocks: int =
 
 def test_a_line_is_plain_json_with_everything_in_it() -> None:
     record = Record(7, step(-0.5), 0.1, True, torch.tensor([-0.2, math.inf]), 0.01, "note")
-    row = json.loads(json.dumps(line(record, before=3), allow_nan=False))
-    assert row["step"] == 10 and row["losses"] == [-1.5, 0.25] and row["note"] == "note"
+    row = json.loads(json.dumps(line(record), allow_nan=False))
+    assert row["step"] == 7 and row["losses"] == [-1.5, 0.25] and row["note"] == "note"
     assert row["predicted"] == pytest.approx([-0.4, 0.3])
     assert row["realised"] == [pytest.approx(-0.2), None], "infinity is no JSON"
     assert set(row) >= {"weights", "gramian", "branches", "lr", "radius", "accepted", "cosine", "kappa"}
@@ -66,11 +66,14 @@ def test_the_log_is_readable_while_it_grows_and_continues_after_what_it_keeps(tm
             log(Record(number, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
             assert [row["step"] for row in read_steps(path)] == list(range(1, number + 1))
     with StepLog(path, before=2) as log:
-        log(Record(1, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
+        log(Record(3, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
+        log.sync()
     assert [row["step"] for row in read_steps(path)] == [1, 2, 3]
     path.write_text(path.read_text() + '{"step": 4, "lo')
     assert [row["step"] for row in read_steps(path)] == [1, 2, 3], "a line cut short is left out"
     assert read_steps(tmp_path / "nowhere.jsonl") == []
+    with pytest.warns(UserWarning, match="should hold 5 steps and holds 4"), StepLog(path, before=5):
+        pass
 
 
 def test_json_files_are_strict_and_complete_or_not_there(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,52 @@ from rich.console import Console
 
 from unweave.commands.progress import watching
 from unweave.commands.scores import table
+from unweave.errors import ConfigurationError
 from unweave.report.build import build
+from unweave.run import directory
 from unweave.run.recipe import read
 from unweave.run.runner import run
+
+_INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
 
 def main(
     path: Path, overrides: Sequence[str], output: Path | None, *, resume: bool, overwrite: bool, as_json: bool
 ) -> int:
-    """Runs the recipe; the exit code is 0 if it went to its end and changed something."""
-    recipe = read(path, overrides)
-    folder = output or recipe.output or path.parent / "runs" / path.stem
-    with watching() as watch:
-        summary = run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch)
-    page = build(folder)
+    """Runs the recipe (a file, or that of a run directory); the exit code is 0 if it went to its end and did something.
+
+    Raises:
+        ConfigurationError: the recipe's faults, and those of the directory.
+    """
+    recipe = read(_recipe_of(path), overrides)
+    folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
+    finished = resume and directory.finished(folder) is not None
+    try:
+        with watching() as watch:
+            summary = run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch)
+    except KeyboardInterrupt:
+        print(f"interrupted: continue with  unweave run --resume {folder}", file=sys.stderr)
+        return _INTERRUPTED
+    if finished:
+        print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)
+    page = folder / "report.html" if finished and (folder / "report.html").exists() else build(folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     if as_json:
         print(json.dumps({"directory": str(folder), "summary": summary, "scores": scores}, indent=2))
     else:
         _tell(summary, scores, page)
     return 0 if summary["status"] == "done" else 1
+
+
+def _recipe_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / "recipe.yaml").is_file():
+        raise ConfigurationError(
+            f"{path} holds no recipe.yaml: it is no run directory, or its run was ended before it began. "
+            "Give the recipe's file."
+        )
+    return path / "recipe.yaml"
 
 
 def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> None:

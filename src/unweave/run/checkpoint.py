@@ -5,80 +5,123 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unweave.data.cache import on_disk
 from unweave.errors import ConfigurationError
 from unweave.run.record import write_json
 
 State = dict[str, Any]
 _FORMAT = 1
+_FILES = ("tensors.safetensors", "state.json")
+_BROKEN = ".broken"  # what a checkpoint that cannot be read is renamed to, once an older one took its place
 
 
 def save(folder: Path, states: dict[str, State]) -> None:
-    """Writes named states (model, optimizer, rule, ...) to `folder`, replacing what was there in one rename.
+    """Writes named states (model, optimizer, rule, ...) as the newest checkpoint in `folder`; the one before is kept.
+
+    A checkpoint is a folder, named by a number that counts up. It gets its name in one rename, after everything in it
+    is on the disk: whatever ends the process, or the machine, the newest name is that of a whole one.
 
     Args:
-        folder: the checkpoint's directory.
+        folder: of all checkpoints of a run.
         states: nested dicts, lists and tuples of tensors, numbers, text, booleans and None.
 
     Raises:
         TypeError: a state holds anything else.
     """
-    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     tree = {name: _split(state, name, tensors) for name, state in states.items()}
+    kept = _numbered(folder)
+    made = folder / f"{int(kept[-1].name) + 1 if kept else 0:06}"
+    partial = folder / f".{made.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     save_file(tensors, partial / "tensors.safetensors")
+    on_disk(partial / "tensors.safetensors")
     write_json(partial / "state.json", {"format": _FORMAT, "tree": tree})
-    hashes = {name: _sha256(partial / name) for name in ("tensors.safetensors", "state.json")}
-    write_json(partial / "sha256.json", hashes)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    write_json(partial / "sha256.json", {name: _sha256(partial / name) for name in _FILES})
+    os.replace(partial, made)
+    on_disk(folder)
+    for path in folder.iterdir():
+        if path not in (made, *kept[-1:]):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def load(folder: Path) -> dict[str, State]:
-    """The states that `save` wrote.
+def load(folder: Path) -> dict[str, State] | None:
+    """The states of the newest checkpoint that is whole; None where there is none yet.
+
+    One that is torn, or changed since it was written (its hash tells), is named in a warning, renamed, and the one
+    before it is used.
 
     Raises:
-        ConfigurationError: no checkpoint there, incomplete, or changed since it was written.
+        ConfigurationError: there are checkpoints, and none of them can be read.
     """
-    folder = _survivor(folder)
-    try:
-        hashes = json.loads((folder / "sha256.json").read_text())
-        changed = [name for name, digest in hashes.items() if _sha256(folder / name) != digest]
-        if changed or set(hashes) != {"tensors.safetensors", "state.json"}:
-            raise ValueError(f"{' and '.join(changed) or 'sha256.json'} changed since it was written")
-        content = json.loads((folder / "state.json").read_text())
-        if content["format"] != _FORMAT:
-            raise ValueError(f"expected format {_FORMAT}, found {content['format']!r}")
-        tensors = load_file(folder / "tensors.safetensors")
-        return {name: _join(node, tensors) for name, node in content["tree"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    faults: dict[Path, str] = {}
+    for path in reversed(_numbered(folder)):
+        try:
+            states = _read(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            faults[path] = f"{path} cannot be read: {' '.join(str(error).split())}"
+            continue
+        for broken, fault in faults.items():
+            os.replace(broken, broken.with_name(broken.name + _BROKEN))
+            warnings.warn(f"the checkpoint {fault}. Going on from the one before it, {path}", stacklevel=2)
+        return states
+    if faults:
         raise ConfigurationError(
-            f"{folder}: the checkpoint cannot be read: {' '.join(str(error).split())}. "
-            "Delete it and start the run again without --resume."
-        ) from error
+            f"no checkpoint can be read: {'; '.join(faults.values())}. Start the run again with --overwrite."
+        )
+    return None
+
+
+def _read(path: Path) -> dict[str, State]:
+    hashes = json.loads((path / "sha256.json").read_text())
+    changed = [name for name, digest in hashes.items() if _sha256(path / name) != digest]
+    if changed or set(hashes) != set(_FILES):
+        raise ValueError(f"{' and '.join(changed) or 'sha256.json'} changed since it was written")
+    content = json.loads((path / "state.json").read_text())
+    if content["format"] != _FORMAT:
+        raise ValueError(f"expected format {_FORMAT}, found {content['format']!r}")
+    tensors = load_file(path / "tensors.safetensors")
+    return {name: _join(node, tensors) for name, node in content["tree"].items()}
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Checkpoints, oldest first."""
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def rng_state() -> State:
-    """The state of torch's CPU generator; other randomness of a run comes from the seeds of the pairs."""
-    return {"torch": torch.get_rng_state()}
+    """The states of the global generators: torch's on the CPU and every CUDA device, NumPy's and Python's."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
 
 
 def set_rng_state(state: State) -> None:
-    """Puts back what `rng_state` returned."""
+    """Puts back what `rng_state` returned; the CUDA devices that are gone are left out."""
     torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
@@ -89,12 +132,6 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
-
-
-def _survivor(folder: Path) -> Path:
-    """`folder`, or its predecessor if the process died between the two renames of `save`."""
-    old = folder.with_name(f".{folder.name}.old")
-    return old if not folder.exists() and old.exists() else folder
 
 
 def _sha256(path: Path) -> str:

@@ -15,8 +15,8 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation import gaps
 from unweave.loop import Record, Result, unlearn
 from unweave.run import prepare
-from unweave.run.environment import environment
-from unweave.run.outcome import Sheet, now, sheet
+from unweave.run.environment import environment, now
+from unweave.run.outcome import Sheet, sheet
 from unweave.run.prepare import Request
 from unweave.run.recipe import DataSection, ForgetSection, NamedSection, OpenSection, Recipe, RunSection
 from unweave.run.record import hardness

@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from torch import nn
 
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
+from unweave.run.interrupt import REASON
 
 FILES = {"recipe.yaml", "steps.jsonl", "checkpoint", "model", "scores.json", "summary.json", "report.html"}
 
 
 def check(directory: Path, resume: bool, overwrite: bool) -> None:
-    """Refuses a directory that a run would spoil, or that holds nothing to resume.
+    """Refuses a directory that a run would spoil, or that holds another thing than the run to resume.
+
+    One that is new or empty may be resumed: the run was ended before it wrote anything, and begins.
 
     Raises:
-        ConfigurationError: not empty, without a checkpoint, or not a run's.
+        ConfigurationError: not empty, or not a run's.
     """
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if directory.exists() and not directory.is_dir():
         raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
-    if resume:
-        if "checkpoint" not in found:
-            raise ConfigurationError(f"{directory}: no checkpoint to resume from; start the run without --resume")
-    elif found and not overwrite:
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    strange = sorted(name for name in found - FILES if not name.startswith("."))
+    if resume and strange and "checkpoint" not in found:
+        raise ConfigurationError(
+            f"{directory} holds no run to resume, but {', '.join(strange[:3])}: is it another one?"
+        )
+    if found and not (resume or overwrite):
         raise ConfigurationError(
             f"{directory} is not empty: --resume its run, --overwrite it, or choose another --output"
         )
-    elif strange := sorted(name for name in found - FILES if not name.startswith(".")):
+    if strange and not resume:
         raise ConfigurationError(
             f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
         )
 
 
+def finished(directory: Path) -> dict[str, Any] | None:
+    """The summary of a run that went to its end; None for one that has something left to do, or never began."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        return summary if summary["status"] != REASON else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def clear(directory: Path) -> None:
-    """Makes the directory, or empties it."""
-    for path in directory.iterdir() if directory.is_dir() else ():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Makes the directory, or empties it: first what a resumed run would take for its own."""
     directory.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory / ".checkpoint", ignore_errors=True)
+    first = ("summary.json", "checkpoint")
+    for path in sorted(directory.iterdir(), key=lambda path: first.index(path.name) if path.name in first else 2):
+        if path.name == "checkpoint":
+            path = path.rename(directory / ".checkpoint")  # in one go: half of one would be taken for a whole one
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def save(model: nn.Module, folder: Path) -> None:

@@ -7,21 +7,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from unweave.loop import Record
-
 REASON = "interrupted"
 
 
 class Interrupt:
-    """A stopping criterion that answers once SIGINT or SIGTERM came; a second signal acts as usual."""
+    """Notes that SIGINT or SIGTERM came while the block runs; a second signal acts as usual."""
 
     def __init__(self) -> None:
         self.came = False
         self._before: dict[signal.Signals, Any] = {}
-
-    def __call__(self, record: Record) -> str | None:
-        """The reason to stop, if a signal came."""
-        return REASON if self.came else None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from torch import nn
@@ -11,7 +10,7 @@ from torch import nn
 from unweave.evaluation import Score, efficiency, gaps, score
 from unweave.loop import Result
 from unweave.run.checkpoint import tensors_sha256
-from unweave.run.environment import environment, peak_memory
+from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
 from unweave.run.prepare import Request
 from unweave.run.session import Session
@@ -57,9 +56,9 @@ def summary(
         "request": request.text,
         "forget": len(request.forget),
         "retain": len(request.retain),
-        "steps": session.before + len(result.history),
-        "rejected": sum(not r.accepted for r in result.history) - result.skipped,
-        "skipped": result.skipped,
+        "steps": result.progress.made,
+        "rejected": result.progress.rejected,
+        "skipped": result.progress.skipped,
         "seconds": seconds,
         "retrain_seconds": retrain,
         "efficiency": efficiency(seconds, retrain or 0.0).value,
@@ -70,8 +69,3 @@ def summary(
         "created": now(),
         "environment": environment(),
     }
-
-
-def now() -> str:
-    """The time, to the second, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,16 +22,16 @@ if TYPE_CHECKING:
     from unweave.objectives import Objectives
 
 
-def line(record: Record, before: int = 0) -> dict[str, Any]:
+def line(record: Record) -> dict[str, Any]:
     """One step as plain data; the order of every pair is forget, retain.
 
     `realised` and `predicted` are changes of the two objectives, `lr` is the length per unit of direction,
-    `cosine` and `kappa` are those of `hardness`; `before` steps were made by the run that is resumed.
+    `cosine` and `kappa` are those of `hardness`.
     """
     step = record.step
     cos, kappa = hardness(step)
     return {
-        "step": record.number + before,
+        "step": record.number,
         "losses": _plain(step.losses),
         "weights": _plain(step.weights),
         "gramian": _plain(step.gramian),
@@ -69,14 +71,23 @@ class StepLog:
 
     def __init__(self, path: Path, *, before: int = 0):
         """Opens `path` anew, or after its first `before` lines if a run is resumed."""
-        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:before] if before else []
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        self._file.writelines(kept)
-        self._before = before
+        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:before] if before and path.exists() else []
+        if len(kept) < before:
+            warnings.warn(
+                f"{path} should hold {before} steps and holds {len(kept)}: the others are lost to the record, not to "
+                "the model",
+                stacklevel=2,
+            )
+        atomically(path, "".join(kept).encode())
+        self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def __call__(self, record: Record, objectives: Objectives) -> None:
         """Writes one step."""
-        self._file.write(json.dumps(line(record, self._before), allow_nan=False) + "\n")
+        self._file.write(json.dumps(line(record), allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Returns once all lines are on the disk."""
+        os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,16 @@ from torch import nn
 from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
 from unweave.loop import Record, Result, unlearn
-from unweave.methods import METHODS
 from unweave.objectives import Objectives
 from unweave.parameters import choose
-from unweave.run import checkpoint, directory, faults, outcome, prepare
-from unweave.run.environment import environment
+from unweave.run import checkpoint, directory, outcome, prepare
+from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
 from unweave.run.outcome import Sheet
 from unweave.run.prepare import Request
-from unweave.run.recipe import NamedSection, OpenSection, Recipe
+from unweave.run.recipe import Recipe, read
 from unweave.run.record import StepLog, write_json
 from unweave.run.session import Session
-from unweave.run.steps import STEPS
 from unweave.run.watch import Watch, silent
 
 
@@ -32,12 +29,13 @@ def run(
 ) -> dict[str, Any]:
     """Unlearns as the recipe says; everything that a run leaves is in `folder` (all but `report.html`).
 
-    Ctrl-C, between two steps or while a reference is trained, ends the run and still saves model and scores.
+    Ctrl-C, between two steps or while a reference is trained, ends the run and still saves model and scores. Whatever
+    ends it at whatever moment, it can be resumed, and the model is the one that it would have been.
 
     Args:
         recipe: what to do.
         folder: new or empty, unless a run is resumed or replaced.
-        resume: continue from `folder/checkpoint`.
+        resume: do what is left of the run in `folder`: nothing, where it is finished; all, where it never began.
         overwrite: replace the run that `folder` holds.
         watch: told about every phase.
 
@@ -45,18 +43,27 @@ def run(
         What `summary.json` holds.
 
     Raises:
-        ConfigurationError: the recipe does not fit its data, or the directory is in use.
+        ConfigurationError: the recipe does not fit its data, the directory is in use, or what is resumed is a run of
+            another recipe or of other data.
         InfeasibleError: the rule refused the very first step.
     """
     directory.check(folder, resume, overwrite)
     request = prepare.request(recipe)
+    resolved = resolve(recipe, request, folder)
+    if resume and (done := directory.finished(folder)) is not None:
+        check_same(identity(read(folder / "recipe.yaml")), identity(resolved))
+        return done
+    states = checkpoint.load(folder / "checkpoint") if resume else None
+    if states is not None:
+        check_same(states["run"]["identity"], identity(resolved))
     original = prepare.original(recipe, request, watch)
-    session = Session.start(recipe, request, original)
-    if resume:
-        session.restore(checkpoint.load(folder / "checkpoint"))
-    else:
+    session = Session.start(resolved, request, original)
+    if states is None:
         directory.clear(folder)
-    atomically(folder / "recipe.yaml", _resolved(recipe, request, folder).to_yaml().encode())
+        atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+        checkpoint.save(folder / "checkpoint", session.state())
+    else:
+        session.restore(states)
     result = _loop(session, request, folder, watch)
     directory.save(session.model, folder / "model")
     models = {"original": original, "unlearned": session.model}
@@ -76,19 +83,31 @@ def run(
 
 
 def _loop(session: Session, request: Request, folder: Path, watch: Watch) -> Result:
-    """Runs the steps that are left; a checkpoint every so often, and when the run is interrupted."""
-    settings, begin = session.recipe.run, time.perf_counter()
+    """Runs the steps that are left; a checkpoint every so often, when the run is interrupted, and at the end."""
+    if session.ended:
+        return Result(session.model, reason=session.ended, progress=session.progress)
+    settings, progress, begin = session.recipe.run, session.progress, time.perf_counter()
+    paused = False
 
-    def save(record: Record, objectives: Objectives) -> None:
-        done = session.before + record.number
-        watch("unlearning", done, settings.steps)
-        if done % settings.checkpoint_every == 0 or done == settings.steps or interrupt.came:
-            checkpoint.save(folder / "checkpoint", session.state(record.number, time.perf_counter() - begin))
+    def tell(record: Record, objectives: Objectives) -> None:
+        watch("unlearning", record.number, settings.steps)
+
+    def save() -> None:
+        log.sync()
+        checkpoint.save(folder / "checkpoint", session.state(time.perf_counter() - begin))
+
+    def pause(record: Record) -> str | None:
+        """Comes last between two steps, when everything has read the one before: a checkpoint, and Ctrl-C."""
+        nonlocal paused
+        paused = interrupt.came
+        if paused or progress.made % settings.checkpoint_every == 0:
+            save()
+        return REASON if paused else None
 
     parameters = session.recipe.model.parameters
     with (
         Interrupt() as interrupt,
-        StepLog(folder / "steps.jsonl", before=session.before) as log,
+        StepLog(folder / "steps.jsonl", before=progress.made) as log,
         choose(session.model, parameters),
     ):
         result = unlearn(
@@ -96,14 +115,20 @@ def _loop(session: Session, request: Request, folder: Path, watch: Watch) -> Res
             session.method,
             session.pairs,
             session.optimizer,
-            monitors=(log, save),
-            stop=(interrupt, *session.criteria(request)),
-            steps=settings.steps - session.before,
+            monitors=(log, tell),
+            stop=(*session.criteria(request), pause),
+            steps=settings.steps - progress.made,
             mask=session.mask,
+            progress=progress,
         )
-    refused = result.history[-1].step.stop if result.history else None
-    if refused and not result.steps and not session.before:
-        raise InfeasibleError(f"no step was possible, the model is as it was: {refused}")
+        if result.reason == REASON and not paused:
+            raise KeyboardInterrupt  # a second signal, in the middle of a step: the last checkpoint is what is left
+        refused = result.history[-1].step.stop if result.history else None
+        if refused and progress.made == 1:
+            raise InfeasibleError(f"no step was possible, the model is as it was: {refused}")
+        if not paused:
+            session.ended = result.reason
+            save()
     return result
 
 
@@ -112,17 +137,3 @@ def _score(model: nn.Module, request: Request, recipe: Recipe, watch: Watch, nam
     sheet = outcome.sheet(model, request, recipe.evaluation.seed)
     watch(f"scoring the {name} model", 1, 1)
     return sheet
-
-
-def _resolved(recipe: Recipe, request: Request, folder: Path) -> Recipe:
-    """The recipe with every default written out, also those of the functions that it names."""
-    training = OpenSection(**asdict(request.training))
-    method, step = (
-        NamedSection(name=section.name, **(faults.defaults(table[section.name]) | section.arguments))
-        for section, table in ((recipe.method, METHODS), (recipe.step, STEPS))
-    )
-    fingerprints = {"train": request.train.fingerprint(), "test": request.test.fingerprint()}
-    about = environment() | {"created": outcome.now(), "data": fingerprints}
-    model = recipe.model.model_copy(update={"network": request.network.name})
-    changes = {"training": training, "method": method, "step": step, "model": model}
-    return recipe.model_copy(update={**changes, "output": folder.resolve(), "environment": about})

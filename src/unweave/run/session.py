@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,18 +14,16 @@ from torch.utils.data import DataLoader
 
 from unweave import stopping
 from unweave.data.pairs import Pairs
-from unweave.errors import ConfigurationError
-from unweave.loop import Stop
+from unweave.loop import Progress, Stop
 from unweave.methods import METHODS, Method
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint
+from unweave.run.environment import environment
+from unweave.run.identity import check_same, identity
 from unweave.run.prepare import Request
 from unweave.run.recipe import Recipe
 from unweave.run.steps import stepper
 from unweave.trust import TrustRegion
-
-SECTIONS = ("data", "forget", "model", "training", "method", "step")
-"""What must be as it was for a run to be resumed."""
 
 
 @dataclass(eq=False)
@@ -32,8 +31,11 @@ class Session:
     """Model, method, step length and stream of pairs, at some step of a run.
 
     Attributes:
-        before: steps that the run had made when this session began.
-        seconds: how long they took.
+        recipe: resolved, as `identity.resolve` does.
+        original: SHA-256 of the weights that it began with.
+        progress: steps made so far, those of a resumed run included.
+        seconds: how long the steps took that were made before this session.
+        ended: why the loop ended; empty while it goes on, and when it was interrupted.
     """
 
     recipe: Recipe
@@ -41,9 +43,11 @@ class Session:
     method: Method
     optimizer: torch.optim.Optimizer | TrustRegion
     pairs: Pairs
+    original: str
     mask: Mask | None = None
-    before: int = 0
+    progress: Progress = field(default_factory=Progress)
     seconds: float = 0.0
+    ended: str = ""
 
     @classmethod
     def start(cls, recipe: Recipe, request: Request, original: nn.Module) -> Session:
@@ -64,7 +68,8 @@ class Session:
             if method.saliency is not None:
                 batches = DataLoader(request.forget, batch_size=settings.forget_batch)
                 mask = saliency_mask(model, request.task.nll, batches, method.saliency)
-            return cls(recipe, model, method, stepper(recipe.step, model, mask), pairs, mask)
+            step = stepper(recipe.step, model, mask)
+        return cls(recipe, model, method, step, pairs, checkpoint.tensors_sha256(original.state_dict()), mask)
 
     def criteria(self, request: Request) -> list[Stop]:
         """When forgetting is enough."""
@@ -75,8 +80,8 @@ class Session:
             return [stopping.membership(self.model, request.task, request.forget, request.test)]
         return [stopping.forget_accuracy(self.model, request.task, request.forget, until)]
 
-    def state(self, steps: int, seconds: float) -> dict[str, dict[str, Any]]:
-        """Everything that continuing after `steps` more steps needs."""
+    def state(self, seconds: float = 0.0) -> dict[str, dict[str, Any]]:
+        """Everything that going on from here needs, between two steps; `seconds` is how long this session's took."""
         return {
             "model": self.model.state_dict(),
             "step": self.optimizer.state_dict(),
@@ -84,31 +89,35 @@ class Session:
             "pairs": self.pairs.state_dict(),
             "random": checkpoint.rng_state(),
             "run": {
-                "steps": self.before + steps,
+                "progress": asdict(self.progress),
                 "seconds": self.seconds + seconds,
-                "recipe": self._identity(),
+                "ended": self.ended,
+                "identity": identity(self.recipe),
+                "original": self.original,
+                "environment": environment(),
             },
         }
 
     def restore(self, states: Mapping[str, dict[str, Any]]) -> None:
         """Continues where `state` was taken.
 
+        Under other versions, or with other threads, the run goes on with a warning: numbers may differ in the last bit.
+
         Raises:
-            ConfigurationError: the recipe is not the one that the checkpoint was made with.
+            ConfigurationError: the original model is not the one that the run began with.
         """
         run = states["run"]
-        own = self._identity()
-        if changed := [name for name in own if own[name] != run["recipe"][name]]:
-            raise ConfigurationError(
-                f"the checkpoint was made with another recipe: {', '.join(changed)} changed since. "
-                "Use the recipe of the run directory, or start again with --overwrite."
+        check_same({"original model": f"sha256 {run['original']}"}, {"original model": f"sha256 {self.original}"})
+        here, there = environment(), run["environment"]
+        if differs := [f"{key} {there.get(key)} -> {here[key]}" for key in here if here[key] != there.get(key)]:
+            warnings.warn(
+                f"resumed elsewhere ({', '.join(differs)}): weights may differ in the last bits from those of a run "
+                "that was never interrupted",
+                stacklevel=2,
             )
         self.model.load_state_dict(states["model"])
         self.optimizer.load_state_dict(states["step"])
         self.method.rule.load_state_dict(states["rule"])
         self.pairs.load_state_dict(states["pairs"])
+        self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
         checkpoint.set_rng_state(states["random"])
-        self.before, self.seconds = run["steps"], run["seconds"]
-
-    def _identity(self) -> dict[str, Any]:
-        return self.recipe.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
