@@ -44,7 +44,7 @@ clean:        ## remove what these commands made
 
 $(DEV)/installed: $(DEV)/torch pyproject.toml
 	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
-	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision]'
+	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision,language]'
 	@touch $@
 
 $(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)
