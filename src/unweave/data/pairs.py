@@ -155,7 +155,7 @@ class _Shuffled:
     def draw(self) -> list[Batch]:
         rows = self._order.tensor_split(self._batches)[self._position]
         with _own_randomness(self._seed, self._side, self._epoch, self._position, self._share.rank):
-            batches = [_fetched(self._data, part) for part in self._share.of(rows)]
+            batches = [fetched(self._data, part) for part in self._share.of(rows)]
         self._position += 1
         if self._position == self._batches:
             self._epoch, self._position = self._epoch + 1, 0
@@ -216,7 +216,8 @@ class _Cycled:
         )
 
 
-def _fetched(data: Dataset[Any], rows: Tensor) -> Batch:
+def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
+    """The given rows of a map-style data set as one batch, by the fastest way that it has."""
     if isinstance(data, TensorImages):
         return data.batch(rows)
     if isinstance(data, TensorDataset):

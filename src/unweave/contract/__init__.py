@@ -1,0 +1,8 @@
+"""A promise about a whole run: limits in the user's own metric, measured on data that the run does not train on."""
+
+from unweave.contract.clauses import Contract, Forget, Keep
+from unweave.contract.keeper import Keeper
+from unweave.contract.reading import Outcome, Reading
+from unweave.contract.sets import Sets
+
+__all__ = ["Contract", "Forget", "Keep", "Keeper", "Outcome", "Reading", "Sets"]

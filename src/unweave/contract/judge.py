@@ -1,0 +1,224 @@
+"""What the clauses say of the values that were seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unweave.contract import bounds
+from unweave.contract.clauses import DEFAULT_SHARE, Contract, Forget, Keep
+from unweave.contract.metrics import SCORE, key
+from unweave.contract.observer import Seen
+from unweave.contract.reading import Reading
+from unweave.contract.sets import Sets
+from unweave.errors import ConfigurationError
+from unweave.evaluation import UndefinedScore, auc
+from unweave.evaluation.value import Array
+
+PLACES = ("guard", "final")
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """A keep clause, for one group, with what decides it.
+
+    Attributes:
+        clause: as it was written.
+        group: its group; None without groups.
+        key: of the values.
+        base: the original's value on the guard set.
+        judged: the limit in what is averaged: nats for perplexity, the metric's unit elsewhere.
+        members: the group's examples of guard and final set.
+        alphas: error probability of a test on guard and final set.
+    """
+
+    clause: Keep
+    group: str | None
+    key: str
+    base: float
+    judged: float
+    members: Mapping[str, Mask]
+    alphas: Mapping[str, float]
+
+    @property
+    def limit(self) -> float:
+        """In the metric's unit."""
+        return self._shown(self.judged)
+
+    def read(self, now: Seen, original: Seen, place: str) -> Reading | None:
+        """The clause on a set; None where the set is not there or holds no example of the group."""
+        if place not in now or not (mask := self.members[place]).any():
+            return None
+        change = now[place][self.key][mask] - original[place][self.key][mask]
+        worse = -change if self.clause.higher else change
+        bound = bounds.upper(worse, self.alphas[place])
+        measured = float(worse.mean()) if np.isfinite(worse).all() else math.inf
+        return Reading(self._shown(measured), self._shown(bound), bound <= self.judged, len(worse))
+
+    def used(self, reading: Reading) -> float:
+        """Share of the limit that the bound uses up."""
+        return (reading.bound if reading.bound is not None else reading.measured) / self.limit
+
+    def _shown(self, value: float) -> float:
+        if self.clause.metric != "perplexity":
+            return value
+        return self.base * math.expm1(value) if value < 700 else math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A forget clause, with the level that meets it."""
+
+    clause: Forget
+    limit: float
+    alpha: float
+
+    def read(self, seen: Seen, suffix: str) -> Reading:
+        """The clause on the forget set, and on the holdout."""
+        forget = seen[f"forget{suffix}"]
+        values = forget[SCORE if self.clause.metric == "unseen" else self._key]
+        n = len(values)
+        if not np.isfinite(values).all():
+            return Reading(math.nan, None, False, n, "not finite")
+        match self.clause.metric:
+            case "unseen":
+                return self._unseen(forget, seen[f"holdout{suffix}"])
+            case "retrained":
+                measured = float(values.mean())
+                return Reading(measured, None, abs(measured - self.limit) <= self.clause.level, n)
+            case "loss":
+                measured = float(values.mean())
+                return Reading(measured, None, measured >= self.limit, n)
+            case _:
+                measured = float(values.mean())
+                return Reading(measured, None, measured <= self.limit, n)
+
+    def progress(self, now: Reading, start: Reading) -> float:
+        """From 0, the original, to 1, met."""
+        if now.met:
+            return 1.0
+        margin = self.clause.level if self.clause.metric == "retrained" else 0.0
+        whole = abs(start.measured - self.limit) - margin
+        left = abs(now.measured - self.limit) - margin
+        if self.clause.metric == "unseen" and now.measured <= self.limit:
+            return 0.99  # the attack fails, the losses still differ
+        share = 1 - left / whole if whole > 0 else 0.0
+        return min(max(share, 0.0), 0.99) if math.isfinite(share) else 0.0
+
+    @property
+    def _key(self) -> str:
+        return "loss" if self.clause.metric == "loss" else "accuracy"
+
+    def _unseen(self, forget: Mapping[str, Array], holdout: Mapping[str, Array]) -> Reading:
+        n = len(forget[SCORE])
+        try:
+            measured = auc(forget[SCORE], holdout[SCORE])
+        except UndefinedScore as undefined:
+            return Reading(math.nan, None, False, n, str(undefined))
+        p = bounds.below(forget["loss"], holdout["loss"])
+        gap = float(forget["loss"].mean() - holdout["loss"].mean())
+        note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below"
+        return Reading(measured, None, measured <= self.limit and p >= self.alpha, n, note)
+
+
+def goals(contract: Contract, clauses: Sequence[Forget], original: Seen) -> list[Goal]:
+    """The forget clauses with their levels."""
+    found = []
+    for clause in clauses:
+        level = clause.level
+        if clause.metric == "unseen":
+            level = 0.5 + level
+        elif clause.metric == "retrained":
+            level = float(original["retrained"]["accuracy"].mean())
+        found.append(Goal(clause, level, 1 - contract.confidence))
+    return found
+
+
+def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Sets) -> tuple[list[Limit], list[str]]:
+    """The keep clauses, one by one and group by group, and notes on what was decided for the user.
+
+    Raises:
+        ConfigurationError: a limit that these examples cannot decide, a group without examples, or an original whose
+            values are not finite; all faults at once.
+    """
+    found: list[Limit] = []
+    faults: list[str] = []
+    notes: list[str] = []
+    for number, clause in enumerate(clauses):
+        name = key(clause.metric, number)
+        values = original["guard"][name]
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            faults.append(f"keep {clause.title}: {bad} of {len(values)} values of the original are not finite.")
+            continue
+        grouped = list(_groups(clause, sets, len(values), len(original.get("final", {}).get(name, ()))))
+        for group, members in grouped:
+            counted = {"guard": contract.shrinks + 1, "final": 1}
+            alphas = {p: bounds.level(contract.confidence, counted[p], len(grouped)) for p in PLACES}
+            own = values[members["guard"]]
+            if not len(own):
+                faults.append(f"keep {clause.title}: group {group} has no example in the guard set.")
+                continue
+            made = _limit(clause, group, name, own, members, alphas)
+            problem = _undecidable(made, own)
+            if problem and contract.keep is None:
+                made = _widened(made, own)
+                notes.append(
+                    f"Default: {clause.title} within {100 * made.limit:.2g} points of the original's instead of "
+                    f"{100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be decided."
+                )
+            elif problem:
+                faults.append(problem)
+            found.append(made)
+    if faults:
+        raise ConfigurationError(faults)
+    return found, notes
+
+
+def _groups(clause: Keep, sets: Sets, guard: int, final: int) -> Iterator[tuple[str | None, dict[str, Mask]]]:
+    if clause.by is None:
+        yield None, {"guard": np.ones(guard, dtype=bool), "final": np.ones(final, dtype=bool)}
+        return
+    names = [np.array(sets.groups(clause, place) or [], dtype=object) for place in range(2)]
+    for group in sorted({*names[0], *names[1]}):
+        yield group, {place: np.asarray(own == group, dtype=bool) for place, own in zip(PLACES, names, strict=True)}
+
+
+def _limit(
+    clause: Keep, group: str | None, name: str, own: Array, members: Mapping[str, Mask], alphas: Mapping[str, float]
+) -> Limit:
+    mean = float(own.mean())
+    if clause.metric == "perplexity":
+        base = math.exp(min(mean, 700.0))
+        share = clause.relative if clause.relative is not None else clause.limit / base
+        return Limit(clause, group, name, base, math.log1p(share), members, alphas)
+    judged = clause.limit if clause.relative is None else clause.limit * abs(mean)
+    return Limit(clause, group, name, mean, judged, members, alphas)
+
+
+def _undecidable(limit: Limit, own: Array) -> str:
+    """Why an unchanged model could not keep the limit; empty if it could."""
+    if not limit.judged > 0:
+        return f"keep {limit.clause.title}: a share of the original's value, {limit.base:.3g}, leaves no limit."
+    alpha, n = limit.alphas["guard"], len(own)
+    if not np.isin(own, (0.0, 1.0)).all() or (least := bounds.smallest(n, alpha)) <= limit.judged:
+        return "" if n > 1 else f"keep {limit.clause.title}: one guard example decides nothing."
+    asked, smallest = f"{limit.judged:.3g}", f"{least:.3g}"
+    if limit.clause.relative is not None and limit.base:
+        asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"
+    where = f" for group {limit.group}" if limit.group is not None else ""
+    return (
+        f"keep {limit.clause.title}{where}: a limit of {asked} cannot be decided with {n} guard examples: even an "
+        f"unchanged model would miss it. The smallest that can is {smallest}; yours needs "
+        f"{bounds.needed(limit.judged, alpha)} examples. Ask for less, group less, or give a larger guard set."
+    )
+
+
+def _widened(limit: Limit, own: Array) -> Limit:
+    wide = 2 * bounds.smallest(len(own), limit.alphas["guard"])
+    return Limit(limit.clause, limit.group, limit.key, limit.base, wide, limit.members, limit.alphas)

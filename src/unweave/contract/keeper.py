@@ -1,0 +1,294 @@
+"""The loop's part of a contract: looks every few steps, goes back when a clause breaks, ends with the best state."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from unweave.contract.clauses import Contract, Metric
+from unweave.contract.judge import Goal, Limit, goals, limits
+from unweave.contract.metrics import SCORE, key
+from unweave.contract.observer import Observer, Seen
+from unweave.contract.reading import Look, Outcome, Reading, Verdict
+from unweave.contract.sets import HALVES, SAMPLE, Examples, Sets, halves
+from unweave.contract.snapshot import Shrinking, Snapshot, Stateful
+from unweave.errors import ConfigurationError
+from unweave.objectives import Objectives
+from unweave.tasks import Task
+
+SHARE = 0.1  # of a run's time that reading may cost
+PASSES = 3  # what a step costs per example, in forward passes: forward and backward
+SHRINK = 0.5  # of the step length, at every rollback
+NOTHING = "nothing to forget: the forget clauses are met by the original"
+OVER = ("steps used up", "pairs exhausted")
+
+
+class Taken(Protocol):
+    """What the keeper reads of a step."""
+
+    number: int
+    accepted: bool
+    radius: float | None
+
+
+class Keeper:
+    """Keeps one run within a contract.
+
+    After every `every` steps the guard set, and samples of forget set and holdout, are read once. A state that keeps
+    all keep clauses is remembered; one that breaks any is left: weights, buffers, rule and stepper go back to the
+    last state that kept all, the step length is halved, and the run goes on, `contract.shrinks` times at most. At
+    the end the model is the state that forgot most among those that kept every keep clause: the original is one of
+    them. Every decision depends on counts and seeds alone, and is the same on all ranks.
+
+    Args:
+        contract: the limits.
+        task: what the model does.
+        sets: what is read.
+        per_step: examples that a step sees, forget and retain, over all ranks.
+        retrained: a model retrained without the forget set, for the clause of that name.
+        seed: of the samples, and of every forward's randomness.
+
+    Attributes:
+        every: steps between two looks.
+        rollbacks: how often the run went back.
+        path: all looks.
+        notes: what was decided for the user.
+
+    Raises:
+        ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        task: Task,
+        sets: Sets,
+        *,
+        per_step: int,
+        retrained: nn.Module | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.contract, self._sets, self._retrained = contract, sets, retrained
+        self._keeps = contract.keeps(hasattr(task, "logits"))
+        self._forgets = contract.forgets(sets.whole_class)
+        self._check()
+        self._observer = Observer(task, *self._read(seed), seed=seed)
+        sizes = {name: len(examples) for name, examples in self._observer.sets.items()}
+        cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
+        self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
+        self._kept, self._best = Snapshot(), Snapshot()
+        self._original: Seen = {}
+        self._limits: list[Limit] = []
+        self._goals: list[Goal] = []
+        self._starts: list[Reading] = []
+        self._now: list[list[Reading | None]] = [[], []]  # keep and forget readings of the best state
+        self.path: list[Look] = []
+        self.notes: list[str] = []
+        self.rollbacks = self._last = 0
+        self._moved, self._reach, self._used, self._rank, self.seconds = False, 0.0, 0.0, [0.0, 0.0], 0.0
+
+    @property
+    def left(self) -> float:
+        """Share of the budget that the last kept state leaves: the least over the keep clauses, in [0, 1]."""
+        return min(max(1.0 - self._used, 0.0), 1.0)
+
+    def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
+        """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
+
+        A keeper that was loaded goes on as it was.
+
+        Raises:
+            ConfigurationError: a limit that the guard set cannot decide.
+        """
+        if self._original:
+            return None
+        began = time.perf_counter()
+        seen = dict(self._observer.see(model, ["guard", "final", "forget", "holdout"]))
+        if self._retrained is not None and "retrained" in {clause.metric for clause in self._forgets}:
+            seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
+        self._settle(seen)
+        kept, forgotten = self._readings(seen)
+        self._used, self._rank = self._budget(kept), self._ranked(seen, forgotten)
+        self._now = [kept, forgotten]
+        self._kept.take(model, rule, stepper)
+        self._best.take(model)
+        self.seconds += time.perf_counter() - began
+        return NOTHING if self._goals and all(reading.met for reading in self._starts) else None
+
+    def look(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
+        """After a step: reads if it is time to, goes back if a clause broke; the reason to end, if there is one."""
+        self._last = record.number
+        if record.accepted:
+            self._moved, self._reach = True, max(self._reach, record.radius or 0.0)
+        if record.number % self.every or not self._moved:
+            return None
+        began = time.perf_counter()
+        try:
+            return self._looked(objectives.model, rule, stepper)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def finish(self, model: nn.Module, reason: str) -> Outcome:
+        """Puts the best state into the model, reads the final set once, and says what came of the contract."""
+        began = time.perf_counter()
+        if not self._original:
+            return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
+        looks = len(self.path)
+        if self._moved and self._judged(model) and reason in OVER and self._enough():
+            reason = "contract met"
+        self._best.restore(model)
+        seen = self._observer.see(model, ["final", "forget final", "holdout final"])
+        verdicts = []
+        for limit, guard in zip(self._limits, self._now[0], strict=True):
+            final = limit.read(seen, self._original, "final")
+            verdicts.append(Verdict("keep", limit.clause.text, limit.group, limit.limit, guard, final))
+        for goal, guard in zip(self._goals, self._now[1], strict=True):
+            verdicts.append(Verdict("forget", goal.clause.text, None, goal.limit, guard, goal.read(seen, " final")))
+        if reason.startswith("hard:"):
+            reason = f"hard: utility cannot be kept ({reason.removeprefix('hard:').strip()})"
+        self.seconds += time.perf_counter() - began
+        return Outcome(
+            reason, verdicts, looks, self.every, self.seconds, self.rollbacks, tuple(self.path), tuple(self.notes)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: tensors, numbers and text."""
+        if not self._original:
+            return {}
+        return {
+            "original": {
+                place: {name: torch.from_numpy(values.copy()) for name, values in seen.items()}
+                for place, seen in self._original.items()
+            },
+            "kept": self._kept.state_dict(),
+            "best": self._best.state_dict(),
+            "now": [[None if each is None else each.as_dict() for each in side] for side in self._now],
+            "path": [asdict(look) for look in self.path],
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken, with the same contract and sets."""
+        if not state:
+            return
+        self._settle({p: {k: v.numpy().copy() for k, v in seen.items()} for p, seen in state["original"].items()})
+        self._kept.load_state_dict(state["kept"])
+        self._best.load_state_dict(state["best"])
+        self._now = [[None if each is None else Reading(**each) for each in side] for side in state["now"]]
+        self.path = [Look(**look) for look in state["path"]]
+        for name in _COUNTERS:
+            setattr(self, name, state["counters"][name])
+
+    def _looked(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
+        self._moved = False
+        if self._judged(model):
+            self._kept.take(model, rule, stepper)
+            self._reach = 0.0
+            return "contract met" if self._enough() else None
+        self._kept.restore(model, rule, stepper)
+        if self.rollbacks == self.contract.shrinks:
+            return "budget used up"
+        self.rollbacks += 1
+        self.path[-1] = replace(self.path[-1], rolled_back=True)
+        stepper.shrink(SHRINK, self._reach or None)
+        self._kept.stepper = dict(stepper.state_dict())
+        self._reach = 0.0
+        return None
+
+    def _judged(self, model: nn.Module) -> bool:
+        """Reads a state, remembers it if it is the best so far; whether every keep clause holds."""
+        seen = self._observer.see(model, ["guard", "forget", "holdout"])
+        kept, forgotten = self._readings(seen)
+        holds, used, rank = (
+            all(r is not None and r.met for r in kept),
+            self._budget(kept),
+            self._ranked(seen, forgotten),
+        )
+        self.path.append(Look(self._last, used, rank[0] if self._goals else None, holds))
+        if holds:
+            self._used = used
+            if rank > self._rank:
+                self._best.take(model)
+                self._rank, self._now = rank, [kept, forgotten]
+        return holds
+
+    def _enough(self) -> bool:
+        return bool(self._goals) and bool(self.path) and self.path[-1].kept and self.path[-1].forgotten == 1.0
+
+    def _readings(self, seen: Seen) -> tuple[list[Reading | None], list[Reading | None]]:
+        kept = [limit.read(seen, self._original, "guard") for limit in self._limits]
+        return kept, [goal.read(seen, "") for goal in self._goals]
+
+    def _budget(self, kept: list[Reading | None]) -> float:
+        pairs = zip(self._limits, kept, strict=True)
+        return max((limit.used(reading) for limit, reading in pairs if reading is not None), default=0.0)
+
+    def _ranked(self, seen: Seen, forgotten: list[Reading | None]) -> list[float]:
+        """What decides which of two states forgot more: progress of the forget clauses, then the forget loss."""
+        steps = [
+            goal.progress(now, start)
+            for goal, now, start in zip(self._goals, forgotten, self._starts, strict=True)
+            if now is not None
+        ]
+        loss = float(seen["forget"]["loss"].mean())
+        return [sum(steps) / len(steps) if steps else 0.0, loss if math.isfinite(loss) else -math.inf]
+
+    def _settle(self, original: Seen) -> None:
+        """Everything that follows from the original's values."""
+        made, notes = limits(self.contract, self._keeps, original, self._sets)
+        self._original, self._limits = original, made
+        self._goals = goals(self.contract, self._forgets, original)
+        self._starts = [goal.read(original, "") for goal in self._goals]
+        self.notes = [*notes, *self._remarks()]
+
+    def _remarks(self) -> list[str]:
+        found = []
+        if self._limits and "final" not in self._observer.sets:
+            found.append("No final set: every keep clause was judged on the guard set alone, which steered the run.")
+        if any(c.metric == "unseen" for c in self._forgets) and len(self._observer.sets["holdout"]) < HALVES // 2:
+            found.append("The holdout is small: the same examples steered the run and measure its end.")
+        if self.contract.forget is None and len(self._forgets) > 1:
+            found.append("Default: a class removed whole must be unseen and no longer recognised.")
+        return found
+
+    def _read(self, seed: int) -> tuple[dict[str, Examples], dict[str, dict[str, str | Metric]]]:
+        """The sets to read, and the metrics of each."""
+        sets, steering = self._sets, halves(self._sets.holdout, seed)
+        utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(self._keeps)}
+        wanted = {clause.metric for clause in self._forgets}
+        forget: dict[str, str | Metric] = {"loss": "loss"}
+        forget |= {"accuracy": "accuracy"} if wanted & {"accuracy", "retrained"} else {}
+        forget |= {SCORE: SCORE} if "unseen" in wanted else {}
+        found = {"forget": Examples(sets.forget, most=SAMPLE, seed=seed), "forget final": Examples(sets.forget)}
+        metrics = {"forget": forget, "forget final": forget}
+        for name, data in (("guard", sets.guard), ("final", sets.final)):
+            if data is not None and utility:
+                found[name], metrics[name] = Examples(data), utility
+        if "unseen" in wanted and sets.holdout is not None:
+            found["holdout"] = Examples(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
+            found["holdout final"] = Examples(sets.holdout, rows=steering[1])
+            metrics |= {"holdout": {"loss": "loss", SCORE: SCORE}, "holdout final": {"loss": "loss", SCORE: SCORE}}
+        return found, metrics
+
+    def _check(self) -> None:
+        faults, wanted = [], {clause.metric for clause in self._forgets}
+        if "unseen" in wanted and self._sets.holdout is None:
+            faults.append(
+                "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
+                "say when forgetting is enough: Contract(forget=[Forget('accuracy', at_most=...)])."
+            )
+        if "retrained" in wanted and self._retrained is None:
+            faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
+        if self._keeps and self._sets.guard is None:
+            faults.append("contract: keep clauses are measured on a guard set: pass guard=...")
+        if faults:
+            raise ConfigurationError(faults)
+
+
+_COUNTERS = ("rollbacks", "_last", "_moved", "_reach", "_used", "_rank", "seconds")

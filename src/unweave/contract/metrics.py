@@ -1,0 +1,83 @@
+"""A metric is one value per example; perplexity is judged through the loss, accuracy is 0 or 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave.contract.clauses import Metric
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.evaluation.outputs import Outputs
+from unweave.tasks import Task
+
+SCORE = "score"  # what a membership attack looks at: high for examples that are known
+
+
+@torch.no_grad()
+def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Tensor:
+    """The metric of every example, `[b]` in float64 on the CPU.
+
+    "score" is the margin `log p_y - log(1 - p_y)` where the task has logits, which keeps the order of examples whose
+    loss is 0 in float32, and the negative loss elsewhere.
+
+    Raises:
+        UnsupportedError: the task has no logits, and the metric needs them.
+        ConfigurationError: not one value per example.
+    """
+    if callable(metric):
+        found = metric(model, batch)
+    elif metric in ("loss", "perplexity"):
+        found = task.nll(model, batch)
+    elif not hasattr(task, "logits"):
+        if metric != SCORE:
+            raise UnsupportedError(f"{metric} needs a task with logits; use 'loss' or 'perplexity', or a function.")
+        found = -task.nll(model, batch)
+    else:
+        outputs = Outputs(task.logits(model, batch).float().cpu(), batch[1].cpu())
+        found = torch.from_numpy(outputs.correct if metric == "accuracy" else outputs.margin)
+    if not isinstance(found, Tensor) or found.ndim != 1:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigurationError(f"A metric must return one value per example, [b]; {key(metric)} returned {shape}.")
+    return found.detach().double().cpu()
+
+
+def key(metric: str | Metric, number: int = 0) -> str:
+    """What the values are stored under; perplexity and loss share theirs, functions are told apart by a number."""
+    if isinstance(metric, str):
+        return "loss" if metric == "perplexity" else metric
+    return f"{getattr(metric, '__name__', 'function')} {number}"
+
+
+class Once(nn.Module):
+    """A model that answers the same call from memory: several metrics of a batch cost one forward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._asked: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
+        self._answer: Any = None
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """The model's output; the same object for the very same inputs as in the last call."""
+        if self._asked is None or not _same(self._asked, (inputs, named)):
+            self._answer, self._asked = self.model(*inputs, **named), (inputs, named)
+        return self._answer
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+
+def _same(one: tuple[tuple[Any, ...], Mapping[str, Any]], other: tuple[tuple[Any, ...], Mapping[str, Any]]) -> bool:
+    (a, left), (b, right) = one, other
+    return (
+        len(a) == len(b)
+        and left.keys() == right.keys()
+        and all(x is y for x, y in zip(a, b, strict=True))
+        and all(left[name] is right[name] for name in left)
+    )

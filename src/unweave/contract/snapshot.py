@@ -1,0 +1,79 @@
+"""One state of a run, to go back to: weights that may move, buffers, and what rule and step length remember."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unweave.gramian import parts
+
+
+class Stateful(Protocol):
+    """What a rule and a stepper have in common."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        ...
+
+
+class Shrinking(Stateful, Protocol):
+    """A stepper that can be told to go shorter steps."""
+
+    def shrink(self, factor: float, reach: float | None = None) -> None:
+        """Shorter steps by a factor, and none longer than that part of `reach`."""
+        ...
+
+
+class Snapshot:
+    """A state that is overwritten in place: a second one costs no memory."""
+
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+        self.rule: dict[str, Any] = {}
+        self.stepper: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def take(self, model: nn.Module, rule: Stateful | None = None, stepper: Stateful | None = None) -> None:
+        """Remembers the model as it is, and rule and stepper if they are given."""
+        live = _live(model)
+        if self._tensors:
+            _copy(self._tensors, live)
+        else:
+            self._tensors = [tensor.clone() for tensor in live]
+        self.rule = {} if rule is None else copy.deepcopy(rule.state_dict())
+        self.stepper = {} if stepper is None else copy.deepcopy(stepper.state_dict())
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module, rule: Stateful | None = None, stepper: Stateful | None = None) -> None:
+        """Puts the model back, and rule and stepper if they are given."""
+        _copy(_live(model), self._tensors)
+        if rule is not None:
+            rule.load_state_dict(copy.deepcopy(self.rule))
+        if stepper is not None:
+            stepper.load_state_dict(copy.deepcopy(self.stepper))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, for a checkpoint."""
+        return {"tensors": list(self._tensors), "rule": self.rule, "stepper": self.stepper}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self._tensors = [tensor.clone() for tensor in state["tensors"]]
+        self.rule, self.stepper = copy.deepcopy(state["rule"]), copy.deepcopy(state["stepper"])
+
+
+def _live(model: nn.Module) -> list[Tensor]:
+    return [*(p.detach() for p in model.parameters() if p.requires_grad), *model.buffers()]
+
+
+def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    for own, other in zip(parts(to), parts(source), strict=True):
+        own.copy_(other)

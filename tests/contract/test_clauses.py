@@ -1,0 +1,81 @@
+"""What can be written, and what is said of what cannot."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from unweave.contract import Contract, Forget, Keep
+from unweave.errors import ConfigurationError
+
+BAD_KEEP: list[tuple[dict[str, Any], str]] = [
+    ({"metric": "acuracy", "absolute": 0.1}, "Did you mean 'accuracy'"),
+    ({"metric": "accuracy"}, "exactly one of absolute, relative; found none"),
+    ({"metric": "loss", "absolute": 0.1, "relative": 0.1}, "found absolute and relative"),
+    ({"metric": "loss", "absolute": 0.0}, "absolute must be a positive number; found 0.0"),
+    ({"metric": "loss", "relative": math.nan}, "relative must be a positive number; found nan"),
+    ({"metric": "loss", "absolute": 1.0, "better": "lower"}, "better is for functions"),
+    ({"metric": len, "absolute": 1.0}, "needs better='higher' or 'lower'; found None"),
+    ({"metric": 3, "absolute": 1.0}, "a name or a function; found 3"),
+    ({"metric": "loss", "absolute": 1.0, "by": "label"}, "by must be 'class' or one group per"),
+]
+BAD_FORGET: list[tuple[dict[str, Any], str]] = [
+    ({"metric": "unsen"}, "Did you mean 'unseen'"),
+    ({"metric": "accuracy"}, "accuracy needs at_most"),
+    ({"metric": "accuracy", "at_most": 1.5}, r"at_most must be in \[0, 1\]; found 1.5"),
+    ({"metric": "loss", "at_most": 0.5}, "loss takes at_least; found at_most=0.5"),
+    ({"metric": "loss", "at_least": math.inf}, "at_least must be at least 0; found inf"),
+    ({"metric": "unseen", "margin": 0.6}, r"margin must be in \[0, 0.5\]; found 0.6"),
+]
+BAD_CONTRACT: list[tuple[dict[str, Any], str]] = [
+    ({"confidence": 1.0}, r"confidence must be in \[0.5, 1\); found 1.0"),
+    ({"shrinks": -1}, "shrinks must be at least 0"),
+    ({"every": 0}, "every must be at least 1"),
+    ({"keep": Keep("loss", absolute=1.0)}, "keep must be a sequence of Keep"),
+    ({"forget": ["unseen"]}, "forget must be a sequence of Forget"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_KEEP)
+def test_keep(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Keep(**given)
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_FORGET)
+def test_forget(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Forget(**given)
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_CONTRACT)
+def test_contract(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Contract(**given)
+
+
+def test_all_faults_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Keep("acuracy", absolute=-1.0, relative=0.1, by="label", better="higher")
+    assert len(caught.value.faults) == 5
+    with pytest.raises(ConfigurationError) as caught:
+        Contract(confidence=2.0, shrinks=-1, every=0)
+    assert len(caught.value.faults) == 3
+
+
+def test_words() -> None:
+    assert Keep("accuracy", absolute=0.005).text == "accuracy falls by at most 0.5 points"
+    assert Keep("perplexity", relative=0.02).text == "perplexity rises by at most 2 % of the original's"
+    assert Keep(len, absolute=3.0, better="higher", name="speed").text == "speed falls by at most 3"
+    assert Forget("accuracy", at_most=0.02).text == "forget accuracy at most 2 %"
+    assert Forget("unseen").text == "unseen: membership AUC at most 0.55"
+
+
+def test_defaults() -> None:
+    contract = Contract()
+    assert contract.keeps(True) == (Keep("accuracy", relative=0.01),)
+    assert contract.keeps(False) == (Keep("perplexity", relative=0.01),)
+    assert contract.forgets() == (Forget("unseen"),) and Contract(forget=()).forgets() == ()
+    assert contract.forgets(whole_class=True)[1] == Forget("accuracy", at_most=0.0)
