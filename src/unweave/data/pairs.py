@@ -16,7 +16,7 @@ from unweave.data.batches import Batch, count, divided, moved
 from unweave.data.images import TensorImages
 from unweave.errors import ConfigurationError
 
-__all__ = ["Batch", "Pair", "Pairs", "count"]
+__all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
 
 NAMES = ("forget", "retain")
 
@@ -217,6 +217,7 @@ class _Cycled:
 
 
 def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
+    """The batch of the given rows of a map-style data set."""
     """The given rows of a map-style data set as one batch, by the fastest way that it has."""
     if isinstance(data, TensorImages):
         return data.batch(rows)
