@@ -1,0 +1,55 @@
+"""Every score of a log, and two logs side by side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from unweave.evaluation.text.log import Log
+from unweave.evaluation.text.metrics import METRICS
+from unweave.evaluation.value import Score, measured
+
+
+def log_scores(log: Log, retrained: Log | None = None) -> dict[str, Score]:
+    """The scores by name: those of the sets that the log has; what it cannot say has a reason.
+
+    Args:
+        log: of the model in question.
+        retrained: of a model that was retrained without the forget set: forget quality, the KS distance and PrivLeak
+            compare with it, and the reference attack if the log has no scores of its own.
+    """
+    return {
+        m.name: measured(m.name, m.definition, m.unit, partial(m.value, log, retrained))
+        for m in METRICS
+        if any(log.has(m.group, column) for column in m.columns)
+    }
+
+
+def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
+    """The scores of one or two logs as plain data, for JSON.
+
+    Returns:
+        `logs` (name, compat and notes of each) and `metrics`: name -> `better`, `definition`, `unit`, `model` and
+        `retrained` (each as `Score.as_dict`, or None), `difference` (None where either is undefined).
+    """
+    own = log_scores(log, retrained)
+    other = log_scores(retrained) if retrained else {}
+    rows = {}
+    for m in METRICS:
+        a, b = own.get(m.name), other.get(m.name)
+        if a is None and b is None:
+            continue
+        values = [score.value for score in (a, b) if score is not None and score.value is not None]
+        rows[m.name] = {
+            "better": m.better,
+            "unit": m.unit,
+            "definition": m.definition,
+            "model": a.as_dict() if a else None,
+            "retrained": b.as_dict() if b else None,
+            "difference": values[0] - values[1] if len(values) == 2 else None,
+        }
+    logs = [log, *([retrained] if retrained else [])]
+    return {
+        "logs": [{"name": x.name, "compat": x.compat, "notes": list(x.notes)} for x in logs],
+        "metrics": rows,
+    }

@@ -1,0 +1,112 @@
+"""What the collector writes, read back: one JSON line per example and metric family, after a line that says whose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from unweave.errors import ConfigurationError
+from unweave.evaluation.text import tokens as of
+from unweave.evaluation.text.log import Log, Value, Values
+from unweave.evaluation.text.tokens import Compat, Tokens
+from unweave.evaluation.value import UndefinedScore
+
+Line = dict[str, Any]
+FORMAT = 1
+
+
+def stored(lines: Iterable[Line], name: str, compat: Compat = None) -> Log:
+    """The log of collected lines, each metric formed from what was stored of the example.
+
+    Args:
+        lines: as `collect` gives and writes them.
+        name: of the model.
+        compat: form the metrics as that code does.
+    """
+    values: Values = {}
+    for line in lines:
+        columns = _FAMILIES[line["family"]](line, compat)
+        table = values.setdefault(line["set"], {})
+        for column, value in columns.items():
+            table.setdefault(column, {})[int(line["index"])] = value
+    return Log(name, values, compat)
+
+
+def read_lines(path: Path) -> tuple[Line | None, list[Line]]:
+    """The header and the lines of a file; a last line that was cut short is left out.
+
+    Raises:
+        ConfigurationError: a line before the last one is no JSON object, or the header is of another format.
+    """
+    header: Line | None = None
+    lines: list[Line] = []
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1].splitlines()
+    for number, row in enumerate(complete, 1):
+        try:
+            line = json.loads(row)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"{path}: line {number} is no JSON ({error.msg}): delete the file") from error
+        if not isinstance(line, dict) or (number > 1 and not {"set", "family", "index"} <= set(line)):
+            raise ConfigurationError(f"{path}: line {number}: expected set, family and index, found {row[:60]}")
+        if number > 1:
+            lines.append(line)
+        elif (header := line).get("unweave_values") != FORMAT:
+            raise ConfigurationError(
+                f"{path}: expected values that unweave collected (format {FORMAT}), found {row[:60]}"
+            )
+    return header, lines
+
+
+def rouge_columns(truth: str, generation: str, *, stemmer: bool) -> dict[str, Value]:
+    """The columns of a generated text; no scores where ROUGE is undefined."""
+    from unweave.evaluation.text.generations import rouge
+
+    try:
+        scores: Mapping[str, Value] = rouge(truth, generation, stemmer=stemmer)
+    except UndefinedScore:
+        scores = dict.fromkeys(("rouge1_recall", "rougeL_recall", "rougeL_f1"))
+    return {"truth": truth, "generation": generation, **scores}
+
+
+def _forced(line: Line, compat: Compat) -> dict[str, Value]:
+    logprobs, means, variances = (_numbers(line[part]) for part in ("logprobs", "means", "variances"))
+    t = Tokens(logprobs, line["hits"], means, variances, line["ends"])
+    columns: dict[str, Value] = {}
+    if len(t.logprobs):
+        loss = of.loss(t)
+        columns |= {"loss": loss, "prob": of.probability(loss), "nll": loss * len(t.logprobs), "mia_loss": loss}
+        columns["mia_zlib"] = loss / line["bytes"]
+    if t.scored(compat) or compat:
+        columns |= {
+            "extraction": of.extraction_strength(t, compat),
+            "mia_min_k": of.min_k(t, compat=compat),
+            "mia_min_k_plus_plus": of.min_k_plus_plus(t, compat=compat),
+        }
+    if t.scored(compat):
+        columns["exact"] = of.exact_memorisation(t, compat)
+    for other in ("paraphrased", "perturbed"):
+        if losses := _numbers(line[other]):
+            columns[f"{other}_loss"] = losses
+            columns[f"{other}_prob"] = [of.probability(x) for x in losses]
+    if losses:
+        columns["perturbed_nll"] = [x * n for x, n in zip(losses, line["perturbed_tokens"], strict=True)]
+    return columns
+
+
+def _generated(line: Line, compat: Compat) -> dict[str, Value]:
+    return rouge_columns(line["truth"], line["generation"], stemmer=line["stemmer"] or compat is not None)
+
+
+def _gradient(line: Line, compat: Compat) -> dict[str, Value]:
+    return {"mia_gradnorm": _numbers([line["mean_norm"] if compat else line["norm"]])[0]}
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    """JSON has no NaN: what a diverged model gave is null there."""
+    return [float("nan") if value is None else value for value in values]
+
+
+_FAMILIES = {"forced": _forced, "generated": _generated, "gradient": _gradient}
