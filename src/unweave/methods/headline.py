@@ -17,47 +17,47 @@ from unweave.tasks import Task
 def hamu_q(
     task: Task,
     original: nn.Module,
-    ratio: float = rules.HAMU.ratio,
+    ratio: float | Literal["auto"] = rules.HAMU.ratio,
     rate: float | None = None,
     radius: float | None = None,
     blocks: Blocks = rules.HAMU.blocks,
     split: Split = rules.HAMU.split,
     infeasible: Literal["stop", "clip", "skip"] = rules.HAMU.infeasible,
+    patience: int | None = rules.HAMU.patience,
+    slack: float = rules.HAMU.slack,
 ) -> Method:
     """Guarantees the forget objective's improvement, at the least cost to the retain loss.
 
     HAMU-Q. The quota is a share of what is feasible at each step; the absolute one of the paper is `rate`.
     """
-    rule = rules.HAMU(
-        "forget", rate=rate, ratio=ratio, radius=radius, split=split, infeasible=infeasible, blocks=blocks
-    )
+    rule = rules.HAMU("forget", rate, ratio, radius, split, infeasible, patience, slack, blocks=blocks)
     return Method(Ascent(task.nll), task.nll, rule, PAPERS["hamu_q"])
 
 
 def hamu_u(
     task: Task,
     original: nn.Module,
-    ratio: float = rules.HAMU.ratio,
+    ratio: float | Literal["auto"] = rules.HAMU.ratio,
     rate: float | None = None,
     radius: float | None = None,
     blocks: Blocks = rules.HAMU.blocks,
     split: Split = rules.HAMU.split,
     infeasible: Literal["stop", "clip", "skip"] = rules.HAMU.infeasible,
+    patience: int | None = rules.HAMU.patience,
+    slack: float = rules.HAMU.slack,
 ) -> Method:
     """Guarantees the retain loss's improvement, and forgets as much as that allows.
 
     HAMU-U, with the same quota.
     """
-    rule = rules.HAMU(
-        "retain", rate=rate, ratio=ratio, radius=radius, split=split, infeasible=infeasible, blocks=blocks
-    )
+    rule = rules.HAMU("retain", rate, ratio, radius, split, infeasible, patience, slack, blocks=blocks)
     return Method(Ascent(task.nll), task.nll, rule, PAPERS["hamu_u"])
 
 
 def unilateral_surgery(
     task: Task,
     original: nn.Module,
-    tolerance: float = rules.UnilateralSurgery.tolerance,
+    tolerance: float | Literal["auto"] = rules.UnilateralSurgery.tolerance,
     blocks: Blocks = rules.UnilateralSurgery.blocks,
 ) -> Method:
     """The best forgetting step whose first-order rise of the retain loss stays within a tolerance.
@@ -71,7 +71,7 @@ def unilateral_surgery(
 def eupmu(
     task: Task,
     original: nn.Module,
-    tolerance: float = rules.EUPMU.tolerance,
+    tolerance: float | Literal["auto"] = rules.EUPMU.tolerance,
     dual_lr: float | None = rules.EUPMU.dual_lr,
     estimator: Literal["probe", "next_batch", "same_batch"] = rules.EUPMU.estimator,
     budget: float | None = rules.EUPMU.budget,

@@ -72,9 +72,34 @@ class Step:
         return float(torch.einsum("bi,bij,bj->", self.weights, self.gramian, self.weights).clamp_min(0).sqrt())
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a contract leaves after a step; rules whose hyperparameter is "auto" follow it.
+
+    Attributes:
+        share: of the utility budget, in [0, 1].
+        nats: rise of the retain loss that is still tolerated.
+        steps: the run's steps that are left, at least 1.
+        lr: length of the last step per unit of direction.
+        predicted, realised: change of both objectives by the last step, `[2]`, where they are known.
+    """
+
+    share: float
+    nats: float
+    steps: int
+    lr: float
+    predicted: Tensor | None = None
+    realised: Tensor | None = None
+
+
 @dataclass
 class Rule(ABC):
     """How two objectives become one descent direction."""
+
+    @property
+    def needs_contract(self) -> bool:
+        """Whether a hyperparameter is "auto": derived from a contract, which then must be there."""
+        return False
 
     @abstractmethod
     def backward(self, objectives: Asked) -> Step:
@@ -82,6 +107,9 @@ class Rule(ABC):
 
     def observe(self, objectives: Asked) -> None:  # noqa: B027 - most rules do not look back
         """Called after the weights moved, on the same pair."""
+
+    def steer(self, left: Left) -> None:  # noqa: B027 - most rules have nothing to derive
+        """Called after every step under a contract."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as plain values."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
-from unweave.rules._base import RETAIN, Asked, GradientRule, LossRule
+from unweave.rules._base import RETAIN, Asked, GradientRule, Left, LossRule
 from unweave.rules.eupmu_compat import EUPMUCompat
 
 _NEGLIGIBLE = 1e-12  # |g_r|^2 relative to |g_u|^2 below which the retain gradient is rounding noise
@@ -27,13 +27,28 @@ class UnilateralSurgery(GradientRule):
 
     Args:
         tolerance: `eps`, the tolerated rise of the retain loss per unit of learning rate. With several blocks it is
-            shared in proportion to `|g_u| |g_r|`.
+            shared in proportion to `|g_u| |g_r|`. "auto", under a contract: what is left of the budget in nats, spread
+            over the steps that are left, `eps = left / (lr steps)`; 0 at the first step.
 
     Reference: arXiv 2510.22124 (NeurIPS 2025), equation 8 and Proposition 3.2.
     Differs from the authors' code: a relative guard instead of `|g_r|^2 + 1e-8`; the tolerance can be set.
     """
 
-    tolerance: float = 0.0
+    tolerance: float | Literal["auto"] = 0.0
+    allowed: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.allowed = _number(self.tolerance)
+
+    @property
+    def needs_contract(self) -> bool:
+        """Whether the tolerance is "auto"."""
+        return self.tolerance == "auto"
+
+    def steer(self, left: Left) -> None:
+        """Under "auto": the tolerance of the next step, at the length of the last."""
+        if self.needs_contract and left.lr > 0:
+            self.allowed = left.nats / (left.lr * left.steps)
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`: `(1, lam)`."""
@@ -41,7 +56,7 @@ class UnilateralSurgery(GradientRule):
         product = (uu * rr).sqrt()
         share = product / product.sum() if product.sum() > 0 else torch.full_like(product, 1 / len(product))
         defined = rr > _NEGLIGIBLE * uu
-        lam = torch.where(defined, (-ur - self.tolerance * share) / torch.where(defined, rr, 1.0), 0.0).clamp_min(0)
+        lam = torch.where(defined, (-ur - self.allowed * share) / torch.where(defined, rr, 1.0), 0.0).clamp_min(0)
         return torch.stack([torch.ones_like(lam), lam], -1)
 
 
@@ -56,7 +71,8 @@ class EUPMU(LossRule):
     bound on the *cumulative* rise of the retain loss.
 
     Args:
-        tolerance: `eps`, the tolerated rise of the retain loss per unit of learning rate and step.
+        tolerance: `eps`, the tolerated rise of the retain loss per unit of learning rate and step. "auto", under a
+            contract: what is left of the budget in nats over the steps that are left, `eps = left / (lr steps)`.
         dual_lr: dual step size; None makes it scale-free, `dual_lr = 3 lr / (L_r(0) + 1e-3)`, so that a rise by the
             starting loss raises the multiplier by 3.
         estimator: `next_batch` compares with the next pair's retain loss (unbiased, no extra forward), `probe` with
@@ -72,7 +88,7 @@ class EUPMU(LossRule):
     tolerance; `EUPMU.compat` is what they ship.
     """
 
-    tolerance: float = 0.0
+    tolerance: float | Literal["auto"] = 0.0
     dual_lr: float | None = None
     estimator: Literal["probe", "next_batch", "same_batch"] = "next_batch"
     budget: float | None = None
@@ -83,8 +99,12 @@ class EUPMU(LossRule):
     before: float | None = field(default=None, init=False)
     taken: float | None = field(default=None, init=False)
     start: float | None = field(default=None, init=False)
+    allowed: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
+        self.allowed = _number(self.tolerance)
+        if self.budget is not None and self.tolerance == "auto":
+            raise ConfigurationError("tolerance='auto' takes the budget from the contract: leave budget out.")
         if self.budget is not None and not self.steps:
             raise ConfigurationError("budget is spread over a number of steps: give steps as well.")
         if self.dual_lr is not None and self.dual_lr <= 0:
@@ -113,6 +133,16 @@ class EUPMU(LossRule):
     def needs_forget_loss(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def needs_contract(self) -> bool:
+        """Whether the tolerance is "auto"."""
+        return self.tolerance == "auto"
+
+    def steer(self, left: Left) -> None:
+        """Under "auto": the tolerance of the next dual step, at the length of the last step."""
+        if self.needs_contract and left.lr > 0:
+            self.allowed = left.nats / (left.lr * left.steps)
 
     def weights(self, losses: Tensor) -> Tensor:
         """`(1, m)`; with `next_batch`, after the dual step that this pair's retain loss completes."""
@@ -143,9 +173,18 @@ class EUPMU(LossRule):
 
     def update(self, before: float, after: float, lr: float) -> float:
         """One projected dual step, from the retain loss before and after a step of length `lr`."""
-        tolerance = self.tolerance if self.budget is None else self.budget / (lr * (self.steps or 1))
+        tolerance = self.allowed if self.budget is None else self.budget / (lr * (self.steps or 1))
         dual_lr = 3 * lr / ((self.start or 0.0) + 1e-3) if self.dual_lr is None else self.dual_lr
         moved = self.multiplier - dual_lr * ((before - after) / lr + tolerance)
         if math.isfinite(moved):
             self.multiplier = min(max(0.0, moved), self.multiplier_max)
         return self.multiplier
+
+
+def _number(tolerance: float | Literal["auto"]) -> float:
+    """The tolerance before a contract has said anything: 0 if it is to."""
+    if tolerance == "auto":
+        return 0.0
+    if not isinstance(tolerance, (int, float)):
+        raise ConfigurationError(f"tolerance must be a number or 'auto'; found {tolerance!r}.")
+    return tolerance

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks
-from unweave.rules._base import GradientRule
+from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
 
 _COLLINEAR = 1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
+# "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.
+_START, _LEAST, _MOST, _LOWER, _HIGHER = 0.1, 0.02, 0.4, 0.7, 1.15
+_TOLERATED = 0.25  # excess of the realised over the predicted change, as a share of the predicted changes
 Split = Literal["norm_product", "uniform", "softmax", "joint"]
 
 
@@ -39,6 +42,8 @@ class HAMU(GradientRule):
         guarantee: the objective whose improvement is guaranteed.
         rate: the quota per unit of learning rate, `Q / lr`; None uses `ratio`.
         ratio: the quota as a share of what is feasible at this step and radius, `Q = ratio sum_i R_i |b_i|`, in [0, 1).
+            "auto", under a contract: it rises while steps change the objectives as predicted, falls when the one that
+            is not guaranteed rises beyond that, and stays within what is left of the budget.
         radius: `R / lr`, the same for every block; None is `|a|` of the block, as in the paper.
         split: how the quota is shared among blocks. Under `norm_product` every block has the same relative quota.
         infeasible: what to do when a block cannot meet its quota: `stop` refuses the step, `clip` goes as far as the
@@ -59,7 +64,7 @@ class HAMU(GradientRule):
 
     guarantee: Literal["forget", "retain"] = "forget"
     rate: float | None = None
-    ratio: float = 0.1
+    ratio: float | Literal["auto"] = 0.1
     radius: float | None = None
     split: Split = "norm_product"
     infeasible: Literal["stop", "clip", "skip"] = "stop"
@@ -67,6 +72,7 @@ class HAMU(GradientRule):
     slack: float = 0.0
     blocks: Blocks = field(default="tensor", kw_only=True)
     strikes: int = field(default=0, init=False)
+    share: float = field(default=_START, init=False)
 
     def __post_init__(self) -> None:
         faults = []
@@ -74,12 +80,30 @@ class HAMU(GradientRule):
             faults.append(
                 f"rate must be at least 0; found {self.rate}. It is the guaranteed improvement per unit of lr."
             )
-        if not 0 <= self.ratio < 1:
-            faults.append(f"ratio must be in [0, 1); found {self.ratio}. It is a share of the feasible quota.")
+        if self.ratio != "auto" and not (isinstance(self.ratio, (int, float)) and 0 <= self.ratio < 1):
+            faults.append(
+                f"ratio must be in [0, 1) or 'auto'; found {self.ratio!r}. It is a share of what is feasible."
+            )
         if self.radius is not None and self.radius <= 0:
             faults.append(f"radius must be positive; found {self.radius}. Leave it out for the paper's.")
         if faults:
             raise ConfigurationError(faults)
+        if self.ratio != "auto":
+            self.share = self.ratio
+
+    @property
+    def needs_contract(self) -> bool:
+        """Whether the ratio is "auto"."""
+        return self.ratio == "auto"
+
+    def steer(self, left: Left) -> None:
+        """Under "auto": compares what the last step did to the other objective with what the Gramian predicted."""
+        if self.ratio != "auto" or left.predicted is None or left.realised is None:
+            return
+        other = RETAIN if self.guarantee == "forget" else FORGET
+        excess = float(left.realised[other] - left.predicted[other])
+        moved = self.share * (_HIGHER if excess <= _TOLERATED * float(left.predicted.abs().sum()) else _LOWER)
+        self.share = min(max(moved, _LEAST), max(_LEAST, _MOST * left.share))
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`; blocks that cannot meet their quota follow `infeasible`."""
@@ -134,7 +158,7 @@ class HAMU(GradientRule):
     def _quota(self, g: Tensor) -> Tensor:
         """The quota of every block, `[B]`."""
         room = self._radius(g) * g[:, 1, 1].sqrt()
-        total = self.ratio * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
+        total = self.share * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
         if self.split == "uniform":
             return (total / len(g)).expand(len(g))
         if self.split == "softmax":
