@@ -18,7 +18,6 @@ from unweave.loop import Progress, Stop
 from unweave.methods import METHODS, Method
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint
-from unweave.run.environment import environment
 from unweave.run.identity import check_same, identity
 from unweave.run.prepare import Request
 from unweave.run.recipe import Recipe
@@ -94,7 +93,7 @@ class Session:
                 "ended": self.ended,
                 "identity": identity(self.recipe),
                 "original": self.original,
-                "environment": environment(),
+                "machine": self._machine(),
             },
         }
 
@@ -108,7 +107,7 @@ class Session:
         """
         run = states["run"]
         check_same({"original model": f"sha256 {run['original']}"}, {"original model": f"sha256 {self.original}"})
-        here, there = environment(), run["environment"]
+        here, there = self._machine(), run["machine"]
         if differs := [f"{key} {there.get(key)} -> {here[key]}" for key in here if here[key] != there.get(key)]:
             warnings.warn(
                 f"resumed elsewhere ({', '.join(differs)}): weights may differ in the last bits from those of a run "
@@ -121,3 +120,6 @@ class Session:
         self.pairs.load_state_dict(states["pairs"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
         checkpoint.set_rng_state(states["random"])
+
+    def _machine(self) -> dict[str, Any]:
+        return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}

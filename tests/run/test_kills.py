@@ -1,0 +1,119 @@
+"""Killed at any moment and resumed, a run leaves bit for bit the weights of one that was never interrupted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+
+from tests.run._kills import Moments, killed, timed, watched
+from unweave.cli import main
+from unweave.run import directory, outcome
+from unweave.run.checkpoint import tensors_sha256
+from unweave.run.recipe import Recipe, read
+from unweave.run.record import read_steps
+from unweave.run.runner import run
+
+Write = Callable[..., Path]
+METHODS = ("hamu_q", "eupmu", "ofmu", "scrub")
+STEPS = (["step.name=trust"], ["step.name=adam", "step.lr=1e-3"])
+SETTINGS = ["run.steps=5", "run.checkpoint_every=2", "run.micro=2"]
+
+
+def digest(folder: Path) -> str:
+    return tensors_sha256(safetensors.torch.load_file(folder / "model" / "model.safetensors"))
+
+
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scores: they take longer than all the rest, and have nothing to do with the weights."""
+    monkeypatch.setattr(outcome, "sheet", lambda model, request, seed: {})
+
+
+def killed_until_done(recipe: Recipe, folder: Path, moments: Moments, seed: int, wanted: int, total: int) -> int:
+    """Killed at random moments, by count and by clock in turns, resumed each time; then left to end."""
+    dice, kills = random.Random(seed), 0
+    begin = time.perf_counter()
+    run(recipe, folder / "timed")
+    seconds = time.perf_counter() - begin
+    while kills < wanted:
+        again = folder.exists() and directory.finished(folder / "killed") is None
+        what = lambda: run(recipe, folder / "killed", resume=again, overwrite=not again)  # noqa: B023, E731
+        if kills % 3 == 2:
+            kills += timed(what, dice.uniform(0, seconds)) == signal.SIGALRM
+        else:
+            kills += killed(what, moments, dice.randint(1, total)) == signal.SIGKILL
+    run(recipe, folder / "killed", resume=True)
+    return kills
+
+
+def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Path, unscored: None) -> None:
+    kills, cases = 0, 0
+    with watched() as moments:
+        for method, step in product(METHODS, STEPS):
+            settings = read(recipe(), [f"method.name={method}", *SETTINGS, *step])
+            before = moments.passed
+            run(settings, tmp_path / f"{cases}" / "whole")
+            total = moments.passed - before
+            kills += killed_until_done(settings, tmp_path / f"{cases}", moments, seed=cases, wanted=4, total=total)
+            whole, parts = (tmp_path / f"{cases}" / name for name in ("whole", "killed"))
+            assert digest(whole) == digest(parts), (method, step)
+            rows = [read_steps(each / "steps.jsonl") for each in (whole, parts)]
+            assert rows[0] == rows[1] and len(rows[0]) == 5, (method, step)
+            cases += 1
+    assert cases == 8 and kills >= 32
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_at_random_times(recipe: Write, tmp_path: Path, number: int) -> None:
+    """Wherever they come: in the preparation, between steps, in one, in the scores."""
+    path, dice, outcomes = recipe(), random.Random(number), []
+    begin = time.perf_counter()
+    run(read(path, SETTINGS), tmp_path / "whole")
+    seconds = time.perf_counter() - begin
+    options = [part for each in SETTINGS for part in ("-s", each)]
+    for n in range(4):
+        folder = tmp_path / str(n)
+
+        def command(folder: Path = folder) -> None:
+            with suppress(SystemExit):
+                main(["run", str(path), *options, "-o", str(folder)])
+
+        outcomes.append(timed(command, dice.uniform(0, seconds), number))
+        run(read(path, SETTINGS), folder, resume=True)
+        assert digest(folder) == digest(tmp_path / "whole")
+        assert directory.finished(folder) is not None
+    assert len(outcomes) == 4 and set(outcomes) <= {0, number}
+
+
+def test_kill_9_of_the_command_and_resume_by_the_directory_alone(
+    recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = recipe(), tmp_path / "runs" / "recipe"
+    settings = ["run.steps=40", "run.checkpoint_every=3"]
+    arguments = ["run", str(path), *(part for each in settings for part in ("-s", each))]
+    process = subprocess.Popen([sys.executable, "-m", "unweave", *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        while len(read_steps(folder / "steps.jsonl")) < 4 and process.poll() is None:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    made = len(read_steps(folder / "steps.jsonl"))
+    assert 4 <= made < 40 and not (folder / "summary.json").exists()
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(folder), "--resume", "--json"])
+    assert caught.value.code == 0
+    run(read(path, settings), tmp_path / "whole")
+    assert digest(folder) == digest(tmp_path / "whole")
+    assert len(read_steps(folder / "steps.jsonl")) == 40
