@@ -1,10 +1,13 @@
-"""What a modality has to tell the rest of the library: two functions."""
+"""What a modality has to tell the rest of the library: two functions; and what a task may tell besides."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unweave.data.pairs import Batch
 
@@ -19,3 +22,59 @@ class Task(Protocol):
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """KL(reference || model) of each example's prediction, `[b]`, in nats, at least 0."""
         ...
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Which example each of n values belongs to: one each for classes, several for the tokens of an answer.
+
+    Attributes:
+        count: examples in the batch, b.
+        example: `[n]`, in [0, b); None where every example has one value, in order.
+        reduction: of an example's values, unless a loss says otherwise.
+    """
+
+    count: int
+    example: Tensor | None = None
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of each example's values, `[n] -> [b]`."""
+        if self.example is None:
+            return values
+        return values.new_zeros(self.count).index_add(0, self.example, values)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of each example's values, `[n] -> [b]`; 0 for an example without any."""
+        if self.example is None:
+            return values
+        return self.sum(values) / torch.bincount(self.example, minlength=self.count).clamp(min=1)
+
+    def reduced(self, values: Tensor) -> Tensor:
+        """The one or the other, `[n] -> [b]`."""
+        return self.sum(values) if self.reduction == "sum" else self.mean(values)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says where the batch knows the answer.
+
+    Attributes:
+        logits: `[n, V]`, float32 or better.
+        targets: `[n]`, the right class or token.
+        owners: the example of each.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    owners: Owners
+
+    def nll(self) -> Tensor:
+        """`-log p(target)`, `[n]`."""
+        return F.cross_entropy(self.logits, self.targets, reduction="none")
+
+
+def divergence(reference: Predictions, model: Predictions, temperature: float = 1.0) -> Tensor:
+    """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`."""
+    target, own = ((p.logits / temperature).log_softmax(-1) for p in (reference, model))
+    return temperature**2 * F.kl_div(own, target, reduction="none", log_target=True).sum(-1)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unweave.data.checks import check_labels
 from unweave.data.pairs import Batch
 from unweave.errors import ConfigurationError
+from unweave.tasks._base import Owners, Predictions, divergence
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,21 @@ class Vision:
             )
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
-    def nll(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy `-log softmax(logits)[label]` of each example, `[b]`."""
+    def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
+        """One prediction per example."""
         logits = self.logits(model, batch)
         check_labels(batch[1].cpu(), logits.shape[-1])
-        return F.cross_entropy(logits, batch[1], reduction="none")
+        return Predictions(logits, batch[1], Owners(len(logits)))
+
+    def nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy `-log softmax(logits)[label]` of each example, `[b]`."""
+        return self.predictions(model, batch).nll()
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """`KL(p_reference || p_model)` over the classes, `[b]`; no gradient flows to the reference."""
         with torch.no_grad():
-            target = self.logits(reference, batch).log_softmax(-1)
-        return F.kl_div(self.logits(model, batch).log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+            target = self.predictions(reference, batch)
+        return divergence(target, self.predictions(model, batch))
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):

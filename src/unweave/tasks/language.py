@@ -1,0 +1,122 @@
+"""Causal language models: token ids in, the next token's logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.batches import Batch
+from unweave.errors import ConfigurationError
+from unweave.tasks._base import Owners, Predictions, divergence
+from unweave.tasks._passes import block_output, forward, takes
+
+IGNORED = -100  # the label of a token that nothing is to predict
+
+
+@dataclass(frozen=True)
+class Language:
+    """A causal language model over right-padded batches `{"input_ids", "attention_mask", "labels"}`, each `[b, t]`.
+
+    `labels` are the input ids where the token is part of the answer, its end-of-sequence token included, and -100
+    elsewhere. Only these tokens count, and only for them logits are computed, where the model's forward takes
+    `logits_to_keep`. Any `transformers` model fits, PEFT models too, and any module with such a forward.
+
+    Args:
+        reduction: of an example's answer tokens, for the nll, the divergence and every loss on tokens. "mean" weighs
+            all answers alike, "sum" gives the log-likelihood of the answer. A mean over all tokens of a step is
+            `losses.TokenWeighted`.
+
+    Raises:
+        ConfigurationError: a batch is not such a mapping, an example has no answer token, or the model returns no
+            logits.
+    """
+
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise ConfigurationError(f"reduction must be 'mean' or 'sum'; found {self.reduction!r}.")
+
+    def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
+        """One prediction per answer token, those of the first example first."""
+        labels, answers = self._answers(batch)
+        keep = answers.any(0).nonzero().flatten()  # where any example of the batch predicts an answer token
+        if takes(model, "logits_to_keep"):
+            logits = self._logits(forward(model, batch, logits_to_keep=keep))
+        else:
+            logits = self._logits(forward(model, batch))[:, keep]
+        answers = answers[:, keep]
+        logits = logits[answers]
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        owners = Owners(len(labels), answers.nonzero()[:, 0], self.reduction)
+        return Predictions(logits, labels[:, 1:][:, keep][answers], owners)
+
+    def nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean or sum of `-log p(token | what is before it)` over the answer of each example, `[b]`."""
+        seen = self.predictions(model, batch)
+        return seen.owners.reduced(seen.nll())
+
+    def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
+        """Mean or sum of `KL(p_reference || p_model)` over the answer's tokens, `[b]`; the reference never trains."""
+        with torch.no_grad():
+            target = self.predictions(reference, batch)
+        seen = self.predictions(model, batch)
+        return seen.owners.reduced(divergence(target, seen))
+
+    def token_logprobs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens, `[b, t - 1]`, 0 where the mask `[b, t - 1]` says that none is asked for."""
+        seen, (_, answers) = self.predictions(model, batch), self._answers(batch)
+        return torch.zeros_like(answers, dtype=seen.logits.dtype).masked_scatter(answers, -seen.nll()), answers
+
+    def states(self, model: nn.Module, batch: Batch, layer: int) -> tuple[Tensor, Owners]:
+        """The output of block `layer` (from 0) at the answer's tokens, `[n, d]`, and their examples.
+
+        Blocks above it and the head are not run, unless ranks or gradient checkpointing need the whole pass.
+
+        Raises:
+            ConfigurationError: the model has no such block below its last.
+        """
+        labels, _ = self._answers(batch)
+        answers = labels != IGNORED
+        states = block_output(model, batch, layer)[answers]
+        return states, Owners(len(labels), answers.nonzero()[:, 0], self.reduction)
+
+    def everywhere(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits at all positions, prompt and padding included, `[b, t, V]`: what faults of other code look at."""
+        self._answers(batch)
+        logits = self._logits(forward(model, batch))
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Labels `[b, t]`, and which positions predict an answer token, `[b, t - 1]`."""
+        keys = ("input_ids", "attention_mask", "labels")
+        if not isinstance(batch, Mapping) or any(not isinstance(batch.get(k), Tensor) for k in keys):
+            found = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+            raise ConfigurationError(
+                f"task 'language' reads batches with the tensors {', '.join(keys)}, each [b, t]; found {found}. "
+                "data.text.TextRows makes them from texts."
+            )
+        labels: Tensor = batch["labels"]
+        answers = labels[:, 1:] != IGNORED
+        empty = (~answers.any(1)).nonzero().flatten().tolist()
+        if empty:
+            rows = batch["index"][empty].tolist() if "index" in batch else empty
+            raise ConfigurationError(
+                f"Every example needs a token to predict; found none in {len(empty)} of {len(labels)} "
+                f"(rows {', '.join(map(str, rows[:5]))}): its answer is empty or was cut off. "
+                "Remove it, or allow more tokens."
+            )
+        return labels, answers
+
+    def _logits(self, output: Any) -> Tensor:
+        logits = getattr(output, "logits", output)
+        if not isinstance(logits, Tensor) or logits.ndim != 3:
+            raise ConfigurationError(
+                f"The model must return logits [b, t, vocabulary]; found {type(output).__name__}. Load it as a causal "
+                "language model (AutoModelForCausalLM), or wrap it."
+            )
+        return logits
