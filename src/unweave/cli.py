@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unweave.errors import UnweaveError
+from unweave.errors import ConfigurationError, UnweaveError
 
 app = typer.Typer(
     name="unweave",
@@ -77,16 +77,29 @@ def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.")],
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.", show_default=False)
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")
+    ] = None,
+    logs: Annotated[
+        list[Path] | None,
+        typer.Option("--logs", metavar="FILE", help="A text model's values per example; the retrained one's second."),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on what it should have forgotten, what it should have kept, and unseen data."""
+    if (model is None) == (not logs):
+        raise ConfigurationError("evaluate: expected a MODEL or --logs FILE, found " + ("both" if logs else "neither"))
+    if logs:
+        from unweave.commands import logs as sheets
+
+        return sheets.main(logs, as_json=as_json)
     from unweave.commands import evaluate as command
 
+    assert model is not None
     command.main(model, recipe, overrides or [], as_json=as_json)
 
 

@@ -33,7 +33,7 @@ def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
         `retrained` (each as `Score.as_dict`, or None), `difference` (None where either is undefined).
     """
     own = log_scores(log, retrained)
-    other = log_scores(retrained) if retrained else {}
+    other = log_scores(retrained, retrained) if retrained else {}  # the other end of the scale
     rows = {}
     for m in METRICS:
         a, b = own.get(m.name), other.get(m.name)

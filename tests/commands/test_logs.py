@@ -1,0 +1,103 @@
+"""`unweave evaluate --logs`: sheets from values per example."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unweave.cli import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+def code(*arguments: str | Path) -> int:
+    try:
+        main(["evaluate", *map(str, arguments)])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def log(path: Path, shift: float, n: int = 40) -> Path:
+    """A small log in open-unlearning's form, of random values."""
+    random = np.random.default_rng(0)
+
+    def rows(*values: Any) -> dict[str, Any]:
+        return {"value_by_index": {str(i): row for i, row in enumerate(zip(*values, strict=True))}}
+
+    def named(names: tuple[str, ...], *values: Any) -> dict[str, Any]:
+        table = rows(*values)["value_by_index"]
+        return {"agg_value": 0.0, "value_by_index": {i: dict(zip(names, r, strict=True)) for i, r in table.items()}}
+
+    loss, paraphrase = random.uniform(1, 2, n) - shift, random.uniform(1, 2, n)
+    wrong = random.uniform(1, 2, (n, 5)) + shift
+    both = ("prob", "avg_loss")
+    content = {
+        "forget_Q_A_Prob": named(both, np.exp(-loss).tolist(), loss.tolist()),
+        "forget_Q_A_PARA_Prob": named(both, np.exp(-paraphrase).tolist(), paraphrase.tolist()),
+        "forget_Q_A_PERT_Prob": named(both, np.exp(-wrong).tolist(), wrong.tolist()),
+        "mia_min_k": {
+            "forget": named(("score",), loss.tolist()),
+            "holdout": named(("score",), random.uniform(1, 2, n).tolist()),
+            "agg_value": 0.5,
+        },
+        "forget_gibberish": named(("score",), loss.tolist()),
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_one_log_says_what_it_cannot_know(tmp_path: Path, capsys: Captured) -> None:
+    assert code("--logs", log(tmp_path / "TOFU_EVAL.json", 0.5)) == 0
+    out = capsys.readouterr().out
+    assert "forget_probability" in out and "forget_quality" in out and "undefined" in out
+    assert "not read: forget_gibberish" in " ".join(out.split())
+    assert "model_utility" not in out and "retrained  " not in out
+
+
+def test_two_logs_are_compared(tmp_path: Path, capsys: Captured) -> None:
+    logs = ("--logs", log(tmp_path / "a.json", 0.5), "--logs", log(tmp_path / "b.json", 0.0))
+    assert code(*logs, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    metrics = found["metrics"]
+    assert [entry["compat"] for entry in found["logs"]] == ["open-unlearning"] * 2
+    assert 0 < metrics["forget_quality"]["model"]["value"] < 0.01
+    assert metrics["forget_quality"]["retrained"]["value"] == 1 and metrics["privleak"]["retrained"]["value"] == 0
+    one = metrics["forget_probability"]
+    assert one["difference"] == one["model"]["value"] - one["retrained"]["value"] > 0
+    assert one["model"]["n"] == 40 and one["better"] == "retrained"
+    assert code(*logs) == 0
+    out = capsys.readouterr().out
+    assert "difference" in out and "as retrained" in out and " 40 " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "expected a MODEL or --logs FILE, found neither"),
+        (("model", "--logs", "x"), "found both"),
+        (("--logs", "a", "--logs", "b", "--logs", "c"), "found 3"),
+        (("--logs", "nowhere.json"), "there is no such file"),
+        (("--logs", "."), "found neither"),
+        (("--logs", "summary.json"), "give the TOFU_EVAL.json beside it"),
+        (("--logs", "broken.json"), "it is no JSON"),
+        (("--logs", "odd.json"), "expected a whole number as the index of an example, found 'a'"),
+        (("--logs", "other.jsonl"), "expected values that unweave collected (format 1)"),
+        (("--logs", "unread.json"), "there is no value in it that any metric reads"),
+    ],
+)
+def test_bad_input(
+    arguments: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("summary.json").write_text('{"model_utility": 0.5}')
+    Path("broken.json").write_text('{"model_utility": ')
+    Path("odd.json").write_text('{"extraction_strength": {"agg_value": 0, "value_by_index": {"a": {"score": 0}}}}')
+    Path("unread.json").write_text('{"gibberish": {"agg_value": 0, "value_by_index": {"0": {"score": 0}}}}')
+    Path("other.jsonl").write_text('{"step": 1}\n')
+    assert code(*arguments) == 2
+    assert expected in capsys.readouterr().err
