@@ -162,6 +162,31 @@ def test_contract_on_the_page(tmp_path: Path) -> None:
     assert text.count("<svg") == 6, "one more than without a contract: the budget over time"
 
 
+def test_quote_and_examples_on_the_page(tmp_path: Path) -> None:
+    folder = run_directory(tmp_path)
+    cost = {"seconds": 2.0, "memory_bytes": 2**20, "basis": HOSTILE}
+    quote = {
+        "verdict": {"level": "hard", "reason": f"they conflict {HOSTILE}"},
+        "suggestion": {"method": None, "settings": {}, "why": "ask for less"},
+        **{"run": cost, "retrain": {**cost, "seconds": None, "memory_bytes": None}},
+        "groups": [{"name": 3, "examples": 9, "mean": 0.4, "error": None}],
+        "paying_groups": [],
+        "front": [{"share": 0.1, "price": -0.2}, {"share": 0.5, "price": None}, {"share": 1.0, "price": 0.3}],
+    }
+    example = {"row": 7, "label": 3, "predicted": 0.25, "before": -6.0, "after": 1.5, "png": "iVBORw0KGgo="}
+    examples = {
+        "hardest": [example],
+        "paid": [{**example, "row": 8, "predicted": None, "png": ""}],
+        **{"reached": {"forget": 5.0, "retain": 0.1}, "retain_examples": 90},
+    }
+    (folder / "quote.json").write_text(json.dumps(quote))
+    assert "row 7" not in checked(build(folder)), "a quote without its examples: an interrupted run"
+    (folder / "examples.json").write_text(json.dumps(examples))
+    text = checked(build(folder))
+    assert "row 7, label 3, predicted +0.25: -6.0 to +1.5" in text and "row 8, label 3: -6.0 to +1.5" in text
+    assert text.count("<img") == 1 and text.count("<svg") == 6 and "no method" in text
+
+
 def test_run_page_without_retrained_model_and_without_steps(tmp_path: Path) -> None:
     text = checked(build(run_directory(tmp_path, retrained=False, steps=0)))
     assert "no retrained reference" in text and text.count("<svg") == 1

@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unweave.report import contract, plots
+from unweave.report import contract, plots, quote
 from unweave.report.page import Listing, Page, Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
 ORDER = ("original", "unlearned", "retrained", "retrained again")
 
 
-def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Page:
+def page(
+    summary: Json,
+    scores: Json,
+    steps: Sequence[Json],
+    recipe: str,
+    quoted: Json | None = None,
+    examples: Json | None = None,
+) -> Page:
     """Words, tables and plots from what a run left behind.
 
     Args:
@@ -22,6 +29,8 @@ def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Pag
         scores: of `scores.json`.
         steps: the lines of `steps.jsonl`.
         recipe: the text of `recipe.yaml`.
+        quoted: of `quote.json`, if the run was quoted.
+        examples: of `examples.json`, if it was.
     """
     return Page(
         title=f"{summary['method']}: {summary['request']}",
@@ -30,6 +39,7 @@ def page(summary: Json, scores: Json, steps: Sequence[Json], recipe: str) -> Pag
         sections=[
             *contract.sections(summary),
             Section("Scores", tables=[_scores(scores), *_gaps(scores)], plots=_plane(scores)),
+            *quote.sections(quoted, examples),
             Section("The run", _sentence(summary), plots=_traces(steps)),
             Section("Settings and environment", tables=_settings(summary)),
         ],
@@ -162,4 +172,10 @@ def read(directory: Path) -> Page:
 
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
-    return page(summary, scores, read_steps(directory / "steps.jsonl"), (directory / "recipe.yaml").read_text("utf-8"))
+    recipe = (directory / "recipe.yaml").read_text("utf-8")
+    quoted, examples = (_optional(directory / name) for name in ("quote.json", "examples.json"))
+    return page(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples)
+
+
+def _optional(path: Path) -> Json | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
