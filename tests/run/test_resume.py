@@ -59,7 +59,7 @@ def test_killed_after_the_loop_nothing_is_unlearned_again(recipe: Write, tmp_pat
 
 
 def test_counts_and_seconds_are_those_of_the_whole_run(recipe: Write, tmp_path: Path) -> None:
-    undone = ["method.name=graddiff", "step={name: trust, budget: 1e-9}", "run.steps=3", *EVERY]
+    undone = ["method.name=gradient_ascent", "step={name: trust, budget: 1e-9}", "run.steps=3", *EVERY]
     whole = run(read(recipe(), undone), tmp_path / "whole")
     ended(read(recipe(), undone), tmp_path / "parts", "unlearning", done=3)
     parts = run(read(recipe(), undone), tmp_path / "parts", resume=True)
