@@ -187,6 +187,25 @@ def test_quote_and_examples_on_the_page(tmp_path: Path) -> None:
     assert text.count("<img") == 1 and text.count("<svg") == 6 and "no method" in text
 
 
+def test_sequence_page(tmp_path: Path) -> None:
+    def test_of(name: str, met: bool, regressed: bool) -> dict[str, Any]:
+        clause = {"clause": f"accuracy {HOSTILE}", "measured": 0.123, "limit": 0.1, "met": met}
+        return {"id": name, "clauses": [clause], "met": met, "regressed": regressed}
+
+    one = {
+        **{"id": f"a{HOSTILE}", "text": HOSTILE, "directory": "01-a", "forget": 5, "steps": 9, "seconds": 1.0},
+        **{"reason": "contract met", "met": True, "left": 0.7, "repaired": []},
+    }
+    first = {**one, "retests": [test_of(one["id"], True, False)]}
+    second = {**one, "id": "b", "left": 0.2, "met": False, "repaired": ["x"]}
+    second["retests"] = [test_of(one["id"], False, True), test_of("b", False, False)]
+    sequence = {"status": "done", "created": "today", "requests": [first, second], "advice": "time to retrain"}
+    (tmp_path / "sequence.json").write_text(json.dumps(sequence))
+    text = checked(build(tmp_path))
+    assert text.count("REGRESSED") == 1 and text.count("not met") == 1 and "repaired: x" in text
+    assert "time to retrain" in text and "missed: b" in text and "20 %" in text and text.count("<svg") == 1
+
+
 def test_run_page_without_retrained_model_and_without_steps(tmp_path: Path) -> None:
     text = checked(build(run_directory(tmp_path, retrained=False, steps=0)))
     assert "no retrained reference" in text and text.count("<svg") == 1

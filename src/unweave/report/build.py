@@ -6,21 +6,21 @@ import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.report import demo_page, run_page
+from unweave.report import demo_page, run_page, sequence_page
 
 
 def build(directory: Path) -> Path:
-    """Writes `report.html` of a run directory or a demo directory, from the files that lie there.
+    """Writes `report.html` of a run, a sequence or a demo, from the files that lie in its directory.
 
     Raises:
-        ConfigurationError: it is neither, or a file in it is missing or damaged.
+        ConfigurationError: it is none of them, or a file in it is missing or damaged.
     """
-    kinds = {"summary.json": run_page.read, "demo.json": demo_page.read}
+    kinds = {"summary.json": run_page.read, "sequence.json": sequence_page.read, "demo.json": demo_page.read}
     read = next((read for name, read in kinds.items() if (directory / name).is_file()), None)
     if read is None:
         raise ConfigurationError(
-            f"{directory}: expected a directory that `unweave run` or `unweave demo` wrote; found neither "
-            f"{' nor '.join(kinds)} in it"
+            f"{directory}: expected a directory that `unweave run` or `unweave demo` wrote; found none of "
+            f"{', '.join(kinds)} in it"
         )
     try:
         page = read(directory)

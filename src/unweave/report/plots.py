@@ -40,10 +40,16 @@ class Point:
 
 
 def lines(
-    title: str, x: Sequence[int], series: Mapping[str, Series], *, y: str, levels: Mapping[str, float] = {}
+    title: str,
+    x: Sequence[int],
+    series: Mapping[str, Series],
+    *,
+    y: str,
+    x_name: str = "step",
+    levels: Mapping[str, float] = {},
 ) -> str:
-    """Curves over the steps; None is a gap. `levels` are dashed horizontal lines with a name."""
-    with _axes(title, "step", y) as (axes, svg):
+    """Curves over whole numbers; None is a gap. `levels` are dashed horizontal lines with a name."""
+    with _axes(title, x_name, y) as (axes, svg):
         for colour, (name, values) in zip(COLOURS, series.items(), strict=False):
             axes.plot(x, [float("nan") if v is None else v for v in values], color=colour, label=name, linewidth=1.4)
         for name, value in levels.items():

@@ -1,0 +1,105 @@
+"""The page of a sequence: every request, what later ones did to it, and the budget that all share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unweave.report import plots
+from unweave.report.page import Page, Plot, Section, Table, Verdict, number
+
+Json = Mapping[str, Any]
+
+
+def page(sequence: Json) -> Page:
+    """Words, tables and plots from `sequence.json`."""
+    requests = sequence["requests"]
+    return Page(
+        title=f"{len(requests)} requests in a row",
+        lead=f"{sequence['created']}. Every request is unlearned from the model that the one before left, under one "
+        "contract with the first original; after each, all earlier ones are tested again.",
+        verdicts=_verdicts(sequence),
+        sections=[
+            Section("Requests", tables=[_requests(requests)], plots=_budget(requests)),
+            Section("Tested again", _retest_text(requests), [_retests(requests)]),
+        ],
+    )
+
+
+def read(directory: Path) -> Page:
+    """The page of a sequence's directory."""
+    return page(json.loads((directory / "sequence.json").read_text(encoding="utf-8")))
+
+
+def _verdicts(sequence: Json) -> list[Verdict]:
+    requests = sequence["requests"]
+    lost = _lost(requests)
+    missed = [r["id"] for r in requests if not r["met"]]
+    return [
+        Verdict("Status", sequence["status"], "good" if sequence["status"] == "done" else "bad"),
+        Verdict("Contracts", f"missed: {', '.join(missed)}" if missed else "all met", "bad" if missed else "good"),
+        Verdict("Regressions", f"still there: {', '.join(lost)}" if lost else "none", "bad" if lost else "good"),
+        Verdict("Budget left", "–" if not requests else f"{100 * requests[-1]['left']:.0f} %", "plain"),
+        Verdict("Advice", sequence["advice"], "note"),
+    ]
+
+
+def _lost(requests: Sequence[Json]) -> list[str]:
+    """Requests whose last test failed though their own run had met its forget clauses."""
+    return [test["id"] for test in requests[-1]["retests"] if test["regressed"]] if requests else []
+
+
+def _requests(requests: Sequence[Json]) -> Table:
+    columns = ["request", "what", "examples", "steps", "seconds", "contract", "budget left", "ended", "directory"]
+    rows = [
+        [
+            r["id"],
+            r["text"],
+            str(r["forget"]),
+            str(r["steps"]),
+            number(r["seconds"], 1),
+            "met" if r["met"] else "MISSED",
+            f"{100 * r['left']:.0f} %",
+            r["reason"] + (f"; repaired: {', '.join(r['repaired'])}" if r["repaired"] else ""),
+            r["directory"],
+        ]
+        for r in requests
+    ]
+    return Table("In the order in which they were unlearned", columns, rows)
+
+
+def _budget(requests: Sequence[Json]) -> list[Plot]:
+    if not requests:
+        return []
+    x = list(range(len(requests) + 1))
+    svg = plots.lines(
+        "Utility budget left", x, {"left": [1.0, *(r["left"] for r in requests)]}, y="share", x_name="requests"
+    )
+    return [Plot(svg, "Share of the keep clauses' limits that their bounds leave, against the first original.")]
+
+
+def _retest_text(requests: Sequence[Json]) -> str:
+    count = sum(len(r["retests"]) for r in requests)
+    return (
+        f"{count} tests. A request regressed if its forget clauses were met when its own run ended and are not after a "
+        "later one."
+    )
+
+
+def _retests(requests: Sequence[Json]) -> Table:
+    """One row per request, one column per model that came of the sequence."""
+    rows = []
+    for request in requests:
+        cells = [request["id"]]
+        for after in requests:
+            found = [test for test in after["retests"] if test["id"] == request["id"]]
+            cells.append(_cell(found[0]) if found else "")
+        rows.append(cells)
+    return Table("Forget clauses after each request", ["", *(f"after {r['id']}" for r in requests)], rows)
+
+
+def _cell(test: Json) -> str:
+    values = ", ".join(number(clause["measured"]) for clause in test["clauses"])
+    return f"{values} ({'REGRESSED' if test['regressed'] else 'met' if test['met'] else 'not met'})"
