@@ -116,6 +116,15 @@ def test_verdicts_and_their_reasons() -> None:
     assert "90% is not, every such step raises the retain loss" in verdict(at_angle(60), 0.9).reason
 
 
+def test_a_conflict_that_is_chance_or_slight_is_not_called_hard() -> None:
+    assert verdict(at_angle(60), 0.1, error=0.2).level == "hard"
+    chance = verdict(at_angle(60), 0.1, error=0.3)
+    assert chance.level == "easy" and "standard error 0.3" in chance.reason
+    slight = verdict(at_angle(73), 0.1)  # sin 73 = .956
+    assert slight.level == "easy" and "only slightly" in slight.reason and "96%" in slight.reason
+    assert verdict(at_angle(71), 0.1).level == "hard" and verdict(at_angle(73), 0.97).level == "infeasible"
+
+
 def test_a_zero_gradient_has_no_cosine_and_no_nan_elsewhere() -> None:
     zero, one = torch.zeros(2).double(), torch.ones(2).double()
     shares = torch.tensor([0.0, 0.5, 1.0]).double()

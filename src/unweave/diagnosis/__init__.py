@@ -1,5 +1,7 @@
 """How hard a request is and what it will cost, before anything is changed."""
 
+from unweave.diagnosis.conflict import Conflict, conflict
+from unweave.diagnosis.examples import Along, along
 from unweave.diagnosis.hardness import (
     Verdict,
     cosine,
@@ -8,22 +10,37 @@ from unweave.diagnosis.hardness import (
     front,
     kappa,
     thresholds,
+    validity,
     verdict,
 )
 from unweave.diagnosis.measure import diagnose
-from unweave.diagnosis.quote import Block, Diagnosis, Point
+from unweave.diagnosis.odds import log_odds
+from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Group, Point, Range, Suggestion
+from unweave.diagnosis.sample import Sample
 
 __all__ = [
+    "Along",
     "Block",
+    "Conflict",
+    "Cost",
     "Diagnosis",
+    "Example",
+    "Group",
     "Point",
+    "Range",
+    "Sample",
+    "Suggestion",
     "Verdict",
+    "along",
+    "conflict",
     "cosine",
     "diagnose",
     "feasible_quota",
     "free_share",
     "front",
     "kappa",
+    "log_odds",
     "thresholds",
+    "validity",
     "verdict",
 ]

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 Level = Literal["easy", "hard", "infeasible"]
+SLIGHT = 0.95  # of the fastest forgetting free of harm (|cosine| .31): a conflict that small decides nothing
+SURE = 1.96  # standard errors: two-sided 95 %
+TOLERANCE = 0.25  # relative error of a first-order prediction that counts as holding
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,28 @@ def front(gramian: Tensor, share: Tensor) -> Tensor:
     return torch.where(-cos_theta >= share, -1.0, share * cos_theta - sin_phi * sin_theta)
 
 
-def verdict(gramian: Tensor, share: float) -> Verdict:
+def validity(slope: float, curvature: float, tolerance: float = TOLERANCE) -> float | None:
+    """How far along a direction `slope r` predicts a change to within `tolerance`, to second order.
+
+    `|curvature r^2 / 2| <= tolerance |slope r|` up to `r = 2 tolerance |slope| / |curvature|`.
+
+    Returns:
+        The radius, in the unit of parameter length; None: without curvature there is no end.
+    """
+    return None if curvature == 0 else 2 * tolerance * abs(slope) / abs(curvature)
+
+
+def verdict(gramian: Tensor, share: float, error: float = 0.0) -> Verdict:
     """Whether a step can forget at a share `c` of the fastest rate without harm.
 
-    Easy: `kappa <= 0`. Hard: conflict, but `kappa <= kappa2`. Infeasible: `kappa > kappa2`, or nothing to
-    follow.
+    Easy: no conflict, or one that cannot be told from none (`|cos| <= 1.96 error`), or one that leaves 95 % of the
+    fastest forgetting free of harm. Hard: more conflict than that, but `kappa <= kappa2`. Infeasible: `kappa > kappa2`,
+    or nothing to follow.
 
     Args:
         gramian: of the whole model, `[2, 2]`.
         share: `c` in (0, 1].
+        error: standard error of the cosine.
     """
     if gramian[0, 0] <= 0:
         return Verdict("infeasible", "The forget gradient is zero: no parameter that may move changes that loss.")
@@ -112,9 +128,13 @@ def verdict(gramian: Tensor, share: float) -> Verdict:
     cos, free = float(cosine(gramian)), float(free_share(gramian))
     if cos >= 0:
         return Verdict("easy", f"The objectives do not conflict (cosine {cos:+.2f}): a step can improve both.")
+    if -cos <= SURE * error:
+        return Verdict("easy", f"No conflict can be told from chance (cosine {cos:+.2f}, standard error {error:.2g}).")
     conflict = f"The objectives conflict (cosine {cos:+.2f}): {free:.0%} of the fastest forgetting is free of harm"
     if share > free:
         return Verdict("infeasible", f"{conflict}; {share:.0%} is not, every such step raises the retain loss.")
+    if free >= SLIGHT:
+        return Verdict("easy", f"{conflict}.".replace("conflict (", "conflict only slightly ("))
     left = -float(front(gramian, torch.tensor(share, dtype=gramian.dtype)))
     return Verdict("hard", f"{conflict}; {share:.0%} leaves {left:.0%} of the best retain improvement.")
 

@@ -1,12 +1,13 @@
-"""What a request will meet, measured on a few pairs without changing a weight."""
+"""What a request will meet, measured without changing a weight."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -15,122 +16,220 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.data.pairs import Pairs
+from unweave.data.pairs import Pairs, count
+from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
+from unweave.diagnosis.conflict import conflict, grouped, ranked
 from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front, kappa, thresholds, verdict
+from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Diagnosis, Point
+from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
-from unweave.gramian import Blocks, gramian
+from unweave.gramian import Blocks, gramian, local
 from unweave.losses import Ascent
 from unweave.objectives import Objectives
 from unweave.tasks import Task
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the fastest forgetting: the points of the front
+Data = Dataset[Any] | DataLoader[Any]
 
 
 def diagnose(
     model: nn.Module,
-    forget: Dataset[Any] | DataLoader[Any],
-    retain: Dataset[Any] | DataLoader[Any],
+    forget: Data,
+    retain: Data,
     task: Task,
     *,
     batches: int = 4,
+    examples: int = 2000,
+    groups: Sequence[Hashable] | None = None,
     blocks: Blocks = "layer",
     share: float = 0.1,
+    steps: int = 100,
+    epochs: int | None = None,
+    retrain_seconds: float | None = None,
     forget_batch: int = 64,
     retain_batch: int = 256,
     micro: int = 1,
     seed: int = 0,
 ) -> Diagnosis:
-    """Says how hard it is to forget, and what a step costs, from the gradients of a few pairs.
+    """The quote: how hard it is to forget, who would pay, what to run, and what that and retraining cost.
 
-    Weights, buffers, `.grad` and torch's random state stay as they are; the model's mode is used as found.
-    The objectives are ascent and descent of the task's nll. Inner products are averaged over the pairs. They
-    are those that a step meets: the noise of a batch lengthens its gradient, so larger batches show larger
-    cosines.
+    Weights, buffers, modes, `.grad` and torch's random state are found again as they were; the model is looked at in
+    evaluation mode. Costs about eight forward passes over the forget set and six over the retain sample (a backward
+    pass counted as two), and a few pairs; `Diagnosis.forwards` and `.seconds` say how much it was.
 
     Args:
         model: what would be unlearned; parameters that require a gradient count.
-        forget: what to forget.
+        forget: what to forget; all of it is looked at.
         retain: what to keep.
         task: gives the nll of each example.
-        batches: pairs to look at.
+        batches: pairs to look at, for what a step meets and costs.
+        examples: retain examples to look at, at most.
+        groups: a name for each forget example, in the data set's order; None takes labels where a batch has them.
         blocks: "tensor", "layer" or "model": what the quota and the table are split by.
         share: of the fastest forgetting to judge, in (0, 1].
+        steps: of the run to estimate.
+        epochs: of a training from scratch, if known.
+        retrain_seconds: what a training of this kind took, if known.
         forget_batch: forget examples of a pair.
-        retain_batch: retain examples of a pair.
+        retain_batch: retain examples of a pair, and of a forward pass here.
         micro: micro-batches that each is divided into, to save memory.
-        seed: of the pairs.
+        seed: of the pairs and of the retain sample.
 
     Raises:
-        ConfigurationError: a value out of range, an empty set, nothing that may move, or a gradient that is
-            not finite.
+        ConfigurationError: a value out of range, an empty set, groups that do not fit, nothing that may move, or a
+            gradient that is not finite.
     """
-    if batches < 1 or not 0 < share <= 1:
-        raise ConfigurationError(f"batches must be at least 1 and share in (0, 1]; found {batches} and {share}.")
+    begin = time.perf_counter()
+    if min(batches, examples, steps) < 1 or not 0 < share <= 1:
+        raise ConfigurationError(
+            f"batches, examples and steps must be at least 1 and share in (0, 1]; found {batches}, {examples}, {steps} "
+            f"and {share}."
+        )
     objectives = Objectives(model, (Ascent(task.nll), task.nll))
     index, device = objectives.block_index(blocks), objectives.parameters[0].device
     sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro}
     pairs = Pairs(forget, retain, **sizes, seed=seed, device=device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    losses, gramians, seconds = [], [], []
+    at_once = max(1, retain_batch // micro)
     with _untouched(model):
-        for pair in islice(pairs, batches):
-            begin = time.perf_counter()
-            loss, gradients = objectives.at(pair).gradients()
-            gramians.append(gramian(gradients, index))
-            seconds.append(time.perf_counter() - begin)
-            losses.append(loss)
-    names = _names(objectives.names, index, blocks)
-    cost = (median(seconds), _peak_memory(device))
-    return _diagnosis(torch.stack(losses), torch.stack(gramians), names, share, *cost)
-
-
-def _diagnosis(
-    losses: Tensor, gramians: Tensor, names: list[str], share: float, seconds: float, memory: int | None
-) -> Diagnosis:
-    """From the losses `[pairs, 2]` and the Gramians `[pairs, B, 2, 2]`."""
-    if not bool(gramians.isfinite().all() and losses.isfinite().all()):
-        raise ConfigurationError("A loss or gradient is not finite. Look for NaN in the data and in the weights.")
-    split = gramians.mean(0)
-    whole, quota = split.sum(0), feasible_quota(split)
-    norm_f, norm_r = whole.diagonal().sqrt().tolist()
-    kappa1, kappa2 = thresholds(whole, share * norm_f)
-    forget_loss, retain_loss = losses.mean(0).tolist()
-    points = []
-    for c, change in zip(SHARES, front(whole, torch.tensor(SHARES, dtype=whole.dtype)).tolist(), strict=True):
-        points.append(Point(c, change, change * norm_r / (c * norm_f) if norm_f else None))
-    table = []
-    for name, g in zip(names, split, strict=True):
-        part = float(feasible_quota(g) / quota) if quota > 0 else 0.0
-        table.append(Block(name, _number(cosine(g)), float(kappa(g)), part))
+        met = _steps(objectives, pairs, batches, index, device)
+        sides = Sample(forget, None, at_once, seed, device), Sample(retain, examples, at_once, seed, device)
+        named = _groups(groups, sides[0]), sides[1].labels()
+        odds = log_odds(task)
+        found = conflict(Objectives(model, (odds, odds)), odds, *sides, index)
+    split, whole = found.gramian, found.gramian.sum(0)
+    judged = verdict(whole, share, found.error)
+    kappa1, kappa2 = thresholds(met.whole, share * met.whole[0, 0].sqrt())
+    total = _size(forget), _size(retain)
+    forwards = found.forwards + met.forwards
+    seconds_per_example = met.gradient_seconds * batches / max(1, met.forwards) * 4
+    width = sum(local(p).numel() * p.element_size() for p in objectives.parameters)
     return Diagnosis(
-        verdict=verdict(whole, share),
+        verdict=judged,
         share=share,
-        forget_loss=-forget_loss,
-        retain_loss=retain_loss,
-        cosine=_number(cosine(whole)),
-        cosines=tuple(_number(cosine(g.sum(0))) for g in gramians),
-        kappa=float(kappa(whole)),
+        hardness=_negative(_number(cosine(whole))),
+        hardness_error=found.error,
+        price=_mean(found.prices),
+        free_share=float(free_share(whole)),
+        front=_points(whole),
+        ranges=found.ranges,
+        forget=() if found.forget is None else ranked(found.hardness, found.forget.value, sides[0].rows, named[0]),
+        payers=() if found.payers is None else ranked(found.prices, found.payers.value, sides[1].rows, named[1]),
+        groups=() if found.forget is None else grouped(found.hardness, named[0]),
+        paying_groups=() if found.payers is None else grouped(found.prices, named[1]),
+        forget_loss=-float(met.losses[0]),
+        retain_loss=float(met.losses[1]),
+        cosine=_number(cosine(met.whole)),
+        cosines=tuple(_number(cosine(g)) for g in met.pairs),
+        kappa=float(kappa(met.whole)),
         kappa1=float(kappa1),
         kappa2=float(kappa2),
-        quota=float(quota),
-        free_share=float(free_share(whole)),
-        front=tuple(points),
-        blocks=tuple(table),
-        seconds_per_step=seconds,
-        peak_memory_bytes=memory,
+        quota=float(feasible_quota(met.split)),
+        blocks=_blocks(_names(objectives.names, index, blocks), split, met.split),
+        suggestion=suggestion(judged.level),
+        run=run_cost(steps, met.seconds, met.memory, width),
+        retrain=retrain_cost(total[1], seconds_per_example, met.memory, epochs, retrain_seconds),
+        seconds_per_step=met.seconds,
+        peak_memory_bytes=met.memory,
+        seconds=time.perf_counter() - begin,
+        forwards=forwards,
+        epochs=None if total[0] is None or total[1] is None else forwards / (3 * (total[0] + total[1])),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """What the steps of a run would meet: means over pairs."""
+
+    losses: Tensor  # [2]
+    split: Tensor  # [B, 2, 2]
+    pairs: Tensor  # [pairs, 2, 2]
+    seconds: float
+    gradient_seconds: float
+    memory: int | None
+    forwards: int
+
+    @property
+    def whole(self) -> Tensor:
+        return self.split.sum(0)
+
+
+def _steps(objectives: Objectives, pairs: Pairs, batches: int, index: Sequence[int], device: torch.device) -> _Steps:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    losses, gramians, gradient_seconds, look_seconds, seen = [], [], [], [], 0
+    for pair in islice(pairs, batches):
+        begin = time.perf_counter()
+        loss, gradients = objectives.at(pair).gradients()
+        gramians.append(gramian(gradients, index))
+        between = time.perf_counter()
+        objectives.losses()
+        look_seconds.append(time.perf_counter() - between)
+        gradient_seconds.append(between - begin)
+        losses.append(loss)
+        seen += sum(count(batch) for side in (pair.forget, pair.retain) for batch in side)
+    found = torch.stack(losses), torch.stack(gramians)
+    if not all(bool(x.isfinite().all()) for x in found):
+        raise ConfigurationError("A loss or gradient is not finite. Look for NaN in the data and in the weights.")
+    gradient = median(gradient_seconds)
+    memory = _peak_memory(device)
+    return _Steps(
+        found[0].mean(0), found[1].mean(0), found[1].sum(1), gradient + median(look_seconds), gradient, memory, 4 * seen
+    )
+
+
+def _points(whole: Tensor) -> tuple[Point, ...]:
+    norm_f, norm_r = whole.diagonal().sqrt().tolist()
+    changes = front(whole, torch.tensor(SHARES, dtype=whole.dtype)).tolist()
+    prices = [change * norm_r / (c * norm_f) if norm_f else None for c, change in zip(SHARES, changes, strict=True)]
+    return tuple(Point(*point) for point in zip(SHARES, changes, prices, strict=True))
+
+
+def _blocks(names: Sequence[str], judged: Tensor, met: Tensor) -> tuple[Block, ...]:
+    """Cosines of the log-odds, kappa and part of the quota of the pairs."""
+    quota = feasible_quota(met)
+    found = []
+    for name, g, step in zip(names, judged, met, strict=True):
+        part = float(feasible_quota(step) / quota) if quota > 0 else 0.0
+        found.append(Block(name, _number(cosine(g)), float(kappa(step)), part))
+    return tuple(found)
+
+
+def _groups(groups: Sequence[Hashable] | None, forget: Sample) -> Sequence[Hashable] | None:
+    if groups is None:
+        return forget.labels()
+    if len(groups) != forget.examples:
+        raise ConfigurationError(
+            f"groups must name each forget example; found {len(groups)} names for {forget.examples} examples."
+        )
+    return [groups[row] for row in forget.rows.tolist()]
+
+
+def _size(data: Data) -> int | None:
+    data = data.dataset if isinstance(data, DataLoader) else data
+    return len(data) if hasattr(data, "__len__") else None
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Puts buffers and `.grad` back; the gradients of the diagnosis never reach a weight."""
+    """Evaluation mode inside; puts modes, buffers and `.grad` back."""
     buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    modes = [(m, m.training) for m in model.modules()]
     grads = [(p, p.grad) for p in model.parameters()]
+    model.eval()
     try:
         yield
     finally:
+        for module, mode in modes:
+            module.training = mode
         for buffer, value in buffers:
             buffer.copy_(value)
         for parameter, grad in grads:

@@ -1,13 +1,13 @@
-"""The quote as a value: what was found, for people and for JSON."""
+"""The quote as a value: what was found, ready for JSON; `text` writes it for people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from unweave.diagnosis.hardness import Verdict
-
-_SHOWN = 8  # blocks in the text; `as_dict` has them all
+from unweave.diagnosis.text import lines
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Block:
 
     Args:
         name: of the layer or tensor.
-        cosine: of the two gradients; None if one is zero.
-        kappa: above 0 is conflict.
+        cosine: of the two gradients that the verdict is about; below 0 is conflict; None if one is zero.
+        kappa: HAMU's, of the pairs; above 0 is conflict.
         part: of the feasible quota.
     """
 
@@ -43,30 +43,122 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Example:
+    """One example to forget, or one that would pay.
+
+    Args:
+        row: its position in its data set.
+        value: hardness of a forget example, price of a retain example (`Diagnosis`).
+        loss: its log-odds of an error, nats; far below 0: the model is sure.
+        group: what it belongs to; None without groups.
+    """
+
+    row: int
+    value: float
+    loss: float
+    group: Hashable = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of examples: their number, mean value and its standard error (None for one example)."""
+
+    name: Hashable
+    examples: int
+    mean: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Range:
+    """How far the first-order picture holds along the fastest forgetting.
+
+    Args:
+        slope: change of the mean log-odds for a step as long as the parameters' norm, to first order.
+        curvature: second derivative, in the same unit.
+        radius: step up to which `slope` alone is right within `tolerance`, as a share of the parameters' norm; None:
+            no curvature was seen.
+        tolerance: relative.
+    """
+
+    slope: float
+    curvature: float
+    radius: float | None
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A method of the catalogue, its constraint, and why; no method where none would do."""
+
+    method: str | None
+    settings: Mapping[str, float | str]
+    why: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and peak bytes, None where unknown; `basis` says what they come from."""
+
+    seconds: float | None
+    memory_bytes: int | None
+    basis: str
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """How hard a request is and what its steps cost, to first order (`hardness`).
+    """How hard a request is and what it will cost, to first order.
+
+    The *verdict*, `hardness`, the front, examples and groups are about the log-odds of an error (`odds.log_odds`), with
+    gradients over the whole forget set and a sample of the retain set. `cosine`, `kappa` and `quota` are HAMU's, of the
+    nll and of batches as a step meets them.
 
     Args:
         verdict: easy, hard or infeasible, with the reason.
         share: of the fastest forgetting that the verdict, kappa1 and kappa2 are about.
+        hardness: cosine of the two sides' gradients: 1, forgetting is losing the retained data; 0, they are
+            independent; below 0, forgetting helps; None if one is zero.
+        hardness_error: its standard error, both sets taken as samples.
+        price: rise of the mean retain log-odds per unit of the forget set's, on the fastest way; None likewise.
+        free_share: of the fastest forgetting that need not raise the retain loss.
+        front: the least retain cost of faster and faster forgetting.
+        ranges: how far first order holds: forget, retain; None for a zero forget gradient.
+        forget: each forget example's hardness, the hardest first; their mean is `hardness`.
+        payers: each sampled retain example's price, the highest first; their mean is `price`.
+        groups: mean hardness of the groups of the forget set, the hardest first.
+        paying_groups: mean price of the groups of the retain sample, the highest first.
         forget_loss: mean -log p of the forget batches.
         retain_loss: the same of the retain batches.
-        cosine: of the two gradients, whole model; below 0 is conflict; None if one is zero.
+        cosine: of a step's two nll gradients, mean Gramian; below 0 is conflict; None if one is zero.
         cosines: of each pair: how much one batch differs from the next.
         kappa: HAMU's hardness, whole model; above 0 is conflict.
         kappa1: below it, descent of the retain loss alone forgets at this share.
         kappa2: above it, every step that forgets at this share raises the retain loss.
         quota: S, the feasible quota per unit of learning rate over the blocks.
-        free_share: of the fastest forgetting that need not raise the retain loss.
-        front: the least retain cost of faster and faster forgetting.
         blocks: hardness block by block.
-        seconds_per_step: both gradients of a pair and their inner products, median.
-        peak_memory_bytes: of the process since its start; on CUDA, of the device during the diagnosis; None
-            where the system does not tell.
+        suggestion: what to run.
+        run: cost of it.
+        retrain: cost of training again without the forget set.
+        seconds_per_step: both gradients of a pair, their inner products, and a look at both losses; median.
+        peak_memory_bytes: of the process since its start; on CUDA, of the device during the pairs; None where the
+            system does not tell.
+        seconds: that the quote took.
+        forwards: examples that went through the model for it, a backward pass counted as two.
+        epochs: the same in epochs of training on both sets; None where their size is not known.
     """
 
     verdict: Verdict
     share: float
+    hardness: float | None
+    hardness_error: float
+    price: float | None
+    free_share: float
+    front: tuple[Point, ...]
+    ranges: tuple[Range, Range] | None
+    forget: tuple[Example, ...]
+    payers: tuple[Example, ...]
+    groups: tuple[Group, ...]
+    paying_groups: tuple[Group, ...]
     forget_loss: float
     retain_loss: float
     cosine: float | None
@@ -75,35 +167,36 @@ class Diagnosis:
     kappa1: float
     kappa2: float
     quota: float
-    free_share: float
-    front: tuple[Point, ...]
     blocks: tuple[Block, ...]
+    suggestion: Suggestion
+    run: Cost
+    retrain: Cost
     seconds_per_step: float
     peak_memory_bytes: int | None
+    seconds: float
+    forwards: int
+    epochs: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
+    def numbered(self, forget: Sequence[int], retain: Sequence[int]) -> Diagnosis:
+        """The same with other row numbers: `forget[row]` and `retain[row]` instead of the position in each set.
+
+        With a split's rows of the training set, examples are named as the request names them.
+        """
+
+        def named(examples: tuple[Example, ...], rows: Sequence[int]) -> tuple[Example, ...]:
+            return tuple(replace(e, row=int(rows[e.row])) for e in examples)
+
+        return replace(self, forget=named(self.forget, forget), payers=named(self.payers, retain))
+
+    def as_dict(self, most: int | None = None) -> dict[str, Any]:
+        """All fields, ready for JSON.
+
+        Args:
+            most: of the hardest forget examples and of the highest payers; None is all of them. A run directory's
+                `quote.json` holds `as_dict(most=...)`.
+        """
+        return asdict(replace(self, forget=self.forget[:most], payers=self.payers[:most]))
 
     def lines(self) -> list[str]:
         """What a person reads."""
-        memory = "unknown" if self.peak_memory_bytes is None else f"{self.peak_memory_bytes / 2**20:,.0f} MiB"
-        pairs = ", ".join(_signed(c) for c in self.cosines)
-        limits = f"retain descent forgets below {self.kappa1:.3g}, harm above {self.kappa2:.3g}"
-        hardest = sorted(self.blocks, key=lambda block: -block.kappa)[:_SHOWN]
-        return [
-            f"verdict         {self.verdict.level}: {self.verdict.reason}",
-            f"losses          forget {self.forget_loss:.4g}, retain {self.retain_loss:.4g}",
-            f"cosine          {_signed(self.cosine)} (pair by pair: {pairs})",
-            f"kappa           {self.kappa:.3g} ({limits})",
-            f"feasible quota  {self.quota:.3g} per unit of learning rate",
-            f"a step takes    {self.seconds_per_step:.3g} s; peak memory {memory}",
-            "change of the retain loss per unit of forget loss, by share of the fastest forgetting:",
-            *(f"  {p.share:4.0%}  {_signed(p.price)}" for p in self.front),
-            f"hardest of {len(self.blocks)} blocks (cosine, part of the quota):",
-            *(f"  {_signed(b.cosine):>7}  {b.part:4.0%}  {b.name or '(top level)'}" for b in hardest),
-        ]
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3g}"
+        return lines(self)

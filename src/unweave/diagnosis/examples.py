@@ -1,0 +1,104 @@
+"""Example by example: how each one's loss changes along a direction, from forward passes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.batches import Batch, count
+from unweave.diagnosis.sample import Sample
+from unweave.errors import ConfigurationError
+from unweave.execution import bare, reshard, seeded
+from unweave.gramian import Gradient, norm
+from unweave.objectives import Loss, Objectives
+
+STEP = 1e-3  # of the parameters' norm: how far the difference reaches, as far as the trust region's first step
+_ROUNDING = 8.0  # the least reach in units of the parameters' precision
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """Losses and their change along a unit direction, example by example; float64 on the CPU.
+
+    Args:
+        value: at the parameters, `[n]`.
+        slope: first derivative, per unit of parameter length, `[n]`.
+        curvature: second derivative, `[n]`.
+        reach: how far the difference reached, as a share of the parameters' norm.
+    """
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+    reach: float
+
+
+@torch.no_grad()
+def along(
+    objectives: Objectives,
+    loss: Loss,
+    sample: Sample,
+    direction: Gradient,
+    step: float = STEP,
+    value: Tensor | None = None,
+) -> Along:
+    """The directional derivative of each example's loss, by a central difference of two forward passes.
+
+        slope_i     = (l_i(theta + h v) - l_i(theta - h v)) / 2h   =   <grad l_i, v>  +  O(h^2)
+        curvature_i = (l_i(theta + h v) - 2 l_i(theta) + l_i(theta - h v)) / h^2,    v = direction / |direction|
+
+    Positive: a step along `direction` raises the example's loss. Costs three forward passes over the sample, two where
+    the losses at theta are known; no gradient of a single example is formed. The model runs in evaluation mode with
+    the same randomness at all points. Weights are put back from a copy, to the bit; modes and the random state too.
+
+    Args:
+        objectives: give the parameters, and move them.
+        loss: `(model, batch) -> [b]`.
+        sample: the examples.
+        direction: one tensor per parameter, of any length but 0.
+        step: h as a share of the parameters' norm; raised where their precision could not show it.
+        value: the losses at theta, `[n]`, if known.
+
+    Raises:
+        ConfigurationError: a direction of length 0 or not finite, or a loss that is not one value per example.
+    """
+    length = float(norm(direction))
+    if not 0 < length < float("inf"):
+        raise ConfigurationError(f"A direction must have a length above 0; found {length}.")
+    model, parameters = objectives.model, objectives.parameters
+    size = max(float(norm([p.detach() for p in parameters])), 1e-3)
+    reach = max(step, _ROUNDING * torch.finfo(parameters[0].dtype).eps)
+    h, before = reach * size, objectives.snapshot()
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        model.eval()
+        middle = _losses(model, loss, sample) if value is None else value
+        objectives.move(direction, h / length)
+        above = _losses(model, loss, sample)
+        objectives.restore(before)
+        objectives.move(direction, -h / length)
+        below = _losses(model, loss, sample)
+    finally:
+        objectives.restore(before)
+        for module, mode in modes:
+            module.training = mode
+    return Along(middle, (above - below) / (2 * h), (above - 2 * middle + below) / h**2, reach)
+
+
+def _losses(model: nn.Module, loss: Loss, sample: Sample) -> Tensor:
+    found = []
+    for i, batch in enumerate(sample):
+        with seeded(i):
+            found.append(_checked(loss(bare(model), batch), batch))
+        reshard(model)
+    return torch.cat(found)
+
+
+def _checked(values: Tensor, batch: Batch) -> Tensor:
+    if values.shape != (count(batch),):
+        raise ConfigurationError(
+            f"A loss must return one value per example, [{count(batch)}]; it returned {tuple(values.shape)}."
+        )
+    return values.double().cpu()
