@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unweave.api import unlearn
+    from unweave.contract import Contract, Forget, Keep
     from unweave.data.pairs import Pair, Pairs
     from unweave.diagnosis import diagnose
     from unweave.errors import ConfigurationError, InfeasibleError, UnsupportedError, UnweaveError
@@ -21,7 +22,10 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "METHODS",
     "ConfigurationError",
+    "Contract",
+    "Forget",
     "InfeasibleError",
+    "Keep",
     "Method",
     "Objectives",
     "Pair",
@@ -40,7 +44,10 @@ __all__ = [
 _ROOMS = {
     "METHODS": "methods",
     "ConfigurationError": "errors",
+    "Contract": "contract",
+    "Forget": "contract",
     "InfeasibleError": "errors",
+    "Keep": "contract",
     "Method": "methods",
     "Objectives": "objectives",
     "Pair": "data.pairs",

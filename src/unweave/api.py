@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
-from unweave import stopping
+from unweave.contract import Contract, Keeper
+from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
@@ -41,8 +42,11 @@ def unlearn(
     task: str | Task = "vision",
     method: str | Method = "hamu_q",
     step: Literal["trust"] | TrustRegion | Optimizer = "trust",
-    until: float | Literal["unseen"] | None = None,
+    contract: Contract | None = None,
     holdout: Data | None = None,
+    guard: Data | None = None,
+    final: Data | None = None,
+    retrained: nn.Module | None = None,
     probe: Data | None = None,
     steps: int = 100,
     stop: Sequence[Stop] = (),
@@ -68,9 +72,11 @@ def unlearn(
         task: what the model does: "vision" (a classifier over `(inputs, labels)`), or a `Task` of your own.
         method: a name of the catalogue (`unweave.METHODS`), or a `Method`; its rule's state stays as it is.
         step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.
-        until: stop when the forget accuracy is at most this number; "unseen": when a membership attack cannot tell
-            the forget set from `holdout`; None: after `steps`.
-        holdout: examples that the model was never trained on; with "unseen" only.
+        contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
+            With keep clauses, half of the retain set at most is held out of training to measure on.
+        holdout: examples that the model was never trained on, exchangeable with the forget set; for "unseen".
+        guard, final: retain examples to measure on instead of a part of `retain`; `guard` steers, `final` is read last.
+        retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
         stop, monitors: called with every `Record`; the first reason that a `stop` returns ends the run.
@@ -83,7 +89,7 @@ def unlearn(
         accelerator: the `accelerate.Accelerator` that prepared the model; implies `inplace`.
 
     Returns:
-        `Result` with the unlearned `model`, its `history` and the `reason` for the end.
+        `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
 
     Raises:
         ConfigurationError: everything that is wrong with the arguments, before a weight moves.
@@ -95,6 +101,9 @@ def unlearn(
     with seeded(seed):
         _check_overlap(forget, retain)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
+        given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
+        per_step = forget_batch + retain_batch
+        retain, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
     made = METHODS[_known(method)](task, bare(model)) if isinstance(method, str) else method
     pairs = Pairs(
@@ -108,7 +117,6 @@ def unlearn(
         world=world(),
         device=device,
     )
-    criteria = [*stop, *_until(until, unlearned, task, forget, holdout)]
     with ExitStack() as stack:
         stack.enter_context(choose(unlearned, parameters))
         stack.enter_context(_mode(unlearned, train_mode))
@@ -123,10 +131,11 @@ def unlearn(
             _stepper(step, unlearned, mask),
             accelerator=accelerator,
             monitors=monitors,
-            stop=criteria,
+            stop=stop,
             steps=steps,
             probe=probes,
             mask=mask,
+            contract=keeper,
         )
 
 
@@ -174,25 +183,29 @@ def _known(method: str) -> str:
     return method
 
 
-def _until(
-    until: float | str | None, model: nn.Module, task: Task, forget: Data, holdout: Data | None
-) -> Iterator[Stop]:
-    if until is None:
-        return
-    if not isinstance(task, Vision):
-        raise ConfigurationError(
-            "until reads a classifier's logits; for another task pass criteria of your own as stop=[...]."
-        )
-    if until != "unseen":
-        if not isinstance(until, (int, float)):
-            raise ConfigurationError(f"until must be an accuracy in [0, 1], 'unseen' or None; found {until!r}.")
-        yield stopping.forget_accuracy(model, task, forget, float(until))
-    elif holdout is None:
-        raise ConfigurationError(
-            "until='unseen' compares with examples the model was never trained on: pass holdout=..."
-        )
-    else:
-        yield stopping.membership(model, task, forget, holdout)
+def _kept(
+    contract: Contract | None,
+    task: Task,
+    forget: Data,
+    retain: Data,
+    given: Mapping[str, Any],
+    *,
+    per_step: int,
+    seed: int,
+) -> tuple[Data, Keeper | None]:
+    """What is left of the retain set to train on, and the keeper of the contract, if there is one."""
+    if contract is None:
+        if named := [name for name, value in given.items() if value is not None]:
+            raise ConfigurationError(
+                f"{' and '.join(named)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
+            )
+        return retain, None
+    if not isinstance(contract, Contract):
+        raise ConfigurationError(f"contract must be an unweave.Contract or None; found {contract!r}.")
+    keeps = contract.keeps(hasattr(task, "logits"))
+    sets = {name: value for name, value in given.items() if name != "retrained"}
+    retain, held = hold_out(contract, keeps, retain, forget=forget, **sets, seed=seed)
+    return retain, Keeper(contract, task, held, per_step=per_step, retrained=given["retrained"], seed=seed)
 
 
 def _stepper(

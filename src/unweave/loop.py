@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from unweave.contract import Keeper, Outcome
 from unweave.data.pairs import Batch, Pair
 from unweave.gramian import norm
 from unweave.objectives import Objectives
@@ -89,6 +91,7 @@ class Result:
         reason: why the run ended.
         seconds: wall time of the loop.
         progress: counts, those of the run that was resumed included.
+        contract: what came of the contract, if there was one.
     """
 
     model: nn.Module
@@ -96,6 +99,7 @@ class Result:
     reason: str = ""
     seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)
+    contract: Outcome | None = None
 
     @property
     def steps(self) -> int:
@@ -113,6 +117,18 @@ class Stepper(Protocol):
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """Asks the rule for a direction, moves the weights or not, and says what happened."""
+        ...
+
+    def shrink(self, factor: float, reach: float | None = None) -> None:
+        """Shorter steps from now on, by a factor; `reach` is the longest radius that led too far."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
         ...
 
 
@@ -160,6 +176,25 @@ class OptimizerStep:
         rule.observe(objectives)
         return Record(number, step, lr, True)
 
+    def shrink(self, factor: float, reach: float | None = None) -> None:
+        """Multiplies the learning rates, those of a schedule too; an optimizer has no radius to limit."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+        if self.scheduler is not None:
+            self.scheduler.base_lrs = [lr * factor for lr in self.scheduler.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the optimizer's state, momentum included, and of the schedule's."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return copy.deepcopy({"optimizer": self.optimizer.state_dict(), "scheduler": scheduler})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        state = copy.deepcopy(dict(state))
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
 
 def unlearn(
     model: nn.Module,
@@ -176,6 +211,7 @@ def unlearn(
     probe: Sequence[Batch] = (),
     mask: Mask | None = None,
     progress: Progress | None = None,
+    contract: Keeper | None = None,
 ) -> Result:
     """Unlearns in place, one pair after another.
 
@@ -192,6 +228,7 @@ def unlearn(
         probe: retain micro-batches that no step trains on, for rules that ask for them.
         mask: elements of the direction that may be non-zero (saliency).
         progress: of the run that is resumed; counted on in place.
+        contract: keeps the run within its limits; the model ends as the best state that kept them.
 
     Returns:
         The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
@@ -202,11 +239,16 @@ def unlearn(
     )
     result, begin = Result(model, progress=progress or Progress()), time.perf_counter()
     try:
-        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps)
+        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps, contract)
     except KeyboardInterrupt:
         result.reason = "interrupted"
-    result.seconds = time.perf_counter() - begin
     objectives.clear()
+    if contract is not None:
+        result.contract = contract.finish(model, result.reason)
+        result.reason = result.contract.reason
+    result.seconds = time.perf_counter() - begin
+    if result.contract is not None:
+        result.contract = result.contract.of(result.seconds)
     return result
 
 
@@ -219,16 +261,20 @@ def _run(
     monitors: Sequence[Monitor],
     stop: Sequence[Stop],
     steps: int | None,
+    contract: Keeper | None,
 ) -> str:
     progress = result.progress
+    if contract is not None and (reason := contract.begin(objectives.model, rule, stepper)):
+        return reason
     for number, pair in enumerate(islice(pairs, steps), progress.made + 1):
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
         progress.count(record)
+        kept = None if contract is None else contract.look(record, objectives, rule, stepper)
         for monitor in monitors:
             monitor(record, objectives)
-        if record.step.stop:
-            return record.step.stop
+        if reason := kept or record.step.stop:
+            return reason
         if progress.failures == _GIVE_UP:
             return (
                 f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction; the weights are as before "

@@ -48,6 +48,7 @@ class TrustRegion:
 
     Attributes:
         radius: current radius, absolute.
+        cap: largest radius that it may grow to; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
     """
@@ -56,6 +57,7 @@ class TrustRegion:
     start: float = START
     mask: Mask | None = None
     radius: float | None = field(default=None, init=False)
+    cap: float = field(default=math.inf, init=False)
     origin: float | None = field(default=None, init=False)
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
@@ -94,7 +96,7 @@ class TrustRegion:
 
     def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
         size = float(norm(before)) or 1.0
-        radius = self.radius = self.start * size if self.radius is None else self.radius
+        radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         objectives.radius, objectives.lr = radius, 0.0
         restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
@@ -131,7 +133,7 @@ class TrustRegion:
             why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
         if rise < SHARE * self.tolerated / 2 and self.radius == radius and not restoring:
-            self.radius = min(radius * GROW, LARGEST * size)
+            self.radius = min(radius * GROW, LARGEST * size, self.cap)
         if restoring:
             self.restorations += 1
             return Record(number, step, lr, True, realised, radius, "restoration")
@@ -139,9 +141,17 @@ class TrustRegion:
         rule.observe(objectives)
         return Record(number, step, lr, True, realised, radius)
 
+    def shrink(self, factor: float, reach: float | None = None) -> None:
+        """A smaller radius, which does not grow back beyond that part of `reach`, the longest that led too far."""
+        reach = self.radius if reach is None else reach
+        if reach is not None:
+            self.cap = min(self.cap, factor * reach)
+        if self.radius is not None:
+            self.radius = min(factor * self.radius, self.cap)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as plain numbers."""
-        return {name: getattr(self, name) for name in ("radius", "origin", "level", "seen", "restorations")}
+        return {name: getattr(self, name) for name in ("radius", "cap", "origin", "level", "seen", "restorations")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""

@@ -16,6 +16,8 @@ from tests._toys import memorised, network, same, weights
 from tests.api._problems import FEW, Stream, rng, sgd
 from unweave import ConfigurationError
 
+TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=())
+
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
@@ -28,9 +30,15 @@ from unweave import ConfigurationError
             "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; found 'trsut'",
         ),
         ("step", lambda parameters: None, "step must be .* it returned None"),
-        ("until", 1.5, r"until must be an accuracy in \[0, 1\]; found 1.5"),
-        ("until", "unseeen", r"until must be an accuracy in \[0, 1\], 'unseen' or None; found 'unseeen'"),
-        ("until", "unseen", "pass holdout=..."),
+        ("contract", unweave.Contract(), "never trained on: pass holdout=..."),
+        ("contract", unweave.Contract(forget=[unweave.Forget("retrained")]), "pass retrained=..."),
+        ("contract", TIGHT, r"a limit of 0.01 cannot be decided with 52 guard examples: .* needs 498 examples"),
+        ("contract", 0.05, "contract must be an unweave.Contract or None; found 0.05"),
+        (
+            "guard",
+            memorised()[2],
+            r"guard: read by a contract alone, and there is none. Pass contract=unweave.Contract",
+        ),
         ("parameters", "0.wieght", "No parameter is named '0.wieght'. Did you mean '0.weight'"),
         ("forget_batch", 0, "forget_batch must be at least 1, found 0"),
         ("micro", 0, "micro must be at least 1, found 0"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import unweave
 from tests._toys import CLASSES, accuracy, loss, memorised, network, same, unseen, weights
@@ -16,16 +17,20 @@ from unweave import METHODS, Method, Result, TrustRegion, Vision
 from unweave.losses import Ascent
 from unweave.rules import EUPMU, Fixed, PCGrad
 
+GONE = unweave.Forget("accuracy", at_most=0.0)
+
 
 def test_ten_lines_as_in_the_readme() -> None:
     model, wrong, right = memorised()
     before = accuracy(model, wrong)
 
-    result = unweave.unlearn(model, forget=wrong, retain=right, until=0.0, steps=200)
+    contract = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.15)], forget=[GONE])
+    result = unweave.unlearn(model, forget=wrong, retain=right, contract=contract, guard=unseen(), steps=200)
 
     assert before == 1.0 == accuracy(model, wrong) and accuracy(result.model, wrong) == 0.0
-    assert accuracy(result.model, right) > 0.97
-    assert result.reason.startswith("target reached: forget accuracy 0.000") and result.steps < 150
+    assert accuracy(result.model, right) > 0.95
+    assert result.reason == "contract met" and result.steps < 150
+    assert result.contract is not None and result.contract.kept and 0 < result.contract.share < 1
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -48,7 +53,7 @@ def test_everything_is_left_as_it_was(name: str, step: Any, inplace: bool) -> No
         step=step,
         inplace=inplace,
         train_mode=True,
-        until=0.0,
+        contract=unweave.Contract(keep=[unweave.Keep("loss", absolute=9.0)], forget=[GONE], every=2),
         **{**FEW, "steps": 6},
     )
     assert result.steps == 6
@@ -145,11 +150,32 @@ def test_salun_moves_salient_weights_only_whatever_the_step(step: Any) -> None:
 
 def test_until_the_forget_set_looks_unseen() -> None:
     model, forget, retain = memorised()
-    result = unweave.unlearn(model, forget=forget, retain=retain, until="unseen", holdout=unseen(), steps=100)
-    assert result.reason.startswith("target reached: membership AUC 0.") and 0 < result.steps < 100
+    inputs, labels = unseen().tensors
+    holdout = TensorDataset(inputs, (labels + 1) % CLASSES)
+    contract = unweave.Contract(forget=[unweave.Forget("unseen", margin=0.15)])
+    asked = {"forget": forget, "retain": retain, "holdout": holdout, "guard": unseen(), "contract": contract}
+    result = unweave.unlearn(model, **asked, steps=100)
+    assert result.reason == "contract met" and 0 < result.steps < 100
     assert loss(result.model, forget) > 2 * loss(model, forget)
-    already = unweave.unlearn(model, forget=forget, retain=retain, until=1.0, steps=100)
-    assert already.reason.startswith("target reached: forget accuracy") and len(already.history) == 5
+    already = unweave.unlearn(result.model, **asked, steps=100)
+    assert already.reason.startswith("nothing to forget") and not already.history
+    assert same(weights(already.model), weights(result.model))
+
+
+def test_sets_of_ones_own_leave_the_retain_set_whole() -> None:
+    model, forget, retain = memorised()
+    contract = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.1)], forget=[GONE], every=2)
+    result = unweave.unlearn(
+        model, forget=forget, retain=retain, contract=contract, guard=unseen(), final=unseen(), **FEW
+    )
+    assert result.contract is not None
+    verdict = result.contract.verdicts[0]
+    assert verdict.guard is not None and verdict.guard.n == 120 and verdict.final is not None and verdict.final.n == 120
+    plain = unweave.unlearn(model, forget=forget, retain=retain, **FEW)
+    wide = unweave.Contract(keep=[unweave.Keep("loss", absolute=99.0)], forget=(), every=3)
+    kept = unweave.unlearn(model, forget=forget, retain=retain, contract=wide, guard=unseen(), **FEW)
+    assert same(weights(plain.model), weights(kept.model)), "a look changes nothing"
+    assert plain.contract is None and "No final set" in kept.contract.notes[0]
 
 
 def test_stop_and_monitors() -> None:

@@ -61,7 +61,15 @@ def test_data_that_draws_at_random_leaves_the_random_state_alone() -> None:
     model, forget, retain = memorised()
     random = rng()
     runs = [
-        unweave.unlearn(model, forget=Augmented(forget), retain=Augmented(retain), until=0.0, method="salun", **FEW)
+        unweave.unlearn(
+            model,
+            forget=Augmented(forget),
+            retain=Augmented(retain),
+            holdout=Augmented(unseen()),
+            contract=unweave.Contract(),
+            method="salun",
+            **FEW,
+        )
         for _ in range(2)
     ]
     assert rng().equal(random) and same(*(weights(r.model) for r in runs))
@@ -120,8 +128,16 @@ def test_a_task_of_ones_own_over_dicts(name: str) -> None:
     assert result.steps == 8
     after, before = (NextToken().nll(m, {"ids": forget.ids}).mean() for m in (result.model, model))
     assert after > before
+    enough = [unweave.Forget("loss", at_least=before.item() + 0.1), unweave.Forget("unseen", margin=0.5)]
+    under = unweave.Contract(keep=[unweave.Keep("perplexity", relative=1.0)], forget=enough)
+    kept = unweave.unlearn(
+        model, forget=forget, retain=retain, task=NextToken(), method=name, contract=under, holdout=Words(3, 30)
+    ).contract
+    assert kept is not None and kept.kept and len(kept.verdicts) == 3
     for message, call in {
-        "until reads a classifier's logits": {"until": 0.1},
+        "accuracy needs a task with logits": {
+            "contract": unweave.Contract(forget=[unweave.Forget("accuracy", at_most=0.1)])
+        },
         "needs a task with logits": {"method": "random_label"},
     }.items():
         with pytest.raises((ConfigurationError, UnsupportedError), match=message):

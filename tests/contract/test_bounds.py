@@ -65,15 +65,18 @@ def test_no_discordance_leaves_what_smallest_says() -> None:
 def test_ends_of_the_scale() -> None:
     assert bounds.tango(5, 0, 5, 0.05) == 1.0
     assert bounds.tango(0, 5, 5, 0.05) < 0
-    assert bounds.upper(np.array([0.0, np.nan]), 0.05) == math.inf
-    assert bounds.upper(np.array([]), 0.05) == bounds.upper(np.array([0.3]), 0.05) == math.inf
+    for binary in (True, False):
+        assert bounds.upper(np.array([0.0, np.nan]), 0.05, binary=binary) == math.inf
+        assert bounds.upper(np.array([]), 0.05, binary=binary) == math.inf
+    assert bounds.upper(np.array([0.3]), 0.05, binary=False) == math.inf
 
 
 def test_which_bound_is_taken() -> None:
     binary, real = np.array([1.0, 0, 0, -1, 0, 0]), np.array([0.5, 0, 0.1, -1, 0, 0])
-    assert bounds.upper(binary, 0.05) == bounds.tango(1, 1, 6, 0.05)
+    assert bounds.upper(binary, 0.05, binary=True) == bounds.tango(1, 1, 6, 0.05)
+    assert bounds.upper(np.zeros(6), 0.05, binary=False) == 0.0 < bounds.upper(np.zeros(6), 0.05, binary=True)
     expected = real.mean() + t.isf(0.05, 5) * real.std(ddof=1) / math.sqrt(6)
-    assert bounds.upper(real, 0.05) == pytest.approx(expected)
+    assert bounds.upper(real, 0.05, binary=False) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("n", "b", "c"), [(300, 0.02, 0.01), (150, 0.05, 0.05), (600, 0.01, 0.002)])

@@ -144,3 +144,22 @@ def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigurationError, match=f"^{name} must be"):
         TrustRegion(**wrong)
+
+
+def test_shrunk_it_does_not_grow_back() -> None:
+    model, region = Vector(1.0, 0.0), TrustRegion()
+    on(model, lambda t: -t[1], flat, Fixed(), region, steps=6)
+    reached = region.radius
+    assert reached is not None
+    region.shrink(0.5, reach=0.8 * reached)
+    assert region.radius == region.cap == pytest.approx(0.4 * reached)
+    assert {r.radius for r in on(model, lambda t: -t[1], flat, Fixed(), region, steps=5).history} == {region.cap}
+    region.shrink(0.5)
+    assert region.cap == region.radius == pytest.approx(0.2 * reached)
+
+
+def test_shrunk_before_the_first_step_it_begins_shorter() -> None:
+    model, region = Vector(1.0, 0.0), TrustRegion(start=0.01)
+    region.shrink(0.5, reach=0.01)
+    (record,) = on(model, lambda t: -t[1], flat, Fixed(), region).history
+    assert record.radius == region.cap == pytest.approx(0.005)

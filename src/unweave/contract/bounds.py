@@ -30,15 +30,15 @@ def level(confidence: float, paths: int = 1, groups: int = 1) -> float:
     return (1 - confidence) / (paths * groups)
 
 
-def upper(worse: Array, alpha: float) -> float:
-    """Upper bound of a mean from its examples `d_i`: Tango's score bound if all are in {-1, 0, 1}, else Student's.
+def upper(worse: Array, alpha: float, *, binary: bool) -> float:
+    """Upper bound of a mean from its examples `d_i`: Tango's score bound for a binary metric, else Student's.
 
-    Differences of two binary values are in {-1, 0, 1}. Not finite examples, or too few, give infinity.
+    Not finite examples, or too few, give infinity.
     """
     if not len(worse) or not np.isfinite(worse).all():
         return math.inf
-    if np.isin(worse, (-1.0, 0.0, 1.0)).all():
-        return tango(int((worse == 1).sum()), int((worse == -1).sum()), len(worse), alpha)
+    if binary:
+        return tango(int((worse > 0).sum()), int((worse < 0).sum()), len(worse), alpha)
     return student(worse, alpha)
 
 

@@ -54,9 +54,9 @@ class Limit:
         """The clause on a set; None where the set is not there or holds no example of the group."""
         if place not in now or not (mask := self.members[place]).any():
             return None
-        change = now[place][self.key][mask] - original[place][self.key][mask]
-        worse = -change if self.clause.higher else change
-        bound = bounds.upper(worse, self.alphas[place])
+        before, after = original[place][self.key][mask], now[place][self.key][mask]
+        worse = before - after if self.clause.higher else after - before
+        bound = bounds.upper(worse, self.alphas[place], binary=_binary(before) and _binary(after))
         measured = float(worse.mean()) if np.isfinite(worse).all() else math.inf
         return Reading(self._shown(measured), self._shown(bound), bound <= self.judged, len(worse))
 
@@ -206,7 +206,7 @@ def _undecidable(limit: Limit, own: Array) -> str:
     if not limit.judged > 0:
         return f"keep {limit.clause.title}: a share of the original's value, {limit.base:.3g}, leaves no limit."
     alpha, n = limit.alphas["guard"], len(own)
-    if not np.isin(own, (0.0, 1.0)).all() or (least := bounds.smallest(n, alpha)) <= limit.judged:
+    if not _binary(own) or (least := bounds.smallest(n, alpha)) <= limit.judged:
         return "" if n > 1 else f"keep {limit.clause.title}: one guard example decides nothing."
     asked, smallest = f"{limit.judged:.3g}", f"{least:.3g}"
     if limit.clause.relative is not None and limit.base:
@@ -222,3 +222,7 @@ def _undecidable(limit: Limit, own: Array) -> str:
 def _widened(limit: Limit, own: Array) -> Limit:
     wide = 2 * bounds.smallest(len(own), limit.alphas["guard"])
     return Limit(limit.clause, limit.group, limit.key, limit.base, wide, limit.members, limit.alphas)
+
+
+def _binary(values: Array) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())

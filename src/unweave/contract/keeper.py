@@ -11,12 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from unweave.contract.clauses import Contract, Metric
+from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
-from unweave.contract.metrics import SCORE, key
-from unweave.contract.observer import Observer, Seen
+from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import Look, Outcome, Reading, Verdict
-from unweave.contract.sets import HALVES, SAMPLE, Examples, Sets, halves
+from unweave.contract.sets import HALVES, Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful
 from unweave.errors import ConfigurationError
 from unweave.objectives import Objectives
@@ -32,9 +31,20 @@ OVER = ("steps used up", "pairs exhausted")
 class Taken(Protocol):
     """What the keeper reads of a step."""
 
-    number: int
-    accepted: bool
-    radius: float | None
+    @property
+    def number(self) -> int:
+        """From 1, counting on in a resumed run."""
+        ...
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the weights moved."""
+        ...
+
+    @property
+    def radius(self) -> float | None:
+        """The trust region's radius, if there is one."""
+        ...
 
 
 class Keeper:
@@ -78,7 +88,7 @@ class Keeper:
         self._keeps = contract.keeps(hasattr(task, "logits"))
         self._forgets = contract.forgets(sets.whole_class)
         self._check()
-        self._observer = Observer(task, *self._read(seed), seed=seed)
+        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)
         sizes = {name: len(examples) for name, examples in self._observer.sets.items()}
         cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
         self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
@@ -256,25 +266,6 @@ class Keeper:
         if self.contract.forget is None and len(self._forgets) > 1:
             found.append("Default: a class removed whole must be unseen and no longer recognised.")
         return found
-
-    def _read(self, seed: int) -> tuple[dict[str, Examples], dict[str, dict[str, str | Metric]]]:
-        """The sets to read, and the metrics of each."""
-        sets, steering = self._sets, halves(self._sets.holdout, seed)
-        utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(self._keeps)}
-        wanted = {clause.metric for clause in self._forgets}
-        forget: dict[str, str | Metric] = {"loss": "loss"}
-        forget |= {"accuracy": "accuracy"} if wanted & {"accuracy", "retrained"} else {}
-        forget |= {SCORE: SCORE} if "unseen" in wanted else {}
-        found = {"forget": Examples(sets.forget, most=SAMPLE, seed=seed), "forget final": Examples(sets.forget)}
-        metrics = {"forget": forget, "forget final": forget}
-        for name, data in (("guard", sets.guard), ("final", sets.final)):
-            if data is not None and utility:
-                found[name], metrics[name] = Examples(data), utility
-        if "unseen" in wanted and sets.holdout is not None:
-            found["holdout"] = Examples(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
-            found["holdout final"] = Examples(sets.holdout, rows=steering[1])
-            metrics |= {"holdout": {"loss": "loss", SCORE: SCORE}, "holdout final": {"loss": "loss", SCORE: SCORE}}
-        return found, metrics
 
     def _check(self) -> None:
         faults, wanted = [], {clause.metric for clause in self._forgets}

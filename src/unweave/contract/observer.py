@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from unweave.contract.clauses import Metric
-from unweave.contract.metrics import Once, values
-from unweave.contract.sets import Examples
+from unweave.contract.clauses import Forget, Keep, Metric
+from unweave.contract.metrics import SCORE, Once, key, values
+from unweave.contract.sets import SAMPLE, Examples, Sets, halves
 from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.value import Array
 from unweave.execution import bare, reshard, seeded, world
@@ -53,13 +53,35 @@ class Observer:
         return seen
 
     def _read(self, model: nn.Module, name: str, device: torch.device) -> dict[str, Array]:
-        found: dict[str, list[Tensor]] = {key: [] for key in self._metrics[name]}
+        found: dict[str, list[Tensor]] = {each: [] for each in self._metrics[name]}
         for number, batch in enumerate(self.sets[name].batches(device)):
             once = Once(model)
-            for key, metric in self._metrics[name].items():
+            for each, metric in self._metrics[name].items():
                 with seeded(self._seed, number):
-                    found[key].append(values(metric, self._task, once, batch))
-        return {key: _agreed(torch.cat(parts) if parts else torch.zeros(0), device) for key, parts in found.items()}
+                    found[each].append(values(metric, self._task, once, batch))
+        return {each: _agreed(torch.cat(parts) if parts else torch.zeros(0), device) for each, parts in found.items()}
+
+
+def chosen(
+    sets: Sets, keeps: Sequence[Keep], forgets: Sequence[Forget], seed: int
+) -> tuple[dict[str, Examples], dict[str, dict[str, str | Metric]]]:
+    """What the clauses read: the sets, and the metrics of each; "final" sets are read once, at the end."""
+    steering = halves(sets.holdout, seed)
+    utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(keeps)}
+    wanted = {clause.metric for clause in forgets}
+    forget: dict[str, str | Metric] = {"loss": "loss"}
+    forget |= {"accuracy": "accuracy"} if wanted & {"accuracy", "retrained"} else {}
+    forget |= {SCORE: SCORE} if "unseen" in wanted else {}
+    found = {"forget": Examples(sets.forget, most=SAMPLE, seed=seed), "forget final": Examples(sets.forget)}
+    metrics = {"forget": forget, "forget final": forget}
+    for name, data in (("guard", sets.guard), ("final", sets.final)):
+        if data is not None and utility:
+            found[name], metrics[name] = Examples(data), utility
+    if "unseen" in wanted and sets.holdout is not None:
+        found["holdout"] = Examples(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
+        found["holdout final"] = Examples(sets.holdout, rows=steering[1])
+        metrics |= {"holdout": {"loss": "loss", SCORE: SCORE}, "holdout final": {"loss": "loss", SCORE: SCORE}}
+    return found, metrics
 
 
 def _agreed(found: Tensor, device: torch.device) -> Array:

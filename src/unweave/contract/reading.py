@@ -120,6 +120,17 @@ class Outcome:
         """The same, with the share of a run of so many seconds."""
         return replace(self, share=self.seconds / seconds if seconds > 0 else 0.0)
 
+    def __str__(self) -> str:
+        lines = [f"{self.reason}; read {self.looks} times, {self.rollbacks} rollbacks"]
+        for verdict in self.verdicts:
+            read = verdict.final or verdict.guard
+            shown = "not read" if read is None else f"{read.measured:.4g}"
+            shown += "" if read is None or read.bound is None else f", at most {read.bound:.4g}"
+            group = "" if verdict.group is None else f" ({verdict.group})"
+            met = "met" if verdict.met else "MISSED"
+            lines.append(f"{verdict.side:6} {verdict.clause}{group}: {shown}; limit {verdict.limit:.4g}: {met}")
+        return "\n".join([*lines, *self.notes])
+
     def clauses(self) -> list[dict[str, Any]]:
         """`contract` of `summary.json`."""
         return [verdict.as_dict() for verdict in self.verdicts]
