@@ -54,3 +54,33 @@ def batch(
         labels[row, p : p + a] = ids[row, p : p + a]
         mask[row, : p + a] = 1
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "index": torch.arange(len(prompts))}
+
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    "Today: {{ date_string }} {{ strftime_now('%Y') }}\n"
+    "{% for m in messages %}<{{ m['role'] }}>\n{{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+)
+
+
+def tokenizer(corpus: list[str], chat: bool = True) -> Any:
+    """A byte-level tokenizer of 400 tokens trained on the corpus, with BOS and EOS and no pad token."""
+    tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
+    own = tokenizers.Tokenizer(tokenizers.models.BPE())
+    own.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    own.train_from_iterator(corpus, trainer)
+    own.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    made = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=own, bos_token="<s>", eos_token="</s>", model_max_length=128
+    )
+    if chat:
+        made.chat_template = CHAT_TEMPLATE
+    return made

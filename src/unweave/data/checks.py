@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from unweave.data.images import TensorImages
+from unweave.data.text import Text, TextRows
 from unweave.errors import ConfigurationError
 
 
 def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> None:
     """Refuse examples that are in both sets, bit for bit, input and label alike.
 
-    The same input under another label is no overlap: a corrected copy of a mislabelled example may be kept.
+    The same input under another label is no overlap: a corrected copy of a mislabelled example may be kept. Texts
+    are the same if their words are: case, punctuation and gaps do not count. A retain text that is marked as a copy
+    is there on purpose.
 
     Raises:
         ConfigurationError: there are some; the message counts them and names the first by their index.
     """
     known = {digest: row for row, digest in enumerate(_digests(forget))}
-    shared = [(known[digest], row) for row, digest in enumerate(_digests(retain)) if digest in known]
+    shared = [(known[digest], row) for row, digest in enumerate(_digests(retain, copies=False)) if digest in known]
     if shared:
         first = ", ".join(f"forget[{a}] = retain[{b}]" for a, b in shared[:5])
         raise ConfigurationError(
@@ -49,7 +52,12 @@ def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
         )
 
 
-def _digests(data: Dataset[Any]) -> Iterable[bytes]:
+def _digests(data: Dataset[Any], copies: bool = True) -> Iterable[bytes]:
+    """One per example, in order; b"" for a copy that is to be passed over."""
+    if (chosen := _texts(data)) is not None:
+        for text in chosen:
+            yield b"" if text.copy and not copies else text.normalised().encode()
+        return
     if isinstance(data, TensorImages):
         examples: Iterable[Any] = zip(data.images, data.labels, strict=True)
     else:
@@ -58,6 +66,15 @@ def _digests(data: Dataset[Any]) -> Iterable[bytes]:
         digest = hashlib.blake2b(digest_size=16)
         _feed(digest, example)
         yield digest.digest()
+
+
+def _texts(data: Dataset[Any]) -> list[Text] | None:
+    """The texts of tokenised rows, or of a subset of them."""
+    if isinstance(data, TextRows):
+        return list(data.texts)
+    if isinstance(data, Subset) and (whole := _texts(data.dataset)) is not None:
+        return [whole[row] for row in data.indices]
+    return None
 
 
 def _feed(digest: hashlib.blake2b, value: Any) -> None:

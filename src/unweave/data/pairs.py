@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from unweave.data.batches import Batch, count, divided, moved
 from unweave.data.images import TensorImages
+from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
@@ -38,7 +39,8 @@ class Pairs:
     epoch. All ranks draw the same permutation and take disjoint shares of each batch, in the same number of
     micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global
     random state of torch is left as it was, also by datasets that draw from it, and what they draw depends on
-    (seed, side, epoch, position) alone.
+    (seed, side, epoch, position) alone. A batch of texts (`TextRows`) also holds `"weight"` `[b]`: the tokens of
+    each answer over the mean of the step's, all micro-batches and ranks included (`losses.TokenWeighted`).
 
     Args:
         forget: map-style dataset of examples, or a DataLoader.
@@ -141,6 +143,7 @@ class _Shuffled:
         size = len(data)
         if not size:
             raise ConfigurationError(f"the {NAMES[side]} set must hold at least one example, found 0: check the split")
+        self._tokens = _answer_tokens(data)
         self._batches = -(-size // batch)
         self._epoch, self._position = 0, 0
         smallest = size // self._batches
@@ -154,8 +157,12 @@ class _Shuffled:
 
     def draw(self) -> list[Batch]:
         rows = self._order.tensor_split(self._batches)[self._position]
+        parts = self._share.of(rows)
         with _own_randomness(self._seed, self._side, self._epoch, self._position, self._share.rank):
-            batches = [fetched(self._data, part) for part in self._share.of(rows)]
+            batches = [fetched(self._data, part) for part in parts]
+        if self._tokens is not None:
+            mean = self._tokens[rows].double().mean()
+            batches = [b | {"weight": (self._tokens[p] / mean).float()} for b, p in zip(batches, parts, strict=True)]
         self._position += 1
         if self._position == self._batches:
             self._epoch, self._position = self._epoch + 1, 0
@@ -226,6 +233,15 @@ def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
     if hasattr(data, "__getitems__"):
         return default_collate(data.__getitems__(rows.tolist()))
     return default_collate([data[row] for row in rows.tolist()])
+
+
+def _answer_tokens(data: Dataset[Any]) -> Tensor | None:
+    """How many tokens of each text are to be predicted, `[n]`; None for other data."""
+    if isinstance(data, TextRows):
+        return data.answer_tokens
+    if isinstance(data, Subset) and (whole := _answer_tokens(data.dataset)) is not None:
+        return whole[list(data.indices)]
+    return None
 
 
 def _derived(*parts: int | str) -> int:

@@ -1,0 +1,108 @@
+"""What one text is, and how a row of a table becomes one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unweave.errors import ConfigurationError, suggest
+
+Turn = tuple[str, str]  # role, content
+PAIRS = (("question", "answer"), ("prompt", "response"))
+
+
+@dataclass(frozen=True)
+class Text:
+    """A conversation and the answer that a model is to give, or a running text.
+
+    Attributes:
+        id: unique in its table.
+        turns: what comes before the answer; empty for a running text.
+        answer: what is learned, or forgotten.
+        copy: whether this repeats a forget example on purpose, so that no check takes it for an oversight.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    answer: str
+    copy: bool = False
+
+    def normalised(self) -> str:
+        """The words alone: compatibility forms joined, case, punctuation and the width of gaps set aside."""
+        joined = "\n".join([content for _, content in self.turns] + [self.answer])
+        return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", joined).casefold()))
+
+
+def texts(
+    table: Sequence[Mapping[str, Any]], columns: tuple[str, str] | str | None = None, prefix: str = ""
+) -> list[Text]:
+    """The texts of a table, in its order.
+
+    Args:
+        table: rows with `question` and `answer`, `prompt` and `response`, `messages`, or `text`; and an `id`, without
+            which the row's number is taken.
+        columns: the two columns of question and answer, or the one of running texts, where they have other names.
+        prefix: of ids that are row numbers.
+
+    Raises:
+        ConfigurationError: an empty table, columns that are not there, an empty answer, or an id that comes twice;
+            all of them at once.
+    """
+    if not table:
+        raise ConfigurationError("the table must hold at least one text, found 0 rows")
+    chosen = _columns(table[0], columns)
+    found: list[Text] = []
+    wrong: dict[str, list[str]] = {}
+    for number, row in enumerate(table):
+        name = f"{prefix}{number}" if row.get("id") is None else str(row["id"])
+        try:
+            turns, answer = _parts(row, chosen)
+        except (KeyError, TypeError, ValueError) as error:
+            wrong.setdefault(f"cannot be read ({type(error).__name__}: {error})", []).append(name)
+            continue
+        if not answer.strip():
+            wrong.setdefault("have an empty answer: remove them, or write one", []).append(name)
+        found.append(Text(name, turns, answer))
+    ids = [t.id for t in found]
+    if len(set(ids)) < len(ids):
+        wrong["have an id that another text has too: make it unique"] = sorted({i for i in ids if ids.count(i) > 1})
+    if wrong:
+        raise ConfigurationError([f"{len(names)} texts ({listed(names)}) {what}" for what, names in wrong.items()])
+    return found
+
+
+def listed(names: Sequence[object]) -> str:
+    """The first five."""
+    return ", ".join(str(n) for n in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _columns(row: Mapping[str, Any], columns: tuple[str, str] | str | None) -> tuple[str, ...]:
+    wanted = (columns,) if isinstance(columns, str) else columns
+    if wanted is not None:
+        if missing := [c for c in wanted if c not in row]:
+            raise ConfigurationError(
+                [f"there is no column {c!r}.{suggest(c, row)} Columns: {', '.join(row)}" for c in missing]
+            )
+        return wanted
+    for known in (*PAIRS, ("messages",), ("text",)):
+        if all(c in row for c in known):
+            return known
+    raise ConfigurationError(
+        "a text needs the columns question and answer, prompt and response, messages, or text; found "
+        f"{', '.join(row)}. Name them: columns=('my_question', 'my_answer'), or columns='my_text'."
+    )
+
+
+def _parts(row: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[tuple[Turn, ...], str]:
+    if columns == ("messages",):
+        turns = [(str(m["role"]), str(m["content"])) for m in row["messages"]]
+        if not turns or turns[-1][0] != "assistant":
+            raise ValueError("messages must end with one of the assistant, which is the answer")
+        return tuple(turns[:-1]), turns[-1][1]
+    values = [row[c] for c in columns]
+    if not all(isinstance(v, str) for v in values):
+        raise TypeError(f"{', '.join(columns)} must be text, found {', '.join(type(v).__name__ for v in values)}")
+    return ((("user", values[0]),), values[1]) if len(values) == 2 else ((), values[0])
