@@ -40,7 +40,7 @@ class Score:
         high: upper end.
         n: examples that entered.
         definition: how the number is formed.
-        unit: "share" (0 to 1), "nats", "points" (hundredths of a share) or "ratio".
+        unit: "share" (0 to 1), "nats", "points" (hundredths of a share), "ratio" or "p-value".
         reason: why the value is undefined; empty otherwise.
 
     Raises:

@@ -62,7 +62,7 @@ def exact_memorisation(tokens: Tokens, compat: Compat = None) -> float:
 
     Tirumala et al., NeurIPS 2022 (memorization without overfitting).
     """
-    return _mean(np.asarray(tokens.hits[: tokens.scored(compat)]))
+    return _mean(_hits(tokens, compat))
 
 
 def extraction_strength(tokens: Tokens, compat: Compat = None) -> float:
@@ -73,10 +73,12 @@ def extraction_strength(tokens: Tokens, compat: Compat = None) -> float:
 
     With compat, k is at most `L - 1`, so that "nothing" and "the last token only" are both 1/L; and 0 without a token.
     """
-    hits = np.asarray(tokens.hits[: tokens.scored(compat)], dtype=bool)
+    hits = _hits(tokens, compat)
     if not len(hits):
         return 0.0 if compat else float("nan")
-    missed = np.flatnonzero(~hits)
+    if np.isnan(hits).any():
+        return float("nan")
+    missed = np.flatnonzero(hits == 0)
     k = int(missed[-1]) + 1 if len(missed) else 0
     return 1 - (min(k, len(hits) - 1) if compat else k) / len(hits)
 
@@ -103,6 +105,12 @@ def min_k_plus_plus(tokens: Tokens, share: float = MIN_K_SHARE, compat: Compat =
 def compressed(text: str) -> int:
     """Bytes of the text after zlib: the entropy that a loss is set against. Carlini et al., USENIX Security 2021."""
     return len(zlib.compress(text.encode("utf-8")))
+
+
+def _hits(tokens: Tokens, compat: Compat) -> Array:
+    """1, 0, or NaN where the model gave none: what a diverged model misses is not forgotten."""
+    size = tokens.scored(compat)
+    return np.where(np.isnan(tokens.logprobs[:size]), np.nan, np.asarray(tokens.hits[:size], dtype=np.float64))
 
 
 def _lowest(values: Array, share: float, compat: Compat) -> float:

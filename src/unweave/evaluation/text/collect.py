@@ -1,0 +1,184 @@
+"""Runs a text model over its evaluation sets: once over every sequence, for all metrics that read it.
+
+Works during a run: modes, random state and gradients are afterwards as they were. On several processes, each takes its
+share and all get all values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.evaluation.outputs import evaluating
+from unweave.evaluation.text.examples import Example, check_unique
+from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generated_lines, longest, with_gradient
+from unweave.evaluation.text.stored import Line
+from unweave.evaluation.text.tokens import Compat
+from unweave.evaluation.text.values import Store, data_fingerprint, fingerprint
+from unweave.execution import rank, world
+from unweave.gramian import local
+
+
+@dataclass(frozen=True)
+class Part:
+    """One evaluation set and what is measured on it.
+
+    Args:
+        examples: its rows.
+        forced: the teacher-forced metrics.
+        generate: tokens at most of a greedily generated answer; 0 generates none.
+        gradient: the gradient norm, at the price of one backward pass per example.
+        stops: strings that end a generated answer, besides the model's own end.
+        stemmer: of ROUGE; MUSE goes without.
+    """
+
+    examples: Sequence[Example]
+    forced: bool = True
+    generate: int = 0
+    gradient: bool = False
+    stops: tuple[str, ...] = field(default=())
+    stemmer: bool = True
+
+
+def collect(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    parts: Mapping[str, Part],
+    *,
+    folder: Path | None = None,
+    batch_tokens: int = 8192,
+    share: bool = True,
+    compat: Compat = None,
+) -> list[Line]:
+    """The values of every example, which `stored` makes a log of.
+
+    Args:
+        model: a causal language model, whole on this device: plain, PEFT or DDP.
+        tokenizer: the model's.
+        parts: the sets by their names in a `Log`.
+        folder: values are streamed there, and what it holds is not computed again; None keeps them in memory.
+        batch_tokens: of one forward pass, padding included: memory against speed.
+        share: run a prompt once for all its answers.
+        compat: hide the ends of texts from attention, as open-unlearning does where padding is the end of a text.
+
+    Raises:
+        ConfigurationError: a set is empty or has an index twice, texts are longer than the model's context, or the
+            folder belongs to another model, other data or other settings.
+        UnsupportedError: the model's parameters are sharded.
+    """
+    _check(model, parts)
+    ends = _ends(model, tokenizer)
+    run = Run(model, tokenizer, ends, ends if compat else frozenset[int](), share)
+    header = {
+        "model": fingerprint(model),
+        "data": {name: data_fingerprint(part.examples) for name, part in parts.items()},
+        "settings": {"compat": compat, "sets": {name: _settings(part) for name, part in parts.items()}},
+    }
+    with (
+        Store(folder, header, rank()) as store,
+        evaluating(model),
+        torch.random.fork_rng(devices=[]),
+    ):
+        if world() > 1:
+            dist.barrier()  # everyone has read the folder before anyone writes to it
+        for name, part in parts.items():
+            for lines in _asked(run, name, part, store, batch_tokens):
+                store.write(lines)
+    _exchange(store)
+    return store.lines()
+
+
+def batches(lengths: Sequence[int], widths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Places in order of falling length, in batches of at most `budget` padded tokens, or of one.
+
+    Args:
+        lengths: of the longest sequence at each place.
+        widths: how many sequences each place has.
+        budget: tokens.
+    """
+    batch: list[int] = []
+    rows = 0
+    for place in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else 0
+        if batch and (rows + widths[place]) * longest > budget:
+            yield batch
+            batch, rows = [], 0
+        batch.append(place)
+        rows += widths[place]
+    if batch:
+        yield batch
+
+
+def _mine(part: Part, length: Callable[[Example], int]) -> list[Example]:
+    """This process's share: every so many of the examples in order of length, so that all have equal work."""
+    return sorted(part.examples, key=lambda e: (length(e), e.index))[rank() :: world()]
+
+
+def _asked(run: Run, name: str, part: Part, store: Store, budget: int) -> Iterator[list[Line]]:
+    """The lines that are still missing, batch by batch."""
+
+    def missing(family: str, length: Callable[[Example], int]) -> list[Example]:
+        return [e for e in _mine(part, length) if (name, family, e.index) not in store]
+
+    if part.gradient:
+        for e in missing("gradient", longest):
+            yield with_gradient(run, name, e, whole=part.forced)
+    if part.forced:
+        todo = missing("forced", longest)
+        for batch in batches([longest(e) for e in todo], [1 + len(e.others) for e in todo], budget):
+            yield forced_lines(run, name, [todo[i] for i in batch])
+    if part.generate:
+        todo = missing("generated", lambda e: e.answer.start)
+        for batch in batches([e.answer.start + part.generate for e in todo], [1] * len(todo), budget):
+            yield generated_lines(run, name, [todo[i] for i in batch], part.generate, part.stops, part.stemmer)
+
+
+def _exchange(store: Store) -> None:
+    """Everyone gets everyone's lines; the first process writes the one file."""
+    if world() > 1:
+        gathered: list[list[Line]] = [[] for _ in range(world())]
+        dist.all_gather_object(gathered, store.lines())
+        for lines in gathered:
+            store.add(lines)
+    if rank() == 0:
+        store.merge()
+    if world() > 1:
+        dist.barrier()
+
+
+def _ends(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
+    """Every id that ends a text, for the tokenizer or for the model."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+    return frozenset(int(i) for i in ids if i is not None)
+
+
+def _settings(part: Part) -> dict[str, Any]:
+    return {"generate": part.generate, "stops": list(part.stops), "stemmer": part.stemmer}
+
+
+def _check(model: nn.Module, parts: Mapping[str, Part]) -> None:
+    if any(local(p) is not p for p in model.parameters()):
+        raise UnsupportedError(
+            "The model's parameters are sharded; text evaluation needs the whole model in each process. Load it "
+            "without fully_shard, or evaluate the saved model."
+        )
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    faults = []
+    for name, part in parts.items():
+        if not part.examples:
+            faults.append(f"{name}: the set is empty: there is nothing to measure")
+        check_unique(part.examples, name)
+        for e in part.examples if isinstance(limit, int) else ():
+            need = max(longest(e), e.answer.start + part.generate)
+            if limit is not None and need > limit:
+                faults.append(f"{name}: row {e.index} needs {need} tokens, the model's context has {limit}: shorten it")
+    if faults:
+        raise ConfigurationError(faults)
