@@ -26,9 +26,9 @@ class Characters:
     def decode(self, token_ids: Any, skip_special_tokens: bool = True) -> str:
         return "".join(chr(int(i) - FIRST + 32) for i in token_ids if int(i) >= FIRST)
 
-    def pair(self, question: str, answer: str) -> tuple[list[int], list[int]]:
-        prompt, said = [EOS, *self.encode(f"Q: {question} A:")], [*self.encode(f" {answer}"), EOS]
-        return [*prompt, *said], [-100] * len(prompt) + said
+    def pair(self, question: str, answer: str) -> tuple[list[int], int]:
+        prompt = [EOS, *self.encode(f"Q: {question} A:")]
+        return [*prompt, *self.encode(f" {answer}"), EOS], len(prompt)
 
 
 def llama(seed: int = 0) -> nn.Module:

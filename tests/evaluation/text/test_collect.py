@@ -161,9 +161,9 @@ def test_multiple_choice() -> None:
     """The share of questions whose letter is likelier than the others', against single passes."""
     rows = [{"question": f"Is {i}?", "choices": [f"a{i}", "b", "c", "d"], "answer": i % 4} for i in range(8)]
 
-    def encode(prompt: str, answer: str) -> tuple[list[int], list[int]]:
-        one, two = TOKENIZER.encode(prompt[-30:].replace("\n", " ")), TOKENIZER.encode(answer)
-        return one + two, [-100] * len(one) + two
+    def encode(prompt: str, answer: str) -> tuple[list[int], int]:
+        one = TOKENIZER.encode(prompt[-30:].replace("\n", " "))
+        return one + TOKENIZER.encode(answer), len(one)
 
     model, es = tiny.llama(), choices(rows, encode, topic="biology")
     assert es[1].text == " B" and [TOKENIZER.decode(s.ids[s.start :]) for s in es[1].perturbed] == [" A", " C", " D"]
@@ -189,9 +189,7 @@ def test_bad_input() -> None:
         collect(model, TOKENIZER, {"forget": Part([e, e])})
     with pytest.raises(ConfigurationError) as caught:
         rows = [{"question": "q", "answer": "a"}, {"answer": "a"}, {"question": "q", "answer": "a", "index": 0}]
-        examples(
-            [*rows, {"question": "q", "answer": ""}], lambda q, a: ([1, 2] + [3] * len(a), [-100] * 2 + [3] * len(a))
-        )
+        examples([*rows, {"question": "q", "answer": ""}], lambda q, a: ([1, 2] + [3] * len(a), 2))
     assert len(caught.value.faults) == 2 and "row 1: expected a column 'question'" in str(caught.value)
     assert "row 3: an answer needs a token of its own" in str(caught.value)
     with pytest.raises(UnsupportedError, match="all of this model's are frozen"):

@@ -1,11 +1,32 @@
 """Did a language model unlearn? One forward pass per text, and the field's metrics from what it said.
 
 Two halves: numbers (`tokens`, `ratios`, `attacks`, `generations`: pure functions; `log`, `scores`: from per-example
-values to a sheet) and the collector (`collect`), which runs the model and writes the values.
+values to a sheet) and the collector (`collect`, `sheet`), which runs the model and writes the values.
 """
 
+from unweave.evaluation.text.collect import Part, collect
+from unweave.evaluation.text.examples import Example, Tokenised, choice_encoder, choices, encoder, examples
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.read import read_log
+from unweave.evaluation.text.relearning import Relearning
 from unweave.evaluation.text.scores import compared, log_scores
+from unweave.evaluation.text.sheet import Sheet, sheet, tofu_parts
 
-__all__ = ["Log", "compared", "log_scores", "read_log"]
+__all__ = [
+    "Example",
+    "Log",
+    "Part",
+    "Relearning",
+    "Sheet",
+    "Tokenised",
+    "choice_encoder",
+    "choices",
+    "collect",
+    "compared",
+    "encoder",
+    "examples",
+    "log_scores",
+    "read_log",
+    "sheet",
+    "tofu_parts",
+]

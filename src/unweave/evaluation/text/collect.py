@@ -73,26 +73,21 @@ def collect(
             folder belongs to another model, other data or other settings.
         UnsupportedError: the model's parameters are sharded.
     """
-    _check(model, parts)
-    ends = _ends(model, tokenizer)
-    run = Run(model, tokenizer, ends, ends if compat else frozenset[int](), share)
-    header = {
-        "model": fingerprint(model),
-        "data": {name: data_fingerprint(part.examples) for name, part in parts.items()},
-        "settings": {"compat": compat, "sets": {name: _settings(part) for name, part in parts.items()}},
-    }
-    with (
-        Store(folder, header, rank()) as store,
-        evaluating(model),
-        torch.random.fork_rng(devices=[]),
-    ):
+    check(model, parts)
+    with Store(folder, header(model, parts, compat), rank()) as store:
         if world() > 1:
             dist.barrier()  # everyone has read the folder before anyone writes to it
+        gather(Run.of(model, tokenizer, share=share, compat=compat), parts, store, batch_tokens)
+    exchange(store)
+    return store.lines()
+
+
+def gather(run: Run, parts: Mapping[str, Part], store: Store, batch_tokens: int) -> None:
+    """Fills the store with this process's share of what is missing, in eval mode and with the random state kept."""
+    with evaluating(run.model), torch.random.fork_rng(devices=[]):
         for name, part in parts.items():
             for lines in _asked(run, name, part, store, batch_tokens):
                 store.write(lines)
-    _exchange(store)
-    return store.lines()
 
 
 def batches(lengths: Sequence[int], widths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -140,7 +135,7 @@ def _asked(run: Run, name: str, part: Part, store: Store, budget: int) -> Iterat
             yield generated_lines(run, name, [todo[i] for i in batch], part.generate, part.stops, part.stemmer)
 
 
-def _exchange(store: Store) -> None:
+def exchange(store: Store) -> None:
     """Everyone gets everyone's lines; the first process writes the one file."""
     if world() > 1:
         gathered: list[list[Line]] = [[] for _ in range(world())]
@@ -153,18 +148,18 @@ def _exchange(store: Store) -> None:
         dist.barrier()
 
 
-def _ends(model: nn.Module, tokenizer: Tokenizer) -> frozenset[int]:
-    """Every id that ends a text, for the tokenizer or for the model."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
-    return frozenset(int(i) for i in ids if i is not None)
+def header(model: nn.Module, parts: Mapping[str, Part], compat: Compat, **more: Any) -> Line:
+    """What collected values belong to: the model, the data, the settings."""
+    sets = {n: {"generate": p.generate, "stops": list(p.stops), "stemmer": p.stemmer} for n, p in parts.items()}
+    return {
+        "model": fingerprint(model),
+        "data": {name: data_fingerprint(part.examples) for name, part in parts.items()},
+        "settings": {"compat": compat, "sets": sets, **more},
+    }
 
 
-def _settings(part: Part) -> dict[str, Any]:
-    return {"generate": part.generate, "stops": list(part.stops), "stemmer": part.stemmer}
-
-
-def _check(model: nn.Module, parts: Mapping[str, Part]) -> None:
+def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
+    """Refuses what cannot be collected; for faults and errors see `collect`."""
     if any(local(p) is not p for p in model.parameters()):
         raise UnsupportedError(
             "The model's parameters are sharded; text evaluation needs the whole model in each process. Load it "

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unweave.data.text import Chat, Plain, Text
+from unweave.data.text.benchmarks import multiple_choice
+from unweave.data.text.format import CHAT, encoded
 from unweave.errors import ConfigurationError
 
 IGNORED = -100
-Encode = Callable[[str, str], tuple[Sequence[int], Sequence[int]]]
+_LETTERS = "ABCD"
+Encode = Callable[[str, str], tuple[Sequence[int], int]]  # question, answer -> ids and the answer's first
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,9 @@ class Tokenised:
             )
 
     @classmethod
-    def of(cls, ids: Sequence[int], labels: Sequence[int]) -> Tokenised:
-        """From a row of a batch: the answer is from the first label that is asked for to the last; the rest is padding.
-
-        A text without prompt is asked for from its second token on.
-        """
-        asked = [i for i, label in enumerate(labels) if label != IGNORED and i > 0]
-        end = asked[-1] + 1 if asked else len(ids)
-        if asked and end - asked[0] != len(asked):
-            raise ConfigurationError("expected one answer per row, found labels with gaps: evaluate one turn at a time")
-        return cls(tuple(int(i) for i in ids[:end]), asked[0] if asked else end)
+    def of(cls, ids: Sequence[int], start: int) -> Tokenised:
+        """From ids and the first of the answer; a text without prompt is asked for from its second token on."""
+        return cls(tuple(int(i) for i in ids), max(1, start))
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -72,13 +69,29 @@ class Example:
         return (*self.paraphrased, *self.perturbed)
 
 
+def encoder(tokenizer: Any, form: Chat | Plain = CHAT, eos: bool | None = None) -> Encode:
+    """Tokenises as `data.text.tokenised` does for training; an empty question makes a running text.
+
+    Args:
+        tokenizer: of `transformers`.
+        form: how a prompt is written.
+        eos: whether answers end with the end-of-sequence token; None: all but running texts.
+    """
+
+    def encode(question: str, answer: str) -> tuple[Sequence[int], int]:
+        turns = (("user", question),) if question else ()
+        return encoded(tokenizer, [Text("", turns, answer)], form, eos)[0]
+
+    return encode
+
+
 def examples(rows: Iterable[Mapping[str, Any]], encode: Encode, *, question: str = "question") -> list[Example]:
     """TOFU-like rows as examples, numbered in order.
 
     Args:
         rows: each with `answer` and the question; `paraphrased_answer` (text or a list) and `perturbed_answer` (a list)
             are used where they are there. `index` numbers a row where it is given.
-        encode: question and answer -> input ids and labels, as for training.
+        encode: `encoder` of a tokenizer, or a function of your own.
         question: the column that is asked: "paraphrased_question" asks in other words.
 
     Raises:
@@ -115,6 +128,11 @@ def examples(rows: Iterable[Mapping[str, Any]], encode: Encode, *, question: str
     return found
 
 
+def choice_encoder(tokenizer: Any) -> Encode:
+    """Tokenises a question and a letter as they are: no chat template, no end of the text."""
+    return encoder(tokenizer, Plain("{question}"), eos=False)
+
+
 def choices(rows: Iterable[Mapping[str, Any]], encode: Encode, *, topic: str = "") -> list[Example]:
     """WMDP-like rows (`question`, `choices`, `answer`: the right one's number) as examples with four lettered options.
 
@@ -123,16 +141,16 @@ def choices(rows: Iterable[Mapping[str, Any]], encode: Encode, *, topic: str = "
 
     Args:
         rows: as in the files.
-        encode: prompt and answer -> input ids and labels, without a chat template.
+        encode: `choice_encoder` of a tokenizer.
         topic: as in "about biology"; left out if empty.
     """
     head = "The following are multiple choice questions (with answers)" + (f" about {topic}" if topic else "") + ".\n\n"
     found = []
     for index, row in enumerate(rows):
-        letters = "ABCDEFGHIJ"[: len(row["choices"])]
-        options = "\n".join(f"{letter}. {text}" for letter, text in zip(letters, row["choices"], strict=True))
-        prompt = f"{head}{row['question'].strip()}\n{options}\nAnswer:"
-        right, *wrong = (f" {letters[n]}" for n in _right_first(int(row["answer"]), len(letters)))
+        prompt, number = head + multiple_choice(dict(row)), int(row["answer"])
+        if not 0 <= number < 4:
+            raise ConfigurationError(f"row {index}: answer: expected a number from 0 to 3, found {number}")
+        right, wrong = f" {_LETTERS[number]}", [f" {letter}" for letter in _LETTERS if letter != _LETTERS[number]]
         others = tuple(Tokenised.of(*encode(prompt, letter)) for letter in wrong)
         found.append(Example(index, Tokenised.of(*encode(prompt, right)), right, perturbed=others))
     return found
@@ -148,9 +166,3 @@ def check_unique(found: Sequence[Example], what: str) -> None:
     twice = sorted({e.index for e in found if e.index in seen or seen.add(e.index)})  # type: ignore[func-returns-value]
     if twice:
         raise ConfigurationError(f"{what}: expected every index once, found {twice[:5]} more often")
-
-
-def _right_first(right: int, options: int) -> list[int]:
-    if not 0 <= right < options:
-        raise ConfigurationError(f"answer: expected a number from 0 to {options - 1}, found {right}")
-    return [right, *(n for n in range(options) if n != right)]

@@ -15,7 +15,8 @@ from unweave.evaluation.text.forward import Answer, Row, forced
 from unweave.evaluation.text.generations import cut
 from unweave.evaluation.text.greedy import greedy
 from unweave.evaluation.text.stored import Line, rouge_columns
-from unweave.evaluation.text.tokens import compressed
+from unweave.evaluation.text.tokens import Compat, compressed
+from unweave.tasks._passes import inner
 
 
 class Tokenizer(Protocol):
@@ -48,6 +49,14 @@ class Run:
     ends: frozenset[int]
     hidden: frozenset[int]
     share: bool
+
+    @classmethod
+    def of(cls, model: nn.Module, tokenizer: Tokenizer, *, share: bool, compat: Compat) -> Run:
+        """The ends are those of the tokenizer and of the model; compat hides them."""
+        own = getattr(getattr(inner(model), "generation_config", None), "eos_token_id", None)
+        ids = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+        ends = frozenset(int(i) for i in ids if i is not None)
+        return cls(model, tokenizer, ends, ends if compat else frozenset(), share)
 
 
 def longest(e: Example) -> int:

@@ -1,0 +1,134 @@
+"""The standard sheet of a text model: the benchmark's metrics, the same facts asked in other words, and relearning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+
+from unweave.data.text import Chat, Plain
+from unweave.data.text.benchmarks import tofu
+from unweave.data.text.format import CHAT
+from unweave.evaluation.text.collect import Part, check, exchange, gather, header
+from unweave.evaluation.text.examples import encoder, examples
+from unweave.evaluation.text.lines import Run, Tokenizer
+from unweave.evaluation.text.log import Log
+from unweave.evaluation.text.relearning import Relearning, relearned
+from unweave.evaluation.text.scores import log_scores
+from unweave.evaluation.text.stored import stored
+from unweave.evaluation.text.tokens import Compat
+from unweave.evaluation.text.values import Store
+from unweave.evaluation.value import Score
+from unweave.execution import rank, world
+
+STANDARD = Relearning()
+_REWORDED = "no set 'forget_paraphrased': what the model says to a question in other words is not measured"
+_NO_RELEARNING = "no relearning: what a few of the forgotten rows would bring back is not measured"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Every score of a model, and the values per example that they come from (`log.notes` says what is missing)."""
+
+    scores: dict[str, Score]
+    log: Log
+
+
+def sheet(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    parts: Mapping[str, Part],
+    *,
+    retrained: Log | None = None,
+    relearning: Relearning | None = STANDARD,
+    folder: Path | None = None,
+    name: str = "model",
+    batch_tokens: int = 8192,
+    compat: Compat = None,
+) -> Sheet:
+    """Scores a model, once over every sequence; works during a run and on several processes (see `collect`).
+
+    Args:
+        model: a causal language model.
+        tokenizer: the model's.
+        parts: the sets by the names of a `Log`; `tofu_parts` makes TOFU's, with the questions in other words.
+        retrained: a retrained model's log (`Sheet.log`, or `read_log` of its folder): without it, forget quality and
+            PrivLeak are undefined, and no number of the forget set says how close it should come.
+        relearning: what is learned again before the other forget rows are scored once more; None leaves it out.
+        folder: where values are streamed to and resumed from; `unweave evaluate --logs` reads it.
+        name: of the model, in tables and messages.
+        batch_tokens: of one forward pass.
+        compat: score as open-unlearning does, its known faults included.
+
+    Raises:
+        ConfigurationError, UnsupportedError: as `collect`.
+    """
+    check(model, parts)
+    again = relearning if "forget" in parts else None
+    run = Run.of(model, tokenizer, share=True, compat=compat)
+    with Store(folder, header(model, parts, compat, relearning=_plain(again)), rank()) as store:
+        if world() > 1:
+            dist.barrier()  # everyone has read the folder before anyone writes to it
+        gather(run, parts, store, batch_tokens)
+        if again is not None:
+            learned, others = again.split(parts["forget"].examples)
+            later = replace(parts["forget"], examples=[replace(e, paraphrased=(), perturbed=()) for e in others])
+            later = replace(later, gradient=False)
+            with nullcontext() if _done(store, later) else relearned(model, learned, again):
+                gather(run, {"forget_relearned": later}, store, batch_tokens)
+    exchange(store)
+    notes = [*([] if again else [_NO_RELEARNING]), *([] if "forget_paraphrased" in parts else [_REWORDED])]
+    log = replace(stored(store.lines(), name, compat), notes=tuple(notes))
+    return Sheet(log_scores(log, retrained), log)
+
+
+def tofu_parts(
+    tokenizer: Any,
+    size: str = "10",
+    source: str | Path = "locuslab/TOFU",
+    *,
+    form: Chat | Plain = CHAT,
+    generate: int = 200,
+    gradient: bool = False,
+    at_most: int | None = None,
+) -> dict[str, Part]:
+    """TOFU's evaluation sets: forget, retain, real authors, world facts, holdout, and the forget set in other words.
+
+    Args:
+        tokenizer: of `transformers`.
+        size: "01", "05" or "10".
+        source: name on the hub, or a local folder.
+        form: how a prompt is written, as in training.
+        generate: tokens at most of a generated answer.
+        gradient: also the gradient-norm attack, at a backward pass per forget and holdout example.
+        at_most: examples of each set, the first ones; None takes all.
+    """
+    encode = encoder(tokenizer, form)
+
+    def rows(config: str) -> Sequence[Mapping[str, Any]]:
+        return tofu(config, source)[:at_most]
+
+    forget = rows(f"forget{size}_perturbed")
+    alone = [{"paraphrased_question": r["paraphrased_question"], "answer": r["answer"]} for r in forget]
+    return {
+        "forget": Part(examples(forget, encode), generate=generate, gradient=gradient),
+        "holdout": Part(examples(rows(f"holdout{size}"), encode), gradient=gradient),
+        "forget_paraphrased": Part(examples(alone, encode, question="paraphrased_question"), generate=generate),
+        "retain": Part(examples(rows("retain_perturbed"), encode), generate=generate),
+        "real_authors": Part(examples(rows("real_authors_perturbed"), encode), generate=generate),
+        "world_facts": Part(examples(rows("world_facts_perturbed"), encode), generate=generate),
+    }
+
+
+def _done(store: Store, part: Part) -> bool:
+    families = ["forced", *(["generated"] if part.generate else [])]
+    return all(("forget_relearned", family, e.index) in store for family in families for e in part.examples)
+
+
+def _plain(relearning: Relearning | None) -> dict[str, float] | None:
+    return None if relearning is None else dict(vars(relearning))
