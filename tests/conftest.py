@@ -39,6 +39,7 @@ forget: {class: 3}
 training: {epochs: 1}
 method: {name: hamu_q}
 run: {steps: 4, forget_batch: 16, retain_batch: 32}
+contract: none
 evaluation: {retrained: 0}
 """
 

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unweave.contract import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
 from unweave.methods import METHODS
 from unweave.run.recipe import Recipe, read
@@ -152,6 +153,44 @@ def test_every_method_can_be_named(recipe: Write, name: str) -> None:
 def test_every_step_can_be_named(recipe: Write) -> None:
     made = [read(recipe(), [f"step.name={name}", *([] if name == "trust" else ["step.lr=0.1"])]) for name in STEPS]
     assert len(made) == 4
+
+
+CONTRACTS = {
+    "unknown metric": ("keep: [{metric: acuracy, absolute: 1}]", ["contract.keep.0.metric", "Did you mean 'accuracy'"]),
+    "no limit": ("keep: [{metric: accuracy}]", ["contract.keep.0", "exactly one of absolute, relative; found none"]),
+    "negative": ("keep: [{metric: loss, relative: -1}]", ["contract.keep.0", "relative must be a positive number"]),
+    "unknown key": ("keep: [{metric: loss, relatve: 1}]", ["contract.keep.0.relatve", "Did you mean 'relative'?"]),
+    "unknown word": ("forget: [unsen]", ["contract.forget.0", "Did you mean 'unseen'?"]),
+    "no level": ("forget: [{metric: accuracy}]", ["contract.forget.0", "accuracy needs at_most"]),
+    "another's level": ("forget: [{metric: unseen, at_most: 0.5}]", ["unseen takes margin; found at_most=0.5"]),
+    "confidence": ("confidence: 1.5", ["contract.confidence", "less than 1", "found 1.5"]),
+    "unknown section key": ("kep: []", ["contract.kep", "Did you mean 'keep'?"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_fault_of_the_contract_has_its_place(recipe: Write, name: str) -> None:
+    text, parts = CONTRACTS[name]
+    (found,) = faults(recipe(f"data: {{source: digits}}\nforget: {{class: 1}}\ncontract:\n  {text}\n"))
+    assert found.startswith("recipe.yaml:4: ") and not [part for part in parts if part not in found], found
+
+
+def test_contracts(recipe: Write) -> None:
+    text = "data: {source: digits}\nforget: {class: 1}\n"
+    default, none = read(recipe(text)), read(recipe(text + "contract: none\n"))
+    assert default.contract is not None and default.contract.contract() == Contract() and none.contract is None
+    own = read(
+        recipe(text + "contract: {keep: [{metric: loss, relative: 0.1, by: class}], forget: [unseen, retrained]}")
+    )
+    assert own.contract is not None and own.contract.asks_retrained
+    expected = Contract((Keep("loss", relative=0.1, by="class"),), (Forget("unseen"), Forget("retrained")))
+    assert own.contract.contract() == expected
+    assert read(recipe(text + "contract: {keep: [], forget: []}")).contract.contract() == Contract((), ())
+    count = 0
+    for each in (default, none, own):
+        assert read(recipe(each.to_yaml())) == each
+        count += 1
+    assert count == 3
 
 
 words = st.sampled_from(

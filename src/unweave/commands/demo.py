@@ -64,6 +64,8 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
         "attack. Dim rows are the scale: doing nothing, the reference, and the same from another seed.",
         style="dim",
     )
+    share = 100 * found["reading_share"]
+    console.print(f"Reading the contracts took {share:.1f} % of the runs' time.", style="dim")
     console.print(f"{found['seconds']:.0f} s. Report with plots: {page}", markup=False, soft_wrap=True)
 
 
@@ -72,7 +74,7 @@ def _table(request: Json) -> Table:
     rows = request["rows"]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s"):
+    for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s", "contract"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     known = [row["distance"] for row in rows if row["distance"] is not None]
@@ -82,6 +84,7 @@ def _table(request: Json) -> Table:
         cells = [number(row[key], 1) for key in ("distance", "UA", "RA", "TA")]
         steps = "" if row["steps"] is None else str(row["steps"])
         cells += [number(row["MIA_AUC"], 2), steps, "" if row["seconds"] is None else number(row["seconds"], 1)]
+        cells.append({None: "", True: "met", False: "missed"}[row.get("met")])
         length = WIDTH * (row["distance"] or 0.0) / (max(known) or 1.0)
         table.add_row(row["name"], *cells, "█" * round(length), style=style)
     return table

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from unweave.commands.contract import kept, promise
 from unweave.commands.progress import watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
@@ -18,13 +20,17 @@ from unweave.run import directory
 from unweave.run.recipe import read
 from unweave.run.runner import run
 
+_MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed
 _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
 
 def main(
     path: Path, overrides: Sequence[str], output: Path | None, *, resume: bool, overwrite: bool, as_json: bool
 ) -> int:
-    """Runs the recipe (a file, or that of a run directory); the exit code is 0 if it went to its end and did something.
+    """Runs the recipe (a file, or that of a run directory).
+
+    The exit code is 0 if the run went to its end and met its contract (or did something, without one), 3 if a clause is
+    missed, 130 if it was interrupted, 1 for any other end.
 
     Raises:
         ConfigurationError: the recipe's faults, and those of the directory.
@@ -34,7 +40,14 @@ def main(
     finished = resume and directory.finished(folder) is not None
     try:
         with watching() as watch:
-            summary = run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch)
+            summary = run(
+                recipe,
+                folder,
+                resume=resume,
+                overwrite=overwrite,
+                watch=watch,
+                promise=partial(promise, as_json=as_json),
+            )
     except KeyboardInterrupt:
         print(f"interrupted: continue with  unweave run --resume {folder}", file=sys.stderr)
         return _INTERRUPTED
@@ -46,7 +59,8 @@ def main(
         print(json.dumps({"directory": str(folder), "summary": summary, "scores": scores}, indent=2))
     else:
         _tell(summary, scores, page)
-    return 0 if summary["status"] == "done" else 1
+    missed = any(not clause["met"] for clause in summary["contract"])
+    return (_MISSED if missed else 0) if summary["status"] == "done" else 1
 
 
 def _recipe_of(path: Path) -> Path:
@@ -63,6 +77,8 @@ def _recipe_of(path: Path) -> Path:
 def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> None:
     console = Console(highlight=False)
     console.print(table(scores))
+    if summary["contract"]:
+        console.print(kept(summary["contract"], summary["contract_reading"]))
     effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
     why = "continue with --resume" if summary["status"] == "interrupted" else summary["stop_reason"]
     console.print(f"{summary['status']} after {effort}: {why}", markup=False, soft_wrap=True)

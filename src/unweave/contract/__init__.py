@@ -2,7 +2,7 @@
 
 from unweave.contract.clauses import Contract, Forget, Keep
 from unweave.contract.keeper import Keeper
-from unweave.contract.reading import Outcome, Reading
+from unweave.contract.reading import Outcome, Reading, Verdict
 from unweave.contract.sets import Sets
 
-__all__ = ["Contract", "Forget", "Keep", "Keeper", "Outcome", "Reading", "Sets"]
+__all__ = ["Contract", "Forget", "Keep", "Keeper", "Outcome", "Reading", "Sets", "Verdict"]

@@ -99,6 +99,13 @@ def below(values: Array, others: Array) -> float:
     return float(stdtr(spread**2 / sum(weights), difference / math.sqrt(spread)))
 
 
+def attack(members: Array, others: Array) -> float:
+    """`P(member's score > other's) + P(equal) / 2`: the AUC of a membership attack, from one example a side on."""
+    ordered = np.sort(others)
+    ranks = (np.searchsorted(ordered, members, "left") + np.searchsorted(ordered, members, "right")) / 2
+    return float(ranks.mean() / len(ordered))
+
+
 def quantile(alpha: float) -> float:
     """`z` with `P(N(0, 1) > z) = alpha`."""
     return NormalDist().inv_cdf(1 - alpha)

@@ -16,7 +16,6 @@ from unweave.contract.observer import Seen
 from unweave.contract.reading import Reading
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
-from unweave.evaluation import UndefinedScore, auc
 from unweave.evaluation.value import Array
 
 PLACES = ("guard", "final")
@@ -116,10 +115,9 @@ class Goal:
 
     def _unseen(self, forget: Mapping[str, Array], holdout: Mapping[str, Array]) -> Reading:
         n = len(forget[SCORE])
-        try:
-            measured = auc(forget[SCORE], holdout[SCORE])
-        except UndefinedScore as undefined:
-            return Reading(math.nan, None, False, n, str(undefined))
+        if not all(np.isfinite(values).all() for values in (*forget.values(), *holdout.values())):
+            return Reading(math.nan, None, False, n, "not finite")
+        measured = bounds.attack(forget[SCORE], holdout[SCORE])
         p = bounds.below(forget["loss"], holdout["loss"])
         gap = float(forget["loss"].mean() - holdout["loss"].mean())
         note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below"

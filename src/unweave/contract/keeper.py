@@ -15,15 +15,16 @@ from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import Look, Outcome, Reading, Verdict
-from unweave.contract.sets import HALVES, Sets
+from unweave.contract.sets import HALVES, Sets, indexed
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful
 from unweave.errors import ConfigurationError
 from unweave.objectives import Objectives
 from unweave.tasks import Task
 
-SHARE = 0.1  # of a run's time that reading may cost
+SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
 SHRINK = 0.5  # of the step length, at every rollback
+HARD = "hard: utility cannot be kept"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
 OVER = ("steps used up", "pairs exhausted")
 
@@ -108,6 +109,12 @@ class Keeper:
         """Share of the budget that the last kept state leaves: the least over the keep clauses, in [0, 1]."""
         return min(max(1.0 - self._used, 0.0), 1.0)
 
+    @property
+    def clauses(self) -> list[Verdict]:
+        """The clauses with their limits, nothing read yet; empty before `begin`."""
+        keeps = [Verdict("keep", each.clause.text, each.group, each.limit, None, None) for each in self._limits]
+        return keeps + [Verdict("forget", each.clause.text, None, each.limit, None, None) for each in self._goals]
+
     def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
 
@@ -154,14 +161,14 @@ class Keeper:
             reason = "contract met"
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
-        verdicts = []
-        for limit, guard in zip(self._limits, self._now[0], strict=True):
-            final = limit.read(seen, self._original, "final")
-            verdicts.append(Verdict("keep", limit.clause.text, limit.group, limit.limit, guard, final))
-        for goal, guard in zip(self._goals, self._now[1], strict=True):
-            verdicts.append(Verdict("forget", goal.clause.text, None, goal.limit, guard, goal.read(seen, " final")))
-        if reason.startswith("hard:"):
-            reason = f"hard: utility cannot be kept ({reason.removeprefix('hard:').strip()})"
+        guards = [*self._now[0], *self._now[1]]
+        finals = [limit.read(seen, self._original, "final") for limit in self._limits]
+        finals += [goal.read(seen, " final") for goal in self._goals]
+        read = zip(self.clauses, guards, finals, strict=True)
+        verdicts = [replace(clause, guard=guard, final=final) for clause, guard, final in read]
+        self._moved = False
+        if reason.startswith("hard:") and not reason.startswith(HARD):
+            reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
         return Outcome(
             reason, verdicts, looks, self.every, self.seconds, self.rollbacks, tuple(self.path), tuple(self.notes)
@@ -278,6 +285,8 @@ class Keeper:
             faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
         if self._keeps and self._sets.guard is None:
             faults.append("contract: keep clauses are measured on a guard set: pass guard=...")
+        if self._sets.holdout is not None and indexed(self._sets.holdout) and not len(self._sets.holdout):  # type: ignore[arg-type]
+            faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
         if faults:
             raise ConfigurationError(faults)
 

@@ -16,7 +16,7 @@ class Stateful(Protocol):
     """What a rule and a stepper have in common."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, as plain values and tensors."""
+        """The state, as plain values and tensors; what it holds does not move on with the run."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Snapshot:
         else:
             self._tensors = [tensor.clone() for tensor in live]
         self.rule = {} if rule is None else copy.deepcopy(rule.state_dict())
-        self.stepper = {} if stepper is None else copy.deepcopy(stepper.state_dict())
+        self.stepper = {} if stepper is None else stepper.state_dict()
 
     @torch.no_grad()
     def restore(self, model: nn.Module, rule: Stateful | None = None, stepper: Stateful | None = None) -> None:
@@ -58,7 +58,7 @@ class Snapshot:
         if rule is not None:
             rule.load_state_dict(copy.deepcopy(self.rule))
         if stepper is not None:
-            stepper.load_state_dict(copy.deepcopy(self.stepper))
+            stepper.load_state_dict(self.stepper)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""

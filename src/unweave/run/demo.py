@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from unweave.contract import Outcome
 from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation import gaps
 from unweave.loop import Record, Result, unlearn
 from unweave.run import prepare
+from unweave.run.contract import ContractSection, ForgetEntry
 from unweave.run.environment import environment, now
 from unweave.run.outcome import Sheet, sheet
 from unweave.run.prepare import Request
@@ -40,14 +42,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Case:
-    """One request, and when every method ends: at the accuracy on the forget set that unseen examples would have.
+    """One request, and what is enough: the accuracy on the forget set that unseen examples would have.
 
     That needs no retrained model: it is 0 for a class that is gone, a lucky guess for wrong labels, and the original's
-    test accuracy (`until` None) for examples like any other.
+    test accuracy (`enough` None) for examples like any other.
     """
 
     forget: ForgetSection
-    until: float | None
+    enough: float | None
 
 
 REQUESTS = {
@@ -106,6 +108,7 @@ def demo(
     return {
         "created": now(),
         "seconds": time.perf_counter() - begin,
+        "reading_share": _share(results),
         "environment": environment(),
         "requests": results,
     }
@@ -146,8 +149,8 @@ def _request(name: str, recipe: Recipe, entries: Sequence[Entry], steps: int | N
     request, seed = prepare.request(recipe), recipe.run.seed
     original = request.original(watch)
     start = sheet(original, request, seed)
-    until = start["TA"].value if REQUESTS[name].until is None else REQUESTS[name].until
-    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"until": until})})
+    enough = start["TA"].value if REQUESTS[name].enough is None else REQUESTS[name].enough
+    recipe = recipe.model_copy(update={"contract": ContractSection(forget=(_level(enough or 0.0),))})
     first, second = seed + 1, seed + 2
     reference = sheet(request.retrained(first, watch), request, seed)
     again = sheet(request.retrained(second, watch), request, seed)
@@ -157,19 +160,22 @@ def _request(name: str, recipe: Recipe, entries: Sequence[Entry], steps: int | N
         _row("retrained", "reference", reference, reference, seconds=took[0], ended="the reference"),
         _row("retrained again", "end", again, reference, seconds=took[1], ended="another seed"),
     ]
-    traces = []
+    traces: list[Json] = []
+    promised: Outcome | None = None
     for entry in entries:
         watch(f"{name}: {entry.name}", 0, 1)
         result = _unlearn(recipe, request, original, entry, steps)
         found = sheet(result.model, request, seed)
-        rows.append(_row(entry.name, "method", found, reference, result.steps, result.seconds, result.reason))
+        row = _row(entry.name, "method", found, reference, result.steps, result.seconds, result.reason)
+        rows.append(row | _kept(result))
+        promised = result.contract or promised
         traces += [_trace(entry.name, result)] if entry.traced else []
         watch(f"{name}: {entry.name}", 1, 1)
     return {
         "name": name,
         "title": f"Forget {request.text}",
-        "text": f"{len(request.forget)} training images to forget, {len(request.retain)} to keep. A method ends when "
-        f"the accuracy on the forget set is that of unseen images, {100 * (until or 0.0):.1f} %, or after its steps.",
+        "text": f"{len(request.forget)} training images to forget, {len(request.retain)} to keep. "
+        + _promise(promised),
         "rows": rows,
         "traces": traces,
     }
@@ -187,9 +193,39 @@ def _unlearn(recipe: Recipe, request: Request, original: nn.Module, entry: Entry
         session.pairs,
         session.optimizer,
         mask=session.mask,
-        stop=session.criteria(request),
         steps=steps or entry.steps,
+        contract=session.keeper,
     )
+
+
+def _level(accuracy: float) -> ForgetEntry:
+    return ForgetEntry(metric="accuracy", at_most=accuracy)
+
+
+def _promise(outcome: Outcome | None) -> str:
+    """The contract of a request in words: the clauses with their limits, and how large the guard set is."""
+    if outcome is None:
+        return ""
+    keep, forget = ([v for v in outcome.verdicts if v.side == side] for side in ("keep", "forget"))
+    limits = ", ".join(
+        f"accuracy falls by at most {100 * v.limit:.2g} points ({v.guard.n} guard images)" for v in keep if v.guard
+    )
+    enough = ", ".join(v.clause for v in forget)
+    return f"Every method runs under one contract. Keep: {limits}. Forget: {enough}, that of unseen images."
+
+
+def _kept(result: Result) -> Json:
+    """What came of the contract; None where there was none."""
+    if (found := result.contract) is None:
+        return {"met": None, "kept": None, "reading": None, "rollbacks": None}
+    return {"met": found.met, "kept": found.kept, "reading": found.seconds, "rollbacks": found.rollbacks}
+
+
+def _share(requests: Sequence[Json]) -> float:
+    """Of the time of all runs, the share that reading their contracts took."""
+    rows = [row for request in requests for row in request["rows"] if row["kind"] == "method"]
+    spent = sum(row["seconds"] for row in rows)
+    return sum(row["reading"] for row in rows) / spent if spent else 0.0
 
 
 def _row(

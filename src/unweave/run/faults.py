@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -134,11 +134,20 @@ def _expected(message: str) -> str:
     return text
 
 
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type and all that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
 def _keys(model: type[BaseModel], location: Location) -> list[str]:
     """The keys that are known at `location` inside `model`."""
     for step in location:
+        if isinstance(step, int):  # an entry of a list is of the list's kind
+            continue
         found = next((f for k, f in model.model_fields.items() if step in (k, f.alias)), None)
-        kinds = [] if found is None else [found.annotation, *get_args(found.annotation)]
+        kinds = [] if found is None else list(_parts(found.annotation))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not inner:
             return []

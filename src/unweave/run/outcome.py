@@ -47,11 +47,14 @@ def summary(
         warnings.append("THE RUN CHANGED NO SCORE: weights moved, but every score is the original's.")
     seconds, retrain = session.seconds + result.seconds, request.retrain_seconds(request.training.seed + 1)
     interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
-    status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if warnings else "done"
+    unchanged = warnings and result.contract is None
+    status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if unchanged else "done"
+    contract = None if result.contract is None else result.contract.of(seconds)
     return {
         "status": status,
         "stop_reason": result.reason,
-        "contract": [],
+        "contract": [] if contract is None else contract.clauses(),
+        "contract_reading": None if contract is None else contract.reading(),
         "method": session.recipe.method.name,
         "request": request.text,
         "forget": len(request.forget),

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -42,6 +44,8 @@ class Request:
         split: rows of `train` to forget and to retain.
         network: what is trained.
         training: how.
+        holdout: test examples that are exchangeable with the forget set: its labels in their proportions, and labels
+            made wrong in the same way, where the request is to forget wrong ones; None where nobody made it.
     """
 
     text: str
@@ -50,6 +54,7 @@ class Request:
     split: Split
     network: Network
     training: Training
+    holdout: TensorImages | None = None
     task: Vision = field(default_factory=Vision)
 
     @cached_property
@@ -96,7 +101,10 @@ def request(recipe: Recipe) -> Request:
     text, train, split = _split(recipe.forget, source)
     network = Network(recipe.model.network or usual_network, len(source.classes), train.images.shape[1])
     training = replace(usual_training, **recipe.training.arguments)
-    made = Request(text, train, source.test, split, network, training)
+    holdout = exchangeable(source.test, train.labels[split.forget])
+    if recipe.forget.poison is not None:
+        holdout = mislabelled(source.test, len(source.classes), recipe.forget.seed)
+    made = Request(text, train, source.test, split, network, training, holdout)
     check_overlap(made.forget, made.retain)
     return made
 
@@ -118,6 +126,23 @@ def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Sp
     labels, rows = poison_random(train.labels, wanted.poison, len(source.classes), seed)
     text = f"wrong labels, planted in {100 * wanted.poison:g} % of the training set"
     return text, train.relabelled(labels), by_index(rows, len(train))
+
+
+def exchangeable(test: TensorImages, labels: Tensor) -> TensorImages:
+    """As many test examples as there are with the labels of the forget set in their proportions."""
+    wanted = labels.bincount(minlength=int(test.labels.max()) + 1).double() / len(labels)
+    there = test.labels.bincount(minlength=len(wanted))
+    whole = (there / wanted)[wanted > 0].min()  # so many would use up the scarcest label
+    rows = [
+        (test.labels == label).nonzero().flatten()[: int(share * whole + 1e-6)] for label, share in enumerate(wanted)
+    ]
+    return test.subset(torch.cat(rows).sort().values)
+
+
+def mislabelled(test: TensorImages, classes: int, seed: int) -> TensorImages:
+    """The test examples, each with a wrong label drawn as `poison_random` draws it."""
+    shift = np.random.default_rng([seed, 1]).integers(1, classes, len(test))
+    return test.relabelled((test.labels.numpy() + shift) % classes)
 
 
 def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:

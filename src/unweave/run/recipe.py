@@ -10,15 +10,18 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
+    field_serializer,
     model_validator,
 )
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.run import faults
+from unweave.run.contract import ContractSection
 from unweave.run.marks import Document, load
 
 
@@ -123,13 +126,11 @@ class NamedSection(OpenSection):
 class RunSection(BaseModel):
     """How long, on what batches, from which seed.
 
-    `until` ends a run early: at a forget accuracy, or "unseen", when a membership attack cannot tell the forget set
-    from the test set. `train_mode` runs dropout and BatchNorm as in training, not as in evaluation.
+    `train_mode` runs dropout and BatchNorm as in training, not as in evaluation.
     """
 
     model_config = _STRICT
     steps: Count = 100
-    until: Share | Literal["unseen"] | None = None
     train_mode: bool = False
     forget_batch: Count = 64
     retain_batch: Count = 256
@@ -146,8 +147,12 @@ class EvaluationSection(BaseModel):
     seed: Natural = 0
 
 
+def _nothing(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 class Recipe(BaseModel):
-    """One run: data, request, model, method, step length, evaluation."""
+    """One run: data, request, model, method, step length, contract, evaluation."""
 
     model_config = _STRICT
     version: Literal[1] = 1
@@ -157,10 +162,15 @@ class Recipe(BaseModel):
     training: OpenSection = OpenSection()
     method: NamedSection = NamedSection(name="hamu_q")
     step: NamedSection = NamedSection(name="trust")
+    contract: Annotated[ContractSection | None, BeforeValidator(_nothing)] = ContractSection()
     run: RunSection = RunSection()
     evaluation: EvaluationSection = EvaluationSection()
     output: AnyPath | None = None
     environment: dict[str, Any] = Field(default={}, description="written by a run, ignored when read")
+
+    @field_serializer("contract", when_used="json")
+    def _written(self, value: ContractSection | None) -> Any:
+        return "none" if value is None else value.model_dump(mode="json")
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""

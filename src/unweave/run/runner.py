@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from unweave.contract import Verdict
 from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
 from unweave.loop import Record, Result, unlearn
@@ -23,9 +25,17 @@ from unweave.run.record import StepLog, write_json
 from unweave.run.session import Session
 from unweave.run.watch import Watch, silent
 
+Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
+
 
 def run(
-    recipe: Recipe, folder: Path, *, resume: bool = False, overwrite: bool = False, watch: Watch = silent
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Watch = silent,
+    promise: Promise = lambda clauses, notes: None,
 ) -> dict[str, Any]:
     """Unlearns as the recipe says; everything that a run leaves is in `folder` (all but `report.html`).
 
@@ -38,6 +48,7 @@ def run(
         resume: do what is left of the run in `folder`: nothing, where it is finished; all, where it never began.
         overwrite: replace the run that `folder` holds.
         watch: told about every phase.
+        promise: told the contract's clauses, as they will be judged, and the notes on them, when the run begins.
 
     Returns:
         What `summary.json` holds.
@@ -57,14 +68,18 @@ def run(
     if states is not None:
         check_same(states["run"]["identity"], identity(resolved))
     original = prepare.original(recipe, request, watch)
-    session = Session.start(resolved, request, original)
+    contract = recipe.contract
+    retrained = None
+    if contract is not None and contract.asks_retrained:
+        retrained = request.retrained(request.training.seed + 1, watch)
+    session = Session.start(resolved, request, original, retrained)
     if states is None:
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         checkpoint.save(folder / "checkpoint", session.state())
     else:
         session.restore(states)
-    result = _loop(session, request, folder, watch)
+    result = _loop(session, folder, watch, promise)
     directory.save(session.model, folder / "model")
     models = {"original": original, "unlearned": session.model}
     sheets = {name: _score(model, request, recipe, watch, name) for name, model in models.items()}
@@ -82,14 +97,18 @@ def run(
     return summary
 
 
-def _loop(session: Session, request: Request, folder: Path, watch: Watch) -> Result:
+def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
     """Runs the steps that are left; a checkpoint every so often, when the run is interrupted, and at the end."""
+    settings, progress, keeper, begin = session.recipe.run, session.progress, session.keeper, time.perf_counter()
     if session.ended:
-        return Result(session.model, reason=session.ended, progress=session.progress)
-    settings, progress, begin = session.recipe.run, session.progress, time.perf_counter()
-    paused = False
+        with choose(session.model, session.recipe.model.parameters):
+            found = None if keeper is None else keeper.finish(session.model, session.ended)
+        return Result(session.model, reason=session.ended, progress=progress, contract=found)
+    first, paused = progress.made + 1, False
 
     def tell(record: Record, objectives: Objectives) -> None:
+        if keeper is not None and record.number == first:
+            promise(keeper.clauses, keeper.notes)
         watch("unlearning", record.number, settings.steps)
 
     def save() -> None:
@@ -116,10 +135,11 @@ def _loop(session: Session, request: Request, folder: Path, watch: Watch) -> Res
             session.pairs,
             session.optimizer,
             monitors=(log, tell),
-            stop=(*session.criteria(request), pause),
+            stop=(pause,),
             steps=settings.steps - progress.made,
             mask=session.mask,
             progress=progress,
+            contract=keeper,
         )
         if result.reason == REASON and not paused:
             raise KeyboardInterrupt  # a second signal, in the middle of a step: the last checkpoint is what is left

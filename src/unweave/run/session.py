@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from unweave import stopping
+from unweave.contract import Keeper
+from unweave.contract.sets import Data, hold_out
 from unweave.data.pairs import Pairs
-from unweave.loop import Progress, Stop
+from unweave.loop import Progress
 from unweave.methods import METHODS, Method
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint
@@ -35,6 +36,7 @@ class Session:
         progress: steps made so far, those of a resumed run included.
         seconds: how long the steps took that were made before this session.
         ended: why the loop ended; empty while it goes on, and when it was interrupted.
+        keeper: of the contract, if the recipe has one.
     """
 
     recipe: Recipe
@@ -47,15 +49,19 @@ class Session:
     progress: Progress = field(default_factory=Progress)
     seconds: float = 0.0
     ended: str = ""
+    keeper: Keeper | None = None
 
     @classmethod
-    def start(cls, recipe: Recipe, request: Request, original: nn.Module) -> Session:
-        """At step 0, on a copy of the original."""
+    def start(
+        cls, recipe: Recipe, request: Request, original: nn.Module, retrained: nn.Module | None = None
+    ) -> Session:
+        """At step 0, on a copy of the original; `retrained` is for the forget clause of that name."""
         model = copy.deepcopy(original).train(recipe.run.train_mode)
         settings = recipe.run
+        retain, keeper = _kept(recipe, request, retrained)
         pairs = Pairs(
             request.forget,
-            request.retain,
+            retain,
             forget_batch=settings.forget_batch,
             retain_batch=settings.retain_batch,
             micro=settings.micro,
@@ -68,16 +74,8 @@ class Session:
                 batches = DataLoader(request.forget, batch_size=settings.forget_batch)
                 mask = saliency_mask(model, request.task.nll, batches, method.saliency)
             step = stepper(recipe.step, model, mask)
-        return cls(recipe, model, method, step, pairs, checkpoint.tensors_sha256(original.state_dict()), mask)
-
-    def criteria(self, request: Request) -> list[Stop]:
-        """When forgetting is enough."""
-        until = self.recipe.run.until
-        if until is None:
-            return []
-        if until == "unseen":
-            return [stopping.membership(self.model, request.task, request.forget, request.test)]
-        return [stopping.forget_accuracy(self.model, request.task, request.forget, until)]
+        before = checkpoint.tensors_sha256(original.state_dict())
+        return cls(recipe, model, method, step, pairs, before, mask, keeper=keeper)
 
     def state(self, seconds: float = 0.0) -> dict[str, dict[str, Any]]:
         """Everything that going on from here needs, between two steps; `seconds` is how long this session's took."""
@@ -86,6 +84,7 @@ class Session:
             "step": self.optimizer.state_dict(),
             "rule": self.method.rule.state_dict(),
             "pairs": self.pairs.state_dict(),
+            "contract": {} if self.keeper is None else self.keeper.state_dict(),
             "random": checkpoint.rng_state(),
             "run": {
                 "progress": asdict(self.progress),
@@ -118,8 +117,27 @@ class Session:
         self.optimizer.load_state_dict(states["step"])
         self.method.rule.load_state_dict(states["rule"])
         self.pairs.load_state_dict(states["pairs"])
+        if self.keeper is not None:
+            self.keeper.load_state_dict(states["contract"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
         checkpoint.set_rng_state(states["random"])
 
     def _machine(self) -> dict[str, Any]:
         return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
+
+
+def _kept(recipe: Recipe, request: Request, retrained: nn.Module | None) -> tuple[Data, Keeper | None]:
+    """What is left of the retain set to train on, and the keeper; all of it and None without a contract."""
+    if recipe.contract is None:
+        return request.retain, None
+    settings, contract = recipe.run, recipe.contract.contract()
+    retain, sets = hold_out(
+        contract,
+        contract.keeps(logits=True),
+        request.retain,
+        forget=request.forget,
+        holdout=request.holdout,
+        seed=settings.seed,
+    )
+    per_step = settings.forget_batch + settings.retain_batch
+    return retain, Keeper(contract, request.task, sets, per_step=per_step, retrained=retrained, seed=settings.seed)

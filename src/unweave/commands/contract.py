@@ -1,0 +1,61 @@
+"""The contract as it is printed: what was promised, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from unweave.contract import Verdict
+
+Json = Mapping[str, Any]
+
+
+def promise(clauses: Sequence[Verdict], notes: Sequence[str], *, as_json: bool) -> None:
+    """Prints the clauses with their limits, before anything is known of them."""
+    made = Table(box=None, pad_edge=False)
+    for column in ("contract", "", "limit"):
+        made.add_column(column, overflow="fold")
+    for each in clauses:
+        made.add_row(each.side, Text(_name(each.clause, each.group)), _number(each.limit))
+    console = Console(stderr=as_json, highlight=False)
+    console.print(made)
+    for note in notes:
+        console.print(note, style="dim", markup=False)
+
+
+def kept(rows: Sequence[Json], reading: Json) -> Group:
+    """One line a clause: the limit, what the guard set and the final set say, and whether it is met.
+
+    Args:
+        rows: `contract` of `summary.json`.
+        reading: `contract_reading` of it.
+    """
+    made = Table(box=None, pad_edge=False)
+    for column in ("contract", "", "limit", "guard set", "final set", ""):
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        met = Text("met") if row["met"] else Text("MISSED", style="bold red")
+        places = (_read(row[place]) for place in ("guard", "final"))
+        made.add_row(row["side"], Text(_name(row["clause"], row["group"])), _number(row["limit"]), *places, met)
+    spent = f"{reading['looks']} looks, {reading['rollbacks']} rollbacks; reading took {100 * reading['share']:.1f} %"
+    notes = [Text(note, style="dim") for note in reading["notes"]]
+    return Group(made, *notes, Text(f"{spent} of the run's time", style="dim"))
+
+
+def _name(clause: str, group: str | None) -> str:
+    return clause if group is None else f"{clause} ({group})"
+
+
+def _read(found: Json | None) -> str:
+    if found is None:
+        return "-"
+    bound = "" if found["bound"] is None else f" (at most {_number(found['bound'])})"
+    return f"{_number(found['measured'])}{bound}"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
