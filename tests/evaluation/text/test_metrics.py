@@ -135,6 +135,13 @@ def test_rouge_and_where_texts_are_cut() -> None:
     assert cut(" one\n\ntwo", ("\n\n",)) == "one" and cut("a. question: b", muse_stops()) == "a."
 
 
+def test_muse_has_no_stemmer_but_in_their_code() -> None:
+    line = {"set": "forget_verbmem", "family": "generated", "index": 0, "stemmer": False, "truth": "running"}
+    lines = [{**line, "generation": "runs", "rouge1_recall": 0.0, "rougeL_recall": 0.0, "rougeL_f1": 0.0}]
+    found = [log_scores(stored(lines, "", compat))["verbmem"].value for compat in (None, THEIRS)]
+    assert found == [0, 1]
+
+
 def test_scores_that_compare_sets() -> None:
     column = {i: 0.25 * (i % 2) for i in range(20)}
     later = dict.fromkeys(range(5, 20), 0.5)

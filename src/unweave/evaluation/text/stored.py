@@ -15,6 +15,7 @@ from unweave.evaluation.value import UndefinedScore
 
 Line = dict[str, Any]
 FORMAT = 1
+ROUGE = ("rouge1_recall", "rougeL_recall", "rougeL_f1")
 
 
 def stored(lines: Iterable[Line], name: str, compat: Compat = None) -> Log:
@@ -67,7 +68,7 @@ def rouge_columns(truth: str, generation: str, *, stemmer: bool) -> dict[str, Va
     try:
         scores: Mapping[str, Value] = rouge(truth, generation, stemmer=stemmer)
     except UndefinedScore:
-        scores = dict.fromkeys(("rouge1_recall", "rougeL_recall", "rougeL_f1"))
+        scores = dict.fromkeys(ROUGE)
     return {"truth": truth, "generation": generation, **scores}
 
 
@@ -97,7 +98,9 @@ def _forced(line: Line, compat: Compat) -> dict[str, Value]:
 
 
 def _generated(line: Line, compat: Compat) -> dict[str, Value]:
-    return rouge_columns(line["truth"], line["generation"], stemmer=line["stemmer"] or compat is not None)
+    if compat and not line["stemmer"]:
+        return rouge_columns(line["truth"], line["generation"], stemmer=True)
+    return {name: line[name] for name in ("truth", "generation", *ROUGE)}
 
 
 def _gradient(line: Line, compat: Compat) -> dict[str, Value]:
