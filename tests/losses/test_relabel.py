@@ -86,5 +86,5 @@ def test_flattening_by_hand() -> None:
 
 @pytest.mark.parametrize("loss", [RandomLabels, Flattening])
 def test_a_task_without_logits_is_refused(loss: type) -> None:
-    with pytest.raises(UnsupportedError, match="needs a task with logits"):
+    with pytest.raises(UnsupportedError, match="needs a task with predictions"):
         loss(object())

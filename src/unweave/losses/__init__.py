@@ -1,7 +1,36 @@
 """One side's objective: `(model, batch) -> [b]`, per example, always minimised."""
 
-from unweave.losses.distillation import Divergence, frozen, incompetent
-from unweave.losses.likelihood import Ascent, Weighted
+from unweave.losses.distillation import Divergence, DivergenceEverywhere, Undial, incompetent
+from unweave.losses.likelihood import Ascent, TokenWeighted, Weighted
+from unweave.losses.original import AdaptersOff, Reference, Remembered, Swapped, frozen, reference, remember
+from unweave.losses.preference import DPO, NPO, SimNPO
 from unweave.losses.relabel import Flattening, RandomLabels
+from unweave.losses.representation import Anchor, Misdirection
+from unweave.losses.tokens import CEU, WGA, SatImp
 
-__all__ = ["Ascent", "Divergence", "Flattening", "RandomLabels", "Weighted", "frozen", "incompetent"]
+__all__ = [
+    "CEU",
+    "DPO",
+    "NPO",
+    "WGA",
+    "AdaptersOff",
+    "Anchor",
+    "Ascent",
+    "Divergence",
+    "DivergenceEverywhere",
+    "Flattening",
+    "Misdirection",
+    "RandomLabels",
+    "Reference",
+    "Remembered",
+    "SatImp",
+    "SimNPO",
+    "Swapped",
+    "TokenWeighted",
+    "Undial",
+    "Weighted",
+    "frozen",
+    "incompetent",
+    "reference",
+    "remember",
+]

@@ -8,24 +8,37 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from unweave.errors import UnsupportedError
+from unweave.tasks import Language, Owners, Predictions
 
 Batch = Any
 Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised
 
 
-class Classifier(Protocol):
-    """A task with one distribution over classes per example, such as `unweave.tasks.Vision`."""
+class Predictor(Protocol):
+    """A task that shows its predictions: one per example for classes, one per answer token for texts."""
 
-    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Scores `[b, classes]`."""
+    def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
+        """Logits where the batch knows the answer."""
         ...
 
 
-def classifier(task: object, what: str) -> Classifier:
-    """The task itself, if it has logits; otherwise says why `what` needs them."""
-    if not callable(getattr(task, "logits", None)):
+def predictor(task: object, what: str) -> Predictor:
+    """The task itself, if it shows its predictions; otherwise says why `what` needs them."""
+    if not callable(getattr(task, "predictions", None)):
         raise UnsupportedError(
-            f"{what} needs a task with logits(model, batch) -> [b, classes], such as tasks.Vision; "
-            f"{type(task).__name__} has none. Choose another method, or give the task that function."
+            f"{what} needs a task with predictions(model, batch) -> Predictions, such as tasks.Vision or "
+            f"tasks.Language; {type(task).__name__} has none. Choose another method, or give the task that function."
         )
-    return cast(Classifier, task)
+    return cast(Predictor, task)
+
+
+def language(task: object, what: str) -> Language:
+    """The task itself, if it is a language task; otherwise says that `what` is about texts."""
+    if not isinstance(task, Language):
+        raise UnsupportedError(
+            f"{what} is about texts and needs tasks.Language; found {type(task).__name__}. Choose another method."
+        )
+    return task
+
+
+__all__ = ["Batch", "Loss", "Owners", "Predictions", "Predictor", "language", "predictor"]

@@ -1,17 +1,19 @@
-"""Divergence from a frozen model: KL, SCRUB and the bad teacher."""
+"""Divergence from the original model, or from what it would say otherwise: KL, SCRUB, the bad teacher, UNDIAL."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweave.errors import ConfigurationError
-from unweave.losses._base import Batch, classifier
-from unweave.tasks import Task
+from unweave.losses._base import Batch, language, predictor
+from unweave.losses.original import Reference, frozen, is_frozen, standing
+from unweave.tasks import Task, divergence
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Divergence:
     SCRUB's forget side; with an incompetent reference it is the bad teacher's. The reference never trains.
 
     Args:
-        task: its `divergence` answers at temperature 1; any other temperature needs its `logits`.
-        reference: a frozen model, see `frozen`.
+        task: its `divergence` answers at temperature 1; any other temperature needs its `predictions`.
+        reference: a frozen model, or what stands for one (`reference`).
         temperature: softens both predictions; `T^2` keeps the gradient's size (Hinton et al.,
             arXiv:1503.02531).
 
@@ -32,11 +34,11 @@ class Divergence:
     """
 
     task: Task
-    reference: nn.Module
+    reference: Reference
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_frozen(self.reference):
+        if isinstance(self.reference, nn.Module) and not is_frozen(self.reference):
             raise ConfigurationError(
                 "The reference model must be frozen and in eval mode; this one could change while the model "
                 "unlearns. Pass losses.frozen(model)."
@@ -46,24 +48,79 @@ class Divergence:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The divergence of each example, `[b]`, in nats, at least 0."""
+        reference = standing(self.reference, model)
         if self.temperature == 1.0:
-            return self.task.divergence(model, self.reference, batch)
-        task, t = classifier(self.task, f"temperature={self.temperature}"), self.temperature
+            return self.task.divergence(model, reference, batch)
+        task = predictor(self.task, f"temperature={self.temperature}")
         with torch.no_grad():
-            target = (task.logits(self.reference, batch) / t).log_softmax(-1)
-        predicted = (task.logits(model, batch) / t).log_softmax(-1)
-        return t**2 * F.kl_div(predicted, target, reduction="none", log_target=True).sum(-1)
+            target = task.predictions(reference, batch)
+        seen = task.predictions(model, batch)
+        return seen.owners.reduced(divergence(target, seen, self.temperature))
 
 
-def is_frozen(model: nn.Module) -> bool:
-    """Whether no parameter of the model can receive a gradient and every module is in eval mode."""
-    trains = any(p.requires_grad for p in model.parameters()) or any(m.training for m in model.modules())
-    return not trains
+@dataclass(frozen=True)
+class Undial:
+    """UNDIAL: cross-entropy with the original's prediction, its logit of the right token lowered by `beta`.
+
+    `-sum_v softmax(z_0 - beta 1[v = y_t])_v log p(v)`, reduced over the answer's tokens as the task says.
+
+    Args:
+        task: one with `predictions`.
+        reference: the original model, or what stands for it.
+        beta: how much lower, in nats.
+        compat: "open-unlearning" repeats two faults of that code, which make the strength depend on prompts and
+            padding: the mean is over all positions of the padded batch, and where nothing is to be predicted the
+            logit of token V - 100 is lowered.
+
+    Dong et al., NAACL 2025 (arXiv:2402.10052).
+    """
+
+    task: Task
+    reference: Reference
+    beta: float = 10.0
+    compat: Literal["open-unlearning"] | None = None
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The cross-entropy of each example, `[b]`."""
+        before = standing(self.reference, model)
+        if self.compat is not None:
+            task = language(self.task, "compat='open-unlearning'")
+            with torch.no_grad():
+                logits = task.everywhere(before, batch)[:, :-1]
+            own, labels = task.everywhere(model, batch)[:, :-1], batch["labels"][:, 1:]
+            return self._each(own, logits, torch.where(labels < 0, labels + logits.shape[-1], labels)).mean(1)
+        task_ = predictor(self.task, "UNDIAL")
+        with torch.no_grad():
+            logits = task_.predictions(before, batch).logits
+        seen = task_.predictions(model, batch)
+        return seen.owners.reduced(self._each(seen.logits, logits, seen.targets))
+
+    def _each(self, own: Tensor, before: Tensor, targets: Tensor) -> Tensor:
+        lowered = before.scatter_add(-1, targets[..., None], before.new_full((*targets.shape, 1), -self.beta))
+        return -(lowered.softmax(-1) * own.log_softmax(-1)).sum(-1)
 
 
-def frozen(model: nn.Module) -> nn.Module:
-    """A copy of the model that never trains, or the model itself if it is one."""
-    return model if is_frozen(model) else copy.deepcopy(model).eval().requires_grad_(False)
+@dataclass(frozen=True)
+class DivergenceEverywhere:
+    """KL(p_original || p) as open-unlearning computes it: the mean over all positions, prompt and padding included.
+
+    Its weight beside the forget loss therefore changes with the padding. `Divergence` looks at the answer alone.
+
+    Args:
+        task: `tasks.Language()`.
+        reference: the original model, or what stands for it.
+    """
+
+    task: Task
+    reference: Reference
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Of each example, `[b]`."""
+        task = language(self.task, "compat='open-unlearning'")
+        with torch.no_grad():
+            before = task.everywhere(standing(self.reference, model), batch).log_softmax(-1)
+        own = task.everywhere(model, batch).log_softmax(-1)
+        return F.kl_div(own, before, reduction="none", log_target=True).sum(-1).mean(1)
 
 
 def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:

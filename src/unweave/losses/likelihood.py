@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, Loss
 
 
@@ -44,3 +46,30 @@ class Weighted:
         for weight, loss in rest:
             total = total + weight * loss(model, batch)
         return total
+
+
+@dataclass(frozen=True)
+class TokenWeighted:
+    """A mean over all answer tokens of a step, `sum_i T_i L_i / sum_i T_i`, instead of one over its examples.
+
+    It is what a transformers Trainer minimises when it counts tokens over a whole step. The weights come with the
+    batch, so micro-batches and ranks change nothing.
+
+    Args:
+        loss: a mean over each example's own tokens, such as `Language().nll`.
+
+    Raises:
+        ConfigurationError: the batch has no weights; `data.pairs.Pairs` gives them to texts (`TextRows`).
+    """
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """`T_i / mean(T) * loss` of each example, `[b]`."""
+        if not (isinstance(batch, Mapping) and "weight" in batch):
+            raise ConfigurationError(
+                "a mean over a step's tokens needs to know them all: draw texts (data.text.TextRows) with Pairs, which "
+                "puts batch['weight'] in; a DataLoader knows its own batch only."
+            )
+        values = self.loss(model, batch)
+        return batch["weight"].to(values.dtype) * values

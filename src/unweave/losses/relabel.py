@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave.losses._base import Batch, classifier
+from unweave.losses._base import Batch, predictor
 from unweave.tasks import Task
 
 
@@ -21,11 +21,11 @@ class RandomLabels:
     over the forget set.
 
     Args:
-        task: one with `logits`; the number of classes is theirs.
+        task: one with `predictions`; the number of classes, or tokens, is theirs.
         exclude_true: draw among the wrong labels only.
 
     Raises:
-        UnsupportedError: the task has no logits.
+        UnsupportedError: the task shows no predictions.
 
     Golatkar et al., CVPR 2020 (arXiv:1911.04933); SalUn, Fan et al., ICLR 2024 (arXiv:2310.12508), whose code
     draws among all labels, the true one included, at the start of every epoch.
@@ -35,12 +35,13 @@ class RandomLabels:
     exclude_true: bool = False
 
     def __post_init__(self) -> None:
-        classifier(self.task, "Random relabelling")
+        predictor(self.task, "Random relabelling")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example with its random label, `[b]`."""
-        logits = classifier(self.task, "Random relabelling").logits(model, batch)
-        return F.cross_entropy(logits, self._draw(batch[1], logits.shape[-1]), reduction="none")
+        seen = predictor(self.task, "Random relabelling").predictions(model, batch)
+        labels = self._draw(seen.targets, seen.logits.shape[-1])
+        return seen.owners.reduced(F.cross_entropy(seen.logits, labels, reduction="none"))
 
     def _draw(self, labels: Tensor, classes: int) -> Tensor:
         shift = torch.randint(int(self.exclude_true), classes, labels.shape).to(labels.device)
@@ -52,10 +53,10 @@ class Flattening:
     """PDU's logit-margin flattening, `(max_k z_k - mean_k z_k)^2`: 0 at a uniform prediction, and never less.
 
     Args:
-        task: one with `logits`.
+        task: one with `predictions`.
 
     Raises:
-        UnsupportedError: the task has no logits.
+        UnsupportedError: the task shows no predictions.
 
     Entesari et al. (arXiv:2506.05314).
     """
@@ -63,9 +64,9 @@ class Flattening:
     task: Task
 
     def __post_init__(self) -> None:
-        classifier(self.task, "Logit flattening")
+        predictor(self.task, "Logit flattening")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The squared margin of each example, `[b]`."""
-        logits = classifier(self.task, "Logit flattening").logits(model, batch)
-        return (logits.amax(-1) - logits.mean(-1)).square()
+        seen = predictor(self.task, "Logit flattening").predictions(model, batch)
+        return seen.owners.reduced((seen.logits.amax(-1) - seen.logits.mean(-1)).square())

@@ -30,8 +30,9 @@ from unweave.methods.baselines import (
     upgrad,
 )
 from unweave.methods.headline import eupmu, eupmu_compat, hamu_q, hamu_u, ofmu, unilateral_surgery
+from unweave.methods.language import altpo, ce_u, dpo, npo, rmu, satimp, simnpo, undial, wga
 
-__all__ = ["METHODS", "PAPERS", "Method"]
+__all__ = ["METHODS", "PAPERS", "REMEMBERING", "Method"]
 
 METHODS: dict[str, Callable[..., Method]] = {
     f.__name__: f
@@ -60,5 +61,17 @@ METHODS: dict[str, Callable[..., Method]] = {
         upgrad,
         imtl_g,
         aligned_mtl,
+        npo,
+        simnpo,
+        dpo,
+        altpo,
+        rmu,
+        undial,
+        wga,
+        satimp,
+        ce_u,
     )
 }
+
+REMEMBERING = frozenset({"npo", "dpo", "altpo"})
+"""Rows that ask the original model for the log-probabilities of the forget answers and nothing else."""

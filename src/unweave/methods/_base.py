@@ -52,4 +52,13 @@ PAPERS = {
     "upgrad": "Quinton and Rey, 2024, arXiv:2406.16232",
     "imtl_g": "Liu et al., Towards impartial multi-task learning, ICLR 2021",
     "aligned_mtl": "Senushkin et al., CVPR 2023, arXiv:2305.19000",
+    "npo": "Zhang et al., COLM 2024, arXiv:2404.05868",
+    "simnpo": "Fan et al., NeurIPS 2025, arXiv:2410.07163",
+    "dpo": "Maini et al., TOFU, COLM 2024, arXiv:2401.06121",
+    "altpo": "Mekala et al., COLING 2025, arXiv:2409.13474",
+    "rmu": "Li et al., WMDP, ICML 2024, arXiv:2403.03218",
+    "undial": "Dong et al., NAACL 2025, arXiv:2402.10052",
+    "wga": "Wang et al., ICLR 2025, arXiv:2502.19301",
+    "satimp": "Yang et al., ICML 2025, arXiv:2505.11953",
+    "ce_u": "Yang, 2025, arXiv:2503.01224",
 }

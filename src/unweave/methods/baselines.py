@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from unweave import rules
 from unweave.gramian import Blocks
-from unweave.losses import Ascent, Divergence, Flattening, RandomLabels, Weighted, frozen, incompetent
+from unweave.losses import (
+    Ascent,
+    Divergence,
+    DivergenceEverywhere,
+    Flattening,
+    RandomLabels,
+    Weighted,
+    incompetent,
+    reference,
+)
 from unweave.methods._base import PAPERS, Method
 from unweave.tasks import Task
 
@@ -39,9 +50,18 @@ def salun(task: Task, original: nn.Module, share: float = 0.5, exclude_true: boo
     return Method(RandomLabels(task, exclude_true), task.nll, rules.Fixed(), PAPERS["salun"], saliency=share)
 
 
-def kl(task: Task, original: nn.Module, forget: float = 1.0, retain: float = 1.0) -> Method:
-    """Ascends on the forget set and holds the retain set's predictions to the original model's."""
-    close = Divergence(task, frozen(original))
+def kl(
+    task: Task,
+    original: nn.Module,
+    forget: float = 1.0,
+    retain: float = 1.0,
+    compat: Literal["open-unlearning"] | None = None,
+) -> Method:
+    """Ascends on the forget set and holds the retain set's predictions to the original model's.
+
+    On texts: at the answers' tokens. `compat="open-unlearning"` looks at all positions, prompt and padding included.
+    """
+    close = (Divergence if compat is None else DivergenceEverywhere)(task, reference(original))
     return Method(Ascent(task.nll), close, rules.Fixed(forget, retain), PAPERS["kl"])
 
 
@@ -59,7 +79,7 @@ def scrub(
 
     Retain side: `alpha KL + gamma nll`, the authors' weights and temperature. Turns are steps, not epochs.
     """
-    distance = Divergence(task, frozen(original), temperature)
+    distance = Divergence(task, reference(original), temperature)
     retain = Weighted(((alpha, distance), (gamma, task.nll)))
     turns = rules.Alternating(forget_steps, retain_steps, rounds)
     return Method(Ascent(distance), retain, turns, PAPERS["scrub"])
@@ -67,7 +87,7 @@ def scrub(
 
 def bad_teacher(task: Task, original: nn.Module, seed: int = 0, forget: float = 1.0, retain: float = 1.0) -> Method:
     """Follows a teacher that knows nothing on the forget set, and the original model on the retain set."""
-    follow = Divergence(task, incompetent(original, seed)), Divergence(task, frozen(original))
+    follow = Divergence(task, incompetent(original, seed)), Divergence(task, reference(original))
     return Method(*follow, rules.Fixed(forget, retain), PAPERS["bad_teacher"])
 
 

@@ -1,0 +1,236 @@
+"""The original model, to compare with: a frozen copy, the model itself as it was, or what it said, written down."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from unweave.data.cache import atomically, cache_folder
+from unweave.data.text import TextRows
+from unweave.errors import ConfigurationError
+from unweave.execution import bare
+from unweave.losses._base import Batch, predictor
+from unweave.tasks import Task
+
+
+@dataclass(frozen=True)
+class AdaptersOff:
+    """The model itself with its PEFT adapters off: the original, if they started at zero. No second model."""
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """Something to call in the original's place.
+
+        Raises:
+            ConfigurationError: the model has no adapters, or other weights may move too.
+        """
+        own: Any = bare(model)
+        if not hasattr(own, "disable_adapter"):
+            raise ConfigurationError(f"AdaptersOff needs a PEFT model; found {type(own).__name__}. Use frozen(model).")
+        moving = [n for n, p in own.named_parameters() if p.requires_grad and "lora_" not in n]
+        if moving:
+            raise ConfigurationError(
+                f"{len(moving)} weights beside the adapters may move ({moving[0]}), so the model without adapters is "
+                "not the original: choose parameters='*lora_*', or pass losses.frozen(model)."
+            )
+        return _Before(own, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Swapped:
+    """The model itself with the weights that may move as they were: costs a copy of these alone.
+
+    Args:
+        values: name to tensor, of every parameter that may move.
+    """
+
+    values: Mapping[str, Tensor]
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """Something to call in the original's place.
+
+        Raises:
+            ConfigurationError: other weights may move too.
+        """
+        own = bare(model)
+        if extra := [n for n, p in own.named_parameters() if p.requires_grad and n not in self.values]:
+            raise ConfigurationError(
+                f"{len(extra)} weights may move that were not kept ({extra[0]}): pass losses.frozen(model)."
+            )
+        return _Before(own, self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """What the original model said of each row's answer; no model at all. `remember` makes it.
+
+    Args:
+        values: log-probability of the answer by row number, `[k]`; NaN for rows that were not asked.
+        alternate: of the alternative answers.
+    """
+
+    values: Tensor
+    alternate: Remembered | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Of the rows of a batch, `[b]`.
+
+        Raises:
+            ConfigurationError: the batch has no row numbers, or one that was not asked.
+        """
+        if not isinstance(batch, Mapping) or "index" not in batch:
+            raise ConfigurationError("remembered values need the row numbers of a batch, batch['index'].")
+        rows = batch["index"].cpu()
+        known = rows < len(self.values)
+        found = self.values[rows.clamp(max=len(self.values) - 1)]
+        if not bool((known & found.isfinite()).all()):
+            missing = rows[~known | ~found.isfinite()].tolist()
+            raise ConfigurationError(
+                f"rows {missing[:5]} were not remembered: remember(model, task, rows) with them too."
+            )
+        return found.to(batch["index"].device)
+
+
+Reference = nn.Module | AdaptersOff | Swapped | Remembered
+
+
+def reference(original: nn.Module | AdaptersOff | Swapped | Remembered) -> Reference:
+    """The least that stands for the original model: the model itself without adapters that start at zero, the model
+    with its adapters as they are now, or a frozen copy. What is such a thing already is returned.
+    """
+    if not isinstance(original, nn.Module) or not hasattr(original, "disable_adapter"):
+        return frozen(original) if isinstance(original, nn.Module) else original
+    named = dict(original.named_parameters())
+    moving = {n: p for n, p in named.items() if p.requires_grad}
+    ends = [p for n, p in named.items() if "lora_B" in n or "lora_embedding_B" in n]
+    plain = ends and all("lora_" in n and "magnitude" not in n for n in moving)
+    if plain and not any(bool(p.any()) for p in ends):
+        return AdaptersOff()
+    return Swapped({n: p.detach().clone() for n, p in moving.items()})
+
+
+def standing(reference: Reference, model: nn.Module) -> nn.Module:
+    """What to call in the original's place, given the model that moves.
+
+    Raises:
+        ConfigurationError: the reference is a memory of log-probabilities, which knows no distribution.
+    """
+    if isinstance(reference, nn.Module):
+        return reference
+    if isinstance(reference, Remembered):
+        raise ConfigurationError(
+            "this loss needs the original's whole prediction: pass a model, or losses.reference(it)."
+        )
+    return reference.of(model)
+
+
+def logprob(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    """`log p(answer | prompt)` of each example, the sum over its tokens, `[b]`."""
+    seen = predictor(task, "The log-probability of an answer").predictions(model, batch)
+    return -seen.owners.sum(seen.nll())
+
+
+def logprob_before(task: Task, reference: Reference, model: nn.Module, batch: Batch) -> Tensor:
+    """The same under the original model, without a graph."""
+    if isinstance(reference, Remembered):
+        return reference(batch)
+    with torch.no_grad():
+        return logprob(task, standing(reference, model), batch)
+
+
+def remember(
+    model: nn.Module, task: Task, rows: TextRows, *, batch: int = 16, folder: Path | None = None
+) -> Remembered:
+    """Asks the model once for the log-probability of every row's answer, and keeps what it says on disk.
+
+    A second call with the same weights and the same rows reads it back.
+
+    Args:
+        model: before it moves; it is run in eval mode.
+        task: `tasks.Language()`.
+        rows: the forget set.
+        batch: rows at a time.
+        folder: where it is kept; None is the user's cache.
+    """
+    path = (folder or cache_folder("reference")) / f"{_fingerprint(model, rows)}.safetensors"
+    if not path.exists():
+        kept = {"values": _asked(model, task, rows, batch)}
+        if rows.alternate is not None:
+            kept["alternate"] = _asked(model, task, rows.alternate, batch)
+        atomically(path, save(kept, {"rows": rows.fingerprint()}))
+    kept = load_file(path)
+    return Remembered(kept["values"], Remembered(kept["alternate"]) if "alternate" in kept else None)
+
+
+def is_frozen(model: nn.Module) -> bool:
+    """Whether no parameter of the model can receive a gradient and every module is in eval mode."""
+    trains = any(p.requires_grad for p in model.parameters()) or any(m.training for m in model.modules())
+    return not trains
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """A copy of the model that never trains, or the model itself if it is one."""
+    return model if is_frozen(model) else copy.deepcopy(model).eval().requires_grad_(False)
+
+
+class _Before(nn.Module):
+    """Calls a model that is not its own, in eval mode and without a graph, as it was before it moved."""
+
+    def __init__(self, model: Any, values: Mapping[str, Tensor] | None):
+        super().__init__()
+        object.__setattr__(self, "module", model)  # not registered: its parameters are not ours
+        self._values = values
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = self.module
+        with _evaluated(model):
+            if self._values is not None:
+                return functional_call(model, dict(self._values), args, kwargs)
+            flags = [p.requires_grad for p in model.parameters()]
+            try:
+                with model.disable_adapter():
+                    return model(*args, **kwargs)
+            finally:  # peft sets them anew
+                for p, flag in zip(model.parameters(), flags, strict=True):
+                    p.requires_grad_(flag)
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    training = [m for m in model.modules() if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+@torch.no_grad()
+def _asked(model: nn.Module, task: Task, rows: TextRows, size: int) -> Tensor:
+    device = next(model.parameters()).device
+    values = torch.full((int(rows.numbers.max()) + 1,), float("nan"))
+    with _evaluated(model):
+        for chosen in rows.bounds.diff().argsort().split(size):  # texts of a length together
+            batch = {k: v.to(device) for k, v in rows.batch(chosen).items() if isinstance(v, Tensor)}
+            values[rows.numbers[chosen]] = logprob(task, bare(model), batch).float().cpu()
+    return values
+
+
+def _fingerprint(model: nn.Module, rows: TextRows) -> str:
+    digest = hashlib.sha256(rows.fingerprint().encode())
+    for name, value in sorted(bare(model).state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
