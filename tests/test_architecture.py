@@ -28,7 +28,7 @@ LAYERS = [
     {"contract"},
     {"loop"},
     {"trust"},
-    {"stopping"},
+    {"guards"},
     {"api"},
     {"run"},
     {"report"},

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unweave.data.pairs import Pair, Pairs
     from unweave.diagnosis import diagnose
     from unweave.errors import ConfigurationError, InfeasibleError, UnsupportedError, UnweaveError
+    from unweave.guards import Guards, GuardWarning
     from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
@@ -24,6 +25,8 @@ __all__ = [
     "ConfigurationError",
     "Contract",
     "Forget",
+    "GuardWarning",
+    "Guards",
     "InfeasibleError",
     "Keep",
     "Method",
@@ -46,6 +49,8 @@ _ROOMS = {
     "ConfigurationError": "errors",
     "Contract": "contract",
     "Forget": "contract",
+    "GuardWarning": "guards",
+    "Guards": "guards",
     "InfeasibleError": "errors",
     "Keep": "contract",
     "Method": "methods",

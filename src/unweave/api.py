@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, suggest
 from unweave.execution import bare, rank, seeded, world
+from unweave.guards import FirstStep, Guards, GuardWarning, check, collapsed, nothing_changed
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import METHODS, Method
@@ -59,6 +61,7 @@ def unlearn(
     train_mode: bool = False,
     inplace: bool = False,
     accelerator: Accelerator | None = None,
+    guards: Guards | None = None,
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -87,12 +90,16 @@ def unlearn(
         train_mode: run dropout and BatchNorm in training mode; by default the model runs as it is evaluated.
         inplace: unlearn the model itself.
         accelerator: the `accelerate.Accelerator` that prepared the model; implies `inplace`.
+        guards: what the checks are told; None: near-duplicates are not looked for, all else is.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
 
     Raises:
         ConfigurationError: everything that is wrong with the arguments, before a weight moves.
+
+    Warns:
+        GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     task = _task(task)
     if steps < 0:
@@ -124,19 +131,30 @@ def unlearn(
         if made.saliency is not None:
             with seeded(seed):
                 mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), made.saliency)
-        return run(
+        with seeded(seed):
+            told = guards or Guards()
+            warned = check(unlearned, task, forget, retain, guards=told, mask=mask, seed=seed) if steps else []
+        first = FirstStep(unlearned, mask)
+        result = run(
             unlearned,
             replace(made, rule=copy.deepcopy(made.rule)),
             pairs,
             _stepper(step, unlearned, mask),
             accelerator=accelerator,
-            monitors=monitors,
+            monitors=(first, *monitors),
             stop=stop,
             steps=steps,
             probe=probes,
             mask=mask,
             contract=keeper,
         )
+        with seeded(seed):
+            if result.steps:
+                warned += [*first.warnings, nothing_changed(first.moved), collapsed(unlearned, task, retain, seed)]
+    result.warnings = [text for text in warned if text]
+    for text in result.warnings:
+        warnings.warn(text, GuardWarning, stacklevel=2)
+    return result
 
 
 def _check_overlap(forget: Data, retain: Data) -> None:

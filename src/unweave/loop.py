@@ -92,6 +92,7 @@ class Result:
         seconds: wall time of the loop.
         progress: counts, those of the run that was resumed included.
         contract: what came of the contract, if there was one.
+        warnings: what does not look right, each with what to do (`unweave.guards`).
     """
 
     model: nn.Module
@@ -100,6 +101,7 @@ class Result:
     seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)
     contract: Outcome | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def steps(self) -> int:

@@ -1,0 +1,150 @@
+"""Before a weight moves: do the labels, the data and the original model fit each other?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from unweave.contract.sets import Data, labels
+from unweave.data.checks import check_labels
+from unweave.errors import ConfigurationError
+from unweave.guards.finding import LEVEL, Finding, Guards, settled
+from unweave.guards.look import Seen, look, sample
+from unweave.guards.near import near_duplicates
+from unweave.parameters import Mask
+from unweave.tasks import Task
+
+
+def check(
+    model: nn.Module,
+    task: Task,
+    forget: Data,
+    retain: Data,
+    *,
+    guards: Guards,
+    mask: Mask | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Looks at both sets and at what the original makes of them: one forward pass over 500 examples of each at most.
+
+    Args:
+        model: the original.
+        task: what it does.
+        forget, retain: as the run reads them.
+        guards: what to compare.
+        mask: what may move.
+        seed: of the samples.
+
+    Returns:
+        What does not look right, each with what to do.
+
+    Raises:
+        ConfigurationError: what cannot be right: labels that are no class, a mask that lets nothing through, outputs
+            that are not finite; all of them at once.
+    """
+    if fault := _mask(mask):
+        settled([fault])
+    seen: dict[str, Seen] = {}
+    found: list[Finding | None] = []
+    for name, data in (("forget", forget), ("retain", retain)):
+        try:
+            seen[name] = look(model, task, sample(data, seed), seed)
+        except ConfigurationError as error:
+            found.append(Finding(f"{name}: {error}", fatal=True))
+            continue
+        found += [_finite(name, seen[name]), _labels(name, data, seen[name].classes)]
+    settled(found)
+    found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
+    return settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+
+
+def _mask(mask: Mask | None) -> Finding | None:
+    if mask is None or any(bool(tensor.any()) for tensor in mask.tensors):
+        return None
+    return Finding(
+        "mask: it lets none of the weights move, so nothing can be unlearned. Make it from a loss whose gradient is "
+        "not zero, or of a larger share.",
+        fatal=True,
+    )
+
+
+def _finite(name: str, seen: Seen) -> Finding | None:
+    broken = int((~seen.loss.isfinite()).sum())
+    if not broken:
+        return None
+    return Finding(
+        f"{name}: the original's loss is not finite on {broken} of {len(seen.loss)} examples. Look for NaN or infinity "
+        "in the weights and in the inputs, and load the checkpoint again.",
+        fatal=True,
+    )
+
+
+def _labels(name: str, data: Data, classes: int) -> Finding | None:
+    """Of all examples, not of the sample alone."""
+    known = labels(data) if classes else None
+    if known is None:
+        return None
+    try:
+        check_labels(known, classes)
+    except ConfigurationError as error:
+        return Finding(f"{name}: {error}. Number the classes from 0, or load the model that has that many.", fatal=True)
+    return None
+
+
+def _one_label(retain: Seen) -> Finding | None:
+    if retain.labels is None or len(retain.labels) < 2 or len(retain.labels.unique()) > 1:
+        return None
+    return Finding(
+        f"retain: all {len(retain.labels)} labels that were looked at are {int(retain.labels[0])}. A model kept on one "
+        "class forgets the others: check that the labels are read, and that the two sets are not swapped."
+    )
+
+
+def _chance(retain: Seen) -> Finding | None:
+    """The best constant guess is the bar: a wrong checkpoint or shuffled labels do not pass it."""
+    if retain.labels is None or len(retain.labels.unique()) < 2:
+        return None
+    n = len(retain.labels)
+    guess = float(torch.bincount(retain.labels).max()) / n
+    if not _by_chance(retain.correct, n, guess):
+        return None
+    return Finding(
+        f"retain: the original is right on {_share(retain.correct, n)}, no better than always saying one class "
+        f"({100 * guess:.1f} %). There is nothing to keep: check that this is the trained checkpoint, that inputs are "
+        "normalised as in its training, and that labels are numbered as then and not shuffled."
+    )
+
+
+def _unfitted(forget: Seen) -> Finding | None:
+    """Right no more often than chance, and as surprised as one who does not know."""
+    if forget.labels is None or forget.classes < 2 or not len(forget.labels):
+        return None
+    n, chance = len(forget.labels), 1 / forget.classes
+    if not _by_chance(forget.correct, n, chance) or float(forget.loss.mean()) < math.log(forget.classes) / 2:
+        return None
+    never = sorted(set(forget.labels.tolist()) - set(_list(forget.predicted)))
+    also = f" It never predicts {_few(never)}, which are labels of the forget set." if never else ""
+    return Finding(
+        f"forget: the original is right on {_share(forget.correct, n)}, no better than chance ({100 * chance:.1f} %): "
+        f"it does not fit the forget set, so there is nothing to forget.{also} Check the request, the labels, and that "
+        "the model was trained on these examples."
+    )
+
+
+def _by_chance(correct: int, n: int, chance: float) -> bool:
+    return bool(stats.binom.sf(correct - 1, n, chance) > LEVEL)
+
+
+def _share(correct: int, n: int) -> str:
+    return f"{100 * correct / n:.1f} % of {n} examples"
+
+
+def _list(values: Tensor | None) -> list[int]:
+    return [] if values is None else values.tolist()
+
+
+def _few(classes: list[int]) -> str:
+    return ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")

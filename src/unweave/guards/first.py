@@ -1,0 +1,105 @@
+"""At the first step: did it move the weights, and are the two sides of comparable size?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from unweave.execution import summed
+from unweave.gramian import local
+from unweave.guards.finding import SCALES, STUCK
+from unweave.objectives import FORGET, RETAIN, Objectives
+from unweave.parameters import Mask
+
+if TYPE_CHECKING:
+    from unweave.loop import Record
+
+_EACH = 1024  # elements of a tensor that are looked at
+
+
+class FirstStep:
+    """A monitor that looks at the first step that was taken, and at no other.
+
+    Args:
+        model: before that step; at most 1024 elements of each tensor that may move are remembered.
+        mask: what may move of them.
+        begun: the run that is resumed has made its first step.
+
+    Attributes:
+        warnings: what did not look right, each with what to do.
+    """
+
+    def __init__(self, model: nn.Module, mask: Mask | None = None, *, begun: bool = False) -> None:
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._before = _strided(self._parameters).clone()
+        self._mask = None if mask is None else _strided(mask.tensors)
+        self._over, self.warnings = begun, list[str]()
+
+    @property
+    def moved(self) -> bool:
+        """Whether any of the remembered elements is another now."""
+        return not torch.equal(self._before, _strided(self._parameters))
+
+    def __call__(self, record: Record, objectives: Objectives) -> None:
+        """Looks once."""
+        if self._over or not record.accepted:
+            return
+        self._over = True
+        found = (_apart(record), self._stuck(objectives))
+        self.warnings += [text for text in found if text]
+
+    def _stuck(self, objectives: Objectives) -> str:
+        """Counts elements that have a gradient and stayed; only where most stayed does it take a gradient to know."""
+        free = self._mask.to(self._before.device) if self._mask is not None else torch.ones_like(self._before).bool()
+        stayed = (_strided(self._parameters) == self._before) & free
+        if _share(stayed, free) <= STUCK:
+            return ""
+        buffers = [(buffer, buffer.clone()) for buffer in objectives.model.buffers()]
+        gradients = objectives.gradients()[1]
+        for buffer, value in buffers:
+            buffer.copy_(value)
+        pulled = ((_strided(gradients[FORGET]) != 0) | (_strided(gradients[RETAIN]) != 0)) & free
+        stuck = _share(pulled & stayed, pulled)
+        if stuck <= STUCK:
+            return ""
+        kinds = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in self._parameters}))
+        return (
+            f"step length: the first step left {100 * stuck:.0f} % of the weights that have a gradient exactly as they "
+            f"were: it is shorter than the rounding of {kinds}. Use a larger learning rate (or start=... of the trust "
+            "region), or keep the weights that may move in float32."
+        )
+
+
+def _apart(record: Record) -> str:
+    """Losses or gradient norms of the two sides, by more than three orders; a zero says nothing."""
+    pairs = {"losses": [abs(value) for value in record.step.losses.tolist()]}
+    if record.step.gramian is not None:
+        whole = record.step.gramian.sum(0)
+        pairs = {"gradient norms": whole.diagonal().clamp_min(0).sqrt().tolist()} | pairs
+    for name, (forget, retain) in pairs.items():
+        if min(forget, retain) > 0 and math.isfinite(forget + retain):
+            ratio = max(forget, retain) / min(forget, retain)
+            if ratio > SCALES:
+                return (
+                    f"scales: at the first step the {name} of forget and retain side are {forget:.3g} and "
+                    f"{retain:.3g}, a factor of {ratio:.0e} apart. A fixed weighting of the two follows the larger "
+                    "one alone: use a rule that compares gradients (hamu_q, pcgrad, munba), or other weights."
+                )
+    return ""
+
+
+def _strided(tensors: Sequence[Tensor]) -> Tensor:
+    """At most so many elements of each tensor, at equal distances, as one vector on the device of the first."""
+    parts = [local(t).detach().flatten() for t in tensors]
+    found = [part[:: max(1, math.ceil(len(part) / _EACH))] for part in parts]
+    return torch.cat([part.to(found[0].device) for part in found]) if found else torch.zeros(0)
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """Over all ranks; 0 of nothing."""
+    some, every = summed(torch.stack([part.sum(), whole.sum()])).tolist()
+    return some / every if every else 0.0

@@ -1,0 +1,70 @@
+"""One pass of the model over a sample: what the guards know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave.contract.metrics import Once
+from unweave.contract.sets import Data, Examples
+from unweave.evaluation.outputs import evaluating
+from unweave.execution import bare, reshard, seeded
+from unweave.guards.finding import SAMPLE
+from unweave.tasks import Task
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model makes of a sample.
+
+    Attributes:
+        loss: -log p of each example, `[n]`, in nats.
+        predicted: class of each, `[n]`; None where the task has no classes.
+        labels: true class of each, `[n]`; None likewise.
+        classes: that the model knows; 0 likewise.
+    """
+
+    loss: Tensor
+    predicted: Tensor | None = None
+    labels: Tensor | None = None
+    classes: int = 0
+
+    @property
+    def correct(self) -> int:
+        """Examples whose class is predicted."""
+        return 0 if self.predicted is None or self.labels is None else int((self.predicted == self.labels).sum())
+
+
+def sample(data: Data, seed: int) -> Examples:
+    """The examples that the guards look at."""
+    return Examples(data, most=SAMPLE, seed=seed)
+
+
+@torch.no_grad()
+def look(model: nn.Module, task: Task, examples: Examples, seed: int) -> Seen:
+    """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were."""
+    losses, predicted, labels, classes = [], [], [], 0
+    for whole, batch in passes(model, examples, seed):
+        once = Once(whole)
+        losses.append(task.nll(once, batch).cpu())
+        if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
+            logits = task.logits(once, batch)
+            classes = logits.shape[1]
+            predicted.append(logits.argmax(1).cpu())
+            labels.append(batch[1].cpu())
+    loss = torch.cat(losses) if losses else torch.zeros(0)
+    return Seen(loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(loss)
+
+
+def passes(model: nn.Module, examples: Examples, seed: int) -> Iterator[tuple[nn.Module, Any]]:
+    """The bare model and every batch on its device, in evaluation mode and with a randomness of their own."""
+    whole = bare(model)
+    device = next((p.device for p in whole.parameters()), torch.device("cpu"))
+    with evaluating(whole), seeded(seed):
+        for batch in examples.batches(device):
+            yield whole, batch
+    reshard(model)
