@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
@@ -168,6 +169,7 @@ class Objectives:
         torch._foreach_div_(parts(difference), h)
         return difference
 
+    @sdpa_kernel(SDPBackend.MATH)  # fused attention knows its first derivative only
     def contract(self, side: int, *vectors: Gradient) -> Gradient:
         """The side's derivatives contracted with each vector in turn, by repeated backward: `H v`, `D_p(H) v`, ...
 
