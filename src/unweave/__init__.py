@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
-    from unweave.tasks import Task, Vision
+    from unweave.tasks import Language, Task, Vision
     from unweave.trust import TrustRegion
 
 __version__ = "0.1.0.dev0"
@@ -29,6 +29,7 @@ __all__ = [
     "Guards",
     "InfeasibleError",
     "Keep",
+    "Language",
     "Method",
     "Objectives",
     "Pair",
@@ -53,6 +54,7 @@ _ROOMS = {
     "Guards": "guards",
     "InfeasibleError": "errors",
     "Keep": "contract",
+    "Language": "tasks",
     "Method": "methods",
     "Objectives": "objectives",
     "Pair": "data.pairs",

@@ -18,14 +18,17 @@ from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
+from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError, suggest
 from unweave.execution import bare, rank, seeded, world
+from unweave.gramian import local
 from unweave.guards import FirstStep, Guards, GuardWarning, check, collapsed, nothing_changed
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
-from unweave.methods import METHODS, Method
+from unweave.losses import remember
+from unweave.methods import METHODS, REMEMBERING, Method
 from unweave.parameters import Mask, choose, saliency_mask
-from unweave.tasks import Task, Vision
+from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-TASKS: dict[str, Callable[[], Task]] = {"vision": Vision}
+TASKS: dict[str, Callable[[], Task]] = {"vision": Vision, "language": Language}
 
 
 def unlearn(
@@ -72,7 +75,8 @@ def unlearn(
         model: a trained module.
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
         retain: examples of what is to stay; they must not contain a forget example.
-        task: what the model does: "vision" (a classifier over `(inputs, labels)`), or a `Task` of your own.
+        task: what the model does: "vision" (a classifier over `(inputs, labels)`), "language" (a causal language model
+            over `data.text.TextRows`), or a `Task` of your own.
         method: a name of the catalogue (`unweave.METHODS`), or a `Method`; its rule's state stays as it is.
         step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.
         contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
@@ -112,7 +116,7 @@ def unlearn(
         per_step = forget_batch + retain_batch
         retain, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
-    made = METHODS[_known(method)](task, bare(model)) if isinstance(method, str) else method
+    made = _made(method, task, bare(model), forget) if isinstance(method, str) else method
     pairs = Pairs(
         forget,
         retain,
@@ -191,6 +195,14 @@ def _task(task: str | Task) -> Task:
             "or pass an object with nll and divergence."
         )
     return TASKS[task]()
+
+
+def _made(name: str, task: Task, original: nn.Module, forget: Data) -> Method:
+    """The row of the catalogue; what it asks of the original model alone is asked now, so that no copy is needed."""
+    row = METHODS[_known(name)]
+    if name in REMEMBERING and isinstance(forget, TextRows) and all(local(p) is p for p in original.parameters()):
+        return row(task, remember(original, task, forget))
+    return row(task, original)
 
 
 def _known(method: str) -> str:

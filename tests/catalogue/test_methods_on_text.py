@@ -39,7 +39,7 @@ def rows(count: int, seed: int, alternate: bool = True) -> TextRows:
     lengths = 5 + torch.arange(count) % 4
     tokens = torch.randint(1, VOCABULARY, (int(lengths.sum()),), generator=generator).int()
     bounds = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-    texts = tuple(Text(f"{seed}-{i}", (("user", str(i)),), str(i)) for i in range(count))
+    texts = tuple(Text(f"{seed}-{i}", (("user", f"{seed}"),), f"{i}") for i in range(count))
     other = rows(count, seed + 100, False) if alternate else None
     return TextRows(texts, tokens, bounds, torch.full((count,), 2), torch.arange(count), 0, other)
 
