@@ -11,19 +11,20 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import Look, Outcome, Reading, Verdict
-from unweave.contract.sets import HALVES, Sets, indexed
+from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful
-from unweave.errors import ConfigurationError
 from unweave.objectives import Objectives
 from unweave.tasks import Task
 
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
 SHRINK = 0.5  # of the step length, at every rollback
+SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
 OVER = ("steps used up", "pairs exhausted")
@@ -63,6 +64,7 @@ class Keeper:
         sets: what is read.
         per_step: examples that a step sees, forget and retain, over all ranks.
         retrained: a model retrained without the forget set, for the clause of that name.
+        first: what the keep clauses compare with; None: the model as it is when the run begins.
         seed: of the samples, and of every forward's randomness.
 
     Attributes:
@@ -83,12 +85,13 @@ class Keeper:
         *,
         per_step: int,
         retrained: nn.Module | None = None,
+        first: nn.Module | None = None,
         seed: int = 0,
     ) -> None:
-        self.contract, self._sets, self._retrained = contract, sets, retrained
+        self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
         self._keeps = contract.keeps(hasattr(task, "logits"))
         self._forgets = contract.forgets(sets.whole_class)
-        self._check()
+        check(self._keeps, self._forgets, sets, retrained is not None)
         self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)
         sizes = {name: len(examples) for name, examples in self._observer.sets.items()}
         cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
@@ -126,16 +129,19 @@ class Keeper:
         if self._original:
             return None
         began = time.perf_counter()
-        seen = dict(self._observer.see(model, ["guard", "final", "forget", "holdout"]))
+        now = self._observer.see(model, ["guard", "final", "forget", "holdout"])
+        seen = dict(now) if self._first is None else {**now, **self._observer.see(self._first, ["guard", "final"])}
         if self._retrained is not None and "retrained" in {clause.metric for clause in self._forgets}:
             seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
         self._settle(seen)
-        kept, forgotten = self._readings(seen)
-        self._used, self._rank = self._budget(kept), self._ranked(seen, forgotten)
+        kept, forgotten = self._readings(now)
+        self._used, self._rank = self._budget(kept), self._ranked(now, forgotten)
         self._now = [kept, forgotten]
         self._kept.take(model, rule, stepper)
         self._best.take(model)
         self.seconds += time.perf_counter() - began
+        if any(reading is not None and not reading.met for reading in kept):
+            return SPENT
         return NOTHING if self._goals and all(reading.met for reading in self._starts) else None
 
     def look(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
@@ -210,7 +216,7 @@ class Keeper:
             return "contract met" if self._enough() else None
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
-            return "budget used up"
+            return SPENT
         self.rollbacks += 1
         self.path[-1] = replace(self.path[-1], rolled_back=True)
         stepper.shrink(SHRINK, self._reach or None)
@@ -262,33 +268,7 @@ class Keeper:
         self._original, self._limits = original, made
         self._goals = goals(self.contract, self._forgets, original)
         self._starts = [goal.read(original, "") for goal in self._goals]
-        self.notes = [*notes, *self._remarks()]
-
-    def _remarks(self) -> list[str]:
-        found = []
-        if self._limits and "final" not in self._observer.sets:
-            found.append("No final set: every keep clause was judged on the guard set alone, which steered the run.")
-        if any(c.metric == "unseen" for c in self._forgets) and len(self._observer.sets["holdout"]) < HALVES // 2:
-            found.append("The holdout is small: the same examples steered the run and measure its end.")
-        if self.contract.forget is None and len(self._forgets) > 1:
-            found.append("Default: a class removed whole must be unseen and no longer recognised.")
-        return found
-
-    def _check(self) -> None:
-        faults, wanted = [], {clause.metric for clause in self._forgets}
-        if "unseen" in wanted and self._sets.holdout is None:
-            faults.append(
-                "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
-                "say when forgetting is enough: Contract(forget=[Forget('accuracy', at_most=...)])."
-            )
-        if "retrained" in wanted and self._retrained is None:
-            faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
-        if self._keeps and self._sets.guard is None:
-            faults.append("contract: keep clauses are measured on a guard set: pass guard=...")
-        if self._sets.holdout is not None and indexed(self._sets.holdout) and not len(self._sets.holdout):  # type: ignore[arg-type]
-            faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
-        if faults:
-            raise ConfigurationError(faults)
+        self.notes = [*notes, *remarks(self._keeps, self._forgets, self._sets, default=self.contract.forget is None)]
 
 
 _COUNTERS = ("rollbacks", "_last", "_moved", "_reach", "_used", "_rank", "seconds")

@@ -44,6 +44,8 @@ class Request:
         split: rows of `train` to forget and to retain.
         network: what is trained.
         training: how.
+        held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
+            set.
         holdout: test examples that are exchangeable with the forget set: its labels in their proportions, and labels
             made wrong in the same way, where the request is to forget wrong ones; None where nobody made it.
     """
@@ -55,6 +57,7 @@ class Request:
     network: Network
     training: Training
     holdout: TensorImages | None = None
+    held: tuple[np.ndarray, np.ndarray] | None = None
     task: Vision = field(default_factory=Vision)
 
     @cached_property
@@ -98,15 +101,29 @@ def request(recipe: Recipe) -> Request:
     """
     source = sources.load(recipe.data.source, recipe.data.path)
     usual_network, usual_training = DEFAULTS[recipe.data.source]
-    text, train, split = _split(recipe.forget, source)
+    wanted = recipe.forget
+    assert wanted is not None, "a sequence asks for one request at a time"
+    text, train, split = _split(wanted, source)
+    if recipe.already:
+        split = without(split, [row for each in recipe.already for row in _split(each, source)[2].forget])
     network = Network(recipe.model.network or usual_network, len(source.classes), train.images.shape[1])
     training = replace(usual_training, **recipe.training.arguments)
     holdout = exchangeable(source.test, train.labels[split.forget])
-    if recipe.forget.poison is not None:
-        holdout = mislabelled(source.test, len(source.classes), recipe.forget.seed)
+    if wanted.poison is not None:
+        holdout = mislabelled(source.test, len(source.classes), wanted.seed)
     made = Request(text, train, source.test, split, network, training, holdout)
     check_overlap(made.forget, made.retain)
     return made
+
+
+def without(split: Split, rows: Sequence[int]) -> Split:
+    """A split of the rows that earlier requests have left.
+
+    Raises:
+        ConfigurationError: they have left nothing to forget, or nothing to keep.
+    """
+    gone = np.asarray(rows)
+    return Split(np.setdiff1d(split.forget, gone), np.setdiff1d(split.retain, gone))
 
 
 def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Split]:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from unweave.errors import ConfigurationError, suggest
+from unweave.guards.finding import NEAR, Guards
 from unweave.run import faults
 from unweave.run.contract import ContractSection
 from unweave.run.marks import Document, load
@@ -42,6 +43,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 ClassName = Annotated[int, Field(ge=0)] | str
 Natural = Annotated[int, Field(ge=0)]
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 AnyPath = Annotated[Path, AfterValidator(_beside)]
 ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(_existing)]
 _OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="constants")
@@ -67,9 +69,11 @@ class ForgetSection(BaseModel):
 
     `mix`, with `class`, is HAMU's hardness mix rho: that share of the set is drawn at random instead.
     `poison` gives that share of the training set wrong labels, which the original is trained on.
+    `id` names the request among several, in reports and as a folder.
     """
 
     model_config = _STRICT
+    id: RequestId | None = None
     class_: ClassName | tuple[ClassName, ...] | None = Field(default=None, alias="class")
     indices: ExistingPath | None = None
     random: Fraction | None = None
@@ -147,26 +151,64 @@ class EvaluationSection(BaseModel):
     seed: Natural = 0
 
 
+class GuardsSection(BaseModel):
+    """What the guards compare forget and retain set by, to find near-duplicates; the other guards always look."""
+
+    model_config = _STRICT
+    near_duplicates: Literal["pixels", "features", "off"] = "pixels"
+    distance: Fraction = NEAR
+
+    def guards(self) -> Guards:
+        """As the library writes it."""
+        return Guards(self.near_duplicates, self.distance)
+
+
+class SequenceSection(BaseModel):
+    """Several requests in a row. `repair` unlearns an earlier request once more if a later one undid it."""
+
+    model_config = _STRICT
+    repair: bool = False
+
+
 def _nothing(value: Any) -> Any:
     return None if value == "none" else value
 
 
 class Recipe(BaseModel):
-    """One run: data, request, model, method, step length, contract, evaluation."""
+    """One run: data, request, model, method, step length, contract, evaluation.
+
+    `requests` in the place of `forget` are several runs, one after another. `already` are earlier requests, whose rows
+    are no longer in the training set.
+    """
 
     model_config = _STRICT
     version: Literal[1] = 1
     data: DataSection
-    forget: ForgetSection
+    forget: ForgetSection | None = None
+    requests: tuple[ForgetSection, ...] = ()
+    already: tuple[ForgetSection, ...] = ()
+    sequence: SequenceSection = SequenceSection()
     model: ModelSection = ModelSection()
     training: OpenSection = OpenSection()
     method: NamedSection = NamedSection(name="hamu_q")
     step: NamedSection = NamedSection(name="trust")
     contract: Annotated[ContractSection | None, BeforeValidator(_nothing)] = ContractSection()
     run: RunSection = RunSection()
+    guards: GuardsSection = GuardsSection()
     evaluation: EvaluationSection = EvaluationSection()
     output: AnyPath | None = None
     environment: dict[str, Any] = Field(default={}, description="written by a run, ignored when read")
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.forget is None) == (not self.requests):
+            raise ValueError(f"expected exactly one of forget, requests; found {'both' if self.requests else 'none'}")
+        ids = [each.id for each in self.requests if each.id is not None]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise ValueError(f"requests: every id must be there once; found {', '.join(twice)} more than once")
+        if any(each.poison is not None for each in (*self.requests, *self.already)):
+            raise ValueError("requests: 'poison' plants wrong labels for one request alone; name rows with 'indices'")
+        return self
 
     @field_serializer("contract", when_used="json")
     def _written(self, value: ContractSection | None) -> Any:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from unweave.contract import Keeper
+from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import Data, hold_out
 from unweave.data.pairs import Pairs
 from unweave.loop import Progress
@@ -37,6 +38,7 @@ class Session:
         seconds: how long the steps took that were made before this session.
         ended: why the loop ended; empty while it goes on, and when it was interrupted.
         keeper: of the contract, if the recipe has one.
+        warnings: what the guards found.
     """
 
     recipe: Recipe
@@ -50,15 +52,29 @@ class Session:
     seconds: float = 0.0
     ended: str = ""
     keeper: Keeper | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def start(
-        cls, recipe: Recipe, request: Request, original: nn.Module, retrained: nn.Module | None = None
+        cls,
+        recipe: Recipe,
+        request: Request,
+        original: nn.Module,
+        retrained: nn.Module | None = None,
+        first: nn.Module | None = None,
     ) -> Session:
-        """At step 0, on a copy of the original; `retrained` is for the forget clause of that name."""
+        """At step 0, on a copy of the original.
+
+        Args:
+            recipe: resolved.
+            request: the data.
+            original: what is unlearned.
+            retrained: for the forget clause of that name.
+            first: what the keep clauses compare with, where it is not the original: the first one of a sequence.
+        """
         model = copy.deepcopy(original).train(recipe.run.train_mode)
         settings = recipe.run
-        retain, keeper = _kept(recipe, request, retrained)
+        retain, keeper = _kept(recipe, request, retrained, first)
         pairs = Pairs(
             request.forget,
             retain,
@@ -90,6 +106,7 @@ class Session:
                 "progress": asdict(self.progress),
                 "seconds": self.seconds + seconds,
                 "ended": self.ended,
+                "warnings": list(self.warnings),
                 "identity": identity(self.recipe),
                 "original": self.original,
                 "machine": self._machine(),
@@ -120,24 +137,37 @@ class Session:
         if self.keeper is not None:
             self.keeper.load_state_dict(states["contract"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
+        self.warnings = list(run["warnings"])
         checkpoint.set_rng_state(states["random"])
 
     def _machine(self) -> dict[str, Any]:
         return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
 
 
-def _kept(recipe: Recipe, request: Request, retrained: nn.Module | None) -> tuple[Data, Keeper | None]:
+def _kept(
+    recipe: Recipe, request: Request, retrained: nn.Module | None, first: nn.Module | None
+) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper; all of it and None without a contract."""
     if recipe.contract is None:
         return request.retain, None
     settings, contract = recipe.run, recipe.contract.contract()
-    retain, sets = hold_out(
+    retain, sets = contract_sets(contract, request, settings.seed)
+    return retain, Keeper(
         contract,
-        contract.keeps(logits=True),
-        request.retain,
-        forget=request.forget,
-        holdout=request.holdout,
+        request.task,
+        sets,
+        per_step=settings.forget_batch + settings.retain_batch,
+        retrained=retrained,
+        first=first,
         seed=settings.seed,
     )
-    per_step = settings.forget_batch + settings.retain_batch
-    return retain, Keeper(contract, request.task, sets, per_step=per_step, retrained=retrained, seed=settings.seed)
+
+
+def contract_sets(contract: Contract, request: Request, seed: int) -> tuple[Data, Sets]:
+    """What is left of the retain set to train on, and all sets that the contract reads."""
+    keeps, retain, given = contract.keeps(logits=True), request.retain, {}
+    if request.held is not None:
+        rows = np.setdiff1d(request.split.retain, np.concatenate(request.held))
+        retain = request.train.subset(rows)
+        given = {name: request.train.subset(rows) for name, rows in zip(("guard", "final"), request.held, strict=True)}
+    return hold_out(contract, keeps, retain, forget=request.forget, holdout=request.holdout, **given, seed=seed)
