@@ -154,7 +154,7 @@ def recipe(data: str, path: Path | None, seed: int, batches: tuple[int, int]) ->
     """What every run of a seed has in common; the request itself is made by `problems.request`."""
     forget_batch, retain_batch = batches
     run = RunSection(seed=seed, forget_batch=forget_batch, retain_batch=retain_batch)
-    content = {"data": {"source": data, "path": path}, "forget": {"random": 0.1}}
+    content = {"data": {"source": data, "path": path}, "forget": {"random": 0.1}, "contract": "none"}
     return Recipe.model_validate(content).model_copy(update={"run": run})
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import stopping
 import torch
 from torch import nn
 
-from unweave import stopping
 from unweave.data.images import Source, TensorImages
 from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix

@@ -1,4 +1,4 @@
-"""When forgetting is enough: criteria that read the model every few steps."""
+"""When a run of the comparison ends: the same rule for every method, read every few steps, and no contract."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def forget_accuracy(model: nn.Module, task: Classifier, forget: Data, at_most: f
         ConfigurationError: `at_most` is not in [0, 1].
     """
     if not 0 <= at_most <= 1:
-        raise ConfigurationError(f"until must be an accuracy in [0, 1]; found {at_most}.")
+        raise ConfigurationError(f"at_most must be an accuracy in [0, 1]; found {at_most}.")
 
     def reached() -> str | None:
         found = float(predict(model, task, forget, name="forget").correct.mean())

@@ -1,14 +1,30 @@
-"""When forgetting is enough: the level, the rhythm, and models that no longer answer."""
+"""When a run of the comparison ends: the level, the rhythm, and models that no longer answer."""
 
 from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from unweave import ConfigurationError, Record, Vision, stopping
+from unweave import ConfigurationError, Record, Vision
 from unweave.rules import Step
+
+
+def loaded() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "compare" / "stopping.py"
+    spec = importlib.util.spec_from_file_location("stopping", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+stopping = loaded()
 
 
 def record(number: int) -> Record:
