@@ -20,7 +20,7 @@ LAYERS = [
     {"errors"},
     {"extras"},
     {"gramian", "parameters", "data"},
-    {"networks", "tasks", "execution"},
+    {"networks", "pretrained", "tasks", "execution"},
     {"objectives"},
     {"losses", "rules"},
     {"methods", "oneshot", "diagnosis"},

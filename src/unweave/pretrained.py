@@ -1,0 +1,152 @@
+"""Language models of `transformers`, from a folder or the hub, whole or with LoRA, ready to unlearn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unweave.errors import ConfigurationError, suggest
+from unweave.extras import require
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters made on the fly; they start at zero, so that the model is the same until they move.
+
+    Args:
+        rank: of each update.
+        alpha: its scale is `alpha / rank`.
+        dropout: on the adapters' inputs, in training mode.
+        targets: names of the linear layers, or "all-linear".
+
+    Hu et al., ICLR 2022 (arXiv:2106.09685); defaults are those of HAMU's experiments on texts, but for their dropout.
+    """
+
+    rank: int = 8
+    alpha: float = 16
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+def load(
+    source: str | Path,
+    *,
+    lora: Lora | None = None,
+    adapter: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    checkpointing: bool = False,
+    revision: str | None = None,
+) -> tuple[Any, Any]:
+    """A causal language model in eval mode, and its tokenizer.
+
+    What may move is in float32: all of it, or the adapters alone. For speed let accelerate run the passes in bfloat16
+    (`Accelerator(mixed_precision="bf16")`).
+
+    Args:
+        source: a folder, or a name on the hub.
+        lora: adapters to make; the model itself is then frozen.
+        adapter: adapters that were trained before, to go on with: a folder or a name.
+        dtype: of the frozen weights under adapters.
+        checkpointing: recompute each block in the backward pass instead of keeping what it made: slower, and the memory
+            for activations no longer grows with depth.
+        revision: of the hub.
+
+    Raises:
+        ConfigurationError: nothing to load there, a folder without weights or tokenizer, a hub that does not answer or
+            asks for a login, a LoRA target that no layer has, or a model in which nothing can move.
+        UnsupportedError: the extra `language` is not installed.
+    """
+    transformers = require("transformers", "language")
+    if lora is not None and adapter is not None:
+        raise ConfigurationError("lora makes new adapters and adapter loads old ones: give one of them.")
+    adapted = lora is not None or adapter is not None
+    if dtype != torch.float32 and not adapted:
+        raise ConfigurationError(
+            f"weights that move are kept in float32, found dtype={dtype}: in half precision small steps are rounded "
+            "away. Use lora=..., or Accelerator(mixed_precision='bf16')."
+        )
+    _check_folder(source)
+    config = _read(source, transformers.AutoConfig.from_pretrained, revision)
+    if getattr(config, "quantization_config", None) is not None and not adapted:
+        raise ConfigurationError(f"{source} is quantised: its weights cannot move. Pass lora=Lora().")
+    model = _read(source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
+    tokenizer = _read(source, transformers.AutoTokenizer.from_pretrained, revision)
+    if checkpointing:
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    if lora is not None:
+        model = adapt(model, lora)
+    elif adapter is not None:
+        peft = require("peft", "language")
+        model = _read(adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True), None)
+    return model.eval(), tokenizer
+
+
+def adapt(model: nn.Module, lora: Lora) -> Any:
+    """The model with LoRA adapters, which alone may move.
+
+    Raises:
+        ConfigurationError: a target that no linear layer has.
+    """
+    peft = require("peft", "language")
+    if not isinstance(lora.targets, str):
+        names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if hasattr(m, "weight") and n})
+        if missing := [t for t in lora.targets if t.rsplit(".", 1)[-1] not in names]:
+            raise ConfigurationError(
+                [f"no layer is named {t!r}.{suggest(t, names)} Layers: {', '.join(names)}" for t in missing]
+            )
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with warnings.catch_warnings():  # peft asks transformers by a name that is going away
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return peft.get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigurationError(f"LoRA cannot be put on {type(model).__name__}: {error}") from error
+
+
+def _check_folder(source: str | Path) -> None:
+    folder = Path(source)
+    if not folder.exists():
+        if folder.is_absolute() or str(source).count("/") != 1:
+            raise ConfigurationError(f"there is no folder {source}, and a name on the hub is owner/name")
+        return
+    if not (folder / "config.json").is_file():
+        raise ConfigurationError(f"{folder} is no model folder: it has no config.json")
+    if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
+        raise ConfigurationError(
+            f"{folder} holds no weights: expected model.safetensors beside its config.json; was the download cut off?"
+        )
+
+
+def _read(source: str | Path, call: Callable[..., Any], revision: str | None, **more: Any) -> Any:
+    try:
+        return call(str(source), **({"revision": revision} if revision else {}), **more)
+    except Exception as error:  # whatever transformers, safetensors and the hub's client raise
+        words = f"{type(error).__name__} {error}".lower()
+        if "gated" in words or "401" in words or "403" in words:
+            what = "it is gated: accept its terms on its page and log in with `hf auth login`"
+        elif "tokenizer" in words:
+            what = "its tokenizer cannot be read; a model folder holds tokenizer.json too"
+        elif Path(source).exists():
+            what = "the folder is there, its contents cannot be read as a causal language model"
+        else:
+            what = "check the name and the connection; without one, download it elsewhere and pass its folder"
+        raise ConfigurationError(f"{source} could not be loaded: {what} ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0][:200]}"
