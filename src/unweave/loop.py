@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unweave.contract import Keeper, Outcome
 from unweave.data.pairs import Batch, Pair
+from unweave.errors import ConfigurationError
 from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -266,13 +267,21 @@ def _run(
     contract: Keeper | None,
 ) -> str:
     progress = result.progress
+    if contract is None and rule.needs_contract:
+        raise ConfigurationError(
+            "A hyperparameter of the rule is 'auto': it is derived from a contract, and there is none. Pass "
+            "contract=..., or a number."
+        )
     if contract is not None and (reason := contract.begin(objectives.model, rule, stepper)):
         return reason
     for number, pair in enumerate(islice(pairs, steps), progress.made + 1):
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
         progress.count(record)
-        kept = None if contract is None else contract.look(record, objectives, rule, stepper)
+        kept = None
+        if contract is not None:
+            kept = contract.look(record, objectives, rule, stepper)
+            rule.steer(contract.remaining(record, None if steps is None else steps - len(result.history)))
         for monitor in monitors:
             monitor(record, objectives)
         if reason := kept or record.step.stop:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor
-
 from unweave.contract.judge import Limit
+from unweave.contract.snapshot import Taken
 from unweave.rules._base import Left
 
+ENDLESS = 100  # steps over which the budget is spread where a run has no end of its own
 NATS = 0.02  # where no clause is in nats: what the trust region tolerates on top of its share of the starting loss
 
 
@@ -17,17 +17,14 @@ def nats(limits: Iterable[Limit]) -> float:
     return min((limit.judged for limit in limits if limit.clause.metric in ("loss", "perplexity")), default=NATS)
 
 
-def left(
-    limits: Iterable[Limit], share: float, steps: int, lr: float, predicted: Tensor | None, realised: Tensor | None
-) -> Left:
+def left(limits: Iterable[Limit], share: float, steps: int | None, record: Taken) -> Left:
     """What is left after a step.
 
     Args:
         limits: the keep clauses.
         share: of the budget that the last kept state leaves, in [0, 1].
-        steps: of the run that are left.
-        lr: length of the step per unit of direction.
-        predicted: change of both objectives by the step, `[2]`.
-        realised: the same as it was.
+        steps: of the run that are left; None where nobody knows.
+        record: the step.
     """
-    return Left(share, share * nats(limits), max(steps, 1), lr, predicted, realised)
+    rest = ENDLESS if steps is None else max(steps, 1)
+    return Left(share, share * nats(limits), rest, record.lr, record.predicted, record.realised)

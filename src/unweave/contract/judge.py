@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Limit:
         judged: the limit in what is averaged: nats for perplexity, the metric's unit elsewhere.
         members: the group's examples of guard and final set.
         alphas: error probability of a test on guard and final set.
+        binary: whether the original's values are 0 and 1 alone.
     """
 
     clause: Keep
@@ -43,6 +44,7 @@ class Limit:
     judged: float
     members: Mapping[str, Mask]
     alphas: Mapping[str, float]
+    binary: bool
 
     @property
     def limit(self) -> float:
@@ -60,8 +62,14 @@ class Limit:
         return Reading(self._shown(measured), self._shown(bound), bound <= self.judged, len(worse))
 
     def used(self, reading: Reading) -> float:
-        """Share of the limit that the bound uses up."""
-        return (reading.bound if reading.bound is not None else reading.measured) / self.limit
+        """Share of the budget that the bound uses up: 0 at that of an unchanged model, 1 at the limit."""
+        bound = reading.bound if reading.bound is not None else reading.measured
+        return max(0.0, (bound - self._unchanged) / max(self.limit - self._unchanged, 1e-12))
+
+    @property
+    def _unchanged(self) -> float:
+        n = int(self.members["guard"].sum())
+        return bounds.smallest(n, self.alphas["guard"]) if self.binary else 0.0
 
     def _shown(self, value: float) -> float:
         if self.clause.metric != "perplexity":
@@ -194,9 +202,9 @@ def _limit(
     if clause.metric == "perplexity":
         base = math.exp(min(mean, 700.0))
         share = clause.relative if clause.relative is not None else clause.limit / base
-        return Limit(clause, group, name, base, math.log1p(share), members, alphas)
+        return Limit(clause, group, name, base, math.log1p(share), members, alphas, binary=False)
     judged = clause.limit if clause.relative is None else clause.limit * abs(mean)
-    return Limit(clause, group, name, mean, judged, members, alphas)
+    return Limit(clause, group, name, mean, judged, members, alphas, _binary(own))
 
 
 def _undecidable(limit: Limit, own: Array) -> str:
@@ -219,7 +227,7 @@ def _undecidable(limit: Limit, own: Array) -> str:
 
 def _widened(limit: Limit, own: Array) -> Limit:
     wide = 2 * bounds.smallest(len(own), limit.alphas["guard"])
-    return Limit(limit.clause, limit.group, limit.key, limit.base, wide, limit.members, limit.alphas)
+    return replace(limit, clause=replace(limit.clause, absolute=wide, relative=None), judged=wide)
 
 
 def _binary(values: Array) -> bool:

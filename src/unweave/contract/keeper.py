@@ -6,19 +6,21 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
+from unweave.contract import auto
 from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import Look, Outcome, Reading, Verdict
 from unweave.contract.sets import Sets
-from unweave.contract.snapshot import Shrinking, Snapshot, Stateful
+from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
+from unweave.rules._base import Left
 from unweave.tasks import Task
 
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
@@ -28,25 +30,6 @@ SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
 OVER = ("steps used up", "pairs exhausted")
-
-
-class Taken(Protocol):
-    """What the keeper reads of a step."""
-
-    @property
-    def number(self) -> int:
-        """From 1, counting on in a resumed run."""
-        ...
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the weights moved."""
-        ...
-
-    @property
-    def radius(self) -> float | None:
-        """The trust region's radius, if there is one."""
-        ...
 
 
 class Keeper:
@@ -111,6 +94,10 @@ class Keeper:
     def left(self) -> float:
         """Share of the budget that the last kept state leaves: the least over the keep clauses, in [0, 1]."""
         return min(max(1.0 - self._used, 0.0), 1.0)
+
+    def remaining(self, record: Taken, steps: int | None) -> Left:
+        """What is left of the budget after a step, for rules that follow it; `steps` of the run are left."""
+        return auto.left(self._limits, self.left, steps, record)
 
     @property
     def clauses(self) -> list[Verdict]:

@@ -32,6 +32,40 @@ class Shrinking(Stateful, Protocol):
         ...
 
 
+class Taken(Protocol):
+    """What a contract reads of a step; `unweave.loop.Record` is one."""
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        ...
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the weights moved."""
+        ...
+
+    @property
+    def lr(self) -> float:
+        """Length per unit of direction."""
+        ...
+
+    @property
+    def realised(self) -> Tensor | None:
+        """Change of both losses, where it was looked at."""
+        ...
+
+    @property
+    def predicted(self) -> Tensor | None:
+        """The same to first order."""
+        ...
+
+    @property
+    def radius(self) -> float | None:
+        """The trust region's, if there is one."""
+        ...
+
+
 class Snapshot:
     """A state that is overwritten in place: a second one costs no memory."""
 
