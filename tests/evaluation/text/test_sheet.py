@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from unweave.evaluation.text import (
     compared,
     encoder,
     examples,
+    muse_parts,
     read_log,
     sheet,
     tofu_parts,
+    wmdp_parts,
 )
 from unweave.evaluation.text.relearning import relearned
 
@@ -132,6 +135,38 @@ def test_tofu_and_wmdp_with_a_tokenizer_of_transformers(tofu: Callable[[str], Pa
     (choice,) = choices([row], choice_encoder(tokenizer), topic="biology")
     assert [s.ids[s.start :] for s in (choice.answer, *choice.perturbed)] == [(4,), (2,), (3,), (5,)]
     assert encoder(tokenizer)("", "A B : C")[1] == 0  # a running text
+
+
+def test_muse_and_wmdp_from_a_folder(tmp_path: Path) -> None:
+    tables = {
+        "knowmem/forget_qa": [{"question": "A B", "answer": "C"}] * 3,
+        "knowmem/forget_qa_icl": [{"question": "B", "answer": "D"}],
+        "knowmem/retain_qa": [{"question": "A", "answer": "C"}],
+        "knowmem/retain_qa_icl": [{"question": "B", "answer": "D"}] * 2,
+        "verbmem/forget": [{"prompt": "A B C", "gt": "D A " * 100}],
+        "privleak/forget": [{"text": "A B C D " * 20}],
+        "privleak/holdout": [{"text": "A B C"}],
+        "wmdp-bio": [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 3}],
+    }
+    for name, rows in tables.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = words()
+    found = muse_parts(tokenizer, "News", tmp_path, max_length=30, at_most=2)
+    assert {name: len(part.examples) for name, part in found.items()} == {
+        "forget": 1, "holdout": 1, "forget_verbmem": 1, "forget_knowmem": 2, "retain_knowmem": 1,
+    }  # fmt: skip
+    assert len(found["forget"].examples[0].answer.ids) == 30 and found["forget"].examples[0].answer.start == 1
+    verbatim = found["forget_verbmem"].examples[0]
+    assert len(verbatim.answer.ids) - verbatim.answer.start == 128 and len(verbatim.text.split()) == 128
+    asked = found["forget_knowmem"]
+    a, b, c, d, colon, other = (*range(2, 7), 0)
+    shot, question = [other, colon, b, other, colon, d], [other, colon, a, b, other, colon, c]
+    assert list(asked.examples[0].answer.ids) == [*shot, *question] and asked.examples[0].answer.start == 12
+    assert (asked.forced, asked.generate, asked.stemmer) == (False, 32, False) and "question:" in asked.stops
+    (choice,) = wmdp_parts(tokenizer, "bio", tmp_path)["choices"].examples
+    assert choice.text == " D" and len(choice.perturbed) == 3
 
 
 @pytest.mark.parametrize("answer", [4, -1])

@@ -7,10 +7,11 @@ values to a sheet) and the collector (`collect`, `sheet`), which runs the model 
 from unweave.evaluation.text.collect import Part, collect
 from unweave.evaluation.text.examples import Example, Tokenised, choice_encoder, choices, encoder, examples
 from unweave.evaluation.text.log import Log
+from unweave.evaluation.text.parts import muse_parts, tofu_parts, wmdp_parts
 from unweave.evaluation.text.read import read_log
 from unweave.evaluation.text.relearning import Relearning
 from unweave.evaluation.text.scores import compared, log_scores
-from unweave.evaluation.text.sheet import Sheet, sheet, tofu_parts
+from unweave.evaluation.text.sheet import Sheet, sheet
 
 __all__ = [
     "Example",
@@ -26,7 +27,9 @@ __all__ = [
     "encoder",
     "examples",
     "log_scores",
+    "muse_parts",
     "read_log",
     "sheet",
     "tofu_parts",
+    "wmdp_parts",
 ]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 from torch import nn
 
-from unweave.data.text import Chat, Plain
-from unweave.data.text.benchmarks import tofu
-from unweave.data.text.format import CHAT
 from unweave.evaluation.text.collect import Part, check, exchange, gather, header
-from unweave.evaluation.text.examples import encoder, examples
 from unweave.evaluation.text.lines import Run, Tokenizer
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.relearning import Relearning, relearned
@@ -85,44 +80,6 @@ def sheet(
     notes = [*([] if again else [_NO_RELEARNING]), *([] if "forget_paraphrased" in parts else [_REWORDED])]
     log = replace(stored(store.lines(), name, compat), notes=tuple(notes))
     return Sheet(log_scores(log, retrained), log)
-
-
-def tofu_parts(
-    tokenizer: Any,
-    size: str = "10",
-    source: str | Path = "locuslab/TOFU",
-    *,
-    form: Chat | Plain = CHAT,
-    generate: int = 200,
-    gradient: bool = False,
-    at_most: int | None = None,
-) -> dict[str, Part]:
-    """TOFU's evaluation sets: forget, retain, real authors, world facts, holdout, and the forget set in other words.
-
-    Args:
-        tokenizer: of `transformers`.
-        size: "01", "05" or "10".
-        source: name on the hub, or a local folder.
-        form: how a prompt is written, as in training.
-        generate: tokens at most of a generated answer.
-        gradient: also the gradient-norm attack, at a backward pass per forget and holdout example.
-        at_most: examples of each set, the first ones; None takes all.
-    """
-    encode = encoder(tokenizer, form)
-
-    def rows(config: str) -> Sequence[Mapping[str, Any]]:
-        return tofu(config, source)[:at_most]
-
-    forget = rows(f"forget{size}_perturbed")
-    alone = [{"paraphrased_question": r["paraphrased_question"], "answer": r["answer"]} for r in forget]
-    return {
-        "forget": Part(examples(forget, encode), generate=generate, gradient=gradient),
-        "holdout": Part(examples(rows(f"holdout{size}"), encode), gradient=gradient),
-        "forget_paraphrased": Part(examples(alone, encode, question="paraphrased_question"), generate=generate),
-        "retain": Part(examples(rows("retain_perturbed"), encode), generate=generate),
-        "real_authors": Part(examples(rows("real_authors_perturbed"), encode), generate=generate),
-        "world_facts": Part(examples(rows("world_facts_perturbed"), encode), generate=generate),
-    }
 
 
 def _done(store: Store, part: Part) -> bool:
