@@ -92,9 +92,13 @@ def test_the_range_is_where_first_order_is_off_by_the_tolerance() -> None:
     forget, retain = (TensorDataset(d.tensors[0].double(), d.tensors[1]) for d in (forget, retain))
     found = diagnose(model, forget, retain, Vision(), batches=1)
     assert found.ranges is not None and found.ranges[0].radius is not None
+    assert [p.rise for p in found.forecast] == [0.5, 1, 2, 4]
+    for point in found.forecast:
+        assert point.length is not None
+        assert point.holds == all(r.radius is None or point.length <= r.radius for r in found.ranges)
     odds = log_odds(Vision())
     g = torch.autograd.grad(odds(model, forget.tensors).mean(), list(model.parameters()))
-    size, length = (sum(float(x.square().sum()) for x in v) ** 0.5 for v in (list(model.parameters()), g))
+    size, length = (sum(x.square().sum().item() for x in v) ** 0.5 for v in (list(model.parameters()), g))
     before, t = odds(model, forget.tensors).mean().item(), 0.05 * found.ranges[0].radius
     with torch.no_grad():
         for p, d in zip(model.parameters(), g, strict=True):

@@ -2,6 +2,7 @@
 
 from unweave.diagnosis.conflict import Conflict, conflict
 from unweave.diagnosis.examples import Along, along
+from unweave.diagnosis.forecast import forecast
 from unweave.diagnosis.hardness import (
     Verdict,
     cosine,
@@ -15,7 +16,7 @@ from unweave.diagnosis.hardness import (
 )
 from unweave.diagnosis.measure import diagnose
 from unweave.diagnosis.odds import log_odds
-from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Group, Point, Range, Suggestion
+from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Forecast, Group, Point, Range, Suggestion
 from unweave.diagnosis.sample import Sample
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Cost",
     "Diagnosis",
     "Example",
+    "Forecast",
     "Group",
     "Point",
     "Range",
@@ -36,6 +38,7 @@ __all__ = [
     "cosine",
     "diagnose",
     "feasible_quota",
+    "forecast",
     "free_share",
     "front",
     "kappa",

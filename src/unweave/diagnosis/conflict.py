@@ -11,12 +11,15 @@ from torch import Tensor
 
 from unweave.data.pairs import Pair
 from unweave.diagnosis.examples import Along, along
+from unweave.diagnosis.forecast import length, risen
 from unweave.diagnosis.hardness import TOLERANCE, validity
-from unweave.diagnosis.quote import Example, Group, Range
+from unweave.diagnosis.quote import Example, Forecast, Group, Range
 from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.gramian import gramian, norm
 from unweave.objectives import FORGET, RETAIN, Loss, Objectives
+
+RISES = (0.5, 1.0, 2.0, 4.0)  # of the forget loss, nats: the points of the forecast
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +28,9 @@ class Conflict:
 
     Args:
         gramian: per block `[B, 2, 2]`, order forget, retain; the forget side is ascended (`g_u = -grad L_f`).
-        forget: of each forget example, its loss along the retain gradient `grad L_r`; empty if that is zero.
-        payers: of each retain example, its loss along the forget gradient `grad L_f`; empty if that is zero.
+        forget: of each forget example, its loss along the retain gradient `grad L_r`; None if that is zero.
+        payers: of each retain example, its loss along the forget gradient `grad L_f`; None if that is zero.
+        fastest: of each forget example, its loss along the forget gradient; None likewise.
         ranges: how far first order holds along `grad L_f`, forget and retain; None if it is zero.
         forwards: examples that went through the model, a backward pass counted as two.
     """
@@ -34,6 +38,7 @@ class Conflict:
     gramian: Tensor
     forget: Along | None
     payers: Along | None
+    fastest: Along | None
     ranges: tuple[Range, Range] | None
     forwards: int
 
@@ -94,19 +99,33 @@ def conflict(objectives: Objectives, loss: Loss, forget: Sample, retain: Sample,
     forwards = 3 * (forget.examples + retain.examples)
     if not bool(g.isfinite().all()):
         raise ConfigurationError("A loss or gradient is not finite. Look for NaN in the data and in the weights.")
-    known: Tensor | None = None
-    ranges, of_forget, of_retain = None, None, None
+    ranges, of_forget, of_retain, fastest = None, None, None, None
     if lengths[FORGET] > 0:
         fastest = along(objectives, loss, forget, gradients[FORGET])
         of_retain = along(objectives, loss, retain, gradients[FORGET])
         size = float(norm([p.detach() for p in objectives.parameters])) or 1.0
         ranges = _range(fastest, size), _range(of_retain, size)
         forwards += 3 * (forget.examples + retain.examples)
-        known = fastest.value
     if lengths[RETAIN] > 0:
+        known = None if fastest is None else fastest.value
         of_forget = along(objectives, loss, forget, gradients[RETAIN], value=known)
         forwards += (2 if known is not None else 3) * forget.examples
-    return Conflict(g, of_forget, of_retain, ranges, forwards)
+    return Conflict(g, of_forget, of_retain, fastest, ranges, forwards)
+
+
+def forecasts(found: Conflict, size: float) -> tuple[Forecast, ...]:
+    """What rises of the forget loss will cost; `size` is the parameters' norm."""
+    if found.fastest is None or found.payers is None or found.ranges is None:
+        return ()
+    made = []
+    for rise in RISES:
+        t = length(found.fastest, rise)
+        if math.isnan(t):
+            made.append(Forecast(rise, None, None, False))
+        else:
+            holds = all(r.radius is None or t / size <= r.radius for r in found.ranges)
+            made.append(Forecast(rise, risen(found.payers, t), t / size, holds))
+    return tuple(made)
 
 
 def _range(found: Along, size: float) -> Range:

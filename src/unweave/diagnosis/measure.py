@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from unweave.data.pairs import Pairs, count
 from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
-from unweave.diagnosis.conflict import conflict, grouped, ranked
+from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
 from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front, kappa, thresholds, verdict
 from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Diagnosis, Point
 from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
-from unweave.gramian import Blocks, gramian, local
+from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.objectives import Objectives
 from unweave.tasks import Task
@@ -113,6 +113,7 @@ def diagnose(
         free_share=float(free_share(whole)),
         front=_points(whole),
         ranges=found.ranges,
+        forecast=forecasts(found, float(norm([p.detach() for p in objectives.parameters]))),
         forget=() if found.forget is None else ranked(found.hardness, found.forget.value, sides[0].rows, named[0]),
         payers=() if found.payers is None else ranked(found.prices, found.payers.value, sides[1].rows, named[1]),
         groups=() if found.forget is None else grouped(found.hardness, named[0]),

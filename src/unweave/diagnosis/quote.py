@@ -88,6 +88,23 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What forgetting will cost on the fastest way, to first order in the log-odds (`forecast.forecast`).
+
+    Args:
+        rise: of the mean forget nll, nats.
+        cost: rise of the mean retain nll, nats; None where the forget loss cannot rise by so much this way.
+        length: of the step, as a share of the parameters' norm; None likewise.
+        holds: the length is within both ranges.
+    """
+
+    rise: float
+    cost: float | None
+    length: float | None
+    holds: bool
+
+
+@dataclass(frozen=True)
 class Suggestion:
     """A method of the catalogue, its constraint, and why; no method where none would do."""
 
@@ -123,6 +140,7 @@ class Diagnosis:
         free_share: of the fastest forgetting that need not raise the retain loss.
         front: the least retain cost of faster and faster forgetting.
         ranges: how far first order holds: forget, retain; None for a zero forget gradient.
+        forecast: the front in nats: what forgetting by so much will cost; empty likewise.
         forget: each forget example's hardness, the hardest first; their mean is `hardness`.
         payers: each sampled retain example's price, the highest first; their mean is `price`.
         groups: mean hardness of the groups of the forget set, the hardest first.
@@ -155,6 +173,7 @@ class Diagnosis:
     free_share: float
     front: tuple[Point, ...]
     ranges: tuple[Range, Range] | None
+    forecast: tuple[Forecast, ...]
     forget: tuple[Example, ...]
     payers: tuple[Example, ...]
     groups: tuple[Group, ...]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Group, Range
+    from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Forecast, Group, Range
 
 _SHOWN = 5  # examples, groups and blocks in the text; `as_dict` has them all
 
@@ -25,7 +25,7 @@ def lines(quote: Diagnosis) -> list[str]:
         f"hardness        {_signed(quote.hardness)}, standard error {quote.hardness_error:.2g} "
         "(1: forgetting is losing the rest; 0 or less: no conflict)",
         f"price           {_signed(quote.price)} nats of log-odds, lost on kept examples per nat on the forgotten ones",
-        *([] if quote.ranges is None else [_validity(quote.ranges)]),
+        *([] if quote.ranges is None else [f"forecast        {_forecast(quote.forecast)}", _validity(quote.ranges)]),
         f"hardest rows    {_examples(quote.forget)}",
         f"highest payers  {_examples(quote.payers)} (row, price)",
     ]
@@ -46,6 +46,16 @@ def lines(quote: Diagnosis) -> list[str]:
         + ("" if quote.epochs is None else f", as much as {quote.epochs:.2g} epochs of training"),
     ]
     return found
+
+
+def _forecast(points: Sequence[Forecast]) -> str:
+    """Nats forgotten: nats that the kept examples lose on the fastest way."""
+    each = (
+        f"{p.rise:g}: {_signed(p.cost)}{'' if p.holds else ' (beyond first order)'}"
+        for p in points
+        if p.cost is not None
+    )
+    return f"{', '.join(each) or 'none'} (rise of the forget loss in nats: rise of the retain loss, at full speed)"
 
 
 def _validity(ranges: tuple[Range, Range]) -> str:
