@@ -6,44 +6,28 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweave.commands.progress import watching
-from unweave.diagnosis import diagnose
-from unweave.parameters import choose
-from unweave.run import prepare
+from unweave.commands.progress import say, watching
+from unweave.guards import check
+from unweave.run import prepare, sequence
+from unweave.run.quote import quote
 from unweave.run.recipe import read
-from unweave.run.training import seconds_spent
 
 
 def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Prints the quote of a recipe's request; no weight changes and nothing is written but the cache."""
+    """Prints the quote of a recipe's request, or of each of several; no weight changes, only the cache is written."""
     recipe = read(path, overrides)
-    request = prepare.request(recipe)
+    parts = sequence.parts(recipe) if recipe.requests else [recipe]
+    requests = [prepare.request(single) for single in parts]
     with watching() as watch:
-        model = prepare.original(recipe, request, watch)
-    with choose(model, recipe.model.parameters):
-        found = diagnose(
-            model,
-            request.forget,
-            request.retain,
-            request.task,
-            steps=recipe.run.steps,
-            epochs=request.training.epochs,
-            retrain_seconds=_retraining(request),
-            forget_batch=recipe.run.forget_batch,
-            retain_batch=recipe.run.retain_batch,
-            seed=recipe.run.seed,
-        ).numbered(request.split.forget.tolist(), request.split.retain.tolist())
+        model = prepare.original(parts[0], requests[0], watch)
+    quotes = []
+    for single, request in zip(parts, requests, strict=True):
+        found, guards = quote(single, request, model), recipe.guards.guards()
+        quotes.append(found.as_dict())
+        for text in check(model, request.task, request.forget, request.retain, guards=guards, seed=recipe.run.seed):
+            say(f"warning: {text}", style="yellow")
+        if not as_json:
+            head = f"request         {request.text}: {len(request.forget)} to forget, {len(request.retain)} to keep"
+            print("\n".join(["", head, *found.lines()] if len(quotes) > 1 else [head, *found.lines()]))
     if as_json:
-        print(json.dumps(found.as_dict(), indent=2))
-    else:
-        head = f"request         {request.text}: {len(request.forget)} to forget, {len(request.retain)} to keep"
-        print("\n".join([head, *found.lines()]))
-
-
-def _retraining(request: prepare.Request) -> float | None:
-    """Seconds of a training that was done: of a retrained model, or of the original by the share of examples."""
-    for seed in range(request.training.seed, request.training.seed + 3):
-        if (known := request.retrain_seconds(seed)) is not None:
-            return known
-    known = seconds_spent(request.network, request.train, request.training)
-    return None if known is None else known * len(request.retain) / len(request.train)
+        print(json.dumps(quotes if recipe.requests else quotes[0], indent=2))

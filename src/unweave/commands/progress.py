@@ -1,9 +1,11 @@
-"""Live progress on stderr: bars on a terminal, one line per phase elsewhere."""
+"""Live on stderr: progress, as bars on a terminal and one line per phase elsewhere, and warnings."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -27,3 +29,20 @@ def watching() -> Iterator[Watch]:
             progress.update(phases[phase], completed=done, total=total, visible=done < total)
 
         yield watch
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Warnings inside are said at once, each as one plain line."""
+    with warnings.catch_warnings():
+
+        def show(message: Warning | str, *_: Any, **__: Any) -> None:
+            say(f"warning: {message}", style="yellow")
+
+        warnings.showwarning = show
+        yield
+
+
+def say(text: str, style: str = "") -> None:
+    """One line on stderr."""
+    Console(stderr=True, highlight=False).print(text, style=style, markup=False, soft_wrap=True)

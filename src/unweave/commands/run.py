@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
+from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
-from unweave.commands.progress import watching
+from unweave.commands.progress import say, speaking, watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
@@ -37,9 +38,11 @@ def main(
     """
     recipe = read(_recipe_of(path), overrides)
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
+    if recipe.requests:
+        return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
     finished = resume and directory.finished(folder) is not None
     try:
-        with watching() as watch:
+        with watching() as watch, speaking():
             summary = run(
                 recipe,
                 folder,
@@ -53,6 +56,8 @@ def main(
         return _INTERRUPTED
     if finished:
         print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)
+    for text in summary["warnings"]:
+        say(text, style="bold red")
     page = folder / "report.html" if finished and (folder / "report.html").exists() else build(folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     if as_json:
@@ -82,6 +87,4 @@ def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> 
     effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
     why = "continue with --resume" if summary["status"] == "interrupted" else summary["stop_reason"]
     console.print(f"{summary['status']} after {effort}: {why}", markup=False, soft_wrap=True)
-    for warning in summary["warnings"]:
-        console.print(warning, style="bold red", markup=False)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

@@ -163,9 +163,9 @@ class Keeper:
         if reason.startswith("hard:") and not reason.startswith(HARD):
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
-        return Outcome(
-            reason, verdicts, looks, self.every, self.seconds, self.rollbacks, tuple(self.path), tuple(self.notes)
-        )
+        path, notes = tuple(self.path), tuple(self.notes)
+        room = min(max(1.0 - self._budget(self._now[0]), 0.0), 1.0)
+        return Outcome(reason, verdicts, looks, self.every, self.seconds, self.rollbacks, path, notes, room)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors, numbers and text."""

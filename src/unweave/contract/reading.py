@@ -93,6 +93,7 @@ class Outcome:
         rollbacks: how often the run went back.
         path: all looks, in order.
         notes: what was decided for the user.
+        left: share of the utility budget that the model that was left leaves.
         share: of the run's time that reading took; the loop fills it in.
     """
 
@@ -104,6 +105,7 @@ class Outcome:
     rollbacks: int
     path: Sequence[Look]
     notes: Sequence[str]
+    left: float = 1.0
     share: float = 0.0
 
     @property
@@ -139,6 +141,7 @@ class Outcome:
         """`contract_reading` of `summary.json`."""
         return {
             "looks": self.looks,
+            "left": self.left,
             "every": self.every,
             "seconds": self.seconds,
             "share": self.share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.run.interrupt import REASON
 
-FILES = {"recipe.yaml", "steps.jsonl", "checkpoint", "model", "scores.json", "summary.json", "report.html"}
+FILES = {"recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
+    *("scores.json", "examples.json", "summary.json", "report.html")
+}
+
+SEQUENCE = {"recipe.yaml", "sequence.json", "report.html"}
 
 
 def check(directory: Path, resume: bool, overwrite: bool) -> None:
@@ -40,6 +45,26 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
     if strange and not resume:
         raise ConfigurationError(
             f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
+        )
+
+
+def check_sequence(directory: Path, resume: bool, overwrite: bool) -> None:
+    """The same for the directory of several runs in a row.
+
+    Raises:
+        ConfigurationError: not empty, or not a sequence's.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    strange = sorted(name for name in found - SEQUENCE if not re.match(r"\d\d-|\.", name))
+    if strange:
+        raise ConfigurationError(
+            f"{directory} holds more than a sequence ({', '.join(strange[:3])}): choose another --output"
+        )
+    if found and not (resume or overwrite):
+        raise ConfigurationError(
+            f"{directory} is not empty: --resume its sequence, --overwrite it, or choose another --output"
         )
 
 

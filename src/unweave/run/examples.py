@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.images import TensorImages
-from unweave.diagnosis import Diagnosis
 from unweave.evaluation import predict
 from unweave.run.prepare import Request
 
@@ -20,7 +19,7 @@ MOST = 12  # examples of a kind that a run directory keeps, as pictures
 SAMPLE = 2000  # retain examples among which those that paid are looked for
 
 
-def examples(request: Request, quote: Diagnosis, original: nn.Module, unlearned: nn.Module) -> dict[str, Any]:
+def examples(request: Request, quote: Mapping[str, Any], original: nn.Module, unlearned: nn.Module) -> dict[str, Any]:
     """`examples.json`: the hardest forget examples, the retain examples that paid, and the point that was reached.
 
     Hardness and prices are the quote's predictions. `before` and `after` are log-odds of an error, in nats: far below
@@ -29,7 +28,7 @@ def examples(request: Request, quote: Diagnosis, original: nn.Module, unlearned:
 
     Args:
         request: the data; the rows of the quote are those of its training set.
-        quote: of the request, made before the run.
+        quote: of the request, made before the run; what `quote.json` holds.
         original: the model before.
         unlearned: the model after.
     """
@@ -39,10 +38,9 @@ def examples(request: Request, quote: Diagnosis, original: nn.Module, unlearned:
         {side: _odds(model, request, rows) for side, rows in sides.items()} for model in (original, unlearned)
     )
     rise = {side: after[side] - before[side] for side in sides}
-    hardness = {e.row: e.value for e in quote.forget}
-    price = {e.row: e.value for e in quote.payers}
+    hardness, price = ({e["row"]: e["value"] for e in quote[side]} for side in ("forget", "payers"))
     place = {int(row): i for i, row in enumerate(request.split.forget)}
-    hardest = [place[e.row] for e in quote.forget[:MOST] if e.row in place]
+    hardest = [place[row] for row in list(hardness)[:MOST] if row in place]
     paid = np.argsort(-rise["retain"], kind="stable")[:MOST]
 
     def listed(side: str, chosen: Sequence[int], predicted: dict[int, float]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from unweave.run.prepare import Request
 from unweave.run.recipe import NamedSection, OpenSection, Recipe
 from unweave.run.steps import STEPS
 
-FREE = ("output", "environment", "run.checkpoint_every", "data.path", "model.weights", "forget.indices")
+FREE = ("output", "environment", "guards", "run.checkpoint_every", "data.path", "model.weights", "forget.indices")
 """Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint."""
 
 
@@ -31,7 +32,10 @@ def resolve(recipe: Recipe, request: Request, folder: Path) -> Recipe:
         for section, table in ((recipe.method, METHODS), (recipe.step, STEPS))
     )
     sets = {"train": request.train, "test": request.test, "forget": request.forget}
-    about = environment() | {"created": now(), "data": {name: data.fingerprint() for name, data in sets.items()}}
+    prints = {name: data.fingerprint() for name, data in sets.items()}
+    if request.held is not None:
+        prints["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in request.held)).hexdigest()
+    about = environment() | {"created": now(), "data": prints}
     model = recipe.model.model_copy(update={"network": request.network.name})
     changes = {"training": training, "method": method, "step": step, "model": model}
     return recipe.model_copy(update={**changes, "output": folder.resolve(), "environment": about})

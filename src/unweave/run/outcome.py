@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from unweave.evaluation import Score, efficiency, gaps, score
+from unweave.guards import collapsed, nothing_changed
 from unweave.loop import Result
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import environment, now, peak_memory
@@ -40,14 +41,11 @@ def summary(
     """`summary.json`."""
     before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
     values = [{key: s.value for key, s in sheets[name].items()} for name in ("original", "unlearned")]
-    warnings = []
-    if before == after:
-        warnings.append("THE RUN CHANGED NOTHING: no weight of the model differs from the original's.")
-    elif values[0] == values[1]:
-        warnings.append("THE RUN CHANGED NO SCORE: weights moved, but every score is the original's.")
+    same = nothing_changed(before != after, values[0] == values[1])
+    found = same, collapsed(session.model, request.task, request.retain, session.recipe.run.seed)
     seconds, retrain = session.seconds + result.seconds, request.retrain_seconds(request.training.seed + 1)
     interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
-    unchanged = warnings and result.contract is None
+    unchanged = same and result.contract is None
     status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if unchanged else "done"
     contract = None if result.contract is None else result.contract.of(seconds)
     return {
@@ -68,7 +66,7 @@ def summary(
         "peak_memory_bytes": peak_memory(),
         "model_before": before,
         "model_after": after,
-        "warnings": warnings,
+        "warnings": [*session.warnings, *filter(None, found)],
         "created": now(),
         "environment": environment(),
     }

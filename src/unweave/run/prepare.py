@@ -93,13 +93,13 @@ class Request:
         return model
 
 
-def request(recipe: Recipe) -> Request:
-    """Loads the data of a recipe and splits it as it asks.
+def request(recipe: Recipe, source: Source | None = None) -> Request:
+    """Loads the data of a recipe, if they are not given, and splits them as it asks.
 
     Raises:
         ConfigurationError: the data cannot be read, or the request does not fit them.
     """
-    source = sources.load(recipe.data.source, recipe.data.path)
+    source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
     usual_network, usual_training = DEFAULTS[recipe.data.source]
     wanted = recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"

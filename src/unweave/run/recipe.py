@@ -144,9 +144,14 @@ class RunSection(BaseModel):
 
 
 class EvaluationSection(BaseModel):
-    """Against how many retrained models the end is measured; the second shows the noise of the first."""
+    """Against how many retrained models the end is measured; the second shows the noise of the first.
+
+    `quote` looks at the request before the run, and says afterwards which examples were hardest and which paid: the run
+    directory then holds small copies of them.
+    """
 
     model_config = _STRICT
+    quote: bool = True
     retrained: Annotated[int, Field(ge=0, le=2)] = 1
     seed: Natural = 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,28 @@ from torch import nn
 from unweave.contract import Verdict
 from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
+from unweave.guards import FirstStep, GuardWarning, check
 from unweave.loop import Record, Result, unlearn
 from unweave.objectives import Objectives
 from unweave.parameters import choose
 from unweave.run import checkpoint, directory, outcome, prepare
+from unweave.run.examples import examples
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
 from unweave.run.outcome import Sheet
 from unweave.run.prepare import Request
+from unweave.run.quote import quote
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import StepLog, write_json
 from unweave.run.session import Session
 from unweave.run.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
+QUOTED = 200  # examples of a side that `quote.json` holds
+
+
+def unheard(clauses: Sequence[Verdict], notes: Sequence[str]) -> None:
+    """Nobody listens."""
 
 
 def run(
@@ -35,7 +45,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     watch: Watch = silent,
-    promise: Promise = lambda clauses, notes: None,
+    promise: Promise = unheard,
 ) -> dict[str, Any]:
     """Unlearns as the recipe says; everything that a run leaves is in `folder` (all but `report.html`).
 
@@ -59,7 +69,26 @@ def run(
         InfeasibleError: the rule refused the very first step.
     """
     directory.check(folder, resume, overwrite)
-    request = prepare.request(recipe)
+    return carry_out(recipe, prepare.request(recipe), folder, resume=resume, watch=watch, promise=promise)
+
+
+def carry_out(
+    recipe: Recipe,
+    request: Request,
+    folder: Path,
+    *,
+    first: nn.Module | None = None,
+    resume: bool = False,
+    watch: Watch = silent,
+    promise: Promise = unheard,
+) -> dict[str, Any]:
+    """One request of a recipe, from its original model to its summary: `run`, with the request made already.
+
+    Args:
+        recipe, folder, resume, watch, promise: as for `run`.
+        request: what the recipe asks for.
+        first: what keep clauses compare with, where it is not the model that the recipe starts from.
+    """
     resolved = resolve(recipe, request, folder)
     if resume and (done := directory.finished(folder)) is not None:
         check_same(identity(read(folder / "recipe.yaml")), identity(resolved))
@@ -72,10 +101,15 @@ def run(
     retrained = None
     if contract is not None and contract.asks_retrained:
         retrained = request.retrained(request.training.seed + 1, watch)
-    session = Session.start(resolved, request, original, retrained)
+    session = Session.start(resolved, request, original, retrained, first)
     if states is None:
+        _guard(session, request, original)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+        if recipe.evaluation.quote:
+            watch("looking at the request", 0, 1)
+            write_json(folder / "quote.json", quote(recipe, request, original).as_dict(most=QUOTED))
+            watch("looking at the request", 1, 1)
         checkpoint.save(folder / "checkpoint", session.state())
     else:
         session.restore(states)
@@ -84,6 +118,9 @@ def run(
     models = {"original": original, "unlearned": session.model}
     sheets = {name: _score(model, request, recipe, watch, name) for name, model in models.items()}
     write_json(folder / "scores.json", outcome.scores(sheets))
+    if (folder / "quote.json").is_file():
+        quoted = json.loads((folder / "quote.json").read_text(encoding="utf-8"))
+        write_json(folder / "examples.json", examples(request, quoted, original, session.model))
     if result.reason != REASON:
         try:
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
@@ -95,6 +132,15 @@ def run(
     summary = outcome.summary(session, request, original, result, sheets)
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _guard(session: Session, request: Request, original: nn.Module) -> None:
+    """Says what does not look right, before anything is written."""
+    told, seed = session.recipe.guards.guards(), session.recipe.run.seed
+    sides = request.forget, request.retain
+    session.warnings = check(original, request.task, *sides, guards=told, mask=session.mask, seed=seed)
+    for text in session.warnings:
+        warnings.warn(text, GuardWarning, stacklevel=3)
 
 
 def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
@@ -129,12 +175,14 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
         StepLog(folder / "steps.jsonl", before=progress.made) as log,
         choose(session.model, parameters),
     ):
+        begun = progress.made > progress.skipped + progress.rejected
+        guard = FirstStep(session.model, session.mask, begun=begun, warnings=session.warnings)
         result = unlearn(
             session.model,
             session.method,
             session.pairs,
             session.optimizer,
-            monitors=(log, tell),
+            monitors=(log, tell, guard),
             stop=(pause,),
             steps=settings.steps - progress.made,
             mask=session.mask,

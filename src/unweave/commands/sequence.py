@@ -1,0 +1,69 @@
+"""`unweave run` with several requests: a table of them, what later ones undid, and when it is time to retrain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unweave.commands.contract import promise
+from unweave.commands.progress import speaking, watching
+from unweave.report.build import build
+from unweave.run import sequence
+from unweave.run.recipe import Recipe
+
+_MISSED = 3
+
+
+def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
+    """Runs a recipe's requests in order.
+
+    The exit code is 0 if every contract is met and nothing regressed, 3 if not, 1 if the sequence was interrupted.
+    """
+    done = sequence.finished(folder) if resume else None
+    if done is None:
+        told = partial(promise, as_json=as_json)
+        with watching() as watch, speaking():
+            done = sequence.run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch, promise=told)
+    page = build(folder)
+    if as_json:
+        print(json.dumps({"directory": str(folder), "sequence": done}, indent=2))
+    else:
+        console = Console(highlight=False)
+        console.print(_table(done))
+        if done["regressions"]:
+            console.print(f"regressed: {', '.join(done['regressions'])}", style="bold red", markup=False)
+        if done["status"] != "done":
+            console.print(f"interrupted: continue with  unweave run --resume {folder}", markup=False, soft_wrap=True)
+        console.print(done["advice"], markup=False)
+        console.print(f"report: {page}", markup=False, soft_wrap=True)
+    if done["status"] != "done":
+        return 1
+    return 0 if all(entry["met"] for entry in done["requests"]) and not done["regressions"] else _MISSED
+
+
+def _table(done: Mapping[str, Any]) -> Table:
+    made = Table(box=None, pad_edge=False)
+    for column in ("request", "what", "steps", "s", "contract", "budget left", "still forgotten", "ended"):
+        made.add_column(column, overflow="fold")
+    last = {test["id"]: test for test in done["requests"][-1]["retests"]} if done["requests"] else {}
+    for entry in done["requests"]:
+        test = last.get(entry["id"])
+        still = "" if test is None else "REGRESSED" if test["regressed"] else "yes" if test["met"] else "no"
+        made.add_row(
+            Text(entry["id"]),
+            Text(entry["text"]),
+            str(entry["steps"]),
+            f"{entry['seconds']:.1f}",
+            Text("met") if entry["met"] else Text("MISSED", style="bold red"),
+            f"{100 * entry['left']:.0f} %",
+            Text(still, style="bold red" if still == "REGRESSED" else ""),
+            Text(entry["reason"]),
+        )
+    return made

@@ -1,0 +1,226 @@
+"""Several requests in a row: each under the same contract with the first original, all earlier ones tested again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from unweave.contract import Contract
+from unweave.data import sources
+from unweave.data.cache import atomically
+from unweave.errors import ConfigurationError
+from unweave.run import directory, prepare
+from unweave.run.again import Again
+from unweave.run.environment import now
+from unweave.run.identity import resolve
+from unweave.run.interrupt import REASON
+from unweave.run.prepare import Request
+from unweave.run.recipe import ForgetSection, Recipe
+from unweave.run.record import write_json
+from unweave.run.runner import Promise, carry_out, unheard
+from unweave.run.session import contract_sets
+from unweave.run.watch import Watch, silent
+
+Json = dict[str, Any]
+FILE = "sequence.json"
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Watch = silent,
+    promise: Promise = unheard,
+) -> Json:
+    """Unlearns the requests of a recipe in order; each leaves a run directory in `folder`.
+
+    Every run starts from the model that the one before left. Keep clauses compare with the first original, on guard
+    and final sets that no request touches: the budget is one for all. After each request the forget clauses of all
+    earlier ones are read again, on all of their examples; if the recipe says so, those that a later one undid are
+    unlearned once more.
+
+    Args:
+        recipe: with `requests`.
+        folder: new or empty, unless the sequence is resumed or replaced.
+        resume: do what is left: finished runs stay, the one that was interrupted goes on.
+        overwrite: replace the sequence that `folder` holds.
+        watch, promise: as for a single run.
+
+    Returns:
+        What `sequence.json` holds.
+
+    Raises:
+        ConfigurationError: a request that earlier ones leave nothing of, or whatever a single run refuses.
+    """
+    if recipe.contract is None:
+        raise ConfigurationError("a sequence is kept together by its contract: leave 'contract: none' out")
+    directory.check_sequence(folder, resume, overwrite)
+    contract, asks = recipe.contract.contract(), recipe.contract.asks_retrained
+    singles = parts(recipe)
+    requests = _requests(recipe, singles, contract)
+    first = prepare.original(singles[0], requests[0], watch)
+    if not resume:
+        directory.clear(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    resolved = resolve(recipe, requests[0], folder)
+    atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+    tests: list[Again] = []
+    done: list[Json] = []
+    weights = recipe.model.weights
+    for number, (single, request) in enumerate(zip(singles, requests, strict=True), 1):
+        assert single.forget is not None and single.forget.id is not None
+        name = single.forget.id
+        place = folder / f"{number:02d}-{name}"
+        begin = _from(single, weights)
+        kept = _carried(begin, request, place, first, resume, watch, promise)
+        if kept["status"] == REASON:
+            break
+        weights = place / "model"
+        model = prepare.original(_from(single, weights), request)
+        retrained = request.retrained(request.training.seed + 1, watch) if asks else None
+        tests.append(Again(name, contract, request, retrained, recipe.run.seed))
+        retests = [test.read(model) for test in tests]
+        repaired: list[str] = []
+        lost = [test for test, now_ in zip(tests, retests, strict=True) if test.regressed(now_)]
+        if lost and recipe.sequence.repair:
+            place = folder / f"{place.name}-repair"
+            again = _together(request, [test.request for test in lost])
+            repair = _carried(_from(single, weights), again, place, first, resume, watch, promise)
+            if repair["status"] == REASON:
+                break
+            kept = _with_repair(kept, repair)
+            weights = place / "model"
+            model = prepare.original(_from(single, weights), request)
+            retests = [test.read(model) for test in tests]
+            repaired = [test.name for test in lost]
+        done.append(_entry(name, request, place, kept, retests, tests, repaired))
+        write_json(folder / FILE, summary(done, len(singles)))
+    write_json(folder / FILE, content := summary(done, len(singles)))
+    return content
+
+
+def finished(folder: Path) -> Json | None:
+    """What a sequence left that went to its end; None for one that has something left to do."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return content if content["status"] == "done" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def parts(recipe: Recipe) -> list[Recipe]:
+    """The recipe of each request alone, in which the rows of all earlier ones are gone; a number is an id."""
+    taken = {each.id for each in recipe.requests}
+    requests: list[ForgetSection] = []
+    for number, each in enumerate(recipe.requests, 1):
+        name = each.id or next(n for n in (str(number), f"request-{number}") if n not in taken)
+        requests.append(each.model_copy(update={"id": name}))
+    changes = {"requests": (), "output": None}
+    return [
+        recipe.model_copy(update={**changes, "forget": each, "already": tuple(requests[:number])})
+        for number, each in enumerate(requests)
+    ]
+
+
+def advice(lefts: Sequence[float], exhausted: bool) -> str:
+    """When it is time to retrain, from what each request took of the budget.
+
+    Args:
+        lefts: share of the budget left after each request.
+        exhausted: the last run ended because its budget was used up.
+    """
+    if not lefts:
+        return "nothing was unlearned yet"
+    mean = (1.0 - lefts[-1]) / len(lefts)
+    if exhausted:
+        return "time to retrain: the last request used the budget up"
+    if mean <= 0:
+        return f"no need to retrain: {100 * lefts[-1]:.0f} % of the budget is left, and requests took none of it"
+    more = int(lefts[-1] / mean)
+    if more < 1:
+        return f"time to retrain: {100 * lefts[-1]:.0f} % of the budget is left, a request took {100 * mean:.0f} %"
+    return f"about {more} more request{'s' if more > 1 else ''} like these fit into what is left of the budget"
+
+
+def summary(done: Sequence[Json], total: int) -> Json:
+    """`sequence.json`."""
+    exhausted = bool(done) and done[-1]["reason"] == "budget used up"
+    return {
+        "status": "done" if len(done) == total else REASON,
+        "created": now(),
+        "requests": list(done),
+        "regressions": [test["id"] for test in done[-1]["retests"] if test["regressed"]] if done else [],
+        "advice": advice([entry["left"] for entry in done], exhausted),
+    }
+
+
+def _requests(recipe: Recipe, singles: Sequence[Recipe], contract: Contract) -> list[Request]:
+    """All requests, with guard and final sets that none of them touches."""
+    source = sources.load(recipe.data.source, recipe.data.path)
+    made = [prepare.request(single, source) for single in singles]
+    untouched = made[-1]  # its retain set is what all requests leave
+    _, sets = contract_sets(contract, untouched, recipe.run.seed)
+    if sets.rows is None:
+        return made
+    guard, final = (untouched.split.retain[rows] for rows in sets.rows)
+    return [replace(request, held=(guard, final)) for request in made]
+
+
+def _carried(
+    recipe: Recipe, request: Request, place: Path, first: nn.Module, resume: bool, watch: Watch, promise: Promise
+) -> Json:
+    return carry_out(recipe, request, place, first=first, resume=resume, watch=watch, promise=promise)
+
+
+def _from(recipe: Recipe, weights: Path | None) -> Recipe:
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
+
+
+def _together(request: Request, others: Sequence[Request]) -> Request:
+    """The requests that were undone, as one; the retain set is that of the last."""
+    rows = np.unique(np.concatenate([other.split.forget for other in others]))
+    holdout = prepare.exchangeable(request.test, request.train.labels[rows])
+    text = f"{len(others)} earlier requests once more"
+    return replace(request, text=text, split=replace(request.split, forget=rows), holdout=holdout)
+
+
+def _with_repair(kept: Json, repair: Json) -> Json:
+    """A request's summary after earlier ones were repaired: utility and effort are those of both runs."""
+    clauses = [c for c in repair["contract"] if c["side"] == "keep"]
+    clauses += [c for c in kept["contract"] if c["side"] == "forget"]
+    effort = {key: kept[key] + repair[key] for key in ("steps", "seconds")}
+    return {**kept, **effort, "contract": clauses, "contract_reading": repair["contract_reading"]}
+
+
+def _entry(
+    name: str,
+    request: Request,
+    place: Path,
+    kept: Mapping[str, Any],
+    retests: Sequence[Json],
+    tests: Sequence[Again],
+    repaired: Sequence[str],
+) -> Json:
+    pairs = zip(tests, retests, strict=True)
+    return {
+        "id": name,
+        "text": request.text,
+        "directory": place.name,
+        "status": kept["status"],
+        "reason": kept["stop_reason"],
+        "forget": len(request.forget),
+        "steps": kept["steps"],
+        "seconds": kept["seconds"],
+        "met": all(clause["met"] for clause in kept["contract"]),
+        "left": kept["contract_reading"]["left"],
+        "repaired": list(repaired),
+        "retests": [{**found, "regressed": test.regressed(found)} for test, found in pairs],
+    }
