@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
+from statistics import fmean
 from typing import Any, Protocol
 
 from asked import kept_test, some
@@ -79,7 +80,8 @@ class Realised:
             at the end if it never did. The test set is that of the classes kept.
         accuracy: fall of the test accuracy, likewise.
         steps: so many.
-        kappas, cosines: HAMU's hardness of each step's pair, and the cosine of grad L_f and grad L_r.
+        kappa, cosine: HAMU's hardness of a step's pair, and the cosine of grad L_f and grad L_r; means over the steps,
+            None for a rule that looks at one gradient.
     """
 
     reached: bool
@@ -88,8 +90,8 @@ class Realised:
     test: float
     accuracy: float
     steps: int
-    kappas: list[float] = field(default_factory=list)
-    cosines: list[float] = field(default_factory=list)
+    kappa: float | None = None
+    cosine: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,7 +130,8 @@ def realised(original: nn.Module, asked: Request, rule: str, size: Size) -> Real
         near, w = _scores(model, asked, sets), (RISE - risen[-2]) / (risen[-1] - risen[-2])
         after = [a + w * (b - a) for a, b in zip(near, after, strict=True)]
     retain, test, accuracy = (b - a for a, b in zip(scores, after, strict=True))
-    return Realised(reached, risen[-1], retain, test, -accuracy, len(risen) - 1, kappas, cosines)
+    means = (fmean(values) if values else None for values in (kappas, cosines))
+    return Realised(reached, risen[-1], retain, test, -accuracy, len(risen) - 1, *means)
 
 
 def _nll(model: nn.Module, asked: Request, data: TensorImages) -> float:

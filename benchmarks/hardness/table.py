@@ -112,9 +112,9 @@ def listing(runs: Runs) -> str:
 def mixes(runs: Runs) -> str:
     """HAMU's figure: hardness of a class request against the share rho of it that is drawn at random instead."""
     measures = {
-        "mean kappa, HAMU-Q at constant length": lambda row: np.mean(row["rules"]["hamu_q"]["kappas"]),
-        "mean cosine, the same": lambda row: np.mean(row["rules"]["hamu_q"]["cosines"]),
-        "mean kappa, HAMU-Q in the trust region": lambda row: np.mean(row["rules"]["default"]["kappas"]),
+        "mean kappa, HAMU-Q at constant length": lambda row: row["rules"]["hamu_q"]["kappa"],
+        "mean cosine, the same": lambda row: row["rules"]["hamu_q"]["cosine"],
+        "mean kappa, HAMU-Q in the trust region": lambda row: row["rules"]["default"]["kappa"],
         "kappa of 4 pairs, original model": lambda row: row["predicted"]["kappa of 4 pairs"],
         "cosine of the log-odds, original model": lambda row: row["predicted"]["odds cosine"],
     }
