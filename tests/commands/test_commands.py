@@ -50,8 +50,8 @@ def test_run_as_json(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
 def test_a_run_that_changed_nothing_is_loud(recipe: Write, capsys: Captured) -> None:
     settings = ["method.name=finetune", "step.name=sgd", "step.lr=1e-30"]
     assert code("run", recipe(), *(part for each in settings for part in ("-s", each))) == 1
-    out = capsys.readouterr().out
-    assert "THE RUN CHANGED NOTHING" in out and "unchanged after 4 steps" in out
+    told = capsys.readouterr()
+    assert "THE RUN CHANGED NOTHING" in told.err and "unchanged after 4 steps" in told.out
 
 
 def test_diagnose_changes_nothing_and_says_how_hard(recipe: Write, tmp_path: Path, capsys: Captured) -> None:

@@ -28,16 +28,21 @@ class FirstStep:
         model: before that step; at most 1024 elements of each tensor that may move are remembered.
         mask: what may move of them.
         begun: the run that is resumed has made its first step.
-
-    Attributes:
-        warnings: what did not look right, each with what to do.
+        warnings: where to add what does not look right, each with what to do.
     """
 
-    def __init__(self, model: nn.Module, mask: Mask | None = None, *, begun: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        mask: Mask | None = None,
+        *,
+        begun: bool = False,
+        warnings: list[str] | None = None,
+    ) -> None:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._before = _strided(self._parameters).clone()
         self._mask = None if mask is None else _strided(mask.tensors)
-        self._over, self.warnings = begun, list[str]()
+        self._over, self.warnings = begun, [] if warnings is None else warnings
 
     @property
     def moved(self) -> bool:
