@@ -28,7 +28,8 @@ class RetainFirst(GradientRule):
 task = unweave.Vision()
 method = unweave.Method(Ascent(task.nll), task.nll, RetainFirst(strength=0.5), paper="ours")
 steps = 10 if "--smoke" in sys.argv else 100
-result = unweave.unlearn(model, forget=forget, retain=retain, task=task, method=method, until=0.0, steps=steps)
+enough = unweave.Contract(keep=(), forget=[unweave.Forget("accuracy", at_most=0.0)])
+result = unweave.unlearn(model, forget=forget, retain=retain, task=task, method=method, contract=enough, steps=steps)
 
 first, last = (record.step.losses.tolist() for record in (result.history[0], result.history[-1]))
 print(f"forget objective {first[0]:.3f} -> {last[0]:.3f}   retain loss {first[1]:.3f} -> {last[1]:.3f}")

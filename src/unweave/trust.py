@@ -49,6 +49,7 @@ class TrustRegion:
     Attributes:
         radius: current radius, absolute.
         cap: largest radius that it may grow to; `shrink` lowers it.
+        left: share of the budget that is still in force; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
     """
@@ -58,6 +59,7 @@ class TrustRegion:
     mask: Mask | None = None
     radius: float | None = field(default=None, init=False)
     cap: float = field(default=math.inf, init=False)
+    left: float = field(default=1.0, init=False)
     origin: float | None = field(default=None, init=False)
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
@@ -80,7 +82,8 @@ class TrustRegion:
     @property
     def tolerated(self) -> float:
         """The budget in force, in nats."""
-        return BUDGET + RELATIVE * (self.origin or 0.0) if self.budget is None else self.budget
+        budget = BUDGET + RELATIVE * (self.origin or 0.0) if self.budget is None else self.budget
+        return self.left * budget
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """One step of the rule, or one restoration; the record says what was realised.
@@ -142,7 +145,11 @@ class TrustRegion:
         return Record(number, step, lr, True, realised, radius)
 
     def shrink(self, factor: float, reach: float | None = None) -> None:
-        """A smaller radius, which does not grow back beyond that part of `reach`, the longest that led too far."""
+        """A smaller budget, and a smaller radius, which does not grow back beyond that part of `reach`.
+
+        `reach` is the longest radius that led too far; None is the present one.
+        """
+        self.left *= factor
         reach = self.radius if reach is None else reach
         if reach is not None:
             self.cap = min(self.cap, factor * reach)
@@ -151,7 +158,8 @@ class TrustRegion:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as plain numbers."""
-        return {name: getattr(self, name) for name in ("radius", "cap", "origin", "level", "seen", "restorations")}
+        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""

@@ -151,7 +151,9 @@ def test_shrunk_it_does_not_grow_back() -> None:
     on(model, lambda t: -t[1], flat, Fixed(), region, steps=6)
     reached = region.radius
     assert reached is not None
+    tolerated = region.tolerated
     region.shrink(0.5, reach=0.8 * reached)
+    assert region.tolerated == pytest.approx(0.5 * tolerated)
     assert region.radius == region.cap == pytest.approx(0.4 * reached)
     assert {r.radius for r in on(model, lambda t: -t[1], flat, Fixed(), region, steps=5).history} == {region.cap}
     region.shrink(0.5)
