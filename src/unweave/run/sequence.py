@@ -144,7 +144,7 @@ def advice(lefts: Sequence[float], exhausted: bool) -> str:
         return "time to retrain: the last request used the budget up"
     if mean <= 0:
         return f"no need to retrain: {100 * lefts[-1]:.0f} % of the budget is left, and requests took none of it"
-    more = int(lefts[-1] / mean)
+    more = int(lefts[-1] / mean + 1e-9)
     if more < 1:
         return f"time to retrain: {100 * lefts[-1]:.0f} % of the budget is left, a request took {100 * mean:.0f} %"
     return f"about {more} more request{'s' if more > 1 else ''} like these fit into what is left of the budget"
