@@ -72,12 +72,14 @@ def plane(title: str, points: Sequence[Point], *, x: str, y: str) -> str:
 
 
 def rays(title: str, slopes: Mapping[str, float], point: Point, *, x: str, y: str) -> str:
-    """Lines from the origin, one per slope, as far as the point's x; and the point."""
+    """Lines from the origin, one per slope, as far as the point's x, and the point; y shows it and the last line."""
     with _axes(title, x, y) as (axes, svg):
         for colour, (name, slope) in zip(COLOURS[1:], slopes.items(), strict=False):
             axes.plot([0.0, point.x], [0.0, slope * point.x], color=colour, linewidth=1.2, label=name)
         axes.scatter([point.x], [point.y], color=COLOURS[0], s=42, label=point.name, zorder=3)
         axes.axhline(0.0, color=INK, linestyle="--", linewidth=0.8, alpha=0.6)
+        reach = 1.6 * max(abs(point.y), *(abs(slope * point.x) for slope in list(slopes.values())[-1:]), 1e-9)
+        axes.set_ylim(-reach, reach)
         axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return svg.getvalue()
 
