@@ -53,7 +53,7 @@ class Divergence:
             return self.task.divergence(model, reference, batch)
         task = predictor(self.task, f"temperature={self.temperature}")
         with torch.no_grad():
-            target = task.predictions(reference, batch)
+            target = task.predictions(reference, batch).log_p(self.temperature)
         seen = task.predictions(model, batch)
         return seen.owners.reduced(divergence(target, seen, self.temperature))
 

@@ -73,8 +73,12 @@ class Predictions:
         """`-log p(target)`, `[n]`."""
         return F.cross_entropy(self.logits, self.targets, reduction="none")
 
+    def log_p(self, temperature: float = 1.0) -> Tensor:
+        """`log softmax(logits / T)`, `[n, V]`."""
+        return (self.logits if temperature == 1 else self.logits / temperature).log_softmax(-1)
 
-def divergence(reference: Predictions, model: Predictions, temperature: float = 1.0) -> Tensor:
-    """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`."""
-    target, own = ((p.logits / temperature).log_softmax(-1) for p in (reference, model))
+
+def divergence(target: Tensor, model: Predictions, temperature: float = 1.0) -> Tensor:
+    """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`; target: the reference's `log_p(T)`."""
+    own = model.log_p(temperature)
     return temperature**2 * F.kl_div(own, target, reduction="none", log_target=True).sum(-1)

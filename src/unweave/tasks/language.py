@@ -63,7 +63,7 @@ class Language:
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """Mean or sum of `KL(p_reference || p_model)` over the answer's tokens, `[b]`; the reference never trains."""
         with torch.no_grad():
-            target = self.predictions(reference, batch)
+            target = self.predictions(reference, batch).log_p()
         seen = self.predictions(model, batch)
         return seen.owners.reduced(divergence(target, seen))
 

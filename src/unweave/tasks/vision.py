@@ -46,7 +46,7 @@ class Vision:
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """`KL(p_reference || p_model)` over the classes, `[b]`; no gradient flows to the reference."""
         with torch.no_grad():
-            target = self.predictions(reference, batch)
+            target = self.predictions(reference, batch).log_p()
         return divergence(target, self.predictions(model, batch))
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
