@@ -98,6 +98,7 @@ def test_all_faults_at_once_each_with_its_line_and_what_was_meant(recipe: Write)
 
 SINGLE = {
     "empty": ("{}", ["'data' is missing", "'forget' is missing"]),
+    "no request": ("data: {source: digits}", ["exactly one of forget, requests; found none"]),
     "nothing to forget": ("data: {source: digits}\nforget: {}", ["exactly one of", "found none"]),
     "two requests": ("data: {source: digits}\nforget: {class: 1, random: 0.1}", ["class and random"]),
     "mix without class": ("data: {source: digits}\nforget: {random: 0.1, mix: 0.5}", ["needs 'class'"]),

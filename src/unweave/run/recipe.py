@@ -236,6 +236,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate_json(document.to_json(), context={"folder": path.resolve().parent})
     except ValidationError as error:
         found = faults.of_model(error, Recipe, document)
+        if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
+            found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
     found += _faults_of_options(document)
     if found:
         raise ConfigurationError(found)
