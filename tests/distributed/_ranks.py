@@ -22,12 +22,13 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
+from unweave.contract import Contract, Forget, Keep, Keeper, Sets
 from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
 from unweave.loop import unlearn
 from unweave.losses import Ascent
 from unweave.methods import METHODS, Method
-from unweave.rules import EUPMU, HAMU, OFMU, Rule, UnilateralSurgery
+from unweave.rules import EUPMU, HAMU, OFMU, Fixed, Rule, UnilateralSurgery
 from unweave.tasks import Vision
 from unweave.trust import TrustRegion
 
@@ -127,6 +128,18 @@ def run(model: nn.Module, method: Method, step: Any, pairs: Pairs, probe: Any = 
     }
 
 
+def promised(model: nn.Module, pairs: Pairs, wrap: Callable[[nn.Module], nn.Module]) -> Outcome:
+    """Plain ascent under a contract, which it breaks: looks, rollbacks and the end are decided on every rank."""
+    generator = torch.Generator().manual_seed(2)
+    x, y = torch.randn(40, 5, dtype=torch.float64, generator=generator), torch.randint(3, (40,), generator=generator)
+    contract = Contract([Keep("loss", absolute=0.02)], [Forget("loss", at_least=2.0)], every=2)
+    keeper = Keeper(contract, Vision(), Sets(TensorDataset(x[:20], y[:20]), TensorDataset(x, y)), per_step=18)
+    wrapped = wrap(model)
+    step = TrustRegion(start=0.05, budget=0.5)
+    found = run(wrapped, Method(Ascent(nll), nll, Fixed(1.0, 0.0), ""), step, pairs, contract=keeper)
+    return found | {"path": [(k.step, k.kept, k.rolled_back) for k in keeper.path], "left": keeper.left}
+
+
 def whole(parameter: Tensor) -> Tensor:
     return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).detach().clone()
 
@@ -168,6 +181,8 @@ def special(rank: int) -> dict[str, Outcome]:
     ddp = DistributedDataParallel(network(norm).eval())
     scrub = row("scrub", network(copy.deepcopy(norm)).eval())
     found["buffers"] = run(ddp, scrub, sgd(ddp), data(WORLD, rank, 2))
+    found["contract"] = promised(network(), data(WORLD, rank, 2), DistributedDataParallel)
+    found["contract, sharded"] = promised(network(), data(WORLD, rank, 2), shard)
     for name in ("hamu_q", "eupmu", "ofmu"):
         accelerator, model = Accelerator(cpu=True), network()
         method = row(name, model)

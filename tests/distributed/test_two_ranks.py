@@ -22,6 +22,7 @@ from tests.distributed._ranks import (
     data,
     network,
     outcomes,
+    promised,
     row,
     run,
     sgd,
@@ -98,7 +99,17 @@ def test_settings_of_ddp_and_accelerate(ranks: list[dict[str, Any]], alone: dict
     model = network(norm).eval()
     scrub = row("scrub", network(norm).eval())
     assert_same(found["buffers"], run(model, scrub, sgd(model), data(1, 0, 1)), "buffers")
-    assert len(found) == len(SPECIAL) + 1 == 5
+    assert len(found) == len(SPECIAL) + 3 == 7
+
+
+def test_a_contract_is_kept_alike_on_every_rank(ranks: list[dict[str, Any]]) -> None:
+    expected = promised(network(), data(1, 0, 1), lambda model: model)
+    assert any(back for _, _, back in expected["path"]) and any(kept for _, kept, _ in expected["path"])
+    for kind in ("contract", "contract, sharded"):
+        for rank in ranks:
+            found = rank["special"][kind]
+            assert_same(found, expected, kind)
+            assert found["path"] == expected["path"] and found["left"] == pytest.approx(expected["left"], rel=1e-9)
 
 
 def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]) -> None:
