@@ -158,9 +158,17 @@ def test_settings_are_checked(wrong: dict[str, Any]) -> None:
 
 
 def first_step(
-    lr: float, dtype: torch.dtype = torch.float32, weight: float = 1.0, mask: Mask | None = None, frozen: float = 0.0
+    lr: float,
+    dtype: torch.dtype = torch.float32,
+    weight: float = 1.0,
+    mask: Mask | None = None,
+    frozen: float = 0.0,
+    lora: bool = False,
 ) -> list[str]:
-    """Warnings of a run of two steps; `frozen` sets columns of the input to zero, whose weights have no gradient."""
+    """Warnings of a run of two steps; `frozen` sets columns of the input to zero, whose weights have no gradient.
+
+    `lora` has a last layer of zeros: the first one gets no gradient before the second step.
+    """
     model, columns = right(dtype), int(frozen * WIDTH)
     sides = [data(20, 1), data()]
     for side in sides:
@@ -169,6 +177,7 @@ def first_step(
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p), alpha=0.3)
+        model[1].weight.mul_(0.0 if lora else 1.0)
     first = FirstStep(model, mask)
     pair = Pair(*([tuple(side.tensors)] for side in sides))
 
@@ -188,6 +197,8 @@ FIRST: dict[str, tuple[Callable[[], list[str]], str]] = {
     "that rate in bfloat16": (lambda: first_step(1e-4, torch.bfloat16), "than the rounding of bfloat16"),
     "a usual rate in bfloat16": (lambda: first_step(1.0, torch.bfloat16), ""),
     "weights without a gradient": (lambda: first_step(0.01, frozen=0.9), ""),
+    "a factor behind zeros": (lambda: first_step(0.1, lora=True), ""),
+    "a factor behind zeros, and a rate that rounds to nothing": (lambda: first_step(1e-40, lora=True), "step length"),
     "a mask of one layer": (lambda: first_step(0.01, mask=mask(False, True)), ""),
     "a mask and a rate that rounds to nothing": (lambda: first_step(1e-12, mask=mask(False, True)), "step length"),
     "losses far apart": (lambda: first_step(1e-6, weight=1e5), "scales: at the first step the losses"),
@@ -201,7 +212,7 @@ def test_at_the_first_step() -> None:
         texts = case()
         assert len(texts) == bool(says) and says in "".join(texts), f"{name}: {texts}"
         tripped += bool(says)
-    assert (len(FIRST), tripped) == (10, 4)
+    assert (len(FIRST), tripped) == (12, 5)
 
 
 def test_gradient_norms_far_apart() -> None:

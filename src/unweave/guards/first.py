@@ -54,11 +54,15 @@ class FirstStep:
         if self._over or not record.accepted:
             return
         self._over = True
-        found = (_apart(record), self._stuck(objectives))
+        found = (_apart(record), self._stuck(record, objectives))
         self.warnings += [text for text in found if text]
 
-    def _stuck(self, objectives: Objectives) -> str:
-        """Counts elements that have a gradient and stayed; only where most stayed does it take a gradient to know."""
+    def _stuck(self, record: Record, objectives: Objectives) -> str:
+        """Counts elements that stayed because the step, along the gradients, is shorter than their rounding.
+
+        Only where most stayed does it take the gradients to know. They are those after the step: an element that only
+        they would move (LoRA's A, until B is no longer zero) is pulled further than its rounding, and not counted.
+        """
         free = self._mask.to(self._before.device) if self._mask is not None else torch.ones_like(self._before).bool()
         stayed = (_strided(self._parameters) == self._before) & free
         if _share(stayed, free) <= STUCK:
@@ -67,8 +71,12 @@ class FirstStep:
         gradients = objectives.gradients()[1]
         for buffer, value in buffers:
             buffer.copy_(value)
-        pulled = ((_strided(gradients[FORGET]) != 0) | (_strided(gradients[RETAIN]) != 0)) & free
-        stuck = _share(pulled & stayed, pulled)
+        largest = record.step.weights.abs().amax(0).tolist()
+        pull = sum(
+            w * _strided(gradients[side]).abs().float() for w, side in zip(largest, (FORGET, RETAIN), strict=True)
+        )
+        pulled = (pull > 0) & free
+        stuck = _share(pulled & stayed & (record.lr * pull <= _rounding(self._parameters, self._before)), pulled)
         if stuck <= STUCK:
             return ""
         kinds = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in self._parameters}))
@@ -77,6 +85,11 @@ class FirstStep:
             f"were: it is shorter than the rounding of {kinds}. Use a larger learning rate (or start=... of the trust "
             "region), or keep the weights that may move in float32."
         )
+
+
+def _rounding(parameters: Sequence[Tensor], values: Tensor) -> Tensor:
+    """The least change that each value can show, up to a factor of two."""
+    return torch.finfo(parameters[0].dtype).eps * values.abs().float()
 
 
 def _apart(record: Record) -> str:
