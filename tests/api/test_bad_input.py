@@ -23,7 +23,11 @@ TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=
     ("name", "given", "message"),
     [
         ("method", "hamu-q", r"There is no method 'hamu-q'. Did you mean 'hamu_q'\? Known: hamu_q, hamu_u"),
-        ("task", "visoin", r"There is no task 'visoin'. Did you mean 'vision'\? Known: vision, language; or pass an object"),
+        (
+            "task",
+            "visoin",
+            r"There is no task 'visoin'. Did you mean 'vision'\? Known: vision, language; or pass an object",
+        ),
         (
             "step",
             "trsut",

@@ -104,7 +104,13 @@ def demo_directory(folder: Path) -> Path:
         "rows": rows,
         "traces": [trace],
     }
-    demo = {"created": "today", "seconds": 60.0, "reading_share": 0.05, "environment": {"torch": "2"}, "requests": [request]}
+    demo = {
+        "created": "today",
+        "seconds": 60.0,
+        "reading_share": 0.05,
+        "environment": {"torch": "2"},
+        "requests": [request],
+    }
     (folder / "demo.json").write_text(json.dumps(demo))
     return folder
 

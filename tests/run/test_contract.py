@@ -57,7 +57,7 @@ def test_missed_is_exit_code_3_and_in_the_summary(
     assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met"}
     assert {"measured", "bound", "n", "met"} <= set(keep["guard"]) and keep["final"]["n"] == keep["guard"]["n"]
     reading = summary["contract_reading"]
-    assert set(reading) == {"looks", "every", "seconds", "share", "rollbacks", "path", "notes"}
+    assert set(reading) == {"looks", "every", "seconds", "share", "rollbacks", "left", "path", "notes"}
     assert [look["step"] for look in reading["path"]] == [2, 4] and 0 < reading["share"] < 1
     assert set(reading["path"][0]) == {"step", "used", "forgotten", "kept", "rolled_back"}
     assert "The contract" in (tmp_path / "o" / "report.html").read_text()
