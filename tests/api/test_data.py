@@ -138,7 +138,7 @@ def test_a_task_of_ones_own_over_dicts(name: str) -> None:
         "accuracy needs a task with logits": {
             "contract": unweave.Contract(forget=[unweave.Forget("accuracy", at_most=0.1)])
         },
-        "needs a task with logits": {"method": "random_label"},
+        "needs a task with predictions": {"method": "random_label"},
     }.items():
         with pytest.raises((ConfigurationError, UnsupportedError), match=message):
             unweave.unlearn(model, forget=forget, retain=retain, task=NextToken(), **call)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from tests._toys import TEXT_ONLY
 from unweave.data.pairs import Pair, Pairs
 from unweave.loop import Result, unlearn
 from unweave.losses import Ascent
@@ -21,7 +22,6 @@ from unweave.parameters import saliency_mask
 from unweave.rules import GradientRule
 from unweave.tasks import Vision
 
-TEXT_ONLY = {"dpo", "altpo", "rmu", "ce_u"}  # in test_methods_on_text.py, with all the others
 ROWS = sorted(set(METHODS) - TEXT_ONLY)
 KEEPS_THE_FORGET_SET = {"finetune"}
 TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"}

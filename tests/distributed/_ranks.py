@@ -22,6 +22,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
+from tests._toys import TEXT_ONLY
 from unweave.contract import Contract, Forget, Keep, Keeper, Sets
 from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
@@ -35,7 +36,7 @@ from unweave.trust import TrustRegion
 WORLD, STEPS = 2, 3
 RANDOM_LABELS = {"random_label", "salun", "eupmu_compat"}
 TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"} if find_spec("torchjd") is None else set()
-ROWS = sorted(set(METHODS) - RANDOM_LABELS - TORCHJD)
+ROWS = sorted(set(METHODS) - RANDOM_LABELS - TORCHJD - TEXT_ONLY)
 
 nll = Vision().nll
 Step = Callable[[nn.Module], torch.optim.Optimizer | TrustRegion]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.multiprocessing import spawn
 
+from tests._toys import TEXT_ONLY
 from tests.distributed._ranks import (
     EXACT,
     RANDOM_LABELS,
@@ -70,7 +71,7 @@ def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone
         assert found["state"] == ranks[1][kind][name]["state"], f"{name}: all ranks take the same decision"
         count += 1
     assert count == len(ROWS) + len(VARIANTS) + len(TRUSTED) + (len(EXACT) if kind == "ddp" else 0)
-    assert len(ROWS) == len(METHODS) - len(RANDOM_LABELS) - len(TORCHJD) == 21 - len(TORCHJD)
+    assert len(ROWS) == len(METHODS) - len(RANDOM_LABELS) - len(TORCHJD) - len(TEXT_ONLY) == 26 - len(TORCHJD)
 
 
 def test_the_runs_compared_are_not_trivial(alone: dict[str, Outcome]) -> None:
