@@ -16,7 +16,7 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation import gaps
 from unweave.loop import Record, Result, unlearn
 from unweave.run import prepare
-from unweave.run.contract import ContractSection, ForgetEntry
+from unweave.run.contract import ContractSection, ForgetEntry, KeepEntry
 from unweave.run.environment import environment, now
 from unweave.run.outcome import Sheet, sheet
 from unweave.run.prepare import Request
@@ -57,6 +57,8 @@ REQUESTS = {
     "class": Case(ForgetSection.model_validate({"class": 3}), 0.0),
     "random": Case(ForgetSection(random=0.1), None),
 }
+TOLERATED = KeepEntry(metric="accuracy", absolute=0.06)
+"""Less leaves no room on some 300 guard images: 1.7 points are the bound of a model that lost nothing."""
 
 # Headline methods as the one call runs them; baselines with the settings that docs/benchmarks.md chooses.
 ENTRIES = (
@@ -96,11 +98,11 @@ def demo(
         ConfigurationError: an unknown request or method.
     """
     begin = time.perf_counter()
-    chosen = _chosen("request", requests, list(REQUESTS))
-    names = _chosen("method", methods, [entry.method for entry in ENTRIES])
+    chosen = chosen("request", requests, list(REQUESTS))
+    names = chosen("method", methods, [entry.method for entry in ENTRIES])
     entries = [entry for entry in ENTRIES if entry.method in names]
     results = []
-    with _one_thread():
+    with one_thread():
         for name in chosen:
             recipe = _recipe(name, seed, training or {})
             results.append(_request(name, recipe, entries, steps, watch))
@@ -115,7 +117,7 @@ def demo(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The digits network is so small that a second thread waits more than it works."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -125,7 +127,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ConfigurationError(
@@ -150,7 +152,8 @@ def _request(name: str, recipe: Recipe, entries: Sequence[Entry], steps: int | N
     original = request.original(watch)
     start = sheet(original, request, seed)
     enough = start["TA"].value if REQUESTS[name].enough is None else REQUESTS[name].enough
-    recipe = recipe.model_copy(update={"contract": ContractSection(forget=(_level(enough or 0.0),))})
+    contract = ContractSection(keep=(TOLERATED,), forget=(_level(enough or 0.0),))
+    recipe = recipe.model_copy(update={"contract": contract})
     first, second = seed + 1, seed + 2
     reference = sheet(request.retrained(first, watch), request, seed)
     again = sheet(request.retrained(second, watch), request, seed)
