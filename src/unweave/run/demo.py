@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
 from unweave.contract import Outcome
-from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation import gaps
 from unweave.loop import Record, Result, unlearn
 from unweave.run import prepare
 from unweave.run.contract import ContractSection, ForgetEntry, KeepEntry
+from unweave.run.demos import chosen, one_thread
 from unweave.run.environment import environment, now
 from unweave.run.outcome import Sheet, sheet
 from unweave.run.prepare import Request
@@ -98,12 +96,12 @@ def demo(
         ConfigurationError: an unknown request or method.
     """
     begin = time.perf_counter()
-    chosen = chosen("request", requests, list(REQUESTS))
+    picked = chosen("request", requests, list(REQUESTS))
     names = chosen("method", methods, [entry.method for entry in ENTRIES])
     entries = [entry for entry in ENTRIES if entry.method in names]
     results = []
     with one_thread():
-        for name in chosen:
+        for name in picked:
             recipe = _recipe(name, seed, training or {})
             results.append(_request(name, recipe, entries, steps, watch))
             tell(results[-1])
@@ -114,26 +112,6 @@ def demo(
         "environment": environment(),
         "requests": results,
     }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """The digits network is so small that a second thread waits more than it works."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def chosen(what: str, wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ConfigurationError(
-            [f"unknown {what} {name!r}.{suggest(name, known)} There are: {', '.join(known)}." for name in unknown]
-        )
-    return [name for name in known if name in wanted] if wanted else known
 
 
 def _recipe(name: str, seed: int, training: Mapping[str, Any]) -> Recipe:
