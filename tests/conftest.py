@@ -40,7 +40,7 @@ training: {epochs: 1}
 method: {name: hamu_q}
 run: {steps: 4, forget_batch: 16, retain_batch: 32}
 contract: none
-evaluation: {retrained: 0}
+evaluation: {retrained: 0, quote: false}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import safetensors.torch
 import torch
 
 from unweave.errors import ConfigurationError, InfeasibleError
+from unweave.evaluation import predict
 from unweave.run import prepare
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.recipe import read
@@ -43,6 +45,25 @@ def test_everything_that_a_run_leaves(recipe: Write, tmp_path: Path) -> None:
     assert scores["models"]["unlearned"]["UA"]["n"] == summary["forget"]
     assert [row["step"] for row in read_steps(folder / "steps.jsonl")] == [1, 2, 3, 4]
     assert {"training the original", "unlearning", "scoring the unlearned model"} <= set(phases)
+
+
+def test_a_run_is_quoted_and_says_which_examples_were_hardest_and_which_paid(recipe: Write, tmp_path: Path) -> None:
+    settings, folder = read(recipe(), ["evaluation.quote=true"]), tmp_path / "out"
+    run(settings, folder)
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*FILES, "quote.json", "examples.json"])
+    request = prepare.request(settings)
+    quote, shown = (json.loads((folder / f"{name}.json").read_text()) for name in ("quote", "examples"))
+    assert {each["row"] for each in quote["forget"]} <= set(request.split.forget.tolist())
+    assert [each["row"] for each in shown["hardest"]] == [each["row"] for each in quote["forget"][:12]]
+    rises = [each["after"] - each["before"] for each in shown["paid"]]
+    assert len(rises) == 12 and rises == sorted(rises, reverse=True)
+    assert {each["row"] for each in shown["paid"]} <= set(request.split.retain.tolist())
+    original, unlearned = request.original(), prepare.with_weights(request.network, folder / "model")
+    for model, key in ((original, "before"), (unlearned, "after")):
+        outputs = predict(model, request.task, request.train.subset([shown["hardest"][0]["row"]]))
+        assert -outputs.margin[0] == pytest.approx(shown["hardest"][0][key], abs=1e-4)
+    picture = base64.b64decode(shown["paid"][0]["png"])
+    assert picture.startswith(b"\x89PNG") and len(picture) < 1000
 
 
 def test_the_resolved_recipe_gives_the_same_model_again(recipe: Write, tmp_path: Path) -> None:
