@@ -1,0 +1,147 @@
+r"""Is each example as under retraining? The label-permutation test over runs, with Benjamini-Hochberg.
+
+    T_i = (mean_s Phi_u[s, i] - mean_t Phi_r[t, i]) / s_i,    s_i^2 the pooled variance within the two groups
+
+of N unlearned and M retrained models. The p-values come from exchanging whole models: examples inside a model are
+correlated, so nothing else may be exchanged. Three global statistics: the mean of T^2, the 95 % quantile of |T|, and
+the mean |T| of the worst decile of examples. All arrangements are counted if there are no more than `permutations`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unweave.evaluation.evidence import Evidence, Found, Metric, null_of, whole
+from unweave.evaluation.value import Array, UndefinedScore
+
+STATISTICS = {
+    "mean_t2": "mean over examples of T^2, T the difference of the means over runs in pooled standard deviations",
+    "q95_t": "95 % quantile over examples of |T|",
+    "worst_decile": "mean |T| of the tenth of the examples with the largest |T|",
+}
+_AT_A_TIME = 1 << 22
+
+
+@dataclass(frozen=True)
+class PerExample:
+    """What the permutations say, overall and of each example.
+
+    Args:
+        overall: evidence of the three global statistics, by name.
+        t: T of each example, `[n]`: positive where the unlearned models score above the retrained ones.
+        p: its two-sided p-value, `[n]`.
+        found: the examples that Benjamini-Hochberg calls different at a false-discovery rate of 5 %, `[n]`.
+        smallest_p: the smallest p-value that these sizes can give.
+    """
+
+    overall: Mapping[str, Evidence]
+    t: Array
+    p: Array
+    found: NDArray[np.bool_]
+    smallest_p: float
+
+
+def per_example(
+    unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int = 2000, rate: float = 0.05, seed: int = 0
+) -> PerExample:
+    """The label-permutation test of margins `[N, n]` of unlearned and `[M, n]` of retrained models.
+
+    Give it the retain examples, too: forgetting some may expose others.
+
+    Args:
+        unlearned: a row per unlearned model, each from another original.
+        retrained: a row per retrained model.
+        permutations: arrangements that are drawn where there are more in all.
+        rate: false-discovery rate.
+        seed: of the draws.
+
+    Raises:
+        UndefinedScore: fewer than two models on a side, other examples on the two sides, or a value that is not finite.
+    """
+    u = whole(unlearned, "unlearned models", axes=2, at_least=2)
+    r = whole(retrained, "retrained models", axes=2, at_least=2)
+    if u.shape[1] != r.shape[1]:
+        raise UndefinedScore(f"Both sides need the same examples; found {u.shape[1]} and {r.shape[1]}.")
+    pooled = np.concatenate([u, r])
+    pooled = pooled - pooled.mean(axis=0)
+    # A spread that is only rounding counts as none, and so does the difference of equal values
+    total = (pooled**2).sum(axis=0)
+    flat = total <= 1e-20 * np.maximum(1.0, np.abs(np.concatenate([u, r])).max(axis=0) ** 2)
+    pooled = np.where(flat, 0.0, pooled / np.sqrt(np.where(flat, 1.0, total)))
+    groups, exhaustive = _arrangements(len(u), len(pooled), permutations, seed)
+    truth = np.zeros((1, len(pooled)))
+    truth[0, : len(u)] = 1
+    t = _t(truth, pooled)[0]
+    count, drawn = np.zeros(u.shape[1]), []
+    rows = max(1, _AT_A_TIME // u.shape[1])
+    for start in range(0, len(groups), rows):
+        others = np.abs(_t(groups[start : start + rows], pooled))
+        count += (others >= np.abs(t) * (1 - 1e-9)).sum(axis=0)
+        drawn.append(_statistics(others))
+    null = np.concatenate(drawn)
+    own = _statistics(np.abs(t)[None])[0]
+    extra = 0 if exhaustive else 1  # the arrangement that was seen is one of all; of drawn ones it is one more
+    arrangements = len(groups) + extra
+    p = (count + extra) / arrangements
+    sizes = {"unlearned runs": len(u), "retrained runs": len(r), "examples": u.shape[1]}
+    overall = {}
+    for i, (name, of) in enumerate(STATISTICS.items()):
+        right = float(((null[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
+        level = null_of(null[:, i], "exchange of whole models")
+        overall[name] = _metric(name, of).of(sizes, lambda v=own[i], n=level, q=right: Found(float(v), null=n, p=q))  # type: ignore[misc]
+    return PerExample(overall, t, p, benjamini_hochberg(p, rate), _smallest(len(u), len(r), arrangements, exhaustive))
+
+
+def benjamini_hochberg(p: ArrayLike, rate: float = 0.05) -> NDArray[np.bool_]:
+    """The hypotheses that are rejected at a false-discovery rate: all up to the last `p_(i) <= i rate / n`.
+
+    Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995).
+    """
+    values = np.asarray(p, dtype=np.float64)
+    ordered = np.sort(values)
+    kept = np.flatnonzero(ordered <= rate * np.arange(1, len(values) + 1) / len(values))
+    return np.asarray(values <= ordered[kept[-1]] if len(kept) else np.zeros(len(values), dtype=bool))
+
+
+def _arrangements(k: int, models: int, permutations: int, seed: int) -> tuple[Array, bool]:
+    """Rows of 0 and 1 that say who counts as unlearned; and whether they are all that there are."""
+    if math.comb(models, k) <= permutations:
+        groups = np.zeros((math.comb(models, k), models))
+        for row, chosen in zip(groups, itertools.combinations(range(models), k), strict=True):
+            row[list(chosen)] = 1
+        return groups, True
+    keys = np.random.default_rng(seed).random((permutations, models))
+    return (keys.argsort(axis=1) < k).astype(np.float64), False
+
+
+def _t(groups: Array, pooled: Array) -> Array:
+    """T of every arrangement and example; the columns of `pooled` have mean 0 and squares that sum to 1."""
+    k, models = int(groups[0].sum()), len(pooled)
+    m = models - k
+    difference = (groups @ pooled) * (1 / k + 1 / m)  # mean of the ones - mean of the others, as the sum is 0
+    within = np.maximum(1 - difference**2 * (k * m / models), 1e-12) * (pooled != 0).any(axis=0)
+    return difference / np.sqrt(np.where(within > 0, within / (models - 2), 1.0))
+
+
+def _statistics(t: Array) -> Array:
+    """The three global statistics of rows of |T|, `[rows, 3]`."""
+    worst = max(1, math.ceil(t.shape[1] / 10))
+    tail = np.partition(t, t.shape[1] - worst, axis=1)[:, -worst:]
+    return np.stack([(t**2).mean(axis=1), np.quantile(t, 0.95, axis=1), tail.mean(axis=1)], axis=1)
+
+
+def _smallest(k: int, m: int, arrangements: int, exhaustive: bool) -> float:
+    """Equal groups may be swapped without changing |T|: two arrangements always tie."""
+    return (2 if k == m and exhaustive else 1) / arrangements
+
+
+def _metric(name: str, definition: str) -> Metric:
+    needs = "8 unlearned and 8 retrained models, better 16; 4 of each decide hardly anything"
+    undefined = "fewer than two models on a side"
+    return Metric(name, definition, "standard deviations", "as null", (0, math.inf), "run", needs, undefined)

@@ -1,0 +1,158 @@
+r"""The area under the ROC curve with DeLong's interval, and what two samples of one distribution score.
+
+    A = P(member's score > other's) + P(equal) / 2,   var A = var_i V_i / m + var_j W_j / n,
+
+V_i the share of others below member i, W_j the share of members above other j (ties half). DeLong, DeLong and
+Clarke-Pearson, Biometrics 44 (1988). The interval is formed on the logit scale; where the variance is 0 (separated
+scores, or all tied) it is Newcombe's, Statistics in Medicine 25 (2006), method 5, which is never a point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from unweave.evaluation.evidence import Null, null_of
+from unweave.evaluation.value import Array
+
+Z = 1.959963984540054  # P(N(0, 1) > Z) = 0.025
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores of members and of others.
+
+    Args:
+        strata: (members, others), compared inside a stratum only, such as a fold of a fit.
+        shuffled: AUCs of shuffled labels, where the scores were fitted to labels and no formula gives their spread.
+    """
+
+    strata: Sequence[tuple[Array, Array]]
+    shuffled: Array | None = None
+
+    @property
+    def members(self) -> int:
+        """Members in all strata."""
+        return sum(len(m) for m, _ in self.strata)
+
+    @property
+    def others(self) -> int:
+        """Others in all strata."""
+        return sum(len(o) for _, o in self.strata)
+
+    @property
+    def area(self) -> float:
+        """The AUC; over strata, its mean by their pairs."""
+        return float(sum(w * part.mean() for w, (part, _) in zip(self._weights, self.components, strict=True)))
+
+    @cached_property
+    def components(self) -> list[tuple[Array, Array]]:
+        """DeLong's V `[m]` and W `[n]` of each stratum."""
+        return [(_beaten(m, o), 1 - _beaten(o, m)) for m, o in self.strata]
+
+    @property
+    def variance(self) -> float:
+        """DeLong's variance of the AUC, times `inflation`."""
+        parts = (_spread(v) + _spread(w) for v, w in self.components)
+        return self.inflation * sum(weight**2 * part for weight, part in zip(self._weights, parts, strict=True))
+
+    @cached_property
+    def inflation(self) -> float:
+        """How much fitting widens the variance of the AUC: that of shuffled labels over Mann-Whitney's, at least 1."""
+        if self.shuffled is None or not self._mann_whitney > 0:
+            return 1.0
+        return max(1.0, float(self.shuffled.var()) / self._mann_whitney**2)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the AUC."""
+        area, variance = self.area, self.variance
+        if variance <= 1e-18 or not 0 < area < 1:
+            return _newcombe(area, self.members, self.others)
+        half = Z * math.sqrt(variance) / (area * (1 - area))
+        return _share(_logit(area) - half), _share(_logit(area) + half)
+
+    @property
+    def null(self) -> Null:
+        """What the AUC of members and others of one distribution is."""
+        if self.shuffled is not None:
+            return null_of(self.shuffled, "labels shuffled inside folds")
+        half = Z * self._mann_whitney
+        return Null(0.5, max(0.5 - half, 0.0), min(0.5 + half, 1.0), "Mann-Whitney: two samples of one distribution")
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of "members and others are one distribution"."""
+        distance = abs(self.area - 0.5)
+        if self.shuffled is not None:
+            return float(1 + (np.abs(self.shuffled - 0.5) >= distance - 1e-12).sum()) / (1 + len(self.shuffled))
+        error = self._mann_whitney
+        return math.erfc(distance / error / math.sqrt(2)) if error > 0 else 1.0
+
+    @cached_property
+    def _mann_whitney(self) -> float:
+        """Standard deviation of the AUC under the null, with ties."""
+        total = 0.0
+        for weight, (m, o) in zip(self._weights, self.strata, strict=True):
+            n = len(m) + len(o)
+            counts = np.unique(np.concatenate([m, o]), return_counts=True)[1].astype(float)
+            ties = float((counts**3 - counts).sum()) / (n * (n - 1))
+            total += weight**2 * (n + 1 - ties) / (12 * len(m) * len(o))
+        return math.sqrt(total)
+
+    @property
+    def _weights(self) -> list[float]:
+        pairs = [len(m) * len(o) for m, o in self.strata]
+        return [pair / sum(pairs) for pair in pairs]
+
+
+def paired_error(one: Ranking, other: Ranking) -> float:
+    """Standard error of the difference of two AUCs over the same examples in the same order, by DeLong's covariance."""
+    total = 0.0
+    pairs = zip(one.components, other.components, one._weights, strict=True)
+    for (v, w), (v2, w2), weight in pairs:
+        total += weight**2 * (_spread(v - v2) + _spread(w - w2))
+    return math.sqrt(total * max(one.inflation, other.inflation))
+
+
+def _beaten(scores: Array, others: Array) -> Array:
+    ordered = np.sort(others)
+    ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+    return np.asarray(ranks / (2 * len(ordered)))
+
+
+def _spread(x: Array) -> float:
+    return float(x.var(ddof=1)) / len(x) if len(x) > 1 else 0.0
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _share(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def _newcombe(area: float, m: int, n: int) -> tuple[float, float]:
+    """The areas A with `(area - A)^2 <= z^2 A (1 - A) (1 + N ((1 - A) / (2 - A) + A / (1 + A))) / (m n)`."""
+    middle = (m + n) / 2 - 1
+
+    def outside(a: float) -> bool:
+        variance = a * (1 - a) * (1 + middle * ((1 - a) / (2 - a) + a / (1 + a))) / (m * n)
+        return (area - a) ** 2 > Z * Z * variance
+
+    return _edge(outside, 0.0, area), _edge(outside, 1.0, area)
+
+
+def _edge(outside: Callable[[float], bool], out: float, inside: float) -> float:
+    """Bisection between a point outside and one inside; `out` itself where nothing is outside."""
+    if out == inside or not outside(out):
+        return out
+    for _ in range(60):
+        middle = (out + inside) / 2
+        out, inside = (middle, inside) if outside(middle) else (out, middle)
+    return inside
