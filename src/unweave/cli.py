@@ -1,10 +1,10 @@
-"""The command: unweave demo | run | diagnose | evaluate | report | methods."""
+"""The command: unweave demo | run | diagnose | evaluate | audit | report | methods."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -101,6 +101,46 @@ def evaluate(
 
     assert model is not None
     command.main(model, recipe, overrides or [], as_json=as_json)
+
+
+audit = typer.Typer(
+    help="Check unlearning by coins: draw which records are trained on, and test afterwards whether anything tells.",
+    no_args_is_help=True,
+)
+app.add_typer(audit, name="audit")
+
+
+@audit.command("plan")
+def audit_plan(
+    canaries: Annotated[Path, typer.Argument(metavar="FILE", help="Ids of the audit records: .txt, .csv or .json.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
+    base: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids that are trained on in any case.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the coins; without it a fresh one.")] = None,
+    guesses: Annotated[int | None, typer.Option(min=2, help="Canaries that are guessed; all without it.")] = None,
+    level: Annotated[float, typer.Option(help="Error probability of the test.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Of (epsilon, delta).")] = 0.0,
+    form: Annotated[Literal["csv", "json"], typer.Option("--format", help="Of the two lists.")] = "csv",
+    as_json: AsJson = False,
+) -> None:
+    """Draw a coin for every audit record, and write the list to train on and the one to unlearn."""
+    from unweave.commands import audit as command
+
+    command.plan(
+        canaries, base, output, seed=seed, guesses=guesses, level=level, delta=delta, form=form, as_json=as_json
+    )
+
+
+@audit.command("judge")
+def audit_judge(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of the plan.", show_default=False)],
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="id,score of every canary: .csv or .json.")],
+    lower: Annotated[bool, typer.Option("--lower", help="A lower score says member, as a loss does.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Test whether any attack's scores predict the coins; exit code 3 if they do."""
+    from unweave.commands import audit as command
+
+    raise typer.Exit(command.verdict(directory, scores, lower=lower, as_json=as_json))
 
 
 @app.command()

@@ -36,7 +36,7 @@ def test_equivalence_is_the_ninety_percent_interval_inside_the_margin() -> None:
         rng = np.random.default_rng(seed)
         found = difference(rng.normal(0.3, 1, 6), rng.normal(0, 1, 6))
         low, high = found.interval(0.9)
-        agree += (found.equivalence(1.2) <= 0.05) == (-1.2 < low and high < 1.2)
+        agree += (found.equivalence(1.2) <= 0.05) == (low > -1.2 and high < 1.2)
     assert agree == 200
 
 

@@ -112,7 +112,8 @@ def _exact(u: Array, r: Array, delta: float) -> Array:
     valid = np.concatenate([edge, ordered[1:] > ordered[:-1], edge])  # equal margins are never parted
     n_u, n_r = len(u), len(r)
     shares = np.arange(n_u + 1)[:, None] / n_u, np.arange(n_r + 1)[None, :] / n_r
-    table = _epsilon(*np.broadcast_arrays(*shares), delta)  # of (wrong among the unlearned, wrong among the retrained)
+    wrongs = np.broadcast_arrays(*shares)
+    table = _epsilon(wrongs[0], wrongs[1], delta)  # of (wrong among the unlearned, wrong among the retrained)
     low_u = np.median(r, axis=0) > np.median(u, axis=0)
     wrong_u = np.where(low_u, n_u - below_u, below_u), np.where(low_u, below_r, n_r - below_r)
     best = (table[wrong_u] * valid).max(axis=0)

@@ -1,0 +1,74 @@
+"""`unweave audit plan | judge`: coins before training, an exact test after unlearning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from unweave.evaluation.audit import draw, epsilon_of, judge, load, read_ids, read_scores
+
+_REFUTED = 3
+
+
+def plan(
+    canaries: Path,
+    base: Path | None,
+    folder: Path,
+    *,
+    seed: int | None,
+    guesses: int | None,
+    level: float,
+    delta: float,
+    form: Literal["csv", "json"],
+    as_json: bool,
+) -> None:
+    """Draws the coins, writes them and the lists, and says what the audit will be able to show."""
+    rest = read_ids(base) if base else []
+    made = draw(read_ids(canaries), base=rest, seed=seed, guesses=guesses, level=level, delta=delta)
+    made.save(folder, form)
+    m = len(made.canaries)
+    ceiling = epsilon_of(made.guesses, made.guesses, m, level / 2, delta)
+    if as_json:
+        known = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        print(
+            json.dumps(
+                {**known, "directory": str(folder), "detectable_auc": made.detectable, "ceiling": ceiling}, indent=2
+            )
+        )
+        return
+    say = Console(highlight=False, soft_wrap=True).print
+    say(f"{m} canaries, {len(made.forget)} of them drawn for training (seed {made.seed})", markup=False)
+    say(f"1. train on   {folder / f'train.{form}'}  ({len(made.train)} records)", markup=False)
+    say(f"2. unlearn    {folder / f'forget.{form}'}  ({len(made.forget)} records)", markup=False)
+    say(
+        f"3. score every canary by any attack that has not seen {folder / 'coins.csv'}, into a file id,score",
+        markup=False,
+    )
+    say(f"4. unweave audit judge {folder} SCORES.csv", markup=False)
+    say(f"It finds an AUC of {made.detectable:.2f} in 80 % of cases, and can show an epsilon of {ceiling:.2f} at most.")
+
+
+def verdict(folder: Path, scores: Path, *, lower: bool, as_json: bool) -> int:
+    """Prints what the scores say of the coins; 0 if they say nothing, 3 if exact unlearning is refuted."""
+    found = judge(load(folder), read_scores(scores), lower=lower)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return _REFUTED if found.refuted else 0
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "value", "95 % interval", "an exact method", "p"):
+        table.add_column(column, overflow="fold")
+    for name, each in (("AUC", found.auc), ("hits", found.hits)):
+        null = each.null
+        assert null is not None and each.p is not None
+        band = f"{null.low:.3f} to {null.high:.3f}"
+        table.add_row(name, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}", band, f"{each.p:.2g}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    value, share = found.epsilon.value, 100 * (1 - found.plan.level)
+    console.print(f"epsilon: at least {value:.2f} ({share:g} % confidence); at most {found.ceiling:.2f} could be shown")
+    console.print(found.text, style="bold red" if found.refuted else "", markup=False)
+    return _REFUTED if found.refuted else 0
