@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.report import demo_page, run_page, sequence_page
+from unweave.report import demo_page, demo_text_page, run_page, sequence_page
 
 
 def build(directory: Path) -> Path:
@@ -15,7 +15,12 @@ def build(directory: Path) -> Path:
     Raises:
         ConfigurationError: it is none of them, or a file in it is missing or damaged.
     """
-    kinds = {"summary.json": run_page.read, "sequence.json": sequence_page.read, "demo.json": demo_page.read}
+    kinds = {
+        "summary.json": run_page.read,
+        "sequence.json": sequence_page.read,
+        "demo.json": demo_page.read,
+        "demo_text.json": demo_text_page.read,
+    }
     read = next((read for name, read in kinds.items() if (directory / name).is_file()), None)
     if read is None:
         raise ConfigurationError(

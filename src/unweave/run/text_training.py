@@ -36,7 +36,7 @@ class TextTraining:
         ConfigurationError: numbers out of range, all of them at once.
     """
 
-    epochs: int = 30
+    epochs: int = 28
     batch: int = 32
     lr: float = 5e-3
     hidden: int = 64
