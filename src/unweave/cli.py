@@ -36,14 +36,18 @@ def demo(
     method: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of every method, at most.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every training.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="People that a small language model knows, not digits.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget wrong labels, a class and a random tenth of the digits, and compare with retraining."""
     from unweave.commands import demo as command
 
-    folder = output or Path("unweave-demo")
     choice = command.Choice(request or [], method or [], seed, steps, epochs)
-    command.main(folder, choice, as_json=as_json)
+    if text:
+        from unweave.commands import demo_text
+
+        return demo_text.main(output or Path("unweave-demo-text"), choice, as_json=as_json)
+    command.main(output or Path("unweave-demo"), choice, as_json=as_json)
 
 
 @app.command()
