@@ -76,7 +76,7 @@ def tuned(
             count = unseen.sum(axis=0)
             mean = (np.delete(p, i, axis=0) * unseen).sum(axis=0) / np.maximum(count, 1)
             usable = (count > 0) & seen[i], (count > 0) & ~seen[i]
-            ratio = p[i] / (((1 + a) * mean + 1 - a) / 2)
+            ratio = p[i] / np.maximum(((1 + a) * mean + 1 - a) / 2, 1e-300)
             if min(side.sum() for side in usable):
                 areas.append(Ranking([(ratio[usable[0]], ratio[usable[1]])]).area)
         if areas and float(np.mean(areas)) > best:
