@@ -1,0 +1,37 @@
+"""The page of the demo on texts: what a model wrote is text, whatever it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.report.test_pages import HOSTILE, checked
+from unweave.report.build import build
+from unweave.report.demo_text_page import COLUMNS
+
+KINDS = {"original": "end", "retrained": "reference", "NPO": "baseline", f"HAMU {HOSTILE}": "headline"}
+
+
+def test_what_models_wrote_is_escaped(tmp_path: Path) -> None:
+    row = {key: 0.5 for key, *_ in COLUMNS} | {"steps": 7, "ended": HOSTILE, "warnings": [HOSTILE]}
+    row |= {"recited": {"forget": 1.0, "retain": 0.98}}
+    rows = [{**row, "name": name, "kind": kind, "distance": float(i)} for i, (name, kind) in enumerate(KINDS.items())]
+    rows[0] |= {"forget_quality": None, "forget_probability": None}
+    asked = {"question": f"Who? {HOSTILE}", "truth": HOSTILE, "answers": {name: f"{HOSTILE} {name}" for name in KINDS}}
+    demo = {
+        "created": "2026-01-01",
+        "seconds": 1.0,
+        "environment": {"torch": HOSTILE},
+        "counts": {"forget": 60, "retain": 540, "holdout": 120, "known": 40, "places": 32, "reworded": 290},
+        "weights": 184640,
+        "vocabulary": 800,
+        "settings": dict.fromkeys(list(KINDS)[2:], HOSTILE),
+        "rows": rows,
+        "answers": {"forget": [asked], "retain": [asked]},
+    }
+    (tmp_path / "demo_text.json").write_text(json.dumps(demo))
+    text = checked(build(tmp_path))
+    assert HOSTILE not in text and text.count("&lt;script&gt;") > 20
+    assert "98 % on the retain side" in text and "184,640 weights" in text
+    assert "Headline methods that do worse" in text and "–" in text
+    assert text.count("<svg") == 2
