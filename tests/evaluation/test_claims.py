@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from unweave.errors import ConfigurationError
+from unweave.evaluation.claims import CLAIMS, ITEMS, RUNGS, Finding, claim
+
+RUNS = {"originals": 8, "unlearned": 8, "retrained": 8}
+
+
+def up_to(rung: str) -> dict[str, Finding]:
+    return {name: "supports" for name, item in ITEMS.items() if item.rung <= rung}
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_all_of_a_rung_and_below_gives_it(rung: str) -> None:
+    found = claim(up_to(rung), **RUNS)
+    assert found.level == rung and found.text == CLAIMS[rung] and not found.refuted
+    assert bool(found.missing) == (rung != "E4")
+
+
+def test_each_item_holds_its_rung_up() -> None:
+    """Without any one item, or with it undecided or refuted, the claim falls below its rung, and says which."""
+    cases = 0
+    for name, finding in itertools.product(ITEMS, (None, "undecided", "refutes")):
+        given = up_to("E4")
+        if finding is None:
+            del given[name]
+        else:
+            given[name] = finding  # type: ignore[assignment]
+        found = claim(given, **RUNS)
+        below = RUNGS.index(ITEMS[name].rung) - 1
+        assert found.level == (RUNGS[below] if below >= 0 else None)
+        assert len(found.missing) == 1 and ITEMS[name].says in found.missing[0]
+        assert found.refuted == (finding == "refutes")
+        cases += 1
+    assert cases == 3 * len(ITEMS) == 42
+
+
+def test_runs_hold_rungs_up() -> None:
+    cases = 0
+    for runs, level in (
+        ({"originals": 1, "unlearned": 8, "retrained": 8}, "E1"),
+        ({"originals": 3, "unlearned": 2, "retrained": 8}, "E1"),
+        ({"originals": 3, "unlearned": 3, "retrained": 3}, "E2"),
+        ({"originals": 8, "unlearned": 8, "retrained": 7}, "E2"),
+        ({"originals": 3, "unlearned": 8, "retrained": 8}, "E4"),
+        ({}, "E1"),
+    ):
+        assert claim(up_to("E4"), **runs).level == level
+        cases += 1
+    assert cases == 6
+    assert "3 retrained models instead of 0" in claim(up_to("E4"), originals=3, unlearned=3).missing
+
+
+def test_nothing_is_no_claim() -> None:
+    found = claim({})
+    assert found.level is None and len(found.missing) == 2 and "was not looked at" in found.missing[0]
+
+
+def test_an_audit_that_refutes_is_said_above_all() -> None:
+    """A clean sheet below and a failed audit: the claim stays where it is, and the refutation is not hidden."""
+    found = claim({**up_to("E2"), "audit": "refutes"}, **RUNS)
+    assert found.level == "E2" and found.refuted and "evidence against the method" in found.text
+    assert found.against == ("It does not hold that the scores do not predict the coins.",)
+
+
+def test_a_holdout_that_is_not_exchangeable_is_explained() -> None:
+    found = claim({**up_to("E1"), "holdout_attack": "refutes", "blind_baseline": "refutes"})
+    assert found.level == "E0" and any("only a comparison with a retrained model" in text for text in found.against)
+
+
+def test_more_evidence_never_lowers_a_claim() -> None:
+    levels = [-1]
+    given: dict[str, Finding] = {}
+    for name in ITEMS:
+        given[name] = "supports"
+        level = claim(given, **RUNS).level
+        levels.append(-1 if level is None else RUNGS.index(level))
+    assert levels == sorted(levels) and levels[-1] == 4
+
+
+def test_the_words_promise_nothing() -> None:
+    texts = [*CLAIMS.values(), *(item.says for item in ITEMS.values())]
+    assert not [text for text in texts if re.search(r"\b(erased|deleted|guarantee|proof|proven|complian)", text)]
+
+
+def test_bad_input_names_every_fault() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        claim({"audti": "supports", "ran": "yes"}, retrained=-1)  # type: ignore[dict-item]
+    assert len(caught.value.faults) == 3 and "Did you mean 'audit'?" in caught.value.faults[0]
