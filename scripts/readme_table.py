@@ -1,4 +1,4 @@
-"""Writes the demo's table into the README: `python scripts/readme_table.py unweave-demo/demo.json`."""
+"""Writes a demo's table into the README: `python scripts/readme_table.py unweave-demo/demo.json`, or demo_text.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 README = Path(__file__).parents[1] / "README.md"
-MARKS = re.compile(r"(?<=<!-- demo-table -->\n).*?(?=<!-- /demo-table -->)", re.DOTALL)
+TEXT = {  # column of the demo on texts: its head, decimals, factor
+    "distance": ("distance", 1, 1),
+    "forget_quality": ("forget quality", 2, 1),
+    "model_utility": ("model utility", 0, 100),
+    "forget_probability": ("forget P", 0, 100),
+    "forget_rouge": ("ROUGE", 0, 100),
+    "forget_truth_ratio": ("truth ratio", 0, 100),
+    "extraction_strength": ("extraction", 0, 100),
+    "mia_loss": ("MIA AUC", 0, 100),
+    "retain_probability": ("retain P", 0, 100),
+    "retain_rouge": ("ROUGE", 0, 100),
+}
 Json = dict[str, Any]
 
 
@@ -48,12 +59,41 @@ nothing, the reference, and the reference from another seed. Bold is the least o
 over the requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
 
 
+def text_table(rows: list[Json]) -> str:
+    """Every model's scores on texts; the smallest distance of the methods in bold, the ends of the scale in italics."""
+    lines = [f"| | {' | '.join(head for head, _, _ in TEXT.values())} |", "|---|" + "---:|" * len(TEXT)]
+    least = min(distance(row) for row in rows if row["kind"] in ("baseline", "headline"))
+    for row in rows:
+        method = row["kind"] in ("baseline", "headline")
+        cells = [
+            "undefined" if row[key] is None else f"{factor * row[key]:.{places}f}"
+            for key, (_, places, factor) in TEXT.items()
+        ]
+        cells[0] = f"**{cells[0]}**" if method and distance(row) == least else cells[0]
+        lines.append(f"| {row['name'] if method else '*' + row['name'] + '*'} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def text_caption(found: Json) -> str:
+    day, torch = found["created"][:10], found["environment"]["torch"]
+    return f"""\
+In percent, but for the distance (points) and forget quality (a p-value). Distance to a retrained model: mean absolute
+gap over these columns without forget quality, and over two more: ROUGE of the forget questions in other words, and the
+probability of forget answers after relearning others. Rows in italics are the scale, as above.
+`unweave demo --text` on {day}, torch {torch}."""
+
+
 def main() -> None:
     found = json.loads(Path(sys.argv[1]).read_text())
-    text = f"\n{table(found['requests'])}\n\n{caption(found)}\n\n"
-    page, replaced = MARKS.subn(lambda _: text, README.read_text())
+    name = "demo-table" if "requests" in found else "demo-text-table"
+    if "requests" in found:
+        text = f"\n{table(found['requests'])}\n\n{caption(found)}\n\n"
+    else:
+        text = f"\n{text_table(found['rows'])}\n\n{text_caption(found)}\n\n"
+    marks = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+    page, replaced = marks.subn(lambda _: text, README.read_text())
     if replaced != 1:
-        sys.exit("README.md must hold the two demo-table marks once.")
+        sys.exit(f"README.md must hold the two {name} marks once.")
     README.write_text(page)
 
 
