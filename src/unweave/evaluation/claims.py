@@ -26,8 +26,8 @@ RUNGS = ("E0", "E1", "E2", "E3", "E4")
 CLAIMS = {
     None: "No claim: it is not even known that the run did what it should.",
     "E0": "The method ran and its invariants hold. Nothing is known of what it forgot.",
-    "E1": "On this one model, the attacks that were tried cannot tell the forget set from unseen data; utility is kept.",
-    "E2": "Over several trainings, the scores are equivalent to those of retraining, within the stated margins.",
+    "E1": "On this one model, the attacks that were tried cannot tell forget set from unseen data; utility is kept.",
+    "E2": "Over several trainings, the scores are equivalent to those of retraining, within stated margins.",
     "E3": "Over many trainings, no example can be told from retraining by the per-example attacks that were tried, and "
     "what was forgotten does not come back under attack.",
     "E4": "In a randomised audit with an exact null, and against attacks made for this method, no trace was found.",

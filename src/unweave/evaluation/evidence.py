@@ -114,8 +114,10 @@ class Evidence:
             raise ValueError(f"{self.metric.name}: evidence has either a value or a reason why it is undefined.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return {**asdict(self), "sizes": dict(self.sizes)}
+        """The fields, ready for JSON; a limit that is infinite is None."""
+        fields = asdict(self)
+        fields["metric"]["limits"] = [x if math.isfinite(x) else None for x in self.metric.limits]
+        return {**fields, "sizes": dict(self.sizes)}
 
     def __str__(self) -> str:
         if self.value is None:

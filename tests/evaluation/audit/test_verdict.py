@@ -79,12 +79,25 @@ def test_hits_by_hand() -> None:
     assert found.ceiling == pytest.approx(math.log(q / (1 - q)), abs=1e-6)
 
 
+def test_one_question_gets_one_answer() -> None:
+    """Hits that are significant by themselves and an AUC that is not: no trace, and no bound above 0."""
+    plan = draw(IDS, seed=0)
+    heads, tails = list(plan.forget), [name for name in IDS if name not in plan.forget]
+    top = (13 + len(heads)) // 2
+    order = heads[top:] + tails[50 - top :] + heads[:top] + tails[: 50 - top]
+    found = judge(plan, {name: float(rank) for rank, name in enumerate(order)})
+    assert (
+        found.hits.value is not None and found.hits.value >= 0.62 and found.hits.p is not None and found.hits.p < 0.05
+    )
+    assert not found.refuted and found.epsilon.value == 0.0
+
+
 def test_no_trace_says_what_could_have_been_shown() -> None:
     plan = draw(IDS, seed=3)
     found = judge(plan, scored(plan, 0.0, 11))
     assert not found.refuted and "No trace was found" in found.text and f"{found.ceiling:.2f}" in found.text
     assert found.epsilon.value == 0.0
-    json.dumps(found.as_dict())
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_epsilon_covers_randomised_response() -> None:

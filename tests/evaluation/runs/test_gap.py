@@ -95,7 +95,7 @@ def test_a_run_without_a_value_is_never_left_out() -> None:
     assert ua.verdict == "undefined" and ua.tost is None
     assert table.average.value is None and table.tow.value is None
     assert table.gaps["RA"].evidence.value is not None
-    json.dumps(ua.as_dict())
+    json.dumps(ua.as_dict(), allow_nan=False)
 
 
 def test_one_run_a_side_is_no_evidence() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.evaluation.evidence import Evidence, Found, Metric, null_of, whole
+from unweave.evaluation.evidence import Evidence, Metric, null_of, whole
 from unweave.evaluation.value import Array, UndefinedScore
 
 STATISTICS = {
@@ -94,7 +94,7 @@ def per_example(
     for i, (name, of) in enumerate(STATISTICS.items()):
         right = float(((null[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
         level = null_of(null[:, i], "exchange of whole models")
-        overall[name] = _metric(name, of).of(sizes, lambda v=own[i], n=level, q=right: Found(float(v), null=n, p=q))  # type: ignore[misc]
+        overall[name] = Evidence(_metric(name, of), sizes, float(own[i]), null=level, p=right)
     return PerExample(overall, t, p, benjamini_hochberg(p, rate), _smallest(len(u), len(r), arrangements, exhaustive))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,7 +105,7 @@ def u_lira(margins: ArrayLike, layout: ArrayLike, *, shuffles: int = 200, seed: 
         p = float(1 + far.sum()) / (1 + len(drawn))
         return Found(value, low, high, "Student's t over runs" if low is not None else "", null, p)
 
-    auc, worst, tail = (metric.of(sizes, lambda i=i: statistic(i)) for i, metric in enumerate((AUC, WORST, TAIL)))  # type: ignore[misc]
+    auc, worst, tail = (metric.of(sizes, partial(statistic, i)) for i, metric in enumerate((AUC, WORST, TAIL)))
     records = _record_areas(made[0][0], state) if made else np.full(state.shape[1], np.nan)
     return ULira(auc, worst, tail, records)
 

@@ -142,7 +142,7 @@ def draw(
 
 
 def load(folder: Path) -> Plan:
-    """The plan in a folder that `save` wrote.
+    """The plan in a folder that `save` wrote, without its base records, which are in `train` only.
 
     Raises:
         ConfigurationError: no plan, one that cannot be read, or coins that are not those of the plan.

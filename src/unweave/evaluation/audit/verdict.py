@@ -8,7 +8,8 @@ r"""The randomised-inclusion audit, after unlearning: do the scores of any attac
       P(hits >= v) <= P(W >= v) + 2 m delta max_i P(v - i <= W < v) / i,
 
   and the bound is the largest eps that this rejects. Steinke, Nasr and Jagielski, NeurIPS 2023, Theorem 5.2. Either
-  direction is tried at half the level. All hits right would give the ceiling: the audit cannot show more.
+  direction is tried at half the level. All hits right would give the ceiling: the audit cannot show more. A bound above
+  0 is claimed only where the p-value refutes exactness: first the one test, then the other, needs no correction.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ def judge(plan: Plan, scores: Mapping[str, float], *, lower: bool = False) -> Ju
         HITS, guesses, right / r, *interval, "Clopper-Pearson", _binomial(r), min(1.0, 2 * _tail(most, r, 0.5))
     )
     bound, ceiling = (epsilon_of(v, r, m, plan.level / 2, plan.delta) for v in (most, r))
+    bound = bound if p <= plan.level else 0.0
     of_none = Null(0.0, 0.0, 0.0, "a lower bound of 0 is above 0 in at most a share `level` of audits")
     found = Found(bound, bound, None, f"{100 * (1 - plan.level):g} %, one-sided", of_none)
     return Judgement(plan, auc, hits, EPSILON.of(guesses, lambda: found), ceiling)
