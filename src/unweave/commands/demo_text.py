@@ -16,8 +16,9 @@ from unweave.commands.progress import watching
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.demo_text_page import COLUMNS, SIDES, cells, standing, world
-from unweave.run.demo_text import DEMO, demo_text
+from unweave.run.demo_text import demo_text
 from unweave.run.record import write_json
+from unweave.run.text_world import DEMO
 
 Json = Mapping[str, Any]
 

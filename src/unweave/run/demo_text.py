@@ -14,8 +14,7 @@ from torch import nn
 from unweave.api import unlearn
 from unweave.contract import Contract, Forget
 from unweave.data.text import TextRows
-from unweave.data.text.people import People, people
-from unweave.evaluation.text import Part, Relearning, Sheet, encoder, examples, log_scores, sheet
+from unweave.evaluation.text import Sheet
 from unweave.extras import require
 from unweave.guards import GuardWarning
 from unweave.loop import Result
@@ -23,14 +22,10 @@ from unweave.losses import NPO, remember
 from unweave.methods import METHODS, Method
 from unweave.run.demos import chosen, one_thread
 from unweave.run.environment import environment, now
-from unweave.run.text_training import FORM, TextTraining, as_tokens, trained_model, trained_tokenizer
+from unweave.run.text_world import DEMO, Json, Size, World, places
 from unweave.run.watch import Watch, silent
 from unweave.tasks import Language
 from unweave.trust import TrustRegion
-
-Json = dict[str, Any]
-LONGEST_ANSWER = 16  # tokens that are generated, at most
-RELEARNING = Relearning(rows=20, steps=20, lr=1e-3)
 
 
 @dataclass(frozen=True)
@@ -69,32 +64,6 @@ LR = 1e-3  # of AdamW
 REGION = TrustRegion(budget=0.1, start=5e-3)  # the original's retain loss is near 0: the default budget, too
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much of everything: the demo's own numbers, or less.
-
-    Args:
-        people: to learn, a tenth of them to forget; a fifth as many are never learned.
-        training: of the three models.
-        steps: of every method, at most.
-        forget_batch, retain_batch: rows in a step.
-        shown: questions per side whose answers are shown.
-    """
-
-    people: int = 150
-    training: TextTraining = field(default_factory=TextTraining)
-    steps: int = 40
-    forget_batch: int = 20
-    retain_batch: int = 40
-    shown: int = 3
-
-    def of(self, *, steps: int | None, epochs: int | None) -> Size:
-        """The same with other numbers, where they are given."""
-        training = self.training if epochs is None else replace(self.training, epochs=epochs)
-        return replace(self, steps=steps or self.steps, training=training)
-
-
-DEMO = Size()
 # What the table holds; the distance is over all of it but forget quality, which is no distance to anything.
 FORGOTTEN = ("forget_probability", "forget_rouge", "forget_truth_ratio", "extraction_strength", "mia_loss")
 ELSEWHERE = ("paraphrased_prompt_rouge", "relearned_probability")
@@ -125,7 +94,7 @@ def demo_text(
     for module in ("transformers", "tokenizers", "rouge_score"):
         require(module, "language")
     with one_thread():
-        world = _World.trained(seed, size, watch)
+        world = World.trained(seed, size, watch)
         rows: list[Json] = []
         answers: dict[str, Mapping[str, list[str]]] = {}
 
@@ -154,74 +123,15 @@ def demo_text(
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _World:
-    """The people, the models, and what is asked of every model."""
-
-    people: People
-    size: Size
-    tokenizer: Any
-    original: nn.Module
-    retrained: nn.Module
-    again: nn.Module
-    parts: Mapping[str, Part]
-    reference: Sheet
-
-    @classmethod
-    def trained(cls, seed: int, size: Size, watch: Watch) -> _World:
-        world = people(size.people, holdout=size.people // 5, known=size.people // 15, seed=seed)
-        tokenizer = trained_tokenizer([*world.forget, *world.kept], size.training)
-
-        def model(name: str, rows: Sequence[Json], seed: int) -> nn.Module:
-            def told(phase: str, done: int, total: int) -> None:
-                watch(f"training the {name} model", done, total)
-
-            return trained_model(as_tokens(rows, tokenizer), tokenizer, size.training, seed, told)
-
-        original = model("original", [*world.forget, *world.kept], seed)
-        retrained, again = (model(f"{n} retrained", world.kept, seed + i) for i, n in ((1, "first"), (2, "second")))
-        parts = _parts(world, tokenizer)
-        reference = sheet(retrained, tokenizer, parts, relearning=RELEARNING, name="retrained")
-        return cls(world, size, tokenizer, original, retrained, again, parts, reference)
-
-    def rows(self, rows: Sequence[Json]) -> TextRows:
-        return as_tokens(rows, self.tokenizer)
-
-    def sheet(self, model: nn.Module, name: str) -> Sheet:
-        if model is self.retrained:
-            return Sheet(log_scores(self.reference.log, self.reference.log), self.reference.log)
-        return sheet(model, self.tokenizer, self.parts, retrained=self.reference.log, relearning=RELEARNING, name=name)
-
-    def about(self) -> Json:
-        """The world in numbers."""
-        counts = {name: len(rows) for name, rows in vars(self.people).items()}
-        weights = sum(p.numel() for p in self.original.parameters())
-        return {"counts": counts, "weights": weights, "vocabulary": len(self.tokenizer)}
-
-    def asked(self, side: str, answers: Mapping[str, Mapping[str, list[str]]]) -> list[Json]:
-        """Some questions with the true answer and what every model says."""
-        rows = getattr(self.people, side)
-        places = _places(len(rows), self.size.shown)
-        return [
-            {
-                "question": rows[place]["question"],
-                "truth": rows[place]["answer"],
-                "answers": {name: said[side][i] for name, said in answers.items()},
-            }
-            for i, place in enumerate(places)
-        ]
-
-
-def _unlearn(world: _World, entry: Entry, seed: int) -> Result:
+def _unlearn(world: World, entry: Entry, seed: int) -> Result:
     forget, task = world.rows(world.people.forget), Language()
-    held = world.people.holdout[: len(world.people.holdout) // 2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
         return unlearn(
             world.original,
             forget=forget,
             retain=world.rows(world.people.retain),
-            holdout=world.rows(held),
+            holdout=world.unseen(),
             task=task,
             method=_method(entry, task, world.original, forget),
             step=REGION if entry.region else _adam,
@@ -249,24 +159,6 @@ def _method(entry: Entry, task: Language, original: nn.Module, forget: TextRows)
         return METHODS["npo"](task, remember(original, task, forget), **entry.arguments)
     made = METHODS[entry.method](task, original, **entry.arguments)
     return replace(made, forget=NPO(task, remember(original, task, forget))) if entry.over_npo else made
-
-
-def _parts(world: People, tokenizer: Any) -> dict[str, Part]:
-    """TOFU's sets; what is measured is asked of people whom the runs did not look at: the other half of the holdout."""
-    encode = encoder(tokenizer, FORM)
-
-    def part(rows: Sequence[Mapping[str, Any]], question: str = "question", generate: int = LONGEST_ANSWER) -> Part:
-        return Part(examples(rows, encode, question=question), generate=generate)
-
-    reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in world.forget]
-    return {
-        "forget": part(world.forget),
-        "holdout": part(world.holdout[len(world.holdout) // 2 :], generate=0),
-        "forget_paraphrased": part(reworded, "paraphrased_question"),
-        "retain": part(world.retain[: len(world.forget)]),
-        "real_authors": part(world.known),
-        "world_facts": part(world.places),
-    }
 
 
 def _row(name: str, kind: str, found: Sheet, reference: Sheet, result: Result | None) -> Json:
@@ -297,9 +189,4 @@ def _recited(found: Sheet, side: str) -> float:
 
 def _said(found: Sheet, side: str, shown: int) -> list[str]:
     made = found.log.values[side]["generation"]
-    return [str(made[place]) for place in _places(len(made), shown)]
-
-
-def _places(total: int, shown: int) -> list[int]:
-    """So many questions of different people and of different kinds."""
-    return [(5 * i) % total for i in range(min(shown, total))]
+    return [str(made[place]) for place in places(len(made), shown)]
