@@ -3,10 +3,14 @@ from __future__ import annotations
 import itertools
 import re
 
+import numpy as np
 import pytest
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.claims import CLAIMS, ITEMS, RUNGS, Finding, claim
+from unweave.evaluation import Score
+from unweave.evaluation.attacks import forget_against_holdout
+from unweave.evaluation.claims import CLAIMS, ITEMS, RUNGS, Finding, claim, finding, gaps_finding
+from unweave.evaluation.runs import retrain_gap
 
 RUNS = {"originals": 8, "unlearned": 8, "retrained": 8}
 
@@ -25,17 +29,17 @@ def test_all_of_a_rung_and_below_gives_it(rung: str) -> None:
 def test_each_item_holds_its_rung_up() -> None:
     """Without any one item, or with it undecided or refuted, the claim falls below its rung, and says which."""
     cases = 0
-    for name, finding in itertools.product(ITEMS, (None, "undecided", "refutes")):
+    for name, state in itertools.product(ITEMS, (None, "undecided", "refutes")):
         given = up_to("E4")
-        if finding is None:
+        if state is None:
             del given[name]
         else:
-            given[name] = finding  # type: ignore[assignment]
+            given[name] = state  # type: ignore[assignment]
         found = claim(given, **RUNS)
         below = RUNGS.index(ITEMS[name].rung) - 1
         assert found.level == (RUNGS[below] if below >= 0 else None)
         assert len(found.missing) == 1 and ITEMS[name].says in found.missing[0]
-        assert found.refuted == (finding == "refutes")
+        assert found.refuted == (state == "refutes")
         cases += 1
     assert cases == 3 * len(ITEMS) == 42
 
@@ -71,6 +75,27 @@ def test_an_audit_that_refutes_is_said_above_all() -> None:
 def test_a_holdout_that_is_not_exchangeable_is_explained() -> None:
     found = claim({**up_to("E1"), "holdout_attack": "refutes", "blind_baseline": "refutes"})
     assert found.level == "E0" and any("only a comparison with a retrained model" in text for text in found.against)
+
+
+def test_evidence_becomes_a_finding() -> None:
+    rng = np.random.default_rng(0)
+    same, off = rng.normal(size=100), rng.normal(2, 1, 100)
+    assert finding(forget_against_holdout(same[:50], same[50:]).auc) == "supports"
+    assert finding(forget_against_holdout(off, same).auc) == "refutes"
+    assert finding(forget_against_holdout(same[:5], same[5:]).auc) == "undecided"
+
+
+def test_gaps_become_a_finding() -> None:
+    def sheets(ua: float, spread: float) -> list[dict[str, Score]]:
+        values = {"UA": ua, "RA": 0.99, "TA": 0.9, "MIA_AUC": 0.5}
+        steps = (-spread, 0.0, spread)
+        return [{q: Score(q, v + d, None, None, 100, "d", "share") for q, v in values.items()} for d in steps]
+
+    base = sheets(0.1, 0.0005)
+    assert gaps_finding(retrain_gap(sheets(0.101, 0.0005), base)) == "supports"
+    assert gaps_finding(retrain_gap(sheets(0.2, 0.0005), base)) == "refutes"
+    assert gaps_finding(retrain_gap(sheets(0.1, 0.004), base)) == "undecided"
+    assert gaps_finding(retrain_gap(base[:1], base)) == "undecided"
 
 
 def test_more_evidence_never_lowers_a_claim() -> None:

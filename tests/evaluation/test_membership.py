@@ -76,6 +76,18 @@ def test_confidence_attack_is_the_plain_recipe_on_balanced_sets() -> None:
         assert confidence_attack(f, m, o, seed=seed) == pytest.approx(expected, abs=0.012)
 
 
+def test_confidence_attack_as_published_takes_the_first_retain_examples() -> None:
+    """Retain examples in an order of their own: the published sample is another, unbalanced where they are few."""
+    rng = np.random.default_rng(1)
+    f, m, o = rng.beta(2, 1, 60), np.sort(rng.beta(4, 1, 400)), rng.beta(2, 1, 150)
+    for known in (m, m[:100]):
+        first = known[:150]
+        attacker = SVC(C=3, gamma="auto").fit(np.concatenate([first, o])[:, None], np.repeat([1, 0], [len(first), 150]))
+        expected = (attacker.predict(f[:, None]) == 0).mean()
+        assert confidence_attack(f, known, o, compat="salun") == pytest.approx(expected, abs=1e-12)
+    assert abs(confidence_attack(f, m, o, compat="salun") - confidence_attack(f, m, o)) > 0.05
+
+
 def test_confidence_attack_balances_members_and_others() -> None:
     """Trained on all of both, the attacker would call nearly everything by the larger class."""
     rng = np.random.default_rng(0)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unweave.errors import ConfigurationError, suggest
+from unweave.evaluation.evidence import Evidence
+from unweave.evaluation.runs import GapTable
 
 Finding = Literal["supports", "refutes", "undecided"]
 FINDINGS = ("supports", "refutes", "undecided")
@@ -127,6 +129,25 @@ def claim(found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 
     if against:
         text += " But there is evidence against the method: see there first."
     return Claim(level, text, against, missing)
+
+
+def finding(evidence: Evidence, level: float = 0.05) -> Finding:
+    """What an attack's or a test's evidence says: refutes where its p-value is at most the level, else it found none.
+
+    Not to find is to support only as far as the attack could have found: the null level says how far. Where there is no
+    value or no p-value, it is undecided.
+    """
+    if evidence.value is None or evidence.p is None:
+        return "undecided"
+    return "refutes" if evidence.p <= level else "supports"
+
+
+def gaps_finding(table: GapTable) -> Finding:
+    """Every gap with a margin is equivalent: supports; one of them is different: refutes; otherwise undecided."""
+    verdicts = {gap.verdict for gap in table.gaps.values() if gap.margin is not None}
+    if verdicts == {"equivalent"}:
+        return "supports"
+    return "refutes" if "different" in verdicts else "undecided"
 
 
 def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ method does not read 0.5 either.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,7 +47,14 @@ def tpr_at_fpr(members: ArrayLike, others: ArrayLike, fpr: float = 0.01) -> floa
     return float((m > o[-1 - false_positives]).mean())
 
 
-def confidence_attack(forget: ArrayLike, members: ArrayLike, others: ArrayLike, *, seed: int = 0) -> float:
+def confidence_attack(
+    forget: ArrayLike,
+    members: ArrayLike,
+    others: ArrayLike,
+    *,
+    seed: int = 0,
+    compat: Literal["salun"] | None = None,
+) -> float:
     """Share of the forget set called non-member by a support vector machine trained on members and others.
 
     RBF kernel, C = 3, gamma = 1 / features on the one feature p_y. Fan et al. (SalUn), ICLR 2024.
@@ -59,6 +67,7 @@ def confidence_attack(forget: ArrayLike, members: ArrayLike, others: ArrayLike, 
         members: p_y of retain examples.
         others: p_y of test examples.
         seed: of the draw.
+        compat: "salun" for the authors' sample: the first retain examples, as many as there are others, and all others.
 
     Raises:
         UndefinedScore: fewer than 20 in a set, or a score that is not finite.
@@ -68,8 +77,11 @@ def confidence_attack(forget: ArrayLike, members: ArrayLike, others: ArrayLike, 
     f, m = finite(forget, "forget", FEWEST), finite(members, "retain", FEWEST)
     o = finite(others, "held-out", FEWEST)
     size, rng = min(len(m), len(o), ATTACKER_EXAMPLES), np.random.default_rng(seed)
-    known = np.concatenate([rng.choice(m, size, replace=False), rng.choice(o, size, replace=False)])
-    attacker = SVC(C=3, gamma="auto", kernel="rbf").fit(known[:, None], np.repeat([1, 0], size))
+    sample = rng.choice(m, size, replace=False), rng.choice(o, size, replace=False)
+    if compat == "salun":
+        sample = np.asarray(members, dtype=np.float64).ravel()[: len(o)], o
+    label = np.repeat([1, 0], [len(part) for part in sample])
+    attacker = SVC(C=3, gamma="auto", kernel="rbf").fit(np.concatenate(sample)[:, None], label)
     return float((attacker.predict(f[:, None]) == 0).mean())
 
 
