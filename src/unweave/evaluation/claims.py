@@ -132,7 +132,7 @@ def claim(found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 
 
 
 def finding(evidence: Evidence, level: float = 0.05) -> Finding:
-    """What an attack's or a test's evidence says: refutes where its p-value is at most the level, else it found none.
+    """What a test says of the method: it refutes at a p-value of at most the level, and supports above it.
 
     Not to find is to support only as far as the attack could have found: the null level says how far. Where there is no
     value or no p-value, it is undecided.
