@@ -34,6 +34,10 @@ def test_met() -> None:
     assert bound(run, result, "accuracy") <= 0.12
     assert len(result.history) % run.keeper.every == 0
     verdicts = result.contract.verdicts
+    last = result.contract.path[-1]
+    assert last.forget_accuracy == accuracy(result.model, run.forget)
+    assert last.bound == pytest.approx(bound(run, result, "accuracy")) and last.lost is not None
+    assert last.lost < last.bound
     assert [v.side for v in verdicts] == ["keep", "forget"]
     assert verdicts[0].guard is not None and verdicts[0].guard.bound == pytest.approx(bound(run, result, "accuracy"))
     assert verdicts[0].final is not None and verdicts[0].final.n == 52
@@ -87,6 +91,7 @@ def test_no_goal_uses_the_steps_up_and_ends_with_what_forgot_most() -> None:
     assert result.reason == "steps used up" and outcome is not None
     assert [look.step for look in outcome.path] == [3, 6, 9, 12, 15]
     assert all(look.forgotten is None for look in outcome.path)
+    assert all(look.lost is not None and look.forget_accuracy is not None for look in outcome.path)
     assert loss(result.model, run.forget) > 10 * loss(run.original, run.forget)
 
 

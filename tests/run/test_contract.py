@@ -22,6 +22,8 @@ Write = Callable[..., Path]
 MET = "contract={keep: [{metric: loss, absolute: 3.0}], forget: [{metric: loss, at_least: 0.0001}], every: 2}"
 MISSED = "contract={keep: [{metric: accuracy, absolute: 0.9}], forget: [{metric: loss, at_least: 90}], every: 2}"
 
+STATE = ("forget_accuracy", "lost", "bound")  # a look as a point in the plane of forgetting and utility
+
 
 def code(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as caught:
@@ -54,12 +56,14 @@ def test_missed_is_exit_code_3_and_in_the_summary(
     assert summary["status"] == "done" and summary["stop_reason"] == "steps used up"
     keep, forget = summary["contract"]
     assert (keep["side"], keep["met"], forget["side"], forget["met"]) == ("keep", True, "forget", False)
-    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met"}
+    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met", "metric"}
+    assert (keep["metric"], forget["metric"]) == ("accuracy", "loss")
     assert {"measured", "bound", "n", "met"} <= set(keep["guard"]) and keep["final"]["n"] == keep["guard"]["n"]
     reading = summary["contract_reading"]
     assert set(reading) == {"looks", "every", "seconds", "share", "rollbacks", "left", "path", "notes"}
     assert [look["step"] for look in reading["path"]] == [2, 4] and 0 < reading["share"] < 1
-    assert set(reading["path"][0]) == {"step", "used", "forgotten", "kept", "rolled_back"}
+    assert set(reading["path"][0]) == {"step", "used", "forgotten", "kept", "rolled_back", *STATE}
+    assert all(look[key] is not None for look in reading["path"] for key in STATE)
     assert "The contract" in (tmp_path / "o" / "report.html").read_text()
 
 

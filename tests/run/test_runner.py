@@ -23,7 +23,7 @@ from unweave.run.record import read_steps
 from unweave.run.runner import run
 
 Write = Callable[..., Path]
-FILES = ["checkpoint", "model", "recipe.yaml", "scores.json", "steps.jsonl", "summary.json"]
+FILES = ["checkpoint", "examples.json", "model", "recipe.yaml", "scores.json", "steps.jsonl", "summary.json"]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -50,7 +50,7 @@ def test_everything_that_a_run_leaves(recipe: Write, tmp_path: Path) -> None:
 def test_a_run_is_quoted_and_says_which_examples_were_hardest_and_which_paid(recipe: Write, tmp_path: Path) -> None:
     settings, folder = read(recipe(), ["evaluation.quote=true"]), tmp_path / "out"
     run(settings, folder)
-    assert sorted(each.name for each in folder.iterdir()) == sorted([*FILES, "quote.json", "examples.json"])
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*FILES, "quote.json"])
     request = prepare.request(settings)
     quote, shown = (json.loads((folder / f"{name}.json").read_text()) for name in ("quote", "examples"))
     assert {each["row"] for each in quote["forget"]} <= set(request.split.forget.tolist())
@@ -64,6 +64,26 @@ def test_a_run_is_quoted_and_says_which_examples_were_hardest_and_which_paid(rec
         assert -outputs.margin[0] == pytest.approx(shown["hardest"][0][key], abs=1e-4)
     picture = base64.b64decode(shown["paid"][0]["png"])
     assert picture.startswith(b"\x89PNG") and len(picture) < 1000
+
+
+def test_a_run_says_what_every_model_knows_of_each_forget_example(recipe: Write, tmp_path: Path) -> None:
+    settings, folder = read(recipe(), ["evaluation.retrained=1"]), tmp_path / "out"
+    run(settings, folder)
+    request, shown = prepare.request(settings), json.loads((folder / "examples.json").read_text())
+    assert shown["hardest"] == [], "not quoted"
+    models = {
+        "original": request.original(),
+        "unlearned": prepare.with_weights(request.network, folder / "model"),
+        "retrained": request.retrained(request.training.seed + 1),
+    }
+    odds = {name: -predict(model, request.task, request.forget).margin for name, model in models.items()}
+    for name, values in odds.items():
+        assert shown["distribution"][name] == pytest.approx(sorted(values), abs=1e-4)
+    assert request.holdout is not None and len(shown["distribution"]["unseen"]) == len(request.holdout)
+    known = odds["unlearned"] - odds["retrained"]
+    rows = [int(request.split.forget[i]) for i in known.argsort(kind="stable")[:10]]
+    assert [each["row"] for each in shown["worst"]] == rows
+    assert all(each["retrained"] is not None and each["png"] for each in shown["worst"])
 
 
 def test_the_resolved_recipe_gives_the_same_model_again(recipe: Write, tmp_path: Path) -> None:

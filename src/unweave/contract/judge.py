@@ -132,6 +132,19 @@ class Goal:
         return Reading(measured, None, measured <= self.limit and p >= self.alpha, n, note)
 
 
+def accuracy(
+    seen: Seen, limits: Sequence[Limit], kept: Sequence[Reading | None]
+) -> tuple[float | None, float | None, float | None]:
+    """Accuracy on the forget set, accuracy lost on the guard set and its bound: the state as a point in one plane."""
+    right = seen["forget"].get("accuracy")
+    pairs = zip(limits, kept, strict=True)
+    lost = [r for limit, r in pairs if limit.clause.metric == "accuracy" and limit.group is None and r is not None]
+    if right is None or not lost:
+        return None, None, None
+    worst = max(lost, key=lambda reading: reading.measured)
+    return float(right.mean()), worst.measured, worst.bound
+
+
 def goals(contract: Contract, clauses: Sequence[Forget], original: Seen) -> list[Goal]:
     """The forget clauses with their levels."""
     found = []

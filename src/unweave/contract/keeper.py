@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave.contract import auto
+from unweave.contract import auto, judge
 from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
@@ -102,8 +102,14 @@ class Keeper:
     @property
     def clauses(self) -> list[Verdict]:
         """The clauses with their limits, nothing read yet; empty before `begin`."""
-        keeps = [Verdict("keep", each.clause.text, each.group, each.limit, None, None) for each in self._limits]
-        return keeps + [Verdict("forget", each.clause.text, None, each.limit, None, None) for each in self._goals]
+        keeps = [
+            Verdict("keep", each.clause.text, each.group, each.limit, None, None, each.clause.title)
+            for each in self._limits
+        ]
+        return keeps + [
+            Verdict("forget", each.clause.text, None, each.limit, None, None, each.clause.metric)
+            for each in self._goals
+        ]
 
     def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
@@ -220,7 +226,8 @@ class Keeper:
             self._budget(kept),
             self._ranked(seen, forgotten),
         )
-        self.path.append(Look(self._last, used, rank[0] if self._goals else None, holds))
+        accuracy = judge.accuracy(seen, self._limits, kept)
+        self.path.append(Look(self._last, used, rank[0] if self._goals else None, holds, False, *accuracy))
         if holds:
             self._used = used
             if rank > self._rank:

@@ -70,7 +70,8 @@ def chosen(
     utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(keeps)}
     wanted = {clause.metric for clause in forgets}
     forget: dict[str, str | Metric] = {"loss": "loss"}
-    forget |= {"accuracy": "accuracy"} if wanted & {"accuracy", "retrained"} else {}
+    counted = wanted & {"accuracy", "retrained"} or "accuracy" in utility.values()
+    forget |= {"accuracy": "accuracy"} if counted else {}
     forget |= {SCORE: SCORE} if "unseen" in wanted else {}
     found = {"forget": Examples(sets.forget, most=SAMPLE, seed=seed), "forget final": Examples(sets.forget)}
     metrics = {"forget": forget, "forget final": forget}

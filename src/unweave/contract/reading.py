@@ -41,6 +41,7 @@ class Verdict:
         limit: keep: tolerated worsening, in the metric's unit; forget: the level.
         guard: on the set that steered the run; None if it was never read.
         final: on a set that steered nothing; None without one.
+        metric: its name; of a function that has none, what it is called.
     """
 
     side: Literal["keep", "forget"]
@@ -49,6 +50,7 @@ class Verdict:
     limit: float
     guard: Reading | None
     final: Reading | None
+    metric: str = ""
 
     @property
     def met(self) -> bool:
@@ -71,6 +73,9 @@ class Look:
         forgotten: mean progress of the forget clauses, 0 (the original) to 1 (met); None without any.
         kept: whether every keep clause held.
         rolled_back: whether the run went back from here.
+        forget_accuracy: on the forget set; None where no clause is about accuracy.
+        lost: accuracy, of the guard set's, against the original; None likewise. The largest, if there are several.
+        bound: the upper confidence bound of `lost`, which decides.
     """
 
     step: int
@@ -78,6 +83,9 @@ class Look:
     forgotten: float | None
     kept: bool
     rolled_back: bool = False
+    forget_accuracy: float | None = None
+    lost: float | None = None
+    bound: float | None = None
 
 
 @dataclass(frozen=True)

@@ -118,15 +118,17 @@ def carry_out(
     models = {"original": original, "unlearned": session.model}
     sheets = {name: _score(model, request, recipe, watch, name) for name, model in models.items()}
     write_json(folder / "scores.json", outcome.scores(sheets))
-    if (folder / "quote.json").is_file():
-        quoted = json.loads((folder / "quote.json").read_text(encoding="utf-8"))
-        write_json(folder / "examples.json", examples(request, quoted, original, session.model))
+    path = folder / "quote.json"
+    quoted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    write_json(folder / "examples.json", examples(request, quoted, models))
     if result.reason != REASON:
         try:
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
                 model = request.retrained(request.training.seed + number, watch)
                 sheets[name] = _score(model, request, recipe, watch, name)
                 write_json(folder / "scores.json", outcome.scores(sheets))
+                if number == 1:
+                    write_json(folder / "examples.json", examples(request, quoted, {**models, name: model}))
         except KeyboardInterrupt:
             result.reason = REASON
     summary = outcome.summary(session, request, original, result, sheets)
