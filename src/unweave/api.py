@@ -18,15 +18,12 @@ from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
-from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError, suggest
 from unweave.execution import bare, rank, seeded, world
-from unweave.gramian import local
 from unweave.guards import FirstStep, Guards, GuardWarning, check, collapsed, nothing_changed
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
-from unweave.losses import remember
-from unweave.methods import METHODS, REMEMBERING, Method
+from unweave.methods import METHODS, Method, made
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
@@ -116,7 +113,7 @@ def unlearn(
         per_step = forget_batch + retain_batch
         retain, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
-    made = _made(method, task, bare(model), forget) if isinstance(method, str) else method
+    row = made(_known(method), task, bare(model), forget, {}) if isinstance(method, str) else method
     pairs = Pairs(
         forget,
         retain,
@@ -132,16 +129,16 @@ def unlearn(
         stack.enter_context(choose(unlearned, parameters))
         stack.enter_context(_mode(unlearned, train_mode))
         mask = None
-        if made.saliency is not None:
+        if row.saliency is not None:
             with seeded(seed):
-                mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), made.saliency)
+                mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), row.saliency)
         with seeded(seed):
             told = guards or Guards()
             warned = check(unlearned, task, forget, retain, guards=told, mask=mask, seed=seed) if steps else []
         first = FirstStep(unlearned, mask)
         result = run(
             unlearned,
-            replace(made, rule=copy.deepcopy(made.rule)),
+            replace(row, rule=copy.deepcopy(row.rule)),
             pairs,
             _stepper(step, unlearned, mask),
             accelerator=accelerator,
@@ -195,14 +192,6 @@ def _task(task: str | Task) -> Task:
             "or pass an object with nll and divergence."
         )
     return TASKS[task]()
-
-
-def _made(name: str, task: Task, original: nn.Module, forget: Data) -> Method:
-    """The row of the catalogue; what it asks of the original model alone is asked now, so that no copy is needed."""
-    row = METHODS[_known(name)]
-    if name in REMEMBERING and isinstance(forget, TextRows) and all(local(p) is p for p in original.parameters()):
-        return row(task, remember(original, task, forget))
-    return row(task, original)
 
 
 def _known(method: str) -> str:

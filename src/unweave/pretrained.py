@@ -73,12 +73,11 @@ def load(
             f"weights that move are kept in float32, found dtype={dtype}: in half precision small steps are rounded "
             "away. Use lora=..., or Accelerator(mixed_precision='bf16')."
         )
-    _check_folder(source)
-    config = _read(source, transformers.AutoConfig.from_pretrained, revision)
+    config = read_config(source, revision)
     if getattr(config, "quantization_config", None) is not None and not adapted:
         raise ConfigurationError(f"{source} is quantised: its weights cannot move. Pass lora=Lora().")
     model = _read(source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
-    tokenizer = _read(source, transformers.AutoTokenizer.from_pretrained, revision)
+    tokenizer = read_tokenizer(source, revision)
     if checkpointing:
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
@@ -88,6 +87,28 @@ def load(
         peft = require("peft", "language")
         model = _read(adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True), None)
     return model.eval(), tokenizer
+
+
+def read_config(source: str | Path, revision: str | None = None) -> Any:
+    """The configuration of a model, without its weights.
+
+    Raises:
+        ConfigurationError: as `load`.
+    """
+    transformers = require("transformers", "language")
+    _check_folder(source)
+    return _read(source, transformers.AutoConfig.from_pretrained, revision)
+
+
+def read_tokenizer(source: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        ConfigurationError: as `load`.
+    """
+    transformers = require("transformers", "language")
+    _check_folder(source)
+    return _read(source, transformers.AutoTokenizer.from_pretrained, revision)
 
 
 def adapt(model: nn.Module, lora: Lora) -> Any:

@@ -20,7 +20,7 @@ from unweave.errors import ConfigurationError
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.rules import Rule
-from unweave.run import checkpoint, outcome, prepare
+from unweave.run import checkpoint, prepare
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import read_steps
 from unweave.run.runner import run
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-@pytest.mark.parametrize("phase", ["scoring the original model", "scoring the unlearned model"])
+@pytest.mark.parametrize("phase", ["scoring the unlearned model", "scoring the retrained model"])
 def test_killed_after_the_loop_nothing_is_unlearned_again(recipe: Write, tmp_path: Path, phase: str) -> None:
     settings, phases = read(recipe(), ["evaluation.retrained=1"]), []
     ended(settings, tmp_path / "out", phase)
@@ -209,7 +209,7 @@ def test_ctrl_c_while_scoring_says_how_to_go_on(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setattr(outcome, "sheet", interrupted)
+        patch.setattr(prepare.Request, "score", interrupted)
         main(["run", str(recipe()), "-o", str(tmp_path / "out")])
     assert caught.value.code == 130 and f"unweave run --resume {tmp_path / 'out'}" in capsys.readouterr().err
     assert run(read(recipe()), tmp_path / "out", resume=True)["status"] == "done"

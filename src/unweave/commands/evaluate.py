@@ -11,7 +11,7 @@ from rich.console import Console
 from unweave.commands.progress import watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
-from unweave.run import outcome, prepare
+from unweave.run import devices, outcome, prepare
 from unweave.run.recipe import read
 
 
@@ -23,14 +23,15 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
             f"{model}: expected a run directory, or weights together with --recipe; found no {recipe_file}"
         )
     recipe = read(recipe_file, overrides)
-    request = prepare.request(recipe)
-    folder = model / "model"
-    models = {"unlearned": prepare.with_weights(request.network, folder if folder.is_dir() else model)}
+    job = prepare.job(recipe)
+    device = devices.chosen(recipe.run.device)
     with watching() as watch:
+        scored = {"unlearned": job.score(job.opened(model, watch).to(device), "unlearned", None)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
-            models[name] = request.retrained(request.training.seed + number, watch)
-    seed = recipe.evaluation.seed
-    found = outcome.scores({name: outcome.sheet(m, request, seed) for name, m in models.items()})
+            if (other := job.reference(number, watch)) is None:
+                break
+            scored[name] = job.score(other.to(device), name, None)
+    found = outcome.scores(job, scored)
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -6,17 +6,25 @@ model, retrained from another seed: `gaps(second, retrained)`. Differences small
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
 from unweave.evaluation.value import Measurement, Score, UndefinedScore, measured
 
 GAP_METRICS = ("UA", "RA", "TA", "MIA_AUC")
+TEXT_GAP_METRICS = (
+    *("forget_probability", "forget_rouge", "forget_truth_ratio", "extraction_strength", "mia_loss"),
+    *("paraphrased_prompt_rouge", "relearned_probability", "model_utility", "retain_probability", "retain_rouge"),
+    *("verbmem", "knowmem_forget", "knowmem_retain", "choice_accuracy"),
+)
+"""What a text model is compared by: those of them that both models have."""
 
 
-def gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
-    """`100 (m(model) - m(retrained))` of UA, RA, TA and MIA_AUC, and `average_gap`, their mean size.
+def gaps(
+    scores: Mapping[str, Score], retrained: Mapping[str, Score], metrics: Sequence[str] = GAP_METRICS
+) -> dict[str, Score]:
+    """`100 (m(model) - m(retrained))` of each metric (UA, RA, TA, MIA_AUC), and `average_gap`, their mean size.
 
     All in points, signed: to miss more of the forget set than a retrained model does is a leak and a damage,
     too. A pair of models has no interval: examples say nothing about other runs.
@@ -26,12 +34,13 @@ def gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[st
     Args:
         scores: of the model in question.
         retrained: of the reference.
+        metrics: names, one at least.
     """
     table = {}
-    for name in GAP_METRICS:
+    for name in metrics:
         of = f"100 x ({name} - {name} of the retrained model)"
         table[name] = measured(name, of, "points", partial(_difference, scores[name], retrained[name]))
-    of = f"mean size of the gaps to the retrained model in {', '.join(GAP_METRICS)}"
+    of = f"mean size of the gaps to the retrained model in {', '.join(metrics)}"
     return {**table, "average_gap": measured("average_gap", of, "points", partial(_mean_size, table))}
 
 
@@ -60,3 +69,13 @@ def _value(score: Score) -> float:
     if score.value is None:
         raise UndefinedScore(f"{score.name} is undefined: {score.reason}")
     return score.value
+
+
+def text_gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
+    """The same of a text model, over those of `TEXT_GAP_METRICS` that have a value for both; empty if none has."""
+    both = [
+        name
+        for name in TEXT_GAP_METRICS
+        if all(name in each and each[name].value is not None for each in (scores, retrained))
+    ]
+    return gaps(scores, retrained, both) if both else {}

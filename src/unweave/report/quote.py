@@ -70,7 +70,7 @@ def _galleries(examples: Json) -> list[Gallery]:
         "and after."
     )
     return [
-        Gallery(text, [Picture(e["png"], _said(e)) for e in examples[name]])
+        Gallery(text, [Picture(e.get("png", ""), _said(e)) for e in examples[name]])
         for name, text in (("hardest", hardest), ("paid", paid))
         if examples[name]
     ]
@@ -79,4 +79,5 @@ def _galleries(examples: Json) -> list[Gallery]:
 def _said(example: Json) -> str:
     predicted = "" if example["predicted"] is None else f", predicted {example['predicted']:+.2g}"
     change = f"{example['before']:+.1f} to {example['after']:+.1f}"
-    return f"row {example['row']}, label {example['label']}{predicted}: {change}"
+    which = f"label {example['label']}" if "label" in example else example["text"]
+    return f"row {example['row']}, {which}{predicted}: {change}"

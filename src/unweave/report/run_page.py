@@ -12,6 +12,20 @@ from unweave.report.page import Listing, Page, Plot, Section, Table, Verdict, nu
 
 Json = Mapping[str, Any]
 ORDER = ("original", "unlearned", "retrained", "retrained again")
+HEADLINES = {
+    "Forget accuracy": "FA",
+    "Test accuracy": "TA",
+    "Probability of forget answers": "forget_probability",
+    "Probability of retain answers": "retain_probability",
+    "Model utility": "model_utility",
+}
+PLANES: tuple[dict[str, str], ...] = (
+    {"FA": "accuracy on the forget set, %", "TA": "test accuracy, %"},
+    {
+        "forget_probability": "probability of forget answers, %",
+        "retain_probability": "probability of retain answers, %",
+    },
+)
 
 
 def page(
@@ -21,6 +35,7 @@ def page(
     recipe: str,
     quoted: Json | None = None,
     examples: Json | None = None,
+    answers: Json | None = None,
 ) -> Page:
     """Words, tables and plots from what a run left behind.
 
@@ -31,6 +46,7 @@ def page(
         recipe: the text of `recipe.yaml`.
         quoted: of `quote.json`, if the run was quoted.
         examples: of `examples.json`, if it was.
+        answers: of `answers.json`, if the model answers questions.
     """
     return Page(
         title=f"{summary['method']}: {summary['request']}",
@@ -39,6 +55,7 @@ def page(
         sections=[
             *contract.sections(summary),
             Section("Scores", tables=[_scores(scores), *_gaps(scores)], plots=_plane(scores)),
+            *_answers(answers),
             *quote.sections(quoted, examples),
             Section("The run", _sentence(summary), plots=_traces(steps)),
             Section("Settings and environment", tables=_settings(summary)),
@@ -79,8 +96,11 @@ def _verdicts(summary: Json, scores: Json) -> list[Verdict]:
         cost = f"{summary['seconds']:.1f} s against {summary['retrain_seconds']:.1f} s for retraining"
         strip.append(Verdict("Cost", cost, "good" if summary["efficiency"] < 1 else "note"))
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
-    strip.append(Verdict("Forget accuracy", _change(before["FA"], after["FA"])))
-    strip.append(Verdict("Test accuracy", _change(before["TA"], after["TA"])))
+    strip += [
+        Verdict(title, _change(before[name], after[name]))
+        for title, name in HEADLINES.items()
+        if name in before and name in after
+    ]
     strip += [Verdict("Warning", text, "bad") for text in summary["warnings"]]
     return strip
 
@@ -113,22 +133,36 @@ def _gaps(scores: Json) -> list[Table]:
 
 
 def _plane(scores: Json) -> list[Plot]:
+    models = {name: scores["models"][name] for name in ORDER if name in scores["models"]}
+    axes = next((a for a in PLANES if all(key in model for model in models.values() for key in a)), None)
+    if axes is None:
+        return []
     points = [
-        plots.Point(name, 100 * scores["models"][name]["FA"]["value"], 100 * scores["models"][name]["TA"]["value"])
-        for name in ORDER
-        if name in scores["models"] and None not in (scores["models"][name][m]["value"] for m in ("FA", "TA"))
+        plots.Point(name, *(100 * model[key]["value"] for key in axes))
+        for name, model in models.items()
+        if None not in (model[key]["value"] for key in axes)
     ]
     if not points:
         return []
-    svg = plots.plane(
-        "What was forgotten, what was kept", points, x="accuracy on the forget set, %", y="test accuracy, %"
-    )
+    x, y = axes.values()
+    svg = plots.plane("What was forgotten, what was kept", points, x=x, y=y)
     return [
         Plot(
             svg,
-            "The closer to the retrained model, the better: less accuracy on the forget set is not a virtue.",
+            "The closer to the retrained model, the better: less on the forget set than that is not a virtue.",
         )
     ]
+
+
+def _answers(answers: Json | None) -> list[Section]:
+    """Questions with the true answer and what every model says."""
+    tables = []
+    for side, rows in (answers or {}).items():
+        names = [name for name in ORDER if rows and name in rows[0]["answers"]]
+        texts = [[row["question"], row["truth"], *(row["answers"][name] for name in names)] for row in rows]
+        if texts:
+            tables.append(Table(f"Of the {side} set", ["question", "true answer", *names], texts))
+    return [Section("What it says", "Greedy answers, the likeliest token each time.", tables)] if tables else []
 
 
 def _traces(steps: Sequence[Json]) -> list[Plot]:
@@ -173,8 +207,8 @@ def read(directory: Path) -> Page:
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
     recipe = (directory / "recipe.yaml").read_text("utf-8")
-    quoted, examples = (_optional(directory / name) for name in ("quote.json", "examples.json"))
-    return page(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples)
+    more = (_optional(directory / name) for name in ("quote.json", "examples.json", "answers.json"))
+    return page(summary, scores, read_steps(directory / "steps.jsonl"), recipe, *more)
 
 
 def _optional(path: Path) -> Json | None:

@@ -16,7 +16,8 @@ from unweave.run import prepare
 from unweave.run.contract import ContractSection, ForgetEntry, KeepEntry
 from unweave.run.demos import chosen, one_thread
 from unweave.run.environment import environment, now
-from unweave.run.outcome import Sheet, sheet
+from unweave.run.job import Sheet
+from unweave.run.outcome import sheet
 from unweave.run.prepare import Request
 from unweave.run.recipe import DataSection, ForgetSection, NamedSection, OpenSection, Recipe, RunSection
 from unweave.run.record import hardness

@@ -8,15 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from torch import nn
-
-from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.run.interrupt import REASON
 
 FILES = {"recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
-    *("scores.json", "examples.json", "summary.json", "report.html")
+    *("scores.json", "examples.json", "answers.json", "values", "summary.json", "report.html")
 }
 
 SEQUENCE = {"recipe.yaml", "sequence.json", "report.html"}
@@ -86,9 +82,3 @@ def clear(directory: Path) -> None:
         if path.name == "checkpoint":
             path = path.rename(directory / ".checkpoint")  # in one go: half of one would be taken for a whole one
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def save(model: nn.Module, folder: Path) -> None:
-    """Writes `model.safetensors`, the state dict of the model."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    atomically(folder / "model.safetensors", safetensors.torch.save(tensors))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,35 @@ from unweave.errors import ConfigurationError
 from unweave.methods import METHODS
 from unweave.run import faults
 from unweave.run.environment import environment, now
-from unweave.run.prepare import Request
-from unweave.run.recipe import NamedSection, OpenSection, Recipe
+from unweave.run.job import Job
+from unweave.run.recipe import NamedSection, Recipe
 from unweave.run.steps import STEPS
 
-FREE = ("output", "environment", "guards", "run.checkpoint_every", "data.path", "model.weights", "forget.indices")
+FREE = (
+    *("output", "environment", "guards", "run.checkpoint_every", "run.device", "data.path", "data.holdout"),
+    *("data.refusals", "model.weights", "model.base", "model.adapter", "forget.indices", "forget.ids", "forget.file"),
+    *("evaluation.reference", "evaluation.batch_tokens"),
+)
 """Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint."""
 
 
-def resolve(recipe: Recipe, request: Request, folder: Path) -> Recipe:
+def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
     """The recipe with every default written out, also those of the functions that it names.
 
-    `environment` gets versions, machine, and the SHA-256 of the training, the test and the forget set.
+    `environment` gets versions, machine, and the SHA-256 of all data.
     """
-    training = OpenSection(**asdict(request.training))
     method, step = (
         NamedSection(name=section.name, **(faults.defaults(table[section.name]) | section.arguments))
         for section, table in ((recipe.method, METHODS), (recipe.step, STEPS))
     )
-    sets = {"train": request.train, "test": request.test, "forget": request.forget}
-    prints = {name: data.fingerprint() for name, data in sets.items()}
-    if request.held is not None:
-        prints["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in request.held)).hexdigest()
-    about = environment() | {"created": now(), "data": prints}
-    model = recipe.model.model_copy(update={"network": request.network.name})
-    changes = {"training": training, "method": method, "step": step, "model": model}
+    about = environment() | {"created": now(), "data": job.prints()}
+    changes = {**job.resolved(recipe), "method": method, "step": step}
     return recipe.model_copy(update={**changes, "output": folder.resolve(), "environment": about})
 
 
 def identity(resolved: Recipe) -> dict[str, Any]:
     """All that decides what the run does, as `section.key: value`."""
-    keys = _flat(resolved.model_dump(mode="json", by_alias=True))
+    keys = _flat(resolved.plain())
     prints = resolved.environment.get("data", {})
     return {key: value for key, value in keys.items() if not key.startswith(FREE)} | {
         f"{name} set": f"sha256 {digest}" for name, digest in prints.items()

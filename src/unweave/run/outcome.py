@@ -3,47 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from unweave.evaluation import Score, efficiency, gaps, score
+from unweave.evaluation import efficiency
 from unweave.guards import collapsed, nothing_changed
 from unweave.loop import Result
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
+from unweave.run.job import Job, Scored, Sheet
 from unweave.run.prepare import Request
 from unweave.run.session import Session
 
-Sheet = Mapping[str, Score]
-
 
 def sheet(model: nn.Module, request: Request, seed: int) -> Sheet:
-    """Every score of a model, on what it should have lost, what it should have kept, and unseen examples."""
-    return score(model, request.task, forget=request.forget, retain=request.retain, test=request.test, seed=seed)
+    """Every score of a classifier, on what it should have lost, what it should have kept, and unseen examples."""
+    return replace(request, scoring=seed).score(model).scores
 
 
-def scores(sheets: Mapping[str, Sheet]) -> dict[str, Any]:
+def sheets(models: Mapping[str, Scored]) -> dict[str, Sheet]:
+    """The scores of every model, those beside the retrained one included."""
+    return {name: scored.beside(models.get("retrained")) for name, scored in models.items()}
+
+
+def scores(job: Job, models: Mapping[str, Scored]) -> dict[str, Any]:
     """`scores.json`: the sheet of every model, and the gaps of all others to the retrained one."""
-    reference = sheets.get("retrained")
-    others = {} if reference is None else {k: gaps(v, reference) for k, v in sheets.items() if v is not reference}
-    return {"models": _plain(sheets), "gaps": _plain(others)}
+    found = sheets(models)
+    reference = found.get("retrained")
+    others = {} if reference is None else {k: job.gaps(v, reference) for k, v in found.items() if v is not reference}
+    return {"models": _plain(found), "gaps": _plain(others)}
 
 
 def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
     return {name: {key: s.as_dict() for key, s in sheet.items()} for name, sheet in sheets.items()}
 
 
-def summary(
-    session: Session, request: Request, original: nn.Module, result: Result, sheets: Mapping[str, Sheet]
-) -> dict[str, Any]:
+def summary(session: Session, job: Job, result: Result, models: Mapping[str, Scored]) -> dict[str, Any]:
     """`summary.json`."""
-    before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
-    values = [{key: s.value for key, s in sheets[name].items()} for name in ("original", "unlearned")]
+    before, after = session.original, tensors_sha256(session.model.state_dict())
+    found = sheets(models)
+    values = [{key: s.value for key, s in found[name].items()} for name in ("original", "unlearned")]
     same = nothing_changed(before != after, values[0] == values[1])
-    found = same, collapsed(session.model, request.task, request.retain, session.recipe.run.seed)
-    seconds, retrain = session.seconds + result.seconds, request.retrain_seconds(request.training.seed + 1)
+    warned = same, collapsed(session.model, job.task, job.retain, session.recipe.run.seed)
+    seconds, retrain = session.seconds + result.seconds, job.reference_seconds()
     interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
     unchanged = same and result.contract is None
     status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if unchanged else "done"
@@ -54,9 +59,9 @@ def summary(
         "contract": [] if contract is None else contract.clauses(),
         "contract_reading": None if contract is None else contract.reading(),
         "method": session.recipe.method.name,
-        "request": request.text,
-        "forget": len(request.forget),
-        "retain": len(request.retain),
+        "request": job.text,
+        "forget": len(job.rows("forget")),
+        "retain": len(job.rows("retain")),
         "steps": result.progress.made,
         "rejected": result.progress.rejected,
         "skipped": result.progress.skipped,
@@ -66,7 +71,7 @@ def summary(
         "peak_memory_bytes": peak_memory(),
         "model_before": before,
         "model_after": after,
-        "warnings": [*session.warnings, *filter(None, found)],
+        "warnings": [*session.warnings, *filter(None, warned)],
         "created": now(),
         "environment": environment(),
     }

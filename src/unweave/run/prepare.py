@@ -1,28 +1,36 @@
-"""Everything a recipe names, loaded and checked: data, request, network, original model."""
+"""Everything a recipe names, loaded and checked: data, request, network, original model; here all of images."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unweave.data import sources
+from unweave.data.cache import atomically
 from unweave.data.checks import check_overlap
 from unweave.data.images import Source, TensorImages
 from unweave.data.index_file import read_rows
 from unweave.data.poison import poison_random
 from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
 from unweave.errors import ConfigurationError, suggest
-from unweave.run.recipe import ForgetSection, Recipe
+from unweave.evaluation import gaps, predict, score
+from unweave.run.job import Job, Json, Scored, Sheet
+from unweave.run.modality import IMAGES
+from unweave.run.pictures import png
+from unweave.run.recipe import ForgetSection, OpenSection, Recipe
 from unweave.run.training import CIFAR10, DIGITS, Epoch, Network, Training, seconds_spent, trained
 from unweave.run.watch import Watch, silent
+from unweave.run.weights import with_weights
 from unweave.tasks import Vision
 
 DEFAULTS = {
@@ -48,6 +56,7 @@ class Request:
             set.
         holdout: test examples that are exchangeable with the forget set: its labels in their proportions, and labels
             made wrong in the same way, where the request is to forget wrong ones; None where nobody made it.
+        scoring: seed of the scores.
     """
 
     text: str
@@ -59,6 +68,9 @@ class Request:
     holdout: TensorImages | None = None
     held: tuple[np.ndarray, np.ndarray] | None = None
     task: Vision = field(default_factory=Vision)
+    scoring: int = 0
+    notes: tuple[str, ...] = ()
+    looked: int = 2000
 
     @cached_property
     def forget(self) -> TensorImages:
@@ -83,6 +95,93 @@ class Request:
         """How long `retrained` took when it was trained; None if it never was."""
         return seconds_spent(self.network, self.retain, replace(self.training, seed=seed))
 
+    def prints(self) -> dict[str, str]:
+        """SHA-256 of the training, the test and the forget set, and of what is held out."""
+        sets = {"train": self.train, "test": self.test, "forget": self.forget}
+        found = {name: data.fingerprint() for name, data in sets.items()}
+        if self.held is not None:
+            found["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in self.held)).hexdigest()
+        return found
+
+    def resolved(self, recipe: Recipe) -> dict[str, Any]:
+        """The training and the network."""
+        model = recipe.model.model_copy(update={"network": self.network.name})
+        return {"training": OpenSection(**asdict(self.training)), "model": model}
+
+    def divided(self) -> tuple[TensorImages, dict[str, TensorImages]]:
+        """The retain set without what is held out, and that."""
+        if self.held is None:
+            return self.retain, {}
+        given = {name: self.train.subset(rows) for name, rows in zip(("guard", "final"), self.held, strict=True)}
+        return self.train.subset(np.setdiff1d(self.split.retain, np.concatenate(self.held))), given
+
+    def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
+        """The original, or the network with the weights of a file or folder."""
+        if path is None:
+            return self.original(watch)
+        folder = path / "model"
+        return with_weights(self.network, folder if folder.is_dir() else path)
+
+    def movable(self, model: nn.Module) -> nn.Module:
+        """A copy."""
+        return copy.deepcopy(model)
+
+    def reference(self, number: int, watch: Watch = silent) -> nn.Module:
+        """Retrained from a seed of its own."""
+        return self.retrained(self.training.seed + number, watch)
+
+    def reference_seconds(self) -> float | None:
+        """Of the first retrained model."""
+        return self.retrain_seconds(self.training.seed + 1)
+
+    def retraining(self) -> tuple[float | None, int | None]:
+        """Of a retrained model that is there, or of the original by the share of examples."""
+        epochs = self.training.epochs
+        for seed in range(self.training.seed, self.training.seed + 3):
+            if (known := self.retrain_seconds(seed)) is not None:
+                return known, epochs
+        known = seconds_spent(self.network, self.train, self.training)
+        return None if known is None else known * len(self.retain) / len(self.train), epochs
+
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+        """On what it should have lost, what it should have kept, and unseen examples; nothing is kept."""
+        forget, retain = self.forget, self.retain
+        return Scored(score(model, self.task, forget=forget, retain=retain, test=self.test, seed=self.scoring))
+
+    def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
+        """In UA, RA, TA and the attack."""
+        return gaps(sheet, retrained)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes `model.safetensors`, the state dict."""
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        atomically(folder / "model.safetensors", safetensors.torch.save(tensors))
+
+    def rows(self, side: str) -> list[int]:
+        """Those of the training set; of the holdout, their places."""
+        if side == "holdout":
+            return list(range(len(self.holdout or ())))
+        return [int(row) for row in self._rows(side)]
+
+    def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
+        """From the logits."""
+        if side == "holdout" and self.holdout is not None:
+            data = self.holdout.subset(list(places))
+        else:
+            data = self.train.subset(self._rows(side)[np.asarray(places, dtype=np.int64)])
+        return -torch.from_numpy(predict(model, self.task, data).margin)
+
+    def shown(self, side: str, place: int) -> Json:
+        """Label and picture."""
+        row = int(self._rows(side)[place])
+        return {"label": int(self.train.labels[row]), "png": png(self.train.images[row])}
+
+    def leave(self, folder: Path) -> None:
+        """Pictures are in `examples.json` already."""
+
+    def _rows(self, side: str) -> np.ndarray:
+        return self.split.forget if side == "forget" else self.split.retain
+
     def _trained(self, data: TensorImages, training: Training, phase: str, watch: Watch) -> nn.Module:
         def progress(epoch: Epoch) -> None:
             watch(phase, epoch.number, epoch.total)
@@ -93,8 +192,21 @@ class Request:
         return model
 
 
+def job(recipe: Recipe) -> Job:
+    """What a recipe's run works on: images or texts.
+
+    Raises:
+        ConfigurationError: the data cannot be read, or the request does not fit them.
+    """
+    if recipe.data.source in IMAGES:
+        return request(recipe)
+    from unweave.run.text.job import text_job
+
+    return text_job(recipe)
+
+
 def request(recipe: Recipe, source: Source | None = None) -> Request:
-    """Loads the data of a recipe, if they are not given, and splits them as it asks.
+    """Loads the images of a recipe, if they are not given, and splits them as it asks.
 
     Raises:
         ConfigurationError: the data cannot be read, or the request does not fit them.
@@ -111,7 +223,7 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
     holdout = exchangeable(source.test, train.labels[split.forget])
     if wanted.poison is not None:
         holdout = mislabelled(source.test, len(source.classes), wanted.seed)
-    made = Request(text, train, source.test, split, network, training, holdout)
+    made = Request(text, train, source.test, split, network, training, holdout, scoring=recipe.evaluation.seed)
     check_overlap(made.forget, made.retain)
     return made
 
@@ -173,49 +285,10 @@ def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) ->
     return [names.index(each) if isinstance(each, str) else each for each in every]
 
 
-def original(recipe: Recipe, request: Request, watch: Watch = silent) -> nn.Module:
+def original(recipe: Recipe, job: Job, watch: Watch = silent) -> nn.Module:
     """The model to unlearn: the recipe's weights, or one trained as the recipe says.
 
     Raises:
-        ConfigurationError: the weights do not fit the network.
+        ConfigurationError: the weights cannot be read, or do not fit.
     """
-    path = recipe.model.weights
-    return request.original(watch) if path is None else with_weights(request.network, path)
-
-
-def with_weights(network: Network, path: Path) -> nn.Module:
-    """The network with the weights of a safetensors file, or of a folder that holds `model.safetensors`.
-
-    Raises:
-        ConfigurationError: not a safetensors file, not of this network, or not finite.
-    """
-    file = path / "model.safetensors" if path.is_dir() else path
-    model = network.build()
-    try:
-        weights = safetensors.torch.load_file(file)
-        model.load_state_dict(weights)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"{file}: these weights are not of network '{network.name}': {_misfit(model, weights)}"
-        ) from error
-    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        raise ConfigurationError(
-            f"{file}: weights are not finite in {len(broken)} of {len(weights)} tensors ({broken[0]}, ...)"
-        )
-    return model.eval()
-
-
-def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """How the names and shapes of the weights differ from the model's, the first of each kind."""
-    own = model.state_dict()
-    common = sorted(own.keys() & weights.keys())
-    kinds = {
-        "missing": sorted(own.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - own.keys()),
-        "of another shape": [name for name in common if own[name].shape != weights[name].shape],
-    }
-    found = [f"{len(n)} {kind} ({n[0]}{', ...' if n[1:] else ''})" for kind, n in kinds.items() if n]
-    return ", ".join(found)
+    return job.opened(recipe.model.weights, watch)

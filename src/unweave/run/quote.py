@@ -6,36 +6,29 @@ from torch import nn
 
 from unweave.diagnosis import Diagnosis, diagnose
 from unweave.parameters import choose
-from unweave.run.prepare import Request
+from unweave.run.job import Job
 from unweave.run.recipe import Recipe
-from unweave.run.training import seconds_spent
 
 
-def quote(recipe: Recipe, request: Request, model: nn.Module) -> Diagnosis:
-    """How hard the request is and what it will cost, for the recipe's batches and steps; rows are the training set's.
+def quote(recipe: Recipe, job: Job, model: nn.Module) -> Diagnosis:
+    """How hard the request is and what it will cost, for the recipe's batches and steps; rows are the job's numbers.
 
     No weight of the model changes.
     """
+    seconds, epochs = job.retraining()
     with choose(model, recipe.model.parameters):
         found = diagnose(
             model,
-            request.forget,
-            request.retain,
-            request.task,
+            job.forget,
+            job.retain,
+            job.task,
+            examples=job.looked,
             steps=recipe.run.steps,
-            epochs=request.training.epochs,
-            retrain_seconds=_retraining(request),
+            epochs=epochs,
+            retrain_seconds=seconds,
             forget_batch=recipe.run.forget_batch,
             retain_batch=recipe.run.retain_batch,
+            micro=recipe.run.micro,
             seed=recipe.run.seed,
         )
-    return found.numbered(request.split.forget.tolist(), request.split.retain.tolist())
-
-
-def _retraining(request: Request) -> float | None:
-    """Seconds of a training that was done: of a retrained model, or of the original by the share of examples."""
-    for seed in range(request.training.seed, request.training.seed + 3):
-        if (known := request.retrain_seconds(seed)) is not None:
-            return known
-    known = seconds_spent(request.network, request.train, request.training)
-    return None if known is None else known * len(request.retain) / len(request.train)
+    return found.numbered(job.rows("forget"), job.rows("retain"))

@@ -18,12 +18,11 @@ from unweave.guards import FirstStep, GuardWarning, check
 from unweave.loop import Record, Result, unlearn
 from unweave.objectives import Objectives
 from unweave.parameters import choose
-from unweave.run import checkpoint, directory, outcome, prepare
-from unweave.run.examples import examples
+from unweave.run import checkpoint, devices, directory, outcome, prepare
+from unweave.run.examples import examples, look
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
-from unweave.run.outcome import Sheet
-from unweave.run.prepare import Request
+from unweave.run.job import Job, Scored
 from unweave.run.quote import quote
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import StepLog, write_json
@@ -69,12 +68,12 @@ def run(
         InfeasibleError: the rule refused the very first step.
     """
     directory.check(folder, resume, overwrite)
-    return carry_out(recipe, prepare.request(recipe), folder, resume=resume, watch=watch, promise=promise)
+    return carry_out(recipe, prepare.job(recipe), folder, resume=resume, watch=watch, promise=promise)
 
 
 def carry_out(
     recipe: Recipe,
-    request: Request,
+    job: Job,
     folder: Path,
     *,
     first: nn.Module | None = None,
@@ -82,65 +81,70 @@ def carry_out(
     watch: Watch = silent,
     promise: Promise = unheard,
 ) -> dict[str, Any]:
-    """One request of a recipe, from its original model to its summary: `run`, with the request made already.
+    """One request of a recipe, from its original model to its summary: `run`, with the job made already.
 
     Args:
         recipe, folder, resume, watch, promise: as for `run`.
-        request: what the recipe asks for.
+        job: what the recipe asks for.
         first: what keep clauses compare with, where it is not the model that the recipe starts from.
     """
-    resolved = resolve(recipe, request, folder)
+    resolved = resolve(recipe, job, folder)
     if resume and (done := directory.finished(folder)) is not None:
         check_same(identity(read(folder / "recipe.yaml")), identity(resolved))
         return done
     states = checkpoint.load(folder / "checkpoint") if resume else None
     if states is not None:
         check_same(states["run"]["identity"], identity(resolved))
-    original = prepare.original(recipe, request, watch)
-    contract = recipe.contract
+    device = devices.chosen(recipe.run.device)
+    original = prepare.original(recipe, job, watch).to(device)
     retrained = None
-    if contract is not None and contract.asks_retrained:
-        retrained = request.retrained(request.training.seed + 1, watch)
-    session = Session.start(resolved, request, original, retrained, first)
+    if recipe.contract is not None and recipe.contract.asks_retrained:
+        retrained = job.reference(1, watch)
+    session = Session.start(resolved, job, original, retrained, first)
     if states is None:
-        _guard(session, request, original)
+        _guard(session, job, original)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         if recipe.evaluation.quote:
             watch("looking at the request", 0, 1)
-            write_json(folder / "quote.json", quote(recipe, request, original).as_dict(most=QUOTED))
+            write_json(folder / "quote.json", quote(recipe, job, original).as_dict(most=QUOTED))
             watch("looking at the request", 1, 1)
         checkpoint.save(folder / "checkpoint", session.state())
-    else:
+    scored = {"original": _score(original, job, folder, watch, "original")}
+    looks = {"original": look(job, original)}
+    if states is not None:
         session.restore(states)
     result = _loop(session, folder, watch, promise)
-    directory.save(session.model, folder / "model")
-    models = {"original": original, "unlearned": session.model}
-    sheets = {name: _score(model, request, recipe, watch, name) for name, model in models.items()}
-    write_json(folder / "scores.json", outcome.scores(sheets))
+    job.save(session.model, folder / "model")
+    scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
+    write_json(folder / "scores.json", outcome.scores(job, scored))
+    looks["unlearned"] = look(job, session.model)
     path = folder / "quote.json"
     quoted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    write_json(folder / "examples.json", examples(request, quoted, models))
+    write_json(folder / "examples.json", examples(job, quoted, looks))
     if result.reason != REASON:
         try:
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
-                model = request.retrained(request.training.seed + number, watch)
-                sheets[name] = _score(model, request, recipe, watch, name)
-                write_json(folder / "scores.json", outcome.scores(sheets))
+                if (model := job.reference(number, watch)) is None:
+                    break
+                scored[name] = _score(model.to(device), job, folder, watch, name)
+                write_json(folder / "scores.json", outcome.scores(job, scored))
                 if number == 1:
-                    write_json(folder / "examples.json", examples(request, quoted, {**models, name: model}))
+                    write_json(folder / "examples.json", examples(job, quoted, {**looks, name: look(job, model)}))
         except KeyboardInterrupt:
             result.reason = REASON
-    summary = outcome.summary(session, request, original, result, sheets)
+    job.leave(folder)
+    summary = outcome.summary(session, job, result, scored)
     write_json(folder / "summary.json", summary)
     return summary
 
 
-def _guard(session: Session, request: Request, original: nn.Module) -> None:
+def _guard(session: Session, job: Job, original: nn.Module) -> None:
     """Says what does not look right, before anything is written."""
     told, seed = session.recipe.guards.guards(), session.recipe.run.seed
-    sides = request.forget, request.retain
-    session.warnings = check(original, request.task, *sides, guards=told, mask=session.mask, seed=seed)
+    sides = job.forget, job.retain
+    found = check(original, job.task, *sides, guards=told, mask=session.mask, seed=seed)
+    session.warnings = [*job.notes, *found]
     for text in session.warnings:
         warnings.warn(text, GuardWarning, stacklevel=3)
 
@@ -184,6 +188,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
             session.method,
             session.pairs,
             session.optimizer,
+            accelerator=session.accelerator,
             monitors=(log, tell, guard),
             stop=(pause,),
             steps=settings.steps - progress.made,
@@ -202,8 +207,8 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
     return result
 
 
-def _score(model: nn.Module, request: Request, recipe: Recipe, watch: Watch, name: str) -> Sheet:
+def _score(model: nn.Module, job: Job, folder: Path, watch: Watch, name: str) -> Scored:
     watch(f"scoring the {name} model", 0, 1)
-    sheet = outcome.sheet(model, request, recipe.evaluation.seed)
+    found = job.score(model, name, folder)
     watch(f"scoring the {name} model", 1, 1)
-    return sheet
+    return found

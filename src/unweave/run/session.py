@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import Data, hold_out
+from unweave.data.batches import moved
 from unweave.data.pairs import Pairs
+from unweave.errors import ConfigurationError
 from unweave.loop import Progress
-from unweave.methods import METHODS, Method
+from unweave.methods import Method, made
 from unweave.parameters import Mask, choose, saliency_mask
-from unweave.run import checkpoint
+from unweave.run import checkpoint, devices
 from unweave.run.identity import check_same, identity
-from unweave.run.prepare import Request
+from unweave.run.job import Job
 from unweave.run.recipe import Recipe
 from unweave.run.steps import stepper
 from unweave.trust import TrustRegion
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(eq=False)
@@ -38,6 +41,8 @@ class Session:
         seconds: how long the steps took that were made before this session.
         ended: why the loop ended; empty while it goes on, and when it was interrupted.
         keeper: of the contract, if the recipe has one.
+        accelerator: of passes in another precision.
+        fixed: names of the parameters that never move.
         warnings: what the guards found.
     """
 
@@ -53,50 +58,56 @@ class Session:
     ended: str = ""
     keeper: Keeper | None = None
     warnings: list[str] = field(default_factory=list)
+    accelerator: Accelerator | None = None
+    fixed: frozenset[str] = frozenset()
 
     @classmethod
     def start(
         cls,
         recipe: Recipe,
-        request: Request,
+        job: Job,
         original: nn.Module,
         retrained: nn.Module | None = None,
         first: nn.Module | None = None,
     ) -> Session:
-        """At step 0, on a copy of the original.
+        """At step 0, on what the job says is moved.
 
         Args:
             recipe: resolved.
-            request: the data.
+            job: the data.
             original: what is unlearned.
             retrained: for the forget clause of that name.
             first: what the keep clauses compare with, where it is not the original: the first one of a sequence.
         """
-        model = copy.deepcopy(original).train(recipe.run.train_mode)
-        settings = recipe.run
-        retain, keeper = _kept(recipe, request, retrained, first)
+        before = checkpoint.tensors_sha256(original.state_dict())
+        settings, device = recipe.run, next(original.parameters()).device
+        retain, keeper = _kept(recipe, job, retrained, first)
         pairs = Pairs(
-            request.forget,
+            job.forget,
             retain,
             forget_batch=settings.forget_batch,
             retain_batch=settings.retain_batch,
             micro=settings.micro,
             seed=settings.seed,
+            device=device,
         )
-        method = METHODS[recipe.method.name](request.task, original, **recipe.method.arguments)
+        method = made(recipe.method.name, job.task, original, job.forget, recipe.method.arguments)
+        model = job.movable(original).train(settings.train_mode)
+        accelerator = devices.accelerated(model, settings.precision, device)
         with choose(model, recipe.model.parameters):
             mask = None
             if method.saliency is not None:
-                batches = DataLoader(request.forget, batch_size=settings.forget_batch)
-                mask = saliency_mask(model, request.task.nll, batches, method.saliency)
+                batches = (moved(b, device) for b in DataLoader(job.forget, batch_size=settings.forget_batch))
+                mask = saliency_mask(model, job.task.nll, batches, method.saliency)
             step = stepper(recipe.step, model, mask)
-        before = checkpoint.tensors_sha256(original.state_dict())
-        return cls(recipe, model, method, step, pairs, before, mask, keeper=keeper)
+            fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
+        found: dict[str, Any] = {"keeper": keeper, "accelerator": accelerator, "fixed": fixed}
+        return cls(recipe, model, method, step, pairs, before, mask, **found)
 
     def state(self, seconds: float = 0.0) -> dict[str, dict[str, Any]]:
         """Everything that going on from here needs, between two steps; `seconds` is how long this session's took."""
         return {
-            "model": self.model.state_dict(),
+            "model": self._moving(),
             "step": self.optimizer.state_dict(),
             "rule": self.method.rule.state_dict(),
             "pairs": self.pairs.state_dict(),
@@ -130,7 +141,12 @@ class Session:
                 "that was never interrupted",
                 stacklevel=2,
             )
-        self.model.load_state_dict(states["model"])
+        with torch.no_grad():
+            own = self._moving()
+            if differing := sorted(own.keys() ^ states["model"].keys()):
+                raise ConfigurationError(f"the checkpoint is of another model: only one of the two has {differing[0]}")
+            for name, tensor in own.items():
+                tensor.copy_(states["model"][name])
         self.optimizer.load_state_dict(states["step"])
         self.method.rule.load_state_dict(states["rule"])
         self.pairs.load_state_dict(states["pairs"])
@@ -140,21 +156,32 @@ class Session:
         self.warnings = list(run["warnings"])
         checkpoint.set_rng_state(states["random"])
 
+    def _moving(self) -> dict[str, Tensor]:
+        """The model without what never moves; a tensor with two names has the first."""
+        found: dict[str, Tensor] = {}
+        places = set()
+        for name, tensor in self.model.state_dict().items():
+            place = tensor.data_ptr(), tensor.shape
+            if name not in self.fixed and not (tensor.numel() and place in places):
+                found[name] = tensor
+                places.add(place)
+        return found
+
     def _machine(self) -> dict[str, Any]:
         return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
 
 
 def _kept(
-    recipe: Recipe, request: Request, retrained: nn.Module | None, first: nn.Module | None
+    recipe: Recipe, job: Job, retrained: nn.Module | None, first: nn.Module | None
 ) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper; all of it and None without a contract."""
     if recipe.contract is None:
-        return request.retain, None
+        return job.retain, None
     settings, contract = recipe.run, recipe.contract.contract()
-    retain, sets = contract_sets(contract, request, settings.seed)
+    retain, sets = contract_sets(contract, job, settings.seed)
     return retain, Keeper(
         contract,
-        request.task,
+        job.task,
         sets,
         per_step=settings.forget_batch + settings.retain_batch,
         retrained=retrained,
@@ -163,11 +190,8 @@ def _kept(
     )
 
 
-def contract_sets(contract: Contract, request: Request, seed: int) -> tuple[Data, Sets]:
+def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:
     """What is left of the retain set to train on, and all sets that the contract reads."""
-    keeps, retain, given = contract.keeps(logits=True), request.retain, {}
-    if request.held is not None:
-        rows = np.setdiff1d(request.split.retain, np.concatenate(request.held))
-        retain = request.train.subset(rows)
-        given = {name: request.train.subset(rows) for name, rows in zip(("guard", "final"), request.held, strict=True)}
-    return hold_out(contract, keeps, retain, forget=request.forget, holdout=request.holdout, **given, seed=seed)
+    keeps = contract.keeps(hasattr(job.task, "logits"))
+    retain, given = job.divided()
+    return hold_out(contract, keeps, retain, forget=job.forget, holdout=job.holdout, **given, seed=seed)

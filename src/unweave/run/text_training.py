@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unweave.data.batches import moved
 from unweave.data.text import Plain, TextRows, texts, tokenised
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
@@ -87,25 +88,34 @@ def trained_model(rows: TextRows, tokenizer: Any, how: TextTraining, seed: int =
     """
     with seeded(seed):
         model = _untrained(tokenizer, how)
-    task, optimizer = Language(), torch.optim.AdamW(model.parameters(), lr=how.lr, weight_decay=0.0, betas=(0.9, 0.98))
+    return fit(model, rows, epochs=how.epochs, batch=how.batch, lr=how.lr, seed=seed, watch=watch)
+
+
+def fit(
+    model: nn.Module, rows: TextRows, *, epochs: int, batch: int, lr: float, seed: int, watch: Watch = silent
+) -> nn.Module:
+    """Trains in place what may move of a model on the rows, and returns it in eval mode; dropout is off throughout.
+
+    AdamW without weight decay; the learning rate rises straight for a tenth of the steps and falls straight in the
+    second half; the gradient's norm is clipped at 1.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    task, optimizer = Language(), torch.optim.AdamW(weights, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(seed)
-    per_epoch = -(-len(rows) // how.batch)
-    steps = [
-        chosen
-        for _ in range(how.epochs)
-        for chosen in torch.randperm(len(rows), generator=generator).tensor_split(per_epoch)
-    ]
+    device, per_epoch = weights[0].device, -(-len(rows) // batch)
+    orders = (torch.randperm(len(rows), generator=generator) for _ in range(epochs))
+    steps = [chosen for order in orders for chosen in order.tensor_split(per_epoch)]
     for number, chosen in enumerate(steps):
         if number % per_epoch == 0:
-            watch("training", number // per_epoch, how.epochs)
+            watch("training", number // per_epoch, epochs)
         done = number / len(steps)
-        optimizer.param_groups[0]["lr"] = how.lr * min(1.0, (number + 1) / (0.1 * len(steps)), 2 * (1 - done))
-        loss = task.nll(model, rows.batch(chosen)).mean()
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, (number + 1) / (0.1 * len(steps)), 2 * (1 - done))
+        loss = task.nll(model, moved(rows.batch(chosen), device)).mean()
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-    watch("training", how.epochs, how.epochs)
+    watch("training", epochs, epochs)
     optimizer.zero_grad()
     return model.eval()
 

@@ -1,0 +1,1 @@
+"""Runs on texts: their data, their models, their scores."""

@@ -1,0 +1,292 @@
+"""One run on texts: what the runner asks of data, models and scores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.batches import moved
+from unweave.data.checks import check_overlap
+from unweave.data.text import Chat, Plain, Text, TextRows, tokenised
+from unweave.diagnosis.odds import log_odds
+from unweave.errors import ConfigurationError
+from unweave.evaluation import text_gaps
+from unweave.evaluation.outputs import evaluating
+from unweave.evaluation.text import Log, Part, Relearning, sheet
+from unweave.evaluation.text.stored import read_lines
+from unweave.evaluation.text.values import fingerprint
+from unweave.run.contract import ContractSection
+from unweave.run.job import Json, Scored, Sheet
+from unweave.run.recipe import Recipe
+from unweave.run.record import write_json
+from unweave.run.sections import DataSection, OpenSection
+from unweave.run.text import models
+from unweave.run.text.finetuning import Finetuning, finetuned
+from unweave.run.text.requests import Asked, asked
+from unweave.run.text.rows import numbered, together
+from unweave.run.text.sets import parts
+from unweave.run.watch import Watch, silent
+from unweave.tasks import Language
+
+SHOWN = 20  # questions of a side whose answers a run directory holds
+_CONTEXT = 2048  # tokens of a text, at most, where neither model nor tokenizer says
+_NO_HOLDOUT = (
+    "no holdout: no forget clause says when forgetting is enough, and the run uses its steps up. Give data.holdout, "
+    "texts like those to forget that the model never saw, or a clause such as contract.forget: "
+    "[{metric: loss, at_least: 3.0}]."
+)
+
+
+@dataclass(eq=False)
+class TextJob:
+    """See `run.job.Job`; `text_job` makes it."""
+
+    recipe: Recipe
+    asked: Asked
+    tokenizer: Any
+    form: Chat | Plain
+    forget: TextRows
+    retain: TextRows
+    holdout: TextRows | None
+    parts: Mapping[str, Part]
+    task: Language = field(default_factory=Language)
+    looked: int = 200
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _logs: dict[str, Log] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Of the request."""
+        return self.asked.text
+
+    @property
+    def notes(self) -> list[str]:
+        """That nothing says when forgetting is enough, if so."""
+        return [_NO_HOLDOUT] if self._endless else []
+
+    def prints(self) -> dict[str, str]:
+        """Of forget, retain and holdout set."""
+        found = {"forget": self.forget.fingerprint(), "retain": self.retain.fingerprint()}
+        return found if self.holdout is None else {**found, "holdout": self.holdout.fingerprint()}
+
+    def resolved(self, recipe: Recipe) -> dict[str, Any]:
+        """The fine-tuning, and the contract where its default has nothing to read."""
+        training = {} if self._training is None else asdict(self._training)
+        found: dict[str, Any] = {"training": OpenSection(**training)}
+        if self._endless and recipe.contract is not None:
+            found["contract"] = recipe.contract.model_copy(update={"forget": ()})
+        return found
+
+    def divided(self) -> tuple[TextRows, dict[str, TextRows]]:
+        """Nothing is held out before."""
+        return self.retain, {}
+
+    def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
+        """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
+        if path is None or path == self.recipe.model.weights:
+            model = models.loaded(self.recipe.model, self.recipe.run.seed)
+            if self._training is not None:
+                every = together(self.forget, self.retain)
+                self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
+            return model
+        folder = path / "model" if (path / "model").is_dir() else path
+        if (folder / models.ADAPTER).is_file():
+            return models.loaded(self.recipe.model, self.recipe.run.seed, adapter=folder)
+        return models.loaded(self.recipe.model.model_copy(update={"weights": folder, "lora": None}), 0)
+
+    def movable(self, model: nn.Module) -> nn.Module:
+        """The model itself."""
+        return model
+
+    def reference(self, number: int, watch: Watch = silent) -> nn.Module | None:
+        """The recipe's reference, or the base fine-tuned on the retain set alone, from another seed."""
+        given = self.recipe.evaluation.reference
+        if given is not None:
+            changes = {"weights": given, "base": None, "lora": None, "adapter": None, "revision": None}
+            return models.loaded(self.recipe.model.model_copy(update=changes), 0) if number == 1 else None
+        if self._training is None:
+            return None
+        how = Finetuning(**{**asdict(self._training), "seed": self._training.seed + number})
+        model = models.loaded(self.recipe.model, self.recipe.run.seed)
+        phase = f"retraining without the forget set (seed {how.seed})"
+        self._seconds[f"retrained {number}"] = finetuned(model, self.retain, how, phase, watch)
+        return model
+
+    def reference_seconds(self) -> float | None:
+        """Of the first fine-tuning without the forget set."""
+        return self._seconds.get("retrained 1")
+
+    def retraining(self) -> tuple[float | None, int | None]:
+        """Of the original's fine-tuning, by the share of texts."""
+        if self._training is None:
+            return None, None
+        known, total = self._seconds.get("original"), len(self.forget) + len(self.retain)
+        return None if known is None else known * len(self.retain) / total, self._training.epochs
+
+    def score(self, model: nn.Module, name: str, folder: Path | None = None) -> Scored:
+        """The standard sheet; values are streamed to `values/NAME` and not computed twice for the same weights."""
+        how = self.recipe.evaluation
+        place = None if folder is None else folder / "values" / name.replace(" ", "-")
+        if place is not None:
+            _of_this_model(place, model)
+        relearning = None if how.relearning == "none" else Relearning(**how.relearning.model_dump())
+        found = sheet(
+            model,
+            self.tokenizer,
+            self.parts,
+            relearning=relearning if len(self.parts["forget"].examples) > 1 else None,
+            folder=place,
+            name=name,
+            batch_tokens=how.batch_tokens,
+            compat=how.compat,
+        )
+        self._logs[name] = found.log
+        return Scored(found.scores, found.log)
+
+    def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
+        """In what both have."""
+        return text_gaps(sheet, retrained)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """A folder as `transformers` or PEFT writes it, tokenizer included."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(f".{folder.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        saved: Any = model
+        saved.save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+
+    def rows(self, side: str) -> list[int]:
+        """The number of each text in its set."""
+        return list(range(len(self._side(side) or ())))
+
+    def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
+        """From the mean nll of the answer's tokens."""
+        rows, loss, found = self._side(side), log_odds(self.task), []
+        assert rows is not None, "it has places"
+        device = next(model.parameters()).device
+        with torch.no_grad(), evaluating(model):
+            for chosen in torch.as_tensor(list(places)).split(self.recipe.run.retain_batch):
+                found.append(loss(model, moved(rows.batch(chosen), device)).double().cpu())
+        return torch.cat(found)
+
+    def shown(self, side: str, place: int) -> Json:
+        """The text."""
+        return {"text": _words((self.forget if side == "forget" else self.retain).texts[place])}
+
+    def leave(self, folder: Path) -> None:
+        """`answers.json`: some questions with the true answer and what every model says."""
+        found = {}
+        for side in ("forget", "retain"):
+            said = {name: log.values.get(side, {}).get("generation", {}) for name, log in self._logs.items()}
+            examples = self.parts[side].examples if side in self.parts else ()
+            found[side] = [
+                {
+                    "question": _end(str(self.tokenizer.decode(list(e.answer.prompt), skip_special_tokens=True))),
+                    "truth": e.text,
+                    "answers": {name: texts[e.index] for name, texts in said.items()},
+                }
+                for e in examples[:SHOWN]
+                if all(e.index in texts for texts in said.values())
+            ]
+        write_json(folder / "answers.json", found)
+
+    @property
+    def _training(self) -> Finetuning | None:
+        return None if self.recipe.model.base is None else Finetuning(**self.recipe.training.arguments)
+
+    @property
+    def _endless(self) -> bool:
+        contract: ContractSection | None = self.recipe.contract
+        return contract is not None and contract.forget is None and self.holdout is None
+
+    def _side(self, side: str) -> TextRows | None:
+        return {"forget": self.forget, "retain": self.retain, "holdout": self.holdout}[side]
+
+
+def text_job(recipe: Recipe) -> TextJob:
+    """Reads texts and tokenizer of a recipe, and checks that they fit.
+
+    Raises:
+        ConfigurationError: whatever does not.
+    """
+    assert recipe.forget is not None, "a recipe of texts has one request"
+    data = recipe.data
+    found, tokenizer = asked(data, recipe.forget), models.tokenizer_of(recipe.model)
+    form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
+    longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
+    unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
+
+    def rows(texts: Sequence[Text], side: str, refusals: Sequence[str] | None = None) -> TextRows:
+        try:
+            return tokenised(
+                texts,
+                tokenizer,
+                format=form,
+                max_length=longest,
+                too_long=_too_long(data, texts),
+                alternates=refusals,
+                seed=recipe.run.seed,
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError([f"{side}: {fault}" for fault in error.faults]) from None
+
+    forget, retain = rows(found.forget, "forget", _refusals(data)), rows(found.retain, "retain")
+    retain = numbered(retain, len(forget))
+    check_overlap(forget, retain)
+    return TextJob(
+        recipe,
+        found,
+        tokenizer,
+        form,
+        forget,
+        retain,
+        rows(unseen, "holdout") if unseen else None,
+        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest),
+    )
+
+
+def _reads_holdout(recipe: Recipe) -> bool:
+    """Whether a clause of the contract looks at texts that no model has seen; then the scores are of others."""
+    contract = recipe.contract
+    return contract is not None and (contract.forget is None or any(c.metric == "unseen" for c in contract.forget))
+
+
+def _too_long(data: DataSection, texts: Sequence[Text]) -> Any:
+    """Benchmarks of running texts are divided, as their own code does."""
+    running = data.source in ("muse", "wmdp") and not any(text.turns for text in texts)
+    return "split" if running and data.too_long == "error" else data.too_long
+
+
+def _refusals(data: DataSection) -> list[str] | None:
+    if data.refusals is None:
+        return None
+    found = [line.strip() for line in data.refusals.read_text(encoding="utf-8").splitlines()]
+    return [line for line in found if line]
+
+
+def _of_this_model(place: Path, model: nn.Module) -> None:
+    """Removes values that a run that was interrupted collected of other weights."""
+    for path in place.glob("values*.jsonl") if place.is_dir() else ():
+        header, _ = read_lines(path)
+        if header is not None and header.get("model") != fingerprint(model):
+            shutil.rmtree(place)
+            return
+
+
+def _words(text: Text) -> str:
+    return "\n".join([*(content for _, content in text.turns), text.answer])
+
+
+def _end(prompt: str, most: int = 600) -> str:
+    """The end of a prompt, where the question stands."""
+    return prompt if len(prompt) <= most else "..." + prompt[-most:]

@@ -1,0 +1,141 @@
+"""A recipe of texts becomes a run directory, whole; resumed it is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unweave.cli import main
+from unweave.evaluation.text import read_log
+from unweave.guards import GuardWarning
+from unweave.pretrained import load
+from unweave.run.recipe import read
+from unweave.run.record import read_steps
+from unweave.run.runner import run
+
+Write = Callable[..., Path]
+FILES = ["answers.json", "checkpoint", "examples.json", "model", "recipe.yaml", "scores.json", "steps.jsonl"]
+FILES += ["summary.json", "values"]
+
+
+class Ended(Exception):
+    """The run ends here."""
+
+
+def content(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = (folder / "model").glob("*.safetensors")
+    return load_file(file)
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_everything_that_a_run_with_lora_leaves(recipe: Write, tmp_path: Path) -> None:
+    path, folder = recipe(), tmp_path / "out"
+    summary = run(read(path), folder)
+    assert sorted(each.name for each in folder.iterdir()) == FILES
+    assert (summary["status"], summary["steps"], summary["forget"], summary["retain"]) == ("done", 4, 4, 20)
+    assert summary["request"] == "the texts named in request.txt" and summary["model_before"] != summary["model_after"]
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= {
+        each.name for each in (folder / "model").iterdir()
+    }, "the layout that it came in: an adapter"
+    scores = content(folder, "scores.json")
+    assert set(scores["models"]) == {"original", "unlearned"} and not scores["gaps"]
+    before, after = (scores["models"][name]["forget_probability"]["value"] for name in ("original", "unlearned"))
+    assert after < before
+    assert {"relearned_gain", "retain_rouge", "extraction_strength"} <= set(scores["models"]["unlearned"])
+    assert [row["step"] for row in read_steps(folder / "steps.jsonl")] == [1, 2, 3, 4]
+    answers = content(folder, "answers.json")
+    assert len(answers["forget"]) == 4 and set(answers["forget"][0]["answers"]) == {"original", "unlearned"}
+    assert read_log(folder / "values" / "unlearned").has("forget", "prob")
+    model, _ = load(tmp_path / "model", adapter=folder / "model")
+    assert any(bool(p.any()) for name, p in model.named_parameters() if "lora_B" in name)
+    checkpoint = load_file(next((folder / "checkpoint").glob("*/tensors.safetensors")))
+    assert not [name for name in checkpoint if name.startswith("model") and "lora_" not in name], "nothing fixed"
+
+
+def test_all_weights_in_a_folder_of_transformers(recipe: Write, tmp_path: Path) -> None:
+    changes = ["model={weights: model}", "method={name: hamu_q}", "step={name: trust}"]
+    summary = run(read(recipe(), changes), tmp_path / "out")
+    assert summary["status"] == "done" and summary["model_before"] != summary["model_after"]
+    model, own = load(tmp_path / "out" / "model")
+    assert own.chat_template and sum(p.numel() for p in model.parameters()) > 10_000
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_path: Path, kind: str) -> None:
+    settings = read(recipe(), ["model={weights: model}"] if kind == "full" else [])
+
+    def end(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("unlearning", 3):
+            raise Ended
+
+    with pytest.raises(Ended):
+        run(settings, tmp_path / "cut", watch=end)
+    assert len(read_steps(tmp_path / "cut" / "steps.jsonl")) == 3
+    run(settings, tmp_path / "cut", resume=True)
+    run(settings, tmp_path / "whole")
+    assert same(tmp_path / "cut", tmp_path / "whole")
+    assert content(tmp_path / "cut", "scores.json") == content(tmp_path / "whole", "scores.json")
+
+
+def test_a_base_is_fine_tuned_and_retrained(recipe: Write, tmp_path: Path) -> None:
+    phases: list[str] = []
+    path = recipe()
+    model, training = "model={base: base, lora: {rank: 8}}", "training={epochs: 4, batch: 8, lr: 0.02}"
+    changes = [model, training, "evaluation.quote=true"]
+    summary = run(read(path, changes), tmp_path / "out", watch=lambda phase, *_: phases.append(phase))
+    scores = content(tmp_path / "out", "scores.json")
+    assert set(scores["models"]) == {"original", "unlearned", "retrained"}
+    assert scores["gaps"]["unlearned"]["average_gap"]["n"] == 2
+    assert summary["retrain_seconds"] > 0 and summary["efficiency"] == summary["seconds"] / summary["retrain_seconds"]
+    assert {"training the original", "retraining without the forget set (seed 1)"} <= set(phases)
+    quote, shown = content(tmp_path / "out", "quote.json"), content(tmp_path / "out", "examples.json")
+    assert len(quote["forget"]) == 4 and "Ana?" in shown["hardest"][0]["text"]
+    again = run(read(path, changes), tmp_path / "again")
+    assert again["model_after"] == summary["model_after"], "the cache gives the same models"
+
+
+def test_a_reference_folder_is_the_retrained_model(recipe: Write, tmp_path: Path) -> None:
+    run(read(recipe(), ["evaluation.reference=base"]), tmp_path / "out")
+    scores = content(tmp_path / "out", "scores.json")
+    assert scores["gaps"]["unlearned"]["average_gap"]["value"] is not None
+    assert scores["models"]["retrained"]["forget_probability"]["value"] < 0.1
+
+
+def test_a_contract_with_holdout_and_one_without(recipe: Write, tmp_path: Path) -> None:
+    keep = "contract={keep: [{metric: loss, absolute: 5.0}]}"
+    summary = run(read(recipe(), [keep, "data.holdout=holdout.jsonl"]), tmp_path / "with")
+    assert [clause["side"] for clause in summary["contract"]] == ["keep", "forget"]
+    assert len(read_log(tmp_path / "with" / "values" / "original").values["holdout"]["loss"]) == 6
+    with pytest.warns(GuardWarning, match="no holdout"):
+        summary = run(read(recipe(), [keep]), tmp_path / "without")
+    assert [clause["side"] for clause in summary["contract"]] == ["keep"]
+    assert any("no holdout" in text for text in summary["warnings"])
+
+
+def test_the_command_from_run_to_report(recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = recipe(), tmp_path / "out"
+    rows = (tmp_path / "facts.jsonl").read_text().replace("As a Kyiv guide.", "As a <b>Kyiv</b> guide.")
+    (tmp_path / "facts.jsonl").write_text(rows)
+    given = {"diagnose": [str(path)], "run": [str(path), "-o", str(out)], "evaluate": [str(out)], "report": [str(out)]}
+    for name, arguments in given.items():
+        with pytest.raises(SystemExit) as caught:
+            main([name, *arguments])
+        assert caught.value.code == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "forget_probability" in told.out and "hardness" in told.out
+    page = (out / "report.html").read_text()
+    assert "&lt;b&gt;Kyiv&lt;/b&gt;" in page and "<b>Kyiv</b>" not in page and "What it says" in page
