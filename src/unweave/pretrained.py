@@ -75,7 +75,9 @@ def load(
         )
     config = read_config(source, revision)
     if getattr(config, "quantization_config", None) is not None and not adapted:
-        raise ConfigurationError(f"{source} is quantised: its weights cannot move. Pass lora=Lora().")
+        raise ConfigurationError(
+            f"{source} is quantised: its weights cannot move. Pass lora=Lora() (in a recipe: model.lora: {{}})."
+        )
     model = _read(source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
     tokenizer = read_tokenizer(source, revision)
     if checkpointing:

@@ -11,7 +11,8 @@ from unweave.guards.finding import NEAR, Guards
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
-    """A relative path is relative to the recipe's folder."""
+    """A relative path is relative to the recipe's folder; ~ is the user's."""
+    path = path.expanduser()
     return Path(info.context["folder"] / path) if info.context else path
 
 
@@ -24,7 +25,8 @@ def _existing(path: Path) -> Path:
 def _there(path: Path, info: ValidationInfo) -> Path:
     """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
     found = _beside(path, info)
-    if not found.exists() and not path.is_absolute() and len(path.parts) == 2 and ".." not in path.parts:
+    name = not path.is_absolute() and len(path.parts) == 2 and not {"~", ".", ".."} & set(path.parts)
+    if name and not found.exists():
         return path
     return _existing(found)
 
