@@ -31,6 +31,7 @@ LAYERS = [
     {"guards"},
     {"api"},
     {"run"},
+    {"ledger"},
     {"report"},
     {"commands"},
     {"cli"},

@@ -13,7 +13,7 @@ import pytest
 
 from unweave.cli import main
 
-COMMANDS = ["demo", "run", "diagnose", "evaluate", "audit", "report", "methods"]
+COMMANDS = ["demo", "run", "diagnose", "evaluate", "audit", "requests", "report", "methods"]
 
 
 def code(arguments: Sequence[str]) -> int:

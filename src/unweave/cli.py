@@ -1,4 +1,4 @@
-"""The command: unweave demo | run | diagnose | evaluate | audit | report | methods."""
+"""The command: unweave demo | run | diagnose | evaluate | audit | requests | report | methods."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
 app = typer.Typer(
@@ -145,6 +146,9 @@ def audit_judge(
     from unweave.commands import audit as command
 
     raise typer.Exit(command.verdict(directory, scores, lower=lower, as_json=as_json))
+
+
+app.add_typer(requests, name="requests")
 
 
 @app.command()

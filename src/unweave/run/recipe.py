@@ -89,10 +89,19 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigurationError: all faults at once, each as `file:line: section.key: expected this, found that`.
     """
-    document = modality.filled(load(path).override(overrides))
+    return checked(load(path).override(overrides), path.resolve().parent)
+
+
+def checked(document: Document, folder: Path) -> Recipe:
+    """The recipe in a document, whose relative paths are relative to `folder`.
+
+    Raises:
+        ConfigurationError: as `read`.
+    """
+    document = modality.filled(document)
     found: list[str] = modality.misplaced(document)
     try:
-        recipe = Recipe.model_validate_json(document.to_json(), context={"folder": path.resolve().parent})
+        recipe = Recipe.model_validate_json(document.to_json(), context={"folder": folder})
     except ValidationError as error:
         found += faults.of_model(error, Recipe, document)
         if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):

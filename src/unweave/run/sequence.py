@@ -125,7 +125,7 @@ def parts(recipe: Recipe) -> list[Recipe]:
         requests.append(each.model_copy(update={"id": name}))
     changes = {"requests": (), "output": None}
     return [
-        recipe.model_copy(update={**changes, "forget": each, "already": tuple(requests[:number])})
+        recipe.model_copy(update={**changes, "forget": each, "already": (*recipe.already, *requests[:number])})
         for number, each in enumerate(requests)
     ]
 

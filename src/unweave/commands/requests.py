@@ -1,0 +1,195 @@
+"""`unweave requests`: what each word prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unweave.errors import ConfigurationError
+from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, certified
+from unweave.ledger import verify as check
+from unweave.ledger.chain import Entry
+from unweave.ledger.ledger import find
+from unweave.ledger.words import text
+
+_REFUTED, _UNCHECKED, _INTERRUPTED = 3, 2, 130
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request as it was typed."""
+
+    name: str
+    classes: tuple[str, ...]
+    rows: Path | None
+    ids: Path | None
+    of: Path | None
+    received: datetime | None
+    due: datetime | None
+    basis: str
+    note: str
+
+    def selector(self) -> Selector:
+        """The records.
+
+        Raises:
+            ConfigurationError: not exactly one way to name them, or one that names nothing.
+        """
+        ways = {"--class": self.classes, "--rows": self.rows, "--ids": self.ids}
+        given = [name for name, value in ways.items() if value]
+        if len(given) != 1:
+            found = " and ".join(given) or "none: it names no record"
+            raise ConfigurationError(f"request {self.name}: expected exactly one of {', '.join(ways)}; found {found}")
+        if (self.of is None) != (self.ids is None):
+            raise ConfigurationError(f"request {self.name}: --ids FILE and --of FILE go together")
+        if self.ids is not None and self.of is not None:
+            return by_ids(self.ids, self.of)
+        return by_class(self.classes) if self.rows is None else by_rows(self.rows)
+
+
+def add(folder: Path, key: Path | None, wanted: Wanted, *, as_json: bool) -> None:
+    """Records a request, and says by which entry."""
+    received, due = (None if when is None else when.date() for when in (wanted.received, wanted.due))
+    request = Deletion(wanted.name, wanted.selector(), received, due, wanted.basis, wanted.note)
+    entry = Ledger(folder, key).add(request)
+    if as_json:
+        print(json.dumps(asdict(entry), indent=2))
+        return
+    _say(f"{request.id} is entry {entry.number} of {folder}, due on {entry.body['due']}: {entry.hash}")
+
+
+def list_(folder: Path, status: str | None, *, overdue: bool, as_json: bool) -> None:
+    """A line for each request, by due date."""
+    ledger, today = Ledger(folder), datetime.now(UTC).date()
+    ledger.read()
+    rows = [row | {"overdue": _late(row, today) > 0} for row in ledger.index.requests(status)]
+    rows = [row for row in rows if row["overdue"] or not overdue]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    made = Table(box=None, pad_edge=False)
+    for column in ("request", "status", "due", "what", "records", "batch", "claim", "outcome"):
+        made.add_column(column, overflow="fold", no_wrap=column in ("status", "due"))
+    for row in rows:
+        due = Text(row["due"])
+        if (days := _late(row, today)) > 0:
+            due.append(f" OVERDUE by {days} d", style="bold red")
+        cells = (row[k] for k in ("selector", "records", "batch", "claim", "outcome"))
+        status_ = Text(row["status"], style="bold red" if row["status"] == "rejected" else "")
+        made.add_row(Text(row["id"]), status_, due, *(Text("" if c is None else str(c)) for c in cells))
+    Console(highlight=False).print(made)
+    late = sum(row["overdue"] for row in rows)
+    _say(f"{len(rows)} requests, {late} overdue")
+
+
+def show(folder: Path, name: str, *, as_json: bool) -> None:
+    """A request and what became of it."""
+    ledger = Ledger(folder)
+    chain, book = ledger.read()
+    standing = find(book, name)
+    outcome = None if standing.outcome is None else asdict(standing.outcome)
+    if as_json:
+        plain = {"request": standing.body, "status": standing.status, "batch": standing.batch, "outcome": outcome}
+        print(json.dumps(plain | {"head": chain.head[1]}, indent=2))
+        return
+    _say(f"request {name}: {standing.status}")
+    for key, value in standing.body.items():
+        if key != "id" and value:
+            _say(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
+    if standing.outcome is not None:
+        _say("\n" + text(standing.outcome))
+
+
+def run(
+    folder: Path,
+    key: Path | None,
+    recipe: Path | None,
+    overrides: Sequence[str],
+    only: Sequence[str],
+    *,
+    abandon: bool,
+    as_json: bool,
+) -> int:
+    """Carries out requests; 0 if every one is certified, 3 if one is rejected, 130 if it was interrupted."""
+    from unweave.commands.contract import promise
+    from unweave.commands.progress import speaking, watching
+    from unweave.ledger import batch
+
+    try:
+        with watching() as watch, speaking():
+            told = partial(promise, as_json=as_json)
+            done = batch.run(Ledger(folder, key), recipe, overrides, only, abandon=abandon, watch=watch, promise=told)
+    except KeyboardInterrupt:
+        done = batch.Outcome((), interrupted=True)
+    if as_json:
+        entries = [asdict(entry) for entry in done.entries]
+        print(json.dumps({"interrupted": done.interrupted, "entries": entries}, indent=2))
+    else:
+        for entry in done.entries:
+            _tell(entry)
+    if done.interrupted:
+        print(f"interrupted: continue with  unweave requests run --ledger {folder}", file=sys.stderr)
+        return _INTERRUPTED
+    return _REFUTED if any(entry.kind == "rejection" for entry in done.entries) else 0
+
+
+def reject(folder: Path, key: Path | None, name: str, reason: str) -> None:
+    """Closes a request."""
+    ledger = Ledger(folder, key)
+    ledger.check_there()
+    entry = ledger.reject(name, reason)
+    _say(f"{name} is rejected: entry {entry.number}, {entry.hash}")
+
+
+def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequence[Path], *, as_json: bool) -> int:
+    """Says what is not as it was written; 0: nothing, 3: something refutes the ledger, 2: something is missing."""
+    ledger = Ledger(folder, key)
+    found = check(ledger, heads)
+    known: dict[str, list[str]] = {}
+    if models and not found.refuted:
+        known = {str(model): certified(ledger, model) for model in models}
+    strangers = [model for model, names in known.items() if not names]
+    if as_json:
+        plain: dict[str, Any] = asdict(found) | {"refuted": found.refuted or bool(strangers), "models": known}
+        print(json.dumps(plain, indent=2))
+    else:
+        for fault in found.faults:
+            _say(str(fault), style="bold red" if fault.refutes else "yellow")
+        for note in found.notes:
+            _say(f"note: {note}", style="yellow")
+        for model, names in known.items():
+            _say(f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this file")
+        state = f"{len(found.faults)} faults" if found.faults else "everything is as it was written"
+        _say(f"{found.entries} entries, {found.certificates} certificates: {state}")
+        _say(f"head: {found.head}")
+    if found.refuted or strangers:
+        return _REFUTED
+    return _UNCHECKED if found.faults else 0
+
+
+def _tell(entry: Entry) -> None:
+    body = entry.body
+    if entry.kind == "rejection":
+        _say(f"{body['request']}: rejected, {body['reason']}", style="bold red")
+        return
+    _say(f"{body['request']}: certified, {body['verdict']}; claim {body['claim']['level'] or 'none'}")
+    _say(f"  {body['model']['file']}  entry {entry.number}, {entry.hash}")
+
+
+def _late(row: dict[str, Any], today: date) -> int:
+    """Days past the due date of a request that waits; not above 0 where it is in time."""
+    return (today - date.fromisoformat(row["due"])).days if row["status"] in ("open", "running") else 0
+
+
+def _say(text: str, style: str = "") -> None:
+    Console(highlight=False).print(text, style=style, markup=False, soft_wrap=True)

@@ -1,0 +1,130 @@
+"""The words of `unweave requests`: arguments, options and help; what they do is imported when one is given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+requests = typer.Typer(
+    help="Deletion requests on record: from the day they come to a certificate or a rejection.", no_args_is_help=True
+)
+Folder = Annotated[Path, typer.Option("--ledger", metavar="DIR", help="Of the ledger.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", envvar="UNWEAVE_LEDGER_KEY", help="The ledger's key, if it is kept apart."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A case number, never a name.", show_default=False)]
+_HERE = Path("ledger")
+_DATE = ["%Y-%m-%d"]
+
+
+@requests.command("add")
+def add(
+    name: Id,
+    classes: Annotated[list[str] | None, typer.Option("--class", metavar="CLASS", help="All of this class.")] = None,
+    rows: Annotated[Path | None, typer.Option(metavar="FILE", help="Row numbers: .txt, .csv, .json or .npy.")] = None,
+    ids: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids of records: .txt, .csv or .json.")] = None,
+    of: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --ids: the ids of all training records, in order.")
+    ] = None,
+    received: Annotated[datetime | None, typer.Option(formats=_DATE, help="Today, if not given.")] = None,
+    due: Annotated[datetime | None, typer.Option(formats=_DATE, help="30 days later, if not given.")] = None,
+    basis: Annotated[str, typer.Option(help="On what grounds.")] = "",
+    note: Annotated[str, typer.Option(help="Stays for good: nothing personal belongs in it.")] = "",
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record a request: which records, from when, until when. The first one begins the ledger."""
+    from unweave.commands import requests as command
+
+    what = command.Wanted(name, tuple(classes or ()), rows, ids, of, received, due, basis, note)
+    command.add(ledger, key, what, as_json=as_json)
+
+
+@requests.command("list")
+def list_(
+    status: Annotated[Literal["open", "running", "certified", "rejected"] | None, typer.Option()] = None,
+    overdue: Annotated[
+        bool, typer.Option("--overdue", help="Only those that wait and whose due date is past.")
+    ] = False,
+    ledger: Folder = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List requests by due date: where each stands, and which are overdue."""
+    from unweave.commands import requests as command
+
+    command.list_(ledger, status, overdue=overdue, as_json=as_json)
+
+
+@requests.command("show")
+def show(name: Id, ledger: Folder = _HERE, as_json: AsJson = False) -> None:
+    """Show a request, and its certificate or why it was rejected."""
+    from unweave.commands import requests as command
+
+    command.show(ledger, name, as_json=as_json)
+
+
+@requests.command("run")
+def run(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="All but 'forget'.", show_default=False)
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="This request; all without it.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe.")
+    ] = None,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Give up the batch that is under way.")] = False,
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out open requests together; each ends in a certificate or a rejection (exit code 3 if any is rejected).
+
+    After Ctrl-C, a crash or a kill: `unweave requests run` alone goes on where it was.
+    """
+    from unweave.commands import requests as command
+
+    code = command.run(ledger, key, recipe, overrides or [], only or [], abandon=abandon, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@requests.command("reject")
+def reject(
+    name: Id,
+    reason: Annotated[str, typer.Option(help="Why it is not carried out.", show_default=False)],
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+) -> None:
+    """Close an open request that is not to be carried out, with the reason."""
+    from unweave.commands import requests as command
+
+    command.reject(ledger, key, name, reason)
+
+
+@requests.command("verify")
+def verify(
+    head: Annotated[
+        list[str] | None, typer.Option(metavar="HASH", help="Of an entry, known from elsewhere: it has to be there.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Is this model a certified one, wherever it lies?")
+    ] = None,
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find every edited, missing or reordered entry, and every model that is not the certified one.
+
+    Exit code 0: everything is as it was written. 3: something speaks against the ledger. 2: something is not there to
+    be checked.
+    """
+    from unweave.commands import requests as command
+
+    raise typer.Exit(command.verify(ledger, key, head or [], model or [], as_json=as_json))

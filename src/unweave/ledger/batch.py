@@ -1,0 +1,169 @@
+"""Open requests are carried out together, under one contract; each ends in a certificate or a rejection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unweave.data import sources
+from unweave.data.cache import atomically
+from unweave.errors import ConfigurationError, InfeasibleError
+from unweave.ledger import card, certificate
+from unweave.ledger.begin import TAKEN, begin, digest
+from unweave.ledger.book import Batch
+from unweave.ledger.certificate import Carried
+from unweave.ledger.chain import Entry
+from unweave.ledger.evidence import claim_of
+from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.verify import sha256
+from unweave.ledger.words import text
+from unweave.run import prepare, sequence
+from unweave.run.interrupt import REASON
+from unweave.run.marks import Document, load
+from unweave.run.prepare import Request
+from unweave.run.recipe import Recipe, read
+from unweave.run.runner import Promise, unheard
+from unweave.run.watch import Watch, silent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of requests came to.
+
+    Attributes:
+        entries: certificates and rejections, in order.
+        interrupted: something is left to do: run again.
+    """
+
+    entries: tuple[Entry, ...]
+    interrupted: bool
+
+
+def run(
+    ledger: Ledger,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    names: Sequence[str] = (),
+    *,
+    abandon: bool = False,
+    watch: Watch = silent,
+    promise: Promise = unheard,
+) -> Outcome:
+    """Carries out open requests, by due date, and puts on record what came of each.
+
+    A batch that was interrupted is finished first, exactly where it was. The first batch starts from the recipe's
+    model, every later one from the model that the last request left, without the rows of earlier ones.
+
+    Args:
+        ledger: whose requests.
+        recipe: all of a run but `forget`; None: only finish what is under way.
+        overrides: of keys of the recipe.
+        names: of open requests; none: all of them.
+        abandon: give up the batch that is under way; its requests are open again.
+        watch, promise: as for a single run.
+
+    Raises:
+        ConfigurationError: there is nothing to do, a request names nothing, the recipe does not fit, it is another one
+            than that of the batch under way, or another process runs requests. Nothing was changed.
+    """
+    with ledger.running():
+        publish(ledger)
+        batch = ledger.read()[1].under_way
+        asked = None if recipe is None else load(recipe).override(overrides)
+        if batch is not None and abandon:
+            _end(ledger, batch, "abandoned")
+            batch = None
+        if batch is not None and asked is not None and digest(asked) != batch.body["asked"]:
+            raise ConfigurationError(
+                f"batch {batch.id} is under way, with another recipe or other settings: finish it with "
+                "`unweave requests run` alone, or give it up with --abandon"
+            )
+        if batch is None:
+            if recipe is None or asked is None:
+                raise ConfigurationError("no batch is under way: give the RECIPE.yaml that open requests are run under")
+            batch = begin(ledger, asked, recipe.resolve().parent, names, digest(asked))
+        entries: list[Entry] = []
+        while batch is not None:
+            made, batch, interrupted = _carry(ledger, batch, watch, promise)
+            entries += made
+            if interrupted:
+                return Outcome(tuple(entries), True)
+        return Outcome(tuple(entries), False)
+
+
+def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tuple[list[Entry], Batch | None, bool]:
+    """What came of a batch, the next one if a request stopped it, and whether it was interrupted."""
+    folder, file = ledger.folder / "runs" / batch.id, ledger.folder / batch.body["recipe"]["file"]
+    if not file.is_file() or sha256(file) != batch.body["recipe"]["sha256"]:
+        raise ConfigurationError(f"{file}: expected the recipe of batch {batch.id} as it was begun: put it back")
+    recipe, failed = read(file), None
+    try:
+        if sequence.run(recipe, folder, resume=True, watch=watch, promise=promise)["status"] == REASON:
+            return [], batch, True
+    except InfeasibleError as error:
+        failed = error
+    entries = _decided(ledger, batch, recipe, folder)
+    left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
+    if failed is not None and left:
+        stopped, *left = left
+        reason = {"cause": "infeasible", "reason": f"infeasible under this contract: {failed}"}
+        entries.append(ledger.write(lambda book: ("rejection", {"request": stopped, "batch": batch.id, **reason})))
+    _end(ledger, batch, "done")
+    following = None
+    if left:
+        content = json.loads(recipe.model_dump_json(by_alias=True, exclude=set(TAKEN)))
+        content["model"]["weights"] = None  # the ledger knows where it goes on from
+        following = begin(ledger, Document(content, file.name), ledger.folder, left, batch.body["asked"])
+    return entries, following, False
+
+
+def _decided(ledger: Ledger, batch: Batch, recipe: Recipe, folder: Path) -> list[Entry]:
+    """A certificate or a rejection for each request of the batch that went to its end and has none yet."""
+    path = folder / sequence.FILE
+    done = json.loads(path.read_text(encoding="utf-8"))["requests"] if path.is_file() else []
+    source = sources.load(recipe.data.source, recipe.data.path)
+    entries: list[Entry] = []
+    rejected = np.zeros(0, dtype=np.int64)  # rows of those requests of this batch that were
+    for number, (told, single) in enumerate(zip(done, sequence.parts(recipe), strict=False), 1):
+        name, request = told["id"], prepare.request(single, source)
+        named = prepare.request(single.model_copy(update={"already": ()}), source).split.forget
+        if find(ledger.read()[1], name).waits:
+            retest = next(test for test in done[-1]["retests"] if test["id"] == name)
+            places = folder / f"{number:02d}-{name}", folder / told["directory"]
+            short = len(np.intersect1d(np.setdiff1d(named, request.split.forget), rejected))
+            carried = Carried(name, batch.id, told, retest, *places, short)
+            entries.append(_record(ledger, carried, request, len(named), recipe.run.seed))
+            publish(ledger)
+        if find(ledger.read()[1], name).status == "rejected":
+            rejected = np.union1d(rejected, named)
+    return entries
+
+
+def _record(ledger: Ledger, carried: Carried, request: Request, named: int, seed: int) -> Entry:
+    """Puts what came of a request on record."""
+    model = prepare.with_weights(request.network, carried.last / "model")
+    claim = claim_of(carried, request, model, seed)
+    mac = ledger.key.records(carried.request, certificate.digests(request.forget))
+    records = {"named": named, "count": len(request.forget), "hmac": mac, "key": ledger.key.name}
+    made = certificate.body(carried, ledger.folder, records, claim)
+    return ledger.write(lambda book: made)
+
+
+def publish(ledger: Ledger) -> None:
+    """Writes the certificates that are on record and not in their files, and the card beside each of their models."""
+    certificates = [entry for entry in ledger.read()[0].entries if entry.kind == "certificate"]
+    for number, entry in enumerate(certificates, 1):
+        path = ledger.certificate_file(entry.body["request"])
+        if path.exists() and path.with_suffix(".md").exists():
+            continue
+        card.write((ledger.folder / entry.body["model"]["file"]).parent, certificates[:number])
+        atomically(path.with_suffix(".md"), text(entry).encode())
+        atomically(path, entry.pretty)
+
+
+def _end(ledger: Ledger, batch: Batch, why: str) -> None:
+    ledger.write(lambda book: ("end", {"batch": batch.id, "requests": batch.body["requests"], "why": why}))

@@ -1,0 +1,176 @@
+"""The recipe of a batch: what the user asks for, with the requests, the model and the rows that the ledger knows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unweave.data import sources
+from unweave.data.cache import atomically
+from unweave.data.images import Source
+from unweave.errors import ConfigurationError
+from unweave.ledger.book import Batch, Book, Standing
+from unweave.ledger.chain import Json, canonical
+from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.selector import read_kept
+from unweave.ledger.verify import sha256
+from unweave.run import prepare, sequence
+from unweave.run.marks import Document
+from unweave.run.recipe import ForgetSection, Recipe, checked
+
+TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
+
+
+def digest(asked: Document) -> str:
+    """Of what the user asks for."""
+    return hashlib.sha256(asked.to_json().encode()).hexdigest()
+
+
+def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], told: str) -> Batch:
+    """Puts a batch on record, once it is known that every request in it names something.
+
+    Args:
+        ledger: whose open requests.
+        asked: the recipe without `forget`.
+        folder: that its relative paths are relative to.
+        names: of the requests; none: all open ones.
+        told: digest of what the user asked for.
+
+    Raises:
+        ConfigurationError: no open request, one that names nothing, a recipe that does not fit; nothing was recorded.
+    """
+    book = ledger.read()[1]
+    chosen = _chosen(book, names)
+    number = f"{len(book.batches) + 1:04d}"
+    recipe = checked(_with_requests(ledger, book, asked, chosen), folder)
+    if recipe.contract is None:
+        raise ConfigurationError("requests are run under a contract: leave 'contract: none' out of the recipe")
+    source = sources.load(recipe.data.source, recipe.data.path)
+    data = source.train.fingerprint()
+    if any(batch.body["data"] != data for batch in book.batches.values()):
+        raise ConfigurationError(
+            "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
+            "one, or begin a new ledger for a model of other data"
+        )
+    _check(recipe, source)
+    recipe = _without_earlier(ledger, book, recipe, source, number)
+    if recipe.already:
+        _check(recipe, source)
+    file = ledger.folder / "runs" / f"{number}.yaml"
+    atomically(file, recipe.to_yaml().encode())
+    place = {"file": file.relative_to(ledger.folder).as_posix(), "sha256": sha256(file)}
+    body = {"batch": number, "requests": [each.id for each in chosen], "asked": told, "recipe": place, "data": data}
+
+    def make(now: Book) -> tuple[str, Json]:
+        _chosen(now, [each.id for each in chosen])
+        return "batch", {**body, "begins": now.model}
+
+    return Batch(ledger.write(make).body)
+
+
+def _chosen(book: Book, names: Sequence[str]) -> list[Standing]:
+    """The open requests of these names, or all, by due date.
+
+    Raises:
+        ConfigurationError: there is none, or a name that is not of an open one.
+    """
+    if names:
+        found = [find(book, name) for name in dict.fromkeys(names)]
+        if wrong := [f"request {each.id} is {each.status}, not open" for each in found if each.status != "open"]:
+            raise ConfigurationError(wrong)
+    else:
+        found = [each for each in book.requests.values() if each.status == "open"]
+        if not found:
+            raise ConfigurationError("no request is open: there is nothing to run")
+    return sorted(found, key=lambda each: each.body["due"])
+
+
+def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence[Standing]) -> Document:
+    """The recipe with the open requests, and the model that it goes on from."""
+    faults = [
+        f"{asked.place((key,))}: {key}: the ledger says this: leave it out" for key in TAKEN if key in asked.content
+    ]
+    model = asked.content.get("model") or {}
+    if book.model is not None and isinstance(model, dict):
+        last = (ledger.folder / book.model["file"]).resolve()
+        if model.get("weights") is not None:
+            place = asked.place(("model", "weights"))
+            faults.append(
+                f"{place}: model.weights: the ledger goes on from {last}: leave it out, or begin a new ledger"
+            )
+        elif not last.is_file() or sha256(last) != book.model["sha256"]:
+            faults.append(f"{last}: expected the model that the last request left, found another file or none")
+        model = {**model, "weights": str(last)}
+    if faults:
+        raise ConfigurationError(faults)
+    requests = [{"id": each.id, **_section(ledger, each)} for each in chosen]
+    content = {**asked.content, "requests": requests} | ({"model": model} if model else {})
+    return Document(content, asked.name, asked.places)
+
+
+def _section(ledger: Ledger, each: Standing) -> Json:
+    """A request as a recipe writes it.
+
+    Raises:
+        ConfigurationError: its rows are gone, or not those that were recorded.
+    """
+    told = each.body["selector"]
+    if "class" in told:
+        return {"class": told["class"]}
+    path = ledger.rows_file(each.id)
+    if ledger.key.rows(each.id, read_kept(path)) != told["rows"]["hmac"]:
+        raise ConfigurationError(f"{path}: expected the rows of request {each.id} as they were recorded, found others")
+    return {"indices": str(path.resolve())}
+
+
+def _without_earlier(ledger: Ledger, book: Book, recipe: Recipe, source: Source, number: str) -> Recipe:
+    """The recipe in whose training set the rows of earlier requests are gone.
+
+    All of those that were certified; those of a rejected one as well, for no later step should learn them again, unless
+    they are asked for once more.
+    """
+    certified, tried = (_rows(_sections(ledger, book, status), recipe, source) for status in ("certified", "rejected"))
+    gone = np.union1d(certified, np.setdiff1d(tried, _rows(recipe.requests, recipe, source)))
+    if not gone.size:
+        return recipe
+    path = (ledger.private / "batches" / f"{number}.json").resolve()
+    atomically(path, canonical(gone.tolist()))
+    return recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
+
+
+def _sections(ledger: Ledger, book: Book, status: str) -> Iterator[ForgetSection]:
+    """The requests that ended so and changed the model."""
+    for each in book.requests.values():
+        if each.status == status and each.outcome is not None and "model" in each.outcome.body:
+            told = _section(ledger, each)
+            yield (
+                ForgetSection(indices=Path(told["indices"]))
+                if "indices" in told
+                else ForgetSection.model_validate({"class": tuple(told["class"])})
+            )
+
+
+def _rows(sections: Sequence[ForgetSection] | Iterator[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:
+    """The rows that any of these names."""
+    alone = {"requests": (), "already": ()}
+    found = [
+        prepare.request(recipe.model_copy(update={**alone, "forget": each}), source).split.forget for each in sections
+    ]
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def _check(recipe: Recipe, source: Source) -> None:
+    """Refuses a batch with a request that names nothing, or not what is there; all of them at once."""
+    faults = []
+    for single in sequence.parts(recipe):
+        assert single.forget is not None
+        try:
+            prepare.request(single, source)
+        except ConfigurationError as error:
+            faults += [f"request {single.forget.id}: {fault}" for fault in error.faults]
+    if faults:
+        hint = "reject what cannot be carried out with `unweave requests reject ID`, or name the others to run"
+        raise ConfigurationError([*faults, hint])

@@ -1,0 +1,126 @@
+"""What the entries of a ledger add up to: where every request and every batch stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Literal
+
+from unweave.errors import ConfigurationError
+from unweave.ledger.chain import Entry, Json
+
+Status = Literal["open", "running", "certified", "rejected"]
+STATUSES: tuple[Status, ...] = ("open", "running", "certified", "rejected")
+STATUS_AFTER: dict[str, Status] = {"certificate": "certified", "rejection": "rejected"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A request, and what became of it.
+
+    Attributes:
+        body: as it was recorded: id, received, due, selector, basis, note.
+        status: "open", "running" in a batch, "certified" or "rejected".
+        batch: in which it is, or was carried out.
+        outcome: its certificate or its rejection.
+    """
+
+    body: Json
+    status: Status = "open"
+    batch: str | None = None
+    outcome: Entry | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return str(self.body["id"])
+
+    @property
+    def waits(self) -> bool:
+        """It is neither certified nor rejected."""
+        return self.outcome is None
+
+    def overdue(self, today: date) -> bool:
+        """It waits, and its due date is past."""
+        return self.waits and date.fromisoformat(self.body["due"]) < today
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests that are carried out together."""
+
+    body: Json
+    ended: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its number, as its folder is named."""
+        return str(self.body["batch"])
+
+
+@dataclass(frozen=True)
+class Book:
+    """Everything that the entries say.
+
+    Attributes:
+        requests: by id, in the order in which they were recorded.
+        batches: by number.
+        model: `file` and `sha256` of the model that the last request left; None before the first.
+    """
+
+    requests: dict[str, Standing] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
+    model: Json | None = None
+
+    @property
+    def under_way(self) -> Batch | None:
+        """The batch that was begun and not ended."""
+        return next((batch for batch in self.batches.values() if not batch.ended), None)
+
+    @property
+    def outcomes(self) -> list[Entry]:
+        """Certificates and rejections, in order."""
+        found = [each.outcome for each in self.requests.values() if each.outcome is not None]
+        return sorted(found, key=lambda entry: entry.number)
+
+
+def fold(entries: Iterable[Entry]) -> Book:
+    """The book of these entries.
+
+    Raises:
+        ConfigurationError: an entry does not hold what its kind holds.
+    """
+    requests: dict[str, Standing] = {}
+    batches: dict[str, Batch] = {}
+    model: Json | None = None
+    for entry in entries:
+        try:
+            _enter(entry, requests, batches)
+            model = entry.body.get("model") or model
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"entry {entry.number} ({entry.kind}) does not hold what such an entry holds ({error!r}): "
+                "look with `unweave requests verify`"
+            ) from error
+    return Book(requests, batches, model)
+
+
+def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch]) -> None:
+    """What one entry changes."""
+    body = entry.body
+    match entry.kind:
+        case "request":
+            requests[body["id"]] = Standing(body)
+        case "batch":
+            batches[body["batch"]] = Batch(body)
+            for name in body["requests"]:
+                requests[name] = replace(requests[name], status="running", batch=body["batch"])
+        case "certificate" | "rejection":
+            name, status = body["request"], STATUS_AFTER[entry.kind]
+            requests[name] = replace(requests[name], status=status, batch=body.get("batch"), outcome=entry)
+        case "end":
+            batches[body["batch"]] = replace(batches[body["batch"]], ended=True)
+            for name in batches[body["batch"]].body["requests"]:
+                if requests[name].waits:
+                    requests[name] = replace(requests[name], status="open", batch=None)

@@ -1,0 +1,174 @@
+"""What a request ended in, as it is put on record: a certificate, or the reason why there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from unweave.contract.keeper import HARD, SPENT
+from unweave.data.images import TensorImages
+from unweave.errors import ConfigurationError
+from unweave.evaluation.claims import Claim
+from unweave.ledger.chain import Json
+from unweave.ledger.verify import sha256
+from unweave.ledger.words import plain
+
+LIMITS = (
+    "Approximate unlearning bounds the influence of these records on the weights, as far as the scores and the claim "
+    "say. It does not prove that nothing of them is left. Technical evidence, not legal advice."
+)
+_CAUSES = {"infeasible": "infeasible", "missed": "not reached"}
+_SCORES = ("value", "low", "high", "n", "unit")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One request after its batch, as its run directory and the sequence tell it.
+
+    Args:
+        request: its id.
+        batch: in which it was carried out.
+        entry: its part of `sequence.json`.
+        retest: its forget clauses on the last model of the batch.
+        first, last: run directories; the last is another one where the request was followed by a repair.
+        short: how many of its records an earlier request of the batch had taken that was rejected.
+    """
+
+    request: str
+    batch: str
+    entry: Json
+    retest: Json
+    first: Path
+    last: Path
+    short: int = 0
+
+    @property
+    def status(self) -> str:
+        """How the last run ended."""
+        return str(_read(self.last / "summary.json")["status"])
+
+    @property
+    def reason(self) -> tuple[str, str] | None:
+        """Why there is no certificate: the cause in a word, and in words; None where there is one."""
+        if self.status != "done":
+            return self.status, f"the run ended as {self.status}: {self.entry['reason']}"
+        if missed := [_missed(clause) for clause in self.clauses if not clause["met"]]:
+            cause = "infeasible" if self.entry["reason"] in (HARD, SPENT) else "missed"
+            said = f"{_CAUSES[cause]} under this contract: {self.entry['reason']} after {self.entry['steps']} steps"
+            return cause, f"{said}; {'; '.join(missed)}"
+        if not self.retest["met"]:
+            lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if not clause["met"])
+            return "undone", f"undone by a later request of the batch: {lost}"
+        if self.short:
+            return "shared", f"{self.short} of its records are also those of an earlier request, which was rejected"
+        return None
+
+    @property
+    def verdict(self) -> str:
+        """What a certificate says first."""
+        same = self.weights["before"] == self.weights["after"]
+        return "contract met, as it was before: no weight changed" if same else "contract met"
+
+    @property
+    def clauses(self) -> list[Json]:
+        """The contract, as the last run that touched it left it: keep clauses after a repair, if there was one."""
+        sides = {"forget": self.first, "keep": self.last}
+        return [
+            c for side, place in sides.items() for c in _read(place / "summary.json")["contract"] if c["side"] == side
+        ]
+
+    @property
+    def weights(self) -> Json:
+        """SHA-256 over names, shapes, types and values of all tensors, before and after."""
+        before, after = (_read(place / "summary.json") for place in (self.first, self.last))
+        return {"before": before["model_before"], "after": after["model_after"]}
+
+
+def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[str, Json]:
+    """Kind and body of the entry that a request ends in.
+
+    Args:
+        carried: the request.
+        folder: of the ledger, which all paths are relative to.
+        records: how many the request named, how many were still there, and their digest under the key.
+        claim: what the evidence supports.
+    """
+    reason, summary = carried.reason, _read(carried.last / "summary.json")
+    end = {"cause": reason[0], "reason": reason[1]} if reason else {"verdict": carried.verdict}
+    return "rejection" if reason else "certificate", {
+        "request": carried.request,
+        "batch": carried.batch,
+        **end,
+        "claim": {
+            "level": claim.level,
+            "text": claim.text,
+            "against": list(claim.against),
+            "missing": list(claim.missing),
+        },
+        "records": records,
+        "weights": carried.weights,
+        "model": _file(carried.last / "model" / "model.safetensors", folder),
+        "recipe": _file(carried.last / "recipe.yaml", folder),
+        "code": {"unweave": summary["environment"]["unweave"], "sha256": code_sha256()},
+        "environment": summary["environment"],
+        "method": summary["method"],
+        "steps": carried.entry["steps"],
+        "seconds": carried.entry["seconds"],
+        "contract": [_clause(clause) for clause in carried.clauses],
+        "retest": carried.retest,
+        "scores": _scores(carried.last / "scores.json"),
+        "limits": LIMITS,
+    }
+
+
+def digests(records: TensorImages) -> list[bytes]:
+    """SHA-256 of each record: its image as it is stored, and its label."""
+    images, labels = records.images.contiguous().numpy(), records.labels.numpy().astype(np.int64)
+    return [
+        hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
+    ]
+
+
+@cache
+def code_sha256() -> str:
+    """Of every Python file of this package, by name and content."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _clause(clause: Json) -> Json:
+    """A clause with the reading that decides: the one that misses it, else that of the final set."""
+    readings = [clause[place] for place in ("final", "guard") if clause[place] is not None]
+    told = next((each for each in readings if not each["met"]), readings[0] if readings else {})
+    kept = {key: clause[key] for key in ("side", "clause", "group", "limit", "met")}
+    return kept | {key: told.get(key) for key in ("measured", "bound", "n")}
+
+
+def _missed(clause: Json) -> str:
+    found = _clause(clause) if "side" in clause else clause
+    return f"{found['clause']}: measured {plain(found['measured'])}, limit {plain(found['limit'])}"
+
+
+def _scores(path: Path) -> Json:
+    models = _read(path)["models"]
+    return {name: {k: {f: s[f] for f in _SCORES} for k, s in sheet.items()} for name, sheet in models.items()}
+
+
+def _file(path: Path, folder: Path) -> Json:
+    return {"file": path.relative_to(folder).as_posix(), "sha256": sha256(path)}
+
+
+def _read(path: Path) -> Json:
+    try:
+        found: Json = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: expected a file of a finished run, which cannot be read: {error}") from error

@@ -1,0 +1,200 @@
+"""The truth of a ledger: lines of JSON that are only ever appended, each with the hash of the one before.
+
+    hash_n = SHA-256(entry_n without hash and seal)      entry_n holds n and hash_{n-1}
+    seal_n = HMAC-SHA-256(key, hash_n)                   whoever rewrites the file needs the key as well
+
+An entry that was edited, one that is missing and one in another place break the chain. What a chain alone cannot show
+is that its end was cut off: for that the head, number and hash of the last entry, has to be known from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unweave.data.cache import on_disk
+from unweave.errors import ConfigurationError, UnsupportedError
+
+Json = dict[str, Any]
+Seal = Callable[[str], str]
+START = "0" * 64  # what the first entry holds as the hash before it
+_TYPES = {"number": int, "time": str, "kind": str, "body": dict, "previous": str, "hash": str, "seal": str}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was written.
+
+    Args:
+        place: the line, file or request.
+        text: what was expected and what was found.
+        refutes: it speaks against the ledger's claims; otherwise something is only not there to be checked.
+    """
+
+    place: str
+    text: str
+    refutes: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the truth."""
+
+    number: int
+    time: str
+    kind: str
+    body: Json
+    previous: str
+    hash: str
+    seal: str
+
+    @property
+    def line(self) -> bytes:
+        """As it is written, without the end of the line."""
+        return canonical(vars(self))
+
+    @property
+    def pretty(self) -> bytes:
+        """As a file of its own."""
+        return json.dumps(vars(self), indent=2).encode("ascii") + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """What `hash` has to be."""
+        return hashlib.sha256(canonical({k: v for k, v in vars(self).items() if k not in ("hash", "seal")})).hexdigest()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All entries of a file, what is wrong with them, and where the last whole line ends."""
+
+    entries: tuple[Entry, ...]
+    faults: tuple[Fault, ...]
+    size: int
+    torn: int
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry."""
+        return (self.entries[-1].number, self.entries[-1].hash) if self.entries else (0, START)
+
+
+def canonical(value: Any) -> bytes:
+    """The one way to write a value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def following(chain: Chain, time: str, kind: str, body: Json, seal: Seal) -> Entry:
+    """The entry that comes next."""
+    number, previous = chain.head
+    entry = Entry(number + 1, time, kind, json.loads(canonical(body)), previous, "", "")
+    return Entry(**{**vars(entry), "hash": entry.digest, "seal": seal(entry.digest)})
+
+
+def parse(data: bytes, seal: Seal | None = None) -> Chain:
+    """The entries in a file's bytes, with every break of the chain.
+
+    Args:
+        data: of the whole file.
+        seal: makes the seal of a hash; None: seals are not looked at.
+    """
+    size = data.rfind(b"\n") + 1
+    entries: list[Entry] = []
+    faults: list[Fault] = []
+    number, previous = 0, START
+    for place, raw in enumerate(data[:size].split(b"\n")[:-1], 1):
+        entry = _entry(raw)
+        if entry is None:
+            faults.append(
+                Fault(f"line {place}", "expected an entry of the ledger, found other text: damaged or edited")
+            )
+            number, previous = number + 1, ""
+            continue
+        if text := _broken(entry, raw, number, previous, seal):
+            faults.append(Fault(f"line {place}", text))
+        entries.append(entry)
+        number, previous = entry.number, entry.hash
+    return Chain(tuple(entries), tuple(faults), size, len(data) - size)
+
+
+def _broken(entry: Entry, raw: bytes, number: int, previous: str, seal: Seal | None) -> str | None:
+    """What is wrong with an entry after the one of that number and hash; an empty hash is not known."""
+    name = f"entry {entry.number} ({entry.kind})"
+    if entry.hash != entry.digest or raw != entry.line:
+        return f"{name} was edited: its hash is not that of what it holds"
+    if entry.number != number + 1:
+        return f"expected entry {number + 1}, found {entry.number}: entries are missing or in another order"
+    if previous and entry.previous != previous:
+        return f"{name} was not written after the entry before it: that one was edited or replaced"
+    if seal is not None and entry.seal != seal(entry.hash):
+        return f"{name} was not written with this ledger's key"
+    return None
+
+
+def _entry(raw: bytes) -> Entry | None:
+    try:
+        found = json.loads(raw)
+        same = found.keys() == _TYPES.keys() and all(type(found[key]) is kind for key, kind in _TYPES.items())
+        return Entry(**found) if same and canonical(found) else None
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None
+
+
+@contextmanager
+def locked(path: Path, *, write: bool, wait: bool = True) -> Iterator[int]:
+    """The open file, for this process alone if it is to be written; others wait.
+
+    Raises:
+        ConfigurationError: it cannot be opened, or another process has it and nobody waits.
+        UnsupportedError: a system without file locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        raise UnsupportedError("A ledger needs POSIX file locks: keep it on Linux or macOS.") from None
+    try:
+        new = write and not path.exists()
+        handle = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: expected a ledger's file, which cannot be opened: {error}") from error
+    try:
+        if new:
+            on_disk(path.parent)
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if write else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ConfigurationError(f"{path}: another process is at work here: wait for its end") from None
+        yield handle
+    finally:
+        os.close(handle)  # and with it the lock
+
+
+def contents(handle: int) -> bytes:
+    """All bytes of an open file."""
+    found = b""
+    while part := os.pread(handle, os.fstat(handle).st_size - len(found), len(found)):
+        found += part
+    return found
+
+
+def append(handle: int, chain: Chain, entry: Entry) -> None:
+    """Writes an entry after the last whole line; when it returns, the entry is on the disk.
+
+    A torn line at the end, of a write that was ended before it returned, is taken away first.
+    """
+    if chain.torn:
+        os.ftruncate(handle, chain.size)
+    left, place = entry.line + b"\n", chain.size
+    while left:
+        written = os.pwrite(handle, left, place)
+        left, place = left[written:], place + written
+    os.fsync(handle)

@@ -1,0 +1,175 @@
+"""Everything that can be checked of a ledger, without changing anything in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unweave.errors import ConfigurationError
+from unweave.ledger import words
+from unweave.ledger.book import Book, fold
+from unweave.ledger.chain import Chain, Entry, Fault, Json, contents, locked, parse
+from unweave.ledger.ledger import Ledger, cut_short
+from unweave.ledger.selector import read_kept
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        faults: what is not as it was written, or is not there.
+        notes: what was not checked, and why.
+        entries: how many there are.
+        head: hash of the last one; to be kept elsewhere, it shows later whether the end was cut off.
+        certificates: how many were checked.
+    """
+
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+    entries: int
+    head: str
+    certificates: int
+
+    @property
+    def refuted(self) -> bool:
+        """Something speaks against what the ledger claims."""
+        return any(fault.refutes for fault in self.faults)
+
+
+def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
+    """Checks the chain, its end, its seals, and every file that an entry speaks of.
+
+    Args:
+        ledger: whose key may be missing: then seals and digests under the key are not checked, which is noted.
+        heads: hashes of entries that are known from elsewhere, at least 12 characters of each.
+
+    Raises:
+        ConfigurationError: there is no ledger, its key is another one, or a head is too short.
+    """
+    ledger.check_there()
+    if short := [head for head in heads if len(head) < 12]:
+        raise ConfigurationError([f"--head {head}: expected at least 12 characters of a hash" for head in short])
+    notes: list[str] = []
+    known = ledger.key_file.is_file()
+    if not known:
+        notes.append(f"no key at {ledger.key_file}: seals, and the digests of rows, were not checked")
+    with locked(ledger.truth, write=False) as handle:
+        chain = parse(contents(handle), ledger.key.seal if known else None)
+        index = ledger.index.head()
+    if known:
+        ledger.check_key(chain)
+    faults = [*chain.faults, *_end(ledger, chain, index, heads)]
+    if index is None:
+        notes.append("no index: whether the end was cut off is known only as far as certificates and --head reach")
+    try:
+        book = fold(chain.entries)
+        faults += ledger.index.faults(chain, book) if not chain.faults else []
+    except ConfigurationError as error:
+        book = Book()
+        faults += [Fault("ledger", text) for text in error.faults if not chain.faults]
+    faults += _files(ledger, chain)
+    if known:
+        faults += _rows(ledger, book)
+    checked = sum(entry.kind == "certificate" for entry in chain.entries)
+    return Verification(tuple(faults), tuple(notes), len(chain.entries), chain.head[1], checked)
+
+
+def certified(ledger: Ledger, model: Path) -> list[str]:
+    """The requests whose certificate is for this very file.
+
+    Raises:
+        ConfigurationError: there is no ledger, it is damaged, or the file cannot be read.
+    """
+    file = model / "model.safetensors" if model.is_dir() else model
+    if not file.is_file():
+        raise ConfigurationError(f"{model}: expected a .safetensors file, or a folder that holds model.safetensors")
+    digest, (chain, _) = sha256(file), ledger.read()
+    found = [e.body for e in chain.entries if e.kind == "certificate"]
+    return [str(body["request"]) for body in found if body["model"]["sha256"] == digest]
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Sequence[str]) -> Iterator[Fault]:
+    """Whether everything is there that somebody knows of."""
+    if text := cut_short(chain, index, "the index"):
+        yield Fault("end", text)
+    there = {entry.hash for entry in chain.entries}
+    for head in heads:
+        if not any(hash.startswith(head.lower()) for hash in there):
+            yield Fault(
+                "end", f"no entry has the hash {head}: the ledger was cut short or rewritten, or it is another one"
+            )
+    if chain.torn:
+        text = f"a last line of {chain.torn} bytes has no end: a write was ended before it was acknowledged"
+        yield Fault("end", f"{text}; the next one takes it away", False)
+    for path in sorted((ledger.folder / "certificates").glob("*.json")):
+        try:
+            entry = Entry(**json.loads(path.read_bytes()))
+            text = cut_short(chain, (entry.number, entry.hash), f"certificates/{path.name}")
+        except (OSError, ValueError, TypeError):
+            text = "cannot be read as a certificate: damaged or edited"
+        if text:
+            yield Fault(f"certificates/{path.name}", text)
+
+
+def _files(ledger: Ledger, chain: Chain) -> Iterator[Fault]:
+    """Whether the files that entries speak of are there and are the ones they mean."""
+    for entry in chain.entries:
+        if entry.kind not in ("certificate", "rejection", "batch") or entry.hash != entry.digest:
+            continue
+        try:
+            if entry.kind == "certificate":
+                yield from _copy(ledger, entry)
+            named = [(what, entry.body.get(what)) for what in ("model", "recipe")]
+            for what, file in named:
+                if file:
+                    yield from _file(ledger, _place(entry), what, file)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            yield Fault(f"entry {entry.number}", f"does not hold what a {entry.kind} holds: {error!r}")
+
+
+def _place(entry: Entry) -> str:
+    return f"batch {entry.body['batch']}" if entry.kind == "batch" else f"{entry.kind} of {entry.body['request']}"
+
+
+def _file(ledger: Ledger, place: str, what: str, file: Json) -> Iterator[Fault]:
+    path = ledger.folder / file["file"]
+    if not path.is_file():
+        where = "" if what == "recipe" else "; a copy elsewhere can be checked with --model FILE"
+        yield Fault(place, f"its {what} is not at {path}: put it back{where}", False)
+    elif (found := sha256(path)) != file["sha256"]:
+        yield Fault(
+            place,
+            f"{path} is not the {what} that it speaks of: SHA-256 {file['sha256'][:12]}..., found {found[:12]}...",
+        )
+
+
+def _copy(ledger: Ledger, entry: Entry) -> Iterator[Fault]:
+    path = ledger.certificate_file(entry.body["request"])
+    for file, content in ((path, entry.pretty), (path.with_suffix(".md"), words.text(entry).encode())):
+        if not file.is_file():
+            yield Fault(_place(entry), f"its file is not at {file}: `unweave requests run` writes it again", False)
+        elif file.read_bytes() != content:
+            yield Fault(_place(entry), f"{file} is not what the ledger holds: it was edited")
+
+
+def _rows(ledger: Ledger, book: Book) -> Iterator[Fault]:
+    """Whether the rows of the requests are those that were recorded."""
+    for each in book.requests.values():
+        if (told := each.body["selector"].get("rows")) is None:
+            continue
+        place, path = f"request {each.id}", ledger.rows_file(each.id)
+        try:
+            if ledger.key.rows(each.id, read_kept(path)) != told["hmac"]:
+                yield Fault(place, f"{path} does not hold the rows that were recorded")
+        except ConfigurationError as error:
+            yield Fault(place, str(error), path.is_file())

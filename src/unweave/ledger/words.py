@@ -1,0 +1,54 @@
+"""A certificate and a rejection in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unweave.ledger.chain import Entry, Json
+
+
+def text(entry: Entry) -> str:
+    """A certificate or a rejection for people, in Markdown."""
+    found, certified = entry.body, entry.kind == "certificate"
+    lines = [f"# {'Certificate' if certified else 'Rejection'}: request {found['request']}", ""]
+    lines += [f"**{found['verdict'] if certified else found['reason']}**", ""]
+    lines += [f"- time: {entry.time}", f"- entry {entry.number} of the ledger: `{entry.hash}`"]
+    if "weights" in found:
+        lines += _details(found)
+    return "\n".join(lines) + "\n"
+
+
+def _details(found: Json) -> Sequence[str]:
+    records, weights, claim = found["records"], found["weights"], found["claim"]
+    scored = [
+        f"| {name} | {', '.join(f'{model} {_number(sheet[name])}' for model, sheet in found['scores'].items())} |"
+        for name in next(iter(found["scores"].values()), {})
+    ]
+    clauses = [
+        f"| {c['side']} {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | "
+        f"{'met' if c['met'] else 'missed'} |"
+        for c in found["contract"]
+    ]
+    return [
+        f"- records: {records['count']} (of {records['named']} named), HMAC-SHA-256 `{records['hmac']}`",
+        f"- weights before: `{weights['before']}`",
+        f"- weights after: `{weights['after']}`",
+        f"- model: {found['model']['file']}, SHA-256 `{found['model']['sha256']}`",
+        f"- recipe: {found['recipe']['file']}, SHA-256 `{found['recipe']['sha256']}`",
+        f"- code: unweave {found['code']['unweave']}, SHA-256 `{found['code']['sha256']}`",
+        f"- method: {found['method']}, {found['steps']} steps, {found['seconds']:.1f} s",
+        f"- claim: {claim['level'] or 'none'}. {claim['text']}",
+        *(f"- against: {each}" for each in claim["against"]),
+        *("", "| contract | limit | measured | |", "|---|---:|---:|---|", *clauses),
+        *("", "| score | |", "|---|---|", *scored),
+        *("", found["limits"]),
+    ]
+
+
+def _number(score: Json) -> str:
+    return "undefined" if score["value"] is None else f"{score['value']:.4g} (n {score['n']})"
+
+
+def plain(value: float | None) -> str:
+    """A number to four digits; JSON has none that is not finite."""
+    return "not finite" if value is None else f"{value:.4g}"

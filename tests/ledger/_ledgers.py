@@ -1,0 +1,66 @@
+"""Ledgers that no model was trained for: every kind of entry, and the files that they speak of."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import yaml
+
+from unweave.ledger import Deletion, Ledger, Selector
+from unweave.ledger.batch import publish
+from unweave.ledger.chain import Json
+from unweave.ledger.verify import sha256
+
+SHEET = {"TA": {"value": 0.9, "low": 0.85, "high": 0.95, "n": 100, "unit": "share"}}
+
+
+def small(folder: Path, requests: int = 5) -> Ledger:
+    """A few requests: one is rejected by hand, two are certified in a batch, the others are open."""
+    ledger = Ledger(folder)
+    for number in range(requests):
+        ledger.add(Deletion(f"R-{number}", Selector(rows=(number, number + 40)), basis="GDPR 17"))
+    ledger.reject("R-0", "not ours")
+    names = ["R-1", "R-2"]
+    place = made(folder / "runs" / "0001.yaml", b"version: 1\n")
+    recipe = {"file": "runs/0001.yaml", "sha256": sha256(place)}
+    body: Json = {"batch": "0001", "requests": names, "asked": "", "recipe": recipe, "data": "", "begins": None}
+    ledger.write(lambda book: ("batch", body))
+    for number, name in enumerate(names, 1):
+        ledger.write(lambda book, name=name, number=number: ("certificate", certificate(folder, name, number)))
+    publish(ledger)
+    ledger.write(lambda book: ("end", {"batch": "0001", "requests": names, "why": "done"}))
+    return ledger
+
+
+def certificate(folder: Path, name: str, number: int) -> Json:
+    """The body of one, and its files."""
+    place = folder / "runs" / "0001" / f"{number:02d}-{name}"
+    model = made(place / "model" / "model.safetensors", random.Random(name).randbytes(300))
+    recipe = {"model": {"network": "digits_cnn"}, "data": {"source": "digits"}}
+    written = made(place / "recipe.yaml", yaml.safe_dump(recipe).encode())
+    files = {"model": model, "recipe": written}
+    return {
+        "request": name,
+        "batch": "0001",
+        "verdict": "contract met",
+        "claim": {"level": "E0", "text": "It ran.", "against": [], "missing": []},
+        "records": {"named": 2, "count": 2, "hmac": "00", "key": "00"},
+        "weights": {"before": "00", "after": f"{number}"},
+        **{k: {"file": str(path.relative_to(folder)), "sha256": sha256(path)} for k, path in files.items()},
+        "code": {"unweave": "0", "sha256": "00"},
+        "environment": {},
+        "method": "hamu_q",
+        "steps": 1,
+        "seconds": 1.5,
+        "contract": [{"side": "keep", "clause": "c", "limit": 0.1, "measured": 0.0, "met": True}],
+        "retest": {"id": name, "met": True, "clauses": []},
+        "scores": {"original": SHEET, "unlearned": SHEET},
+        "limits": "Limits.",
+    }
+
+
+def made(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

@@ -1,0 +1,150 @@
+"""Requests: how they are recorded, named, decided and listed, and what bad ones get."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ledger._ledgers import small
+from unweave.errors import ConfigurationError
+from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, verify
+from unweave.ledger import key as keys
+from unweave.ledger.chain import canonical, parse
+from unweave.ledger.key import Key
+
+
+def test_a_request_is_recorded_without_its_rows(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "new" / "ledger")
+    entry = ledger.add(Deletion("2026-1", Selector(rows=(7, 3)), date(2026, 10, 1), basis="GDPR 17", note="by mail"))
+    assert entry.number == 2 and entry.body["due"] == "2026-10-31"
+    assert entry.body["selector"]["rows"]["count"] == 2 and "7" not in entry.body["selector"]["rows"]
+    assert json.loads(ledger.rows_file("2026-1").read_text()) == [3, 7]
+    assert oct(os.stat(ledger.key_file).st_mode)[-3:] == "600" and oct(os.stat(ledger.private).st_mode)[-3:] == "700"
+    _, book = Ledger(ledger.folder).read()
+    assert book.requests["2026-1"].status == "open"
+    assert book.requests["2026-1"].overdue(date(2026, 11, 1)) and not book.requests["2026-1"].overdue(
+        date(2026, 10, 31)
+    )
+
+
+def test_every_kind_of_bad_request(tmp_path: Path) -> None:
+    ledger, one = Ledger(tmp_path / "ledger"), Selector(classes=(1,))
+    ledger.add(Deletion("A", one))
+    bad = {
+        "in the ledger already": lambda: ledger.add(Deletion("A", one)),
+        "expected an id of": lambda: Deletion("../A", one),
+        "before it was received": lambda: Deletion("B", one, date(2026, 2, 1), date(2026, 1, 1)),
+        "names no record": lambda: Selector(),
+        "found both": lambda: Selector((1,), (1,)),
+        "each row once": lambda: Selector(rows=(1, 2, 1)),
+        "counted from 0": lambda: Selector(rows=(-1, 2)),
+        "no request 'C' in the ledger": lambda: ledger.reject("C", "x"),
+        "needs a reason": lambda: ledger.reject("A", " "),
+        "holds no ledger": lambda: Ledger(tmp_path / "none").read(),
+    }
+    for text, act in bad.items():
+        with pytest.raises(ConfigurationError, match=text):
+            act()
+    with pytest.raises(ConfigurationError) as caught:
+        Deletion("", one, date(2026, 2, 1), date(2026, 1, 1))
+    assert len(caught.value.faults) == 2
+    assert len(ledger.read()[0].entries) == 2 and not verify(ledger).faults
+
+
+def test_a_rejection_is_final(tmp_path: Path) -> None:
+    ledger = small(tmp_path / "ledger")
+    book = ledger.read()[1]
+    assert [each.status for each in book.requests.values()] == ["rejected", "certified", "certified", "open", "open"]
+    for name in ("R-0", "R-1"):
+        with pytest.raises(ConfigurationError, match="only an open one"):
+            ledger.reject(name, "again")
+    assert book.requests["R-0"].outcome is not None and book.requests["R-0"].outcome.body["reason"] == "not ours"
+    assert book.model is not None and "02-R-2" in book.model["file"] and book.under_way is None
+
+
+def test_a_batch_that_ends_opens_what_it_left(tmp_path: Path) -> None:
+    ledger = small(tmp_path / "ledger")
+    recipe = {"file": "runs/0001.yaml", "sha256": "0"}
+    ledger.write(lambda _: ("batch", {"batch": "0002", "requests": ["R-3", "R-4"], "recipe": recipe}))
+    assert ledger.read()[1].requests["R-3"].status == "running"
+    with pytest.raises(ConfigurationError, match="R-3 is running"):
+        ledger.reject("R-3", "x")
+    ledger.write(lambda _: ("rejection", {"request": "R-3", "batch": "0002", "cause": "infeasible", "reason": "r"}))
+    ledger.write(lambda _: ("end", {"batch": "0002", "requests": ["R-3", "R-4"], "why": "done"}))
+    assert [ledger.read()[1].requests[name].status for name in ("R-3", "R-4")] == ["rejected", "open"]
+    rows = {row["id"]: row for row in ledger.index.requests()}
+    assert rows["R-4"]["status"] == "open" and rows["R-3"]["outcome"] == "infeasible" and rows["R-3"]["reason"] == "r"
+
+
+def test_the_index_follows_and_can_be_made_again(tmp_path: Path) -> None:
+    ledger, today = Ledger(tmp_path / "ledger"), date(2026, 3, 1)
+    for number in range(6):
+        ledger.add(Deletion(f"R-{number}", Selector(classes=(number,)), today, today + timedelta(days=9 - number)))
+    followed = ledger.index.requests()
+    assert [row["id"] for row in followed] == [f"R-{number}" for number in reversed(range(6))]
+    assert len(ledger.index.requests("open")) == 6 and not ledger.index.requests("certified")
+    (ledger.folder / "index.sqlite").unlink()
+    ledger.read()
+    assert ledger.index.requests() == followed
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "json", "npy"])
+def test_rows_from_a_file(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    content = {"txt": "4\n2\n", "csv": "row\n4\n2\n", "json": "[4, 2]"}
+    np.save(path, np.array([4, 2])) if ending == "npy" else path.write_text(content[ending])
+    assert by_rows(path).rows == (4, 2)
+    np.save(path, np.zeros(0, dtype=int)) if ending == "npy" else path.write_text("[]" if ending == "json" else "")
+    with pytest.raises(ConfigurationError, match="names no record"):
+        by_rows(path)
+
+
+def test_ids_become_rows_and_are_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "all.csv").write_text("id\nann\nbob\neve\nzoe\n")
+    (tmp_path / "who.txt").write_text("zoe\nbob\n")
+    chosen = by_ids(tmp_path / "who.txt", tmp_path / "all.csv")
+    assert chosen.rows == (3, 1)
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.add(Deletion("1", chosen))
+    kept = b"".join(path.read_bytes() for path in ledger.folder.rglob("*") if path.is_file())
+    assert b"zoe" not in kept and b"bob" not in kept
+    (tmp_path / "who.txt").write_text("zoe\nyan\nzoe\n")
+    with pytest.raises(ConfigurationError) as caught:
+        by_ids(tmp_path / "who.txt", tmp_path / "all.csv")
+    assert len(caught.value.faults) == 2 and "yan" in str(caught.value)
+    (tmp_path / "who.txt").write_text("")
+    with pytest.raises(ConfigurationError, match="names no record"):
+        by_ids(tmp_path / "who.txt", tmp_path / "all.csv")
+    assert by_class(["3", "cat"]).classes == (3, "cat")
+
+
+def test_digests_under_the_key(tmp_path: Path) -> None:
+    """The same records look alike neither under another key nor in another request; their order does not matter."""
+    one, other = Key(b"1" * 32), Key(b"2" * 32)
+    made = {k.rows(r, rows) for k in (one, other) for r in ("A", "B") for rows in ((1, 2), (1, 3))}
+    assert len(made) == 8 and one.rows("A", (1, 2)) == one.rows("A", (2, 1))
+    assert one.records("A", [b"x", b"y"]) == one.records("A", [b"y", b"x"]) != one.records("A", [b"x"])
+    assert len({one.rows("A", (1,)), one.records("A", [b"1"]), one.seal("A"), one.name}) == 4
+    path = tmp_path / "key"
+    assert keys.made(path).name == keys.made(path).name == keys.read(path).name
+    for content in ("00", "no hex", ""):
+        path.write_text(content)
+        with pytest.raises(ConfigurationError, match="key"):
+            keys.read(path)
+
+
+def test_an_entry_is_written_in_one_way_only(tmp_path: Path) -> None:
+    ledger = small(tmp_path / "ledger")
+    data = ledger.truth.read_bytes()
+    chain = parse(data, ledger.key.seal)
+    assert not chain.faults and b"".join(entry.line + b"\n" for entry in chain.entries) == data
+    for old, new in ((b'"body"', b' "body"'), (b'{"body"', b'{"number":1,"body"'), (b"GDPR", b"\\u0047DPR")):
+        assert parse(data.replace(old, new, 1)).faults
+    assert canonical({"b": "ü", "a": [1.5]}) == b'{"a":[1.5],"b":"\\u00fc"}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"a": float("nan")})
