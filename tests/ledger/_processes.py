@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.run._kills import Moments, forked
-from unweave.ledger.index import Index
+from unweave.ledger import index
 
 SPOTS: tuple[tuple[Any, str], ...] = (
     (os, "pwrite"),
@@ -23,15 +23,20 @@ SPOTS: tuple[tuple[Any, str], ...] = (
     (os, "open"),
     (Path, "mkdir"),
     (Path, "write_bytes"),
-    (Index, "follow"),
-    (Index, "_rows_written"),
+    (index.Index, "follow"),
+    (index, "_entries"),  # inside the index's transaction
+    (index, "_rows"),
 )
 
 
 class Torn(Moments):
-    """Moments at which a write may have come to the disk in part only: `share` of it."""
+    """Moments at which a write may have come to the disk in part only: `share` of it; `writes` are their numbers."""
 
     share = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[int] = []
 
 
 @contextmanager
@@ -41,9 +46,11 @@ def watched() -> Iterator[Torn]:
 
     def around(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            if name == "pwrite" and moments.left == 1:
+            if name == "pwrite":
+                moments.writes.append(moments.passed + 1)
                 handle, data, place = arguments
-                function(handle, data[: int(moments.share * len(data))], place)
+                if moments.left == 1:
+                    function(handle, data[: int(moments.share * len(data))], place)
             moments.pass_one()
             outcome = function(*arguments, **named)
             moments.pass_one()

@@ -78,13 +78,13 @@ def list_(folder: Path, status: str | None, *, overdue: bool, as_json: bool) -> 
         print(json.dumps(rows, indent=2))
         return
     made = Table(box=None, pad_edge=False)
-    for column in ("request", "status", "due", "what", "records", "batch", "claim", "outcome"):
+    for column in ("request", "status", "due", "what", "records", "claim", "outcome"):
         made.add_column(column, overflow="fold", no_wrap=column in ("status", "due"))
     for row in rows:
         due = Text(row["due"])
         if (days := _late(row, today)) > 0:
             due.append(f" OVERDUE by {days} d", style="bold red")
-        cells = (row[k] for k in ("selector", "records", "batch", "claim", "outcome"))
+        cells = (row[k] for k in ("selector", "records", "claim", "outcome"))
         status_ = Text(row["status"], style="bold red" if row["status"] == "rejected" else "")
         made.add_row(Text(row["id"]), status_, due, *(Text("" if c is None else str(c)) for c in cells))
     Console(highlight=False).print(made)
@@ -124,6 +124,7 @@ def run(
     from unweave.commands.contract import promise
     from unweave.commands.progress import speaking, watching
     from unweave.ledger import batch
+    from unweave.report.build import build
 
     try:
         with watching() as watch, speaking():
@@ -137,6 +138,10 @@ def run(
     else:
         for entry in done.entries:
             _tell(entry)
+    for name in sorted({entry.body["batch"] for entry in done.entries if "batch" in entry.body}):
+        place = folder / "runs" / name
+        if (place / "sequence.json").is_file():
+            print(f"report: {build(place)}", file=sys.stderr)
     if done.interrupted:
         print(f"interrupted: continue with  unweave requests run --ledger {folder}", file=sys.stderr)
         return _INTERRUPTED

@@ -170,7 +170,8 @@ def _check(recipe: Recipe, source: Source) -> None:
         try:
             prepare.request(single, source)
         except ConfigurationError as error:
-            faults += [f"request {single.forget.id}: {fault}" for fault in error.faults]
+            without = " (the records of earlier requests are gone)" if single.already else ""
+            faults += [f"request {single.forget.id}: {fault}{without}" for fault in error.faults]
     if faults:
         hint = "reject what cannot be carried out with `unweave requests reject ID`, or name the others to run"
         raise ConfigurationError([*faults, hint])

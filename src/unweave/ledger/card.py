@@ -58,7 +58,7 @@ def section(certificates: Sequence[Entry]) -> str:
         for body in [entry.body]
     ]
     what = f"{len(rows)} deletion request{'s' if rows[1:] else ''}"
-    clauses = [f"- {c['side']}: {c['clause']} ({'met' if c['met'] else 'missed'})" for c in last["contract"]]
+    clauses = [f"- {c['clause']} ({'met' if c['met'] else 'missed'})" for c in last["contract"]]
     return "\n".join(
         [
             _BEGIN,

@@ -20,13 +20,13 @@ def text(entry: Entry) -> str:
 
 def _details(found: Json) -> Sequence[str]:
     records, weights, claim = found["records"], found["weights"], found["claim"]
+    sheets = found["scores"]
     scored = [
-        f"| {name} | {', '.join(f'{model} {_number(sheet[name])}' for model, sheet in found['scores'].items())} |"
-        for name in next(iter(found["scores"].values()), {})
+        f"| {name} | {' | '.join(_number(sheet[name]) for sheet in sheets.values())} |"
+        for name in next(iter(sheets.values()), {})
     ]
     clauses = [
-        f"| {c['side']} {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | "
-        f"{'met' if c['met'] else 'missed'} |"
+        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {'met' if c['met'] else 'missed'} |"
         for c in found["contract"]
     ]
     return [
@@ -40,13 +40,16 @@ def _details(found: Json) -> Sequence[str]:
         f"- claim: {claim['level'] or 'none'}. {claim['text']}",
         *(f"- against: {each}" for each in claim["against"]),
         *("", "| contract | limit | measured | |", "|---|---:|---:|---|", *clauses),
-        *("", "| score | |", "|---|---|", *scored),
+        *("", f"| score | {' | '.join(sheets)} |", f"|---|{'---|' * len(sheets)}", *scored),
         *("", found["limits"]),
     ]
 
 
 def _number(score: Json) -> str:
-    return "undefined" if score["value"] is None else f"{score['value']:.4g} (n {score['n']})"
+    if score["value"] is None:
+        return "undefined"
+    interval = "" if score["low"] is None else f" ({score['low']:.4g} to {score['high']:.4g})"
+    return f"{score['value']:.4g}{interval}, n {score['n']}"
 
 
 def plain(value: float | None) -> str:
