@@ -115,7 +115,7 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     _end(ledger, batch, "done")
     following = None
     if left:
-        content = json.loads(recipe.model_dump_json(by_alias=True, exclude=set(TAKEN)))
+        content = {key: value for key, value in recipe.plain().items() if key not in TAKEN}
         content["model"]["weights"] = None  # the ledger knows where it goes on from
         following = begin(ledger, Document(content, file.name), ledger.folder, left, batch.body["asked"])
     return entries, following, False
@@ -145,8 +145,7 @@ def _decided(ledger: Ledger, batch: Batch, recipe: Recipe, folder: Path) -> list
 
 def _record(ledger: Ledger, carried: Carried, request: Request, named: int, seed: int) -> Entry:
     """Puts what came of a request on record."""
-    model = prepare.with_weights(request.network, carried.last / "model")
-    claim = claim_of(carried, request, model, seed)
+    claim = claim_of(carried, request, request.opened(carried.last), seed)
     mac = ledger.key.records(carried.request, certificate.digests(request.forget))
     records = {"named": named, "count": len(request.forget), "hmac": mac, "key": ledger.key.name}
     made = certificate.body(carried, ledger.folder, records, claim)

@@ -19,6 +19,7 @@ from unweave.ledger.selector import read_kept
 from unweave.ledger.verify import sha256
 from unweave.run import prepare, sequence
 from unweave.run.marks import Document
+from unweave.run.modality import of_document
 from unweave.run.recipe import ForgetSection, Recipe, checked
 
 TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
@@ -42,6 +43,11 @@ def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], t
     Raises:
         ConfigurationError: no open request, one that names nothing, a recipe that does not fit; nothing was recorded.
     """
+    if of_document(asked) == "texts":
+        raise ConfigurationError(
+            f"{asked.place(('data',))}: requests are carried out as a sequence, and there are only sequences of "
+            "images: run a request of texts alone, with `unweave run`"
+        )
     book = ledger.read()[1]
     chosen = _chosen(book, names)
     number = f"{len(book.batches) + 1:04d}"
