@@ -18,6 +18,8 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     recipe = read(path, overrides)
     parts = sequence.parts(recipe) if recipe.requests else [recipe]
     jobs = [prepare.job(single) for single in parts]
+    for needed in filter(None, (job.memory() for job in jobs)):
+        say(needed)
     with watching() as watch:
         model = prepare.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
     quotes = []

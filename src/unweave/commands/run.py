@@ -17,9 +17,9 @@ from unweave.commands.progress import say, speaking, watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
-from unweave.run import directory
+from unweave.run import directory, prepare
 from unweave.run.recipe import read
-from unweave.run.runner import run
+from unweave.run.runner import carry_out
 
 _MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed
 _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
@@ -41,16 +41,14 @@ def main(
     if recipe.requests:
         return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
     finished = resume and directory.finished(folder) is not None
+    directory.check(folder, resume, overwrite)
+    job = prepare.job(recipe)
+    if (needed := job.memory()) is not None and not finished:
+        say(needed)
+    told = partial(promise, as_json=as_json)
     try:
         with watching() as watch, speaking():
-            summary = run(
-                recipe,
-                folder,
-                resume=resume,
-                overwrite=overwrite,
-                watch=watch,
-                promise=partial(promise, as_json=as_json),
-            )
+            summary = carry_out(recipe, job, folder, resume=resume, watch=watch, promise=told)
     except KeyboardInterrupt:
         print(f"interrupted: continue with  unweave run --resume {folder}", file=sys.stderr)
         return _INTERRUPTED

@@ -129,6 +129,10 @@ class Job(Protocol):
         """One example for a report: `label` and `png`, or `text`."""
         ...
 
+    def memory(self) -> str | None:
+        """How much memory a step will need, in words, before anything large is loaded; None where nobody knows."""
+        ...
+
     def leave(self, folder: Path) -> None:
         """Writes what else a report shows, once all models are scored."""
         ...

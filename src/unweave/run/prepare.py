@@ -176,6 +176,9 @@ class Request:
         row = int(self._rows(side)[place])
         return {"label": int(self.train.labels[row]), "png": png(self.train.images[row])}
 
+    def memory(self) -> None:
+        """A network of images is small."""
+
     def leave(self, folder: Path) -> None:
         """Pictures are in `examples.json` already."""
 
@@ -200,7 +203,7 @@ def job(recipe: Recipe) -> Job:
     """
     if recipe.data.source in IMAGES:
         return request(recipe)
-    from unweave.run.text.job import text_job
+    from unweave.run.text.build import text_job
 
     return text_job(recipe)
 

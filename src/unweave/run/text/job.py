@@ -13,30 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import moved
-from unweave.data.checks import check_overlap
-from unweave.data.text import Chat, Plain, Text, TextRows, tokenised
+from unweave.data.text import Chat, Plain, Text, TextRows
 from unweave.diagnosis.odds import log_odds
-from unweave.errors import ConfigurationError
 from unweave.evaluation import text_gaps
 from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text import Log, Part, Relearning, sheet
 from unweave.evaluation.text.stored import read_lines
 from unweave.evaluation.text.values import fingerprint
+from unweave.run import devices
 from unweave.run.contract import ContractSection
 from unweave.run.job import Json, Scored, Sheet
 from unweave.run.recipe import Recipe
 from unweave.run.record import write_json
-from unweave.run.sections import DataSection, OpenSection
+from unweave.run.sections import OpenSection
 from unweave.run.text import models
 from unweave.run.text.finetuning import Finetuning, finetuned
-from unweave.run.text.requests import Asked, asked
-from unweave.run.text.rows import numbered, together
-from unweave.run.text.sets import parts
+from unweave.run.text.memory import available, estimate
+from unweave.run.text.requests import Asked
+from unweave.run.text.rows import together
 from unweave.run.watch import Watch, silent
 from unweave.tasks import Language
 
 SHOWN = 20  # questions of a side whose answers a run directory holds
-_CONTEXT = 2048  # tokens of a text, at most, where neither model nor tokenizer says
 _NO_HOLDOUT = (
     "no holdout: no forget clause says when forgetting is enough, and the run uses its steps up. Give data.holdout, "
     "texts like those to forget that the model never saw, or a clause such as contract.forget: "
@@ -46,7 +44,7 @@ _NO_HOLDOUT = (
 
 @dataclass(eq=False)
 class TextJob:
-    """See `run.job.Job`; `text_job` makes it."""
+    """See `run.job.Job`; `build.text_job` makes it."""
 
     recipe: Recipe
     asked: Asked
@@ -183,6 +181,11 @@ class TextJob:
         """The text."""
         return {"text": _words((self.forget if side == "forget" else self.retain).texts[place])}
 
+    def memory(self) -> str:
+        """From the configuration of the model, and the longest texts."""
+        found = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain)
+        return found.text(available(devices.chosen(self.recipe.run.device)))
+
     def leave(self, folder: Path) -> None:
         """`answers.json`: some questions with the true answer and what every model says."""
         found = {}
@@ -211,67 +214,6 @@ class TextJob:
 
     def _side(self, side: str) -> TextRows | None:
         return {"forget": self.forget, "retain": self.retain, "holdout": self.holdout}[side]
-
-
-def text_job(recipe: Recipe) -> TextJob:
-    """Reads texts and tokenizer of a recipe, and checks that they fit.
-
-    Raises:
-        ConfigurationError: whatever does not.
-    """
-    assert recipe.forget is not None, "a recipe of texts has one request"
-    data = recipe.data
-    found, tokenizer = asked(data, recipe.forget), models.tokenizer_of(recipe.model)
-    form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
-    longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
-    unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
-
-    def rows(texts: Sequence[Text], side: str, refusals: Sequence[str] | None = None) -> TextRows:
-        try:
-            return tokenised(
-                texts,
-                tokenizer,
-                format=form,
-                max_length=longest,
-                too_long=_too_long(data, texts),
-                alternates=refusals,
-                seed=recipe.run.seed,
-            )
-        except ConfigurationError as error:
-            raise ConfigurationError([f"{side}: {fault}" for fault in error.faults]) from None
-
-    forget, retain = rows(found.forget, "forget", _refusals(data)), rows(found.retain, "retain")
-    retain = numbered(retain, len(forget))
-    check_overlap(forget, retain)
-    return TextJob(
-        recipe,
-        found,
-        tokenizer,
-        form,
-        forget,
-        retain,
-        rows(unseen, "holdout") if unseen else None,
-        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest),
-    )
-
-
-def _reads_holdout(recipe: Recipe) -> bool:
-    """Whether a clause of the contract looks at texts that no model has seen; then the scores are of others."""
-    contract = recipe.contract
-    return contract is not None and (contract.forget is None or any(c.metric == "unseen" for c in contract.forget))
-
-
-def _too_long(data: DataSection, texts: Sequence[Text]) -> Any:
-    """Benchmarks of running texts are divided, as their own code does."""
-    running = data.source in ("muse", "wmdp") and not any(text.turns for text in texts)
-    return "split" if running and data.too_long == "error" else data.too_long
-
-
-def _refusals(data: DataSection) -> list[str] | None:
-    if data.refusals is None:
-        return None
-    found = [line.strip() for line in data.refusals.read_text(encoding="utf-8").splitlines()]
-    return [line for line in found if line]
 
 
 def _of_this_model(place: Path, model: nn.Module) -> None:

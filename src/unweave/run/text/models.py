@@ -63,9 +63,14 @@ def tokenizer_of(model: ModelSection) -> Any:
     return read_tokenizer(source_of(model), model.revision)
 
 
+def config_of(model: ModelSection) -> Any:
+    """The model's configuration."""
+    return read_config(source_of(model), model.revision)
+
+
 def context_of(model: ModelSection, tokenizer: Any) -> int | None:
     """How many tokens the model reads at most, by what model and tokenizer say; None if neither does."""
-    own = getattr(read_config(source_of(model), model.revision), "max_position_embeddings", None)
+    own = getattr(config_of(model), "max_position_embeddings", None)
     limits = [size for size in (own, tokenizer.model_max_length) if isinstance(size, int) and size < _ENDLESS]
     return min(limits, default=None)
 

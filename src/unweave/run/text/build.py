@@ -1,0 +1,80 @@
+"""From a recipe of texts to its job: everything read and tokenised, nothing trained or loaded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unweave.data.checks import check_overlap
+from unweave.data.text import Text, TextRows, tokenised
+from unweave.errors import ConfigurationError
+from unweave.run.recipe import Recipe
+from unweave.run.sections import DataSection
+from unweave.run.text import models
+from unweave.run.text.job import TextJob
+from unweave.run.text.requests import asked
+from unweave.run.text.rows import numbered
+from unweave.run.text.sets import parts
+
+_CONTEXT = 2048  # tokens of a text, at most, where neither model nor tokenizer says
+
+
+def text_job(recipe: Recipe) -> TextJob:
+    """Reads texts and tokenizer of a recipe, and checks that they fit.
+
+    Raises:
+        ConfigurationError: whatever does not.
+    """
+    assert recipe.forget is not None, "a recipe of texts has one request"
+    data = recipe.data
+    found, tokenizer = asked(data, recipe.forget), models.tokenizer_of(recipe.model)
+    form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
+    longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
+    unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
+
+    def rows(texts: Sequence[Text], side: str, refusals: Sequence[str] | None = None) -> TextRows:
+        try:
+            return tokenised(
+                texts,
+                tokenizer,
+                format=form,
+                max_length=longest,
+                too_long=_too_long(data, texts),
+                alternates=refusals,
+                seed=recipe.run.seed,
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError([f"{side}: {fault}" for fault in error.faults]) from None
+
+    forget, retain = rows(found.forget, "forget", _refusals(data)), rows(found.retain, "retain")
+    retain = numbered(retain, len(forget))
+    check_overlap(forget, retain)
+    return TextJob(
+        recipe,
+        found,
+        tokenizer,
+        form,
+        forget,
+        retain,
+        rows(unseen, "holdout") if unseen else None,
+        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest),
+    )
+
+
+def _reads_holdout(recipe: Recipe) -> bool:
+    """Whether a clause of the contract looks at texts that no model has seen; then the scores are of others."""
+    contract = recipe.contract
+    return contract is not None and (contract.forget is None or any(c.metric == "unseen" for c in contract.forget))
+
+
+def _too_long(data: DataSection, texts: Sequence[Text]) -> Any:
+    """Benchmarks of running texts are divided, as their own code does."""
+    running = data.source in ("muse", "wmdp") and not any(text.turns for text in texts)
+    return "split" if running and data.too_long == "error" else data.too_long
+
+
+def _refusals(data: DataSection) -> list[str] | None:
+    if data.refusals is None:
+        return None
+    found = [line.strip() for line in data.refusals.read_text(encoding="utf-8").splitlines()]
+    return [line for line in found if line]
