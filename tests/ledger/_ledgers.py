@@ -25,6 +25,8 @@ def small(folder: Path, requests: int = 5) -> Ledger:
     place = made(folder / "runs" / "0001.yaml", b"version: 1\n")
     recipe = {"file": "runs/0001.yaml", "sha256": sha256(place)}
     body: Json = {"batch": "0001", "requests": names, "asked": "", "recipe": recipe, "data": "", "begins": None}
+    made(ledger.gone_file("0001"), b"[8,9]")
+    body["gone"] = {"count": 2, "hmac": ledger.key.rows("0001", (8, 9))}
     ledger.write(lambda book: ("batch", body))
     for number, name in enumerate(names, 1):
         ledger.write(lambda book, name=name, number=number: ("certificate", certificate(folder, name, number)))

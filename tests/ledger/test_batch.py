@@ -196,6 +196,9 @@ def test_a_batch_is_finished_before_another_begins(tmp_path: Path, path: Path, m
     assert ledger.read()[1].requests["threes"].status == "running"
     with pytest.raises(ConfigurationError, match="another recipe"):
         run(ledger, path, ["run.steps=3"])
+    with pytest.raises(ConfigurationError, match="other requests"):
+        run(ledger, path, names=["few"])
+    assert run(ledger, path, names=["threes"]).interrupted
     assert run(ledger).interrupted and run(ledger, path).interrupted and len(ledger.read()[1].batches) == 1
     assert run(ledger, path, ["run.steps=3"], abandon=True).interrupted
     book = ledger.read()[1]
@@ -203,6 +206,15 @@ def test_a_batch_is_finished_before_another_begins(tmp_path: Path, path: Path, m
     (ledger.folder / "runs" / "0002.yaml").write_text("edited")
     with pytest.raises(ConfigurationError, match="as it was begun"):
         run(ledger)
+
+
+def test_what_a_run_refuses_can_be_mended(tmp_path: Path, path: Path) -> None:
+    ledger = begun(tmp_path / "ledger")
+    narrow = ["contract.keep=[{metric: accuracy, absolute: 0.001}]"]
+    with pytest.raises(ConfigurationError) as caught:
+        run(ledger, path, narrow)
+    assert "batch 0001 stays under way" in caught.value.faults[-1] and "--abandon" in caught.value.faults[-1]
+    assert ledger.read()[1].under_way is not None and not verify(ledger).faults
 
 
 def test_an_infeasible_request_is_rejected_and_the_others_go_on(

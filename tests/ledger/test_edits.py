@@ -118,7 +118,7 @@ def of(pattern: str) -> Edit:
 EDITS: tuple[Edit, ...] = (
     *(byte_of_the_truth, line_gone, lines_swapped, line_twice, foreign_line, cut_anywhere, last_lines_gone),
     *(entry_and_its_hash, entry_and_all_hashes_after_it),
-    *map(of, ("runs/*/*/model/model.safetensors", "runs/*/*/recipe.yaml", "runs/*.yaml", "private/rows/*.json")),
+    *map(of, ("runs/*/*/model/model.safetensors", "runs/*/*/recipe.yaml", "runs/*.yaml", "private/*/*.json")),
     *map(of, ("certificates/*.json", "certificates/*.md")),
 )
 
@@ -210,6 +210,8 @@ def test_without_the_key_and_with_another(ledger: Ledger, tmp_path: Path) -> Non
     with pytest.raises(ConfigurationError, match="expected the ledger's key"):
         Ledger(ledger.folder).add(Deletion("R-9", Selector(classes=(1,))))
     assert not verify(Ledger(ledger.folder, key)).notes
+    key.chmod(0o644)
+    assert "chmod 600" in verify(Ledger(ledger.folder, key)).notes[0]
     key.write_text("00" * 32)
     for act in (verify, lambda each: each.add(Deletion("R-9", Selector(classes=(1,))))):
         with pytest.raises(ConfigurationError, match="expected the key"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import date, timedelta
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from tests.ledger._ledgers import small
+from unweave.contract.keeper import HARD
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, verify
 from unweave.ledger import key as keys
+from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import canonical, parse
 from unweave.ledger.key import Key
 
@@ -148,3 +151,52 @@ def test_an_entry_is_written_in_one_way_only(tmp_path: Path) -> None:
     assert canonical({"b": "ü", "a": [1.5]}) == b'{"a":[1.5],"b":"\\u00fc"}'
     with pytest.raises(ValueError, match="JSON"):
         canonical({"a": float("nan")})
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = small(tmp_path / "ledger")
+    before, whole = ledger.read()[0].head, os.pwrite
+
+    def half(handle: int, data: bytes, place: int) -> int:
+        whole(handle, data[: len(data) // 2], place)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", half)
+        with pytest.raises(ConfigurationError, match="does not count: "):
+            ledger.add(Deletion("R-9", Selector(classes=(1,))))
+    assert ledger.read()[0].head == before and not verify(ledger).refuted and "no end" in str(verify(ledger).faults[0])
+    assert ledger.add(Deletion("R-9", Selector(classes=(1,)))).number == before[0] + 1
+    assert not verify(ledger).faults
+
+
+REASONS = {
+    None: {},
+    "diverged": {"status": "diverged"},
+    "infeasible": {"clause": False, "reason": HARD},
+    "missed": {"clause": False},
+    "undone": {"retest": False, "regressed": True},
+    "missed ": {"retest": False},
+    "shared": {"short": 3},
+}
+
+
+@pytest.mark.parametrize("cause", REASONS)
+def test_why_there_is_no_certificate(tmp_path: Path, cause: str | None) -> None:
+    told = {"status": "done", "clause": True, "reason": "steps used up", "retest": True, "regressed": False, "short": 0}
+    told |= REASONS[cause]
+    final = {"measured": 0.9, "bound": None, "met": told["clause"], "n": 60}
+    clause = {"side": "forget", "clause": "C", "group": None, "limit": 0.5, "guard": None, "final": final}
+    summary = {"status": told["status"], "contract": [clause | {"met": told["clause"]}], "model_before": "a"}
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"model_after": "a"}))
+    again = {"clause": "C", "limit": 0.5, "measured": 0.8, "met": told["retest"]}
+    retest = {"met": told["retest"], "regressed": told["regressed"], "clauses": [again]}
+    entry = {"reason": told["reason"], "steps": 7}
+    found = Carried("A", "0001", entry, retest, tmp_path, tmp_path, int(str(told["short"])))
+    reason = found.reason
+    assert (reason and reason[0]) == (cause and cause.strip())
+    assert "no weight changed" in found.verdict
+    if cause in ("infeasible", "missed"):
+        assert reason is not None and "C: measured 0.9, limit 0.5" in reason[1] and "after 7 steps" in reason[1]
+    if cause in ("undone", "missed "):
+        assert reason is not None and "C: measured 0.8, limit 0.5" in reason[1]

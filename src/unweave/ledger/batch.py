@@ -19,6 +19,7 @@ from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Entry
 from unweave.ledger.evidence import claim_of
 from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.selector import read_kept
 from unweave.ledger.verify import sha256
 from unweave.ledger.words import text
 from unweave.run import prepare, sequence
@@ -77,11 +78,13 @@ def run(
         if batch is not None and abandon:
             _end(ledger, batch, "abandoned")
             batch = None
-        if batch is not None and asked is not None and digest(asked) != batch.body["asked"]:
-            raise ConfigurationError(
-                f"batch {batch.id} is under way, with another recipe or other settings: finish it with "
-                "`unweave requests run` alone, or give it up with --abandon"
-            )
+        if batch is not None:
+            other = asked is not None and digest(asked) != batch.body["asked"]
+            if other or (names and {*names} != {*batch.body["requests"]}):
+                raise ConfigurationError(
+                    f"batch {batch.id} is under way, with another recipe, other settings or other requests: finish it "
+                    "with `unweave requests run` alone, or give it up with --abandon"
+                )
         if batch is None:
             if recipe is None or asked is None:
                 raise ConfigurationError("no batch is under way: give the RECIPE.yaml that open requests are run under")
@@ -100,12 +103,17 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     folder, file = ledger.folder / "runs" / batch.id, ledger.folder / batch.body["recipe"]["file"]
     if not file.is_file() or sha256(file) != batch.body["recipe"]["sha256"]:
         raise ConfigurationError(f"{file}: expected the recipe of batch {batch.id} as it was begun: put it back")
+    if (gone := batch.body.get("gone")) is not None:
+        read_kept(ledger.gone_file(batch.id), ledger.key, batch.id, gone["hmac"])
     recipe, failed = read(file), None
     try:
         if sequence.run(recipe, folder, resume=True, watch=watch, promise=promise)["status"] == REASON:
             return [], batch, True
     except InfeasibleError as error:
         failed = error
+    except ConfigurationError as error:
+        hint = "mend this and `unweave requests run` again, or give the batch up with --abandon"
+        raise ConfigurationError([*error.faults, f"batch {batch.id} stays under way: {hint}"]) from error
     entries = _decided(ledger, batch, recipe, folder)
     left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
     if failed is not None and left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +62,21 @@ def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], t
             "one, or begin a new ledger for a model of other data"
         )
     _check(recipe, source)
-    recipe = _without_earlier(ledger, book, recipe, source, number)
-    if recipe.already:
+    gone = _gone(ledger, book, recipe, source)
+    if gone:
+        path = ledger.gone_file(number).resolve()
+        atomically(path, canonical(gone))
+        recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
         _check(recipe, source)
     file = ledger.folder / "runs" / f"{number}.yaml"
     atomically(file, recipe.to_yaml().encode())
     place = {"file": file.relative_to(ledger.folder).as_posix(), "sha256": sha256(file)}
-    body = {"batch": number, "requests": [each.id for each in chosen], "asked": told, "recipe": place, "data": data}
+    names = [each.id for each in chosen]
+    kept = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
+    body = {"batch": number, "requests": names, "asked": told, "recipe": place, "data": data, **kept}
 
     def make(now: Book) -> tuple[str, Json]:
-        _chosen(now, [each.id for each in chosen])
+        _chosen(now, names)
         return "batch", {**body, "begins": now.model}
 
     return Batch(ledger.write(make).body)
@@ -127,24 +132,20 @@ def _section(ledger: Ledger, each: Standing) -> Json:
     if "class" in told:
         return {"class": told["class"]}
     path = ledger.rows_file(each.id)
-    if ledger.key.rows(each.id, read_kept(path)) != told["rows"]["hmac"]:
-        raise ConfigurationError(f"{path}: expected the rows of request {each.id} as they were recorded, found others")
+    read_kept(path, ledger.key, each.id, told["rows"]["hmac"])
     return {"indices": str(path.resolve())}
 
 
-def _without_earlier(ledger: Ledger, book: Book, recipe: Recipe, source: Source, number: str) -> Recipe:
-    """The recipe in whose training set the rows of earlier requests are gone.
+def _gone(ledger: Ledger, book: Book, recipe: Recipe, source: Source) -> list[int]:
+    """The rows that earlier requests have taken out of the training set.
 
-    All of those that were certified; those of a rejected one as well, for no later step should learn them again, unless
+    Those of all that were certified; those of a rejected one as well, for no later step should learn them again, unless
     they are asked for once more.
     """
     certified, tried = (_rows(_sections(ledger, book, status), recipe, source) for status in ("certified", "rejected"))
-    gone = np.union1d(certified, np.setdiff1d(tried, _rows(recipe.requests, recipe, source)))
-    if not gone.size:
-        return recipe
-    path = (ledger.private / "batches" / f"{number}.json").resolve()
-    atomically(path, canonical(gone.tolist()))
-    return recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
+    again = _rows(recipe.requests, recipe, source)
+    gone: list[int] = np.union1d(certified, np.setdiff1d(tried, again)).tolist()
+    return gone
 
 
 def _sections(ledger: Ledger, book: Book, status: str) -> Iterator[ForgetSection]:
@@ -159,7 +160,7 @@ def _sections(ledger: Ledger, book: Book, status: str) -> Iterator[ForgetSection
             )
 
 
-def _rows(sections: Sequence[ForgetSection] | Iterator[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:
+def _rows(sections: Iterable[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:
     """The rows that any of these names."""
     alone = {"requests": (), "already": ()}
     found = [

@@ -63,7 +63,9 @@ class Carried:
             return cause, f"{said}; {'; '.join(missed)}"
         if not self.retest["met"]:
             lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if not clause["met"])
-            return "undone", f"undone by a later request of the batch: {lost}"
+            if self.retest["regressed"]:
+                return "undone", f"undone by a later request of the batch: {lost}"
+            return "missed", f"not reached under this contract, once all of its examples were read: {lost}"
         if self.short:
             return "shared", f"{self.short} of its records are also those of an earlier request, which was rejected"
         return None

@@ -190,11 +190,17 @@ def append(handle: int, chain: Chain, entry: Entry) -> None:
     """Writes an entry after the last whole line; when it returns, the entry is on the disk.
 
     A torn line at the end, of a write that was ended before it returned, is taken away first.
+
+    Raises:
+        ConfigurationError: the disk is full or fails; nothing was acknowledged.
     """
-    if chain.torn:
-        os.ftruncate(handle, chain.size)
     left, place = entry.line + b"\n", chain.size
-    while left:
-        written = os.pwrite(handle, left, place)
-        left, place = left[written:], place + written
-    os.fsync(handle)
+    try:
+        if chain.torn:
+            os.ftruncate(handle, chain.size)
+        while left:
+            written = os.pwrite(handle, left, place)
+            left, place = left[written:], place + written
+        os.fsync(handle)
+    except OSError as error:
+        raise ConfigurationError(f"the entry could not be written, and does not count: {error}") from error

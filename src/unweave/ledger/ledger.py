@@ -204,6 +204,10 @@ class Ledger:
         """Where the rows of a request are kept."""
         return self.private / "rows" / f"{name}.json"
 
+    def gone_file(self, batch: str) -> Path:
+        """Where the rows are kept that a batch leaves out, since earlier requests named them."""
+        return self.private / "batches" / f"{batch}.json"
+
     def certificate_file(self, name: str) -> Path:
         """Where the certificate of a request lies, an entry of the truth in a file of its own."""
         return self.folder / "certificates" / f"{name}.json"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unweave.data.index_file import read_rows
 from unweave.errors import ConfigurationError
+from unweave.ledger.key import Key
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,18 @@ def by_ids(path: Path, of: Path) -> Selector:
     return Selector(rows=tuple(row[name] for name in wanted))
 
 
-def read_kept(path: Path) -> tuple[int, ...]:
-    """The row numbers that the ledger kept.
+def read_kept(path: Path, key: Key, name: str, hmac: str) -> tuple[int, ...]:
+    """The row numbers that the ledger kept for a request or a batch.
 
     Raises:
-        ConfigurationError: the file is gone or is not one of row numbers.
+        ConfigurationError: the file is gone, is not one of row numbers, or holds others than were recorded.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         if not all(type(row) is int for row in rows):
-            raise ValueError("expected a list of whole numbers")
-        return tuple(rows)
+            raise ValueError("not a list of whole numbers")
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path}: expected the rows of a request, which cannot be read: {error}") from None
+        raise ConfigurationError(f"{path}: expected the rows that were recorded, and cannot read it: {error}") from None
+    if key.rows(name, rows) != hmac:
+        raise ConfigurationError(f"{path}: expected the rows as they were recorded, found others")
+    return tuple(rows)

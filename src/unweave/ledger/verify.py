@@ -57,6 +57,8 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     known = ledger.key_file.is_file()
     if not known:
         notes.append(f"no key at {ledger.key_file}: seals, and the digests of rows, were not checked")
+    elif ledger.key_file.stat().st_mode & 0o077:
+        notes.append(f"{ledger.key_file} can be read by others on this machine: chmod 600")
     with locked(ledger.truth, write=False) as handle:
         chain = parse(contents(handle), ledger.key.seal if known else None)
         index = ledger.index.head()
@@ -163,13 +165,16 @@ def _copy(ledger: Ledger, entry: Entry) -> Iterator[Fault]:
 
 
 def _rows(ledger: Ledger, book: Book) -> Iterator[Fault]:
-    """Whether the rows of the requests are those that were recorded."""
-    for each in book.requests.values():
-        if (told := each.body["selector"].get("rows")) is None:
+    """Whether the rows of requests, and those that a batch leaves out, are the ones that were recorded."""
+    requests = (
+        (f"request {r.id}", r.id, ledger.rows_file(r.id), r.body["selector"].get("rows"))
+        for r in book.requests.values()
+    )
+    batches = ((f"batch {b.id}", b.id, ledger.gone_file(b.id), b.body.get("gone")) for b in book.batches.values())
+    for place, name, path, told in (*requests, *batches):
+        if told is None:
             continue
-        place, path = f"request {each.id}", ledger.rows_file(each.id)
         try:
-            if ledger.key.rows(each.id, read_kept(path)) != told["hmac"]:
-                yield Fault(place, f"{path} does not hold the rows that were recorded")
+            read_kept(path, ledger.key, name, told["hmac"])
         except ConfigurationError as error:
             yield Fault(place, str(error), path.is_file())
