@@ -1,4 +1,4 @@
-"""The command: unweave demo | run | diagnose | evaluate | audit | requests | report | methods."""
+"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods."""
 
 from __future__ import annotations
 
@@ -106,6 +106,29 @@ def evaluate(
 
     assert model is not None
     command.main(model, recipe, overrides or [], as_json=as_json)
+
+
+@app.command()
+def evidence(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DIR", show_default=False)],
+    overrides: Overrides = None,
+    output: Output = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it one per core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train several models, unlearn several, attack them all, and say what claim that supports.
+
+    What was trained is kept: after Ctrl-C or a kill the same command does what is left. Exit code 3: something speaks
+    against the method.
+    """
+    from unweave.commands import evidence as command
+
+    code = command.main(recipe, overrides or [], output, references=reference or [], workers=workers, as_json=as_json)
+    raise typer.Exit(code)
 
 
 audit = typer.Typer(

@@ -39,7 +39,7 @@ def test_each_item_holds_its_rung_up() -> None:
         below = RUNGS.index(ITEMS[name].rung) - 1
         assert found.level == (RUNGS[below] if below >= 0 else None)
         assert len(found.missing) == 1 and ITEMS[name].says in found.missing[0]
-        assert found.refuted == (state == "refutes")
+        assert found.refuted == (state == "refutes" and name != "blind_baseline"), "that is about the holdout"
         cases += 1
     assert cases == 3 * len(ITEMS) == 42
 

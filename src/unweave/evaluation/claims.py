@@ -67,6 +67,8 @@ ITEMS = {
     "audit": Item("E4", "the scores do not predict the coins", "`unweave audit plan` before the next training"),
     "adaptive_attack": Item("E4", "an attack made for this method finds nothing", "an attack that knows the method"),
 }
+BLIND = "blind_baseline"
+"""It speaks about the holdout, not about the method."""
 RUNS = {
     "E2": {"originals": 3, "unlearned": 3, "retrained": 3},
     "E3": {"originals": 3, "unlearned": 8, "retrained": 8},
@@ -124,7 +126,8 @@ def claim(found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 
         if missing:
             break
         level = rung
-    against = tuple(_refutation(name, found) for name, finding in found.items() if finding == "refutes")
+    refuting = [name for name, finding in found.items() if finding == "refutes" and name != BLIND]
+    against = tuple(_refutation(name, found) for name in refuting)
     text = CLAIMS[level]
     if against:
         text += " But there is evidence against the method: see there first."
@@ -165,6 +168,6 @@ def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -
 
 def _refutation(name: str, found: Mapping[str, Finding]) -> str:
     text = f"It does not hold that {ITEMS[name].says}."
-    if name == "holdout_attack" and found.get("blind_baseline") == "refutes":
+    if name == "holdout_attack" and found.get(BLIND) == "refutes":
         text += " But the two sets differ without the model, too: only a comparison with a retrained model can be read."
     return text

@@ -65,7 +65,7 @@ class Outputs:
         return right.masked_fill(self.logits.isnan().any(1), torch.nan).numpy()
 
     def where(self, chosen: Tensor) -> Outputs:
-        """The examples of a boolean mask `[n]`."""
+        """The examples of a boolean mask `[n]`, or of rows in their order."""
         return Outputs(self.logits[chosen], self.labels[chosen])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from unweave.errors import ConfigurationError
 from unweave.run.interrupt import REASON
 
-FILES = {"recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
+EVIDENCE = "evidence.json"
+FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
     *("scores.json", "examples.json", "answers.json", "values", "summary.json", "report.html")
 }
 
@@ -29,6 +30,7 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    found = set() if found == {EVIDENCE} else found  # evidence that came before its run
     strange = sorted(name for name in found - FILES if not name.startswith("."))
     if resume and strange and "checkpoint" not in found:
         raise ConfigurationError(
@@ -62,6 +64,22 @@ def check_sequence(directory: Path, resume: bool, overwrite: bool) -> None:
         raise ConfigurationError(
             f"{directory} is not empty: --resume its sequence, --overwrite it, or choose another --output"
         )
+
+
+def check_evidence(directory: Path) -> bool:
+    """Refuses to put evidence into somebody else's folder; whether a run's recipe is in it.
+
+    Raises:
+        ConfigurationError: it holds something else than a run.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if strange := sorted(name for name in found - FILES if not name.startswith(".")):
+        raise ConfigurationError(
+            f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
+        )
+    return "recipe.yaml" in found
 
 
 def finished(directory: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from unweave.run.steps import STEPS
 FREE = (
     *("output", "environment", "guards", "run.checkpoint_every", "run.device", "data.path", "data.holdout"),
     *("data.refusals", "model.weights", "model.base", "model.adapter", "forget.indices", "forget.ids", "forget.file"),
-    *("evaluation.reference", "evaluation.batch_tokens"),
+    *("evaluation.reference", "evaluation.batch_tokens", "evidence"),
 )
 """Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint."""
 

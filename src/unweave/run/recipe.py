@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_s
 from unweave.errors import ConfigurationError, suggest
 from unweave.run import faults, modality
 from unweave.run.contract import ContractSection
+from unweave.run.evidence.section import EvidenceSection
 from unweave.run.marks import Document, load
 from unweave.run.sections import (
     STRICT,
@@ -35,7 +36,7 @@ def _nothing(value: Any) -> Any:
 
 
 class Recipe(BaseModel):
-    """One run: data, request, model, method, step length, contract, evaluation.
+    """One run: data, request, model, method, step length, contract, evaluation, evidence.
 
     `requests` in the place of `forget` are several runs, one after another. `already` are earlier requests, whose rows
     are no longer in the training set.
@@ -56,6 +57,7 @@ class Recipe(BaseModel):
     run: RunSection = RunSection()
     guards: GuardsSection = GuardsSection()
     evaluation: EvaluationSection = EvaluationSection()
+    evidence: EvidenceSection = EvidenceSection()
     output: AnyPath | None = None
     environment: dict[str, Any] = Field(default={}, description="written by a run, ignored when read")
 

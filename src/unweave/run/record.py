@@ -111,20 +111,21 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes plain data, all or nothing; non-finite numbers become null, as JSON has none."""
-    text = json.dumps(_strict(content), indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(strict(content), indent=2, allow_nan=False, ensure_ascii=False)
     atomically(path, f"{text}\n".encode())
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """Plain data with null for what is not finite."""
     if isinstance(value, dict):
-        return {str(k): _strict(v) for k, v in value.items()}
+        return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
+        return [strict(v) for v in value]
     return _finite(value) if isinstance(value, float) else value
 
 
 def _plain(tensor: Tensor | None) -> Any:
-    return None if tensor is None else _strict(tensor.tolist())
+    return None if tensor is None else strict(tensor.tolist())
 
 
 def _finite(value: float | None) -> float | None:

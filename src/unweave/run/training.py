@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -184,10 +185,19 @@ def trained(
 
 def seconds_spent(network: Network, data: TensorImages, recipe: Training, cache: Path | None = None) -> float | None:
     """How long the training took whose model the cache keeps; None if it keeps none."""
+    noted = record(network, data, recipe, cache)
+    return None if noted is None else float(noted["seconds"])
+
+
+def record(network: Network, data: TensorImages, recipe: Training, cache: Path | None = None) -> dict[str, Any] | None:
+    """What the cache notes of a trained model, `seconds` and the `sha256` of its file included; None without one."""
     folder = cache_folder("models") if cache is None else cache
+    fingerprint = _about(network, data, recipe)[1]
     try:
-        return float(json.loads((folder / f"{_about(network, data, recipe)[1]}.json").read_text())["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        noted = json.loads((folder / f"{fingerprint}.json").read_text())
+        there = (folder / f"{fingerprint}.safetensors").exists()
+        return dict(noted) if there and {"seconds", "sha256"} <= noted.keys() else None
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

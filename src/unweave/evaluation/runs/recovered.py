@@ -34,7 +34,7 @@ def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLik
     """The recovered share with Fieller's interval over runs, on Welch's degrees of freedom.
 
     The interval holds every rho that `mean u - rho mean o - (1 - rho) mean c = 0` does not reject at 5 %. Its null: a
-    further control in the place of the unlearned model.
+    further control in the place of the unlearned model. Its p is Welch's, of "both score the same".
 
     Args:
         original: score of each attacked original model, `[k]`.
@@ -56,7 +56,8 @@ def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLik
         value = float(u.mean() - c.mean()) / base
         half = prediction(c, len(u)) / abs(base)
         null = Null(0.0, -half, half, "Student's prediction interval of as many further controls")
-        return Found(value, *_fieller(o, c, u, value), "Fieller, Welch's degrees of freedom", null)
+        p = difference(u, c).p
+        return Found(value, *_fieller(o, c, u, value), "Fieller, Welch's degrees of freedom", null, p)
 
     return RECOVERED.of(sizes, measure)
 

@@ -1,0 +1,155 @@
+"""The parts of `evidence.json`, each from the outputs of all models, and what each means for the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from unweave.evaluation.attacks.ulira import ULira
+from unweave.evaluation.card import findings
+from unweave.evaluation.card.attacks import attacked
+from unweave.evaluation.card.examples import examples_part, tested
+from unweave.evaluation.card.gaps import gap_table, gaps_part, sheets_of
+from unweave.evaluation.card.over_runs import bounded, over_runs_part
+from unweave.evaluation.card.pools import KINDS, Pools, Seen
+from unweave.evaluation.card.robustness import Relearned, Rounded
+from unweave.evaluation.claims import Finding, claim
+from unweave.evaluation.membership import FEWEST
+from unweave.evaluation.outputs import Outputs
+from unweave.evaluation.robustness import Curve
+from unweave.evaluation.value import Array
+from unweave.run.evidence.models import World
+from unweave.run.evidence.references import check_references
+from unweave.run.evidence.seen import BITS, holdout_of, sources
+from unweave.run.evidence.work import Job
+
+Json = dict[str, Any]
+BLIND = 2000  # examples a side that the blind baseline looks at
+
+
+@dataclass(eq=False)
+class Card:
+    """Everything about all models, and what was found so far."""
+
+    world: World
+    pools: Pools
+    made: Mapping[Job, Json]
+    notes: list[str] = field(default_factory=list)
+    found: dict[str, Finding] = field(default_factory=dict)
+
+    def conclude(self) -> Json:
+        """The claim."""
+        counts = {"originals": "original", "unlearned": "unlearned", "retrained": "retrained"}
+        strongest = claim(self.found, **{name: self.world.count(kind) for name, kind in counts.items()})
+        return {"claim": findings.claim_part(strongest, self.found), "notes": self.notes}
+
+
+def numbers(card: Card, shadows: ULira | None) -> Iterator[Json]:
+    """All parts that come from outputs alone, one after another."""
+    world, pools, found = card.world, card.pools, card.found
+    seed, margins = world.recipe.evaluation.seed, world.recipe.evidence.margins.margins()
+    unlearned = [made for (_, kind, _), made in card.made.items() if kind == "unlearned"]
+    verdicts = [clause for made in unlearned for clause in made["contract"]]
+    card.notes += list(_notes(world, unlearned))
+    finite = all(bool(seen.forget.logits.isfinite().all()) for seen in pools.unlearned)
+    found["ran"] = "supports" if finite and all(made["changed"] for made in unlearned) else "refutes"
+    found["disjoint"] = "supports"  # checked when the request was made; neither set shares an image with the test set
+    found["utility"] = findings.kept(verdicts, "keep")
+    found["budget"] = findings.kept(verdicts)
+    sheets = sheets_of(pools, seed)
+    found["gaps"] = findings.of_gaps(gap_table(sheets, margins, seed))
+    yield {"gaps": gaps_part(sheets, margins, seed)}
+
+    def retain(seen: Seen) -> Outputs:
+        return seen.retain.where(world.retain_rows)
+
+    split = world.request.split
+    sides = {
+        "forget": (lambda seen: seen.forget, split.forget),
+        "retain": (retain, np.asarray(split.retain)[world.retain_rows.numpy()]),
+    }
+    part = {}
+    for (name, (read, rows)), item in zip(sides.items(), ("per_example", "retain_exposure"), strict=True):
+        each = tested(pools, read, seed)
+        found[item] = findings.of_examples(each)
+        part[name] = examples_part(each, pools, read, rows)
+    yield {"per_example": part}
+
+    attacks = attacked(pools, features(world), seed)
+    if world.references:
+        check_references(pools.retrained, world.references, attacks.blind)
+    found["blind_baseline"] = findings.of_blind(attacks.blind)
+    found["holdout_attack"] = findings.of_triples((attacks.triples["loss"], attacks.triples["joined"]), attacks.blind)
+    found["per_example_attack"] = findings.of_triples([attacks.triples["rmia"]], attacks.blind)
+    if attacks.blind.exchangeable is False:
+        card.notes.append(attacks.blind.text)
+    yield {"attacks": attacks.part()}
+
+    bound = bounded(pools, seed)
+    found["epsilon"] = findings.of_bound(bound)
+    if shadows is not None:
+        found["per_example_attack"] = findings.of_ulira(shadows)
+    yield {"over_runs": over_runs_part(pools, bound, retain, shadows, seed)}
+
+
+def robustness(card: Card, attacks: Mapping[Job, Json]) -> Json:
+    """Relearning and low precision, from what `seen.attack` found of every model."""
+    by_kind = {kind: [found for (_, of, _), found in attacks.items() if of == kind] for kind in KINDS}
+    seed = card.world.recipe.evaluation.seed
+    how = card.world.recipe.evidence.relearning.how(seed)
+    relearned = []
+    for source, (title, learned, scored) in sources(card.world.request, how).items():
+        if all(source in found["relearning"] for kind in KINDS for found in by_kind[kind]):
+            curves = {
+                kind: [Curve(how.steps, **{k: tuple(v) for k, v in f["relearning"][source].items()}) for f in found]
+                for kind, found in by_kind.items()
+            }
+            relearned.append(Relearned(source, title, len(learned), len(scored), curves))
+    rounded = [_rounded(name, by_kind) for name in ("fp32", *BITS)]
+    tried = [each.recovered for each in relearned] + [each.recovered for each in rounded[1:]]
+    card.found["robustness"] = findings.of_recovered(tried)
+    return {
+        "robustness": {
+            "relearning": [each.part() for each in relearned],
+            "precision": [each.part() for each in rounded],
+        }
+    }
+
+
+def features(world: World) -> tuple[Array, Array]:
+    """What the blind baseline sees of the forget set and of the holdout: pixels, and the label as ten columns."""
+    rng = np.random.default_rng(world.recipe.evaluation.seed)
+    made = []
+    for data in (world.request.forget, holdout_of(world.request)):
+        rows = np.sort(rng.permutation(len(data))[:BLIND])
+        images, labels = data.batch(rows)
+        one_hot = np.eye(world.request.network.classes)[labels.numpy()]
+        made.append(np.concatenate([images.flatten(1).double().numpy(), one_hot], axis=1))
+    return made[0], made[1]
+
+
+def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
+    """What these models and sets do not allow."""
+    for made in unlearned:
+        if not made["changed"]:
+            yield f"Seed {made['seed']}: the unlearned model is the original ({made['ended']})."
+    if world.originals == 1:
+        yield "All unlearned models come from one original: what is found is about that one, not about the method."
+    sizes = {"forget set": len(world.request.forget), "holdout": len(world.holdout_rows)}
+    for name, n in sizes.items():
+        if n < FEWEST:
+            yield (
+                f"The {name} has {n} examples, an attack on the population needs {FEWEST}: it is left undefined. Read "
+                "the test of each example over runs."
+            )
+
+
+def _rounded(name: str, by_kind: Mapping[str, list[Json]]) -> Rounded:
+    scores = {kind: [found["precision"][name] for found in each] for kind, each in by_kind.items()}
+    same = [each["unchanged"] for each in scores["unlearned"] if "unchanged" in each]
+    confidence = {kind: [each["confidence"] for each in found] for kind, found in scores.items()}
+    return Rounded(name, fmean(same) if same else None, scores, confidence)

@@ -1,0 +1,61 @@
+"""`evidence:` of a recipe: how many trainings, what does not matter, how hard the attacker tries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unweave.evaluation.robustness import Relearning
+from unweave.evaluation.runs import Margins
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+Points = Annotated[float, Field(gt=0)]
+
+
+class MarginsSection(BaseModel):
+    """The gaps to retraining that do not matter, in points: settle them before the first run."""
+
+    model_config = _STRICT
+    UA: Points = 1.0
+    RA: Points = 0.5
+    TA: Points = 1.0
+
+    def margins(self) -> Margins:
+        """As the library writes it."""
+        return Margins(self.model_dump())
+
+
+class RelearningSection(BaseModel):
+    """The attacker who trains the model a little: see `unweave.evaluation.robustness.Relearning`."""
+
+    model_config = _STRICT
+    steps: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 5, 10, 20, 50)
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    batch: Annotated[int, Field(ge=1)] = 64
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+    def how(self, seed: int) -> Relearning:
+        """As the library writes it."""
+        return Relearning(self.steps, self.lr, self.batch, self.share, seed)
+
+
+class EvidenceSection(BaseModel):
+    """How many models of each kind `unweave evidence` trains and unlearns.
+
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, without it)
+    are trained without the forget set. `shadows` more are trained and unlearned under coins, for U-LiRA: 0 for none.
+    """
+
+    model_config = _STRICT
+    runs: Annotated[int, Field(ge=2)] = 3
+    retrained: Annotated[int, Field(ge=2)] | None = None
+    shadows: Annotated[int, Field(ge=0)] = 0
+    margins: MarginsSection = MarginsSection()
+    relearning: RelearningSection = RelearningSection()
+    retain_examples: Annotated[int, Field(ge=20)] = 2000
+
+    @property
+    def references(self) -> int:
+        """How many retrained models."""
+        return self.retrained or self.runs

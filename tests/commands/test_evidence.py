@@ -1,0 +1,80 @@
+"""`unweave evidence`: what it prints, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unweave.cli import main
+
+RECIPE = """\
+data: {source: digits}
+forget: {class: 3}
+training: {epochs: 1}
+method: {name: hamu_q}
+run: {steps: 1, forget_batch: 16, retain_batch: 32}
+contract: none
+evidence: {runs: 2, retain_examples: 100, relearning: {steps: [0, 1]}}
+"""
+
+
+def code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["evidence", *arguments])
+    return int(caught.value.code or 0)
+
+
+def test_a_table_a_claim_and_a_file(
+    recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1") in (0, 3)
+    told = capsys.readouterr()
+    assert "to make: 2 originals" in told.err and "on one process" in told.err
+    for word in ("gap, points", "AUC, blind", "relearning, forget", "precision, int4", "claim"):
+        assert word in told.out
+    found = json.loads((out / "evidence.json").read_text())
+    assert found["status"] == "complete"
+    again = code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1", "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["claim"] == found["claim"] and again == (3 if found["claim"]["refuted"] else 0)
+
+
+def test_one_step_forgets_nothing_and_that_is_said(
+    recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that still knows the class: exit code 3, and the gap is named."""
+    text = RECIPE.replace("epochs: 1", "epochs: 4").replace("hamu_q", "finetune").replace(
+        "contract: none", "step: {name: sgd, lr: 1.0e-6}\ncontract: none"
+    )
+    assert code(str(recipe(text)), "-o", str(tmp_path / "out"), "--workers", "1") == 3
+    assert "gaps to retraining are within margins" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (RECIPE.replace("runs: 2", "runs: 1"), "evidence.runs"),
+        (RECIPE.replace("relearning: {steps: [0, 1]}", "margins: {UA: 0}"), "evidence.margins.UA"),
+        (RECIPE.replace("retain_examples", "retain_exampels"), "Did you mean 'retain_examples'?"),
+        (RECIPE.replace("forget: {class: 3}", "requests: [{class: 3}, {class: 4}]"), "about one request"),
+    ],
+)
+def test_bad_input_is_one_message(
+    text: str, says: str, recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(str(recipe(text))) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_relearning_steps_are_checked(recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(str(recipe(RECIPE.replace("[0, 1]", "[1, 2]")))) == 2
+    assert "relearning.steps must be ascending from 0" in capsys.readouterr().err
+
+
+def test_no_recipe_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(str(tmp_path)) == 2
+    assert "expected a recipe" in capsys.readouterr().err

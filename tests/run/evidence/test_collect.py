@@ -1,0 +1,192 @@
+"""From a recipe to `evidence.json`: what is in it, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+
+from unweave.errors import ConfigurationError
+from unweave.evaluation.claims import ITEMS
+from unweave.run import prepare, training
+from unweave.run.directory import check
+from unweave.run.evidence import models, work
+from unweave.run.evidence.collect import evidence
+from unweave.run.evidence.estimate import Estimate, estimate
+from unweave.run.evidence.models import World, make
+from unweave.run.evidence.seen import check_holdout
+from unweave.run.recipe import Recipe, read
+
+RECIPE = """\
+data: {source: digits}
+forget: {class: 3}
+training: {epochs: 1}
+method: {name: hamu_q}
+run: {steps: 2, forget_batch: 16, retain_batch: 32}
+contract: none
+evidence: {runs: 2, retrained: 4, retain_examples: 100, relearning: {steps: [0, 1, 2]}}
+"""
+NOTE = Path(__file__).parents[3] / "docs" / "design" / "0011-evidence-file.md"
+
+
+@pytest.fixture
+def made(recipe: Callable[..., Path], tmp_path: Path) -> tuple[Recipe, Path, dict[str, Any]]:
+    asked = read(recipe(RECIPE))
+    return asked, tmp_path / "out", evidence(asked, tmp_path / "out")
+
+
+def test_the_file_is_what_the_note_says(made: tuple[Recipe, Path, dict[str, Any]]) -> None:
+    _, folder, found = made
+    assert json.loads((folder / "evidence.json").read_text()) == json.loads(json.dumps(found))
+    keys = {key for row in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", NOTE.read_text(), re.M) for key in row.split(", ")}
+    named = {key.strip("`") for key in keys}
+    assert set(found) <= named and len(set(found)) == 18
+    assert found["status"] == "complete" and found["pending"] == [] and found["seconds"] > 0
+    assert [len(found["runs"]["seeds"][kind]) for kind in ("original", "retrained", "unlearned")] == [2, 4, 2]
+    assert len(found["runs"]["models"]) == 8 and len({m["sha256"] for m in found["runs"]["models"]}) == 8
+    assert set(found["gaps"]) == {"unlearned", "original", "null", "values"} and found["gaps"]["null"] is not None
+    assert found["request"]["whole_classes"] == [3] and found["request"]["holdout"] > 20
+    forget = found["per_example"]["forget"]
+    assert len(forget["worst"]) == 10 and {each["label"] for each in forget["worst"]} == {3}
+    rows = [each["row"] for each in forget["worst"]]
+    assert (prepare.request(made[0]).train.labels[rows] == 3).all()
+    assert len(forget["ecdf"]["t"]) == len(forget["ecdf"]["null"]) == forget["n"]
+    assert set(found["attacks"]["triple"]) == {"loss", "joined", "lira", "rmia"}
+    curves = [found["attacks"]["blind"]["roc"]]
+    curves += [m["roc"] for t in found["attacks"]["triple"].values() for m in t["models"].values()]
+    assert len(curves) == 13 and all(c[0] == [0, 0] and c[-1] == [1, 1] for c in map(_lists, curves))
+    assert [each["source"] for each in found["robustness"]["relearning"]] == ["forget", "related", "unrelated"]
+    assert [each["precision"] for each in found["robustness"]["precision"]] == ["fp32", "int8", "int4"]
+    assert [item["name"] for item in found["claim"]["items"]] == list(ITEMS)
+
+
+def test_asked_again_it_trains_nothing(
+    made: tuple[Recipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, folder, first = made
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("everything is in the cache")
+
+    for module, name in ((training, "train"), (models, "unlearn")):
+        monkeypatch.setattr(module, name, never)
+    again = evidence(asked, folder)
+    same = ("gaps", "per_example", "attacks", "over_runs", "robustness", "claim", "margins")
+    assert [again[part] == first[part] for part in same] == [True] * 7
+    assert all(model["cached"] for model in again["runs"]["models"])
+
+
+def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C three times: the parts that are known are on disk, and the end is what it would have been."""
+    asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 40")))
+    folder, real, sittings, jobs = tmp_path / "out", work.do, 0, 0
+
+    def interrupted(world: World, job: work.Job) -> dict[str, Any]:
+        nonlocal jobs
+        jobs += 1
+        if jobs in (3, 12, 25):
+            raise KeyboardInterrupt
+        return real(world, job)
+
+    monkeypatch.setattr(work, "do", interrupted)
+    while True:
+        sittings += 1
+        try:
+            found = evidence(asked, folder)
+            break
+        except KeyboardInterrupt:
+            part = json.loads((folder / "evidence.json").read_text())
+            assert part["status"] == "running" and "claim" in part["pending"] and part["claim"] is None
+    assert sittings == 4 and found["status"] == "complete"
+    assert evidence(asked, tmp_path / "other")["claim"] == found["claim"]
+
+
+def test_two_processes_find_what_one_finds(
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 80").replace("retrained: 4", "retrained: 2")))
+    two = evidence(asked, tmp_path / "two", workers=2)
+    monkeypatch.setenv("UNWEAVE_CACHE", str(tmp_path / "cache"))
+    one = evidence(asked, tmp_path / "one")
+    assert [m["sha256"] for m in one["runs"]["models"]] == [m["sha256"] for m in two["runs"]["models"]]
+    assert one["gaps"] == two["gaps"] and one["robustness"] == two["robustness"]
+    assert one["gaps"]["null"] is None, "two retrained models have no halves with a spread"
+
+
+def test_shadows_are_asked_for(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    asked = read(recipe(RECIPE.replace("retrained: 4", "retrained: 2, shadows: 9")))
+    found = evidence(asked, tmp_path / "out")["over_runs"]["u_lira"]
+    assert found["auc"]["sizes"] == {"runs": 9, "records": len(found["records"])} and found["auc"]["value"] is not None
+
+
+def test_the_estimate_counts_what_is_missing(recipe: Callable[..., Path]) -> None:
+    world = _world(read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 120"))))
+    before = estimate(world, 1)
+    assert before.missing == {"original": 2, "retrained": 4, "unlearned": 2} and before.recorded == []
+    assert "2 originals" in str(before) and "extrapolated" in str(before)
+    make(world, "original", 0)
+    make(world, "retrained", 3)
+    after = estimate(world, 2)
+    assert after.missing == {"original": 1, "retrained": 3, "unlearned": 2}
+    assert after.recorded == ["original", "retrained"] and "2 processes" in str(after)
+    each = {"original": 10.0, "retrained": 8.0, "unlearned": 3.0, "attacks": 1.0}
+    assert Estimate({"original": 3, "retrained": 2, "unlearned": 0}, each, (), 6, 2).seconds == 2 * 10 + 8 + 3
+
+
+def test_margins_that_change_are_said(made: tuple[Recipe, Path, dict[str, Any]]) -> None:
+    asked, folder, first = made
+    assert evidence(asked, folder)["margins"] == first["margins"], "settled when it was first asked"
+    section = asked.evidence.model_copy(update={"margins": asked.evidence.margins.model_copy(update={"UA": 50.0})})
+    later = evidence(asked.model_copy(update={"evidence": section}), folder)
+    assert later["margins"]["digest"] != first["margins"]["digest"]
+    assert any("margins were changed" in note for note in later["notes"])
+
+
+def test_a_reference_that_saw_the_forget_set_is_refused(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 3")))
+    world = _world(asked)
+    files = []
+    for name, model in (("saw", make(world, "original", 0)), ("never", make(world, "retrained", 0))):
+        files.append(tmp_path / f"{name}.safetensors")
+        safetensors.torch.save_file(model.model.state_dict(), files[-1])
+    with pytest.raises(ConfigurationError) as caught:
+        evidence(asked, tmp_path / "out", references=files)
+    assert len(caught.value.faults) == 1 and "saw.safetensors: this reference saw the forget set" in str(caught.value)
+    with pytest.raises(ConfigurationError, match="two models that never saw the forget set, found 1"):
+        evidence(asked, tmp_path / "out", references=files[1:])
+
+
+def test_a_test_set_that_was_trained_on_is_refused(recipe: Callable[..., Path]) -> None:
+    request = prepare.request(read(recipe(RECIPE)))
+    images = request.test.images.clone()
+    images[:7] = request.train.images[5:12]
+    with pytest.raises(ConfigurationError, match=r"7 of \d+ are in the training set too \(first: test\[0\]"):
+        check_holdout(replace(request, test=replace(request.test, images=images)))
+    check_holdout(request)
+
+
+def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dict[str, Any]], tmp_path: Path) -> None:
+    asked, folder, _ = made
+    check(folder, resume=False, overwrite=False)  # evidence may come before its run
+    other = asked.model_copy(update={"run": asked.run.model_copy(update={"steps": 7})})
+    (folder / "recipe.yaml").write_text(other.to_yaml())
+    with pytest.raises(ConfigurationError, match=r"holds the run of another recipe \(it differs in .*run.steps"):
+        evidence(asked, folder)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "thesis.tex").write_text("")
+    with pytest.raises(ConfigurationError, match="holds more than a run"):
+        evidence(asked, tmp_path / "strange")
+
+
+def _world(asked: Recipe) -> World:
+    return World(asked, prepare.request(asked))
+
+
+def _lists(curve: Any) -> list[list[float]]:
+    return [list(point) for point in curve]
