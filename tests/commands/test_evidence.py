@@ -33,8 +33,8 @@ def test_a_table_a_claim_and_a_file(
     out = tmp_path / "out"
     assert code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1") in (0, 3)
     told = capsys.readouterr()
-    assert "to make: 2 originals" in told.err and "on one process" in told.err
-    for word in ("gap, points", "AUC, blind", "relearning, forget", "precision, int4", "claim"):
+    assert "to make: " in told.err and "on one process" in told.err
+    for word in ("gap, points", "AUC, blind", "relearning,", "int4", "claim"):
         assert word in told.out
     found = json.loads((out / "evidence.json").read_text())
     assert found["status"] == "complete"
@@ -47,8 +47,11 @@ def test_one_step_forgets_nothing_and_that_is_said(
     recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A model that still knows the class: exit code 3, and the gap is named."""
-    text = RECIPE.replace("epochs: 1", "epochs: 4").replace("hamu_q", "finetune").replace(
-        "contract: none", "step: {name: sgd, lr: 1.0e-6}\ncontract: none"
+    text = (
+        RECIPE.replace("epochs: 1", "epochs: 12")
+        .replace("runs: 2", "runs: 3")
+        .replace("hamu_q", "finetune")
+        .replace("contract: none", "step: {name: sgd, lr: 1.0e-6}\ncontract: none")
     )
     assert code(str(recipe(text)), "-o", str(tmp_path / "out"), "--workers", "1") == 3
     assert "gaps to retraining are within margins" in capsys.readouterr().out

@@ -16,7 +16,7 @@ _ONLY: dict[Modality, dict[str, tuple[str, ...]]] = {
     "images": {
         "forget": ("class", "indices", "poison", "mix"),
         "model": ("network",),
-        "": ("requests", "already", "sequence"),
+        "": ("requests", "already", "sequence", "evidence"),
     },
     "texts": {
         "data": (

@@ -21,6 +21,7 @@ from unweave.run.evidence.collect import evidence
 from unweave.run.evidence.estimate import Estimate, estimate
 from unweave.run.evidence.models import World, make
 from unweave.run.evidence.seen import check_holdout
+from unweave.run.identity import resolve
 from unweave.run.recipe import Recipe, read
 
 RECIPE = """\
@@ -175,7 +176,7 @@ def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dic
     asked, folder, _ = made
     check(folder, resume=False, overwrite=False)  # evidence may come before its run
     other = asked.model_copy(update={"run": asked.run.model_copy(update={"steps": 7})})
-    (folder / "recipe.yaml").write_text(other.to_yaml())
+    (folder / "recipe.yaml").write_text(resolve(other, prepare.request(other), folder).to_yaml())
     with pytest.raises(ConfigurationError, match=r"holds the run of another recipe \(it differs in .*run.steps"):
         evidence(asked, folder)
     (tmp_path / "strange").mkdir()

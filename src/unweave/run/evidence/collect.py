@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.attacks.ulira import ULira
 from unweave.evaluation.card.pools import KINDS, Pools
 from unweave.run import prepare
@@ -22,6 +22,7 @@ from unweave.run.evidence.seen import check_holdout, see
 from unweave.run.evidence.shadows import told
 from unweave.run.evidence.work import Job, work
 from unweave.run.identity import identity, resolve
+from unweave.run.modality import IMAGES
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import write_json
 from unweave.run.watch import Watch, silent
@@ -63,7 +64,13 @@ def evidence(
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
             training images, or a reference saw the forget set.
+        UnsupportedError: the data are texts.
     """
+    if recipe.data.source not in IMAGES:
+        raise UnsupportedError(
+            f"evidence over several trainings is for images; the data of this recipe are {recipe.data.source}. "
+            "For texts: unweave run, with evaluation.retrained or evaluation.reference, and unweave audit."
+        )
     request = prepare.request(recipe)
     check_holdout(request)
     if len(references) == 1:

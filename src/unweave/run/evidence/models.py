@@ -25,6 +25,7 @@ from unweave.run.prepare import Request
 from unweave.run.recipe import Recipe
 from unweave.run.session import Session
 from unweave.run.training import record
+from unweave.run.weights import with_weights
 
 STRIDE = 1000
 """Between the seeds of two originals: far from those of the retrained models, which follow each other."""
@@ -149,7 +150,7 @@ def _original(world: World, number: int) -> Made:
 def _retrained(world: World, number: int) -> Made:
     there = is_there(world, "retrained", number)
     if world.references:
-        model = prepare.with_weights(world.request.network, world.references[number])
+        model = with_weights(world.request.network, world.references[number])
     else:
         model = world.request.retrained(world.seed("retrained", number))
     return Made(model, _about(world, "retrained", number, model, is_there(world, "retrained", number), there))
@@ -191,6 +192,7 @@ def _unlearned(world: World, number: int) -> Made:
             steps=recipe.run.steps,
             mask=session.mask,
             contract=session.keeper,
+            accelerator=session.accelerator,
         )
     seconds = time.perf_counter() - begin
     before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
