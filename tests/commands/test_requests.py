@@ -111,6 +111,21 @@ def test_bad_input_is_one_clear_message(name: str, capsys: pytest.CaptureFixture
     assert not Path("ledger").exists()
 
 
+def test_a_certificate_that_a_later_batch_undid(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = small(Path("ledger"))
+    tests = [{"id": name, "met": name == "R-1", "clauses": []} for name in ("R-1", "R-2")]
+    entry = ledger.write(lambda _: ("retest", {"batch": "0001", "requests": ["R-1", "R-2"], "tests": tests}))
+    monkeypatch.setattr(batch, "run", lambda *_, **__: batch.Outcome((entry,), False))
+    assert code("run") == 3
+    said = capsys.readouterr().out
+    assert "R-1: certified before, still" in said and "R-2: certified before, UNDONE" in said
+    assert code("list") == 0 and "undone" in capsys.readouterr().out
+    assert code("show", "R-2") == 0 and "after batch 0001: UNDONE" in capsys.readouterr().out
+    assert code("show", "R-1") == 0 and "after batch 0001: still met" in capsys.readouterr().out
+
+
 def test_run_says_what_came_of_every_request(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,10 +11,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
+from tests.ledger._batches import FEW, THREES, begun, weights
 from tests.ledger._processes import killed, watched
 from tests.run._kills import timed
 from unweave.data.digits import digits
@@ -24,54 +24,6 @@ from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.certificate import digests
 from unweave.run import sequence
-from unweave.run.recipe import read
-
-RECIPE = """\
-data: {source: digits}
-training: {epochs: 4}
-contract:
-  keep: [{metric: accuracy, absolute: 0.08}]
-  forget: [{metric: accuracy, at_most: 0.7}]
-run: {steps: 30, forget_batch: 32, retain_batch: 64, checkpoint_every: 10}
-evaluation: {retrained: 0, quote: false}
-guards: {near_duplicates: "off"}
-"""
-FEW = tuple(range(5, 70))
-THREES = frozenset(np.flatnonzero(digits().train.labels.numpy() == 3).tolist())
-
-
-def begun(folder: Path) -> Ledger:
-    """Threes can be forgotten under the contract; a few rows of all classes cannot."""
-    ledger = Ledger(folder)
-    ledger.add(Deletion("few", Selector(rows=FEW), date(2026, 1, 2), note="by mail"))
-    ledger.add(Deletion("threes", by_class(["3"]), date(2026, 1, 1), basis="GDPR 17"))
-    return ledger
-
-
-def weights(entry: Any) -> tuple[str, str]:
-    return entry.body["weights"]["before"], entry.body["weights"]["after"]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "recipe.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(path: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger after its first batch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNWEAVE_CACHE", str(cache))
-        folder = tmp_path_factory.mktemp("ledgers") / "finished"
-        assert not run(begun(folder), path).interrupted
-    return folder
-
-
-@pytest.fixture
-def ledger(finished: Path, tmp_path: Path) -> Ledger:
-    return Ledger(Path(shutil.copytree(finished, tmp_path / "ledger")))
 
 
 def test_each_request_ends_in_a_certificate_or_a_rejection(ledger: Ledger) -> None:
@@ -127,42 +79,6 @@ def test_the_card_is_in_the_form_of_the_hub(ledger: Ledger) -> None:
     found = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert found["Accuracy on unseen examples"] == accuracy["value"] and len(found) == 2
     assert card.data.model_name == "digits_cnn-unlearned" and "## Unlearning" in card.text
-
-
-def test_the_next_batch_goes_on_from_the_last_model_without_earlier_rows(ledger: Ledger, path: Path) -> None:
-    ledger.add(Deletion("few-again", Selector(rows=FEW)))
-    ledger.add(Deletion("sevens", by_class(["7"]), due=date(2099, 1, 1)))
-    ledger.add(Deletion("threes-again", by_class(["3"])))
-    with pytest.raises(ConfigurationError) as caught:
-        run(ledger, path)
-    assert "request threes-again: the forget set must hold at least one example, found 0" in caught.value.faults[0]
-    assert "earlier requests" in caught.value.faults[0] and len(caught.value.faults) == 2
-    assert ledger.read()[1].under_way is None
-    before = ledger.read()[1].outcomes[-1]
-    done = run(ledger, path, names=["sevens", "few-again"])
-    assert (
-        weights(done.entries[0])[0] == weights(before)[1] and weights(done.entries[1])[0] == weights(done.entries[0])[1]
-    )
-    shared = len(THREES & set(FEW))
-    again = done.entries[0].body["records"]
-    assert shared > 0 and (again["named"], again["count"]) == (65, 65 - shared), (
-        "what was certified is not asked for twice"
-    )
-    single = sequence.parts(read(ledger.folder / "runs/0002.yaml"))[0]
-    gone = json.loads((ledger.private / "batches" / "0002.json").read_text())
-    assert set(gone) == THREES and [each.id for each in single.already] == [None]
-    assert [batch.body["begins"] and batch.body["begins"]["file"] for batch in ledger.read()[1].batches.values()] == [
-        None,
-        before.body["model"]["file"],
-    ]
-    assert not verify(ledger).faults
-    other = path.with_name("other.yaml")
-    other.write_text(
-        RECIPE.replace("{epochs: 4}", "{epochs: 4}\nmodel: {weights: recipe.yaml}") + "forget: {class: 1}\n"
-    )
-    with pytest.raises(ConfigurationError) as caught:
-        run(ledger, other)
-    assert len(caught.value.faults) == 2 and "goes on from" in str(caught.value) and "leave it out" in str(caught.value)
 
 
 def test_what_is_refused_before_anything_is_written(tmp_path: Path, path: Path) -> None:

@@ -100,12 +100,18 @@ def show(folder: Path, name: str, *, as_json: bool) -> None:
     outcome = None if standing.outcome is None else asdict(standing.outcome)
     if as_json:
         plain = {"request": standing.body, "status": standing.status, "batch": standing.batch, "outcome": outcome}
-        print(json.dumps(plain | {"head": chain.head[1]}, indent=2))
+        print(json.dumps(plain | {"retest": standing.retest, "head": chain.head[1]}, indent=2))
         return
     _say(f"request {name}: {standing.status}")
     for key, value in standing.body.items():
         if key != "id" and value:
             _say(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
+    if standing.retest is not None:
+        how = "still met" if standing.holds else "UNDONE"
+        _say(
+            f"  forget clauses after batch {standing.retest['batch']}: {how}",
+            style="" if standing.holds else "bold red",
+        )
     if standing.outcome is not None:
         _say("\n" + text(standing.outcome))
 
@@ -120,7 +126,7 @@ def run(
     abandon: bool,
     as_json: bool,
 ) -> int:
-    """Carries out requests; 0 if every one is certified, 3 if one is rejected, 130 if it was interrupted."""
+    """Carries out requests; 0 if every one is certified, 3 if one is rejected or undone, 130 if it was interrupted."""
     from unweave.commands.contract import promise
     from unweave.commands.progress import speaking, watching
     from unweave.ledger import batch
@@ -145,7 +151,7 @@ def run(
     if done.interrupted:
         print(f"interrupted: continue with  unweave requests run --ledger {folder}", file=sys.stderr)
         return _INTERRUPTED
-    return _REFUTED if any(entry.kind == "rejection" for entry in done.entries) else 0
+    return 0 if done.met else _REFUTED
 
 
 def reject(folder: Path, key: Path | None, name: str, reason: str) -> None:
@@ -184,6 +190,13 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
 
 def _tell(entry: Entry) -> None:
     body = entry.body
+    if entry.kind == "retest":
+        for test in body["tests"]:
+            _say(
+                f"{test['id']}: certified before, {'still' if test['met'] else 'UNDONE'}",
+                "" if test["met"] else "bold red",
+            )
+        return
     if entry.kind == "rejection":
         _say(f"{body['request']}: rejected, {body['reason']}", style="bold red")
         return

@@ -13,6 +13,7 @@ from unweave.data import sources
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import card, certificate
+from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
 from unweave.ledger.certificate import Carried
@@ -36,12 +37,18 @@ class Outcome:
     """What a run of requests came to.
 
     Attributes:
-        entries: certificates and rejections, in order.
+        entries: certificates, rejections, and what was read again of earlier certificates, in order.
         interrupted: something is left to do: run again.
     """
 
     entries: tuple[Entry, ...]
     interrupted: bool
+
+    @property
+    def met(self) -> bool:
+        """Every request is certified, and no earlier certificate was undone."""
+        rejected = any(entry.kind == "rejection" for entry in self.entries)
+        return not rejected and all(test["met"] for entry in self.entries for test in entry.body.get("tests", ()))
 
 
 def run(
@@ -120,6 +127,9 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
         stopped, *left = left
         reason = {"cause": "infeasible", "reason": f"infeasible under this contract: {failed}"}
         entries.append(ledger.write(lambda book: ("rejection", {"request": stopped, "batch": batch.id, **reason})))
+    source = sources.load(recipe.data.source, recipe.data.path)
+    if (tested := again(ledger, batch, source, watch)) is not None:
+        entries.append(tested)
     _end(ledger, batch, "done")
     following = None
     if left:

@@ -15,7 +15,6 @@ from unweave.errors import ConfigurationError
 from unweave.ledger.book import Batch, Book, Standing
 from unweave.ledger.chain import Json, canonical
 from unweave.ledger.ledger import Ledger, find
-from unweave.ledger.selector import read_kept
 from unweave.ledger.verify import sha256
 from unweave.run import prepare, sequence
 from unweave.run.marks import Document
@@ -117,47 +116,34 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
         model = {**model, "weights": str(last)}
     if faults:
         raise ConfigurationError(faults)
-    requests = [{"id": each.id, **_section(ledger, each)} for each in chosen]
+    requests = [{"id": each.id, **ledger.section(each)} for each in chosen]
     content = {**asked.content, "requests": requests} | ({"model": model} if model else {})
     return Document(content, asked.name, asked.places)
-
-
-def _section(ledger: Ledger, each: Standing) -> Json:
-    """A request as a recipe writes it.
-
-    Raises:
-        ConfigurationError: its rows are gone, or not those that were recorded.
-    """
-    told = each.body["selector"]
-    if "class" in told:
-        return {"class": told["class"]}
-    path = ledger.rows_file(each.id)
-    read_kept(path, ledger.key, each.id, told["rows"]["hmac"])
-    return {"indices": str(path.resolve())}
 
 
 def _gone(ledger: Ledger, book: Book, recipe: Recipe, source: Source) -> list[int]:
     """The rows that earlier requests have taken out of the training set.
 
-    Those of all that were certified; those of a rejected one as well, for no later step should learn them again, unless
-    they are asked for once more.
+    Those of all that were certified; those of a rejected one, or of one that was undone, as well, for no later step
+    should learn them again, unless they are asked for once more.
     """
-    certified, tried = (_rows(_sections(ledger, book, status), recipe, source) for status in ("certified", "rejected"))
+    certified, tried = (_rows(_sections(ledger, book, holds), recipe, source) for holds in (True, False))
     again = _rows(recipe.requests, recipe, source)
-    gone: list[int] = np.union1d(certified, np.setdiff1d(tried, again)).tolist()
+    gone: list[int] = np.setdiff1d(np.union1d(certified, tried), np.intersect1d(tried, again)).tolist()
     return gone
 
 
-def _sections(ledger: Ledger, book: Book, status: str) -> Iterator[ForgetSection]:
-    """The requests that ended so and changed the model."""
+def _sections(ledger: Ledger, book: Book, holds: bool) -> Iterator[ForgetSection]:
+    """The requests that were carried out and whose certificate holds, or the others."""
     for each in book.requests.values():
-        if each.status == status and each.outcome is not None and "model" in each.outcome.body:
-            told = _section(ledger, each)
-            yield (
-                ForgetSection(indices=Path(told["indices"]))
-                if "indices" in told
-                else ForgetSection.model_validate({"class": tuple(told["class"])})
-            )
+        if each.outcome is None or "model" not in each.outcome.body or each.holds != holds:
+            continue
+        told = ledger.section(each)
+        yield (
+            ForgetSection(indices=Path(told["indices"]))
+            if "indices" in told
+            else ForgetSection.model_validate({"class": tuple(told["class"])})
+        )
 
 
 def _rows(sections: Iterable[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:

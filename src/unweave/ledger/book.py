@@ -24,12 +24,19 @@ class Standing:
         status: "open", "running" in a batch, "certified" or "rejected".
         batch: in which it is, or was carried out.
         outcome: its certificate or its rejection.
+        retest: what its forget clauses said of the last model of the last batch, where they were read again.
     """
 
     body: Json
     status: Status = "open"
     batch: str | None = None
     outcome: Entry | None = None
+    retest: Json | None = None
+
+    @property
+    def holds(self) -> bool:
+        """It is certified, and no later batch has undone that."""
+        return self.status == "certified" and (self.retest is None or bool(self.retest["met"]))
 
     @property
     def id(self) -> str:
@@ -119,6 +126,9 @@ def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch
         case "certificate" | "rejection":
             name, status = body["request"], STATUS_AFTER[entry.kind]
             requests[name] = replace(requests[name], status=status, batch=body.get("batch"), outcome=entry)
+        case "retest":
+            for test in body["tests"]:
+                requests[test["id"]] = replace(requests[test["id"]], retest={"batch": body["batch"], **test})
         case "end":
             batches[body["batch"]] = replace(batches[body["batch"]], ended=True)
             for name in batches[body["batch"]].body["requests"]:

@@ -130,6 +130,8 @@ def _row(each: Standing) -> tuple[Any, ...]:
     found = {} if outcome is None else outcome.body
     count = found.get("records", what.get("rows", {})).get("count")
     short, reason = found.get("cause") or found.get("verdict"), found.get("reason")
+    if each.retest is not None and not each.holds:
+        short = f"undone by batch {each.retest['batch']}"
     decided = None if outcome is None else outcome.time
     entry = None if outcome is None else outcome.number
     claim = found.get("claim", {}).get("level")

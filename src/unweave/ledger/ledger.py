@@ -17,7 +17,7 @@ from unweave.ledger.book import Book, Standing, fold
 from unweave.ledger.chain import Chain, Entry, Json, append, canonical, contents, following, locked, parse
 from unweave.ledger.index import Index
 from unweave.ledger.key import Key
-from unweave.ledger.selector import Selector
+from unweave.ledger.selector import Selector, read_kept
 
 FORMAT = 1
 DAYS = 30  # from the day on which a request was received to its due date, unless the request says otherwise
@@ -199,6 +199,19 @@ class Ledger:
         own = chain.entries[0].body.get("key") if chain.entries else None
         if own not in (None, self.key.name):
             raise ConfigurationError(f"{self.key_file}: expected the key {own} of this ledger, found {self.key.name}")
+
+    def section(self, each: Standing) -> Json:
+        """A request as a recipe writes it.
+
+        Raises:
+            ConfigurationError: its rows are gone, or not those that were recorded.
+        """
+        told = each.body["selector"]
+        if "class" in told:
+            return {"class": told["class"]}
+        path = self.rows_file(each.id)
+        read_kept(path, self.key, each.id, told["rows"]["hmac"])
+        return {"indices": str(path.resolve())}
 
     def rows_file(self, name: str) -> Path:
         """Where the rows of a request are kept."""

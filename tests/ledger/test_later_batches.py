@@ -1,0 +1,85 @@
+"""What comes after a first batch: its last model, its rows, its certificates read again."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ledger._batches import FEW, RECIPE, THREES, weights
+from unweave.errors import ConfigurationError
+from unweave.ledger import Deletion, Ledger, Selector, by_class, verify
+from unweave.ledger import batch as batches
+from unweave.ledger.batch import run
+from unweave.run import sequence
+from unweave.run.again import Again
+from unweave.run.recipe import read
+
+
+def test_the_next_batch_goes_on_from_the_last_model_without_earlier_rows(ledger: Ledger, path: Path) -> None:
+    ledger.add(Deletion("few-again", Selector(rows=FEW)))
+    ledger.add(Deletion("sevens", by_class(["7"]), due=date(2099, 1, 1)))
+    ledger.add(Deletion("threes-again", by_class(["3"])))
+    with pytest.raises(ConfigurationError) as caught:
+        run(ledger, path)
+    assert "request threes-again: the forget set must hold at least one example, found 0" in caught.value.faults[0]
+    assert "earlier requests" in caught.value.faults[0] and len(caught.value.faults) == 2
+    assert ledger.read()[1].under_way is None
+    before = ledger.read()[1].outcomes[-1]
+    done = run(ledger, path, names=["sevens", "few-again"])
+    assert (
+        weights(done.entries[0])[0] == weights(before)[1] and weights(done.entries[1])[0] == weights(done.entries[0])[1]
+    )
+    again = done.entries[0].body["records"]
+    assert (again["named"], again["count"]) == (65, 65), "what was rejected can be asked for again, all of it"
+    tested = done.entries[-1]
+    assert tested.kind == "retest" and [test["id"] for test in tested.body["tests"]] == ["threes"]
+    clause = tested.body["tests"][0]["clauses"][0]
+    assert clause["limit"] == 0.7 and clause["n"] == len(THREES) and clause["met"] == (clause["measured"] <= 0.7)
+    assert ledger.read()[1].requests["threes"].holds == clause["met"]
+    single = sequence.parts(read(ledger.folder / "runs/0002.yaml"))[0]
+    gone = json.loads((ledger.private / "batches" / "0002.json").read_text())
+    assert set(gone) == THREES - set(FEW) and [each.id for each in single.already] == [None]
+    assert [batch.body["begins"] and batch.body["begins"]["file"] for batch in ledger.read()[1].batches.values()] == [
+        None,
+        before.body["model"]["file"],
+    ]
+    assert not verify(ledger).faults
+    other = path.with_name("other.yaml")
+    other.write_text(
+        RECIPE.replace("{epochs: 4}", "{epochs: 4}\nmodel: {weights: recipe.yaml}") + "forget: {class: 1}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        run(ledger, other)
+    assert len(caught.value.faults) == 2 and "goes on from" in str(caught.value) and "leave it out" in str(caught.value)
+
+
+def test_what_a_later_batch_undid_is_said_and_can_be_asked_for_again(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Ledger(ledger.folder.rename(ledger.folder.with_name("moved")))  # the paths of old recipes lead nowhere
+    moved.add(Deletion("few-again", Selector(rows=FEW)))
+    with monkeypatch.context() as patch:
+        patch.setattr("unweave.ledger.again.Again", _Undone)
+        done = run(moved, path, ["contract.forget=[{metric: accuracy, at_most: 0.95}]"])
+    assert [entry.kind for entry in done.entries] == ["certificate", "retest"] and not done.met
+    threes = moved.read()[1].requests["threes"]
+    assert threes.status == "certified" and not threes.holds
+    rows = {row["id"]: row["outcome"] for row in moved.index.requests()}
+    assert rows["threes"] == "undone by batch 0002" and rows["few-again"].startswith("contract met")
+    assert not verify(moved).faults
+    moved.add(Deletion("threes-again", by_class(["3"])))
+    monkeypatch.setattr(batches.sequence, "run", lambda *_, **__: {"status": "interrupted"})
+    assert run(moved, path).interrupted
+    gone = json.loads(moved.gone_file("0003").read_text())
+    assert set(gone) == set(FEW) - THREES
+
+
+class _Undone(Again):
+    """Whatever is read again is missed."""
+
+    def read(self, model: Any) -> Any:
+        return {**super().read(model), "met": False}
