@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -108,6 +108,25 @@ def reshard(model: nn.Module) -> None:
     for m in model.modules():
         if callable(back := getattr(m, "reshard", None)):
             back()
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Every process holds all parameters of an FSDP2 model inside, so that each can run passes of its own.
+
+    Without a graph: a backward pass would still wait for the others. All processes enter and leave together; outside
+    the parameters are sharded again, after every forward pass too. Of another model nothing changes.
+    """
+    sharded: list[Any] = [m for m in model.modules() if callable(getattr(m, "set_reshard_after_forward", None))]
+    for m in sharded:
+        m.set_reshard_after_forward(False, recurse=False)
+        m.unshard()
+    try:
+        yield
+    finally:
+        for m in sharded:
+            m.set_reshard_after_forward(True, recurse=False)
+            m.reshard()
 
 
 def check(model: nn.Module, accelerator: Accelerator | None) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.multiprocessing import spawn
 
 from tests.evaluation.text import _tiny as tiny
-from tests.evaluation.text._ranks import shares, worker
+from tests.evaluation.text._ranks import shares, worker, written
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.text import log_scores, read_log
 from unweave.evaluation.text.collect import Part, batches, collect
@@ -143,6 +143,13 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "values").iterdir()] == ["values.jsonl"]
     assert_close(read_lines(tmp_path / "values" / "values.jsonl")[1], expected)
     assert read_log(tmp_path / "values").has("holdout", "loss", "mia_gradnorm")
+    expected = collect(tiny.llama(), TOKENIZER, written())
+    for rank in range(2):
+        found = torch.load(tmp_path / f"whole{rank}.pt", weights_only=False)
+        for kind in ("FSDP2", "again", "DDP"):
+            assert_close(found[kind], expected)
+        assert "relearning=None" in found["refused"]
+    assert read_log(tmp_path / "sharded").has("forget", "loss", "rougeL_recall")
 
 
 def test_a_diverged_model_is_called_that(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generate
 from unweave.evaluation.text.stored import Line
 from unweave.evaluation.text.tokens import Compat
 from unweave.evaluation.text.values import Store, data_fingerprint, fingerprint
-from unweave.execution import rank, world
+from unweave.execution import gathered, rank, world
 from unweave.gramian import local
 
 
@@ -60,7 +60,7 @@ def collect(
     """The values of every example, which `stored` makes a log of.
 
     Args:
-        model: a causal language model, whole on this device: plain, PEFT or DDP.
+        model: a causal language model: plain, PEFT, DDP or FSDP2 (each process then holds all weights meanwhile).
         tokenizer: the model's.
         parts: the sets by their names in a `Log`.
         folder: values are streamed there, and what it holds is not computed again; None keeps them in memory.
@@ -71,7 +71,7 @@ def collect(
     Raises:
         ConfigurationError: a set is empty or has an index twice, texts are longer than the model's context, or the
             folder belongs to another model, other data or other settings.
-        UnsupportedError: the model's parameters are sharded.
+        UnsupportedError: the gradient norm of a model whose parameters are sharded.
     """
     check(model, parts)
     with Store(folder, header(model, parts, compat), rank()) as store:
@@ -84,7 +84,7 @@ def collect(
 
 def gather(run: Run, parts: Mapping[str, Part], store: Store, batch_tokens: int) -> None:
     """Fills the store with this process's share of what is missing, in eval mode and with the random state kept."""
-    with evaluating(run.model), torch.random.fork_rng(devices=[]):
+    with gathered(run.model), evaluating(run.model), torch.random.fork_rng(devices=[]):
         for name, part in parts.items():
             for lines in _asked(run, name, part, store, batch_tokens):
                 store.write(lines)
@@ -158,12 +158,17 @@ def header(model: nn.Module, parts: Mapping[str, Part], compat: Compat, **more: 
     }
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the model's parameters are spread over processes."""
+    return any(local(p) is not p for p in model.parameters())
+
+
 def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
     """Refuses what cannot be collected; for faults and errors see `collect`."""
-    if any(local(p) is not p for p in model.parameters()):
+    if is_sharded(model) and any(part.gradient for part in parts.values()):
         raise UnsupportedError(
-            "The model's parameters are sharded; text evaluation needs the whole model in each process. Load it "
-            "without fully_shard, or evaluate the saved model."
+            "The model's parameters are sharded, and the gradient norm of single examples needs them whole. Ask for "
+            "gradient=False, or evaluate the saved model."
         )
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     faults = []

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch.distributed as dist
 from torch import nn
 
-from unweave.evaluation.text.collect import Part, check, exchange, gather, header
+from unweave.errors import UnsupportedError
+from unweave.evaluation.text.collect import Part, check, exchange, gather, header, is_sharded
 from unweave.evaluation.text.lines import Run, Tokenizer
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.relearning import Relearning, relearned
@@ -65,6 +66,11 @@ def sheet(
     """
     check(model, parts)
     again = relearning if "forget" in parts else None
+    if again is not None and is_sharded(model):
+        raise UnsupportedError(
+            "The model's parameters are sharded, and relearning trains it whole. Pass relearning=None, or evaluate the "
+            "saved model."
+        )
     run = Run.of(model, tokenizer, share=True, compat=compat)
     with Store(folder, header(model, parts, compat, relearning=_plain(again)), rank()) as store:
         if world() > 1:

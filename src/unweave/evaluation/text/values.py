@@ -22,7 +22,6 @@ from unweave.errors import ConfigurationError
 from unweave.evaluation.text.examples import Example
 from unweave.evaluation.text.read import STORED
 from unweave.evaluation.text.stored import FORMAT, Line, read_lines
-from unweave.gramian import local
 
 
 class Store:
@@ -117,7 +116,7 @@ def fingerprint(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        values = local(tensor).detach()
+        values = (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach()
         digest.update(f"{name}:{values.dtype}:{tuple(values.shape)}".encode())
         if values.numel():
             flat = values.reshape(-1)
