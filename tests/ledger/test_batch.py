@@ -131,6 +131,8 @@ def test_what_a_run_refuses_can_be_mended(tmp_path: Path, path: Path) -> None:
         run(ledger, path, narrow)
     assert "batch 0001 stays under way" in caught.value.faults[-1] and "--abandon" in caught.value.faults[-1]
     assert ledger.read()[1].under_way is not None and not verify(ledger).faults
+    assert run(ledger, abandon=True).entries == () and ledger.read()[1].under_way is None
+    assert {each.status for each in ledger.read()[1].requests.values()} == {"open"}
 
 
 def test_an_infeasible_request_is_rejected_and_the_others_go_on(

@@ -3,7 +3,8 @@
 `unweave.ledger.batch.run` carries the open ones out; it alone needs torch.
 """
 
-from unweave.ledger.ledger import Deletion, Ledger
+from unweave.ledger.deletion import Deletion
+from unweave.ledger.ledger import Ledger
 from unweave.ledger.selector import Selector, by_class, by_ids, by_rows
 from unweave.ledger.verify import Verification, certified, verify
 

@@ -71,12 +71,12 @@ def run(
         recipe: all of a run but `forget`; None: only finish what is under way.
         overrides: of keys of the recipe.
         names: of open requests; none: all of them.
-        abandon: give up the batch that is under way; its requests are open again.
+        abandon: give up the batch that is under way, first; its requests are open again.
         watch, promise: as for a single run.
 
     Raises:
         ConfigurationError: there is nothing to do, a request names nothing, the recipe does not fit, it is another one
-            than that of the batch under way, or another process runs requests. Nothing was changed.
+            than that of the batch under way, or another process runs requests.
     """
     with ledger.running():
         publish(ledger)
@@ -84,6 +84,8 @@ def run(
         asked = None if recipe is None else load(recipe).override(overrides)
         if batch is not None and abandon:
             _end(ledger, batch, "abandoned")
+            if asked is None:
+                return Outcome((), False)
             batch = None
         if batch is not None:
             other = asked is not None and digest(asked) != batch.body["asked"]

@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from unweave.data.cache import atomically
+from unweave.data.cache import atomically, on_disk
 from unweave.errors import ConfigurationError, suggest
 from unweave.ledger import key as keys
 from unweave.ledger.book import Book, Standing, fold
 from unweave.ledger.chain import Chain, Entry, Json, append, canonical, contents, following, locked, parse
+from unweave.ledger.deletion import Deletion, fault_of_line
 from unweave.ledger.index import Index
 from unweave.ledger.key import Key
-from unweave.ledger.selector import Selector, read_kept
+from unweave.ledger.selector import read_kept
 
 FORMAT = 1
-DAYS = 30  # from the day on which a request was received to its due date, unless the request says otherwise
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """A deletion request.
-
-    Args:
-        id: a case number, never a name: letters, digits, '.', '_', '-', 64 at most.
-        selector: the records.
-        received: when it came; None: today.
-        due: until when it has to be answered; None: `DAYS` later.
-        basis: on what grounds it is made.
-        note: anything else. It stays for good: nothing personal belongs in it.
-
-    Raises:
-        ConfigurationError: an id of another form, or a due date before it was received; all faults at once.
-    """
-
-    id: str
-    selector: Selector
-    received: date | None = None
-    due: date | None = None
-    basis: str = ""
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        faults = []
-        if not _ID.fullmatch(self.id):
-            faults.append(f"request {self.id!r}: expected an id of letters, digits, '.', '_', '-', at most 64 of them")
-        begin, end = self.dates
-        if end < begin:
-            faults.append(f"request {self.id}: it is due on {end}, before it was received on {begin}")
-        if faults:
-            raise ConfigurationError(faults)
-
-    @property
-    def dates(self) -> tuple[date, date]:
-        """When it was received and when it is due."""
-        begin = self.received or datetime.now(UTC).date()
-        return begin, self.due or begin + timedelta(days=DAYS)
 
 
 class Ledger:
@@ -96,15 +53,13 @@ class Ledger:
         Raises:
             ConfigurationError: there is a request of this id, or the ledger is damaged.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.truth.exists():
-            self.private.mkdir(exist_ok=True, mode=0o700)
-            keys.made(self.key_file)
+            self._open()
         begin, end = request.dates
         rows = request.selector.rows
 
         def make(book: Book) -> tuple[str, Json]:
-            if request.id in book.requests:
+            if request.id.lower() in map(str.lower, book.requests):  # files are named by it, also where case is lost
                 raise ConfigurationError(f"request {request.id} is in the ledger already: give this one another id")
             chosen: Json = {"class": list(request.selector.classes)}
             if rows:
@@ -120,10 +75,10 @@ class Ledger:
         """Closes a request that is not to be carried out, for a reason of the user's.
 
         Raises:
-            ConfigurationError: no such request, no reason, or a request that is under way or decided.
+            ConfigurationError: no such request, no reason in one line, or a request that is under way or decided.
         """
-        if not reason.strip():
-            raise ConfigurationError(f"request {name}: a rejection needs a reason")
+        if fault := fault_of_line("reason", reason) or ("" if reason.strip() else "a rejection needs a reason"):
+            raise ConfigurationError(f"request {name}: {fault}")
 
         def make(book: Book) -> tuple[str, Json]:
             if (status := find(book, name).status) != "open":
@@ -224,6 +179,15 @@ class Ledger:
     def certificate_file(self, name: str) -> Path:
         """Where the certificate of a request lies, an entry of the truth in a file of its own."""
         return self.folder / "certificates" / f"{name}.json"
+
+    def _open(self) -> None:
+        """Makes the folders and the key, so that they outlive the machine's crash."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.private.mkdir(exist_ok=True, mode=0o700)
+        (self.private / "rows").mkdir(exist_ok=True)
+        keys.made(self.key_file)
+        for folder in (self.private, self.folder, self.folder.resolve().parent):
+            on_disk(folder)
 
     def _append(self, handle: int, chain: Chain, kind: str, body: Json) -> Chain:
         time = datetime.now(UTC).isoformat(timespec="seconds")
