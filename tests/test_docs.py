@@ -51,8 +51,8 @@ def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     assert run.stdout.strip(), "an example says what it did"
 
 
-def test_there_are_four_examples_of_at_most_sixty_lines() -> None:
-    assert len(EXAMPLES) == 4
+def test_there_are_five_examples_of_at_most_sixty_lines() -> None:
+    assert len(EXAMPLES) == 5
     assert not [path.name for path in EXAMPLES if len(path.read_text().splitlines()) >= 60]
 
 

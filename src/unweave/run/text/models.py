@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 from unweave.data.text import Chat, Plain, Text
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
+from unweave.extras import require
 from unweave.pretrained import Lora, load, read_config, read_tokenizer
 from unweave.run.sections import DataSection, ModelSection
 
@@ -42,7 +45,7 @@ def loaded(model: ModelSection, seed: int, adapter: Path | None = None) -> nn.Mo
     given = model.weights if model.weights is not None and (model.weights / ADAPTER).is_file() else None
     old = adapter or given or model.adapter
     lora = None if model.lora is None or old is not None else Lora(**model.lora.model_dump())
-    with seeded(seed):
+    with seeded(seed), _without_bars():
         made, _ = load(
             source_of(model),
             lora=lora,
@@ -89,6 +92,19 @@ def form_of(data: DataSection, tokenizer: Any, texts: list[Text]) -> Chat | Plai
             'data.format: "Question: {question}\\nAnswer: ", or give a model folder with a chat_template.jinja'
         )
     return Chat(system=data.system)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """The command has its own way to say how far it is."""
+    logging = require("transformers.utils.logging", "language")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _base_of(adapter: Path) -> str:
