@@ -163,9 +163,10 @@ def test_records_that_a_rejected_request_had_taken_are_not_certified(tmp_path: P
 
 
 def test_killed_at_random_moments_a_batch_ends_as_if_nothing_had_been(
-    finished: Path, tmp_path: Path, path: Path
+    finished: Path, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dice, kills, ledger = random.Random(0), 0, begun(tmp_path / "ledger")
+    monkeypatch.chdir(tmp_path)
+    dice, kills, ledger = random.Random(0), 0, begun(Path("ledger"))
     whole = Ledger(finished)
     with watched() as moments:
         while kills < 10:

@@ -100,7 +100,11 @@ def test_what_a_later_request_undid_is_reported_and_repaired(
     assert (tmp_path / "repaired" / "02-few-repair" / "summary.json").exists()
 
 
-def test_an_interrupted_sequence_goes_on_to_the_same_model(recipe: Write, tmp_path: Path) -> None:
+def test_an_interrupted_sequence_goes_on_to_the_same_model(
+    recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = Path("parts")  # also where the folder is given as a relative path
     settings = read(recipe(RECIPE))
     sequence.run(settings, tmp_path / "whole")
     steps = []
@@ -111,12 +115,15 @@ def test_an_interrupted_sequence_goes_on_to_the_same_model(recipe: Write, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sequence.run(settings, tmp_path / "parts", watch=stop)
-    assert sequence.finished(tmp_path / "parts") is None
-    done = sequence.run(settings, tmp_path / "parts", resume=True)
-    assert done["status"] == "done" and sequence.finished(tmp_path / "parts") == done
+        sequence.run(settings, parts, watch=stop)
+    assert sequence.finished(parts) is None
+    done = sequence.run(settings, parts, resume=True)
+    again = sequence.run(settings, parts, resume=True)
+    assert again["requests"] == done["requests"]
+    done = again
+    assert done["status"] == "done" and sequence.finished(parts) == done
     for name in ("01-threes", "02-few", "03-3"):
-        one, other = weights(tmp_path / "whole" / name), weights(tmp_path / "parts" / name)
+        one, other = weights(tmp_path / "whole" / name), weights(parts / name)
         assert all(torch.equal(one[key], other[key]) for key in one), name
 
 

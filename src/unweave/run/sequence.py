@@ -63,6 +63,7 @@ def run(
     if recipe.contract is None:
         raise ConfigurationError("a sequence is kept together by its contract: leave 'contract: none' out")
     directory.check_sequence(folder, resume, overwrite)
+    folder = folder.resolve()  # each part's recipe names the model of the one before, wherever it is read from
     contract, asks = recipe.contract.contract(), recipe.contract.asks_retrained
     singles = parts(recipe)
     requests = _requests(recipe, singles, contract)
