@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from unweave.run.record import read_steps
 from unweave.run.runner import run
 
 Write = Callable[..., Path]
+collect = importlib.import_module("unweave.evaluation.text.collect")  # the package has a function of that name
 FILES = ["answers.json", "checkpoint", "examples.json", "model", "recipe.yaml", "scores.json", "steps.jsonl"]
 FILES += ["summary.json", "values"]
 
@@ -71,7 +75,7 @@ def test_all_weights_in_a_folder_of_transformers(recipe: Write, tmp_path: Path) 
     summary = run(read(recipe(), changes), tmp_path / "out")
     assert summary["status"] == "done" and summary["model_before"] != summary["model_after"]
     model, own = load(tmp_path / "out" / "model")
-    assert own.chat_template and sum(p.numel() for p in model.parameters()) > 10_000
+    assert own.chat_template and own.pad_token is None and sum(p.numel() for p in model.parameters()) > 10_000
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
@@ -89,6 +93,44 @@ def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_pat
     run(settings, tmp_path / "whole")
     assert same(tmp_path / "cut", tmp_path / "whole")
     assert content(tmp_path / "cut", "scores.json") == content(tmp_path / "whole", "scores.json")
+
+
+def test_killed_while_scoring_nothing_is_unlearned_or_scored_again(
+    recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, phases, passes = read(recipe()), [], []
+    forced = collect.forced_lines
+    monkeypatch.setattr(collect, "forced_lines", lambda *a: passes.append(a[1]) or forced(*a))
+
+    def end(phase: str, done: int, total: int) -> None:
+        if phase == "scoring the unlearned model":
+            raise Ended
+
+    with pytest.raises(Ended):
+        run(settings, tmp_path / "out", watch=end)
+    first = list(passes)
+    summary = run(settings, tmp_path / "out", resume=True, watch=lambda phase, *_: phases.append(phase))
+    assert "unlearning" not in phases and (summary["status"], summary["steps"]) == ("done", 4)
+    assert set(content(tmp_path / "out", "scores.json")["models"]) == {"original", "unlearned"}
+    assert first and passes == 2 * first, "of the original once, of the unlearned model once"
+
+
+def test_after_ctrl_c_the_values_of_the_half_run_are_not_taken_for_those_of_the_whole(
+    recipe: Write, tmp_path: Path
+) -> None:
+    settings = read(recipe())
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("unlearning", 2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    half = run(settings, tmp_path / "out", watch=interrupt)
+    assert (half["status"], half["steps"]) == ("interrupted", 2)
+    before = content(tmp_path / "out", "scores.json")["models"]["unlearned"]
+    run(settings, tmp_path / "out", resume=True)
+    run(settings, tmp_path / "whole")
+    after, whole = (content(tmp_path / name, "scores.json")["models"]["unlearned"] for name in ("out", "whole"))
+    assert before != after == whole
 
 
 def test_a_base_is_fine_tuned_and_retrained(recipe: Write, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class TextJob:
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
         if path is None or path == self.recipe.model.weights:
-            model = models.loaded(self.recipe.model, self.recipe.run.seed)
+            model = self._loaded()
             if self._training is not None:
                 every = together(self.forget, self.retain)
                 self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
@@ -112,7 +112,7 @@ class TextJob:
         if self._training is None:
             return None
         how = Finetuning(**{**asdict(self._training), "seed": self._training.seed + number})
-        model = models.loaded(self.recipe.model, self.recipe.run.seed)
+        model = self._loaded()
         phase = f"retraining without the forget set (seed {how.seed})"
         self._seconds[f"retrained {number}"] = finetuned(model, self.retain, how, phase, watch)
         return model
@@ -202,6 +202,10 @@ class TextJob:
                 if all(e.index in texts for texts in said.values())
             ]
         write_json(folder / "answers.json", found)
+
+    def _loaded(self) -> nn.Module:
+        """What the recipe names, where the run computes."""
+        return models.loaded(self.recipe.model, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
 
     @property
     def _training(self) -> Finetuning | None:
