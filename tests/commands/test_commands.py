@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from unweave.cli import main
+from unweave.commands.demo import _hardness, _table
 from unweave.run.demo import ENTRIES, REQUESTS, demo
 
 Write = Callable[..., Path]
@@ -76,6 +79,21 @@ def test_demo(tmp_path: Path, capsys: Captured) -> None:
     first = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert [row["name"] for row in first["requests"][0]["rows"][:3]] == ["original", "retrained", "retrained again"]
     assert first["requests"][0]["rows"][1]["distance"] == 0
+
+
+def test_the_demo_is_readable_on_a_terminal_of_80_columns() -> None:
+    numbers = {"distance": 31.6, "UA": 100.0, "RA": 100.0, "TA": 98.6, "MIA_AUC": 0.23, "seconds": 21.7}
+    kinds = {"original": ("end", None), "retrained again": ("end", None), "UnilateralSurgery": ("method", False)}
+    rows = [{"name": name, "kind": kind, "met": met, "steps": 100, **numbers} for name, (kind, met) in kinds.items()]
+    written = io.StringIO()
+    console = Console(file=written, width=80)
+    console.print(_table({"rows": rows}))
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 1 + len(rows) and "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
+    assert all(word in lines[-1] for word in ("UnilateralSurgery", "31.6", "100.0", "21.7", "missed", "\N{FULL BLOCK}"))
+    for steps in (1, 49, 75, 100, 149):
+        trace = _hardness({"method": "HAMU-Q", "cosine": [0.5] * steps})
+        assert max(map(len, trace.splitlines())) <= 80, steps
 
 
 @pytest.mark.parametrize(("request_name", "methods"), [("noise", []), ("random", ["finetune"])])

@@ -19,7 +19,7 @@ from unweave.run.record import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 14
+WIDTH, BLOCKS = 8, 60  # characters of the longest bar and of a trace: a terminal has 80
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _hardness(trace: Json) -> str:
     values = [value for value in trace["cosine"] if value is not None]
     if not values:
         return ""
-    picked = values[:: max(1, len(values) // 50)]
+    picked = values[:: -(-len(values) // BLOCKS)]
     line = "".join(BARS[min(7, int(4 * (value + 1)))] for value in picked)
     ends = f"{values[0]:+.2f} {line} {values[-1]:+.2f}"
     return f"hardness of {trace['method']}, cosine of the gradients (low: conflict)\n{ends}"
