@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
-from unweave.gramian import norm, parts
+from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -23,6 +23,7 @@ GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
 SHARE = 0.5  # of the budget that one step may use up
 MEMORY = 0.7  # of the running mean of the retain loss
+OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restoration is the retain gradient alone
 ORIGIN = 3  # steps whose retain loss makes up the starting level
 
 
@@ -33,7 +34,9 @@ class TrustRegion:
         theta <- theta - (R / |D|) D,    rise = realised change of the retain loss on the same pair
 
     1. While the running mean of the retain loss is above its starting level plus the budget, steps descend the retain
-       loss alone ("restoration"); the rule is asked again once the level is kept.
+       loss ("restoration") along `g_r - min(<g_f, g_r>, 0) / |g_f|^2 g_f`, which to first order undoes no forgetting,
+       or along g_r where the two are all but opposed. R never again grows beyond where one began. The rule is asked
+       again once the level is kept.
     2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
        `rise < allowance / 2`: R grows by 1.3.
@@ -48,10 +51,11 @@ class TrustRegion:
 
     Attributes:
         radius: current radius, absolute.
-        cap: largest radius that it may grow to; `shrink` lowers it.
+        cap: largest radius that it may grow to; `shrink` lowers it, and the beginning of a restoration.
         left: share of the budget that is still in force; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
+        restoring: whether the last step was one.
     """
 
     budget: float | None = None
@@ -64,6 +68,7 @@ class TrustRegion:
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
     restorations: int = field(default=0, init=False)
+    restoring: bool = field(default=False, init=False)
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +107,9 @@ class TrustRegion:
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         objectives.radius, objectives.lr = radius, 0.0
         restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
+        if restoring and not self.restoring:
+            self.cap = min(self.cap, radius)
+        self.restoring = restoring
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
         if self.mask is not None:
@@ -158,7 +166,7 @@ class TrustRegion:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as plain numbers."""
-        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations")
+        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations", "restoring")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -174,12 +182,14 @@ class TrustRegion:
         return self._before
 
     def _restoration(self, objectives: Objectives) -> Step:
-        loss, gradient = objectives.gradient(RETAIN)
-        objectives.write(gradient)
-        return Step(
-            torch.stack([torch.full_like(loss, math.nan), loss]),
-            torch.tensor([[0.0, 1.0]], dtype=torch.float64),
-        )
+        losses, gradients = objectives.gradients()
+        index = objectives.block_index("model")
+        gram = gramian(gradients, index)
+        (ff, fr), (_, rr) = gram[0]
+        apart = fr < 0 and ff * rr - fr * fr >= OPPOSED * ff * rr
+        weights = torch.stack([-fr / ff if apart else torch.zeros_like(fr), torch.ones_like(fr)])[None]
+        objectives.write(combine(gradients, weights, gram, index))
+        return Step(losses, weights, gram)
 
     def _note(self, loss: float) -> None:
         self.seen += 1

@@ -19,7 +19,7 @@ from unweave.rules._base import Asked
 from unweave.trust import TrustRegion
 
 
-def test_while_the_level_is_above_its_budget_only_the_retain_loss_descends() -> None:
+def test_while_the_level_is_above_its_budget_the_retain_loss_descends() -> None:
     """Each rise is within its allowance, but they add up: then come restorations, and the rule is not asked."""
     asked: list[int] = []
 
@@ -36,8 +36,28 @@ def test_while_the_level_is_above_its_budget_only_the_retain_loss_descends() -> 
     for record in result.history:
         if record.note == "restoration":
             assert record.realised is not None and record.realised[RETAIN] < 0 and record.accepted
-            assert record.step.weights.tolist() == [[0, 1]] and record.step.losses[FORGET].isnan()
+            assert record.step.weights.tolist() == [[0, 1]]  # the two gradients are opposed
     assert max(float(r.step.losses[RETAIN]) for r in result.history) < 1.0 + 3 * 0.1
+
+
+def test_a_restoration_undoes_no_forgetting() -> None:
+    """Along the retain gradient without its part against the forget gradient; the forget loss is as it was before."""
+    model, region = Vector(1.0, 1.0, 1.0), TrustRegion(budget=0.1)
+    rule = Fixed(1.0, 0.0)
+    result = on(model, lambda t: -t[0], lambda t: (t[0] + t[1]).clamp(min=0), rule, region, steps=60)
+    restored = [r for r in result.history if r.note == "restoration"]
+    assert len(restored) == region.restorations >= 5
+    for record in restored:
+        assert record.step.weights.tolist() == [[1, 1]] and record.realised is not None
+        assert record.realised[RETAIN] < 0 and record.realised[FORGET] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_radius_does_not_grow_beyond_where_a_restoration_began() -> None:
+    model, region = Vector(1.0, 1.0), TrustRegion(budget=0.1)
+    result = on(model, lambda t: -t[0], lambda t: t[0].clamp(min=0), Fixed(1.0, 0.0), region, steps=80)
+    first = next(n for n, r in enumerate(result.history) if r.note == "restoration")
+    radii = [r.radius for r in result.history]
+    assert max(radii[:first]) > radii[0] and max(radii[first:]) <= radii[first] == region.cap
 
 
 HEADLINE = ["hamu_q", "hamu_u", "unilateral_surgery", "eupmu", "ofmu", "pcgrad", "graddiff"]
