@@ -58,19 +58,24 @@ def longer(folder: Path) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), key: 600}))
 
 
-CASES: dict[str, tuple[Callable[[Path], None], str, tuple[int, int], set[str]]] = {
+CASES: dict[str, tuple[Callable[[Path], None], str, tuple[int, int], set[str], set[str]]] = {
     "tofu": (
         *(tofu, "forget01", (8, 20)),
         {"forget_truth_ratio", "model_utility", "paraphrased_prompt_rouge", "relearned_gain", "mia_min_k", "privleak"},
+        {"forget", "retain"},
     ),
-    "muse": (muse, "News", (4, 4), {"verbmem", "knowmem_forget", "knowmem_retain", "mia_min_k", "privleak"}),
-    "wmdp": (wmdp, "cyber", (4, 4), {"choice_accuracy", "forget_probability", "retain_probability"}),
+    "muse": (
+        *(muse, "News", (4, 4)),
+        {"verbmem", "knowmem_forget", "knowmem_retain", "mia_min_k", "privleak"},
+        {"forget_knowmem", "retain_knowmem", "forget_verbmem"},
+    ),
+    "wmdp": (wmdp, "cyber", (4, 4), {"choice_accuracy", "forget_probability", "retain_probability"}, set()),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_benchmark_by_its_name(recipe: Write, tmp_path: Path, name: str) -> None:
-    make, split, (forget, retain), expected = CASES[name]
+    make, split, (forget, retain), expected, asked = CASES[name]
     make(tmp_path / "bench")
     longer(tmp_path)
     changes = [
@@ -83,6 +88,8 @@ def test_a_benchmark_by_its_name(recipe: Write, tmp_path: Path, name: str) -> No
     assert (summary["status"], summary["forget"], summary["retain"]) == ("done", forget, retain)
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())["models"]
     assert expected <= set(scores["unlearned"]) and set(scores) == {"original", "unlearned"}
+    answers = json.loads((tmp_path / "out" / "answers.json").read_text())
+    assert set(answers) == asked and all(rows for rows in answers.values())
 
 
 def test_a_sample_of_what_is_kept_and_duplicates(recipe: Write, tmp_path: Path) -> None:

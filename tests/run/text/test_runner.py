@@ -70,6 +70,17 @@ def test_everything_that_a_run_with_lora_leaves(recipe: Write, tmp_path: Path) -
     assert not [name for name in checkpoint if name.startswith("model") and "lora_" not in name], "nothing fixed"
 
 
+def test_a_run_goes_on_from_the_adapters_that_another_left(
+    recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(read(recipe()), tmp_path / "first")
+    second = run(read(recipe(), ["model={weights: first/model}"]), tmp_path / "second")
+    assert second["status"] == "done" and second["model_before"] == first["model_after"] != second["model_after"]
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(recipe()), "-s", "model.weights=first/model", "-o", str(tmp_path / "third")])
+    assert caught.value.code == 2 and "model.lora makes new adapters, and model.weights" in capsys.readouterr().err
+
+
 def test_all_weights_in_a_folder_of_transformers(recipe: Write, tmp_path: Path) -> None:
     changes = ["model={weights: model}", "method={name: hamu_q}", "step={name: trust}"]
     summary = run(read(recipe(), changes), tmp_path / "out")

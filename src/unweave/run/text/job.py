@@ -34,6 +34,7 @@ from unweave.run.text.rows import together
 from unweave.run.watch import Watch, silent
 from unweave.tasks import Language
 
+ASKED = ("forget", "retain", "forget_knowmem", "retain_knowmem", "forget_verbmem")
 SHOWN = 20  # questions of a side whose answers a run directory holds
 _NO_HOLDOUT = (
     "no holdout: no forget clause says when forgetting is enough, and the run uses its steps up. Give data.holdout, "
@@ -160,6 +161,7 @@ class TextJob:
         saved: Any = model
         saved.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
 
@@ -189,16 +191,15 @@ class TextJob:
     def leave(self, folder: Path) -> None:
         """`answers.json`: some questions with the true answer and what every model says."""
         found = {}
-        for side in ("forget", "retain"):
+        for side in (name for name in ASKED if name in self.parts and self.parts[name].generate):
             said = {name: log.values.get(side, {}).get("generation", {}) for name, log in self._logs.items()}
-            examples = self.parts[side].examples if side in self.parts else ()
             found[side] = [
                 {
                     "question": _end(str(self.tokenizer.decode(list(e.answer.prompt), skip_special_tokens=True))),
                     "truth": e.text,
                     "answers": {name: texts[e.index] for name, texts in said.items()},
                 }
-                for e in examples[:SHOWN]
+                for e in self.parts[side].examples[:SHOWN]
                 if all(e.index in texts for texts in said.values())
             ]
         write_json(folder / "answers.json", found)

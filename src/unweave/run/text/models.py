@@ -43,6 +43,10 @@ def loaded(model: ModelSection, seed: int, adapter: Path | None = None) -> nn.Mo
         ConfigurationError: as `pretrained.load`.
     """
     given = model.weights if model.weights is not None and (model.weights / ADAPTER).is_file() else None
+    if given is not None and model.lora is not None:
+        raise ConfigurationError(
+            f"model.lora makes new adapters, and model.weights, {given}, holds some to go on with: leave lora out"
+        )
     old = adapter or given or model.adapter
     lora = None if model.lora is None or old is not None else Lora(**model.lora.model_dump())
     with seeded(seed), _without_bars():
