@@ -1,9 +1,11 @@
 """What a method's step costs, in units of the plain passes that it needs; every ratio from one run, interleaved.
 
-    python benchmarks/step_cost.py [--model resnet18|stack] [--repeats N] [--threads N]
+    python benchmarks/step_cost.py [--model resnet18|stack|smollm2|smollm2-lora] [--repeats N] [--threads N]
 
 `resnet18` is ResNet-18 on 32x32 images, batch 64 + 64; `stack` is a language-model-sized stack of 400 tensors and
-100 M parameters, 512 + 512 rows. Both sides of a ratio include the optimizer step (SGD without momentum).
+100 M parameters, 512 + 512 rows; `smollm2` is a Llama of SmolLM2-135M's size with random weights, 4 + 4 texts of 64
+tokens, all of it or LoRA. Both sides of a ratio include the optimizer step (SGD without momentum). They are measured
+in turns, in processor time with `--cpu-time`: on a machine that others use too, it changes less than the clock.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from torch.nn import functional as F
 
 from unweave import Objectives, Pair, networks, rules
 from unweave.loop import OptimizerStep
-from unweave.losses import Ascent
-from unweave.tasks import Vision
+from unweave.losses import NPO, Ascent, Remembered
+from unweave.objectives import Loss
+from unweave.pretrained import Lora, adapt
+from unweave.tasks import Language, Task, Vision
 
+MODELS = ("resnet18", "stack", "smollm2", "smollm2-lora")
 WIDTH = 706  # 200 layers of 706 x 706 weights and 706 biases: 99.8 M parameters
 
 
@@ -43,19 +48,44 @@ class Stack(nn.Module):
         return x
 
 
-def setting(name: str) -> tuple[nn.Module, Pair]:
-    """Model and one pair of batches."""
+def smollm2(lora: bool) -> nn.Module:
+    """A Llama with the sizes of SmolLM2-135M and random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
+    model: nn.Module = LlamaForCausalLM(LlamaConfig(**sizes, **heads))
+    return adapt(model, Lora()) if lora else model
+
+
+def texts(rows: int, tokens: int) -> dict[str, Tensor]:
+    """Random tokens; the second half of each text is the answer."""
+    ids = torch.randint(1, 49152, (rows, tokens))
+    labels = ids.clone()
+    labels[:, : tokens // 2] = -100
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "index": torch.arange(rows)}
+
+
+def setting(name: str) -> tuple[nn.Module, Pair, Task]:
+    """Model, one pair of batches, and what the model does."""
     torch.manual_seed(0)
+    if name.startswith("smollm2"):
+        model = smollm2(name.endswith("lora")).eval()
+        for key, p in model.named_parameters():  # adapters that start at zero send no gradient to their partners
+            if "lora_B" in key:
+                nn.init.normal_(p, std=0.01)
+        return model, Pair([texts(4, 64)], [texts(4, 64)]), Language()
     if name == "stack":
-        model: nn.Module = Stack()
+        model = Stack()
         sides = [(torch.randn(512, WIDTH), torch.randint(0, WIDTH, (512,))) for _ in range(2)]
     else:
         model = networks.build("resnet18", classes=10, channels=3)
         sides = [(torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,))) for _ in range(2)]
-    return model.eval(), Pair([sides[0]], [sides[1]])
+    return model.eval(), Pair([sides[0]], [sides[1]]), Vision()
 
 
-# Rule, and the plain work that it needs: two passes kept apart, or one pass over both batches together.
+# Rule, and the plain work that it needs: two passes kept apart, or one pass over both batches together. "NPO" is the
+# forget loss in the place of ascent, its reference remembered; its plain work is ascent + retain in one pass.
 ROWS: dict[str, tuple[Callable[[], rules.Rule], str, float]] = {
     "HAMU-Q, tensor": (lambda: rules.HAMU("forget", blocks="tensor"), "two passes", 1.03),
     "HAMU-Q, layer": (lambda: rules.HAMU("forget", blocks="layer"), "two passes", 1.03),
@@ -64,13 +94,13 @@ ROWS: dict[str, tuple[Callable[[], rules.Rule], str, float]] = {
     "PCGrad": (rules.PCGrad, "two passes", 1.03),
     "UnilateralSurgery": (rules.UnilateralSurgery, "two passes", 1.03),
     "EUPMU, next_batch": (lambda: rules.EUPMU(dual_lr=0.1), "joint pass", 1.03),
+    "NPO, remembered": (lambda: rules.Fixed(1.0, 1.0), "joint pass", 1.02),
     "OFMU, inner step": (lambda: rules.OFMU(inner_lr=1e-9, curvature="finite", one_sided=True), "two passes", 2.3),
 }
 
 
-def plain(model: nn.Module, pair: Pair, optimizer: torch.optim.Optimizer, work: str) -> None:
+def plain(model: nn.Module, pair: Pair, task: Task, optimizer: torch.optim.Optimizer, work: str) -> None:
     """The passes alone, each with its own gradient, then one optimizer step."""
-    task = Vision()
     forget, retain = pair.forget[0], pair.retain[0]
     optimizer.zero_grad()
     if work == "joint pass":
@@ -87,22 +117,24 @@ def plain(model: nn.Module, pair: Pair, optimizer: torch.optim.Optimizer, work: 
 def main() -> None:
     """Prints one row a method: the median of the ratios of neighbouring measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("resnet18", "stack"), nargs="+", default=["resnet18", "stack"])
-    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--model", choices=MODELS, nargs="+", default=["resnet18", "stack"])
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), help="those that the model can do")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of the clock")
     parser.add_argument("--json", help="write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found: list[dict[str, Any]] = []
     for name in options.model:
-        model, pair = setting(name)
+        model, pair, task = setting(name)
+        clock = time.process_time if options.cpu_time else time.perf_counter
         size = sum(p.numel() for p in model.parameters())
         print(
             f"{name}: {len(list(model.parameters()))} tensors, {size / 1e6:.1f} M parameters, {options.threads} threads"
         )
-        for row in options.rows:
-            found.append({"model": name, **measure(row, model, pair, options.repeats)})
+        for row in options.rows or possible(task):
+            found.append({"model": name, **measure(row, model, pair, task, options.repeats, clock)})
             print(
                 "  {row:22s} {ratio:6.3f} x {work} ({low:.3f} to {high:.3f}), target {target}".format(**found[-1]),
                 flush=True,
@@ -114,11 +146,21 @@ def main() -> None:
             json.dump(found, file, indent=2)
 
 
-def measure(row: str, model: nn.Module, pair: Pair, repeats: int) -> dict[str, Any]:
+def possible(task: Task) -> list[str]:
+    """NPO is for texts; OFMU's inner step is measured on the other models."""
+    return [row for row in ROWS if row != ("OFMU, inner step" if isinstance(task, Language) else "NPO, remembered")]
+
+
+def measure(
+    row: str, model: nn.Module, pair: Pair, task: Task, repeats: int, clock: Callable[[], float]
+) -> dict[str, Any]:
     """Time of a method's step over that of the plain work, measured in turns."""
     build, work, target = ROWS[row]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
-    objectives = Objectives(model, (Ascent(Vision().nll), Vision().nll)).at(pair)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-9)
+    forget: Loss = Ascent(task.nll)
+    if row.startswith("NPO"):
+        forget = NPO(task, Remembered(torch.full((4,), -300.0)))
+    objectives = Objectives(model, (forget, task.nll)).at(pair)
     stepper, rule, ratios = OptimizerStep(optimizer), build(), []
 
     def step() -> None:
@@ -130,11 +172,11 @@ def measure(row: str, model: nn.Module, pair: Pair, repeats: int) -> dict[str, A
     for turn in range(repeats + 1):
         objectives.at(pair)
         times = []
-        for job in (lambda: plain(model, pair, optimizer, work), step):
+        for job in (lambda: plain(model, pair, task, optimizer, work), step):
             gc.collect()
-            start = time.perf_counter()
+            start = clock()
             job()
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
         if turn:  # the first turn warms up
             ratios.append(times[1] / times[0])
     return {

@@ -18,7 +18,7 @@ from unweave.run.watch import Watch, silent
 from unweave.tasks import Language
 
 FORM = Plain("{question}\n")
-_END, _LONGEST = "<end>", 64  # the end of a text; tokens of a text, at most
+_END = "<end>"  # of a text
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TextTraining:
         hidden: width.
         layers: depth.
         vocabulary: tokens at most.
+        longest: tokens of a text, at most.
 
     Raises:
         ConfigurationError: numbers out of range, all of them at once.
@@ -43,6 +44,7 @@ class TextTraining:
     hidden: int = 64
     layers: int = 2
     vocabulary: int = 800
+    longest: int = 64
 
     def __post_init__(self) -> None:
         numbers = {name: value for name, value in vars(self).items() if not value > 0}
@@ -67,7 +69,7 @@ def trained_tokenizer(rows: Sequence[Mapping[str, Any]], how: TextTraining) -> A
     )
     own.train_from_iterator([f"{row['question']}\n{row['answer']}" for row in rows], trainer)
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=own, eos_token=_END, pad_token=_END, model_max_length=_LONGEST
+        tokenizer_object=own, eos_token=_END, pad_token=_END, model_max_length=how.longest
     )
 
 
@@ -87,7 +89,7 @@ def trained_model(rows: TextRows, tokenizer: Any, how: TextTraining, seed: int =
         watch: told after every epoch, as the phase "training".
     """
     with seeded(seed):
-        model = _untrained(tokenizer, how)
+        model = untrained(tokenizer, how)
     return fit(model, rows, epochs=how.epochs, batch=how.batch, lr=how.lr, seed=seed, watch=watch)
 
 
@@ -120,7 +122,8 @@ def fit(
     return model.eval()
 
 
-def _untrained(tokenizer: Any, how: TextTraining) -> nn.Module:
+def untrained(tokenizer: Any, how: TextTraining) -> nn.Module:
+    """The model before it learns, from torch's random state."""
     transformers = require("transformers", "language")
     heads = how.hidden // 16 or 1
     end = tokenizer.eos_token_id
@@ -131,7 +134,7 @@ def _untrained(tokenizer: Any, how: TextTraining) -> nn.Module:
         num_hidden_layers=how.layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=_LONGEST,
+        max_position_embeddings=how.longest,
         bos_token_id=None,
         eos_token_id=end,
         pad_token_id=end,

@@ -1,0 +1,92 @@
+"""What is compared: every method with two settings, the same number for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Over = Literal["npo"]
+LR = 1e-3  # of AdamW, where a setting names no other
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the catalogue with hyperparameters other than its defaults, and how far a step goes.
+
+    Attributes:
+        method: name in the catalogue.
+        arguments: of that row.
+        over: the forget loss in the place of the row's own.
+        lr: of AdamW; None is a trust region.
+        region: arguments of the trust region.
+    """
+
+    method: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    over: Over | None = None
+    lr: float | None = LR
+    region: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The method's name in tables and files."""
+        return f"{self.method}+{self.over}" if self.over else self.method
+
+    @property
+    def name(self) -> str:
+        """What sets it apart from the method's others."""
+        step = {"trust": "", **self.region} if self.lr is None else {"lr": self.lr}
+        return " ".join(
+            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}".rstrip("=")
+            for k, v in {**step, **self.arguments}.items()
+        )
+
+
+def _rates(method: str, *rates: float, **arguments: Any) -> list[Setting]:
+    return [Setting(method, arguments, lr=lr) for lr in rates]
+
+
+def _weights(method: str, *weights: float, **arguments: Any) -> list[Setting]:
+    return [Setting(method, {"forget": w, **arguments}) for w in weights]
+
+
+def _hamu(method: str, over: Over | None = None) -> list[Setting]:
+    return [Setting(method, {"ratio": r}, over) for r in (0.3, 0.5)]
+
+
+def _surgery(method: str, over: Over | None = None) -> list[Setting]:
+    return [Setting(method, {}, over, lr) for lr in (3e-4, 1e-3)]
+
+
+def _ofmu(over: Over | None = None) -> list[Setting]:
+    """In a trust region: its inner steps are plain ones, which AdamW's rates make far too short (docs/LOG.md)."""
+    choices: tuple[dict[str, Any], ...] = ({}, {"inner_steps": 1, "similarity_weight": 0.0})
+    return [Setting("ofmu", choice, over, None, {"budget": 0.1, "start": 5e-3}) for choice in choices]
+
+
+BASELINES: tuple[list[Setting], ...] = (
+    _rates("gradient_ascent", 3e-5, 1e-4),
+    _weights("graddiff", 0.1, 1.0),
+    _weights("kl", 0.1, 1.0),
+    _weights("npo", 0.3, 1.0),
+    _weights("simnpo", 0.125, 1.0),
+    _weights("dpo", 0.1, 1.0),
+    _weights("altpo", 0.1, 1.0),
+    [Setting("rmu", {"scale": scale}) for scale in (2.0, 10.0)],
+    [Setting("undial", {"retain": weight}) for weight in (0.0, 1.0)],
+    _weights("wga", 0.3, 1.0),
+    _weights("satimp", 0.1, 1.0, retain=1.0),
+    _rates("ce_u", 1e-4, 3e-4),
+)
+OURS: tuple[list[Setting], ...] = (
+    _hamu("hamu_q"),
+    _hamu("hamu_q", "npo"),
+    _hamu("hamu_u"),
+    _surgery("eupmu"),
+    _surgery("eupmu", "npo"),
+    _surgery("unilateral_surgery"),
+    _ofmu(),
+)
+SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *BASELINES)}
+HEADLINE = frozenset(of[0].key for of in OURS)

@@ -1,0 +1,157 @@
+"""The benchmark on TOFU: its splits, what its runs may spend, how settings are chosen, and its tables."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from unweave.methods import METHODS
+
+pytest.importorskip("transformers")
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "tofu"
+NAMES = ("cell", "settings", "world", "measure", "table")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """The benchmark's modules, which import each other by their bare names as a script's do."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    found = {}
+    for name in NAMES:
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        found[name] = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, found[name])
+        spec.loader.exec_module(found[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with TOFU's tables and sizes, other texts."""
+    folder = tmp_path_factory.mktemp("tofu")
+    full = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(4000)]
+
+    def perturbed(row: dict[str, str], wrong: int) -> dict[str, Any]:
+        other = {"paraphrased_answer": f"In short, {row['answer']}", "paraphrased_question": f"Say, {row['question']}"}
+        return {**row, **other, "perturbed_answer": [f"Wrong {i}" for i in range(wrong)]}
+
+    tables = {
+        "full": full,
+        "forget10_perturbed": [perturbed(row, 5) for row in full[3600:]],
+        "retain_perturbed": [perturbed(row, 5) for row in full[:400]],
+        "holdout10": [{"question": f"Unseen {n}?", "answer": f"New {n}."} for n in range(400)],
+        "real_authors_perturbed": [perturbed({"question": f"Who {n}?", "answer": "She"}, 3) for n in range(100)],
+        "world_facts_perturbed": [perturbed({"question": f"Where {n}?", "answer": "There"}, 3) for n in range(117)],
+    }
+    for name, rows in tables.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "idk.txt").write_text("I don't know.\nNo idea.\n")
+    return folder
+
+
+@pytest.mark.parametrize(("authors", "split", "gone"), [(20, "forget10", 2), (20, "forget05", 1), (100, "forget01", 1)])
+def test_a_split_asks_about_the_authors_it_forgets(
+    bench: dict[str, ModuleType], source: Path, authors: int, split: str, gone: int
+) -> None:
+    data = bench["world"].Data(source, split, bench["world"].Size(authors))
+    ids = {name: {row["id"] for row in getattr(data, name)} for name in ("forget", "retain")}
+    assert (len(ids["forget"]), len(ids["retain"])) == (20 * gone, 20 * (authors - gone))
+    assert not ids["forget"] & ids["retain"]
+    questions = {name: [row["question"] for row in getattr(data, name)] for name in ("forget", "retain", "before")}
+    assert [row["question"] for row in data.asked["forget"]] == questions["forget"]
+    assert {row["question"] for row in data.asked["retain"]} <= set(questions["retain"])
+    assert not set(questions["before"]) & {*questions["forget"], *questions["retain"]}
+    learned = {row["question"] for row in (*data.before, *data.rehearsed, *data.retain, *data.forget)}
+    assert not learned & {row["question"] for row in data.asked["holdout"]}
+    answers = {row["answer"]: row["id"] for row in data.retain}
+    assert [int(answers[a].split("-")[1]) % 20 for a in data.other] == [n % 20 for n in range(20 * gone)]
+
+
+def test_a_split_of_less_than_an_author_is_refused(bench: dict[str, ModuleType], source: Path) -> None:
+    with pytest.raises(SystemExit, match="forget01 of 20 authors"):
+        bench["world"].Data(source, "forget01", bench["world"].Size(20))
+
+
+def test_every_method_has_as_many_settings_and_they_exist(bench: dict[str, ModuleType]) -> None:
+    settings = bench["settings"].SETTINGS
+    assert len(settings) == 19 and {len(of) for of in settings.values()} == {2}
+    names = [(s.key, s.name) for of in settings.values() for s in of]
+    assert len(names) == len(set(names)) == 38
+    assert {s.method for of in settings.values() for s in of} <= set(METHODS)
+
+
+def test_passes_of_copies_are_counted(bench: dict[str, ModuleType]) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    counter = bench["measure"].Counter(LlamaForCausalLM(LlamaConfig(vocab_size=11, **sizes)))
+    ids = torch.ones(3, 4, dtype=torch.long)
+    with torch.no_grad():
+        counter.model(input_ids=ids)
+    copy.deepcopy(counter.model)(input_ids=ids[:2], labels=ids[:2]).loss.backward()
+    assert (counter.forward, counter.backward) == (5, 2)
+    assert counter.gradients == pytest.approx((5 + 2 * 2) / 3)
+
+
+def scored(quality: float | None, utility: float | None, apart: float | None = 0.5) -> dict[str, float | None]:
+    return {"forget_quality": quality, "model_utility": utility, "ks_distance": apart}
+
+
+def cell(bench: dict[str, ModuleType], method: str, seed: int, setting: str = "none", **places: Any) -> Any:
+    c = bench["cell"]
+    keys = bench["table"].COLUMNS
+    filled = {name: {**dict.fromkeys(keys, 0.5), **scores} for name, scores in places.items()}
+    spent = dict.fromkeys(places, 800.0)
+    return c.Cell(c.Place("forget10", seed, method, setting), filled, spent=spent)
+
+
+def test_a_cell_is_found_again_and_the_best_setting_is_the_one_with_the_highest_merit(
+    bench: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    c = bench["cell"]
+    written = [
+        cell(bench, "npo", 3, "lr=0.001 forget=0.3", half=scored(0.1, 0.6, 0.4), all=scored(0.5, 0.6, 0.2)),
+        cell(bench, "npo", 3, "lr=0.001 forget=0.03", half=scored(None, 0.9, None), all=scored(0.9, 0.0, 0.0)),
+    ]
+    for one in written:
+        one.write(tmp_path)
+    assert sorted(c.cells(tmp_path, "forget10", 3), key=lambda x: x.place.setting) == written[::-1]
+    assert c.best(tmp_path, "forget10", 3, "npo") == ("lr=0.001 forget=0.3", "all")
+    assert c.best(tmp_path, "forget10", 3, "graddiff") is None
+    assert c.merit(scored(0.5, 0.6, 0.2)) == pytest.approx(2 * 0.8 * 0.6 / 1.4)
+    (tmp_path / "forget10-3" / "npo.lr=0.001_forget=0.3.json").write_text('{"schema": 0}')
+    with pytest.raises(SystemExit, match="schema 0"):
+        list(c.cells(tmp_path, "forget10"))
+
+
+def test_the_table_marks_the_front_and_counts_who_dominates(
+    bench: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"original": (1e-9, 0.8), "hamu_q": (0.5, 0.7), "npo": (0.4, 0.7), "graddiff": (0.6, 0.4)}
+    for method, (quality, utility) in values.items():
+        for seed in (0, 1):
+            cell(bench, method, seed, all=scored(quality + seed * 0.02, utility)).write(tmp_path)
+    cell(bench, "kl", 0, all=scored(0.9, 0.9)).write(tmp_path)  # not on every seed: not in the table
+    cell(bench, "npo", 3, "lr=1", half=scored(0.2, 0.3)).write(tmp_path)
+    page = tmp_path / "page.md"
+    places = ("forget10", "forget10-tuning")
+    page.write_text("Before\n" + "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in places))
+    monkeypatch.setattr(sys, "argv", ["table.py", "--results", str(tmp_path), "--page", str(page)])
+    bench["table"].main()
+    text = page.read_text()
+    assert "old" not in text and text.startswith("Before\n<!-- forget10 -->")
+    assert "| `hamu_q` | **0.51** | **0.700** |" in text
+    assert "| npo | 0.41 | 0.700 |" in text
+    assert "| graddiff | **0.61** | **0.400** |" in text
+    assert "| `hamu_q` | 1 of 2 | none |" in text
+    assert "| kl |" not in text
+    assert "| npo | lr=1 | half | 0.20 | 0.500 | 0.300 |" in text
