@@ -110,6 +110,14 @@ def test_combine_of_nearly_collinear_float32_gradients_does_not_cancel() -> None
     assert (found - exact).norm() < 1e-6 * exact.norm() < (rounded - exact).norm()
 
 
+def test_combine_of_a_gradient_that_has_all_but_vanished_takes_a_weight_beyond_float32() -> None:
+    """NPO's gradient on a forgotten answer: 1e-40 times a weight of 1e40 is a step of length 1, not an overflow."""
+    forget, retain = [torch.full((4,), 1e-40)], [torch.ones(4)]
+    gram = gramian((forget, retain), [0])
+    (found,) = combine((forget, retain), torch.tensor([[1e40, 0.5]], dtype=torch.float64), gram, [0])
+    torch.testing.assert_close(found, torch.full((4,), 1.5), rtol=1e-4, atol=0)
+
+
 def test_zero_and_empty_tensors_give_zero_rows() -> None:
     forget, retain = [torch.zeros(3), torch.empty(0), torch.ones(2)], [torch.ones(3), torch.empty(0), torch.ones(2)]
     found = gramian((forget, retain), [0, 1, 2])

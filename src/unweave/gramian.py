@@ -18,6 +18,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
+_LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 
 
@@ -55,7 +56,8 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
     """`w[b, 0] f + w[b, 1] r` in every block, written over the retain gradient.
 
     Where the two terms nearly cancel (collinear gradients), the sum is formed in float64, so that its inner products
-    are those the rule computed to the precision of the result, not of the terms.
+    are those the rule computed to the precision of the result, not of the terms; and where a gradient is so small (one
+    that vanishes, as NPO's does) that its weight is beyond float32.
 
     Args:
         gradients: forget and retain gradient; the second is overwritten.
@@ -65,7 +67,7 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
     """
     terms = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1)
     total = torch.einsum("bi,bij,bj->b", weights, gram, weights)
-    exact = (terms > _CANCELLATION * total).tolist()
+    exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
     w = weights.tolist()
     for block, f, r in zip(index, *gradients, strict=True):
         (w_f, w_r), f, r = w[block], local(f), local(r)
