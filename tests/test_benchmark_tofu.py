@@ -83,9 +83,9 @@ def test_a_split_of_less_than_an_author_is_refused(bench: dict[str, ModuleType],
 
 def test_every_method_has_as_many_settings_and_they_exist(bench: dict[str, ModuleType]) -> None:
     settings = bench["settings"].SETTINGS
-    assert len(settings) == 19 and {len(of) for of in settings.values()} == {2}
+    assert len(settings) == 22 and {len(of) for of in settings.values()} == {2}
     names = [(s.key, s.name) for of in settings.values() for s in of]
-    assert len(names) == len(set(names)) == 38
+    assert len(names) == len(set(names)) == 44
     assert {s.method for of in settings.values() for s in of} <= set(METHODS)
 
 

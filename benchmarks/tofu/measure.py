@@ -17,7 +17,7 @@ from world import World
 from unweave.data.pairs import Pairs
 from unweave.evaluation.text import Relearning, Sheet, log_scores, sheet
 from unweave.loop import Record, Stepper, unlearn
-from unweave.losses import NPO, remember
+from unweave.losses import NPO, WGA, remember
 from unweave.methods import METHODS, REMEMBERING, Method
 from unweave.run.environment import environment, now
 from unweave.tasks import Language
@@ -129,6 +129,8 @@ class Bench:
         made = row(task, original, **setting.arguments)
         if setting.over == "npo":
             made = replace(made, forget=NPO(task, remember(original, task, rows)))
+        if setting.over == "wga":
+            made = replace(made, forget=WGA(task))
         return made, rows
 
     def _sheet(self, model: nn.Module, reference: Sheet | None, whole: bool = True) -> Sheet:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Over = Literal["npo"]
+Over = Literal["npo", "wga"]
 LR = 1e-3  # of AdamW, where a setting names no other
 
 
@@ -87,6 +87,9 @@ OURS: tuple[list[Setting], ...] = (
     _surgery("eupmu", "npo"),
     _surgery("unilateral_surgery"),
     _ofmu(),
+    _hamu("hamu_q", "wga"),
+    _surgery("eupmu", "wga"),
+    _ofmu("wga"),
 )
 SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *BASELINES)}
 HEADLINE = frozenset(of[0].key for of in OURS)
