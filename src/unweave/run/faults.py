@@ -46,7 +46,7 @@ def of_call(
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     faults = []
     for name, value in arguments.items():
-        where = f"{document.place((section, name))}: {section}.{name}"
+        where = f"{document.place((*section.split('.'), name))}: {section}.{name}"
         if name not in parameters:
             known = ", ".join(parameters) or "none"
             faults.append(f"{where}: unknown key.{suggest(name, list(parameters))} It takes: {known}.")

@@ -11,6 +11,7 @@ from torch import nn
 from unweave.evaluation import efficiency
 from unweave.guards import collapsed, nothing_changed
 from unweave.loop import Result
+from unweave.methods import title
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
@@ -58,7 +59,7 @@ def summary(session: Session, job: Job, result: Result, models: Mapping[str, Sco
         "stop_reason": result.reason,
         "contract": [] if contract is None else contract.clauses(),
         "contract_reading": None if contract is None else contract.reading(),
-        "method": session.recipe.method.name,
+        "method": title(session.recipe.method.name, session.recipe.method.arguments),
         "request": job.text,
         "forget": len(job.rows("forget")),
         "retain": len(job.rows("retain")),

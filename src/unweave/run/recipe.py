@@ -116,7 +116,7 @@ def checked(document: Document, folder: Path) -> Recipe:
 
 def _faults_of_options(document: Document) -> list[str]:
     """Faults of the sections whose keys are those of a function: training, method, step."""
-    from unweave.methods import METHODS
+    from unweave.methods import METHODS, OVER
     from unweave.run.steps import STEPS
 
     found = []
@@ -130,10 +130,27 @@ def _faults_of_options(document: Document) -> list[str]:
             place = document.place((section, "name"))
             found.append(f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}")
             continue
-        arguments = {key: value for key, value in written.items() if key != "name"}
+        arguments = {key: value for key, value in written.items() if key not in ("name", OVER)}
         found += faults.of_call(table[name], arguments, document, section)
+    found += _faults_of_other(document, METHODS)
     written = document.content.get("training")
     if isinstance(written, dict):
         kind = modality.training_of(modality.of_document(document) or "images")
         found += faults.of_call(kind, written, document, "training", complete=False)
     return found
+
+
+def _faults_of_other(document: Document, table: Mapping[str, Callable[..., Any]]) -> list[str]:
+    """Faults of `method.over`: the name of a row, or a mapping of its name and hyperparameters."""
+    written = document.content.get("method")
+    other = written.get("over") if isinstance(written, dict) else None
+    if other is None:
+        return []
+    name = other.get("name") if isinstance(other, dict) else other
+    where = f"{document.place(('method', 'over'))}: method.over"
+    if not isinstance(name, str):
+        return [f"{where}: expected the name of a method, or a mapping with its 'name'; found {other!r}"]
+    if name not in table:
+        return [f"{where}: unknown method {name!r}.{suggest(name, table)}"]
+    arguments = {key: value for key, value in other.items() if key != "name"} if isinstance(other, dict) else {}
+    return faults.of_call(table[name], arguments, document, "method.over")

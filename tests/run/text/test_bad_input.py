@@ -148,6 +148,15 @@ CASES = {
         ("data.format=Hello",), ("'format' must be chat, or a prompt with {question} in it",)
     ),
     "refusals that are not there": Case(("method.name=dpo",), ("alternates", "data.refusals")),
+    "over a method that is not there": Case(
+        ("method.over=npoo",), ("method.over: unknown method 'npoo'", "Did you mean 'npo'?")
+    ),
+    "over a method with another hyperparameter": Case(
+        ("method.over={name: simnpo, bet: 1}",), ("method.over.bet: unknown key", "It takes: beta, delta")
+    ),
+    "over a method that does not forget": Case(
+        ("method={name: hamu_q, over: finetune}", "step={name: trust}"), ("finetune has no forget loss", "npo")
+    ),
     "accuracy of texts": Case(
         ("contract={keep: [{metric: accuracy, absolute: 0.1}], forget: []}",),
         ("accuracy needs a task with logits", "perplexity"),
@@ -191,4 +200,4 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 37
+    assert len(CASES) == 40

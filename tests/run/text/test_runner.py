@@ -70,6 +70,25 @@ def test_everything_that_a_run_with_lora_leaves(recipe: Write, tmp_path: Path) -
     assert not [name for name in checkpoint if name.startswith("model") and "lora_" not in name], "nothing fixed"
 
 
+COMBINATIONS = {
+    "hamu_q over npo": "{name: hamu_q, ratio: 0.3, over: npo}",
+    "eupmu over simnpo": "{name: eupmu, over: {name: simnpo, beta: 2.0}}",
+    "pcgrad over rmu": "{name: pcgrad, over: {name: rmu, layer: 0}}",
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_any_rule_over_any_loss(recipe: Write, tmp_path: Path, name: str) -> None:
+    changes = [f"method={COMBINATIONS[name]}", "evaluation={quote: false, generate: 0, relearning: none}"]
+    summary = run(read(recipe(), changes), tmp_path / "out")
+    assert (summary["status"], summary["method"]) == ("done", name)
+    assert summary["model_before"] != summary["model_after"]
+    again = read(tmp_path / "out" / "recipe.yaml")
+    assert again.method.arguments["over"] is not None
+    gramian = read_steps(tmp_path / "out" / "steps.jsonl")[0]["gramian"]
+    assert (gramian is None) == (name == "eupmu over simnpo"), "the rule is the first one's"
+
+
 def test_a_run_goes_on_from_the_adapters_that_another_left(
     recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from unweave.data.text import TextRows
 from unweave.extras import require
-from unweave.methods import METHODS, REMEMBERING
+from unweave.methods import REMEMBERING, divided, made
 from unweave.parameters import choose
 from unweave.pretrained import Lora, adapt
 from unweave.rules import GradientRule, LossRule
@@ -67,8 +67,9 @@ def estimate(recipe: Recipe, config: Any, forget: TextRows, retain: TextRows) ->
     empty = _empty(config)
     whole = sum(p.numel() for p in empty.parameters())
     adapted = model.lora is not None or model.adapter is not None
-    method = METHODS[recipe.method.name](Language(), empty, **recipe.method.arguments)
-    copies = 0 if adapted or recipe.method.name in REMEMBERING else _kept(method.forget) + _kept(method.retain)
+    method = made(recipe.method.name, Language(), empty, None, recipe.method.arguments)
+    names = {recipe.method.name, (divided(recipe.method.arguments)[1] or ("",))[0]}
+    copies = 0 if adapted or names & REMEMBERING else _kept(method.forget) + _kept(method.retain)
     if adapted:
         adapt(empty, Lora() if model.lora is None else Lora(**model.lora.model_dump()))
     with choose(empty, model.parameters):
