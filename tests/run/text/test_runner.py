@@ -108,9 +108,20 @@ def test_all_weights_in_a_folder_of_transformers(recipe: Write, tmp_path: Path) 
     assert own.chat_template and own.pad_token is None and sum(p.numel() for p in model.parameters()) > 10_000
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+KINDS = {
+    "lora": [],
+    "full": ["model={weights: model}"],
+    "a trust region under a contract": [
+        *("method={name: hamu_q, over: npo}", "step={name: trust}", "data.holdout=holdout.jsonl"),
+        "contract={keep: [{metric: loss, absolute: 5.0}], forget: [{metric: loss, at_least: 90.0}], every: 2}",
+    ],
+    "fine-tuned": ["model={base: base, lora: {rank: 2}}", "training={epochs: 2, batch: 8, lr: 0.02}"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_path: Path, kind: str) -> None:
-    settings = read(recipe(), ["model={weights: model}"] if kind == "full" else [])
+    settings = read(recipe(), KINDS[kind])
 
     def end(phase: str, done: int, total: int) -> None:
         if (phase, done) == ("unlearning", 3):
@@ -119,7 +130,7 @@ def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_pat
     with pytest.raises(Ended):
         run(settings, tmp_path / "cut", watch=end)
     assert len(read_steps(tmp_path / "cut" / "steps.jsonl")) == 3
-    run(settings, tmp_path / "cut", resume=True)
+    run(read(tmp_path / "cut" / "recipe.yaml"), tmp_path / "cut", resume=True)  # as `unweave run --resume DIR` does
     run(settings, tmp_path / "whole")
     assert same(tmp_path / "cut", tmp_path / "whole")
     assert content(tmp_path / "cut", "scores.json") == content(tmp_path / "whole", "scores.json")

@@ -52,7 +52,9 @@ class Memory:
         """In words; `available` is what the device has."""
         parts = ", ".join(f"{field.name} {_size(getattr(self, field.name))}" for field in fields(self))
         there = "" if available is None else f" of {_size(available)} here"
-        return f"memory          about {_size(self.total)}{there} at the peak of a step: {parts}"
+        short = available is not None and self.total > available
+        end = ". MORE THAN THERE IS: use lora, checkpointing or a larger run.micro (docs/language-models.md)" if short else ""
+        return f"memory          about {_size(self.total)}{there} at the peak of a step: {parts}{end}"
 
 
 def estimate(recipe: Recipe, config: Any, forget: TextRows, retain: TextRows) -> Memory:
