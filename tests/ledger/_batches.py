@@ -17,7 +17,7 @@ training: {epochs: 4}
 contract:
   keep: [{metric: accuracy, absolute: 0.08}]
   forget: [{metric: accuracy, at_most: 0.7}]
-run: {steps: 30, forget_batch: 32, retain_batch: 64, checkpoint_every: 10}
+run: {steps: 70, forget_batch: 32, retain_batch: 64, checkpoint_every: 10}
 evaluation: {retrained: 0, quote: false}
 guards: {near_duplicates: "off"}
 """

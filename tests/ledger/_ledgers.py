@@ -55,7 +55,7 @@ def certificate(folder: Path, name: str, number: int) -> Json:
         "method": "hamu_q",
         "steps": 1,
         "seconds": 1.5,
-        "contract": [{"side": "keep", "clause": "c", "limit": 0.1, "measured": 0.0, "met": True}],
+        "contract": [{"side": "keep", "clause": "c", "limit": 0.1, "measured": 0.0, "n": 60, "met": True}],
         "retest": {"id": name, "met": True, "clauses": []},
         "scores": {"original": SHEET, "unlearned": SHEET},
         "limits": "Limits.",

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.ledger._batches import FEW, RECIPE, THREES, weights
-from unweave.errors import ConfigurationError
+from unweave.data.digits import digits
+from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
+from unweave.ledger.certificate import digests
 from unweave.run import sequence
 from unweave.run.again import Again
 from unweave.run.recipe import read
@@ -83,3 +85,56 @@ class _Undone(Again):
 
     def read(self, model: Any) -> Any:
         return {**super().read(model), "met": False}
+
+
+def test_small_requests_together_are_one_run_and_a_certificate_each(tmp_path: Path, path: Path) -> None:
+    """The rows of all, each once; every certificate has its own records; all of them are read again as one."""
+    ledger = Ledger(tmp_path / "ledger")
+    threes = sorted(THREES)
+    parts = {"a": threes[:40], "b": threes[30:100], "c": threes[100:]}
+    for name, rows in parts.items():
+        ledger.add(Deletion(name, Selector(rows=tuple(rows))))
+    with pytest.raises(ConfigurationError, match="request d: rows must be"):
+        ledger.add(Deletion("d", Selector(rows=(99999,))))
+        run(ledger, path, together=True)
+    ledger.reject("d", "no such row")
+    done = run(ledger, path, together=True)
+    assert [entry.kind for entry in done.entries] == ["certificate"] * 3 and done.met
+    assert sorted(p.name for p in (ledger.folder / "runs/0001").iterdir() if p.is_dir()) == ["01-together"]
+    bodies = [entry.body for entry in done.entries]
+    assert [body["records"]["count"] for body in bodies] == [len(rows) for rows in parts.values()]
+    assert {body["verdict"] for body in bodies} == {"contract met, on 132 records of 3 requests together"}
+    assert (
+        len({body["records"]["hmac"] for body in bodies}) == 3
+        and len({body["model"]["sha256"] for body in bodies}) == 1
+    )
+    train = digits().train
+    own = digests(train.subset(parts["b"]))
+    assert bodies[1]["records"]["hmac"] == ledger.key.records("b", own)
+    ledger.add(Deletion("sevens", by_class(["7"])))
+    tested = run(ledger, path).entries[-1].body["tests"]
+    assert [test["id"] for test in tested] == ["a", "b", "c"]
+    assert {test["clauses"][0]["n"] for test in tested} == {132}, "the test is that of the certificate"
+    assert set(json.loads(ledger.gone_file("0002").read_text())) == THREES
+    assert not verify(ledger).faults
+    ledger.union_file("0001").write_text("[1]")
+    assert "batch 0001" in str(verify(ledger).faults[0]) and verify(ledger).refuted
+
+
+def test_what_is_infeasible_together_is_rejected_together(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    for number in range(2):
+        ledger.add(Deletion(f"R-{number}", Selector(rows=(number,))))
+
+    def refusing(*_: Any, **__: Any) -> Any:
+        raise InfeasibleError("no room")
+
+    monkeypatch.setattr(batches.sequence, "run", lambda *_, **__: {"status": "interrupted"})
+    assert run(ledger, path, together=True).interrupted
+    with pytest.raises(ConfigurationError, match="other settings"):
+        run(ledger, path)
+    monkeypatch.setattr(batches.sequence, "run", refusing)
+    assert [entry.body["request"] for entry in run(ledger).entries] == ["R-0", "R-1"]
+    assert {each.status for each in ledger.read()[1].requests.values()} == {"rejected"}

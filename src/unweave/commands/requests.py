@@ -116,15 +116,17 @@ def show(folder: Path, name: str, *, as_json: bool) -> None:
         _say("\n" + text(standing.outcome))
 
 
+@dataclass(frozen=True)
+class How:
+    """Which requests are run, and whether as one."""
+
+    only: Sequence[str] = ()
+    together: bool = False
+    abandon: bool = False
+
+
 def run(
-    folder: Path,
-    key: Path | None,
-    recipe: Path | None,
-    overrides: Sequence[str],
-    only: Sequence[str],
-    *,
-    abandon: bool,
-    as_json: bool,
+    folder: Path, key: Path | None, recipe: Path | None, overrides: Sequence[str], how: How, *, as_json: bool
 ) -> int:
     """Carries out requests; 0 if every one is certified, 3 if one is rejected or undone, 130 if it was interrupted."""
     from unweave.commands.contract import promise
@@ -135,7 +137,16 @@ def run(
     try:
         with watching() as watch, speaking():
             told = partial(promise, as_json=as_json)
-            done = batch.run(Ledger(folder, key), recipe, overrides, only, abandon=abandon, watch=watch, promise=told)
+            done = batch.run(
+                Ledger(folder, key),
+                recipe,
+                overrides,
+                how.only,
+                together=how.together,
+                abandon=how.abandon,
+                watch=watch,
+                promise=told,
+            )
     except KeyboardInterrupt:
         done = batch.Outcome((), interrupted=True)
     if as_json:

@@ -80,6 +80,9 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe.")
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="One run for all of them, not one after another.")
+    ] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Give up the batch that is under way.")] = False,
     ledger: Folder = _HERE,
     key: KeyFile = None,
@@ -91,7 +94,8 @@ def run(
     """
     from unweave.commands import requests as command
 
-    code = command.run(ledger, key, recipe, overrides or [], only or [], abandon=abandon, as_json=as_json)
+    how = command.How(only or [], together, abandon)
+    code = command.run(ledger, key, recipe, overrides or [], how, as_json=as_json)
     raise typer.Exit(code)
 
 

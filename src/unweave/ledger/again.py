@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from unweave.data.images import Source
+from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Batch, Book, Standing
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.ledger import Ledger, find
@@ -34,10 +35,16 @@ def again(ledger: Ledger, batch: Batch, source: Source, watch: Watch) -> Entry |
     earlier = [each for each in book.requests.values() if each.status == "certified" and each.batch != batch.id]
     if not earlier or book.model is None:
         return None
-    model, tests = (ledger.folder / book.model["file"]).parent, []
+    model = (ledger.folder / book.model["file"]).parent
+    tests: list[Json] = []
+    together: dict[str, Json] = {}  # by batch: its requests have one test
     for number, each in enumerate(earlier):
         watch("testing earlier requests again", number, len(earlier))
-        tests.append(_read(ledger, book, each, source, model, watch))
+        name = str(each.batch)
+        test = together.get(name) or _read(ledger, book, each, source, model, watch)
+        if "together" in book.batches[name].body:
+            together[name] = test
+        tests.append({**test, "id": each.id})
     watch("testing earlier requests again", len(earlier), len(earlier))
     body = {"batch": batch.id, "requests": [each.id for each in earlier], "on": book.model, "tests": tests}
     return ledger.write(lambda _: ("retest", body))
@@ -46,7 +53,8 @@ def again(ledger: Ledger, batch: Batch, source: Source, watch: Watch) -> Entry |
 def _read(ledger: Ledger, book: Book, each: Standing, source: Source, model: Path, watch: Watch) -> Json:
     """What the clauses of one request say of a model."""
     recipe = _recipe(ledger, book, each)
-    single = next(part for part in sequence.parts(recipe) if part.forget is not None and part.forget.id == each.id)
+    names = each.id, TOGETHER
+    single = next(part for part in sequence.parts(recipe) if part.forget is not None and part.forget.id in names)
     request = prepare.request(single, source)
     assert recipe.contract is not None
     retrained = request.reference(1, watch) if recipe.contract.asks_retrained else None
@@ -58,7 +66,10 @@ def _recipe(ledger: Ledger, book: Book, each: Standing) -> Recipe:
     """Of the batch that a request was carried out in, wherever the ledger lies now."""
     batch = book.batches[str(each.batch)]
     content = yaml.safe_load((ledger.folder / batch.body["recipe"]["file"]).read_text(encoding="utf-8"))
-    content["requests"] = [{"id": name, **ledger.section(find(book, name))} for name in batch.body["requests"]]
+    if "together" in batch.body:
+        content["requests"] = [{"id": TOGETHER, "indices": str(ledger.union_file(batch.id).resolve())}]
+    else:
+        content["requests"] = [{"id": name, **ledger.section(find(book, name))} for name in batch.body["requests"]]
     if "gone" in batch.body:
         content["already"] = [{"indices": str(ledger.gone_file(batch.id).resolve())}]
     content["model"]["weights"] = None

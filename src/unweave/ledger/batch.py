@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from unweave.data import sources
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError, InfeasibleError
-from unweave.ledger import card, certificate
+from unweave.ledger import card
 from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
-from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Entry
-from unweave.ledger.evidence import claim_of
+from unweave.ledger.decide import decide
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.selector import read_kept
 from unweave.ledger.verify import sha256
 from unweave.ledger.words import text
-from unweave.run import prepare, sequence
+from unweave.run import sequence
 from unweave.run.interrupt import REASON
 from unweave.run.marks import Document, load
-from unweave.run.prepare import Request
-from unweave.run.recipe import Recipe, read
+from unweave.run.recipe import read
 from unweave.run.runner import Promise, unheard
 from unweave.run.watch import Watch, silent
 
@@ -57,6 +52,7 @@ def run(
     overrides: Sequence[str] = (),
     names: Sequence[str] = (),
     *,
+    together: bool = False,
     abandon: bool = False,
     watch: Watch = silent,
     promise: Promise = unheard,
@@ -71,6 +67,7 @@ def run(
         recipe: all of a run but `forget`; None: only finish what is under way.
         overrides: of keys of the recipe.
         names: of open requests; none: all of them.
+        together: one run for all of them, their clauses read on all records together, instead of one after another.
         abandon: give up the batch that is under way, first; its requests are open again.
         watch, promise: as for a single run.
 
@@ -88,7 +85,8 @@ def run(
                 return Outcome((), False)
             batch = None
         if batch is not None:
-            other = asked is not None and digest(asked) != batch.body["asked"]
+            told = batch.body["asked"], "together" in batch.body
+            other = asked is not None and (digest(asked), together) != told
             if other or (names and {*names} != {*batch.body["requests"]}):
                 raise ConfigurationError(
                     f"batch {batch.id} is under way, with another recipe, other settings or other requests: finish it "
@@ -97,7 +95,7 @@ def run(
         if batch is None:
             if recipe is None or asked is None:
                 raise ConfigurationError("no batch is under way: give the RECIPE.yaml that open requests are run under")
-            batch = begin(ledger, asked, recipe.resolve().parent, names, digest(asked))
+            batch = begin(ledger, asked, recipe.resolve().parent, names, digest(asked), together)
         entries: list[Entry] = []
         while batch is not None:
             made, batch, interrupted = _carry(ledger, batch, watch, promise)
@@ -123,13 +121,12 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     except ConfigurationError as error:
         hint = "mend this and `unweave requests run` again, or give the batch up with --abandon"
         raise ConfigurationError([*error.faults, f"batch {batch.id} stays under way: {hint}"]) from error
-    entries = _decided(ledger, batch, recipe, folder)
-    left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
-    if failed is not None and left:
-        stopped, *left = left
-        reason = {"cause": "infeasible", "reason": f"infeasible under this contract: {failed}"}
-        entries.append(ledger.write(lambda book: ("rejection", {"request": stopped, "batch": batch.id, **reason})))
     source = sources.load(recipe.data.source, recipe.data.path)
+    entries = decide(ledger, batch, recipe, source, lambda: publish(ledger))
+    left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
+    if failed is not None:
+        stopped, left = (left, []) if "together" in batch.body else (left[:1], left[1:])
+        entries += [_refused(ledger, batch, name, failed) for name in stopped]
     if (tested := again(ledger, batch, source, watch)) is not None:
         entries.append(tested)
     _end(ledger, batch, "done")
@@ -141,35 +138,9 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     return entries, following, False
 
 
-def _decided(ledger: Ledger, batch: Batch, recipe: Recipe, folder: Path) -> list[Entry]:
-    """A certificate or a rejection for each request of the batch that went to its end and has none yet."""
-    path = folder / sequence.FILE
-    done = json.loads(path.read_text(encoding="utf-8"))["requests"] if path.is_file() else []
-    source = sources.load(recipe.data.source, recipe.data.path)
-    entries: list[Entry] = []
-    rejected = np.zeros(0, dtype=np.int64)  # rows of those requests of this batch that were
-    for number, (told, single) in enumerate(zip(done, sequence.parts(recipe), strict=False), 1):
-        name, request = told["id"], prepare.request(single, source)
-        named = prepare.request(single.model_copy(update={"already": ()}), source).split.forget
-        if find(ledger.read()[1], name).waits:
-            retest = next(test for test in done[-1]["retests"] if test["id"] == name)
-            places = folder / f"{number:02d}-{name}", folder / told["directory"]
-            short = len(np.intersect1d(np.setdiff1d(named, request.split.forget), rejected))
-            carried = Carried(name, batch.id, told, retest, *places, short)
-            entries.append(_record(ledger, carried, request, len(named), recipe.run.seed))
-            publish(ledger)
-        if find(ledger.read()[1], name).status == "rejected":
-            rejected = np.union1d(rejected, named)
-    return entries
-
-
-def _record(ledger: Ledger, carried: Carried, request: Request, named: int, seed: int) -> Entry:
-    """Puts what came of a request on record."""
-    claim = claim_of(carried, request, request.opened(carried.last), seed)
-    mac = ledger.key.records(carried.request, certificate.digests(request.forget))
-    records = {"named": named, "count": len(request.forget), "hmac": mac, "key": ledger.key.name}
-    made = certificate.body(carried, ledger.folder, records, claim)
-    return ledger.write(lambda book: made)
+def _refused(ledger: Ledger, batch: Batch, name: str, error: InfeasibleError) -> Entry:
+    reason = {"cause": "infeasible", "reason": f"infeasible under this contract: {error}"}
+    return ledger.write(lambda book: ("rejection", {"request": name, "batch": batch.id, **reason}))
 
 
 def publish(ledger: Ledger) -> None:

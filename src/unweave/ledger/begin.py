@@ -21,6 +21,7 @@ from unweave.run.marks import Document
 from unweave.run.modality import of_document
 from unweave.run.recipe import ForgetSection, Recipe, checked
 
+TOGETHER = "together"
 TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
 
 
@@ -29,7 +30,9 @@ def digest(asked: Document) -> str:
     return hashlib.sha256(asked.to_json().encode()).hexdigest()
 
 
-def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], told: str) -> Batch:
+def begin(
+    ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], told: str, together: bool = False
+) -> Batch:
     """Puts a batch on record, once it is known that every request in it names something.
 
     Args:
@@ -38,6 +41,7 @@ def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], t
         folder: that its relative paths are relative to.
         names: of the requests; none: all open ones.
         told: digest of what the user asked for.
+        together: as one request of the sequence.
 
     Raises:
         ConfigurationError: no open request, one that names nothing, a recipe that does not fit; nothing was recorded.
@@ -60,18 +64,24 @@ def begin(ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], t
             "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
             "one, or begin a new ledger for a model of other data"
         )
-    _check(recipe, source)
+    _check(recipe, source, together)
     gone = _gone(ledger, book, recipe, source)
     if gone:
         path = ledger.gone_file(number).resolve()
         atomically(path, canonical(gone))
         recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
-        _check(recipe, source)
+        _check(recipe, source, together)
+    kept: Json = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
+    if together:
+        union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, source), gone).tolist()
+        path = ledger.union_file(number).resolve()
+        atomically(path, canonical(union))
+        recipe = recipe.model_copy(update={"requests": (ForgetSection(id=TOGETHER, indices=path),)})
+        kept["together"] = {"count": len(union), "hmac": ledger.key.rows(f"{number} {TOGETHER}", union)}
     file = ledger.folder / "runs" / f"{number}.yaml"
     atomically(file, recipe.to_yaml().encode())
     place = {"file": file.relative_to(ledger.folder).as_posix(), "sha256": sha256(file)}
     names = [each.id for each in chosen]
-    kept = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
     body = {"batch": number, "requests": names, "asked": told, "recipe": place, "data": data, **kept}
 
     def make(now: Book) -> tuple[str, Json]:
@@ -138,12 +148,15 @@ def _sections(ledger: Ledger, book: Book, holds: bool) -> Iterator[ForgetSection
     for each in book.requests.values():
         if each.outcome is None or "model" not in each.outcome.body or each.holds != holds:
             continue
-        told = ledger.section(each)
-        yield (
-            ForgetSection(indices=Path(told["indices"]))
-            if "indices" in told
-            else ForgetSection.model_validate({"class": tuple(told["class"])})
-        )
+        yield forgetting(ledger, each)
+
+
+def forgetting(ledger: Ledger, each: Standing) -> ForgetSection:
+    """A request as a recipe holds it."""
+    told = ledger.section(each)
+    if "indices" in told:
+        return ForgetSection(indices=Path(told["indices"]))
+    return ForgetSection.model_validate({"class": tuple(told["class"])})
 
 
 def _rows(sections: Iterable[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:
@@ -155,10 +168,11 @@ def _rows(sections: Iterable[ForgetSection], recipe: Recipe, source: Source) -> 
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def _check(recipe: Recipe, source: Source) -> None:
+def _check(recipe: Recipe, source: Source, together: bool) -> None:
     """Refuses a batch with a request that names nothing, or not what is there; all of them at once."""
     faults = []
-    for single in sequence.parts(recipe):
+    alone = [recipe.model_copy(update={"requests": (), "forget": each}) for each in recipe.requests]
+    for single in alone if together else sequence.parts(recipe):
         assert single.forget is not None
         try:
             prepare.request(single, source)

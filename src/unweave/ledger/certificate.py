@@ -37,6 +37,7 @@ class Carried:
         retest: its forget clauses on the last model of the batch.
         first, last: run directories; the last is another one where the request was followed by a repair.
         short: how many of its records an earlier request of the batch had taken that was rejected.
+        of: records and requests that one run was for; None: for this request alone.
     """
 
     request: str
@@ -46,6 +47,7 @@ class Carried:
     first: Path
     last: Path
     short: int = 0
+    of: tuple[int, int] | None = None
 
     @property
     def status(self) -> str:
@@ -74,7 +76,8 @@ class Carried:
     def verdict(self) -> str:
         """What a certificate says first."""
         same = self.weights["before"] == self.weights["after"]
-        return "contract met, as it was before: no weight changed" if same else "contract met"
+        told = "contract met, as it was before: no weight changed" if same else "contract met"
+        return told if self.of is None else f"{told}, on {self.of[0]} records of {self.of[1]} requests together"
 
     @property
     def clauses(self) -> list[Json]:

@@ -176,6 +176,10 @@ class Ledger:
         """Where the rows are kept that a batch leaves out, since earlier requests named them."""
         return self.private / "batches" / f"{batch}.json"
 
+    def union_file(self, batch: str) -> Path:
+        """Where the rows are kept that the requests of a batch name together."""
+        return self.private / "batches" / f"{batch}-together.json"
+
     def certificate_file(self, name: str) -> Path:
         """Where the certificate of a request lies, an entry of the truth in a file of its own."""
         return self.folder / "certificates" / f"{name}.json"

@@ -171,7 +171,11 @@ def _rows(ledger: Ledger, book: Book) -> Iterator[Fault]:
         for r in book.requests.values()
     )
     batches = ((f"batch {b.id}", b.id, ledger.gone_file(b.id), b.body.get("gone")) for b in book.batches.values())
-    for place, name, path, told in (*requests, *batches):
+    unions = (
+        (f"batch {b.id}", f"{b.id} together", ledger.union_file(b.id), b.body.get("together"))
+        for b in book.batches.values()
+    )
+    for place, name, path, told in (*requests, *batches, *unions):
         if told is None:
             continue
         try:

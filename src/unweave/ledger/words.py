@@ -39,7 +39,7 @@ def _details(found: Json) -> Sequence[str]:
         f"- method: {found['method']}, {found['steps']} steps, {found['seconds']:.1f} s",
         f"- claim: {claim['level'] or 'none'}. {claim['text']}",
         *(f"- against: {each}" for each in claim["against"]),
-        *("", "| contract | limit | measured | |", "|---|---:|---:|---|", *clauses),
+        *("", "| contract | limit | measured | n | |", "|---|---:|---:|---:|---|", *clauses),
         *("", f"| score | {' | '.join(sheets)} |", f"|---|{'---|' * len(sheets)}", *scored),
         *("", found["limits"]),
     ]
