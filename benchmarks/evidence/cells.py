@@ -32,13 +32,12 @@ Json = dict[str, Any]
 SEEDS = {"pool": 0, "third": 1000, "coin": 2000}
 AGAIN = 500  # between the seeds of the retrained models and those of the originals
 RETAIN = 200  # base examples whose margins are kept
-DRAWS = 5  # of the audit's coins
 RELEARNING = Relearning(steps=(0, 1, 2, 5, 10, 20), lr=1e-3, batch=32)
 
 
 def layout(world: World) -> np.ndarray:
     """U-LiRA's coins, `[models, records]`."""
-    return thirds(world.size.models, len(world.records), seed=7)
+    return thirds(world.size.shadows, len(world.records), seed=7)
 
 
 def plan(world: World, number: int) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cells import DRAWS, layout, plan
+from cells import layout, plan
 from world import World
 
 from unweave.evaluation import Score
@@ -24,8 +24,8 @@ SCORES = ("UA", "RA", "TA", "MIA_AUC")
 def judged(world: World, known: Known, methods: Sequence[str]) -> dict[str, Json]:
     """All evidence, by method."""
     pool = [known(("pool", i)) for i in range(world.size.models)]
-    third = [known(("third", i)) for i in range(world.size.models)]
-    coins = [known(("coin", i)) for i in range(DRAWS)]
+    third = [known(("third", i)) for i in range(world.size.shadows)]
+    coins = [known(("coin", i)) for i in range(world.size.draws)]
     return {name: _of(world, name, pool, third, coins) for name in methods}
 
 
@@ -49,7 +49,7 @@ def _of(world: World, name: str, pool: Sequence[Any], third: Sequence[Any], coin
         "klom": klom_score(*margins).as_dict(),
         "forgetting_score": forgetting_score(*margins).as_dict(),
         "epsilon": bound.evidence.as_dict() | {"ceiling": bound.ceiling},
-        "u_lira": ulira_part(u_lira([each[name]["margins"] for each in third], layout(world))),
+        "u_lira": ulira_part(u_lira([each[name]["margins"] for each in third], layout(world))) if third else None,
         "audit": verdicts,
         "relearned": {source: _recovered(pool, name, source) for source in ("records", "holdout")},
         "int4": _recovered(pool, name, None),

@@ -16,6 +16,8 @@ from world import World
 
 import unweave
 from unweave.data.images import TensorImages
+from unweave.evaluation.accuracy import accuracy
+from unweave.evaluation.outputs import predict
 
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
 ENDS = ("original", "retrained")
@@ -54,7 +56,7 @@ def unlearned(world: World, original: nn.Module, name: str, forget: TensorImages
         retain=retain,
         method=method,
         step="trust" if setting.lr is None else adam,
-        contract=contract(forget),
+        contract=contract(world, original),
         steps=size.steps,
         forget_batch=size.forget_batch,
         retain_batch=size.retain_batch,
@@ -63,7 +65,10 @@ def unlearned(world: World, original: nn.Module, name: str, forget: TensorImages
     )
 
 
-def contract(forget: TensorImages) -> unweave.Contract:
-    """Accuracy on held-out retain examples falls by at most 6 points; one forget example in fifty is still right."""
+def contract(world: World, original: nn.Module) -> unweave.Contract:
+    """Held-out retain accuracy falls by at most 6 points; accuracy on the forget set is that of unseen examples."""
+    enough = world.enough
+    if enough is None:
+        enough = accuracy(predict(original, world.task, world.test), "test").value
     keep = unweave.Keep("accuracy", absolute=0.06)
-    return unweave.Contract(keep=[keep], forget=[unweave.Forget("accuracy", at_most=0.02)])
+    return unweave.Contract(keep=[keep], forget=[unweave.Forget("accuracy", at_most=enough)])

@@ -4,8 +4,8 @@
     python benchmarks/evidence/run.py --data cifar10 --path FOLDER
 
 One command; it says what it will take, shows how far it is, and goes on after Ctrl-C where it was. Results go to
-benchmarks/results/evidence/; table.py prints them. On CIFAR-10 it is a cheap setting: 1,000 images and 60 records,
-12 epochs, 8 models a side.
+benchmarks/results/evidence/; table.py prints them. On CIFAR-10 it is a cheap setting: 400 images and 60 records,
+15 epochs, 4 models a side, no U-LiRA.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells import DRAWS, cell
+from cells import cell
 from judge import judged
 from methods import METHODS
 from world import SIZES, World, world
@@ -73,7 +73,7 @@ def main() -> None:
 
 def every(one: World) -> list[Task]:
     """The first cell of each kind first, so that the estimate is one of all kinds."""
-    sizes = {"pool": one.size.models, "third": one.size.models, "coin": DRAWS}
+    sizes = {"pool": one.size.models, "third": one.size.shadows, "coin": one.size.draws}
     numbers = range(max(sizes.values()))
     return [(kind, number) for number in numbers for kind, count in sizes.items() if number < count]
 

@@ -23,7 +23,7 @@ from unweave.tasks import Vision
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a data set, and how long."""
+    """How much of a data set, and how long; models a side, U-LiRA's shadows, draws of the audit, models relearned."""
 
     base: int
     records: int
@@ -35,12 +35,14 @@ class Size:
     forget_batch: int
     retain_batch: int
     models: int
+    shadows: int
+    draws: int
     relearned: int
 
 
 SIZES = {
-    "digits": Size(600, 100, 200, 240, 40, 64, 100, 64, 128, 32, 8),
-    "cifar10": Size(1000, 60, 400, 1000, 12, 125, 20, 32, 96, 8, 4),
+    "digits": Size(600, 100, 200, 240, 40, 64, 100, 64, 128, 32, 32, 5, 8),
+    "cifar10": Size(400, 60, 200, 400, 15, 50, 8, 20, 64, 4, 0, 3, 4),
 }
 
 
@@ -68,6 +70,7 @@ class World:
         build: an untrained network from a seed.
         training: how a model is trained.
         size: how long everything is.
+        enough: accuracy on the records at which a method may stop; None: the original's on unseen examples.
     """
 
     base: TensorImages
@@ -77,6 +80,7 @@ class World:
     build: Callable[[int], nn.Module]
     training: Training
     size: Size
+    enough: float | None
     task: Vision = field(default_factory=Vision)
 
     def with_records(self, chosen: np.ndarray) -> TensorImages:
@@ -108,7 +112,7 @@ def world(data: str, path: Path | None, records: str, seed: int = 0) -> World:
     network = Network(name, len(source.classes), source.channels)
     build = network.build if data != "digits" else _perceptron
     training = replace(usual, epochs=size.epochs, batch=size.batch)
-    return World(base, chosen, holdout, test, build, training, size)
+    return World(base, chosen, holdout, test, build, training, size, 0.02 if records == "wrong" else None)
 
 
 def _perceptron(seed: int) -> nn.Module:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unweave.commands.progress import watching
-from unweave.commands.scores import table
+from unweave.commands.progress import say, watching
+from unweave.commands.scores import attacked, table
 from unweave.errors import ConfigurationError
 from unweave.run import devices, outcome, prepare
+from unweave.run.evidence.one_model import one_model
 from unweave.run.recipe import read
 
 
 def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_json: bool) -> None:
-    """Prints the scores of a model beside those of the retrained ones that the recipe asks for."""
+    """Prints the scores of a model beside those of the retrained ones that the recipe asks for, and attacks on it."""
     recipe_file = recipe_file or model / "recipe.yaml"
     if not recipe_file.is_file():
         raise ConfigurationError(
@@ -26,13 +27,22 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     job = prepare.job(recipe)
     device = devices.chosen(recipe.run.device)
     with watching() as watch:
-        scored = {"unlearned": job.score(job.opened(model, watch).to(device), "unlearned", None)}
+        opened = job.opened(model, watch).to(device)
+        scored = {"unlearned": job.score(opened, "unlearned", None)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             if (other := job.reference(number, watch)) is None:
                 break
             scored[name] = job.score(other.to(device), name, None)
     found = outcome.scores(job, scored)
+    alone, blind = {}, ""
+    if isinstance(job, prepare.Request):
+        evidence, baseline = one_model(job, opened, recipe.evaluation.seed)
+        alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
+        found |= {"attacks": alone, "blind": blind}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         Console(highlight=False).print(table(found))
+        if alone:
+            Console(highlight=False).print(attacked(alone))
+            say(blind)

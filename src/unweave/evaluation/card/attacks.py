@@ -61,7 +61,7 @@ def attacked(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> Atta
     first = {kind: pools.of(kind)[0] for kind in KINDS}
     sides: dict[str, Sides] = {
         "loss": {kind: (seen.forget.margin, seen.holdout.margin) for kind, seen in first.items()},
-        "joined": {kind: (_signals(seen.forget), _signals(seen.holdout)) for kind, seen in first.items()},
+        "joined": {kind: (joined(seen.forget), joined(seen.holdout)) for kind, seen in first.items()},
     }
     triples: dict[str, Triple | UndefinedScore] = {name: on_triple(each, seed=seed) for name, each in sides.items()}
     for name, attack in (("lira", _lira), ("rmia", _rmia)):
@@ -100,7 +100,8 @@ def _rmia(target: Seen, references: Any) -> tuple[Array, Array]:
     )
 
 
-def _signals(outputs: Outputs) -> Array:
+def joined(outputs: Outputs) -> Array:
+    """The seven signals of every example, `[n, 7]`."""
     return np.stack(list(signals(outputs.logits.double().numpy(), outputs.labels.numpy()).values()), axis=1)
 
 

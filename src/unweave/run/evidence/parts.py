@@ -21,14 +21,13 @@ from unweave.evaluation.claims import Finding, claim
 from unweave.evaluation.membership import FEWEST
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.robustness import Curve
-from unweave.evaluation.value import Array
 from unweave.run.evidence.models import World
+from unweave.run.evidence.one_model import features
 from unweave.run.evidence.references import check_references
-from unweave.run.evidence.seen import BITS, holdout_of, sources
+from unweave.run.evidence.seen import BITS, sources
 from unweave.run.evidence.work import Job
 
 Json = dict[str, Any]
-BLIND = 2000  # examples a side that the blind baseline looks at
 
 
 @dataclass(eq=False)
@@ -79,7 +78,7 @@ def numbers(card: Card, shadows: ULira | None) -> Iterator[Json]:
         part[name] = examples_part(each, pools, read, rows)
     yield {"per_example": part}
 
-    attacks = attacked(pools, features(world), seed)
+    attacks = attacked(pools, features(world.request, seed), seed)
     if world.references:
         check_references(pools.retrained, world.references, attacks.blind)
     found["blind_baseline"] = findings.of_blind(attacks.blind)
@@ -118,18 +117,6 @@ def robustness(card: Card, attacks: Mapping[Job, Json]) -> Json:
             "precision": [each.part() for each in rounded],
         }
     }
-
-
-def features(world: World) -> tuple[Array, Array]:
-    """What the blind baseline sees of the forget set and of the holdout: pixels, and the label as ten columns."""
-    rng = np.random.default_rng(world.recipe.evaluation.seed)
-    made = []
-    for data in (world.request.forget, holdout_of(world.request)):
-        rows = np.sort(rng.permutation(len(data))[:BLIND])
-        images, labels = data.batch(rows)
-        one_hot = np.eye(world.request.network.classes)[labels.numpy()]
-        made.append(np.concatenate([images.flatten(1).double().numpy(), one_hot], axis=1))
-    return made[0], made[1]
 
 
 def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
