@@ -1,6 +1,6 @@
 """What is compared: headline methods at their defaults, baselines with one setting each, and the two ends of the scale.
 
-A baseline's rate is the one of 3e-4, 1e-3, 3e-3, 1e-2 that left the least to a membership attack on digits, on one
+A baseline's rate is the one of two or three (3e-4 to 1e-2) that left the least to a membership attack on digits, on one
 training that enters nothing else. Every method runs under the same contract.
 """
 

@@ -35,6 +35,8 @@ class Metric:
         needs: what has to be there.
         undefined_when: when there is no number.
         source: the paper.
+        exact: what an exact method scores, in words, where that is no number that the sizes decide; otherwise the
+            evidence has it as its null level.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Metric:
     needs: str
     undefined_when: str
     source: str = ""
+    exact: str = ""
 
     def of(self, sizes: Mapping[str, int], measure: Callable[[], Found]) -> Evidence:
         """Runs `measure`; an `UndefinedScore` becomes evidence without a value that says why."""

@@ -1,0 +1,43 @@
+"""Every metric object says what it is; every score of a sheet has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from unweave.evaluation import attacks
+from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, population, ulira
+from unweave.evaluation.audit import verdict
+from unweave.evaluation.evidence import Metric
+from unweave.evaluation.outputs import Outputs
+from unweave.evaluation.runs import recovered
+from unweave.evaluation.scores import score_outputs
+from unweave.evaluation.sheet_metrics import SHEET
+
+
+def outputs(seed: int, labels: list[int]) -> Outputs:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.tensor(labels * 10)
+    return Outputs(torch.randn(len(label), 3, generator=generator), label)
+
+
+def test_every_score_of_a_sheet_has_its_metric() -> None:
+    whole = score_outputs(outputs(0, [2, 2, 2]), outputs(1, [0, 1, 1]), outputs(2, [0, 1, 2]))
+    assert set(whole) == set(SHEET) - {"RTE"}, "a class is forgotten whole: all scores that there are"
+    for name, score in whole.items():
+        assert score.unit == SHEET[name].unit
+        low, high = SHEET[name].limits
+        assert score.value is None or low <= score.value <= high
+
+
+def test_every_metric_object_is_complete() -> None:
+    modules = (blind, divergence, epsilon, forgetting, population, ulira, verdict, recovered)
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Metric)]
+    found += SHEET.values()
+    drawn = np.random.default_rng(0).normal(size=(4, 30))
+    found += [evidence.metric for evidence in attacks.per_example(drawn, drawn + 1).overall.values()]
+    for metric in found:
+        named = (metric.definition, metric.unit, metric.right, metric.replicate, metric.needs, metric.undefined_when)
+        assert all(named), metric.name
+        assert metric.limits[0] < metric.limits[1] and (metric.exact or metric.name not in SHEET)
+    assert len(found) >= 28
