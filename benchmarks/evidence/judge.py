@@ -52,6 +52,7 @@ def _of(world: World, name: str, pool: Sequence[Any], third: Sequence[Any], coin
         "u_lira": ulira_part(u_lira([each[name]["margins"] for each in third], layout(world))) if third else None,
         "audit": verdicts,
         "relearned": {source: _recovered(pool, name, source) for source in ("records", "holdout")},
+        "left": _recovered(pool, name, "left"),
         "int4": _recovered(pool, name, None),
         "unchanged": float(np.mean([each[name]["unchanged"] for each in pool if "unchanged" in each[name]])),
         "cpu_seconds": float(np.mean([each[name]["cpu_seconds"] for each in pool])),
@@ -84,9 +85,14 @@ def _audit(world: World, found: Json, number: int) -> Json:
 
 
 def _recovered(pool: Sequence[Any], name: str, source: str | None) -> Json:
-    """Of relearning from a source, or of four bits; retraining itself is its second half against the first."""
+    """After relearning from a source, in four bits (None), or with nothing done to the model ("left").
+
+    Retraining itself is its second half against the first.
+    """
 
     def read(found: Json) -> float:
+        if source == "left":
+            return float((1 / (1 + np.exp(-np.array(found["margins"])))).mean())
         return float(found["int4"] if source is None else found["relearned"][source])
 
     rows = [each for each in pool if "int4" in each[name]]

@@ -47,7 +47,7 @@ def unlearned(world: World, original: nn.Module, name: str, forget: TensorImages
 
     def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         assert setting.lr is not None
-        return torch.optim.Adam(parameters, lr=setting.lr)
+        return torch.optim.Adam(parameters, lr=setting.lr * size.rates)
 
     method = unweave.METHODS[name](world.task, original, **setting.arguments)
     return unweave.unlearn(
@@ -66,9 +66,9 @@ def unlearned(world: World, original: nn.Module, name: str, forget: TensorImages
 
 
 def contract(world: World, original: nn.Module) -> unweave.Contract:
-    """Held-out retain accuracy falls by at most 6 points; accuracy on the forget set is that of unseen examples."""
+    """Held-out retain accuracy falls by what is tolerated at most; on the forget set it is that of unseen examples."""
     enough = world.enough
     if enough is None:
         enough = accuracy(predict(original, world.task, world.test), "test").value
-    keep = unweave.Keep("accuracy", absolute=0.06)
+    keep = unweave.Keep("accuracy", absolute=world.size.tolerated)
     return unweave.Contract(keep=[keep], forget=[unweave.Forget("accuracy", at_most=enough)])

@@ -5,7 +5,7 @@
 
 One command; it says what it will take, shows how far it is, and goes on after Ctrl-C where it was. Results go to
 benchmarks/results/evidence/; table.py prints them. On CIFAR-10 it is a cheap setting: 400 images and 60 records,
-15 epochs, 4 models a side, no U-LiRA.
+16 epochs, 4 models a side, one draw of coins, no U-LiRA.
 """
 
 from __future__ import annotations

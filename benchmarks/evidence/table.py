@@ -38,7 +38,10 @@ def main() -> None:
                 over_runs,
             ),
             (("attacks", "U-LiRA", "worst decile", "audit", "refuted", "epsilon at least"), attacks),
-            (("recovered share", "relearning", "from holdout", "int4", "buckets unchanged", "seconds"), recovered),
+            (
+                ("share of the original's", "left", "relearning", "from holdout", "int4", "buckets", "seconds"),
+                recovered,
+            ),
         ):
             print("\n| " + " | ".join(head) + " |\n|---" + "|---:" * (len(head) - 1) + "|")
             for title, value in methods.items():
@@ -63,7 +66,7 @@ def over_runs(found: Json) -> list[str]:
         f"{retain['found']} of {retain['n']}",
         _with_band(found["klom"]),
         _with_band(found["forgetting_score"]),
-        f"{epsilon['value']:.2f} of {epsilon['ceiling']:.2f}",
+        "undefined" if epsilon["value"] is None else f"{epsilon['value']:.2f} of {epsilon['ceiling']:.2f}",
     ]
 
 
@@ -84,7 +87,7 @@ def attacks(found: Json) -> list[str]:
 
 def recovered(found: Json) -> list[str]:
     """Shares with their intervals; what rounding to four bits leaves as it was; processor time of one unlearning."""
-    shares = [found["relearned"]["records"], found["relearned"]["holdout"], found["int4"]]
+    shares = [found["left"], found["relearned"]["records"], found["relearned"]["holdout"], found["int4"]]
     cells = [
         "undefined" if each["value"] is None else f"{each['value']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
         for each in shares

@@ -23,7 +23,19 @@ from unweave.tasks import Vision
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a data set, and how long; models a side, U-LiRA's shadows, draws of the audit, models relearned."""
+    """How much of a data set, and how long.
+
+    Args:
+        base, records, holdout, test: examples.
+        epochs, batch: of a training.
+        steps, forget_batch, retain_batch: of a method.
+        models: originals, and retrained models.
+        shadows: of U-LiRA.
+        draws: of the audit's coins.
+        relearned: models that are relearned and rounded.
+        tolerated: fall of held-out retain accuracy; less cannot be decided on so few examples.
+        rates: what the baselines' rates are multiplied by.
+    """
 
     base: int
     records: int
@@ -38,11 +50,13 @@ class Size:
     shadows: int
     draws: int
     relearned: int
+    tolerated: float
+    rates: float
 
 
 SIZES = {
-    "digits": Size(600, 100, 200, 240, 40, 64, 100, 64, 128, 32, 32, 5, 8),
-    "cifar10": Size(400, 60, 200, 400, 15, 50, 8, 20, 64, 4, 0, 3, 4),
+    "digits": Size(600, 100, 200, 240, 40, 64, 100, 64, 128, 32, 32, 5, 8, 0.06, 1.0),
+    "cifar10": Size(400, 60, 200, 400, 16, 50, 30, 20, 44, 4, 0, 1, 4, 0.15, 0.1),
 }
 
 
@@ -111,7 +125,7 @@ def world(data: str, path: Path | None, records: str, seed: int = 0) -> World:
         holdout = holdout.relabelled((holdout.labels.numpy() + shift[1]) % classes)
     network = Network(name, len(source.classes), source.channels)
     build = network.build if data != "digits" else _perceptron
-    training = replace(usual, epochs=size.epochs, batch=size.batch)
+    training = replace(usual, epochs=size.epochs, batch=size.batch, flip=False, shift=0)  # learnt by heart
     return World(base, chosen, holdout, test, build, training, size, 0.02 if records == "wrong" else None)
 
 
