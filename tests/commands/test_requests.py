@@ -136,8 +136,11 @@ def test_run_says_what_came_of_every_request(
     ends = iter(
         [batch.Outcome(tuple(entries), False), batch.Outcome(tuple(entries[1:]), False), batch.Outcome((), True)]
     )
-    monkeypatch.setattr(batch, "run", lambda *_, **__: next(ends))
-    assert code("run", "recipe.yaml") == 3
+    asked: list[object] = []
+    monkeypatch.setattr(batch, "run", lambda *told, **how: asked.append((told[1:], how)) or next(ends))
+    assert code("run", "recipe.yaml", "--only", "R-3", "--together", "-s", "run.steps=3") == 3
+    (told, how), *_ = asked
+    assert told == (Path("recipe.yaml"), ["run.steps=3"], ["R-3"]) and how["together"] and not how["abandon"]
     said, told = capsys.readouterr()
     assert "report: ledger/runs/0001/report.html" in told and Path("ledger/runs/0001/report.html").is_file()
     assert "R-0: rejected, not ours" in said and "R-2: certified, contract met; claim E0" in said
