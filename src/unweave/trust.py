@@ -35,8 +35,7 @@ class TrustRegion:
 
     1. While the running mean of the retain loss is above its starting level plus the budget, steps descend the retain
        loss ("restoration") along `g_r - min(<g_f, g_r>, 0) / |g_f|^2 g_f`, which to first order undoes no forgetting,
-       or along g_r where the two are all but opposed. R never again grows beyond where one began. The rule is asked
-       again once the level is kept.
+       or along g_r where the two are all but opposed. The rule is asked again once the level is kept.
     2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
        `rise < allowance / 2`: R grows by 1.3.
@@ -51,11 +50,10 @@ class TrustRegion:
 
     Attributes:
         radius: current radius, absolute.
-        cap: largest radius that it may grow to; `shrink` lowers it, and the beginning of a restoration.
+        cap: largest radius that it may grow to; `shrink` lowers it.
         left: share of the budget that is still in force; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
-        restoring: whether the last step was one.
     """
 
     budget: float | None = None
@@ -68,7 +66,6 @@ class TrustRegion:
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
     restorations: int = field(default=0, init=False)
-    restoring: bool = field(default=False, init=False)
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -107,9 +104,6 @@ class TrustRegion:
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         objectives.radius, objectives.lr = radius, 0.0
         restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
-        if restoring and not self.restoring:
-            self.cap = min(self.cap, radius)
-        self.restoring = restoring
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
         if self.mask is not None:
@@ -166,7 +160,7 @@ class TrustRegion:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as plain numbers."""
-        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations", "restoring")
+        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -172,9 +172,9 @@ def test_killed_at_random_moments_a_batch_ends_as_if_nothing_had_been(
         while kills < 10:
             act = lambda: run(ledger, path)  # noqa: E731
             if kills % 2:
-                ended = killed(act, moments, dice.randint(1, 60), dice.random())
+                ended = killed(act, moments, dice.randint(1, 20), dice.random())
             else:
-                ended = timed(act, dice.uniform(0.1, 2.0))
+                ended = timed(act, dice.uniform(0.05, 0.6))
             assert not verify(ledger).refuted
             if not ended:
                 break

@@ -52,14 +52,6 @@ def test_a_restoration_undoes_no_forgetting() -> None:
         assert record.realised[RETAIN] < 0 and record.realised[FORGET] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_radius_does_not_grow_beyond_where_a_restoration_began() -> None:
-    model, region = Vector(1.0, 1.0), TrustRegion(budget=0.1)
-    result = on(model, lambda t: -t[0], lambda t: t[0].clamp(min=0), Fixed(1.0, 0.0), region, steps=80)
-    first = next(n for n, r in enumerate(result.history) if r.note == "restoration")
-    radii = [r.radius for r in result.history]
-    assert max(radii[:first]) > radii[0] and max(radii[first:]) <= radii[first] == region.cap
-
-
 HEADLINE = ["hamu_q", "hamu_u", "unilateral_surgery", "eupmu", "ofmu", "pcgrad", "graddiff"]
 
 
