@@ -11,6 +11,7 @@ benchmarks/results/evidence/; table.py prints them. On CIFAR-10 it is a cheap se
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -26,6 +27,7 @@ from judge import judged
 from methods import METHODS
 from world import SIZES, World, world
 
+import unweave
 from unweave.data.cache import atomically, cache_folder
 from unweave.run.environment import environment, now
 from unweave.run.record import write_json
@@ -49,7 +51,7 @@ def main() -> None:
     chosen, begin = options(), time.perf_counter()
     torch.set_num_threads(1)
     made = partial(world, chosen.data, chosen.path, chosen.records)
-    folder = cache_folder("benchmark-evidence") / f"{chosen.data}-{chosen.records}"
+    folder = cache_folder("benchmark-evidence") / f"{chosen.data}-{chosen.records}-{settled()}"
     tasks = todo(made(), folder, chosen.methods)
     print(f"{len(tasks)} cells to do, each one training and {len(chosen.methods)} methods", flush=True)
     work(made, folder, tasks, chosen.methods, chosen.workers)
@@ -69,6 +71,12 @@ def main() -> None:
     name = f"{chosen.data}-{chosen.records}.json"
     write_json(chosen.results / name, content)
     print(f"{chosen.results / name}: {spent:.0f} s of one core for all cells")
+
+
+def settled() -> str:
+    """A fingerprint of the library and of this folder: what either decides is never mixed with what it was before."""
+    files = sorted([*Path(unweave.__file__).parent.rglob("*.py"), *Path(__file__).parent.glob("[cmw]*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def every(one: World) -> list[Task]:

@@ -20,6 +20,7 @@ from unweave.run.evidence import models, work
 from unweave.run.evidence.collect import evidence
 from unweave.run.evidence.estimate import Estimate, estimate
 from unweave.run.evidence.models import World, make
+from unweave.run.evidence.parts import _notes
 from unweave.run.evidence.seen import check_holdout
 from unweave.run.identity import resolve
 from unweave.run.recipe import Recipe, read
@@ -183,6 +184,16 @@ def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dic
     (tmp_path / "strange" / "thesis.tex").write_text("")
     with pytest.raises(ConfigurationError, match="holds more than a run"):
         evidence(asked, tmp_path / "strange")
+
+
+def test_what_these_sets_do_not_allow_is_said(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    """The contract that steers by the holdout, and a forget set of 12 records."""
+    (tmp_path / "rows.txt").write_text("\n".join(map(str, range(12))))
+    few = RECIPE.replace("contract: none\n", "").replace("{class: 3}", "{indices: rows.txt}")
+    notes = list(_notes(_world(read(recipe(few))), []))
+    assert len(notes) == 2 and "steered every run by a membership attack" in notes[0]
+    assert "The forget set has 12 examples, an attack on the population needs 20" in notes[1]
+    assert not list(_notes(_world(read(recipe(RECIPE))), []))
 
 
 def _world(asked: Recipe) -> World:

@@ -126,6 +126,14 @@ def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
             yield f"Seed {made['seed']}: the unlearned model is the original ({made['ended']})."
     if world.originals == 1:
         yield "All unlearned models come from one original: what is found is about that one, not about the method."
+    contract = world.recipe.contract
+    if contract is not None:
+        whole = not set(world.request.forget.labels.tolist()) & set(world.request.retain.labels.tolist())
+        if "unseen" in {clause.metric for clause in contract.contract().forgets(whole)}:
+            yield (
+                "The contract steered every run by a membership attack that compares with examples of this holdout: "
+                "the loss attack's AUC is better than it would be on others. The comparison over runs is not concerned."
+            )
     sizes = {"forget set": len(world.request.forget), "holdout": len(world.holdout_rows)}
     for name, n in sizes.items():
         if n < FEWEST:
