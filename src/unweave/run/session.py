@@ -100,7 +100,8 @@ class Session:
                 batches = (moved(b, device) for b in DataLoader(job.forget, batch_size=settings.forget_batch))
                 mask = saliency_mask(model, job.task.nll, batches, method.saliency)
             step = stepper(recipe.step, model, mask)
-            fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
+            named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
+            fixed = frozenset(name for name, p in named if not p.requires_grad)
         found: dict[str, Any] = {"keeper": keeper, "accelerator": accelerator, "fixed": fixed}
         return cls(recipe, model, method, step, pairs, before, mask, **found)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from unweave.cli import main
 from unweave.evaluation.text import read_log
@@ -134,6 +134,29 @@ def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_pat
     run(settings, tmp_path / "whole")
     assert same(tmp_path / "cut", tmp_path / "whole")
     assert content(tmp_path / "cut", "scores.json") == content(tmp_path / "whole", "scores.json")
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_tied_embeddings_are_kept_once_or_not_at_all(recipe: Write, tmp_path: Path, kind: str) -> None:
+    path, file = recipe(), tmp_path / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tie_word_embeddings": True}))
+    tensors = weights(tmp_path)
+    del tensors["lm_head.weight"]
+    save_file(tensors, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    settings = read(path, ["evaluation={quote: false, generate: 0, relearning: none}", *KINDS[kind]])
+
+    def end(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("unlearning", 3):
+            raise Ended
+
+    with pytest.raises(Ended):
+        run(settings, tmp_path / "cut", watch=end)
+    kept = load_file(next((tmp_path / "cut" / "checkpoint").glob("*/tensors.safetensors")))
+    embeddings = [name for name in kept if name.startswith("model") and ("lm_head" in name or "embed_tokens" in name)]
+    assert len([name for name in embeddings if "lora_" not in name]) == (1 if kind == "full" else 0)
+    run(settings, tmp_path / "cut", resume=True)
+    run(settings, tmp_path / "whole")
+    assert same(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_killed_while_scoring_nothing_is_unlearned_or_scored_again(
