@@ -57,10 +57,10 @@ def dominates(one: Row, other: Row) -> bool:
 
 
 def rows(found: Sequence[Cell]) -> list[Row]:
-    """The ends of the scale, then methods; of the latter those alone that ran on every seed."""
+    """The ends of the scale, then methods: those that are there for every seed."""
     seeds = {cell.place.seed for cell in found if cell.place.method == "original"}
     by = [Row(m, [c for c in found if c.place.method == m]) for m in (*ENDS, *SETTINGS)]
-    return [row for row in by if row.runs and (row.method in ENDS or {c.place.seed for c in row.runs} == seeds)]
+    return [row for row in by if row.runs and {c.place.seed for c in row.runs} == seeds]
 
 
 def split_table(found: Sequence[Cell]) -> str:
