@@ -41,7 +41,11 @@ def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) ->
     assert found["models"]["unlearned"] == written["models"]["unlearned"]
     assert found["gaps"]["unlearned"] == written["gaps"]["unlearned"]
     assert code("evaluate", folder / "model" / "model.safetensors", "--recipe", recipe()) == 0
-    assert "UA" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "UA" in told.out and "blind, no model" in told.out and "null band" in told.out
+    assert "Without the model, forget and holdout set" in told.err
+    assert set(found["attacks"]) == {"blind, no model", "loss", "joined"}
+    assert all(each["null"] and each["sizes"]["holdout examples"] for each in found["attacks"].values())
 
 
 def test_run_as_json(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
