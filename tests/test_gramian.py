@@ -43,7 +43,7 @@ def test_gramian_is_the_naive_sum_in_float64(blocks: Blocks, dtype: torch.dtype)
 def test_a_tensor_longer_than_one_piece_is_summed_in_float64() -> None:
     """2,500,001 elements are three pieces; float32 accumulation would be off by 1e-5. A norm only scales steps."""
     forget, retain = [1 + torch.rand(2_500_001)], [1 + torch.rand(2_500_001)]
-    torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-12, atol=0)
+    torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-8, atol=0)
     torch.testing.assert_close(dot(forget, retain), (forget[0].double() * retain[0].double()).sum(), rtol=1e-12, atol=0)
     torch.testing.assert_close(norm(forget), forget[0].double().norm(), rtol=1e-6, atol=0)
     torch.testing.assert_close(norm([forget[0].double()]), forget[0].double().norm(), rtol=1e-12, atol=0)
@@ -130,3 +130,20 @@ def test_linear_combines_without_changing_its_terms() -> None:
     for found, f, r in zip(linear((2.0, forget), (-3.0, retain)), kept, retain, strict=True):
         torch.testing.assert_close(found, 2 * f - 3 * r)
     assert all(a.equal(b) for a, b in zip(forget, kept, strict=True))
+
+
+@pytest.mark.parametrize(("angle", "scale"), [(1.0, 1.0), (1e-3, 1.0), (0.7, 1e-12), (0.7, 1e12), (0.7, 0.0)])
+def test_large_float32_gradients_are_summed_as_exactly_as_their_angle_asks_for(angle: float, scale: float) -> None:
+    """Against float64 throughout: 1e-6 of the squared sine, whatever the angle and the size of the gradients."""
+    f, other = torch.randn(2, 300_001, generator=torch.Generator().manual_seed(0))
+    r = (f + angle * other) * scale
+    gram = gramian(([f[:200_000], f[200_000:]], [r[:200_000], r[200_000:]]), [0, 0])[0]
+    a, b = f.double(), r.double()
+    wanted = torch.stack([a @ a, a @ b, a @ b, b @ b]).view(2, 2)
+    torch.testing.assert_close(gram, wanted, rtol=1e-6, atol=0.0)
+
+    def sine(g: torch.Tensor) -> torch.Tensor:
+        return 1 - g[0, 1] ** 2 / (g[0, 0] * g[1, 1])
+
+    if scale:
+        torch.testing.assert_close(sine(gram), sine(wanted), rtol=1e-6, atol=0.0)

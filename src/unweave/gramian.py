@@ -6,7 +6,7 @@ model. Both gradients are read once for the Gramian and once for the combination
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,11 +14,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
+Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
 Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
+_CHUNK = 512  # float32 products summed in float32, before float64 takes over
+_APART, _PLAIN = 0.1, (1e-18, 1e30)  # sin^2 of the angle, and squared norms, for which that is enough
 _CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 
 
@@ -39,16 +42,29 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         index: the block of each tensor (`block_index`).
 
     Returns:
-        `[B, 2, 2]` float64 on the CPU, accumulated in float64; one host sync, and one small all-reduce if sharded.
+        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Float32 products are summed in
+        float32 over 512 and in float64 beyond; blocks whose gradients are nearly collinear, or whose squared norms are
+        at the ends of float32, are read once more, in float64 throughout.
     """
-    f0 = local(gradients[0][0])
-    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64, device=f0.device)
+    rows = _rows(gradients, index, _chunked)
+    (ff, fr, rr), (least, most) = rows.T, _PLAIN
+    plain = (ff > least) & (rr > least) & (ff < most) & (rr < most) & (ff * rr - fr * fr > _APART * ff * rr)
+    if not plain.all():
+        rows = torch.where(plain[:, None], rows, _rows(gradients, index, _exact, ~plain))
+    return rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
+
+
+def _rows(
+    gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Tensor | None = None
+) -> Tensor:
+    """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU."""
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64, device=local(gradients[0][0]).device)
     for block, f, r in zip(index, *gradients, strict=True):
-        row = rows[block]
-        for a, b in _pieces(local(f), local(r)):
-            row += torch.stack([a @ a, a @ b, b @ b])
+        if which is None or which[block]:
+            for products in how(local(f), local(r)):
+                rows[block] += products
     _sum_over_shards(rows, gradients[0][0])
-    return rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2)).cpu()
+    return rows.cpu()
 
 
 @torch.no_grad()
@@ -120,6 +136,23 @@ def _sum_over_shards(total: Tensor, like: Any) -> None:
         for dim, placement in enumerate(like.placements):
             if placement.is_shard():
                 dist.all_reduce(total, group=like.device_mesh.get_group(dim))
+
+
+def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:
+    """`<f,f>, <f,r>, <r,r>` in float64, a piece at a time."""
+    for a, b in _pieces(f, r):
+        yield torch.stack([a @ a, a @ b, b @ b])
+
+
+def _chunked(f: Tensor, r: Tensor) -> Iterator[Tensor]:
+    """The same of float32 tensors, summed in float32 within a chunk and in float64 over chunks: ten times as fast."""
+    f, r = _flat(f, r)
+    whole = f.numel() // _CHUNK * _CHUNK if f.dtype == r.dtype == torch.float32 else 0
+    if whole:
+        a, b = f[:whole].view(-1, 1, _CHUNK), r[:whole].view(-1, 1, _CHUNK)
+        yield torch.stack([(x @ y.mT).sum(dtype=torch.float64) for x, y in ((a, a), (a, b), (b, b))])
+    if whole < f.numel():
+        yield from _exact(f[whole:], r[whole:])
 
 
 def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
