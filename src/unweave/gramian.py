@@ -42,9 +42,9 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         index: the block of each tensor (`block_index`).
 
     Returns:
-        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Float32 products are summed in
-        float32 over 512 and in float64 beyond; blocks whose gradients are nearly collinear, or whose squared norms are
-        at the ends of float32, are read once more, in float64 throughout.
+        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Float32 products are summed
+        in float32 over 512 and in float64 beyond; blocks whose gradients are nearly collinear, or whose squared norms
+        are at the ends of float32, are read once more, in float64 throughout.
     """
     rows = _rows(gradients, index, _chunked)
     (ff, fr, rr), (least, most) = rows.T, _PLAIN
