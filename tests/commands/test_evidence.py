@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.test_pages import checked
 from unweave.cli import main
+from unweave.report.build import build
 
 RECIPE = """\
 data: {source: digits}
@@ -31,6 +33,9 @@ def test_a_table_a_claim_and_a_file(
     recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        main(["run", str(recipe(RECIPE)), "-o", str(out)])
+    capsys.readouterr()
     assert code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1") in (0, 3)
     told = capsys.readouterr()
     assert "to make: " in told.err and "on one process" in told.err
@@ -41,6 +46,10 @@ def test_a_table_a_claim_and_a_file(
     again = code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1", "--json")
     printed = json.loads(capsys.readouterr().out)
     assert printed["claim"] == found["claim"] and again == (3 if found["claim"]["refuted"] else 0)
+    text = checked(build(out))
+    assert f"{found['claim']['level']}. " in text
+    for title in ("Strongest claim", "Gaps to retraining", "Relearning", "blind", "int4"):
+        assert title in text, title
 
 
 def test_one_step_forgets_nothing_and_that_is_said(

@@ -8,18 +8,20 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from unweave.report import plots
+from unweave.report.plots import Drawing
+from unweave.report.plots.canvas import style
 
 HOSTILE = "<script>alert('x')</script> & \"y\" $a_b$"
 
 
-def every(title: str, name: str) -> dict[str, str]:
+def every(title: str, name: str) -> dict[str, Drawing]:
     return {
         "lines": plots.lines(
             title,
             [1, 2, 3],
             {name: [1.0, None, 3.0], "retain": [0.1, 0.2, 0.3]},
             y=name,
-            levels={"zero": 0.0},
+            levels_at={"zero": 0.0},
         ),
         "plane": plots.plane(title, [plots.Point(name, 1, 2), plots.Point("b", 2, 1)], x=name, y="y"),
         "bars": plots.bars(title, {name: 1.0, "b": 2.0}, {"original": 3.0, name + " ": 0.5}, x="points"),
@@ -28,7 +30,9 @@ def every(title: str, name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["lines", "plane", "bars"])
 def test_inline_svg(kind: str) -> None:
-    svg = every(HOSTILE, HOSTILE)[kind]
+    drawing = every(HOSTILE, HOSTILE)[kind]
+    svg = drawing.svg
+    assert drawing.title == HOSTILE and drawing.table.rows
     root = ElementTree.fromstring(svg)
     assert root.tag == "svg" and root.get("role") == "img" and root.get("aria-label") == HOSTILE
     assert "viewBox" in root.attrib and "width" not in root.attrib
@@ -41,7 +45,7 @@ def test_inline_svg(kind: str) -> None:
 def test_identifiers_of_different_plots_do_not_clash_and_the_same_plot_is_the_same_text() -> None:
     first, again, second = every("A", "a"), every("A", "a"), every("B", "a")
     assert first == again
-    identifiers = [set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"]]]
+    identifiers = [set(re.findall(r'id="([^"]+)"', svg)) for plot in (first, second) for svg in [plot["lines"].svg]]
     assert identifiers[0] and not identifiers[0] & identifiers[1]
 
 
@@ -49,3 +53,12 @@ def test_all_gaps_and_single_points_are_drawn() -> None:
     assert plots.lines("t", [1], {"a": [None]}, y="")
     assert plots.plane("t", [plots.Point("a", 0, 0)], x="", y="")
     assert plots.bars("t", {}, {}, x="")
+
+
+def test_the_blind_baseline_looks_like_no_model_and_rates_are_plain_numbers() -> None:
+    names = ("original", "unlearned", "retrained", "blind")
+    looks = [style(name, i) for i, name in enumerate(names)]
+    assert len({look.colour for look in looks}) == len({look.dash for look in looks}) == len(names)
+    svg = plots.roc("ROC", {name: [(0.0, 0.0), (0.01, 0.05), (1.0, 1.0)] for name in names}).svg
+    ticks = [node.text for node in ElementTree.fromstring(svg).iter("text")]
+    assert "0.01" in ticks and not any("$" in (tick or "") for tick in ticks)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from unweave.report.run_page import ORDER, score_text
+from unweave.report.scores import ORDER, score_text
 
 
 def attacked(found: Mapping[str, Any]) -> Table:

@@ -30,13 +30,15 @@ def sections(summary: Json) -> list[Section]:
 
 
 def verdicts(summary: Json) -> list[Verdict]:
-    """One statement for the strip: kept, or what was missed."""
-    if not summary["contract"]:
-        return []
-    missed = [row["clause"] for row in summary["contract"] if not row["met"]]
+    """One statement for the strip: kept, or what was missed, or that nothing was promised."""
+    clauses = summary["contract"]
+    if not clauses:
+        return [Verdict("Contract", "none: nothing was promised, and nothing stopped the run", "note")]
+    words = [f"{row['side']}: {row['clause']}, {'met' if row['met'] else 'MISSED'}" for row in clauses]
+    missed = [row["clause"] for row in clauses if not row["met"]]
     if not missed:
-        return [Verdict("Contract", f"all {len(summary['contract'])} clauses met", "good")]
-    return [Verdict("Contract", f"missed: {'; '.join(missed)}", "bad")]
+        return [Verdict("Contract", f"kept: all {len(clauses)} clauses met", "good", words)]
+    return [Verdict("Contract", f"not kept; missed: {'; '.join(missed)}", "bad", words)]
 
 
 def _clauses(rows: Sequence[Json]) -> Table:
@@ -61,6 +63,6 @@ def _path(path: Sequence[Json]) -> list[Plot]:
     x = [look["step"] for look in path]
     series = {name: [look[name] for look in path] for name in ("used", "forgotten")}
     back = [step for step, look in zip(x, path, strict=True) if look["rolled_back"]]
-    svg = plots.lines("Budget used, forgetting reached", x, series, y="share", levels={"budget, target": 1.0})
+    drawing = plots.lines("Budget used, forgetting reached", x, series, y="share", levels_at={"budget, target": 1.0})
     text = "The largest share of a keep clause's budget that its bound used up, and how far forgetting came."
-    return [Plot(svg, f"{text} Rolled back after step {', '.join(map(str, back))}." if back else text)]
+    return [Plot(drawing, f"{text} Rolled back after step {', '.join(map(str, back))}." if back else text)]

@@ -87,12 +87,14 @@ def _plots(request: Json) -> Sequence[Plot]:
     for trace in request["traces"]:
         x = list(range(1, len(trace["cosine"]) + 1))
         title = f"Hardness of each step, {trace['method']}: {name}"
-        svg = plots.lines(title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels={"zero": 0.0})
-        found.append(Plot(svg, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
+        drawing = plots.lines(
+            title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels_at={"zero": 0.0}
+        )
+        found.append(Plot(drawing, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
         for side in ("forget", "retain"):
             title = f"The {side} objective, {trace['method']}: {name}"
-            svg = plots.lines(title, x, {side: trace[side]}, y="loss")
-            found.append(Plot(svg, "On the examples of each step, before it; both objectives are minimised."))
+            drawing = plots.lines(title, x, {side: trace[side]}, y="loss")
+            found.append(Plot(drawing, "On the examples of each step, before it; both objectives are minimised."))
     return found
 
 

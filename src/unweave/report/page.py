@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from unweave.data.cache import atomically
 
+if TYPE_CHECKING:
+    from unweave.report.plots.canvas import Drawing
+
+TEMPLATES = Path(__file__).with_name("templates")
 LIMITS = (
     "Bounded influence, measured by the scores on this page; not a proof of deletion.",
     "One original and one unlearned model: the intervals are over examples, not over training seeds.",
     "The membership attack is one on populations; an attacker with shadow models may do better.",
     "This is technical evidence, not legal advice.",
 )
+Tone = Literal["good", "bad", "note", "plain"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One statement of the strip on top of the page."""
+    """One statement of the strip on top of the page, with the points that it is made of."""
 
     label: str
     text: str
-    tone: Literal["good", "bad", "note", "plain"] = "plain"
+    tone: Tone = "plain"
+    points: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Bottom:
+    """What the page says in one sentence, above everything else, and a second one that says what to do with it."""
+
+    text: str
+    then: str
+    tone: Tone
 
 
 @dataclass(frozen=True)
@@ -33,22 +52,24 @@ class Table:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    link: bool = False  # the heading of a row is the path of a page beside this one
 
 
 @dataclass(frozen=True)
 class Plot:
-    """An inline SVG and what it says."""
+    """A drawing and what it says."""
 
-    svg: str
+    drawing: Drawing
     caption: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image as base64 PNG (empty where the example is no image) and what is said of it."""
+    """A small image as base64 PNG (empty where the example is no image), its text, and what is said of it."""
 
     png: str
     text: str
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,13 +82,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with tables, examples and plots."""
+    """A heading with tables, examples and plots; `folded` for what few readers want."""
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     plots: Sequence[Plot] = ()
     galleries: Sequence[Gallery] = ()
+    folded: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -88,16 +110,34 @@ class Page:
     sections: Sequence[Section]
     listings: Sequence[Listing] = ()
     limits: Sequence[str] = field(default=LIMITS)
+    bottom: Bottom | None = None
+    figures: Sequence[Verdict] = ()
+    words: Sequence[tuple[str, str]] = ()
 
     def write(self, path: Path) -> None:
-        """Writes the page as one HTML file without outside references."""
-        from jinja2 import Environment, StrictUndefined
+        """Writes the page as one HTML file without outside references; its one script is named by its hash."""
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-        atomically(path, template.render(page=self).encode())
+        environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        numbers = itertools.count()
+        environment.filters["own_ids"] = lambda svg: _own_ids(svg, next(numbers))
+        style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        text = environment.get_template("page.html").render(page=self, style=style, script=script, digest=digest)
+        atomically(path, text.encode())
 
 
 def number(value: float | None, places: int = 3) -> str:
     """A number for people; a dash where there is none."""
     return "–" if value is None else f"{value:.{places}f}"
+
+
+def _own_ids(svg: str, count: int) -> str:
+    """The identifiers of a drawing made unique on the page."""
+    return re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\g<1>p{count}-", svg)

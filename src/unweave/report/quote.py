@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unweave.report import plots
-from unweave.report.page import Gallery, Picture, Plot, Section, Table, number
+from unweave.report.each import picture
+from unweave.report.page import Gallery, Plot, Section, Table, number
 
 Json = Mapping[str, Any]
 
@@ -23,9 +24,10 @@ def sections(quote: Json | None, examples: Json | None) -> list[Section]:
         Section(
             "The quote and what came of it",
             text,
-            [table for table in tables if table.rows],
+            [tables[0]],
             [] if examples is None else _front(quote["front"], examples["reached"]),
             [] if examples is None else _galleries(examples),
+            [table for table in tables[1:] if table.rows],
         )
     ]
 
@@ -47,7 +49,7 @@ def _groups(side: str, groups: Sequence[Json]) -> Table:
 
 def _front(points: Sequence[Json], reached: Json) -> list[Plot]:
     rays = {f"{100 * p['share']:.0f} % of the fastest": p["price"] for p in points if p["price"] is not None}
-    svg = plots.rays(
+    drawing = plots.rays(
         "Forgetting against utility",
         rays,
         plots.Point("reached", reached["forget"], reached["retain"]),
@@ -58,7 +60,7 @@ def _front(points: Sequence[Json], reached: Json) -> list[Plot]:
         "Lines: the least retain cost of forgetting at a share of the fastest rate, to first order at the original. "
         "The point: where the run ended. Below the lines it did better than one long step could."
     )
-    return [Plot(svg, text)]
+    return [Plot(drawing, text)]
 
 
 def _galleries(examples: Json) -> list[Gallery]:
@@ -70,14 +72,7 @@ def _galleries(examples: Json) -> list[Gallery]:
         "and after."
     )
     return [
-        Gallery(text, [Picture(e.get("png", ""), _said(e)) for e in examples[name]])
+        Gallery(text, [picture(e) for e in examples[name]])
         for name, text in (("hardest", hardest), ("paid", paid))
         if examples[name]
     ]
-
-
-def _said(example: Json) -> str:
-    predicted = "" if example["predicted"] is None else f", predicted {example['predicted']:+.2g}"
-    change = f"{example['before']:+.1f} to {example['after']:+.1f}"
-    which = f"label {example['label']}" if "label" in example else example["text"]
-    return f"row {example['row']}, {which}{predicted}: {change}"

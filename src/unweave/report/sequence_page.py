@@ -74,10 +74,10 @@ def _budget(requests: Sequence[Json]) -> list[Plot]:
     if not requests:
         return []
     x = list(range(len(requests) + 1))
-    svg = plots.lines(
+    drawing = plots.lines(
         "Utility budget left", x, {"left": [1.0, *(r["left"] for r in requests)]}, y="share", x_name="requests"
     )
-    return [Plot(svg, "Share of the keep clauses' limits that their bounds leave, against the first original.")]
+    return [Plot(drawing, "Share of the keep clauses' limits that their bounds leave, against the first original.")]
 
 
 def _retest_text(requests: Sequence[Json]) -> str:

@@ -1,0 +1,125 @@
+"""What a person who must sign reads first: a sentence, five statements, and the figures behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unweave.report import contract
+from unweave.report.claim import Shown
+from unweave.report.page import Bottom, Tone, Verdict
+from unweave.report.scores import distances
+
+Json = Mapping[str, Any]
+FIGURES = {
+    "Forget accuracy": "FA",
+    "Test accuracy": "TA",
+    "Probability of forget answers": "forget_probability",
+    "Probability of retain answers": "retain_probability",
+    "Model utility": "model_utility",
+}
+EVIDENCE = "unweave evidence recipe.yaml"
+
+
+def bottom(summary: Json, shown: Shown) -> Bottom:
+    """The page in one sentence, and what follows from it."""
+    clauses, status = summary["contract"], summary["status"]
+    missed = [row for row in clauses if not row["met"]]
+    if status == "interrupted":
+        return Bottom("This run is not finished.", "Go on with: unweave run --resume, and its directory.", "bad")
+    if status != "done":
+        return Bottom(f"This run failed: {status}.", f"It ended because: {summary['stop_reason']}.", "bad")
+    if missed:
+        then = "The model that was saved keeps what it can. Do not rely on: " + "; ".join(r["clause"] for r in missed)
+        return Bottom(f"The contract was not kept: {len(missed)} of {len(clauses)} clauses missed.", f"{then}.", "bad")
+    kept = "The contract was kept" if clauses else "No contract was agreed"
+    if shown.against:
+        return Bottom(f"{kept}, but there is evidence against the result.", "Read first what speaks against it.", "bad")
+    if shown.level in (None, "E0"):
+        text = f"{kept}, but it has not been tested whether the forget set can still be told from unseen data."
+        return Bottom(text, f"What is missing comes from: {EVIDENCE}", "note")
+    return Bottom(f"{kept}. The evidence supports claim {shown.level} of E0 to E4.", shown.text, "good")
+
+
+def strip(summary: Json, shown: Shown, absent: Sequence[str]) -> list[Verdict]:
+    """What was asked, contract, claim, what speaks against, what would lift it, and what the page lacks."""
+    asked = (
+        f"bound the influence of {summary['forget']:,} training examples ({summary['request']}) and keep the model "
+        f"working on {summary['retain']:,} others, with {summary['method']}"
+    )
+    status: Tone = "good" if summary["status"] == "done" else "bad"
+    found = [
+        Verdict("What was asked", asked),
+        Verdict("How the run ended", f"{summary['status']}: {summary['stop_reason']}", status),
+        *contract.verdicts(summary),
+        *claims(shown),
+    ]
+    if absent:
+        found.append(Verdict("Not on this page", "what these would add:", "note", absent))
+    return found
+
+
+def claims(shown: Shown) -> list[Verdict]:
+    """The strongest claim, what speaks against the method, and what would lift the claim one step."""
+    level = shown.level or "none"
+    tone: Tone = "bad" if shown.against or shown.level is None else "note" if shown.level == "E0" else "good"
+    claimed = Verdict("Strongest claim, of E0 to E4", f"{level}. {shown.text}", tone)
+    if shown.against:
+        against = Verdict("What speaks against it", f"{len(shown.against)} findings", "bad", shown.against)
+    elif shown.looked:
+        against = Verdict(
+            "What speaks against it", "nothing that was looked at. It was found that", "good", shown.looked
+        )
+    else:
+        against = Verdict("What speaks against it", "nothing is known: no test was made that could", "note")
+    if shown.next is None:
+        return [claimed, against]
+    lift = f"to reach {shown.next}, show"
+    return [claimed, against, Verdict("What would lift the claim one step", lift, "plain", shown.missing)]
+
+
+def figures(summary: Json, scores: Json) -> list[Verdict]:
+    """The numbers that most people ask for first, and every warning."""
+    found, gaps = [], distances(scores)
+    if "unlearned" in gaps and "original" in gaps:
+        again = f"; a second retrained model is {gaps['retrained again']:.1f} away" if "retrained again" in gaps else ""
+        text = f"{gaps['unlearned']:.1f} points after, {gaps['original']:.1f} before{again}"
+        tone: Tone = "good" if gaps["unlearned"] < gaps["original"] else "bad"
+        found.append(Verdict("Distance to the retrained model", text, tone))
+    else:
+        found.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
+    before, after = scores["models"]["original"], scores["models"]["unlearned"]
+    found += [
+        Verdict(title, _change(before[name], after[name]))
+        for title, name in FIGURES.items()
+        if name in before and name in after
+    ]
+    if summary["efficiency"] is not None:
+        cost = f"{summary['seconds']:.1f} s against {summary['retrain_seconds']:.1f} s for retraining"
+        found.append(Verdict("Cost", cost, "good" if summary["efficiency"] < 1 else "note"))
+    return found + [Verdict("Warning", text, "bad") for text in summary["warnings"]]
+
+
+def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None) -> list[str]:
+    """What a fuller page would have, and how to get it."""
+    found = []
+    if card is None:
+        found.append(
+            f"gaps over several trainings, attacks with their null, relearning, precision: {EVIDENCE}, "
+            "then unweave report"
+        )
+    elif card["pending"]:
+        found.append(f"evidence that is still missing ({', '.join(card['pending'])}): {EVIDENCE} once more")
+    if "retrained" not in scores["models"]:
+        found.append("the distance to a retrained model: evaluation.retrained: 1 in the recipe")
+    if not summary["contract"]:
+        found.append("limits that the run keeps: contract: in the recipe")
+    if quoted is None:
+        found.append("how hard the request was before the run: evaluation.quote: true in the recipe")
+    return found
+
+
+def _change(before: Json, after: Json) -> str:
+    if before["value"] is None or after["value"] is None:
+        return "undefined"
+    return f"{100 * before['value']:.1f} % before, {100 * after['value']:.1f} % after"
