@@ -175,11 +175,26 @@ app.add_typer(requests, name="requests")
 
 
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of a run or a demo.")]) -> None:
-    """Rebuild the HTML page of a run directory."""
-    from unweave.report.build import build
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Of a run or a demo; of several runs.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Of a comparison.")] = None,
+) -> None:
+    """Rebuild the HTML page of a run directory; of several, write one page that compares them."""
+    from unweave.report import build
 
-    typer.echo(build(directory))
+    if len(directories) > 1:
+        return typer.echo(build.compare(directories, output or Path("comparison.html")))
+    if output is not None:
+        raise ConfigurationError("report: --output is for a comparison; one run's page is report.html in its directory")
+    typer.echo(build.build(directories[0]))
+
+
+@app.command()
+def board(folder: Annotated[Path, typer.Argument(metavar="DIR", help="With run directories in it.")]) -> None:
+    """List all runs of a folder on one page, board.html in it."""
+    from unweave.report import build
+
+    typer.echo(build.board(folder))
 
 
 @app.command()

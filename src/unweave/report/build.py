@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.report import demo_page, demo_text_page, run_page, sequence_page
+from unweave.report import demo_page, demo_text_page, run_page, sequence_page, several_pages
 
 
 def build(directory: Path) -> Path:
@@ -34,5 +34,26 @@ def build(directory: Path) -> Path:
             f"{directory}: a file of the run cannot be read: {' '.join(str(error).split())}"
         ) from error
     path = directory / "report.html"
+    page.write(path)
+    return path
+
+
+def compare(directories: list[Path], path: Path) -> Path:
+    """Writes a page that shows several runs side by side.
+
+    Raises:
+        ConfigurationError: some of them are no finished runs.
+    """
+    several_pages.compare(directories).write(path)
+    return path
+
+
+def board(folder: Path, path: Path | None = None) -> Path:
+    """Writes a page that lists all runs below a folder, `board.html` in it unless another path is given.
+
+    Raises:
+        ConfigurationError: there is no such folder, or no run in it.
+    """
+    page, path = several_pages.board(folder), folder / "board.html" if path is None else path
     page.write(path)
     return path
