@@ -58,6 +58,7 @@ def test_runs_hold_rungs_up() -> None:
         cases += 1
     assert cases == 6
     assert "3 retrained models instead of 0" in claim(up_to("E4"), originals=3, unlearned=3).missing
+    assert "3 original models instead of 1" in claim(up_to("E4"), originals=1, unlearned=3).missing
 
 
 def test_nothing_is_no_claim() -> None:

@@ -155,7 +155,7 @@ def gaps_finding(table: GapTable) -> Finding:
 
 def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -> tuple[str, ...]:
     lacking = [
-        f"{needed} {name} models instead of {runs[name]}"
+        f"{needed} {name.removesuffix('s')} models instead of {runs[name]}"
         for name, needed in RUNS.get(rung, {}).items()
         if runs[name] < needed
     ]
