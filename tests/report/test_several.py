@@ -58,12 +58,16 @@ def test_a_board_lists_every_run_and_names_what_it_cannot_read(tmp_path: Path) -
     (made(tmp_path, "unfinished") / "summary.json").unlink()
     made(tmp_path, "a/model/not a run of its own")
     (tmp_path / "foreign").mkdir()
+    (tmp_path / "row").mkdir()
+    (tmp_path / "row" / "sequence.json").write_text("{}")
     assert code("board", tmp_path) == 0
     text = (tmp_path / "board.html").read_text()
     found = rows(text)
     assert [row[0] for row in found] == ["a", "deep/er/b"] and found[1][4] == "missed: loss"
     assert 'href="deep/er/b/report.html"' in text and HOSTILE not in text
-    broken = dict(row for row in rows(text, 1))
+    assert rows(text, 1) == [["row", "sequence of requests"]]
+    assert "One original and one unlearned model: the intervals" not in text
+    broken = dict(row for row in rows(text, 2))
     assert set(broken) == {"torn", "strange", "unfinished"} and "unweave run --resume" in broken["unfinished"]
 
 

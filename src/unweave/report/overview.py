@@ -71,6 +71,17 @@ def runs_in(folder: Path) -> tuple[dict[str, Run], dict[str, str]]:
     return found, broken
 
 
+def others_in(folder: Path) -> dict[str, str]:
+    """Folders with a page about several runs, by their path from the one that was named, and what they are."""
+    kinds = {"sequence.json": "sequence of requests", "demo.json": "demo", "demo_text.json": "demo on texts"}
+    return {
+        each.relative_to(folder).as_posix(): what
+        for each in _folders(folder, DEPTH)
+        for name, what in kinds.items()
+        if (each / name).is_file()
+    }
+
+
 def read(directory: Path) -> Run:
     """A finished run, checked for what a row of the table needs.
 

@@ -7,10 +7,15 @@ from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.report import overview, plots
-from unweave.report.page import Page, Plot, Section, Table, Verdict
+from unweave.report.page import LIMITS, Page, Plot, Section, Table, Verdict
 from unweave.report.run_page import Run
 from unweave.report.scores import distances
 
+SEVERAL = (
+    LIMITS[0],
+    "Each row is one original and one unlearned model, unless evidence over several trainings was collected.",
+    LIMITS[-1],
+)
 SAME = {
     "request": "request",
     "forget": "size of the forget set",
@@ -40,6 +45,7 @@ def compare(directories: list[Path]) -> Page:
         lead="A row each; the distance is the mean gap to a model retrained without the forget set, in points.",
         verdicts=_alike(runs),
         sections=[Section("Runs", tables=[overview.table("The unlearned models", runs)], plots=_distances(runs))],
+        limits=SEVERAL,
     )
 
 
@@ -49,8 +55,8 @@ def board(folder: Path) -> Page:
     Raises:
         ConfigurationError: there is no such folder, or nothing of a run in it.
     """
-    runs, broken = overview.runs_in(folder)
-    if not runs and not broken:
+    (runs, broken), others = overview.runs_in(folder), overview.others_in(folder)
+    if not runs and not broken and not others:
         raise ConfigurationError(f"{folder}: expected directories of `unweave run` below it, found none")
     kept = [name for name, run in runs.items() if run.summary["contract"] and run.summary["status"] == "done"]
     against = [name for name, run in runs.items() if run.claim.against]
@@ -62,10 +68,13 @@ def board(folder: Path) -> Page:
     sections = []
     if runs:
         sections.append(Section("Runs", tables=[overview.table("A name leads to the run's page", runs, link=True)]))
+    if others:
+        table = Table("A name leads to the page of all its runs", ["", "what"], list(others.items()), link=True)
+        sections.append(Section("Sequences and demos", tables=[table]))
     if broken:
         table = Table("What cannot be shown, and why", ["folder", "reason"], list(broken.items()))
         sections.append(Section("Not finished or damaged", tables=[table]))
-    return Page(f"Runs in {folder.name or folder}", f"All runs below {folder}.", verdicts, sections)
+    return Page(f"Runs in {folder.name or folder}", f"All runs below {folder}.", verdicts, sections, limits=SEVERAL)
 
 
 def _alike(runs: Mapping[str, Run]) -> list[Verdict]:
