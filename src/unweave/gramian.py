@@ -145,7 +145,7 @@ def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:
 
 
 def _chunked(f: Tensor, r: Tensor) -> Iterator[Tensor]:
-    """The same of float32 tensors, summed in float32 within a chunk and in float64 over chunks: ten times as fast."""
+    """The same of float32 tensors, summed in float32 within a chunk and in float64 over chunks: much faster."""
     f, r = _flat(f, r)
     whole = f.numel() // _CHUNK * _CHUNK if f.dtype == r.dtype == torch.float32 else 0
     if whole:

@@ -9,7 +9,7 @@ import pytest
 
 from unweave.report import plots
 from unweave.report.plots import Drawing
-from unweave.report.plots.canvas import style
+from unweave.report.plots.canvas import MODELS, style
 
 HOSTILE = "<script>alert('x')</script> & \"y\" $a_b$"
 
@@ -62,3 +62,9 @@ def test_the_blind_baseline_looks_like_no_model_and_rates_are_plain_numbers() ->
     svg = plots.roc("ROC", {name: [(0.0, 0.0), (0.01, 0.05), (1.0, 1.0)] for name in names}).svg
     ticks = [node.text for node in ElementTree.fromstring(svg).iter("text")]
     assert "0.01" in ticks and not any("$" in (tick or "") for tick in ticks)
+
+
+def test_no_two_points_of_a_plane_look_alike() -> None:
+    names = ("original", "retrained", "retrained again", *(f"method {i}" for i in range(8)))
+    looks = {(look.colour, look.marker) for i, name in enumerate(names) for look in [style(name, i + len(MODELS))]}
+    assert len(looks) == len(names) == 11

@@ -53,12 +53,12 @@ class Style:
     dash: Any
 
 
-_MODELS = {"unlearned": 0, "original": 1, "retrained": 2, "retrained again": 3, "unseen": 4, "blind": 5}
+MODELS = {"unlearned": 0, "original": 1, "retrained": 2, "retrained again": 3, "unseen": 4, "blind": 5}
 
 
 def style(name: str, number: int) -> Style:
     """A model looks the same on the whole page; anything else goes by its number."""
-    i = _MODELS.get(name, number)
+    i = MODELS.get(name, number)
     return Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from unweave.report.page import Table
-from unweave.report.plots.canvas import COLOURS, INK, Drawing, Point, canvas, columns, legend, shown, style
+from unweave.report.plots.canvas import COLOURS, INK, MODELS, Drawing, Point, canvas, columns, legend, shown, style
 
 
 def plane(
@@ -35,7 +35,7 @@ def plane(
                 if p.low is not None:
                     axes.plot([p.x, p.x], [p.low, p.y], color=INK, linewidth=0.9, alpha=0.45)
         for i, point in enumerate(points):
-            look = style(point.name, i)
+            look = style(point.name, i + len(MODELS))
             if point.low is not None and point.high is not None:
                 axes.plot([point.x, point.x], [point.low, point.high], color=look.colour, linewidth=1.1, alpha=0.8)
             axes.scatter([point.x], [point.y], color=look.colour, marker=look.marker, s=52, label=point.name, zorder=3)
