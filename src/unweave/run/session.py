@@ -172,9 +172,7 @@ class Session:
         return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
 
 
-def _kept(
-    recipe: Recipe, job: Job, retrained: nn.Module | None, first: nn.Module | None
-) -> tuple[Data, Keeper | None]:
+def _kept(recipe: Recipe, job: Job, retrained: nn.Module | None, first: nn.Module | None) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper; all of it and None without a contract."""
     if recipe.contract is None:
         return job.retain, None

@@ -77,7 +77,7 @@ class Training:
 
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
-CIFAR10 = Training(epochs=10, batch=125, lr=0.1, flip=True, shift=2)
+CIFAR10 = Training(epochs=18, batch=125, lr=0.1, flip=True, shift=2)
 
 
 @dataclass(frozen=True)

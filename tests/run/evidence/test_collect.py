@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 
 from unweave.errors import ConfigurationError
+from unweave.evaluation.card.pools import KINDS
 from unweave.evaluation.claims import ITEMS
 from unweave.run import prepare, training
 from unweave.run.directory import check
@@ -22,6 +23,7 @@ from unweave.run.evidence.estimate import Estimate, estimate
 from unweave.run.evidence.models import World, make
 from unweave.run.evidence.parts import _notes
 from unweave.run.evidence.seen import check_holdout
+from unweave.run.evidence.shadows import shadow
 from unweave.run.identity import resolve
 from unweave.run.recipe import Recipe, read
 
@@ -130,15 +132,27 @@ def test_shadows_are_asked_for(recipe: Callable[..., Path], tmp_path: Path) -> N
 def test_the_estimate_counts_what_is_missing(recipe: Callable[..., Path]) -> None:
     world = _world(read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 120"))))
     before = estimate(world, 1)
-    assert before.missing == {"original": 2, "retrained": 4, "unlearned": 2} and before.recorded == []
+    assert before.missing == {"original": 2, "retrained": 4, "unlearned": 2, "shadow": 0} and before.recorded == []
     assert "2 originals" in str(before) and "extrapolated" in str(before)
     make(world, "original", 0)
     make(world, "retrained", 3)
     after = estimate(world, 2)
-    assert after.missing == {"original": 1, "retrained": 3, "unlearned": 2}
+    assert after.missing == {"original": 1, "retrained": 3, "unlearned": 2, "shadow": 0}
     assert after.recorded == ["original", "retrained"] and "2 processes" in str(after)
-    each = {"original": 10.0, "retrained": 8.0, "unlearned": 3.0, "attacks": 1.0}
+    each = {"original": 10.0, "retrained": 8.0, "unlearned": 3.0, "attacks": 1.0, "shadow": 13.0}
     assert Estimate({"original": 3, "retrained": 2, "unlearned": 0}, each, (), 6, 2).seconds == 2 * 10 + 8 + 3
+    told = Estimate({"original": 0, "retrained": 0, "unlearned": 0, "shadow": 16}, each, KINDS, 6, 2)
+    assert told.seconds == 8 * 13 + 3 and str(told).startswith("to make: 16 shadows (13 s each)")
+
+
+def test_shadows_are_part_of_the_estimate(recipe: Callable[..., Path]) -> None:
+    world = _world(
+        read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 160").replace("runs: 2", "runs: 2, shadows: 3")))
+    )
+    assert estimate(world, 1).missing["shadow"] == 3
+    shadow(world, 1)
+    there = estimate(world, 1)
+    assert there.missing["shadow"] == 2 and there.each["shadow"] > there.each["original"]
 
 
 def test_margins_that_change_are_said(made: tuple[Recipe, Path, dict[str, Any]]) -> None:
@@ -194,6 +208,23 @@ def test_what_these_sets_do_not_allow_is_said(recipe: Callable[..., Path], tmp_p
     assert len(notes) == 2 and "steered every run by a membership attack" in notes[0]
     assert "The forget set has 12 examples, an attack on the population needs 20" in notes[1]
     assert not list(_notes(_world(read(recipe(RECIPE))), []))
+
+
+def test_a_holdout_unlike_the_forget_set_is_said_and_left_out_of_the_claim(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The brightest digits are to be forgotten: unseen ones are darker, which shows without any model."""
+    train = prepare.request(read(recipe(RECIPE))).train
+    bright = train.images.flatten(1).sum(1).argsort(descending=True)[:80]
+    (tmp_path / "rows.txt").write_text("\n".join(map(str, bright.tolist())))
+    asked = read(recipe(RECIPE.replace("{class: 3}", "{indices: rows.txt}").replace("retrained: 4", "retrained: 2")))
+    found = evidence(asked, tmp_path / "out")
+    blind = found["attacks"]["blind"]
+    assert blind["value"] > blind["null"]["high"] and blind["p"] <= 0.001
+    assert any("not exchangeable" in note for note in found["notes"])
+    items = {item["name"]: item["finding"] for item in found["claim"]["items"]}
+    assert items["blind_baseline"] == "refutes" and found["claim"]["level"] in (None, "E0")
+    assert not any("without the model" in sentence for sentence in found["claim"]["against"]), "it is about the holdout"
 
 
 def _world(asked: Recipe) -> World:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from unweave.evaluation.card.pools import KINDS
 from unweave.run.demos import one_thread
 from unweave.run.evidence.models import World, is_there
+from unweave.run.evidence.shadows import shadow_is_there
 from unweave.run.evidence.work import Job
 
 STEPS = 3
@@ -25,7 +26,7 @@ class Estimate:
     """Before anything is done.
 
     Args:
-        missing: how many models of each kind are not there yet.
+        missing: how many models of each kind are not there yet; shadows are trained and unlearned.
         each: seconds of one, by kind, and of the attacks on one model.
         recorded: kinds whose seconds are those of a model like them; the others are extrapolated from a few steps.
         models: all models, whose attacks are counted, too.
@@ -41,7 +42,8 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """Wall time: kinds come one after another, models of a kind side by side."""
-        parts = [(self.missing[kind], self.each[kind]) for kind in KINDS] + [(self.models, self.each["attacks"])]
+        parts = [(count, self.each[kind]) for kind, count in self.missing.items()]
+        parts.append((self.models, self.each["attacks"]))
         return sum(-(-count // self.workers) * each for count, each in parts)
 
     def __str__(self) -> str:
@@ -49,7 +51,7 @@ class Estimate:
         what = [f"{n} {_name(kind)} ({self.each[kind]:.3g} s each)" for kind, n in self.missing.items() if n]
         if not what:
             return f"all models are there; attacks and scores take about {_time(self.seconds)}"
-        guessed = [_name(kind) for kind in self.missing if self.missing[kind] and kind not in self.recorded]
+        guessed = [_name(kind) for kind in KINDS if self.missing[kind] and kind not in self.recorded]
         how = f"; {' and '.join(guessed)}: extrapolated from {STEPS} steps, an upper bound" if guessed else ""
         cores = f"{self.workers} processes" if self.workers > 1 else "one process"
         return (
@@ -60,6 +62,7 @@ class Estimate:
 def estimate(world: World, workers: int) -> Estimate:
     """Counts what is missing, and times a few steps of what nobody has done before."""
     there = {kind: [is_there(world, kind, i) for i in range(world.count(kind))] for kind in KINDS}
+    there["shadow"] = [shadow_is_there(world, number) for number in range(world.recipe.evidence.shadows)]
     missing = {kind: found.count(None) for kind, found in there.items()}
     known = {
         kind: [float(each["seconds"]) for each in found if each is not None and each.get("seconds") is not None]
@@ -74,11 +77,12 @@ def estimate(world: World, workers: int) -> Estimate:
         "unlearned": LOOKS * step * run.steps * (run.forget_batch + run.retain_batch) / training.batch,
     }
     each = {kind: fmean(known[kind]) if known[kind] else measured[kind] for kind in KINDS}
+    each["shadow"] = each["original"] + each["unlearned"]
     how = world.recipe.evidence.relearning
     points = len(how.steps) * len(request.forget) * FORWARD
     rounds = 3 * (len(request.forget) + len(world.retain_rows) + len(request.test)) * FORWARD
     each["attacks"] = step / training.batch * (3 * (how.steps[-1] * how.batch + points) + rounds)
-    return Estimate(missing, each, [kind for kind in KINDS if known[kind]], sum(map(len, there.values())), workers)
+    return Estimate(missing, each, [kind for kind in KINDS if known[kind]], sum(map(world.count, KINDS)), workers)
 
 
 def jobs(world: World, what: str, *kinds: str) -> list[Job]:
@@ -102,7 +106,7 @@ def _seconds_of_a_step(world: World) -> float:
 
 
 def _name(kind: str) -> str:
-    return {"original": "originals", "retrained": "retrained", "unlearned": "unlearned"}[kind]
+    return {"original": "originals", "shadow": "shadows"}.get(kind, kind)
 
 
 def _time(seconds: float) -> str:

@@ -12,7 +12,7 @@ from unweave.data.splits import Split
 from unweave.evaluation.attacks import OUT, UNLEARNED, thirds, u_lira
 from unweave.evaluation.attacks.ulira import Layout, ULira
 from unweave.evaluation.outputs import predict
-from unweave.run.evidence.models import STRIDE, World, make
+from unweave.run.evidence.models import STRIDE, World, is_there, make
 from unweave.run.prepare import Request
 
 SHADOWS = 500
@@ -42,6 +42,11 @@ def shadow(world: World, number: int) -> dict[str, Any]:
     made = make(_world(world, number), "unlearned", 0)
     outputs = predict(made.model, world.request.task, world.request.forget, name="records")
     return {"margins": outputs.margin.tolist(), "seconds": made.about["seconds"]}
+
+
+def shadow_is_there(world: World, number: int) -> Mapping[str, Any] | None:
+    """What the cache notes of a shadow, or None if it has to be made."""
+    return is_there(_world(world, number), "unlearned", 0)
 
 
 def told(world: World, shadows: Sequence[Mapping[str, Any]]) -> ULira:

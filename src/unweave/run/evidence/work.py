@@ -6,8 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -81,8 +83,17 @@ def _pool(world: World, workers: int) -> Iterator[ProcessPoolExecutor]:
 def _begin(world: World) -> None:
     global _world
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group: the parent decides
+    threading.Thread(target=_follow, daemon=True).start()
     torch.set_num_threads(1)
     _world = world
+
+
+def _follow() -> None:
+    """Ends this worker with its parent: one that a kill -9 orphaned would train on, then wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _do(job: Job) -> dict[str, Any]:

@@ -84,9 +84,7 @@ def _own(
     return found
 
 
-def _examples(
-    tokenizer: Any, chosen: Sequence[Text], rows: Rows, form: Chat | Plain, longest: int
-) -> list[Example]:
+def _examples(tokenizer: Any, chosen: Sequence[Text], rows: Rows, form: Chat | Plain, longest: int) -> list[Example]:
     """The texts with all their turns; paraphrases and wrong answers come from the rows, as TOFU names them."""
 
     def one(text: Text) -> Tokenised:
