@@ -5,7 +5,7 @@
 
 One command; it says what it will take, shows how far it is, and goes on after Ctrl-C where it was. Results go to
 benchmarks/results/evidence/; table.py prints them. On CIFAR-10 it is a cheap setting: 400 images and 60 records,
-16 epochs, 4 models a side, one draw of coins, no U-LiRA.
+16 epochs, 4 models a side, 16 shadows, one draw of coins.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from cells import cell
+from forecast import seconds
 from judge import judged
 from methods import METHODS
 from world import SIZES, World, world
@@ -53,7 +54,9 @@ def main() -> None:
     made = partial(world, chosen.data, chosen.path, chosen.records)
     folder = cache_folder("benchmark-evidence") / f"{chosen.data}-{chosen.records}-{settled()}"
     tasks = todo(made(), folder, chosen.methods)
-    print(f"{len(tasks)} cells to do, each one training and {len(chosen.methods)} methods", flush=True)
+    told = f"{len(tasks)} cells to do, each one training and {len(chosen.methods)} methods"
+    cost = seconds(made(), len(tasks), chosen.methods)
+    print(f"{told}: at most some {cost:.0f} s of one core, {cost / chosen.workers:.0f} s in all", flush=True)
     work(made, folder, tasks, chosen.methods, chosen.workers)
     print("judging", flush=True)
     found = judged(made(), partial(known, folder), chosen.methods)
@@ -92,7 +95,7 @@ def todo(one: World, folder: Path, methods: Any) -> list[Task]:
 
 
 def work(made: Any, folder: Path, tasks: list[Task], methods: Any, workers: int) -> None:
-    """Does the cells, in processes; says after the first ones, and every tenth of the way, how long it will take."""
+    """Does the cells, in processes; says after the first ones, and every tenth of the way, what is left."""
     begin, job = time.perf_counter(), partial(one_cell, made, folder, tuple(methods))
     with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
         futures = [pool.submit(job, task) for task in tasks]
