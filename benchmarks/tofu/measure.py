@@ -137,7 +137,7 @@ class Bench:
         parts = self.parts if whole else {n: p for n, p in self.parts.items() if n not in UNRELATED}
         log = None if reference is None else reference.log
         tokenizer, again = self.world.tokenizer, RELEARNING if whole else None
-        return sheet(model, tokenizer, parts, retrained=log, relearning=again, name="model")
+        return sheet(model, tokenizer, parts, retrained=log, relearning=again, prefix=0, name="model")
 
     def _cell(self, place: Place, found: dict[str, Any], **more: Any) -> Cell:
         known = environment()

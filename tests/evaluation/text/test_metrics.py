@@ -164,7 +164,7 @@ def test_scores_that_compare_sets() -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    assert len(METRICS) == len({m.name for m in METRICS}) == 39
+    assert len(METRICS) == len({m.name for m in METRICS}) == 41
     for m in METRICS:
         assert (
             m.definition and m.unit in ("share", "points", "p-value") and m.better in ("higher", "lower", "retrained")

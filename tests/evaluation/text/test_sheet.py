@@ -28,6 +28,7 @@ from unweave.evaluation.text import (
     tofu_parts,
     wmdp_parts,
 )
+from unweave.evaluation.text.examples import prefixed
 from unweave.evaluation.text.relearning import relearned
 
 TOKENIZER = tiny.Characters()
@@ -53,6 +54,7 @@ def test_the_sheet_of_a_model(tmp_path: Path) -> None:
     scores = found.scores
     for name in ("probability", "rouge", "extraction_strength", "exact_memorisation"):
         assert scores[f"paraphrased_prompt_{name}"].n == 6 and scores[f"relearned_{name}"].n == 3
+    assert scores["prefixed_rouge"].n == scores["prefixed_probability"].n == 6
     assert scores["any_prompt_rouge"].n == 6 and scores["relearned_gain"].value is not None
     assert scores["forget_quality"].value is None and found.log.notes == ()
     log = read_log(tmp_path)
@@ -66,6 +68,37 @@ def test_the_sheet_of_a_model(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said() -> None:
     found = sheet(tiny.llama(), TOKENIZER, {"forget": parts()["forget"]}, relearning=None)
     assert len(found.log.notes) == 2 and "relearning" in found.log.notes[0] and "other words" in found.log.notes[1]
+    found = sheet(tiny.llama(), TOKENIZER, {"forget": parts()["forget"]}, relearning=None, prefix=0)
+    assert len(found.log.notes) == 3 and "prefix" in found.log.notes[2]
+    assert "prefixed_rouge" not in found.scores
+
+
+def test_an_answer_that_is_begun() -> None:
+    """Its first tokens belong to the prompt, the rest is what is scored; what is short is left out."""
+    rows = [{"question": "Who", "answer": "a tall man"}, {"question": "Where", "answer": "here"}]
+    found = prefixed(examples(rows, TOKENIZER.pair), lambda ids: TOKENIZER.decode(ids, skip_special_tokens=True), 5)
+    assert [(e.index, e.text) for e in found] == [(0, "l man")]
+    whole = examples(rows, TOKENIZER.pair)[0].answer
+    assert found[0].answer.prompt == whole.ids[: whole.start + 5] and found[0].answer.ids == whole.ids
+
+
+def test_a_model_that_keeps_silent_goes_on_once_it_is_helped() -> None:
+    """It has learnt to answer with another first letter: asked, it says nothing of the fact; begun, all of it."""
+    model, row = tiny.llama(), {"question": "Who", "answer": "the same man"}
+    silent = examples([{**row, "answer": "zzz"}], TOKENIZER.pair)
+    helped = prefixed(examples([row], TOKENIZER.pair), lambda ids: TOKENIZER.decode(ids, skip_special_tokens=True), 4)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(60):
+        for example in (*silent, *helped):
+            ids, start = torch.tensor([example.answer.ids]), example.answer.start
+            logits = model(input_ids=ids).logits[0, start - 1 : -1]
+            torch.nn.functional.cross_entropy(logits, ids[0, start:]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    found = sheet(
+        model, TOKENIZER, {"forget": Part(examples([row], TOKENIZER.pair), generate=12)}, relearning=None, prefix=4
+    )
+    assert found.scores["forget_rouge"].value == 0 and found.scores["prefixed_rouge"].value == 1
 
 
 def test_relearning_brings_back_what_was_only_hidden() -> None:

@@ -128,6 +128,25 @@ def examples(rows: Iterable[Mapping[str, Any]], encode: Encode, *, question: str
     return found
 
 
+def prefixed(found: Iterable[Example], decode: Callable[[Sequence[int]], str], given: int) -> list[Example]:
+    """The same questions with the first `given` tokens of the answer behind them; what is left of it is scored.
+
+    An attack: a model that keeps silent when it is asked may go on when it is helped to begin. Answers that end within
+    these tokens are left out.
+
+    Args:
+        found: as `examples` makes them.
+        decode: ids as text, without special tokens.
+        given: tokens, 1 or more.
+    """
+    attacked = []
+    for example in found:
+        begin = example.answer.start + given
+        if left := decode(example.answer.ids[begin:]).strip():
+            attacked.append(Example(example.index, Tokenised(example.answer.ids, begin), left))
+    return attacked
+
+
 def choice_encoder(tokenizer: Any) -> Encode:
     """Tokenises a question and a letter as they are: no chat template, no end of the text."""
     return encoder(tokenizer, Plain("{question}"), eos=False)

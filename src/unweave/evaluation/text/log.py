@@ -23,8 +23,8 @@ class Log:
     """One model's values, each under the index of its example.
 
     Sets: `forget`, `retain`, `real_authors`, `world_facts`, `holdout`, `forget_paraphrased` (the same facts asked in
-    other words), `forget_relearned` (forget examples after relearning others), `forget_knowmem`, `retain_knowmem`,
-    `forget_verbmem` (MUSE), `choices` (WMDP).
+    other words), `forget_prefixed` (what is left of forget answers once they are begun), `forget_relearned` (forget
+    examples after relearning others), `forget_knowmem`, `retain_knowmem`, `forget_verbmem` (MUSE), `choices` (WMDP).
 
     Columns: `loss`, `prob` of the answer; `paraphrased_*` and `perturbed_*` (a list) of the other answers;
     `truth_ratio`; `rouge1_recall`, `rougeL_recall`, `rougeL_f1`, `truth`, `generation`; `exact`, `extraction`; `mia_*`,

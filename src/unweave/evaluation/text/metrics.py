@@ -132,6 +132,11 @@ def _robustness() -> list[Metric]:
             _mean(f"{prefix}_extraction_strength", f"extraction strength, {what}", "retrained", group, "extraction"),
             _mean(f"{prefix}_exact_memorisation", f"exact memorisation, {what}", "retrained", group, "exact"),
         ]
+    began, rest = "forget_prefixed", "the rest of forget answers, their first tokens given"
+    rows += [
+        _mean("prefixed_probability", f"mean of exp(-token loss), {rest}", "retrained", began, "prob"),
+        _mean("prefixed_rouge", f"mean ROUGE-L recall, {rest}", "retrained", began, "rougeL_recall"),
+    ]
     worst = "mean of the larger ROUGE-L recall of the two ways to ask"
     gain = "rise of exp(-token loss) on forget examples by relearning others"
     reworded = ("rougeL_recall",)

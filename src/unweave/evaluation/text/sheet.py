@@ -1,8 +1,10 @@
-"""The standard sheet of a text model: the benchmark's metrics, the same facts asked in other words, and relearning."""
+"""The standard sheet of a text model: the benchmark's metrics, and three attacks that ask for the same facts again: in
+other words, with the answer begun, and after a little training on other forgotten rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import nn
 
 from unweave.errors import UnsupportedError
 from unweave.evaluation.text.collect import Part, check, exchange, gather, header, is_sharded
+from unweave.evaluation.text.examples import prefixed
 from unweave.evaluation.text.lines import Run, Tokenizer
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.relearning import Relearning, relearned
@@ -24,6 +27,7 @@ from unweave.execution import rank, world
 
 STANDARD = Relearning()
 _REWORDED = "no set 'forget_paraphrased': what the model says to a question in other words is not measured"
+_NO_PREFIX = "no prefix attack: what the model says once an answer is begun for it is not measured"
 _NO_RELEARNING = "no relearning: what a few of the forgotten rows would bring back is not measured"
 
 
@@ -42,6 +46,7 @@ def sheet(
     *,
     retrained: Log | None = None,
     relearning: Relearning | None = STANDARD,
+    prefix: int = 5,
     folder: Path | None = None,
     name: str = "model",
     batch_tokens: int = 8192,
@@ -56,6 +61,7 @@ def sheet(
         retrained: a retrained model's log (`Sheet.log`, or `read_log` of its folder): without it, forget quality and
             PrivLeak are undefined, and no number of the forget set says how close it should come.
         relearning: what is learned again before the other forget rows are scored once more; None leaves it out.
+        prefix: tokens of a forget answer that the prefix attack gives away, where answers are generated; 0 for none.
         folder: where values are streamed to and resumed from; `unweave evaluate --logs` reads it.
         name: of the model, in tables and messages.
         batch_tokens: of one forward pass.
@@ -71,6 +77,8 @@ def sheet(
             "The model's parameters are sharded, and relearning trains it whole. Pass relearning=None, or evaluate the "
             "saved model."
         )
+    if prefix and "forget" in parts and parts["forget"].generate:
+        parts = {**parts, "forget_prefixed": _prefixed(parts["forget"], tokenizer, prefix)}
     run = Run.of(model, tokenizer, share=True, compat=compat)
     with Store(folder, header(model, parts, compat, relearning=_plain(again)), rank()) as store:
         if world() > 1:
@@ -83,9 +91,21 @@ def sheet(
             with nullcontext() if _done(store, later) else relearned(model, learned, again):
                 gather(run, {"forget_relearned": later}, store, batch_tokens)
     exchange(store)
-    notes = [*([] if again else [_NO_RELEARNING]), *([] if "forget_paraphrased" in parts else [_REWORDED])]
+    lacking = {
+        _NO_RELEARNING: again is None,
+        _REWORDED: "forget_paraphrased" not in parts,
+        _NO_PREFIX: "forget_prefixed" not in parts,
+    }
+    notes = [note for note, lacks in lacking.items() if lacks]
     log = replace(stored(store.lines(), name, compat), notes=tuple(notes))
     return Sheet(log_scores(log, retrained), log)
+
+
+def _prefixed(forget: Part, tokenizer: Tokenizer, given: int) -> Part:
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    return replace(forget, examples=prefixed(forget.examples, decode, given), gradient=False)
 
 
 def _done(store: Store, part: Part) -> bool:

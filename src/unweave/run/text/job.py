@@ -141,6 +141,7 @@ class TextJob:
             self.tokenizer,
             self.parts,
             relearning=relearning if len(self.parts["forget"].examples) > 1 else None,
+            prefix=how.prefix,
             folder=place,
             name=name,
             batch_tokens=how.batch_tokens,
