@@ -48,6 +48,7 @@ def test_a_table_a_claim_and_a_file(
     assert printed["claim"] == found["claim"] and again == (3 if found["claim"]["refuted"] else 0)
     text = checked(build(out))
     assert f"{found['claim']['level']}. " in text
+    assert "The evidence is about it and 1 more of the same recipe" in text
     for title in ("Strongest claim", "Gaps to retraining", "Relearning", "blind", "int4"):
         assert title in text, title
 
@@ -62,8 +63,27 @@ def test_one_step_forgets_nothing_and_that_is_said(
         .replace("hamu_q", "finetune")
         .replace("contract: none", "step: {name: sgd, lr: 1.0e-6}\ncontract: none")
     )
-    assert code(str(recipe(text)), "-o", str(tmp_path / "out"), "--workers", "1") == 3
-    assert "gaps to retraining are within margins" in capsys.readouterr().out
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        main(["run", str(recipe(text)), "-o", str(out)])
+    assert code(str(recipe(text)), "-o", str(out), "--workers", "1") == 3
+    assert "Scores differ from those of retraining" in capsys.readouterr().out
+    page = checked(build(out))
+    assert "not ready to be signed off" in page
+    assert "Scores differ from those of retraining, by more than chance. In points: UA by -" in page
+    section = "at-gaps-to-retraining-over-several-trainings"
+    assert f'href="#{section}"' in page and f'id="{section}"' in page
+
+
+def test_evidence_about_other_weights_is_said(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    """A model that is not among those that were attacked: the page says so, in red."""
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        main(["run", str(recipe(RECIPE)), "-o", str(out)])
+    code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1")
+    summary = json.loads((out / "summary.json").read_text())
+    (out / "summary.json").write_text(json.dumps(summary | {"model_after": "0b" * 32}))
+    assert "The evidence is about other models of the same recipe, not about this one" in checked(build(out))
 
 
 @pytest.mark.parametrize(

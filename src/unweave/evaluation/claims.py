@@ -38,34 +38,94 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Item:
-    """One piece of evidence: the rung that needs it, what it says when it supports, and how to get it."""
+    """One piece of evidence: the rung that needs it, what it says if it supports and if it refutes, how to get it."""
 
     rung: str
     says: str
+    denies: str
     get: str
 
 
 ITEMS = {
-    "ran": Item("E0", "the weights changed and all outputs are finite", "run the method to its end"),
-    "disjoint": Item("E0", "the forget set is in no other set", "scan retain, test and holdout set for forget records"),
+    "ran": Item(
+        "E0",
+        "the weights changed and all outputs are finite",
+        "The weights did not change, or some outputs are not finite.",
+        "run the method to its end",
+    ),
+    "disjoint": Item(
+        "E0",
+        "the forget set is in no other set",
+        "Records of the forget set are in another set, too.",
+        "scan retain, test and holdout set for forget records",
+    ),
     "holdout_attack": Item(
-        "E1", "the attack on forget against holdout finds nothing", "`forget_against_holdout` with a holdout set"
+        "E1",
+        "the attack on forget against holdout finds nothing",
+        "An attack tells the forget set from unseen data.",
+        "`forget_against_holdout` with a holdout set",
     ),
     "blind_baseline": Item(
-        "E1", "without the model, forget and holdout set cannot be told apart", "`blind_baseline` on the same two sets"
+        "E1",
+        "without the model, forget and holdout set cannot be told apart",
+        "Forget and holdout set can be told apart without the model.",
+        "`blind_baseline` on the same two sets",
     ),
-    "utility": Item("E1", "utility is kept, with an interval", "the scores on retain and test set, or a contract"),
-    "budget": Item("E1", "the contract is met", "run under a contract"),
-    "gaps": Item("E2", "the gaps to retraining are within margins set before", "`retrain_gap` with `Margins`"),
-    "per_example": Item("E3", "no example differs from retraining", "`per_example` on the margins of all models"),
-    "epsilon": Item("E3", "the lower bound of epsilon is 0, and its ceiling is known", "`epsilon_bound`"),
-    "per_example_attack": Item("E3", "LiRA, U-LiRA or RMIA finds nothing", "`u_lira` with 16 models or more"),
-    "retain_exposure": Item("E3", "no retain record is exposed", "`per_example` on retain records"),
+    "utility": Item(
+        "E1",
+        "utility is kept, with an interval",
+        "Utility was not kept.",
+        "the scores on retain and test set, or a contract",
+    ),
+    "budget": Item("E1", "the contract is met", "The contract was not met.", "run under a contract"),
+    "gaps": Item(
+        "E2",
+        "the gaps to retraining are within margins set before",
+        "Scores differ from those of retraining, by more than chance.",
+        "`retrain_gap` with `Margins`",
+    ),
+    "per_example": Item(
+        "E3",
+        "no example differs from retraining",
+        "Forget examples differ from what they are under retraining.",
+        "`per_example` on the margins of all models",
+    ),
+    "epsilon": Item(
+        "E3",
+        "the lower bound of epsilon is 0, and its ceiling is known",
+        "The lower bound of epsilon is above 0.",
+        "`epsilon_bound`",
+    ),
+    "per_example_attack": Item(
+        "E3",
+        "LiRA, U-LiRA or RMIA finds nothing",
+        "An attack on single records (LiRA, U-LiRA or RMIA) tells which were forgotten.",
+        "`u_lira` with 16 models or more",
+    ),
+    "retain_exposure": Item(
+        "E3",
+        "no retain record is exposed",
+        "Retain records are exposed more than under retraining.",
+        "`per_example` on retain records",
+    ),
     "robustness": Item(
-        "E3", "attacks bring back no more than in models that never saw it", "`recovered_share` after relearning"
+        "E3",
+        "attacks bring back no more than in models that never saw it",
+        "A little training, or rounding, brings back more than in models that never saw it: it was in part hidden.",
+        "`recovered_share` after relearning",
     ),
-    "audit": Item("E4", "the scores do not predict the coins", "`unweave audit plan` before the next training"),
-    "adaptive_attack": Item("E4", "an attack made for this method finds nothing", "an attack that knows the method"),
+    "audit": Item(
+        "E4",
+        "the scores do not predict the coins",
+        "The scores predict which records were trained on and forgotten.",
+        "`unweave audit plan` before the next training",
+    ),
+    "adaptive_attack": Item(
+        "E4",
+        "an attack made for this method finds nothing",
+        "An attack made for this method finds what was forgotten.",
+        "an attack that knows the method",
+    ),
 }
 BLIND = "blind_baseline"
 """It speaks about the holdout, not about the method."""
@@ -167,7 +227,7 @@ def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -
 
 
 def _refutation(name: str, found: Mapping[str, Finding]) -> str:
-    text = f"It does not hold that {ITEMS[name].says}."
+    text = ITEMS[name].denies
     if name == "holdout_attack" and found.get(BLIND) == "refutes":
         text += " But the two sets differ without the model, too: only a comparison with a retrained model can be read."
     return text

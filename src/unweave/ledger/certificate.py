@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from unweave.evaluation.claims import Claim
 from unweave.ledger.chain import Json
 from unweave.ledger.verify import sha256
 from unweave.ledger.words import plain
+from unweave.run.environment import code_sha256
 
 LIMITS = (
     "Approximate unlearning bounds the influence of these records on the weights, as far as the scores and the claim "
@@ -137,16 +137,6 @@ def digests(records: TensorImages) -> list[bytes]:
     return [
         hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
     ]
-
-
-@cache
-def code_sha256() -> str:
-    """Of every Python file of this package, by name and content."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _clause(clause: Json) -> Json:

@@ -9,6 +9,7 @@ from unweave.report import plots
 from unweave.report.page import Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
+TITLE = "The contract"
 COLUMNS = ["", "limit", "guard set", "bound", "n", "final set", "bound", "n", "kept"]
 
 
@@ -19,14 +20,15 @@ def sections(summary: Json) -> list[Section]:
     reading = summary["contract_reading"]
     text = (
         "Keep clauses bound how much worse the model may be than the original, example by example, on retain "
-        "examples that no step trained on. The guard set steered the run; the final set steered nothing and was read "
-        f"once. The contract was read {reading['looks']} times, every {reading['every']} steps, in "
+        "examples that no step trained on. The guard set steered the run; the final set was read once, at the end, and "
+        "steered nothing unless a note below says that the two are one. "
+        f"The contract was read {reading['looks']} times, every {reading['every']} steps, in "
         f"{reading['seconds']:.2f} s: {100 * reading['share']:.1f} % of the run. "
         f"{reading['rollbacks']} times a clause broke and the run went back to the last state that kept all."
     )
     notes = [Table("Notes", ["", ""], [[str(i), note] for i, note in enumerate(reading["notes"], 1)])]
     tables = [_clauses(summary["contract"]), *(notes if reading["notes"] else [])]
-    return [Section("The contract", text, tables, _path(reading["path"]))]
+    return [Section(TITLE, text, tables, _path(reading["path"]))]
 
 
 def verdicts(summary: Json) -> list[Verdict]:
@@ -46,7 +48,7 @@ def _clauses(rows: Sequence[Json]) -> Table:
 
 
 def _row(row: Json) -> list[str]:
-    name = f"{row['side']} {row['clause']}" + (f" ({row['group']})" if row["group"] is not None else "")
+    name = f"{row['side']}: {row['clause']}" + (f" ({row['group']})" if row["group"] is not None else "")
     cells = [name, number(row["limit"], 4)]
     for place in ("guard", "final"):
         found = row[place]
@@ -64,5 +66,8 @@ def _path(path: Sequence[Json]) -> list[Plot]:
     series = {name: [look[name] for look in path] for name in ("used", "forgotten")}
     back = [step for step, look in zip(x, path, strict=True) if look["rolled_back"]]
     drawing = plots.lines("Budget used, forgetting reached", x, series, y="share", levels_at={"budget, target": 1.0})
-    text = "The largest share of a keep clause's budget that its bound used up, and how far forgetting came."
+    text = (
+        "Used: of the budget of the keep clause that is nearest to its limit; 0 is the bound of a model that did not "
+        "change, 1 the limit. Forgotten: how far forgetting came, 1 is enough."
+    )
     return [Plot(drawing, f"{text} Rolled back after step {', '.join(map(str, back))}." if back else text)]

@@ -37,12 +37,21 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A statement, and the title of the section that shows it."""
+
+    text: str
+    section: str = ""
+
+
+@dataclass(frozen=True)
 class Bottom:
-    """What the page says in one sentence, above everything else, and a second one that says what to do with it."""
+    """What the page says in one sentence, above everything else; what that rests on; what to do with it."""
 
     text: str
     then: str
     tone: Tone
+    points: Sequence[Point] = ()
 
 
 @dataclass(frozen=True)
@@ -126,11 +135,22 @@ class Page:
             lstrip_blocks=True,
         )
         numbers = itertools.count()
+        environment.filters["anchor"] = anchor
         environment.filters["own_ids"] = lambda svg: _own_ids(svg, next(numbers))
         style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         text = environment.get_template("page.html").render(page=self, style=style, script=script, digest=digest)
         atomically(path, text.encode())
+
+
+def anchor(title: str) -> str:
+    """Of a section, for links on the page."""
+    return "at-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def counted(n: int, one: str, several: str) -> str:
+    """A number with its noun."""
+    return f"{n} {one if n == 1 else several}"
 
 
 def number(value: float | None, places: int = 3) -> str:

@@ -55,8 +55,8 @@ def page(run: Run) -> Page:
     return Page(
         title=f"{summary['method']}: {summary['request']}",
         lead=f"{summary['forget']} examples to forget, {summary['retain']} to keep. {summary['created']}",
-        bottom=verdict.bottom(summary, shown),
-        verdicts=verdict.strip(summary, shown, verdict.absent(summary, scores, run.card, run.quoted)),
+        bottom=verdict.bottom(summary, shown, run.card),
+        verdicts=verdict.strip(summary, shown, run.card, verdict.absent(summary, scores, run.card, run.quoted)),
         figures=verdict.figures(summary, scores),
         words=WORDS,
         sections=[

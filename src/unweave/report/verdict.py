@@ -7,8 +7,10 @@ from typing import Any
 
 from unweave.report import contract
 from unweave.report.claim import Shown
-from unweave.report.page import Bottom, Tone, Verdict
+from unweave.report.objections import objections
+from unweave.report.page import Bottom, Tone, Verdict, counted
 from unweave.report.scores import distances
+from unweave.report.words import LADDER
 
 Json = Mapping[str, Any]
 FIGURES = {
@@ -21,7 +23,7 @@ FIGURES = {
 EVIDENCE = "unweave evidence recipe.yaml"
 
 
-def bottom(summary: Json, shown: Shown) -> Bottom:
+def bottom(summary: Json, shown: Shown, card: Json | None) -> Bottom:
     """The page in one sentence, and what follows from it."""
     clauses, status = summary["contract"], summary["status"]
     missed = [row for row in clauses if not row["met"]]
@@ -34,14 +36,18 @@ def bottom(summary: Json, shown: Shown) -> Bottom:
         return Bottom(f"The contract was not kept: {len(missed)} of {len(clauses)} clauses missed.", f"{then}.", "bad")
     kept = "The contract was kept" if clauses else "No contract was agreed"
     if shown.against:
-        return Bottom(f"{kept}, but there is evidence against the result.", "Read first what speaks against it.", "bad")
+        text = f"{kept}, but the evidence speaks against the result: it is not ready to be signed off."
+        cost = summary["retrain_seconds"]
+        sure = "Retraining without the forget set is the sure way" + (f", {cost:.1f} s here." if cost else ".")
+        then = f"Choose another method or other limits and collect the evidence again, or retrain. {sure}"
+        return Bottom(text, then, "bad", objections(card, shown.against))
     if shown.level in (None, "E0"):
         text = f"{kept}, but it has not been tested whether the forget set can still be told from unseen data."
         return Bottom(text, f"What is missing comes from: {EVIDENCE}", "note")
     return Bottom(f"{kept}. The evidence supports claim {shown.level} of E0 to E4.", shown.text, "good")
 
 
-def strip(summary: Json, shown: Shown, absent: Sequence[str]) -> list[Verdict]:
+def strip(summary: Json, shown: Shown, card: Json | None, absent: Sequence[str]) -> list[Verdict]:
     """What was asked, contract, claim, what speaks against, what would lift it, and what the page lacks."""
     asked = (
         f"bound the influence of {summary['forget']:,} training examples ({summary['request']}) and keep the model "
@@ -53,6 +59,7 @@ def strip(summary: Json, shown: Shown, absent: Sequence[str]) -> list[Verdict]:
         Verdict("How the run ended", f"{summary['status']}: {summary['stop_reason']}", status),
         *contract.verdicts(summary),
         *claims(shown),
+        subject(summary, card),
     ]
     if absent:
         found.append(Verdict("Not on this page", "what these would add:", "note", absent))
@@ -62,10 +69,12 @@ def strip(summary: Json, shown: Shown, absent: Sequence[str]) -> list[Verdict]:
 def claims(shown: Shown) -> list[Verdict]:
     """The strongest claim, what speaks against the method, and what would lift the claim one step."""
     level = shown.level or "none"
-    tone: Tone = "bad" if shown.against or shown.level is None else "note" if shown.level == "E0" else "good"
-    claimed = Verdict("Strongest claim, of E0 to E4", f"{level}. {shown.text}", tone)
+    tone: Tone = "bad" if shown.level is None else "note" if shown.against or shown.level == "E0" else "good"
+    rungs = [f"{rung}{' (this page)' if rung == shown.level else ''}: {says}" for rung, says in LADDER.items()]
+    claimed = Verdict("Strongest claim, of E0 to E4", f"{level}. {shown.text}", tone, rungs)
     if shown.against:
-        against = Verdict("What speaks against it", f"{len(shown.against)} findings", "bad", shown.against)
+        found = counted(len(shown.against), "finding", "findings")
+        against = Verdict("What speaks against it", found, "bad", shown.against)
     elif shown.looked:
         against = Verdict(
             "What speaks against it", "nothing that was looked at. It was found that", "good", shown.looked
@@ -76,6 +85,19 @@ def claims(shown: Shown) -> list[Verdict]:
         return [claimed, against]
     lift = f"to reach {shown.next}, show"
     return [claimed, against, Verdict("What would lift the claim one step", lift, "plain", shown.missing)]
+
+
+def subject(summary: Json, card: Json | None) -> Verdict:
+    """Which weights the page is about, and whether the evidence is about them, too."""
+    own = str(summary["model_after"])
+    told = f"the tensors with SHA-256 {own[:16]}…, in full below"
+    if card is None or not card["runs"]["models"]:
+        return Verdict("Which model", told)
+    made = [model["sha256"] for model in card["runs"]["models"] if model["kind"] == "unlearned"]
+    if own in made:
+        return Verdict("Which model", f"{told}. The evidence is about it and {len(made) - 1} more of the same recipe.")
+    other = "The evidence is about other models of the same recipe, not about this one: collect it again"
+    return Verdict("Which model", f"{told}. {other}.", "bad")
 
 
 def figures(summary: Json, scores: Json) -> list[Verdict]:

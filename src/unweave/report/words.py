@@ -14,21 +14,36 @@ WORDS = (
     ("unlearned", "the model after: the original, with its weights changed by this run"),
     ("retrained", "a model trained from scratch without the forget set: what exact forgetting would give"),
     ("holdout, unseen", "examples like the forget set's that no model was ever trained on"),
+    (
+        "UA, FA, RA, TA",
+        "share got wrong of the forget set, and got right of it; share got right of the retain and of the test set",
+    ),
     ("gap", "difference between the unlearned and the retrained model, in points; 0 is exact"),
     ("interval", "the values that are compatible with what was measured, at 95 % confidence"),
     ("null band", "what an exact method, retraining, would show at the same sizes: chance alone"),
     ("margin", "the difference that counts as none, set before anything was measured"),
-    ("contract", "limits that were agreed before the run: what may suffer by how much, and what is forgotten enough"),
+    (
+        "contract, clause",
+        "limits set before the run, by the recipe or, where it names none, by default: what may suffer by how much, "
+        "and what is forgotten enough",
+    ),
     (
         "guard set, final set",
         "retain examples that no step trained on: the first steered the run, the second was read once",
     ),
     ("AUC", "how well an attack tells two kinds of examples apart: 50 % is a coin, 100 % is always"),
-    (
-        "E0 to E4",
-        "how strong a claim the evidence supports: from 'it ran' to 'an audit with an exact null found no trace'",
-    ),
+    ("MIA", "membership attack: it guesses from what a model says whether an example was trained on"),
+    ("p", "how often an exact method would look at least as bad by chance; below 0.05 it is said to be no chance"),
+    ("log-odds, nats", "how sure a model is: 0 is even, 2.3 is ten to one, 4.6 a hundred to one"),
 )
+LADDER = {
+    "E0": "it ran as it should; nothing is known of what it forgot",
+    "E1": "on this one model, attacks cannot tell forget set from unseen data; utility is kept",
+    "E2": "over 3 trainings or more, the scores are those of retraining",
+    "E3": "over 8 trainings or more, no single example is told from retraining, and nothing comes back",
+    "E4": "a randomised audit with an exact null finds no trace",
+}
+"""The claims in short, weakest first."""
 
 
 def limits(card: Mapping[str, Any] | None) -> list[str]:

@@ -17,7 +17,7 @@ from unweave.evaluation.card.pools import KINDS
 from unweave.evaluation.claims import ITEMS
 from unweave.run import prepare, training
 from unweave.run.directory import check
-from unweave.run.evidence import models, work
+from unweave.run.evidence import models, store, work
 from unweave.run.evidence.collect import evidence
 from unweave.run.evidence.estimate import Estimate, estimate
 from unweave.run.evidence.models import World, make
@@ -26,6 +26,7 @@ from unweave.run.evidence.seen import check_holdout
 from unweave.run.evidence.shadows import shadow
 from unweave.run.identity import resolve
 from unweave.run.recipe import Recipe, read
+from unweave.run.runner import run
 
 RECIPE = """\
 data: {source: digits}
@@ -84,6 +85,21 @@ def test_asked_again_it_trains_nothing(
     same = ("gaps", "per_example", "attacks", "over_runs", "robustness", "claim", "margins")
     assert [again[part] == first[part] for part in same] == [True] * 7
     assert all(model["cached"] for model in again["runs"]["models"])
+
+
+def test_the_first_unlearned_model_is_that_of_the_run(made: tuple[Recipe, Path, dict[str, Any]]) -> None:
+    """What evidence is about is what `unweave run` saves, and code that changed is another fingerprint."""
+    asked, folder, found = made
+    summary = run(asked, folder.with_name("run"))
+    first = next(model for model in found["runs"]["models"] if model["kind"] == "unlearned")
+    assert summary["model_after"] == first["sha256"]
+
+
+def test_other_code_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = store.fingerprint({"a": 1})
+    assert before == store.fingerprint({"a": 1}) != store.fingerprint({"a": 2})
+    monkeypatch.setattr(store, "code_sha256", lambda: "other")
+    assert store.fingerprint({"a": 1}) != before
 
 
 def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

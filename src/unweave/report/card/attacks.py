@@ -11,6 +11,7 @@ from unweave.report.page import Plot, Section, Table
 
 Json = Mapping[str, Any]
 KINDS = ("original", "unlearned", "retrained")
+TITLE = "Attacks"
 
 
 def section(card: Json) -> Section:
@@ -19,7 +20,8 @@ def section(card: Json) -> Section:
     blind = attacks["blind"]
     text = (
         "Each attack tells forget examples from unseen ones by what a model says. On the retrained model it can "
-        f"find nothing but chance, and on the unlearned one it should find no more. {blind.get('text') or ''}"
+        f"find nothing but chance, and on the unlearned one it should find no more. An AUC away from 50 % tells "
+        f"members, on either side of it; what counts is what an exact method shows. {blind.get('text') or ''}"
     )
     made = {name: each for name, each in attacks["triple"].items() if "models" in each}
     plotted = [_roc(each, blind) for each in made.values()]
@@ -39,7 +41,7 @@ def section(card: Json) -> Section:
     }
     folded = [table("Attacks over many trainings", named)] if named else []
     folded += [table("True positives at few false positives", tails)] if tails else []
-    return Section("Attacks", text, [_rows(attacks, blind)], plotted, folded=folded)
+    return Section(TITLE, text, [_rows(attacks, blind)], plotted, folded=folded)
 
 
 def _rows(attacks: Json, blind: Json) -> Table:

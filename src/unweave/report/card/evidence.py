@@ -47,4 +47,4 @@ def span(ends: Json, found: Json) -> str:
 
 def p(number: float | None) -> str:
     """A p-value."""
-    return "–" if number is None else f"{number:.3f}" if number >= 0.001 else "0.000"
+    return "–" if number is None else f"{number:.3f}" if number >= 0.001 else "< 0.001"

@@ -10,6 +10,7 @@ from unweave.report.card.evidence import p, span, table, value
 from unweave.report.page import Plot, Section, Table
 
 Json = Mapping[str, Any]
+TITLE = "Gaps to retraining, over several trainings"
 HEADS = [
     "",
     "gap",
@@ -45,15 +46,16 @@ def section(card: Json) -> Section:
         if gaps.get(whose)
     }
     folded = [table("Average gap and ToW (tug of war; 1 is exact), beside doing nothing and the null row", extra)]
-    return Section(
-        "Gaps to retraining, over several trainings", text, [_rows(gaps)], _forest(own["metrics"], gaps), folded=folded
-    )
+    return Section(TITLE, text, [_rows(gaps)], _forest(own["metrics"], gaps), folded=folded)
 
 
 def _settled(card: Json) -> str:
     margins = card["margins"]
     named = ", ".join(f"{metric} {points:g}" for metric, points in margins["points"].items())
-    return f"The margins ({named} points) were settled on {margins['settled']}, digest {str(margins['digest'])[:12]}."
+    return (
+        f"The margins ({named} points) were settled on {margins['settled']}, when evidence was first asked for; digest "
+        f"{str(margins['digest'])[:12]}."
+    )
 
 
 def _rows(gaps: Json) -> Table:

@@ -32,7 +32,8 @@ def _section(side: str, found: Json, pictures: Mapping[int, str]) -> Section:
     samples = {"unlearned": found["ecdf"]["t"], "retrained": found["ecdf"]["null"]}
     drawing = plots.ecdf(f"t of every {side} example", samples, x="t, unlearned against retrained")
     caption = (
-        "Retrained: the same with models exchanged, so without any effect. Apart from it, the method leaves a trace."
+        "Retrained: the same with models exchanged, so without any effect. Where the curves part, the method leaves a "
+        f"trace{_whether(found['overall'])}."
     )
     return Section(
         TITLES[side],
@@ -42,6 +43,15 @@ def _section(side: str, found: Json, pictures: Mapping[int, str]) -> Section:
         _pictures(found["worst"], pictures) if side == "forget" else [],
         [table(f"Over all {side} examples", found["overall"]), _worst(side, found["worst"])],
     )
+
+
+def _whether(overall: Json) -> str:
+    """What the worst tenth says of it."""
+    worst = overall.get("worst_decile")
+    if worst is None or worst["value"] is None or worst["p"] is None:
+        return ""
+    sure = "more than chance" if worst["p"] <= 0.05 else "no more than chance"
+    return f"; here the worst tenth is {sure} (p {p(worst['p'])})"
 
 
 def _worst(side: str, worst: Any) -> Table:

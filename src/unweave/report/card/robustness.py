@@ -11,6 +11,7 @@ from unweave.report.page import Plot, Section, Table
 
 Json = Mapping[str, Any]
 KINDS = ("original", "unlearned", "retrained")
+TITLE = "Relearning"
 
 
 def sections(robustness: Json) -> list[Section]:
@@ -45,15 +46,16 @@ def _relearning(attacks: Sequence[Json]) -> Section:
     lives = Table(
         "Half-life in steps",
         ["learned", *KINDS],
-        [[each["title"], *(_half(each["half_life"].get(kind)) for kind in KINDS)] for each in attacks],
+        [[each["title"], *(half(each["half_life"].get(kind)) for kind in KINDS)] for each in attacks],
     )
     recovered = table(
         "Recovered share: 0 is retraining, 1 is the original", {a["title"]: a["recovered"] for a in attacks}
     )
-    return Section("Relearning", text, [recovered], plotted, folded=[lives])
+    return Section(TITLE, text, [recovered], plotted, folded=[lives])
 
 
-def _half(found: Json | None) -> str:
+def half(found: Json | None) -> str:
+    """A median of steps, or the last step that did not reach it."""
     if not found:
         return "–"
     return f"more than {found['beyond']}" if found["median"] is None else f"{found['median']:.1f}"

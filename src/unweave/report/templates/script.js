@@ -34,7 +34,7 @@
     });
     count.textContent = left + " of " + table.tBodies[0].rows.length;
   }
-  document.querySelectorAll("table").forEach(function (table) {
+  document.querySelectorAll("table:has(thead)").forEach(function (table) {
     var rows = table.tBodies[0].rows.length;
     if (rows > 2) {
       Array.from(table.tHead.rows[0].cells).forEach(function (head, column) {

@@ -11,16 +11,15 @@ import safetensors.torch
 from torch import Tensor
 
 from unweave.data.cache import atomically, cache_folder
+from unweave.run.environment import code_sha256
 from unweave.run.record import strict
 
 ROOM = "evidence"
-VERSION = 1
-"""Part of every fingerprint: raise it when a change of this package changes what it computes."""
 
 
 def fingerprint(about: Mapping[str, Any]) -> str:
-    """Of plain data; the key of what they decide."""
-    text = json.dumps({"version": VERSION, **about}, sort_keys=True, default=str)
+    """Of plain data and of this package's code; the key of what both decide."""
+    text = json.dumps({"code": code_sha256(), **about}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
