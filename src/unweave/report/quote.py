@@ -54,7 +54,7 @@ def _front(points: Sequence[Json], reached: Json) -> list[Plot]:
         rays,
         plots.Point("reached", reached["forget"], reached["retain"]),
         x="rise of the forget set's log-odds of an error, nats",
-        y="rise of the retain set's",
+        y="rise of the retain set's, nats",
     )
     text = (
         "Lines: the least retain cost of forgetting at a share of the fastest rate, to first order at the original. "

@@ -56,7 +56,9 @@ def gap_tables(scores: Json) -> list[Table]:
     rows = [
         [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)] for metric in scores["gaps"][models[0]]
     ]
-    caption = "Points of difference to the retrained model; original and second retrained model are the two ends"
+    caption = "Points of difference to the retrained model; the original's is what doing nothing leaves"
+    if "retrained again" in models:
+        caption += ", a second retrained model's is chance"
     return [Table(caption, ["", *models], rows)]
 
 
