@@ -111,7 +111,8 @@ ITEMS = {
     "robustness": Item(
         "E3",
         "attacks bring back no more than in models that never saw it",
-        "A little training, or rounding, brings back more than in models that never saw it: it was in part hidden.",
+        "What was forgotten comes back with a little training or rounding, as it does not in models that never saw it: "
+        "it was in part hidden.",
         "`recovered_share` after relearning",
     ),
     "audit": Item(

@@ -31,7 +31,7 @@ def sections(summary: Json) -> list[Section]:
     return [Section(TITLE, text, tables, _path(reading["path"]))]
 
 
-def verdicts(summary: Json) -> list[Verdict]:
+def verdicts(summary: Json, against: bool) -> list[Verdict]:
     """One statement for the strip: kept, or what was missed, or that nothing was promised."""
     clauses = summary["contract"]
     if not clauses:
@@ -39,7 +39,15 @@ def verdicts(summary: Json) -> list[Verdict]:
     words = [f"{row['side']}: {row['clause']}, {'met' if row['met'] else 'MISSED'}" for row in clauses]
     missed = [row["clause"] for row in clauses if not row["met"]]
     if not missed:
-        return [Verdict("Contract", f"kept: all {len(clauses)} clauses met", "good", words)]
+        text = f"kept: all {len(clauses)} clauses met"
+        return [
+            Verdict(
+                "Contract",
+                f"{text}, which is not enough here" if against else text,
+                "plain" if against else "good",
+                words,
+            )
+        ]
     return [Verdict("Contract", f"not kept; missed: {'; '.join(missed)}", "bad", words)]
 
 

@@ -68,12 +68,16 @@ def _brought_back(part: Json) -> str:
     found, each = max(known, key=lambda one: one[0]["value"])
     text = (
         f"After {'training on ' if 'half_life' in each else 'rounding to '}{each['title']}, "
-        f"{value(found['value'], found)} of what separates the original from a retrained model is back; with an exact "
-        f"method {span(found['null'], found)}."
+        f"{value(found['value'], found)} of what separates the original from a retrained model is back; by chance "
+        f"alone it would be within {span(found['null'], found)}."
     )
     lives = each.get("half_life") or {}
     own, exact = (robustness.half(lives.get(kind)) for kind in ("unlearned", "retrained"))
-    return text if "–" in (own, exact) else f"{text} Half of it takes {own} steps, from a retrained model {exact}."
+    return (
+        text
+        if "–" in (own, exact)
+        else f"{text} Half of it is back after {own} steps; a model that never saw it needs {exact}."
+    )
 
 
 def _different(metrics: Json) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 LIMITS = (
     "Bounded influence, measured by the scores on this page; not a proof of deletion.",
+    "It is about this model's weights: source files, backups, copies and other models are not covered.",
     "One original and one unlearned model: the intervals are over examples, not over training seeds.",
     "The membership attack is one on populations; an attacker with shadow models may do better.",
     "This is technical evidence, not legal advice.",

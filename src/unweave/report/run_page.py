@@ -53,8 +53,8 @@ def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
     return Page(
-        title=f"{summary['method']}: {summary['request']}",
-        lead=f"{summary['forget']} examples to forget, {summary['retain']} to keep. {summary['created']}",
+        title=f"Unlearning {summary['request']} with {summary['method']}",
+        lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",
         bottom=verdict.bottom(summary, shown, run.card),
         verdicts=verdict.strip(summary, shown, run.card, verdict.absent(summary, scores, run.card, run.quoted)),
         figures=verdict.figures(summary, scores),

@@ -53,14 +53,11 @@ def strip(summary: Json, shown: Shown, card: Json | None, absent: Sequence[str])
         f"bound the influence of {summary['forget']:,} training examples ({summary['request']}) and keep the model "
         f"working on {summary['retain']:,} others, with {summary['method']}"
     )
-    status: Tone = "good" if summary["status"] == "done" else "bad"
-    found = [
-        Verdict("What was asked", asked),
-        Verdict("How the run ended", f"{summary['status']}: {summary['stop_reason']}", status),
-        *contract.verdicts(summary),
-        *claims(shown),
-        subject(summary, card),
-    ]
+    found = [Verdict("What was asked", asked)]
+    if summary["status"] != "done" or not summary["contract"]:
+        tone: Tone = "good" if summary["status"] == "done" else "bad"
+        found.append(Verdict("How the run ended", f"{summary['status']}: {summary['stop_reason']}", tone))
+    found += [*contract.verdicts(summary, bool(shown.against)), subject(summary, card), *claims(shown)]
     if absent:
         found.append(Verdict("Not on this page", "what these would add:", "note", absent))
     return found
@@ -83,7 +80,7 @@ def claims(shown: Shown) -> list[Verdict]:
         against = Verdict("What speaks against it", "nothing is known: no test was made that could", "note")
     if shown.next is None:
         return [claimed, against]
-    lift = f"to reach {shown.next}, show"
+    lift = f"{'clear what speaks against it; ' if shown.against else ''}to reach {shown.next}, show"
     return [claimed, against, Verdict("What would lift the claim one step", lift, "plain", shown.missing)]
 
 

@@ -53,7 +53,7 @@ def limits(card: Mapping[str, Any] | None) -> list[str]:
     runs = card["runs"]
     counted = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
     return [
-        LIMITS[0],
+        *LIMITS[:2],
         f"Intervals over training runs come from {counted} models; all others are over examples, for one model.",
         "An attack that finds nothing is evidence against the attacks that were tried, not against all that exist.",
         *card["notes"],
