@@ -57,14 +57,14 @@ def test_the_best_setting_is_that_of_the_first_seed(bench: dict[str, ModuleType]
     ]
     found.append(cell(bench, "kl", "a", 0.0, request="poison", seed=1))
     best = bench["cell"].best_settings
-    assert best(found, {"kl": ["a", "b"]}) == {"kl": "b"}
-    assert best(found, {"kl": ["a", "b"]}, "class") == {"kl": "a"}
-    assert best(found[1:], {"kl": ["a", "b"]}) == {}  # one run is missing: no choice yet
+    assert best(found, {"kl": ["a", "b"]}, ("class", "poison")) == {"kl": "b"}
+    assert best(found, {"kl": ["a", "b"]}, ("class",)) == {"kl": "a"}
+    assert best(found[1:], {"kl": ["a", "b"]}, ("class", "poison")) == {}  # one run is missing: no choice yet
 
 
 def test_every_baseline_has_the_same_budget(bench: dict[str, ModuleType]) -> None:
     settings = bench["settings"]
-    assert len(settings.BASELINES) == 13
+    assert len(settings.BASELINES) == 19
     assert {len(of) for of in settings.BASELINES.values()} == {3}
     suite = settings.steps(list(settings.STEPS))
     assert len({(s.method, s.name) for s in suite}) == len(suite) >= (5 + 2 * 3) * 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -108,15 +108,15 @@ def cells(root: Path, data: str) -> Iterator[Cell]:
 
 
 def best_settings(
-    found: Iterable[Cell], settings: Mapping[str, Sequence[str]], request: str | None = None, seed: int = 0
+    found: Iterable[Cell], settings: Mapping[str, Sequence[str]], requests: Collection[str], seed: int = 0
 ) -> dict[str, str]:
-    """Each method's setting with the least mean gap over the requests of one seed, or over one request.
+    """Each method's setting with the least mean gap over these requests of one seed.
 
     A method is left out while some of its settings have fewer runs than others.
     """
     by: dict[tuple[str, str], list[float]] = {}
     for cell in found:
-        if cell.place.seed == seed and request in (None, cell.place.request):
+        if cell.place.seed == seed and cell.place.request in requests:
             by.setdefault((cell.place.method, cell.place.setting), []).append(cell.gap)
     best = {}
     for method, names in settings.items():

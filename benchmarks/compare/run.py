@@ -3,8 +3,9 @@
     python benchmarks/compare/run.py --data digits --suite tuned
     python benchmarks/compare/run.py --data cifar10 --path FOLDER --requests class poison --suite steps --cached-only
 
-Suite `tuned`: headline methods at their defaults; every baseline with three settings on the first seed, on the others
-with those of them that have the least gap there, over all requests and on the request itself. Suite `steps`: trust
+Suite `tuned`: headline methods at their defaults; every baseline with three settings on the requests of the first seed
+that it is tuned on (`settings.TUNED_ON`), elsewhere with those of them that have the least gap there, over all of these
+requests and on the request itself. Suite `steps`: trust
 region and plain SGD side by side.
 `--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
 """
@@ -18,7 +19,7 @@ import torch
 from cell import ENDS, RESULTS, best_settings, cells
 from measure import Bench, recipe
 from problems import REQUESTS, is_trained, request, retrained_seeds
-from settings import BASELINES, HEADLINE, Setting, names, steps, tuned
+from settings import BASELINES, HEADLINE, TUNED_ON, Setting, names, steps, tuned
 
 from unweave.data import sources
 from unweave.data.images import Source
@@ -52,14 +53,14 @@ def main() -> None:
 
 
 def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
-    """All settings of the suite; of a tuned baseline the chosen ones alone, once the first seed has chosen them."""
+    """All settings of the suite; of a tuned baseline the chosen ones alone, once they have been chosen."""
     if chosen.suite == "steps":
         return steps(chosen.methods)
-    every = tuned(chosen.methods)
-    if seed == 0:
+    every, tuned_on = tuned(chosen.methods), TUNED_ON[chosen.data]
+    if seed == 0 and name in tuned_on:
         return every
     found = list(cells(chosen.results, chosen.data))
-    best = [best_settings(found, names(), request) for request in (None, name)]
+    best = [best_settings(found, names(), requests) for requests in (tuned_on, (name,))]
     return [s for s in every if s.method in HEADLINE or any(s.name == of.get(s.method) for of in best)]
 
 

@@ -9,7 +9,10 @@ from typing import Any
 from unweave.rules import HAMU
 
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
+ADAPTED = ("mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl", "pdu")  # from multi-task learning
 STEPS = (*HEADLINE, "pcgrad", "graddiff")
+TUNED_ON = {"digits": ("poison", "class", "random"), "cifar10": ("poison", "class")}
+"""Requests of the first seed on which every setting is run; the others see those that were chosen there."""
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 RATIOS = (0.03, 0.05, 0.1, 0.3)  # shares of the feasible quota, beside the default
 
@@ -63,6 +66,7 @@ BASELINES: dict[str, list[Setting]] = {
     "munba": [adam("munba", lr) for lr in (3e-5, 1e-4, 3e-4)],
     "gru": [adam("gru", lr) for lr in (3e-5, 1e-4, 3e-4)],
     "ngdiff": [adam("ngdiff", lr) for lr in (3e-5, 1e-4, 3e-4)],
+    **{name: [adam(name, lr) for lr in (3e-5, 1e-4, 3e-4)] for name in ADAPTED},
     "gradient_ascent": [adam("gradient_ascent", lr) for lr in (1e-5, 3e-5, 1e-4)],
     "ssd": [ssd(selection, 1.0) for selection in (10, 30, 100)],
 }

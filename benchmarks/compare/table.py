@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from cell import ENDS, RESULTS, Cell, best_settings, cells, mean_gap
-from settings import HEADLINE, RATES, STEPS, names, steps, trust
+from settings import HEADLINE, RATES, STEPS, TUNED_ON, names, steps, trust
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TITLES = {"original": "*nothing done*", "retrained": "*retrained*", "retrained_again": "*retrained again*"}
@@ -41,7 +41,8 @@ def tuned(found: list[Cell]) -> str:
 
 
 def _own_settings(found: list[Cell], requests: Sequence[str]) -> list[str]:
-    best = {name: best_settings(found, names(), name) for name in requests}
+    requests = [name for name in requests if name in TUNED_ON[found[0].place.data]]
+    best = {name: best_settings(found, names(), (name,)) for name in requests}
     lines = header("", *requests)
     for method in names():
         cells_of = [(s, [c for c in found if _is(c, method, s, q)]) for q in requests if (s := best[q].get(method))]
@@ -56,7 +57,7 @@ def _is(cell: Cell, method: str, setting: str, request: str) -> bool:
 
 def _tuned_groups(found: list[Cell]) -> list[Group]:
     """Rows of the table: the ends of the scale, headline methods, and baselines with their chosen setting."""
-    best = best_settings(found, names())
+    best = best_settings(found, names(), TUNED_ON[found[0].place.data])
     wanted = [(end, "none") for end in ENDS] + [(m, trust(m).name) for m in HEADLINE] + list(best.items())
     groups = []
     for method, setting in wanted:
