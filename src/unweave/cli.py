@@ -1,4 +1,4 @@
-"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods."""
+"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods | metrics."""
 
 from __future__ import annotations
 
@@ -204,6 +204,17 @@ def methods(
 ) -> None:
     """List the catalogue: every method and its paper."""
     from unweave.commands import methods as command
+
+    command.main(name, as_json=as_json)
+
+
+@app.command()
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="One score, in full.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what every score is: which way is right, its range, what was repeated, its needs, its null level."""
+    from unweave.commands import metrics as command
 
     command.main(name, as_json=as_json)
 

@@ -40,6 +40,8 @@ def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) ->
     written = json.loads((folder / "scores.json").read_text())
     assert found["models"]["unlearned"] == written["models"]["unlearned"]
     assert found["gaps"]["unlearned"] == written["gaps"]["unlearned"]
+    assert list(found["metrics"]) == list(written["models"]["unlearned"]), "what each of them is, beside it"
+    assert found["metrics"]["TA"]["right"] == "higher" and found["metrics"]["forget_loss"]["limits"] == [0, None]
     assert code("evaluate", folder / "model" / "model.safetensors", "--recipe", recipe()) == 0
     told = capsys.readouterr()
     assert "UA" in told.out and "blind, no model" in told.out and "null band" in told.out

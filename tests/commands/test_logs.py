@@ -69,7 +69,7 @@ def test_two_logs_are_compared(tmp_path: Path, capsys: Captured) -> None:
     assert metrics["forget_quality"]["retrained"]["value"] == 1 and metrics["privleak"]["retrained"]["value"] == 0
     one = metrics["forget_probability"]
     assert one["difference"] == one["model"]["value"] - one["retrained"]["value"] > 0
-    assert one["model"]["n"] == 40 and one["better"] == "retrained"
+    assert one["model"]["n"] == 40 and one["metric"]["right"] == "as null"
     assert code(*logs) == 0
     out = capsys.readouterr().out
     assert "difference" in out and "as retrained" in out and " 40 " in out

@@ -11,6 +11,7 @@ from rich.console import Console
 from unweave.commands.progress import say, watching
 from unweave.commands.scores import attacked, table
 from unweave.errors import ConfigurationError
+from unweave.evaluation.every_metric import described
 from unweave.run import devices, outcome, prepare
 from unweave.run.evidence.one_model import one_model
 from unweave.run.recipe import read
@@ -40,7 +41,7 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
         alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
         found |= {"attacks": alone, "blind": blind}
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({**found, "metrics": described(found["models"]["unlearned"])}, indent=2))
     else:
         Console(highlight=False).print(table(found))
         if alone:

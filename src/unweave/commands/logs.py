@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unweave.commands.metrics import RIGHT
 from unweave.errors import ConfigurationError
 from unweave.evaluation.text import Log, compared, read_log
 
@@ -47,15 +48,16 @@ def _table(found: Json, logs: int) -> Table:
     if logs == 1:
         made.add_column("95 % of samples", overflow="fold")
     for name, row in found["metrics"].items():
+        unit = row["metric"]["unit"]
         n = str(max(score["n"] for score in (row["model"], row["retrained"]) if score))
-        cells = [name, n, _number(row["model"], row["unit"])]
+        cells = [name, n, _number(row["model"], unit)]
         if logs == 1:
-            cells.append(_interval(row["model"], row["unit"]))
+            cells.append(_interval(row["model"], unit))
         else:
             difference = row["difference"]
-            cells.append(_number(row["retrained"], row["unit"]))
-            cells.append("" if difference is None else _plain(difference, row["unit"], sign=True))
-            cells.append({"retrained": "as retrained"}.get(row["better"], row["better"]))
+            cells.append(_number(row["retrained"], unit))
+            cells.append("" if difference is None else _plain(difference, unit, sign=True))
+            cells.append(RIGHT[row["metric"]["right"]])
         made.add_row(*(Text(cell) for cell in cells))
     return made
 

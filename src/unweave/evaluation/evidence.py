@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from unweave.evaluation.value import Array, UndefinedScore
 
 Right = Literal["higher", "lower", "as null"]
-Replicate = Literal["run", "example", "record"]
+Replicate = Literal["run", "example", "record", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Metric:
         right: "higher" or "lower" is better, or "as null": both directions away from the null level are wrong.
         limits: the smallest and the largest value that there is.
         replicate: what was repeated. "run": the interval speaks of other trainings; "example": of other examples,
-            for this model only; "record": of other draws of the coins, for this model only.
+            for this model only; "prompt": of other prompts, for this model only; "record": of other draws of the
+            coins, for this model only.
         needs: what has to be there.
         undefined_when: when there is no number.
         source: the paper.
@@ -49,6 +50,10 @@ class Metric:
     undefined_when: str
     source: str = ""
     exact: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON; a limit that is infinite is None."""
+        return {**asdict(self), "limits": [x if math.isfinite(x) else None for x in self.limits]}
 
     def of(self, sizes: Mapping[str, int], measure: Callable[[], Found]) -> Evidence:
         """Runs `measure`; an `UndefinedScore` becomes evidence without a value that says why."""
@@ -117,10 +122,8 @@ class Evidence:
             raise ValueError(f"{self.metric.name}: evidence has either a value or a reason why it is undefined.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON; a limit that is infinite is None."""
-        fields = asdict(self)
-        fields["metric"]["limits"] = [x if math.isfinite(x) else None for x in self.metric.limits]
-        return {**fields, "sizes": dict(self.sizes)}
+        """The fields, ready for JSON."""
+        return {**asdict(self), "metric": self.metric.as_dict(), "sizes": dict(self.sizes)}
 
     def __str__(self) -> str:
         if self.value is None:

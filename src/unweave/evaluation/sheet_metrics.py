@@ -13,7 +13,9 @@ _HOLDOUT = "unseen examples that are exchangeable with the forget set"
 
 
 def _share(name: str, of: str, right: Right, exact: str, source: str = _SALUN) -> Metric:
-    return Metric(name, of, "share", right, (0, 1), "example", "labelled examples", "none, or a NaN", source, exact)
+    return Metric(
+        name, of, "share", right, (0, 1), "example", "labelled examples", "no example, or a NaN", source, exact
+    )
 
 
 def _loss(name: str, right: Right, exact: str) -> Metric:

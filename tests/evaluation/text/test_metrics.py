@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from unweave.evaluation.evidence import Metric
 from unweave.evaluation.text import tokens as of
-from unweave.evaluation.text.attacks import attack_auc, privleak
+from unweave.evaluation.text.attacks import ATTACKS, attack_auc, privleak
 from unweave.evaluation.text.generations import cut, muse_stops, rouge
 from unweave.evaluation.text.log import Log
-from unweave.evaluation.text.metrics import METRICS
+from unweave.evaluation.text.metrics import ROWS, SHEET
 from unweave.evaluation.text.ratios import (
     arithmetic_truth_ratio,
     forget_quality,
@@ -164,8 +165,38 @@ def test_scores_that_compare_sets() -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    assert len(METRICS) == len({m.name for m in METRICS}) == 41
-    for m in METRICS:
-        assert (
-            m.definition and m.unit in ("share", "points", "p-value") and m.better in ("higher", "lower", "retrained")
-        )
+    """The same object as everywhere in evaluation, with every field that a reader needs."""
+    assert len(ROWS) == len(SHEET) == 41
+    for name, m in SHEET.items():
+        said = (m.definition, m.unit, m.right, m.replicate, m.needs, m.undefined_when, m.exact)
+        assert isinstance(m, Metric) and m.name == name and all(said), name
+        assert m.unit in ("share", "points", "p-value") and m.right in ("higher", "lower", "as null")
+        assert m.limits[0] < m.limits[1] and (m.limits == (0, 1)) == (name not in ("privleak", "relearned_gain"))
+        generated = "rouge" in name or name.startswith(("verbmem", "knowmem")) or name == "choice_accuracy"
+        assert m.replicate == ("prompt" if generated else "example"), name
+    assert SHEET["forget_rouge"].needs != SHEET["retain_rouge"].needs, "each names its own set"
+
+
+def test_scores_stay_in_their_range() -> None:
+    """Every row, on random values of every column, for a model and for one that is worse than the retrained one."""
+    rng = np.random.default_rng(0)
+
+    def log(name: str, shift: float) -> Log:
+        columns = {c: dict(enumerate(rng.uniform(size=40))) for c in ("prob", "extraction", "exact", "loss", "nll")}
+        columns |= {c: dict(enumerate(rng.uniform(size=40))) for c in ("rougeL_recall", "rougeL_f1")}
+        columns |= {f"mia_{a}": dict(enumerate(rng.normal(shift, size=40))) for a in ATTACKS}
+        columns |= {"paraphrased_loss": dict(enumerate(rng.exponential(size=40)))}
+        wrong = {
+            c: {i: rng.exponential(size=3).tolist() for i in range(40)} for c in ("perturbed_loss", "perturbed_nll")
+        }
+        wrong["perturbed_prob"] = {i: rng.uniform(size=3).tolist() for i in range(40)}
+        sets = {row.group for row in ROWS}
+        return Log(name, {group: {**columns, **wrong} for group in sets})
+
+    for shift in (-2.0, 0.0, 2.0):
+        scores = log_scores(log("model", shift), log("retrained", 0.0))
+        assert list(scores) == list(SHEET)
+        for name, score in scores.items():
+            low, high = SHEET[name].limits
+            assert score.value is not None and low <= score.value <= high, name
+            assert score.definition == SHEET[name].definition and score.unit == SHEET[name].unit

@@ -11,7 +11,7 @@ import pytest
 
 from unweave.evaluation.text import Log, log_scores, read_log
 from unweave.evaluation.text.generations import rouge
-from unweave.evaluation.text.metrics import METRICS
+from unweave.evaluation.text.metrics import ROWS
 from unweave.evaluation.text.ratios import option_probability, truth_ratio
 from unweave.evaluation.text.tokens import compressed, probability
 
@@ -31,7 +31,7 @@ def test_every_published_aggregate(logs: dict[str, Log]) -> None:
     scores = {"full": log_scores(logs["full"], logs["retain90"]), "retain90": log_scores(logs["retain90"])}
     compared, worst = 0, 0.0
     for model, log in logs.items():
-        for metric in METRICS:
+        for metric in ROWS:
             if metric.published in log.published:
                 value = scores[model][metric.name].value
                 assert value is not None, metric.name
@@ -42,7 +42,7 @@ def test_every_published_aggregate(logs: dict[str, Log]) -> None:
     print(f"{compared} aggregates, worst error {worst:.1e}")
     forget_quality = scores["full"]["forget_quality"].value
     assert forget_quality == pytest.approx(logs["full"].published["forget_quality"], rel=EXACT)  # 3.9e-22
-    unseen = set(logs["full"].published) - {m.published for m in METRICS}
+    unseen = set(logs["full"].published) - {m.published for m in ROWS}
     assert unseen == {
         "forget_Q_A_PARA_Prob", "forget_Q_A_PERT_Prob", "retain_Q_A_PARA_Prob", "retain_Q_A_PERT_Prob",
         "ra_Q_A_Prob", "ra_Q_A_PERT_Prob", "wf_Q_A_Prob", "wf_Q_A_PERT_Prob",
@@ -64,7 +64,7 @@ def test_the_means_that_only_enter_other_metrics(logs: dict[str, Log]) -> None:
 
 
 def test_the_summary_beside_each_log(logs: dict[str, Log], tofu: Find) -> None:
-    names = {m.published: m.name for m in METRICS}
+    names = {m.published: m.name for m in ROWS}
     compared = 0
     for model, other in (("full", logs["retain90"]), ("retain90", None)):
         scores = log_scores(logs[model], other)

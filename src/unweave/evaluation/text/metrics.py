@@ -1,170 +1,122 @@
-"""The sheet's rows: each metric's definition, direction and what it reads. A table, no code of its own."""
+"""The sheet's rows: each metric and what it reads. A table, no code of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
+from unweave.evaluation.evidence import Metric, Right
+from unweave.evaluation.text import described as say
 from unweave.evaluation.text import measure
 from unweave.evaluation.text.attacks import ATTACKS
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.value import Measurement
 
-Better = Literal["higher", "lower", "retrained"]  # "retrained": right where a retrained model's is
-
 
 @dataclass(frozen=True)
-class Metric:
+class Row:
     """One row.
 
     Args:
-        name: the key.
-        definition: how the number is formed.
-        unit: as in `Score`.
-        better: which way is good; "retrained" where both sides of the retrained model's value are wrong.
+        metric: what the number is.
         group: the set it reads.
         columns: of these it needs one at least to be listed.
         value: reads it from a log and, where there is one, the retrained model's log.
         published: its key in open-unlearning's files.
     """
 
-    name: str
-    definition: str
-    unit: str
-    better: Better
+    metric: Metric
     group: str
     columns: tuple[str, ...]
     value: Callable[[Log, Log | None], Measurement]
     published: str = ""
 
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return self.metric.name
 
-def _mean(
-    name: str, definition: str, better: Better, group: str, column: str, published: str = "", unit: str = "share"
-) -> Metric:
-    return Metric(name, definition, unit, better, group, (column,), partial(measure.mean, group, column), published)
+
+def _mean(name: str, group: str, column: str, published: str = "", right: Right = "as null") -> Row:
+    metric = say.mean_of(name, group, column, right)
+    return Row(metric, group, (column,), partial(measure.mean, group, column), published)
 
 
-def _forget() -> list[Metric]:
+def _forget() -> list[Row]:
     group, losses = "forget", ("paraphrased_loss", "truth_ratio")
-    ratio = "R = exp(-mean loss of the perturbed answers) / exp(-loss of the paraphrase)"
+    ratio = say.truth_ratio("forget_truth_ratio", group, f"mean of min(R, 1/R), {say.RATIO}")
+    share = say.truth_ratio("forget_truth_share", group, f"mean of 1 / (1 + R), {say.RATIO}")
+    read = partial(measure.truth, group)
     return [
-        _mean("forget_probability", "mean of exp(-token loss)", "retrained", group, "prob", "forget_Q_A_Prob"),
-        _mean("forget_rouge", "mean ROUGE-L recall", "retrained", group, "rougeL_recall", "forget_Q_A_ROUGE"),
-        Metric(
-            "forget_truth_ratio", f"mean of min(R, 1/R), {ratio}", "share", "retrained", group, losses,
-            partial(measure.truth, group, "indistinguishable"), "forget_truth_ratio",
-        ),
-        Metric(
-            "forget_truth_share", f"mean of 1 / (1 + R), {ratio}", "share", "retrained", group, losses,
-            partial(measure.truth, group, "true_share"),
-        ),
-        Metric(
-            "forget_quality", "p of the Kolmogorov-Smirnov test, truth ratios against the retrained model's",
-            "p-value", "higher", group, losses, measure.quality, "forget_quality",
-        ),
-        Metric(
-            "ks_distance", "largest distance of the two distribution functions of that test",
-            "share", "lower", group, losses, measure.distance,
-        ),
-        _mean(
-            "extraction_strength", "mean of 1 - k/L, k tokens given before greedy decoding completes the answer",
-            "retrained", group, "extraction", "extraction_strength",
-        ),
-        _mean(
-            "exact_memorisation", "mean share of answer tokens that are the likeliest", "retrained", group, "exact",
-            "exact_memorization",
-        ),
-    ]  # fmt: skip
+        _mean("forget_probability", group, "prob", "forget_Q_A_Prob"),
+        _mean("forget_rouge", group, "rougeL_recall", "forget_Q_A_ROUGE"),
+        Row(ratio, group, losses, partial(read, "indistinguishable"), "forget_truth_ratio"),
+        Row(share, group, losses, partial(read, "true_share")),
+        Row(say.FORGET_QUALITY, group, losses, measure.quality, "forget_quality"),
+        Row(say.KS_DISTANCE, group, losses, measure.distance),
+        _mean("extraction_strength", group, "extraction", "extraction_strength"),
+        _mean("exact_memorisation", group, "exact", "exact_memorization"),
+    ]
 
 
-def _membership() -> list[Metric]:
-    rows = [
-        Metric(
-            f"mia_{name}", f"AUC, held-out against forget: {what}", "share", "retrained", "holdout",
-            ("mia_loss", f"mia_{name}") if name == "reference" else (f"mia_{name}",),
-            partial(measure.attack, name), f"mia_{name}",
-        )
-        for name, what in ATTACKS.items()
-    ]  # fmt: skip
-    of = "((1 - AUC) - (1 - AUC_r)) / (1 - AUC_r) of the Min-K AUCs, r the retrained model"
-    leak = Metric("privleak", of, "points", "retrained", "holdout", ("mia_min_k",), measure.leak, "privleak")
-    return [*rows, leak]
+def _membership() -> list[Row]:
+    rows = []
+    for name in ATTACKS:
+        columns = ("mia_loss", f"mia_{name}") if name == "reference" else (f"mia_{name}",)
+        rows.append(Row(say.attack(name), "holdout", columns, partial(measure.attack, name), f"mia_{name}"))
+    return [*rows, Row(say.PRIVLEAK, "holdout", ("mia_min_k",), measure.leak, "privleak")]
 
 
-def _utility() -> list[Metric]:
+def _utility() -> list[Row]:
     rows = []
     for short, group in (("retain", "retain"), ("ra", "real_authors"), ("wf", "world_facts")):
-        options, truth = group != "retain", ("paraphrased_loss", "truth_ratio", "perturbed_loss")
-        kind = "P(answer) / (P(answer) + sum of P(perturbed))" if options else "exp(-token loss)"
-        published = f"{short}_Q_A_Prob_normalised" if options else "retain_Q_A_Prob"
-        probability = partial(measure.options if options else measure.likelihood, group)
-        needed = ("option_prob", "perturbed_prob") if options else ("prob",)
+        if group == "retain":
+            rows.append(_mean("retain_probability", group, "prob", "retain_Q_A_Prob", "higher"))
+        else:
+            needed, read = ("option_prob", "perturbed_prob"), partial(measure.options, group)
+            among = say.options(f"{group}_probability", group)
+            rows.append(Row(among, group, needed, read, f"{short}_Q_A_Prob_normalised"))
+        ratio = say.truth_ratio(f"{group}_truth_ratio", group, "mean of max(0, 1 - R), R as above", "higher")
+        losses = ("paraphrased_loss", "truth_ratio", "perturbed_loss")
         rows += [
-            Metric(
-                f"{group}_probability", f"mean of {kind}", "share", "higher", group, needed, probability, published
-            ),
-            _mean(f"{group}_rouge", "mean ROUGE-L recall", "higher", group, "rougeL_recall", f"{short}_Q_A_ROUGE"),
-            Metric(
-                f"{group}_truth_ratio", "mean of max(0, 1 - R), R as above", "share", "higher", group, truth,
-                partial(measure.truth, group, "true_better"), f"{short}_Truth_Ratio",
-            ),
-        ]  # fmt: skip
-    names = tuple(row.name for row in rows)
-    values = tuple(row.value for row in rows)
-    whole = Metric(
-        "model_utility", f"harmonic mean of the nine: {', '.join(names)}", "share", "higher", "world_facts",
-        ("prob", "option_prob"), partial(measure.utility, values), "model_utility",
-    )  # fmt: skip
-    return [whole, *rows]
-
-
-def _robustness() -> list[Metric]:
-    rows = []
-    for prefix, group, what in (
-        ("paraphrased_prompt", "forget_paraphrased", "forget questions in other words"),
-        ("relearned", "forget_relearned", "forget examples after relearning others"),
-    ):
-        rows += [
-            _mean(f"{prefix}_probability", f"mean of exp(-token loss), {what}", "retrained", group, "prob"),
-            _mean(f"{prefix}_rouge", f"mean ROUGE-L recall, {what}", "retrained", group, "rougeL_recall"),
-            _mean(f"{prefix}_extraction_strength", f"extraction strength, {what}", "retrained", group, "extraction"),
-            _mean(f"{prefix}_exact_memorisation", f"exact memorisation, {what}", "retrained", group, "exact"),
+            _mean(f"{group}_rouge", group, "rougeL_recall", f"{short}_Q_A_ROUGE", "higher"),
+            Row(ratio, group, losses, partial(measure.truth, group, "true_better"), f"{short}_Truth_Ratio"),
         ]
-    began, rest = "forget_prefixed", "the rest of forget answers, their first tokens given"
-    rows += [
-        _mean("prefixed_probability", f"mean of exp(-token loss), {rest}", "retrained", began, "prob"),
-        _mean("prefixed_rouge", f"mean ROUGE-L recall, {rest}", "retrained", began, "rougeL_recall"),
-    ]
-    worst = "mean of the larger ROUGE-L recall of the two ways to ask"
-    gain = "rise of exp(-token loss) on forget examples by relearning others"
-    reworded = ("rougeL_recall",)
+    read_all = partial(measure.utility, tuple(row.value for row in rows))
+    whole = say.utility(row.name for row in rows)
+    return [Row(whole, "world_facts", ("prob", "option_prob"), read_all, "model_utility"), *rows]
+
+
+def _robustness() -> list[Row]:
+    kinds = {
+        "probability": "prob",
+        "rouge": "rougeL_recall",
+        "extraction_strength": "extraction",
+        "exact_memorisation": "exact",
+    }
+    asked = (("paraphrased_prompt", "forget_paraphrased"), ("relearned", "forget_relearned"))
     return [
-        *rows,
-        Metric(
-            "any_prompt_rouge", worst, "share", "retrained", "forget_paraphrased", reworded, measure.any_prompt
-        ),
-        Metric("relearned_gain", gain, "share", "retrained", "forget_relearned", ("prob",), measure.gain),
-    ]  # fmt: skip
+        *(_mean(f"{prefix}_{kind}", group, column) for prefix, group in asked for kind, column in kinds.items()),
+        _mean("prefixed_probability", "forget_prefixed", "prob"),
+        _mean("prefixed_rouge", "forget_prefixed", "rougeL_recall"),
+        Row(say.ANY_PROMPT, "forget_paraphrased", ("rougeL_recall",), measure.any_prompt),
+        Row(say.GAIN, "forget_relearned", ("prob",), measure.gain),
+    ]
 
 
-def _muse_and_wmdp() -> list[Metric]:
-    rows: tuple[tuple[str, str, Better, str], ...] = (
-        ("verbmem", "forget_verbmem", "retrained", "continuing forget texts"),
-        ("knowmem_forget", "forget_knowmem", "retrained", "questions on the forget texts"),
-        ("knowmem_retain", "retain_knowmem", "higher", "questions on the retain texts"),
+def _muse_and_wmdp() -> list[Row]:
+    rows: tuple[tuple[str, str, Right], ...] = (
+        ("verbmem", "forget_verbmem", "as null"),
+        ("knowmem_forget", "forget_knowmem", "as null"),
+        ("knowmem_retain", "retain_knowmem", "higher"),
     )
     return [
-        *(
-            _mean(name, f"mean ROUGE-L F1, {what}", better, group, "rougeL_f1", f"{group}_ROUGE")
-            for name, group, better, what in rows
-        ),
-        Metric(
-            "choice_accuracy", "share of questions whose right option is the likeliest continuation", "share", "lower",
-            "choices", ("nll",), measure.choices,
-        ),
-    ]  # fmt: skip
+        *(_mean(name, group, "rougeL_f1", f"{group}_ROUGE", right) for name, group, right in rows),
+        Row(say.CHOICE_ACCURACY, "choices", ("nll",), measure.choices),
+    ]
 
 
-METRICS: tuple[Metric, ...] = (*_forget(), *_membership(), *_utility(), *_robustness(), *_muse_and_wmdp())
+ROWS: tuple[Row, ...] = (*_forget(), *_membership(), *_utility(), *_robustness(), *_muse_and_wmdp())
+SHEET = {row.name: row.metric for row in ROWS}
+"""What each score is, by name."""

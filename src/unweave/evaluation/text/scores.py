@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from unweave.evaluation.text.log import Log
-from unweave.evaluation.text.metrics import METRICS
+from unweave.evaluation.text.metrics import ROWS
 from unweave.evaluation.value import Score, measured
 
 
@@ -19,9 +19,9 @@ def log_scores(log: Log, retrained: Log | None = None) -> dict[str, Score]:
             compare with it, and the reference attack if the log has no scores of its own.
     """
     return {
-        m.name: measured(m.name, m.definition, m.unit, partial(m.value, log, retrained))
-        for m in METRICS
-        if any(log.has(m.group, column) for column in m.columns)
+        row.name: measured(row.name, row.metric.definition, row.metric.unit, partial(row.value, log, retrained))
+        for row in ROWS
+        if any(log.has(row.group, column) for column in row.columns)
     }
 
 
@@ -29,21 +29,19 @@ def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
     """The scores of one or two logs as plain data, for JSON.
 
     Returns:
-        `logs` (name, compat and notes of each) and `metrics`: name -> `better`, `definition`, `unit`, `model` and
+        `logs` (name, compat and notes of each) and `metrics`: name -> `metric` (as `Metric.as_dict`), `model` and
         `retrained` (each as `Score.as_dict`, or None), `difference` (None where either is undefined).
     """
     own = log_scores(log, retrained)
     other = log_scores(retrained, retrained) if retrained else {}  # the other end of the scale
     rows = {}
-    for m in METRICS:
-        a, b = own.get(m.name), other.get(m.name)
+    for row in ROWS:
+        a, b = own.get(row.name), other.get(row.name)
         if a is None and b is None:
             continue
         values = [score.value for score in (a, b) if score is not None and score.value is not None]
-        rows[m.name] = {
-            "better": m.better,
-            "unit": m.unit,
-            "definition": m.definition,
+        rows[row.name] = {
+            "metric": row.metric.as_dict(),
             "model": a.as_dict() if a else None,
             "retrained": b.as_dict() if b else None,
             "difference": values[0] - values[1] if len(values) == 2 else None,
