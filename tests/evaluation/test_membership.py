@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
+from unweave.evaluation.membership import half_threshold, tail_on_halves
 
 
 def test_auc_is_sklearns_with_and_without_ties() -> None:
@@ -64,6 +66,35 @@ def test_tpr_needs_ten_over_alpha_examples() -> None:
         tpr_at_fpr(m, np.arange(999.0))
     assert tpr_at_fpr(m, np.arange(1000.0) - 2000) == 1.0
     assert tpr_at_fpr(m, np.arange(100.0) - 200, fpr=0.1) == 1.0
+
+
+def test_the_tail_is_checked_on_examples_that_did_not_set_its_threshold() -> None:
+    """200 draws: the interval of the checking half covers what the threshold lets through in the long run in 95 %.
+
+    The examples that set a threshold have 1 % of them above it, whatever it lets through.
+    """
+    covered, shares, n = 0, set(), 200
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        m, o = rng.normal(1, 1, 40), np.sort(rng.normal(size=1000))
+        threshold, rest = half_threshold(o, 0.01, seed=seed)
+        first = np.setdiff1d(o, rest)
+        assert (len(first), len(rest), (first > threshold).sum()) == (500, 500, 5)
+        tpr, fpr = tail_on_halves(m, o, seed=seed)
+        assert (tpr.n, tpr.value) == (40, (m > threshold).mean())
+        assert (fpr.n, fpr.value) == (500, (rest > threshold).mean())
+        assert fpr.low is not None and fpr.high is not None
+        covered += fpr.low <= norm.sf(threshold) <= fpr.high
+        shares.add(fpr.value)
+    assert len(shares) > 8 and 0.92 <= covered / n <= 1
+
+
+def test_the_sheet_sets_its_threshold_on_one_half(make: Make) -> None:
+    forget, test = make(60, 0, skill=3.0), make(1000, 1)
+    sheet = score_outputs(forget, make(100, 2), test, seed=5)
+    for name, side in zip(("MIA_TPR", "MIA_FPR"), tail_on_halves(forget.margin, test.margin, seed=5), strict=True):
+        assert vars(side).items() <= vars(sheet[name]).items() and "half of the unseen examples" in sheet[name].definition
+    assert (sheet["MIA_TPR"].n, sheet["MIA_FPR"].n) == (60, 500)
 
 
 def test_confidence_attack_is_the_plain_recipe_on_balanced_sets() -> None:

@@ -24,6 +24,7 @@ SHEET = [
     "test_loss",
     "MIA_AUC",
     "MIA_TPR",
+    "MIA_FPR",
     "MIA_confidence",
 ]
 
@@ -82,10 +83,10 @@ def test_a_class_that_the_test_set_lacks_is_undefined_not_zero(make: Make) -> No
 
 def test_small_sets_refuse_membership_and_say_why(make: Make) -> None:
     scores = score_outputs(make(19, 0), make(300, 1), make(500, 2))
-    assert {s.name for s in scores.values() if s.value is None} == {"MIA_AUC", "MIA_TPR", "MIA_confidence"}
+    assert {s.name for s in scores.values() if s.value is None} == set(SHEET[7:])
     assert "at least 20 forget examples; there are 19" in scores["MIA_AUC"].reason
     enough = score_outputs(make(20, 0), make(300, 1), make(500, 2))
-    assert [s.name for s in enough.values() if s.value is None] == ["MIA_TPR"]
+    assert [s.name for s in enough.values() if s.value is None] == ["MIA_TPR", "MIA_FPR"]
     assert "at least 1000 held-out examples; there are 500" in enough["MIA_TPR"].reason
     assert (enough["MIA_TPR"].low, enough["MIA_TPR"].high) == (None, None)
 
@@ -95,7 +96,7 @@ def test_a_diverged_model_has_no_scores(make: Make) -> None:
     for outputs in (forget, retain, test):
         outputs.logits[3] = torch.nan
     scores = score_outputs(forget, retain, test)
-    assert len(scores) == 10
+    assert len(scores) == len(SHEET) == 11
     for s in scores.values():
         assert s.value is None and "not finite: the model diverged" in s.reason
 

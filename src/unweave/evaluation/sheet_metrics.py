@@ -9,6 +9,7 @@ from unweave.evaluation.evidence import Metric, Right
 _SALUN = "Fan et al. (SalUn), ICLR 2024"
 _CARLINI = "Carlini et al., IEEE S&P 2022"
 _RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
+_FEW = "fewer than 20 forget or 1000 unseen examples, or a NaN"
 _HOLDOUT = "unseen examples that are exchangeable with the forget set"
 
 
@@ -45,9 +46,15 @@ SHEET = {
         ),
         Metric(
             "MIA_TPR",
-            "share of the forget set above the threshold that 1 % of the unseen examples are above",
-            *("share", "as null", (0, 1), "example", _HOLDOUT, "fewer than 1000 unseen examples, or a NaN"),
+            "share of the forget set above the threshold that 1 % of one half of the unseen examples are above",
+            *("share", "as null", (0, 1), "example", _HOLDOUT, _FEW),
             *(_CARLINI, "1 % where the two sets are exchangeable"),
+        ),
+        Metric(
+            "MIA_FPR",
+            "share of the other half of the unseen examples above the threshold of MIA_TPR",
+            *("share", "as null", (0, 1), "example", _HOLDOUT, _FEW),
+            *(_CARLINI, "1 %, whatever the model"),
         ),
         Metric(
             "MIA_confidence",

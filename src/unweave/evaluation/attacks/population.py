@@ -19,7 +19,7 @@ from unweave.evaluation.attacks.crossfit import cross_fit
 from unweave.evaluation.attacks.ranking import Ranking, Z, paired_error
 from unweave.evaluation.evidence import Evidence, Found, Metric, Null, whole
 from unweave.evaluation.intervals import proportion_interval
-from unweave.evaluation.membership import FEWEST
+from unweave.evaluation.membership import FEWEST, half_threshold
 from unweave.evaluation.value import Array, UndefinedScore
 
 MODELS = ("original", "retrained", "unlearned")
@@ -81,7 +81,8 @@ def forget_against_holdout(
         forget: one signal `[n]`, higher for members, or several `[n, d]`, which a logistic regression joins.
         holdout: the same of examples that were never trained on, `[h]` or `[h, d]`.
         fpr: false-positive rates; one of a needs `10 / a` holdout examples.
-        folds: of the cross-fitting; its AUC compares within folds, since scores of two fits have no common scale.
+        folds: of the cross-fitting; its AUC compares within folds, since scores of two fits have no common scale, and
+            its tails take scores that are standardised inside their fold.
         seed: of the folds and of the halves of the holdout.
     """
     sizes = {"forget examples": _length(forget), "holdout examples": _length(holdout)}
@@ -94,7 +95,7 @@ def forget_against_holdout(
     auc = AUC.of(sizes, area)
     if not made:
         return Attack(auc, ())
-    members, others = (np.concatenate(side) for side in zip(*made[0].strata, strict=True))
+    members, others = made[0].pooled
     return Attack(auc, tuple(_tail(members, others, rate, seed) for rate in fpr))
 
 
@@ -153,16 +154,15 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
     tpr = Metric(f"tpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", needs, f"not {needs}", source)
     of = f"share of the other half of the holdout above the threshold that was meant for {name}"
     fpr = Metric(f"fpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", needs, f"not {needs}", source)
-    mixed = np.random.default_rng(seed).permutation(others)
-    half = len(mixed) // 2
+    threshold, rest = half_threshold(others, rate, seed=seed)
+    half = len(others) - len(rest)
     allowed = math.floor(rate * half + 1e-9)
 
     def above(group: Array, one_sided: bool) -> Found:
         from scipy.stats import betabinom
 
-        if len(mixed) < math.ceil(10 / rate):
-            raise UndefinedScore(f"It needs {needs}; there are {len(mixed)}.")
-        threshold = np.sort(mixed[:half])[-1 - allowed]
+        if len(others) < math.ceil(10 / rate):
+            raise UndefinedScore(f"It needs {needs}; there are {len(others)}.")
         count, n = int((group > threshold).sum()), len(group)
         exact = betabinom(n, allowed + 1, half - allowed)
         low, high = (float(exact.ppf(q)) / n for q in (0.025, 0.975))
@@ -171,7 +171,7 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
         return Found(count / n, *proportion_interval(count, n), "Clopper-Pearson", null, p)
 
     sizes = {"forget examples": len(members), "holdout examples": len(others)}
-    return Tail(tpr.of(sizes, partial(above, members, True)), fpr.of(sizes, partial(above, mixed[half:], False)))
+    return Tail(tpr.of(sizes, partial(above, members, True)), fpr.of(sizes, partial(above, rest, False)))
 
 
 def _named(forget: ArrayLike, holdout: ArrayLike) -> tuple[tuple[str, ArrayLike], ...]:

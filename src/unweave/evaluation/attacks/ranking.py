@@ -49,6 +49,17 @@ class Ranking:
         """The AUC; over strata, its mean by their pairs."""
         return float(sum(w * part.mean() for w, (part, _) in zip(self._weights, self.components, strict=True)))
 
+    @property
+    def pooled(self) -> tuple[Array, Array]:
+        """Scores `[members]` and `[others]` of all strata on one scale, for a threshold that serves all of them.
+
+        Scores of several strata, such as folds of a fit, have none: they enter standardised inside their stratum, by
+        mean and spread of members and others together, so that labels shuffled inside strata change no score.
+        """
+        strata = self.strata if len(self.strata) == 1 else [_standardised(m, o) for m, o in self.strata]
+        members, others = (np.concatenate(side) for side in zip(*strata, strict=True))
+        return members, others
+
     @cached_property
     def components(self) -> list[tuple[Array, Array]]:
         """DeLong's V `[m]` and W `[n]` of each stratum."""
@@ -117,6 +128,12 @@ def paired_error(one: Ranking, other: Ranking) -> float:
     for (v, w), (v2, w2), weight in pairs:
         total += weight**2 * (_spread(v - v2) + _spread(w - w2))
     return math.sqrt(total * max(one.inflation, other.inflation))
+
+
+def _standardised(members: Array, others: Array) -> tuple[Array, Array]:
+    both = np.concatenate([members, others])
+    centre, spread = both.mean(), float(both.std()) or 1.0
+    return (members - centre) / spread, (others - centre) / spread
 
 
 def _beaten(scores: Array, others: Array) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from unweave.evaluation.attacks.ranking import Ranking
-from unweave.evaluation.value import Array
 
 POINTS = 200
 
@@ -13,18 +12,11 @@ POINTS = 200
 def roc(found: Ranking, most: int = POINTS) -> list[tuple[float, float]]:
     """Points (false-positive rate, true-positive rate) from (0, 0) to (1, 1), ascending, at most `most`.
 
-    Scores of several strata, such as folds of a fit, have no common scale: they enter as ranks inside their stratum. Of
-    a longer curve, points are taken at thresholds in geometric progression: a logarithmic axis shows all that there is.
+    Of a longer curve, points are taken at thresholds in geometric progression: a logarithmic axis shows all that there
+    is.
     """
-    from scipy.stats import rankdata
-
-    scores: list[Array] = []
-    label: list[Array] = []
-    for members, others in found.strata:
-        own = np.concatenate([members, others])
-        scores.append(own if len(found.strata) == 1 else rankdata(own) / len(own))
-        label.append(np.repeat([1.0, 0.0], [len(members), len(others)]))
-    score, member = np.concatenate(scores), np.concatenate(label)
+    members, others = found.pooled
+    score, member = np.concatenate([members, others]), np.repeat([1.0, 0.0], [len(members), len(others)])
     order = np.argsort(-score, kind="stable")
     last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of each threshold's ties
     true, false = np.cumsum(member[order])[last], np.cumsum(1 - member[order])[last]
