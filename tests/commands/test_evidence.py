@@ -90,6 +90,8 @@ def test_evidence_about_other_weights_is_said(recipe: Callable[..., Path], tmp_p
     ("text", "says"),
     [
         (RECIPE.replace("runs: 2", "runs: 1"), "evidence.runs"),
+        (RECIPE.replace("runs: 2", "runs: 2, shadows: 1"), "evidence.shadows: expected 0 (no U-LiRA) or at least 9"),
+        (RECIPE.replace("runs: 2", "runs: 2, shadows: 8"), "found 8"),
         (RECIPE.replace("relearning: {steps: [0, 1]}", "margins: {UA: 0}"), "evidence.margins.UA"),
         (RECIPE.replace("retain_examples", "retain_exampels"), "Did you mean 'retain_examples'?"),
         (RECIPE.replace("forget: {class: 3}", "requests: [{class: 3}, {class: 4}]"), "about one request"),

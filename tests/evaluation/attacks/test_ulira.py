@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from unweave.evaluation.attacks import IN, OUT, UNLEARNED, thirds, u_lira
+from unweave.evaluation.attacks.ulira import _folds
 
 
 def margins(seed: int, layout: np.ndarray, leak: float, memory: float = 2.0) -> np.ndarray:
@@ -64,6 +65,20 @@ def test_the_tail_needs_a_thousand_pairs() -> None:
     assert many.null.value == pytest.approx(0.01, abs=0.006)
 
 
+@pytest.mark.parametrize(("models", "folds"), [(9, 5), (11, 6), (16, 5), (40, 20), (70, 70)])
+def test_no_record_is_left_without_models_to_fit(models: int, folds: int) -> None:
+    """Records with three models a side in one row: five folds of many models could take all three."""
+    layout = thirds(models, 400, seed=8)
+    if models >= 40:
+        layout[:] = IN
+        layout[:3], layout[3:6] = OUT, UNLEARNED
+        layout[:6] = np.random.default_rng(8).permuted(layout[:6], axis=0)
+    found = u_lira(margins(8, layout, 1.0), layout, shuffles=3)
+    assert _folds(layout) == folds
+    assert found.auc.value is not None and found.worst.value is not None and found.tail.value is not None
+    assert np.isfinite(found.records).all() and found.auc.null is not None and found.auc.value > found.auc.null.high
+
+
 def test_what_has_no_answer() -> None:
     layout = thirds(15, 30, seed=7)
     phi = margins(7, layout, 0.0)
@@ -76,6 +91,8 @@ def test_what_has_no_answer() -> None:
         (phi, layout[:, :20], "of shape [15, 30]; found [15, 20]"),
         (phi, layout + 1, "a layout of 0, 1 and 2"),
         (phi[:5], layout[:5], "at least 6 runs"),
+        (phi, np.repeat(layout[:, :1], 30, axis=1), "unlearned some of the records and never saw others"),
+        (phi[:, :1], layout[:, :1], "found 0. Draw the layout record by record"),
     ):
         found = u_lira(values, state, shuffles=2)
         assert found.auc.value is None and says in found.auc.reason

@@ -163,12 +163,12 @@ def test_the_estimate_counts_what_is_missing(recipe: Callable[..., Path]) -> Non
 
 def test_shadows_are_part_of_the_estimate(recipe: Callable[..., Path]) -> None:
     world = _world(
-        read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 160").replace("runs: 2", "runs: 2, shadows: 3")))
+        read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 160").replace("runs: 2", "runs: 2, shadows: 9")))
     )
-    assert estimate(world, 1).missing["shadow"] == 3
+    assert estimate(world, 1).missing["shadow"] == 9
     shadow(world, 1)
     there = estimate(world, 1)
-    assert there.missing["shadow"] == 2 and there.each["shadow"] > there.each["original"]
+    assert there.missing["shadow"] == 8 and there.each["shadow"] > there.each["original"]
 
 
 def test_margins_that_change_are_said(made: tuple[Recipe, Path, dict[str, Any]]) -> None:

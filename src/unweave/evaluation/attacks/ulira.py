@@ -2,7 +2,8 @@ r"""U-LiRA: per example, models that unlearned it against models that never saw 
 
 Every record is in a random third of the models' training sets and stays (IN), in none of another third (OUT), and is
 trained on and then unlearned in the rest (UNLEARNED). Every model goes through unlearning, so that only
-the record tells the two populations apart. Fits and scores are cross-fitted over models:
+the record tells the two populations apart. Fits and scores are cross-fitted over models, in folds so small that no
+deal of the labels leaves a record without models to fit:
 
     score[s, i] = log N(phi[s, i]; UNLEARNED models of i) - log N(phi[s, i]; OUT models of i),   s not among them
 
@@ -13,6 +14,7 @@ correlated the records are.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,6 +27,7 @@ from unweave.evaluation.value import Array, UndefinedScore
 
 IN, OUT, UNLEARNED = 0, 1, 2
 FOLDS, LEAST = 5, 3
+FEWEST_MODELS = 3 * LEAST  # with `thirds`
 Layout = NDArray[np.int64]
 AUC = Metric(
     "ulira_auc",
@@ -34,7 +37,8 @@ AUC = Metric(
     (0, 1),
     "run",
     "16 models or more, each trained and unlearned under its own column of coins",
-    "a record with fewer than three models unlearned or never trained on it, or a margin that is not finite",
+    "a record with fewer than three models unlearned or never trained on it, fewer than two models that unlearned some "
+    "of the records and never saw others, or a margin that is not finite",
     "Hayes et al., arXiv:2403.01218",
 )
 WORST = replace(
@@ -83,9 +87,11 @@ def u_lira(margins: ArrayLike, layout: ArrayLike, *, shuffles: int = 200, seed: 
         if not made:
             phi = _checked(margins, state)
             rng = np.random.default_rng(seed)
-            fold = rng.permutation(np.arange(len(phi)) % min(FOLDS, len(phi)))
+            fold = rng.permutation(np.arange(len(phi)) % _folds(state))
+            deals = _dealt(state, shuffles, rng)
+            _check_models([state, *deals])
             own = _scores(phi, state, fold)
-            drawn = [_statistics(_scores(phi, mixed, fold), mixed) for mixed in _dealt(state, shuffles, rng)]
+            drawn = [_statistics(_scores(phi, mixed, fold), mixed) for mixed in deals]
             made.append((own, _statistics(own, state), np.array(drawn)))
         return made[0]
 
@@ -166,11 +172,35 @@ def _dealt(state: Layout, shuffles: int, rng: np.random.Generator) -> list[Layou
     return dealt
 
 
+def _folds(state: Layout) -> int:
+    """Five, or as many as it takes that every fit has a model of every record, two where each has its own spread.
+
+    A fold takes `ceil(models / folds)` models, in some deal of the labels all of them of one side.
+    """
+    models, poorest = len(state), int(_sides(state).min())
+    return min(models, max(FOLDS, math.ceil(models / (poorest - (1 if models < POOLED_BELOW else 2)))))
+
+
+def _sides(state: Layout) -> NDArray[np.int64]:
+    """How many models never saw each record, and how many unlearned it, `[2, n]`; deals of the labels keep both."""
+    return np.stack([(state == side).sum(axis=0) for side in (OUT, UNLEARNED)])
+
+
+def _check_models(layouts: Sequence[Layout]) -> None:
+    """The AUC is a mean over models that tell records of both kinds apart, and its error needs two of them."""
+    both = min(int(((x == OUT).any(axis=1) & (x == UNLEARNED).any(axis=1)).sum()) for x in layouts)
+    if both < 2:
+        raise UndefinedScore(
+            "It needs two models that unlearned some of the records and never saw others, also when the labels of each "
+            f"record are dealt anew; found {both}. Draw the layout record by record."
+        )
+
+
 def _checked(margins: ArrayLike, state: Layout) -> Array:
     phi = whole(margins, "runs", axes=2, at_least=2 * LEAST)
     if phi.shape != state.shape or not np.isin(state, (IN, OUT, UNLEARNED)).all():
         raise UndefinedScore(f"It needs a layout of 0, 1 and 2 of shape {list(phi.shape)}; found {list(state.shape)}.")
-    few = int((np.minimum((state == OUT).sum(0), (state == UNLEARNED).sum(0)) < LEAST).sum())
+    few = int((_sides(state).min(axis=0) < LEAST).sum())
     if few:
         raise UndefinedScore(f"{few} records have fewer than {LEAST} models unlearned, or never trained, on them.")
     return phi

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from unweave.evaluation.attacks.ulira import FEWEST_MODELS
 from unweave.evaluation.robustness import Relearning
 from unweave.evaluation.runs import Margins
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Points = Annotated[float, Field(gt=0)]
+
+
+def _none_or_enough(shadows: int) -> int:
+    """Fewer are trained and unlearned for nothing."""
+    if 0 < shadows < FEWEST_MODELS:
+        raise ValueError(
+            f"expected 0 (no U-LiRA) or at least {FEWEST_MODELS}, three for each fate of a record (kept, never seen, "
+            f"unlearned); found {shadows}"
+        )
+    return shadows
 
 
 class MarginsSection(BaseModel):
@@ -44,13 +55,14 @@ class EvidenceSection(BaseModel):
     """How many models of each kind `unweave evidence` trains and unlearns.
 
     `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, without it)
-    are trained without the forget set. `shadows` more are trained and unlearned under coins, for U-LiRA: 0 for none.
+    are trained without the forget set. `shadows` more are trained and unlearned under coins, for U-LiRA: 0 for none, or
+    nine at least.
     """
 
     model_config = _STRICT
     runs: Annotated[int, Field(ge=2)] = 3
     retrained: Annotated[int, Field(ge=2)] | None = None
-    shadows: Annotated[int, Field(ge=0)] = 0
+    shadows: Annotated[int, Field(ge=0), AfterValidator(_none_or_enough)] = 0
     margins: MarginsSection = MarginsSection()
     relearning: RelearningSection = RelearningSection()
     retain_examples: Annotated[int, Field(ge=20)] = 2000
