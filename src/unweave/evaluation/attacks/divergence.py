@@ -19,6 +19,7 @@ from unweave.evaluation.evidence import Evidence, Found, Metric
 from unweave.evaluation.value import Array, UndefinedScore
 
 BINS, CLIP, FLOOR = 20, 100.0, 1e-5
+FEWEST = 8  # models a side: of fewer, 20 bins say more of the centring than of the models
 KLOM = Metric(
     "klom",
     "mean over examples of KL(unlearned || retrained) between histograms of the margin over models",
@@ -71,7 +72,7 @@ def klom_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int 
     def measure() -> Found:
         u, r = pools(unlearned, retrained)
         p = exchange_p(u, r, _mean, seed, permutations)
-        return Found(_mean(u, r), null=null_level(u, r, _mean, seed), p=p)
+        return Found(_mean(u, r), null=null_level(u, r, _mean, seed, fewest=FEWEST), p=p)
 
     return KLOM.of(sizes, measure)
 

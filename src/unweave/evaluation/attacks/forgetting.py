@@ -59,7 +59,7 @@ def forgetting_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations
     def measure() -> Found:
         u, r = pools(unlearned, retrained, at_least=4)
         p = exchange_p(u, r, lambda a, b: -score(a, b), seed, permutations)
-        return Found(score(u, r), null=null_level(u, r, score, seed), p=p)
+        return Found(score(u, r), null=null_level(u, r, score, seed, draws=permutations), p=p)
 
     return FORGETTING.of(sizes, measure)
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.evaluation.evidence import Evidence, Metric, null_of, whole
+from unweave.evaluation.attacks.pools import FEWEST, centred, exchanged_level, is_dealt
+from unweave.evaluation.evidence import Evidence, Metric, whole
 from unweave.evaluation.value import Array, UndefinedScore
 
 STATISTICS = {
@@ -39,7 +40,7 @@ class PerExample:
         found: the examples that Benjamini-Hochberg calls different at a false-discovery rate of 5 %, `[n]`.
         smallest_p: the smallest p-value that these sizes can give.
         exchanged: T where whole models are exchanged, ascending, the mean over up to 200 arrangements, `[n]`: what the
-            sorted `t` look like under an exact method.
+            sorted `t` look like under an exact method. As in `pools.null_level`, each pool is centred before.
     """
 
     overall: Mapping[str, Evidence]
@@ -71,12 +72,7 @@ def per_example(
     r = whole(retrained, "retrained models", axes=2, at_least=2)
     if u.shape[1] != r.shape[1]:
         raise UndefinedScore(f"Both sides need the same examples; found {u.shape[1]} and {r.shape[1]}.")
-    pooled = np.concatenate([u, r])
-    pooled = pooled - pooled.mean(axis=0)
-    # A spread that is only rounding counts as none, and so does the difference of equal values
-    total = (pooled**2).sum(axis=0)
-    flat = total <= 1e-20 * np.maximum(1.0, np.abs(np.concatenate([u, r])).max(axis=0) ** 2)
-    pooled = np.where(flat, 0.0, pooled / np.sqrt(np.where(flat, 1.0, total)))
+    pooled = _scaled(np.concatenate([u, r]))
     groups, exhaustive = _arrangements(len(u), len(pooled), permutations, seed)
     truth = np.zeros((1, len(pooled)))
     truth[0, : len(u)] = 1
@@ -87,20 +83,23 @@ def per_example(
         others = np.abs(_t(groups[start : start + rows], pooled))
         count += (others >= np.abs(t) * (1 - 1e-9)).sum(axis=0)
         drawn.append(_statistics(others))
-    null = np.concatenate(drawn)
+    arranged = np.concatenate(drawn)
     own = _statistics(np.abs(t)[None])[0]
     extra = 0 if exhaustive else 1  # the arrangement that was seen is one of all; of drawn ones it is one more
     arrangements = len(groups) + extra
     p = (count + extra) / arrangements
     sizes = {"unlearned runs": len(u), "retrained runs": len(r), "examples": u.shape[1]}
+    enough = min(len(u), len(r)) >= FEWEST
+    others = [row for row in groups if not (enough and is_dealt(np.flatnonzero(row), len(u), len(row)))]
+    some = np.stack([others[i] for i in np.random.default_rng(seed).permutation(len(others))[:_SHOWN]])
+    of_one = _t(some, _scaled(np.concatenate([centred(u), centred(r)])) if enough else pooled)
+    exact, exchanged = _statistics(np.abs(of_one)), np.sort(of_one, axis=1).mean(axis=0)
     overall = {}
     for i, (name, of) in enumerate(STATISTICS.items()):
-        right = float(((null[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
-        level = null_of(null[:, i], "exchange of whole models")
+        right = float(((arranged[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
+        level = exchanged_level(exact[:, i], enough)
         overall[name] = Evidence(_metric(name, of), sizes, float(own[i]), null=level, p=right)
     smallest = _smallest(len(u), len(r), arrangements, exhaustive)
-    some = groups[np.random.default_rng(seed).permutation(len(groups))[:_SHOWN]]
-    exchanged = np.sort(_t(some, pooled), axis=1).mean(axis=0)
     return PerExample(overall, t, p, benjamini_hochberg(p, rate), smallest, exchanged)
 
 
@@ -124,6 +123,14 @@ def _arrangements(k: int, models: int, permutations: int, seed: int) -> tuple[Ar
         return groups, True
     keys = np.random.default_rng(seed).random((permutations, models))
     return (keys.argsort(axis=1) < k).astype(np.float64), False
+
+
+def _scaled(rows: Array) -> Array:
+    """Columns with mean 0 and squares that sum to 1; with a spread that is only rounding, 0."""
+    left = rows - rows.mean(axis=0)
+    total = (left**2).sum(axis=0)
+    flat = total <= 1e-20 * np.maximum(1.0, np.abs(rows).max(axis=0) ** 2)
+    return np.where(flat, 0.0, left / np.sqrt(np.where(flat, 1.0, total)))
 
 
 def _t(groups: Array, pooled: Array) -> Array:

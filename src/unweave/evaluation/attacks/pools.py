@@ -10,7 +10,11 @@ from numpy.typing import ArrayLike
 from unweave.evaluation.evidence import Null, null_of, whole
 from unweave.evaluation.value import Array, UndefinedScore
 
-DRAWS = 40
+DRAWS = 100
+FEWEST = 4
+"""Models a side, from which on centred pools say what an exact method scores."""
+WIDER = 1.2
+"""So that the band holds an exact method's score in 95 % of cases (`tests/evaluation/attacks/test_null_levels.py`)."""
 
 
 def pools(unlearned: ArrayLike, retrained: ArrayLike, at_least: int = 2) -> tuple[Array, Array]:
@@ -26,18 +30,51 @@ def pools(unlearned: ArrayLike, retrained: ArrayLike, at_least: int = 2) -> tupl
     return u, r
 
 
-def null_level(u: Array, r: Array, score: Callable[[Array, Array], float], seed: int, draws: int = DRAWS) -> Null:
+def null_level(
+    u: Array, r: Array, score: Callable[[Array, Array], float], seed: int, *, fewest: int = FEWEST, draws: int = DRAWS
+) -> Null:
     """The score of two pools as large as these, drawn from one distribution.
 
-    Each pool is centred and scaled example by example, the rows (whole models) are pooled and dealt out again: what
-    tells the two pools apart is gone, the shape and the correlation between examples stay.
+    The rows (whole models) of both pools are dealt out again. Each pool is centred first, example by example, and
+    scaled by `sqrt(N / (N - 1))` for what centring takes: what tells the pools apart is gone, the spread and the
+    correlation between examples stay. With fewer than `fewest` models a side centring leaves too little: the rows are
+    exchanged as they are, which is right for an exact method, and too wide for another.
+
+    Args:
+        u, r: margins `[N, n]` and `[M, n]`.
+        score: of two such pools.
+        seed: of the exchanges.
+        fewest: models a side.
+        draws: exchanges.
     """
-    rows = np.concatenate([_standard(u), _standard(r)])
+    enough = min(len(u), len(r)) >= fewest
+    rows = np.concatenate([centred(u), centred(r)] if enough else [u, r])
     rng, found = np.random.default_rng(seed), []
-    for _ in range(draws):
+    while len(found) < draws:
         order = rng.permutation(len(rows))
-        found.append(score(rows[order[: len(u)]], rows[order[len(u) :]]))
-    return null_of(np.array(found), f"{draws} exchanges of whole models, each pool standardised first")
+        if not (enough and is_dealt(order[: len(u)], len(u), len(rows))):
+            found.append(score(rows[order[: len(u)]], rows[order[len(u) :]]))
+    return exchanged_level(np.array(found), enough)
+
+
+def exchanged_level(found: Array, enough: bool) -> Null:
+    """From the scores of exchanged pools; none below 0; of centred pools the ends are moved out by a fifth."""
+    if not enough:
+        return null_of(found, f"{len(found)} exchanges of whole models as they are: too wide for other methods")
+    low, middle, high = np.quantile(found, (0.025, 0.5, 0.975))
+    low, high = (float(middle + WIDER * (end - middle)) for end in (low, high))
+    how = f"{len(found)} exchanges of whole models, each pool centred first"
+    return Null(float(found.mean()), max(low, 0.0), high, how)
+
+
+def centred(x: Array) -> Array:
+    """Each column without its mean, with the variance that it had around the true one."""
+    return (x - x.mean(axis=0)) * np.sqrt(len(x) / (len(x) - 1))
+
+
+def is_dealt(chosen: Array, count: int, models: int) -> bool:
+    """Whether the chosen rows are one of the two pools as they were: then nothing was exchanged."""
+    return bool((chosen < count).all() or (len(chosen) == models - count and (chosen >= count).all()))
 
 
 def exchange_p(u: Array, r: Array, score: Callable[[Array, Array], float], seed: int, draws: int) -> float:
@@ -48,9 +85,3 @@ def exchange_p(u: Array, r: Array, score: Callable[[Array, Array], float], seed:
         order = rng.permutation(len(rows))
         beyond += score(rows[order[: len(u)]], rows[order[len(u) :]]) >= own - 1e-12
     return beyond / (draws + 1)
-
-
-def _standard(x: Array) -> Array:
-    centred = x - x.mean(axis=0)
-    spread = centred.std(axis=0)
-    return np.where(spread > 1e-12, centred / np.where(spread > 1e-12, spread, 1.0), 0.0)
