@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from unweave.data.checks import check_labels, check_overlap
+from unweave.data.checks import check_labels, check_overlap, check_unseen
 from unweave.data.images import TensorImages
 from unweave.errors import ConfigurationError
 
@@ -60,3 +60,13 @@ def test_labels():
         check_labels(LABELS, 3)
     with pytest.raises(ConfigurationError, match="row 1 has -1"):
         check_labels(np.array([0, -1]), 3)
+
+
+def test_a_test_set_that_was_trained_on_is_refused() -> None:
+    """Whatever the label says: the image was seen."""
+    images = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
+    train = TensorImages(images[:6], torch.arange(6))
+    check_unseen(TensorImages(images[6:], torch.arange(4)), train)
+    seen = TensorImages(torch.cat([images[6:], images[2:5]]), torch.zeros(7, dtype=torch.int64))
+    with pytest.raises(ConfigurationError, match=r"3 of 7 are in the training set too \(first: test\[4\], test\[5\]"):
+        check_unseen(seen, train)

@@ -36,6 +36,22 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> None:
         )
 
 
+def check_unseen(test: TensorImages, train: TensorImages) -> None:
+    """Refuse a test set that a model was trained on: an attack that compares with it would find nothing.
+
+    Raises:
+        ConfigurationError: images of the test set are, bit for bit and whatever their label, in the training set.
+    """
+    trained = set(map(_image_digest, train.images.numpy()))
+    shared = [row for row, image in enumerate(test.images.numpy()) if _image_digest(image) in trained]
+    if shared:
+        first = ", ".join(f"test[{row}]" for row in shared[:5])
+        raise ConfigurationError(
+            f"test and holdout set must hold no training image; {len(shared)} of {len(test)} are in the "
+            f"training set too (first: {first}): take them out of one of the two"
+        )
+
+
 def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
     """Refuse labels outside [0, classes).
 
@@ -50,6 +66,10 @@ def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
             f"labels must be at least 0 and below {classes} (the number of classes), "
             f"found {len(outside)} outside (first: {first})"
         )
+
+
+def _image_digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _digests(data: Dataset[Any], copies: bool = True) -> Iterable[bytes]:

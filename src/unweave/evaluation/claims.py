@@ -104,8 +104,8 @@ ITEMS = {
     ),
     "retain_exposure": Item(
         "E3",
-        "no retain record is exposed",
-        "Retain records are exposed more than under retraining.",
+        "no retain example differs from retraining",
+        "Retain examples are not what they are under retraining: exposed, or damaged.",
         "`per_example` on retain records",
     ),
     "robustness": Item(

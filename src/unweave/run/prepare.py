@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unweave.data import sources
 from unweave.data.cache import atomically
-from unweave.data.checks import check_overlap
+from unweave.data.checks import check_overlap, check_unseen
 from unweave.data.images import Source, TensorImages
 from unweave.data.index_file import read_rows
 from unweave.data.poison import poison_random
@@ -228,6 +228,7 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
         holdout = mislabelled(source.test, len(source.classes), wanted.seed)
     made = Request(text, train, source.test, split, network, training, holdout, scoring=recipe.evaluation.seed)
     check_overlap(made.forget, made.retain)
+    check_unseen(made.test, made.train)
     return made
 
 

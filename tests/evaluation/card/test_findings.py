@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from unweave.evaluation.card.over_runs import bounded, over_runs_part
 from unweave.evaluation.card.pools import Pools, Seen
 from unweave.evaluation.claims import Finding
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.runs import Margins, recovered_share
+from unweave.evaluation.runs import Margins, recovered_share, retrain_gap
 from unweave.evaluation.value import UndefinedScore
 
 N, CLASSES = 60, 3
@@ -57,8 +59,8 @@ def found(pool: Pools, seed: int) -> dict[str, Finding]:
         "per_example": findings.of_examples(compared(pool, lambda seen: seen.forget, seed)),
         "retain_exposure": findings.of_examples(compared(pool, lambda seen: seen.retain, seed)),
         "epsilon": findings.of_bound(bounded(pool, seed)),
-        "holdout_attack": findings.of_triples((attacks.triples["loss"], attacks.triples["joined"]), attacks.blind),
-        "per_example_attack": findings.of_triples([attacks.triples["rmia"]], attacks.blind),
+        "holdout_attack": findings.of_attacks(attacks, ("loss", "joined")),
+        "per_example_attack": findings.of_attacks(attacks, ("rmia",)),
         "robustness": findings.of_recovered([recovered_share(levels["original"], levels["retrained"], own)]),
     }
 
@@ -74,6 +76,75 @@ def test_an_exact_method_is_refuted_by_anything_at_all_in_at_most_one_case_in_tw
         any_of += "refutes" in states
         each = {i: each[i] + (state == "refutes") for i, state in enumerate(states)}
     assert any_of <= 4, each  # P(more than 4 of 30 at 5 %) = 0.016
+
+
+def apart(rng: np.random.Generator, knows: float) -> Seen:
+    """A training whose forget and holdout examples are of two kinds, each of which it knows more or less well."""
+    own, other = 0.5 * rng.normal(size=2)
+    labels = torch.arange(N) % CLASSES
+    sides = [(0, knows + own), (1, 1.5), (2, 0.0), (3, other)]
+    return Seen(*(outputs(rng, slice(N * i, N * (i + 1)), known, 0.0, labels) for i, known in sides))
+
+
+def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
+    """Two retrained models are further apart there than their examples say: the test is one over runs."""
+    cases, of_two, refuted = 30, 0, 0
+    for seed in range(cases):
+        rng = np.random.default_rng(seed)
+        pool = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (1.5, 0.0, 0.0)))
+        features = rng.normal(size=(N, 2)), 3 + rng.normal(size=(N, 2))
+        found = attacked(pool, features, seed)
+        assert found.blind.exchangeable is False
+        loss = found.triples["loss"]
+        assert not isinstance(loss, UndefinedScore) and loss.above_retrained.p is not None
+        of_two += loss.above_retrained.p <= findings.LEVEL
+        refuted += findings.of_attacks(found, ("loss",)) == "refutes"
+        assert found.above["loss"].metric.replicate == "run" and found.above["loss"].null is not None
+    assert of_two > 8, "the interval over examples would have called most of them different"
+    assert refuted <= 2, refuted  # at .05 / 7, P(more than 2 of 30) = .001
+    rng = np.random.default_rng(0)
+    leaking = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (3.0, 0.0, 3.0)))
+    features = rng.normal(size=(N, 2)), 3 + rng.normal(size=(N, 2))
+    assert findings.of_attacks(attacked(leaking, features, 0), ("loss",)) == "refutes"
+
+
+def whole_class(rng: np.random.Generator, knows: float) -> Seen:
+    """Class 0 is forgotten whole: a model that never saw it knows nothing of it, and all of the others."""
+    others, gone = torch.arange(N) % (CLASSES - 1) + 1, torch.zeros(N, dtype=torch.int64)
+    forget, retain, test = (
+        outputs(rng, slice(N * i, N * (i + 1)), known, 0.0, labels)
+        for i, (known, labels) in enumerate(((knows - 4, gone), (3.0, others), (2.0, others)))
+    )
+    holdout = outputs(rng, slice(3 * N, 4 * N), min(knows, 2.0) - 4, 0.0, gone)
+    both = Outputs(torch.cat([test.logits, holdout.logits]), torch.cat([test.labels, holdout.labels]))
+    return Seen(forget, retain, both, holdout)
+
+
+def test_rmia_reads_a_class_that_was_removed_whole() -> None:
+    """Its population knows the class as little as the compared examples do; beside other classes nothing differs."""
+    rng = np.random.default_rng(2)
+    pool = Pools(*([whole_class(rng, knows) for _ in range(4)] for knows in (6.0, 0.0, 0.0)))
+    found = attacked(pool, (rng.normal(size=(N, 2)), rng.normal(size=(N, 2))))
+    triple = found.triples["rmia"]
+    assert not isinstance(triple, UndefinedScore)
+    aucs = {kind: triple.attacks[kind].auc for kind in ("original", "retrained")}
+    assert aucs["original"].sizes == {"forget examples": N, "holdout examples": N // 2}
+    assert aucs["original"].value is not None and aucs["original"].value > 0.9
+    assert aucs["retrained"].p is not None and aucs["retrained"].p > 0.01
+
+
+def test_a_large_gap_without_a_margin_is_no_equivalence() -> None:
+    """All accuracies are those of retraining, a membership attack is not."""
+    sheets = sheets_of(pools(6, 0.0, runs=12))
+    far = {"MIA_AUC": replace(sheets["unlearned"][0]["MIA_AUC"], value=0.95)}
+    leaking = [{**sheet, **far} for sheet in sheets["unlearned"]]
+    wide = {"UA": 50.0, "RA": 50.0, "TA": 50.0}
+    for margins, expected in ((wide, "undecided"), ({**wide, "MIA_AUC": 2.0}, "refutes")):
+        table = retrain_gap(leaking, sheets["retrained"], margins=Margins(margins))
+        assert table.gaps["MIA_AUC"].verdict == "different" and findings.of_gaps(table) == expected
+    table = retrain_gap(sheets["unlearned"], sheets["retrained"], margins=Margins({**wide, "MIA_AUC": 50.0}))
+    assert findings.of_gaps(table) == "supports"
+    assert set(Margins().points) == {"UA", "RA", "TA", "MIA_AUC"}
 
 
 def test_a_method_that_does_nothing_is_refuted_by_all_that_have_the_power() -> None:
@@ -101,6 +172,10 @@ def test_the_level_of_an_item_is_its_share_of_the_family() -> None:
 
 
 def test_where_nothing_could_be_found_nothing_is_supported() -> None:
+    four = pools(3, 9.0, runs=4)
+    found_all = compared(four, lambda seen: seen.forget)
+    assert not isinstance(found_all, UndefinedScore) and found_all.smallest_p < findings.LEVEL
+    assert findings.of_examples(found_all) == "undecided", "three statistics at 2 in 70 each cannot reach 5 %"
     few = pools(3, 0.0, runs=2)
     assert findings.of_examples(compared(few, lambda seen: seen.forget)) == "undecided", "two runs cannot reach 5 %"
     assert findings.of_examples(UndefinedScore("why")) == "undecided"

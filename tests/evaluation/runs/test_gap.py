@@ -31,7 +31,9 @@ def test_by_hand() -> None:
     assert table.average.value == pytest.approx(7 / 4)
     assert table.tow.value == pytest.approx(0.95 * 1.0 * 0.98)
     assert table.gaps["UA"].evidence.sizes == {"unlearned runs": 2, "retrained runs": 2}
-    assert table.gaps["MIA_AUC"].margin is None and table.gaps["MIA_AUC"].tost is None
+    assert table.gaps["MIA_AUC"].margin == 2.0 and table.gaps["MIA_AUC"].verdict == "equivalent"
+    bare = retrain_gap(u, r, margins=Margins({"UA": 1.0})).gaps["MIA_AUC"]
+    assert bare.margin is None and bare.tost is None
 
 
 def test_an_exact_method_is_in_the_null_rows_and_rarely_different() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from unweave.run.evidence.collect import evidence
 from unweave.run.evidence.estimate import Estimate, estimate
 from unweave.run.evidence.models import World, make
 from unweave.run.evidence.parts import _notes
-from unweave.run.evidence.seen import check_holdout
 from unweave.run.evidence.shadows import shadow
 from unweave.run.identity import resolve
 from unweave.run.recipe import Recipe, read
@@ -192,15 +190,6 @@ def test_a_reference_that_saw_the_forget_set_is_refused(recipe: Callable[..., Pa
     assert len(caught.value.faults) == 1 and "saw.safetensors: this reference saw the forget set" in str(caught.value)
     with pytest.raises(ConfigurationError, match="two models that never saw the forget set, found 1"):
         evidence(asked, tmp_path / "out", references=files[1:])
-
-
-def test_a_test_set_that_was_trained_on_is_refused(recipe: Callable[..., Path]) -> None:
-    request = prepare.request(read(recipe(RECIPE)))
-    images = request.test.images.clone()
-    images[:7] = request.train.images[5:12]
-    with pytest.raises(ConfigurationError, match=r"7 of \d+ are in the training set too \(first: test\[0\]"):
-        check_holdout(replace(request, test=replace(request.test, images=images)))
-    check_holdout(request)
 
 
 def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dict[str, Any]], tmp_path: Path) -> None:

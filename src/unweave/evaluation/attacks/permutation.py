@@ -90,8 +90,8 @@ def per_example(
     p = (count + extra) / arrangements
     sizes = {"unlearned runs": len(u), "retrained runs": len(r), "examples": u.shape[1]}
     enough = min(len(u), len(r)) >= FEWEST
-    others = [row for row in groups if not (enough and is_dealt(np.flatnonzero(row), len(u), len(row)))]
-    some = np.stack([others[i] for i in np.random.default_rng(seed).permutation(len(others))[:_SHOWN]])
+    exchanges = [row for row in groups if not (enough and is_dealt(np.flatnonzero(row), len(u), len(row)))]
+    some = np.stack([exchanges[i] for i in np.random.default_rng(seed).permutation(len(exchanges))[:_SHOWN]])
     of_one = _t(some, _scaled(np.concatenate([centred(u), centred(r)])) if enough else pooled)
     exact, exchanged = _statistics(np.abs(of_one)), np.sort(of_one, axis=1).mean(axis=0)
     overall = {}

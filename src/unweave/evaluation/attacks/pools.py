@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from unweave.evaluation.evidence import Null, null_of, whole
 from unweave.evaluation.value import Array, UndefinedScore
@@ -49,7 +49,7 @@ def null_level(
     """
     enough = min(len(u), len(r)) >= fewest
     rows = np.concatenate([centred(u), centred(r)] if enough else [u, r])
-    rng, found = np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(seed), list[float]()
     while len(found) < draws:
         order = rng.permutation(len(rows))
         if not (enough and is_dealt(order[: len(u)], len(u), len(rows))):
@@ -72,7 +72,7 @@ def centred(x: Array) -> Array:
     return (x - x.mean(axis=0)) * np.sqrt(len(x) / (len(x) - 1))
 
 
-def is_dealt(chosen: Array, count: int, models: int) -> bool:
+def is_dealt(chosen: NDArray[np.int64], count: int, models: int) -> bool:
     """Whether the chosen rows are one of the two pools as they were: then nothing was exchanged."""
     return bool((chosen < count).all() or (len(chosen) == models - count and (chosen >= count).all()))
 

@@ -32,7 +32,7 @@ AUC = Metric(
     (0, 1),
     "example",
     HOLDOUT,
-    "fewer than 20 examples on a side, or a signal that is not finite",
+    "fewer than 20 examples on a side, a signal that is not finite, or all scores equal",
     "interval: DeLong et al., Biometrics 44 (1988)",
 )
 DIFFERENCE = Metric(
@@ -135,6 +135,8 @@ def ranking(forget: ArrayLike, holdout: ArrayLike, *, folds: int = 5, seed: int 
     """
     axes = np.ndim(forget)
     sides = [whole(x, f"{name} examples", axes=axes, at_least=FEWEST) for name, x in _named(forget, holdout)]
+    if axes == 1 and min(side.min() for side in sides) == max(side.max() for side in sides):
+        raise UndefinedScore("All scores are equal: the attack says nothing, and passing it would mean nothing.")
     if axes == 1:
         return Ranking([(sides[0], sides[1])])
     return cross_fit(sides[0], sides[1], folds=folds, seed=seed)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from unweave.evaluation.attacks import Blind, Bound, PerExample, Triple
+from unweave.evaluation.attacks import Blind, Bound, PerExample
 from unweave.evaluation.attacks.ulira import ULira
+from unweave.evaluation.card.attacks import Attacks
 from unweave.evaluation.claims import ITEMS, Claim, Finding
 from unweave.evaluation.evidence import Evidence
 from unweave.evaluation.runs import GapTable
@@ -16,7 +17,8 @@ from unweave.evaluation.value import UndefinedScore
 LEVEL = 0.05
 FAMILY = 7
 """Items of the claim that rest on a test. Each refutes at `LEVEL / FAMILY`, so that any of them refutes an exact method
-in at most 5 % of cases. It supports above `LEVEL`; between the two it is undecided."""
+in at most 5 % of cases. It supports above `LEVEL`; between the two it is undecided. The bound of epsilon has its own
+confidence, 95 % on halves of the models: on an exact method it was above 0 in none of 300 simulated experiments."""
 
 
 def tested(p_values: Iterable[float | None]) -> Finding:
@@ -29,17 +31,19 @@ def tested(p_values: Iterable[float | None]) -> Finding:
 
 
 def of_gaps(table: GapTable) -> Finding:
-    """All gaps with a margin are equivalent: supports. One of them is different, surely enough: refutes."""
+    """All gaps with a margin are equivalent, and no other is different: supports. One of them is different, surely
+    enough: refutes."""
     gaps = [gap for gap in table.gaps.values() if gap.margin is not None]
+    beside = [gap for gap in table.gaps.values() if gap.margin is None]
     if gaps and all(gap.verdict == "equivalent" for gap in gaps):
-        return "supports"
+        return "undecided" if any(gap.verdict == "different" for gap in beside) else "supports"
     beyond = tested(gap.evidence.p if gap.verdict == "different" else 1.0 for gap in gaps)
     return "refutes" if beyond == "refutes" else "undecided"
 
 
 def of_examples(found: PerExample | UndefinedScore) -> Finding:
-    """The three global statistics; undecided where no arrangement could reach 5 %."""
-    if isinstance(found, UndefinedScore) or found.smallest_p > LEVEL:
+    """The three global statistics; undecided where no arrangement could reach 5 % after Bonferroni."""
+    if isinstance(found, UndefinedScore) or len(found.overall) * found.smallest_p > LEVEL:
         return "undecided"
     return tested(evidence.p for evidence in found.overall.values())
 
@@ -56,15 +60,16 @@ def of_blind(blind: Blind) -> Finding:
     return "undecided" if blind.exchangeable is None else "supports" if blind.exchangeable else "refutes"
 
 
-def of_triples(triples: Iterable[Triple | UndefinedScore], blind: Blind) -> Finding:
-    """The AUC itself where the holdout is exchangeable; otherwise its distance to the retrained model's."""
-    whole = []
-    for triple in triples:
+def of_attacks(found: Attacks, names: Iterable[str]) -> Finding:
+    """The first model's AUC where the holdout is exchangeable; otherwise the distance to retrained ones, over runs."""
+    p_values = []
+    for name in names:
+        triple = found.triples[name]
         if isinstance(triple, UndefinedScore):
             return "undecided"
-        whole.append(triple)
-    read = (t.attacks["unlearned"].auc if blind.exchangeable else t.above_retrained for t in whole)
-    return tested(evidence.p for evidence in read)
+        own = triple.attacks["unlearned"].auc if found.blind.exchangeable else found.above[name]
+        p_values.append(own.p)
+    return tested(p_values)
 
 
 def of_ulira(found: ULira) -> Finding:

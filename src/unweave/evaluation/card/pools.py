@@ -35,6 +35,11 @@ class Seen:
         return score_outputs(self.forget, self.retain, self.test, seed=seed)
 
     @property
+    def whole(self) -> tuple[Outputs, Outputs, Outputs]:
+        """All outputs; the holdout's are part of the test set's."""
+        return self.forget, self.retain, self.test
+
+    @property
     def splits(self) -> Splits:
         """For what is asked of a class that was removed whole."""
         return Splits(self.forget, self.retain, self.test)

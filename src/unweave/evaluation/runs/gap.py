@@ -42,7 +42,7 @@ class Margins:
         ConfigurationError: a margin that is not above 0, or a primary metric without one.
     """
 
-    points: Mapping[str, float] = field(default_factory=lambda: {"UA": 1.0, "RA": 0.5, "TA": 1.0})
+    points: Mapping[str, float] = field(default_factory=lambda: {"UA": 1.0, "RA": 0.5, "TA": 1.0, "MIA_AUC": 2.0})
     primary: str = "UA"
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ def retrain_gap(
     Args:
         unlearned: one sheet of `score` per unlearned model, each from another original model.
         retrained: one per retrained model, each from another seed.
-        margins: settled before the runs; None for the default, 1 point of UA and TA and half a point of RA.
+        margins: settled before the runs; None for the default, 1 point of UA and TA, half a point of RA, 2 of the AUC.
         metrics: that enter, scores in shares; their gaps are in points.
         seed: of the draws for the null of the two summaries.
 

@@ -18,7 +18,7 @@ from unweave.run.environment import environment, now
 from unweave.run.evidence.estimate import Estimate, estimate, jobs
 from unweave.run.evidence.models import World, make
 from unweave.run.evidence.parts import Card, numbers, robustness
-from unweave.run.evidence.seen import check_holdout, see
+from unweave.run.evidence.seen import see
 from unweave.run.evidence.shadows import told
 from unweave.run.evidence.work import Job, work
 from unweave.run.identity import identity, resolve
@@ -72,7 +72,6 @@ def evidence(
             "For texts: unweave run, with evaluation.retrained or evaluation.reference, and unweave audit."
         )
     request = prepare.request(recipe)
-    check_holdout(request)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
     recipe.evidence.relearning.how(0)  # says what is wrong with it, before anything is trained

@@ -54,7 +54,7 @@ def numbers(card: Card, shadows: ULira | None) -> Iterator[Json]:
     unlearned = [made for (_, kind, _), made in card.made.items() if kind == "unlearned"]
     verdicts = [clause for made in unlearned for clause in made["contract"]]
     card.notes += list(_notes(world, unlearned))
-    finite = all(bool(seen.forget.logits.isfinite().all()) for seen in pools.unlearned)
+    finite = all(bool(part.logits.isfinite().all()) for seen in pools.unlearned for part in seen.whole)
     found["ran"] = "supports" if finite and all(made["changed"] for made in unlearned) else "refutes"
     found["disjoint"] = "supports"  # checked when the request was made; neither set shares an image with the test set
     found["utility"] = findings.kept(verdicts, "keep")
@@ -82,8 +82,8 @@ def numbers(card: Card, shadows: ULira | None) -> Iterator[Json]:
     if world.references:
         check_references(pools.retrained, world.references, attacks.blind)
     found["blind_baseline"] = findings.of_blind(attacks.blind)
-    found["holdout_attack"] = findings.of_triples((attacks.triples["loss"], attacks.triples["joined"]), attacks.blind)
-    found["per_example_attack"] = findings.of_triples([attacks.triples["rmia"]], attacks.blind)
+    found["holdout_attack"] = findings.of_attacks(attacks, ("loss", "joined"))
+    found["per_example_attack"] = findings.of_attacks(attacks, ("rmia",))
     if attacks.blind.exchangeable is False:
         card.notes.append(attacks.blind.text)
     yield {"attacks": attacks.part()}

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from unweave.evaluation.attacks.ulira import FEWEST_MODELS
+from unweave.evaluation.card.gaps import FEWEST_FOR_NULL
 from unweave.evaluation.robustness import Relearning
 from unweave.evaluation.runs import Margins
 
@@ -31,6 +32,7 @@ class MarginsSection(BaseModel):
     UA: Points = 1.0
     RA: Points = 0.5
     TA: Points = 1.0
+    MIA_AUC: Points = 2.0
 
     def margins(self) -> Margins:
         """As the library writes it."""
@@ -54,9 +56,9 @@ class RelearningSection(BaseModel):
 class EvidenceSection(BaseModel):
     """How many models of each kind `unweave evidence` trains and unlearns.
 
-    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, without it)
-    are trained without the forget set. `shadows` more are trained and unlearned under coins, for U-LiRA: 0 for none, or
-    nine at least.
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
+    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
+    U-LiRA: 0 for none, or nine at least.
     """
 
     model_config = _STRICT
@@ -70,4 +72,4 @@ class EvidenceSection(BaseModel):
     @property
     def references(self) -> int:
         """How many retrained models."""
-        return self.retrained or self.runs
+        return self.retrained or max(self.runs, FEWEST_FOR_NULL)

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from unweave.data.images import TensorImages
-from unweave.errors import ConfigurationError
 from unweave.evaluation.accuracy import accuracy
 from unweave.evaluation.card.pools import Seen
 from unweave.evaluation.membership import auc
@@ -23,22 +22,6 @@ from unweave.run.prepare import Request
 
 BITS = {"int8": 8, "int4": 4}
 SETS = ("forget", "retain", "test")
-
-
-def check_holdout(request: Request) -> None:
-    """Refuses a holdout that a model was trained on: an attack that compares with it would find nothing.
-
-    Raises:
-        ConfigurationError: images of the test set are, bit for bit, in the training set.
-    """
-    trained = {image.tobytes() for image in request.train.images.numpy()}
-    shared = [row for row, image in enumerate(request.test.images.numpy()) if image.tobytes() in trained]
-    if shared:
-        first = ", ".join(f"test[{row}]" for row in shared[:5])
-        raise ConfigurationError(
-            f"test and holdout set must hold no training image; {len(shared)} of {len(request.test)} are in the "
-            f"training set too (first: {first}): take them out of one of the two"
-        )
 
 
 def holdout_of(request: Request) -> TensorImages:
