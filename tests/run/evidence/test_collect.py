@@ -154,9 +154,11 @@ def test_the_estimate_counts_what_is_missing(recipe: Callable[..., Path]) -> Non
     assert after.missing == {"original": 1, "retrained": 3, "unlearned": 2, "shadow": 0}
     assert after.recorded == ["original", "retrained"] and "2 processes" in str(after)
     each = {"original": 10.0, "retrained": 8.0, "unlearned": 3.0, "attacks": 1.0, "shadow": 13.0}
-    assert Estimate({"original": 3, "retrained": 2, "unlearned": 0}, each, (), 6, 2).seconds == 2 * 10 + 8 + 3
+    assert Estimate({"original": 3, "retrained": 2, "unlearned": 0}, each, (), 6, 2).seconds == 1 + 2 * 10 + 8 + 3
+    pools = Estimate({"original": 0, "retrained": 0, "unlearned": 0}, each, KINDS, 6, 2, start=3.0)
+    assert pools.seconds == 4 * 3 + 1 + 3, "three kinds and the attacks begin with new processes"
     told = Estimate({"original": 0, "retrained": 0, "unlearned": 0, "shadow": 16}, each, KINDS, 6, 2)
-    assert told.seconds == 8 * 13 + 3 and str(told).startswith("to make: 16 shadows (13 s each)")
+    assert told.seconds == 1 + 8 * 13 + 3 and str(told).startswith("to make: 16 shadows (13 s each)")
 
 
 def test_shadows_are_part_of_the_estimate(recipe: Callable[..., Path]) -> None:

@@ -17,6 +17,7 @@ from unweave.run.evidence.shadows import shadow_is_there
 from unweave.run.evidence.work import Job
 
 STEPS = 3
+STATISTICS = 1.0  # seconds that gaps, tests and attacks of ten models took
 LOOKS = 2.5  # an unlearning step against a training step on as many examples: two gradients, and the losses again
 FORWARD = 1 / 3  # of a training step, which is a forward and a backward pass
 
@@ -31,6 +32,7 @@ class Estimate:
         recorded: kinds whose seconds are those of a model like them; the others are extrapolated from a few steps.
         models: all models, whose attacks are counted, too.
         workers: processes.
+        start: seconds that a process takes to begin; a worker does so for every phase.
     """
 
     missing: Mapping[str, int]
@@ -38,13 +40,15 @@ class Estimate:
     recorded: Sequence[str]
     models: int
     workers: int
+    start: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """Wall time: kinds come one after another, models of a kind side by side."""
+        """Wall time: kinds come one after another, models of a kind side by side, on cores that have nothing else to do."""
         parts = [(count, self.each[kind]) for kind, count in self.missing.items()]
         parts.append((self.models, self.each["attacks"]))
-        return sum(-(-count // self.workers) * each for count, each in parts)
+        begun = self.start * len(parts) if self.workers > 1 else 0.0
+        return begun + STATISTICS + sum(-(-count // self.workers) * each for count, each in parts)
 
     def __str__(self) -> str:
         """One line for people."""
@@ -68,6 +72,7 @@ def estimate(world: World, workers: int) -> Estimate:
         kind: [float(each["seconds"]) for each in found if each is not None and each.get("seconds") is not None]
         for kind, found in there.items()
     }
+    begun = time.process_time()  # of this process: packages are imported and data loaded
     request, run = world.request, world.recipe.run
     training = request.training
     step = _seconds_of_a_step(world)
@@ -82,7 +87,9 @@ def estimate(world: World, workers: int) -> Estimate:
     points = len(how.steps) * len(request.forget) * FORWARD
     rounds = 3 * (len(request.forget) + len(world.retain_rows) + len(request.test)) * FORWARD
     each["attacks"] = step / training.batch * (3 * (how.steps[-1] * how.batch + points) + rounds)
-    return Estimate(missing, each, [kind for kind in KINDS if known[kind]], sum(map(world.count, KINDS)), workers)
+    return Estimate(
+        missing, each, [kind for kind in KINDS if known[kind]], sum(map(world.count, KINDS)), workers, begun
+    )
 
 
 def jobs(world: World, what: str, *kinds: str) -> list[Job]:
