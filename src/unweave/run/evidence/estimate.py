@@ -17,6 +17,7 @@ from unweave.run.evidence.shadows import shadow_is_there
 from unweave.run.evidence.work import Job
 
 STEPS = 3
+LONGEST = 5.0  # seconds that a process takes to begin, at most: this one may have done other things before
 STATISTICS = 1.0  # seconds that gaps, tests and attacks of ten models took
 LOOKS = 2.5  # an unlearning step against a training step on as many examples: two gradients, and the losses again
 FORWARD = 1 / 3  # of a training step, which is a forward and a backward pass
@@ -44,7 +45,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Wall time: kinds come one after another, models of a kind side by side, on cores that have nothing else to do."""
+        """Wall time: kinds come one after another, models of a kind side by side, on cores of their own."""
         parts = [(count, self.each[kind]) for kind, count in self.missing.items()]
         parts.append((self.models, self.each["attacks"]))
         begun = self.start * len(parts) if self.workers > 1 else 0.0
@@ -72,7 +73,7 @@ def estimate(world: World, workers: int) -> Estimate:
         kind: [float(each["seconds"]) for each in found if each is not None and each.get("seconds") is not None]
         for kind, found in there.items()
     }
-    begun = time.process_time()  # of this process: packages are imported and data loaded
+    begun = min(time.process_time(), LONGEST)  # of this process: packages are imported and data loaded
     request, run = world.request, world.recipe.run
     training = request.training
     step = _seconds_of_a_step(world)
