@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class UnweaveError(Exception):
@@ -30,3 +34,68 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest option, or an empty string."""
     close = difflib.get_close_matches(word, list(options), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+FINITE = "(-inf, inf)"
+_NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
+_OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
+
+
+def check(owner: Any, *also: str, **allowed: str | Iterable[str]) -> None:
+    """Checks the init fields of a dataclass by their types: options of a `Literal`, numbers, integers, flags.
+
+    Args:
+        owner: a dataclass instance; fields of other types are not looked at.
+        also: other faults, to be reported together with these; an empty text is none.
+        allowed: intervals of its numbers, such as `rate="[0, inf)"`, which are finite where nothing is said, and
+            options of its texts.
+
+    Raises:
+        ConfigurationError: every value that its field cannot have.
+    """
+    hints = get_type_hints(type(owner))
+    names = [f.name for f in fields(owner) if f.init]
+    found = [fault(name, getattr(owner, name), hints[name], allowed.get(name, FINITE)) for name in names]
+    if faults := [text for text in (*found, *also) if text]:
+        raise ConfigurationError(faults)
+
+
+def check_value(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> None:
+    """The same for one value.
+
+    Raises:
+        ConfigurationError: it cannot have that value.
+    """
+    if text := fault(name, value, hint, allowed):
+        raise ConfigurationError(text)
+
+
+def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> str:
+    """What is wrong with a value of that type and interval, or of those options; nothing where nothing is."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    options: list[object] = [] if isinstance(allowed, str) else list(allowed)
+    for part in parts:
+        if get_origin(part) is Literal:
+            options += get_args(part)
+        elif part in _OPTIONS:
+            options += _OPTIONS[part]
+        elif part not in _NUMBERS and isinstance(allowed, str):
+            return ""  # a type that cannot be told from here
+    number = next((part for part in parts if part in _NUMBERS), None)
+    words = list(map(repr, options))
+    if number is not None and isinstance(allowed, str):
+        kind, noun = _NUMBERS[number]
+        words.insert(0, f"{noun} in {allowed}")
+        if isinstance(value, kind) and not isinstance(value, bool) and _inside(float(value), allowed):
+            return ""
+    if any(type(value) is type(option) and value == option for option in options):
+        return ""
+    near = suggest(value, map(str, options)) if isinstance(value, str) else ""
+    return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {value!r}.{near}"
+
+
+def _inside(value: float, interval: str) -> bool:
+    """Whether a number is in an interval, written as usual: `[0, 1)`; NaN is in none."""
+    low, high = map(float, interval[1:-1].split(","))
+    above = low <= value if interval[0] == "[" else low < value
+    return above and (value <= high if interval[-1] == "]" else value < high)

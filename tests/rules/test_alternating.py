@@ -5,7 +5,6 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from unweave.errors import ConfigurationError
 from unweave.rules import Alternating
 
 
@@ -45,8 +44,3 @@ def test_restored_in_the_middle_of_a_cycle() -> None:
     assert first.state_dict() == {"position": 4}
     second.load_state_dict(first.state_dict())
     assert turns(second, 8) == turns(first, 8) == "FrrrFFrr"
-
-
-def test_a_cycle_needs_both_sides() -> None:
-    with pytest.raises(ConfigurationError, match=r"forget_steps=0.*Use Fixed"):
-        Alternating(forget_steps=0)

@@ -92,7 +92,7 @@ def test_cagrad_is_the_best_worst_case_near_the_mean() -> None:
 
 
 def test_an_unknown_aggregator_is_named_with_a_suggestion() -> None:
-    with pytest.raises(ConfigurationError, match=r"Unknown aggregator 'CAgrad'.*Did you mean 'CAGrad'"):
+    with pytest.raises(ConfigurationError, match=r"aggregator must be .*found 'CAgrad'.*Did you mean 'CAGrad'"):
         TorchJD("CAgrad")
 
 

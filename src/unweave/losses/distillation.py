@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 from unweave.losses._base import Batch, language, predictor
 from unweave.losses.original import Reference, frozen, is_frozen, standing
 from unweave.tasks import Task, divergence
@@ -43,8 +43,7 @@ class Divergence:
                 "The reference model must be frozen and in eval mode; this one could change while the model "
                 "unlearns. Pass losses.frozen(model)."
             )
-        if self.temperature <= 0:
-            raise ConfigurationError(f"temperature must be positive; found {self.temperature}.")
+        check(self, temperature="(0, inf)")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The divergence of each example, `[b]`, in nats, at least 0."""
@@ -79,6 +78,9 @@ class Undial:
     reference: Reference
     beta: float = 10.0
     compat: Literal["open-unlearning"] | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example, `[b]`."""

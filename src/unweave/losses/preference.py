@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 from unweave.losses._base import Batch, predictor
 from unweave.losses.original import Reference, Remembered, logprob, logprob_before
 from unweave.tasks import Task
-
-
-def _positive(beta: float) -> None:
-    if beta <= 0:
-        raise ConfigurationError(f"beta must be positive; found {beta}.")
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class NPO:
     beta: float = 0.1
 
     def __post_init__(self) -> None:
-        _positive(self.beta)
+        check(self, beta="(0, inf)")
         predictor(self.task, "NPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -65,7 +60,7 @@ class SimNPO:
     delta: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(self.beta)
+        check(self, beta="(0, inf)")
         predictor(self.task, "SimNPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -94,7 +89,7 @@ class DPO:
     beta: float = 0.1
 
     def __post_init__(self) -> None:
-        _positive(self.beta)
+        check(self, beta="(0, inf)")
         predictor(self.task, "DPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unweave.errors import check
 from unweave.losses._base import Batch, predictor
 from unweave.tasks import Task
 
@@ -35,6 +36,7 @@ class RandomLabels:
     exclude_true: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
         predictor(self.task, "Random relabelling")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

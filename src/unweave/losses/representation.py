@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unweave.errors import check
 from unweave.losses._base import Batch, language
 from unweave.losses.original import Reference, standing
 from unweave.tasks import Task
@@ -34,6 +35,7 @@ class Misdirection:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check(self)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -59,6 +61,7 @@ class Anchor:
     layer: int = 7
 
     def __post_init__(self) -> None:
+        check(self)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

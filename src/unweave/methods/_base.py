@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unweave import rules
+from unweave.errors import check
 from unweave.objectives import Loss
 
 
@@ -25,6 +26,9 @@ class Method:
     rule: rules.Rule
     paper: str
     saliency: float | None = None
+
+    def __post_init__(self) -> None:
+        check(self, saliency="(0, 1]")
 
 
 PAPERS = {

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from unweave import rules
+from unweave.errors import check_value
 from unweave.gramian import Blocks
 from unweave.losses import (
     Ascent,
@@ -47,6 +48,7 @@ def random_label(
 
 def salun(task: Task, original: nn.Module, share: float = 0.5, exclude_true: bool = False) -> Method:
     """Random labels, on the weights that the forget loss is most sensitive to: half, as in the paper."""
+    check_value("share", share, float, "(0, 1]")
     return Method(RandomLabels(task, exclude_true), task.nll, rules.Fixed(), PAPERS["salun"], saliency=share)
 
 
@@ -61,6 +63,7 @@ def kl(
 
     On texts: at the answers' tokens. `compat="open-unlearning"` looks at all positions, prompt and padding included.
     """
+    check_value("compat", compat, Literal["open-unlearning"] | None)
     close = (Divergence if compat is None else DivergenceEverywhere)(task, reference(original))
     return Method(Ascent(task.nll), close, rules.Fixed(forget, retain), PAPERS["kl"])
 
@@ -79,6 +82,8 @@ def scrub(
 
     Retain side: `alpha KL + gamma nll`, the authors' weights and temperature. Turns are steps, not epochs.
     """
+    check_value("alpha", alpha, float)
+    check_value("gamma", gamma, float)
     distance = Divergence(task, reference(original), temperature)
     retain = Weighted(((alpha, distance), (gamma, task.nll)))
     turns = rules.Alternating(forget_steps, retain_steps, rounds)
@@ -87,6 +92,7 @@ def scrub(
 
 def bad_teacher(task: Task, original: nn.Module, seed: int = 0, forget: float = 1.0, retain: float = 1.0) -> Method:
     """Follows a teacher that knows nothing on the forget set, and the original model on the retain set."""
+    check_value("seed", seed, int, "[0, inf)")
     follow = Divergence(task, incompetent(original, seed)), Divergence(task, reference(original))
     return Method(*follow, rules.Fixed(forget, retain), PAPERS["bad_teacher"])
 

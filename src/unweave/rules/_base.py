@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from unweave.errors import check_value
 from unweave.gramian import Blocks, Gradient, combine, gramian
 
 FORGET, RETAIN = 0, 1
@@ -151,6 +152,9 @@ class GradientRule(Rule):
     """Rules that look at the Gramian of the two gradients: two backwards, one linear combination."""
 
     blocks: Blocks = field(default="model", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_value("blocks", self.blocks, Blocks)
 
     @abstractmethod
     def weights(self, gramian: Tensor) -> Tensor:

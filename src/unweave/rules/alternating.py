@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import check
 from unweave.rules._base import Asked, LossRule
 
 
@@ -38,11 +38,7 @@ class Alternating(LossRule):
     position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.forget_steps < 1 or self.retain_steps < 1:
-            raise ConfigurationError(
-                f"Alternating needs at least one step on each side; found forget_steps={self.forget_steps}, "
-                f"retain_steps={self.retain_steps}. Use Fixed to train on one side only."
-            )
+        check(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
 
     @property
     def needs_losses(self) -> bool:

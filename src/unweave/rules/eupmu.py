@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 from unweave.rules._base import RETAIN, Asked, GradientRule, Left, LossRule
 from unweave.rules.eupmu_compat import EUPMUCompat
 
@@ -38,6 +38,7 @@ class UnilateralSurgery(GradientRule):
     allowed: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
+        check(self)
         self.allowed = _number(self.tolerance)
 
     @property
@@ -102,13 +103,18 @@ class EUPMU(LossRule):
     allowed: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
+        asked = self.budget is not None
+        check(
+            self,
+            "tolerance='auto' takes the budget from the contract: leave budget out." * (asked and self.needs_contract),
+            "budget is spread over a number of steps: give steps as well." * (asked and self.steps is None),
+            dual_lr="(0, inf)",
+            budget="[0, inf)",
+            steps="[1, inf)",
+            lr="(0, inf)",
+            multiplier_max="[0, inf]",
+        )
         self.allowed = _number(self.tolerance)
-        if self.budget is not None and self.tolerance == "auto":
-            raise ConfigurationError("tolerance='auto' takes the budget from the contract: leave budget out.")
-        if self.budget is not None and not self.steps:
-            raise ConfigurationError("budget is spread over a number of steps: give steps as well.")
-        if self.dual_lr is not None and self.dual_lr <= 0:
-            raise ConfigurationError(f"dual_lr must be positive; found {self.dual_lr}.")
 
     @staticmethod
     def compat(
@@ -183,8 +189,4 @@ class EUPMU(LossRule):
 
 def _number(tolerance: float | Literal["auto"]) -> float:
     """The tolerance before a contract has said anything: 0 if it is to."""
-    if tolerance == "auto":
-        return 0.0
-    if not isinstance(tolerance, (int, float)):
-        raise ConfigurationError(f"tolerance must be a number or 'auto'; found {tolerance!r}.")
-    return tolerance
+    return 0.0 if tolerance == "auto" else tolerance

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unweave.errors import check
 from unweave.rules._base import LossRule
 
 
@@ -21,6 +22,9 @@ class Fixed(LossRule):
 
     forget: float = 1.0
     retain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
     def needs_losses(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import check
 from unweave.gramian import Blocks
 from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
 
@@ -75,19 +75,7 @@ class HAMU(GradientRule):
     share: float = field(default=_START, init=False)
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.rate is not None and self.rate < 0:
-            faults.append(
-                f"rate must be at least 0; found {self.rate}. It is the guaranteed improvement per unit of lr."
-            )
-        if self.ratio != "auto" and not (isinstance(self.ratio, (int, float)) and 0 <= self.ratio < 1):
-            faults.append(
-                f"ratio must be in [0, 1) or 'auto'; found {self.ratio!r}. It is a share of what is feasible."
-            )
-        if self.radius is not None and self.radius <= 0:
-            faults.append(f"radius must be positive; found {self.radius}. Leave it out for the paper's.")
-        if faults:
-            raise ConfigurationError(faults)
+        check(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
         if self.ratio != "auto":
             self.share = self.ratio
 

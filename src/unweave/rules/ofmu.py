@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 from unweave.gramian import Gradient, dot, linear, norm
 from unweave.rules._base import FORGET, RETAIN, Asked, Rule, Step
 
@@ -64,8 +64,16 @@ class OFMU(Rule):
     rho: float = field(default=math.nan, init=False)
 
     def __post_init__(self) -> None:
-        if self.inner_steps < 0:
-            raise ConfigurationError(f"inner_steps must be at least 0; found {self.inner_steps}.")
+        check(
+            self,
+            similarity_weight="[0, inf)",
+            inner_steps="[0, inf)",
+            inner_lr="(0, inf)",
+            penalty="[0, inf)",
+            penalty_growth="(0, inf)",
+            penalty_max="[0, inf]",
+            smoothing="[0, inf)",
+        )
         self.rho = self.penalty
 
     def backward(self, objectives: Asked) -> Step:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError, UnsupportedError, suggest
+from unweave.errors import UnsupportedError, check
 from unweave.rules._base import GradientRule
 
 # Aggregators whose weights are a function of the Gramian, made from torchjd.aggregation and torchjd.linalg.
@@ -48,6 +48,7 @@ class TorchJD(GradientRule):
     aggregator: str = "UPGrad"
 
     def __post_init__(self) -> None:
+        check(self, aggregator=AGGREGATORS)
         _weighting(self.aggregator)
 
     def weights(self, gramian: Tensor) -> Tensor:
@@ -63,10 +64,6 @@ class TorchJD(GradientRule):
 
 @cache
 def _weighting(name: str) -> Any:
-    if name not in AGGREGATORS:
-        raise ConfigurationError(
-            f"Unknown aggregator {name!r}; known are {', '.join(AGGREGATORS)}.{suggest(name, AGGREGATORS)}"
-        )
     try:
         modules = import_module("torchjd.aggregation"), import_module("torchjd.linalg")
         return AGGREGATORS[name](*modules).gramian_weighting
