@@ -43,15 +43,15 @@ def test_python_dash_m_and_an_unknown_command() -> None:
 
 
 def test_methods_lists_every_method_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
-    from unweave.methods import METHODS
+    from unweave.oneshot import CATALOGUE
 
     assert code(["methods", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in found] == list(METHODS)
+    assert [entry["name"] for entry in found] == list(CATALOGUE)
     assert all(entry["about"].endswith((".", ":", ",")) and entry["paper"] for entry in found)
     assert code(["methods"]) == 0
     out = capsys.readouterr().out
-    assert not [name for name in METHODS if name not in out]
+    assert not [name for name in CATALOGUE if name not in out]
 
 
 def test_one_method_shows_how_to_write_it(capsys: pytest.CaptureFixture[str]) -> None:

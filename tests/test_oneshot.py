@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from unweave.data.pairs import Pair
 from unweave.errors import ConfigurationError
-from unweave.oneshot import ssd
+from unweave.objectives import Objectives
+from unweave.oneshot import Once, OneShot, ssd
+from unweave.rules import Fixed
 from unweave.tasks import Vision
 
 
@@ -84,7 +87,41 @@ def test_a_classifier_forgets_a_class_and_keeps_the_rest() -> None:
 
 def test_faults_come_together() -> None:
     with pytest.raises(ConfigurationError) as error:
-        ssd(Dot().requires_grad_(False), Linear(), [], [], selection=0.0, dampening=-1.0)
-    assert len(error.value.faults) == 3
+        ssd(Dot().requires_grad_(False), Linear(), [], [], selection=0.0, dampening=-1.0, batch=0)
+    assert len(error.value.faults) == 4
     with pytest.raises(ConfigurationError, match="no batch"):
         ssd(Dot(), Linear(), [], [torch.ones(1, 4)])
+
+
+def test_what_ends_or_breaks_the_change_leaves_the_weights_as_they_were() -> None:
+    model, batch = Dot(), [torch.ones(2, 4)]
+    before = model.theta.detach().clone()
+    objectives = Objectives(model, (Linear().nll, Linear().nll)).at(Pair(batch, batch))
+
+    def spoil(found: nn.Module) -> None:
+        model.theta.data[0] = torch.inf
+
+    def fail(found: nn.Module) -> None:
+        model.theta.data[0] = 7.0
+        raise KeyboardInterrupt
+
+    record = Once(spoil).take(1, Fixed(), objectives)
+    assert not record.accepted and record.step.stop == record.note == "non-finite loss or weight"
+    assert model.theta.equal(before)
+    with pytest.raises(KeyboardInterrupt):
+        Once(fail).take(1, Fixed(), objectives)
+    assert model.theta.equal(before)
+
+
+def test_its_own_draws_leave_no_trace() -> None:
+    """A DataLoader draws a seed from the global state whenever it is read."""
+    rows = TensorDataset(torch.randn(8, 4), torch.arange(8) % 2)
+    model, state = nn.Linear(4, 2), torch.get_rng_state()
+    objectives = Objectives(model, (Vision().nll, Vision().nll)).at(Pair([rows[:4]], [rows[4:]]))
+    record = OneShot("ssd", {"selection": 1.0}).step(Vision(), rows, rows).take(1, Fixed(), objectives)
+    assert torch.get_rng_state().equal(state) and record.accepted and record.realised is not None
+
+
+def test_an_unknown_one_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Did you mean 'ssd'"):
+        OneShot("sssd")

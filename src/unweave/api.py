@@ -23,7 +23,8 @@ from unweave.execution import bare, rank, seeded, world
 from unweave.guards import FirstStep, Guards, GuardWarning, check, collapsed, nothing_changed
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
-from unweave.methods import METHODS, Method, made
+from unweave.methods import Method, made
+from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
@@ -42,7 +43,7 @@ def unlearn(
     forget: Data,
     retain: Data,
     task: str | Task = "vision",
-    method: str | Method = "hamu_q",
+    method: str | Method | OneShot = "hamu_q",
     step: Literal["trust"] | TrustRegion | Optimizer = "trust",
     contract: Contract | None = None,
     holdout: Data | None = None,
@@ -74,7 +75,8 @@ def unlearn(
         retain: examples of what is to stay; they must not contain a forget example.
         task: what the model does: "vision" (a classifier over `(inputs, labels)`), "language" (a causal language model
             over `data.text.TextRows`), or a `Task` of your own.
-        method: a name of the catalogue (`unweave.METHODS`), or a `Method`; its rule's state stays as it is.
+        method: a name of the catalogue (`unweave methods`), or a `Method`; its rule's state stays as it is. One without
+            steps ("ssd", or an `oneshot.OneShot` with its settings) changes the weights once, on all of the data.
         step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.
         contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
             With keep clauses, half of the retain set at most is held out of training to measure on.
@@ -113,7 +115,14 @@ def unlearn(
         per_step = forget_batch + retain_batch
         retain, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
-    row = made(_known(method), task, bare(model), forget, {}) if isinstance(method, str) else method
+    method = _known(method)
+    once = method if isinstance(method, OneShot) else None
+    if once is not None and step != "trust":
+        raise ConfigurationError(f"step: {once.name} takes no steps; leave it out.")
+    if isinstance(method, Method):
+        row = method
+    else:
+        row = made(method, task, bare(model), forget, {}) if isinstance(method, str) else method.read(task)
     pairs = Pairs(
         forget,
         retain,
@@ -140,7 +149,7 @@ def unlearn(
             unlearned,
             replace(row, rule=copy.deepcopy(row.rule)),
             pairs,
-            _stepper(step, unlearned, mask),
+            _stepper(step, unlearned, mask) if once is None else once.step(task, forget, retain),
             accelerator=accelerator,
             monitors=(first, *monitors),
             stop=stop,
@@ -194,12 +203,14 @@ def _task(task: str | Task) -> Task:
     return TASKS[task]()
 
 
-def _known(method: str) -> str:
-    if method not in METHODS:
+def _known(method: str | Method | OneShot) -> str | Method | OneShot:
+    if not isinstance(method, str):
+        return method
+    if method not in CATALOGUE:
         raise ConfigurationError(
-            f"There is no method {method!r}.{suggest(method, METHODS)} Known: {', '.join(METHODS)}."
+            f"There is no method {method!r}.{suggest(method, CATALOGUE)} Known: {', '.join(CATALOGUE)}."
         )
-    return method
+    return OneShot(method) if method in ONESHOT else method
 
 
 def _kept(

@@ -1,20 +1,33 @@
-"""Methods without steps: one pass over the data, one change of the weights."""
+"""Methods without steps: one pass over the data, one change of the weights.
+
+To the loop such a method is its only step (`Once`), so that a contract, the guards and the record see it as any other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.errors import ConfigurationError
+from unweave.contract.keeper import ONLY
+from unweave.data.batches import moved
+from unweave.errors import ConfigurationError, UnsupportedError, suggest
+from unweave.execution import seeded, world
+from unweave.loop import Record
+from unweave.losses import Ascent
+from unweave.methods import METHODS, Method
+from unweave.methods import PAPERS as WITH_STEPS
+from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
+from unweave.rules import Fixed
+from unweave.rules._base import Rule, Step
 from unweave.tasks import Task
 
-PAPERS = {"ssd": "Foster et al., AAAI 2024, arXiv:2308.07707"}
+Data = Dataset[Any] | Iterable[Any]
 
 
 @dataclass(frozen=True)
@@ -38,8 +51,8 @@ class Dampened:
 def ssd(
     model: nn.Module,
     task: Task,
-    forget: Dataset[Any] | Iterable[Any],
-    retain: Dataset[Any] | Iterable[Any],
+    forget: Data,
+    retain: Data,
     *,
     selection: float = 10.0,
     dampening: float = 1.0,
@@ -61,23 +74,23 @@ def ssd(
         batch: examples in a batch where a Dataset is given.
 
     Raises:
-        ConfigurationError: alpha or lambda is not positive, all parameters are frozen, or a set is empty.
+        ConfigurationError: alpha, lambda or the batch is not positive, all parameters are frozen, or a set is empty.
 
     Foster et al., "Fast machine unlearning without retraining through selective synaptic dampening", AAAI
     2024 (arXiv:2308.07707), equations 8 to 10; alpha = 10 and lambda = 1 are the paper's for ResNet-18.
-    Differs from the
-    paper: it takes the second importance over the whole training set, forget set included.
+    Differs from the paper: it takes the second importance over the whole training set, forget set included.
     """
-    values = {"selection": selection, "dampening": dampening}
-    faults = [f"{name} must be positive; found {value}." for name, value in values.items() if value <= 0]
+    values = {"selection": selection, "dampening": dampening, "batch": batch}
+    faults = [f"{name} must be positive; found {value}." for name, value in values.items() if not value > 0]
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if not named:
         faults.append("All parameters are frozen: nothing can be dampened. Set requires_grad_(True) on some.")
     if faults:
         raise ConfigurationError(faults)
     parameters = [p for _, p in named]
-    forgotten = _importance(model, task, _batches(forget, batch), parameters)
-    retained = _importance(model, task, _batches(retain, batch), parameters)
+    device = parameters[0].device
+    forgotten = _importance(model, task, _batches(forget, batch, device), parameters)
+    retained = _importance(model, task, _batches(retain, batch, device), parameters)
     changed = {}
     for (name, parameter), f, r in zip(named, forgotten, retained, strict=True):
         if count := _dampen(parameter, f, r, selection, dampening):
@@ -103,8 +116,94 @@ def _dampen(parameter: Tensor, forget: Tensor, retain: Tensor, selection: float,
     return int((selected & (factor < 1)).sum())
 
 
-def _batches(data: Dataset[Any] | Iterable[Any], size: int) -> Iterable[Any]:
-    return DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data
+def _batches(data: Data, size: int, device: torch.device) -> Iterator[Any]:
+    for batch in DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data:
+        yield moved(batch, device)
 
 
 ONESHOT: dict[str, Callable[..., Dampened]] = {"ssd": ssd}
+"""Every function takes model, task, forget and retain set, and its own hyperparameters with our defaults."""
+
+CATALOGUE: dict[str, Callable[..., Any]] = {**METHODS, **ONESHOT}
+"""All that a recipe or the one call knows by a name, with steps or without."""
+
+PAPERS = {**WITH_STEPS, "ssd": "Foster et al., AAAI 2024, arXiv:2308.07707"}
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """A method without steps and its hyperparameters, where they are not the defaults: `OneShot("ssd", {"batch": 32})`.
+
+    Args:
+        name: of `ONESHOT`.
+        arguments: what its function takes beside model, task and data.
+
+    Raises:
+        ConfigurationError: there is no such method.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in ONESHOT:
+            raise ConfigurationError(
+                f"There is no method without steps {self.name!r}.{suggest(self.name, ONESHOT)} Known: "
+                f"{', '.join(ONESHOT)}."
+            )
+
+    def read(self, task: Task) -> Method:
+        """Both objectives as the loop reads them before and after the change; the rule is never asked."""
+        return Method(Ascent(task.nll), task.nll, Fixed(), PAPERS[self.name])
+
+    def step(self, task: Task, forget: Data, retain: Data) -> Once:
+        """The change as the loop's only step.
+
+        Raises:
+            UnsupportedError: there are several processes; each of them would change the weights by its own share.
+        """
+        if world() > 1:
+            raise UnsupportedError(f"{self.name} runs in one process; found {world()}. Start it without a launcher.")
+        return Once(lambda model: ONESHOT[self.name](model, task, forget, retain, **self.arguments))
+
+
+@dataclass
+class Once:
+    """The stepper of a method without steps: changes the weights once, and ends the run.
+
+    The record has both losses on its pair before the change, and what the change did to them. Where something is not
+    finite afterwards, the weights are put back.
+
+    Args:
+        change: changes a model in place.
+    """
+
+    change: Callable[[nn.Module], object]
+
+    def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
+        """The whole method."""
+        before, losses = objectives.snapshot(), objectives.losses()
+        objectives.lr, objectives.radius = 0.0, None
+        try:
+            with seeded(objectives.pair.seed):
+                self.change(objectives.model)
+        except BaseException:
+            objectives.restore(before)
+            raise
+        after, none = objectives.losses(), torch.zeros(1, 2)
+        finite = all(bool(t.isfinite().all()) for t in (losses, after, *objectives.parameters))
+        if not finite:
+            objectives.restore(before)
+            why = "non-finite loss or weight"
+            return Record(number, Step(losses, none, stop=why), 0.0, False, note=why)
+        return Record(number, Step(losses, none, stop=ONLY), 0.0, True, after - losses)
+
+    def shrink(self, factor: float, reach: float | None = None) -> None:
+        """There is no next step to be shorter."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: after the step the run is over."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

@@ -10,15 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.methods import METHODS, PAPERS
+from unweave.oneshot import CATALOGUE, PAPERS
 from unweave.run.faults import hyperparameters
 
 
 def main(name: str | None, *, as_json: bool) -> None:
     """Prints every method with its paper, or one with its hyperparameters."""
-    if name is not None and name not in METHODS:
-        raise ConfigurationError(f"unknown method {name!r}.{suggest(name, METHODS)} `unweave methods` lists them all.")
-    chosen = [name] if name else list(METHODS)
+    if name is not None and name not in CATALOGUE:
+        raise ConfigurationError(
+            f"unknown method {name!r}.{suggest(name, CATALOGUE)} `unweave methods` lists them all."
+        )
+    chosen = [name] if name else list(CATALOGUE)
     if as_json:
         print(json.dumps([_entry(each) for each in chosen], indent=2))
     elif name:
@@ -28,7 +30,7 @@ def main(name: str | None, *, as_json: bool) -> None:
 
 
 def _entry(name: str) -> dict[str, Any]:
-    function = METHODS[name]
+    function = CATALOGUE[name]
     parameters = hyperparameters(function)
     defaults = {k: None if p.default is p.empty else p.default for k, p in parameters.items()}
     return {"name": name, "about": _first_line(name), "paper": PAPERS[name], "hyperparameters": defaults}
@@ -37,10 +39,10 @@ def _entry(name: str) -> dict[str, Any]:
 def _one(name: str) -> None:
     console = Console(soft_wrap=True)
     console.print(f"{name}\n", style="bold")
-    console.print(inspect.getdoc(METHODS[name]) or "", markup=False, highlight=False)
+    console.print(inspect.getdoc(CATALOGUE[name]) or "", markup=False, highlight=False)
     console.print("\nIn a recipe:\n\nmethod:", markup=False, highlight=False)
     console.print(f"  name: {name}", markup=False, highlight=False)
-    for key, parameter in hyperparameters(METHODS[name]).items():
+    for key, parameter in hyperparameters(CATALOGUE[name]).items():
         console.print(f"  {key}: {json.dumps(parameter.default, default=str)}", markup=False, highlight=False)
 
 
@@ -56,4 +58,4 @@ def _all(names: list[str]) -> None:
 
 
 def _first_line(name: str) -> str:
-    return (inspect.getdoc(METHODS[name]) or "").split("\n")[0]
+    return (inspect.getdoc(CATALOGUE[name]) or "").split("\n")[0]

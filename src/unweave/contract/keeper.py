@@ -29,7 +29,8 @@ SHRINK = 0.5  # of the step length, at every rollback
 SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
-OVER = ("steps used up", "pairs exhausted")
+ONLY = "changed once: the method takes no further step"
+OVER = ("steps used up", "pairs exhausted", ONLY)
 
 
 class Keeper:

@@ -51,7 +51,7 @@ class FirstStep:
 
     def __call__(self, record: Record, objectives: Objectives) -> None:
         """Looks once."""
-        if self._over or not record.accepted:
+        if self._over or not record.accepted or record.step.stop:  # a whole method in one step weighs no gradients
             return
         self._over = True
         found = (_apart(record), self._stuck(record, objectives))

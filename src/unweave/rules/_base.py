@@ -49,7 +49,8 @@ class Step:
         weights: `w` of the direction `w_f g_u + w_r g_r` in each block, `[B, 2]`.
         gramian: inner products of the two gradients, `[B, 2, 2]`, for rules that look at gradients.
         branches: the case of a piecewise rule in each block.
-        stop: the reason why the rule refuses this step, if it does; the step is then not taken.
+        stop: the reason why the rule refuses this step, if it does; the step is then not taken. Of a step that was
+            taken: why there is no further one.
         lr: the step length the rule asks for, if it has one of its own.
     """
 

@@ -14,6 +14,8 @@ from unweave.run.marks import Document, Location
 
 GIVEN = ("task", "original", "mask")
 """Parameters of methods and steps that a run gives, not its recipe."""
+DATA = ("model", "forget", "retain")
+"""The same of methods without steps; elsewhere these are weights, which have a default."""
 
 
 def of_model(error: ValidationError, model: type[BaseModel], document: Document) -> list[str]:
@@ -61,7 +63,8 @@ def of_call(
 
 def hyperparameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters of `function` that a recipe may set."""
-    return {k: p for k, p in inspect.signature(function).parameters.items() if k not in GIVEN}
+    every = inspect.signature(function).parameters
+    return {k: p for k, p in every.items() if k not in GIVEN and not (k in DATA and p.default is p.empty)}
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:

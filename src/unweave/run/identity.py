@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
-from unweave.methods import METHODS
+from unweave.oneshot import CATALOGUE
 from unweave.run import faults
 from unweave.run.environment import environment, now
 from unweave.run.job import Job
@@ -30,7 +30,7 @@ def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
     """
     method, step = (
         NamedSection(name=section.name, **(faults.defaults(table[section.name]) | section.arguments))
-        for section, table in ((recipe.method, METHODS), (recipe.step, STEPS))
+        for section, table in ((recipe.method, CATALOGUE), (recipe.step, STEPS))
     )
     about = environment() | {"created": now(), "data": job.prints()}
     changes = {**job.resolved(recipe), "method": method, "step": step}

@@ -117,10 +117,11 @@ def checked(document: Document, folder: Path) -> Recipe:
 def _faults_of_options(document: Document) -> list[str]:
     """Faults of the sections whose keys are those of a function: training, method, step."""
     from unweave.methods import METHODS, OVER
+    from unweave.oneshot import CATALOGUE
     from unweave.run.steps import STEPS
 
     found = []
-    tables: dict[str, Mapping[str, Callable[..., Any]]] = {"method": METHODS, "step": STEPS}
+    tables: dict[str, Mapping[str, Callable[..., Any]]] = {"method": CATALOGUE, "step": STEPS}
     for section, table in tables.items():
         written = document.content.get(section)
         name = written.get("name") if isinstance(written, dict) else None
@@ -132,12 +133,33 @@ def _faults_of_options(document: Document) -> list[str]:
             continue
         arguments = {key: value for key, value in written.items() if key not in ("name", OVER)}
         found += faults.of_call(table[name], arguments, document, section)
-    found += _faults_of_other(document, METHODS)
+    found += _faults_of_other(document, METHODS) + _faults_of_oneshot(document)
     written = document.content.get("training")
     if isinstance(written, dict):
         kind = modality.training_of(modality.of_document(document) or "images")
         found += faults.of_call(kind, written, document, "training", complete=False)
     return found
+
+
+def _faults_of_oneshot(document: Document) -> list[str]:
+    """A method without steps has no losses to take and no step length; all its hyperparameters are positive."""
+    from unweave.methods import OVER
+    from unweave.oneshot import ONESHOT
+
+    method, step = (document.content.get(section) for section in ("method", "step"))
+    name = method.get("name") if isinstance(method, dict) else None
+    if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
+        return []
+    found = {
+        ("method", key): f"expected a positive number, found {value!r}"
+        for key, value in method.items()
+        if isinstance(value, int | float) and not value > 0
+    }
+    if OVER in method:
+        found["method", OVER] = f"{name} takes no steps and no other row's losses"
+    if isinstance(step, dict) and step.get("name", "trust") != "trust":
+        found["step", "name"] = f"{name} takes no steps: leave the section out"
+    return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
 
 
 def _faults_of_other(document: Document, table: Mapping[str, Callable[..., Any]]) -> list[str]:
@@ -151,6 +173,6 @@ def _faults_of_other(document: Document, table: Mapping[str, Callable[..., Any]]
     if not isinstance(name, str):
         return [f"{where}: expected the name of a method, or a mapping with its 'name'; found {other!r}"]
     if name not in table:
-        return [f"{where}: unknown method {name!r}.{suggest(name, table)}"]
+        return [f"{where}: unknown method {name!r}, or one without losses.{suggest(name, table)}"]
     arguments = {key: value for key, value in other.items() if key != "name"} if isinstance(other, dict) else {}
     return faults.of_call(table[name], arguments, document, "method.over")

@@ -198,12 +198,15 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
         )
         if result.reason == REASON and not paused:
             raise KeyboardInterrupt  # a second signal, in the middle of a step: the last checkpoint is what is left
-        refused = result.history[-1].step.stop if result.history else None
+        last = result.history[-1] if result.history else None
+        refused = last.step.stop if last is not None and not last.accepted else None
         if refused and progress.made == 1:
             raise InfeasibleError(f"no step was possible, the model is as it was: {refused}")
         if not paused:
             session.ended = result.reason
             save()
+            if interrupt.came:  # in the step that ended the run
+                result.reason = REASON
     return result
 
 

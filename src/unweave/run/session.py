@@ -16,15 +16,15 @@ from unweave.contract.sets import Data, hold_out
 from unweave.data.batches import moved
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
-from unweave.loop import Progress
+from unweave.loop import Progress, Stepper
 from unweave.methods import Method, made
+from unweave.oneshot import ONESHOT, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint, devices
 from unweave.run.identity import check_same, identity
 from unweave.run.job import Job
 from unweave.run.recipe import Recipe
 from unweave.run.steps import stepper
-from unweave.trust import TrustRegion
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,7 +49,7 @@ class Session:
     recipe: Recipe
     model: nn.Module
     method: Method
-    optimizer: torch.optim.Optimizer | TrustRegion
+    optimizer: torch.optim.Optimizer | Stepper
     pairs: Pairs
     original: str
     mask: Mask | None = None
@@ -91,7 +91,11 @@ class Session:
             seed=settings.seed,
             device=device,
         )
-        method = made(recipe.method.name, job.task, original, job.forget, recipe.method.arguments)
+        once = OneShot(recipe.method.name, recipe.method.arguments) if recipe.method.name in ONESHOT else None
+        if once is None:
+            method = made(recipe.method.name, job.task, original, job.forget, recipe.method.arguments)
+        else:
+            method = once.read(job.task)
         model = job.movable(original).train(settings.train_mode)
         accelerator = devices.accelerated(model, settings.precision, device)
         with choose(model, recipe.model.parameters):
@@ -99,7 +103,7 @@ class Session:
             if method.saliency is not None:
                 batches = (moved(b, device) for b in DataLoader(job.forget, batch_size=settings.forget_batch))
                 mask = saliency_mask(model, job.task.nll, batches, method.saliency)
-            step = stepper(recipe.step, model, mask)
+            step = stepper(recipe.step, model, mask) if once is None else once.step(job.task, job.forget, retain)
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             fixed = frozenset(name for name, p in named if not p.requires_grad)
         found: dict[str, Any] = {"keeper": keeper, "accelerator": accelerator, "fixed": fixed}

@@ -13,9 +13,11 @@ from torch import nn
 from unweave.data.text import TextRows
 from unweave.extras import require
 from unweave.methods import REMEMBERING, divided, made
+from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import choose
 from unweave.pretrained import Lora, adapt
 from unweave.rules import GradientRule, LossRule
+from unweave.run.faults import defaults
 from unweave.run.recipe import Recipe
 from unweave.tasks import Language
 
@@ -29,7 +31,8 @@ class Memory:
 
     Attributes:
         weights: of the model: float32 where they move, the recipe's type elsewhere.
-        gradients: one of each side for rules that compare them, one in all for the others.
+        gradients: one of each side for rules that compare them, one in all for the others; without steps, one and two
+            importances.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
@@ -69,17 +72,23 @@ def estimate(recipe: Recipe, config: Any, forget: TextRows, retain: TextRows) ->
     empty = _empty(config)
     whole = sum(p.numel() for p in empty.parameters())
     adapted = model.lora is not None or model.adapter is not None
-    method = made(recipe.method.name, Language(), empty, None, recipe.method.arguments)
-    names = {recipe.method.name, (divided(recipe.method.arguments)[1] or ("",))[0]}
+    name, arguments = recipe.method.name, recipe.method.arguments
+    once = name in ONESHOT
+    method = OneShot(name).read(Language()) if once else made(name, Language(), empty, None, arguments)
+    names = {name, (divided(arguments)[1] or ("",))[0]}
     copies = 0 if adapted or names & REMEMBERING else _kept(method.forget) + _kept(method.retain)
     if adapted:
         adapt(empty, Lora() if model.lora is None else Lora(**model.lora.model_dump()))
     with choose(empty, model.parameters):
         moving = sum(p.numel() for p in empty.parameters() if p.requires_grad)
     gradients = 2 if isinstance(method.rule, GradientRule) else 1 if isinstance(method.rule, LossRule) else 3
+    gradients, micro = (3, 1) if once else (gradients, settings.micro)
     frozen = torch.empty((), dtype=getattr(torch, model.dtype)).element_size()
     states = _STATES[recipe.step.name] + bool(recipe.step.arguments.get("momentum"))
     sides = ((forget, settings.forget_batch), (retain, settings.retain_batch))
+    if once:
+        size = int((defaults(CATALOGUE[name]) | arguments)["batch"])
+        sides = ((forget, size), (retain, size))
     return Memory(
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         gradients=gradients * moving * FLOAT,
@@ -89,7 +98,7 @@ def estimate(recipe: Recipe, config: Any, forget: TextRows, retain: TextRows) ->
         activations=max(
             activations(
                 config,
-                tokens=(texts := -(-min(batch, len(rows)) // settings.micro)) * int(rows.bounds.diff().max()),
+                tokens=(texts := -(-min(batch, len(rows)) // micro)) * int(rows.bounds.diff().max()),
                 answers=texts * int(rows.answer_tokens.max()),
                 width=2 if settings.precision == "bfloat16" else FLOAT,
                 checkpointing=model.checkpointing,
