@@ -39,8 +39,14 @@ def test_a_table_a_claim_and_a_file(
     assert code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1") in (0, 3)
     told = capsys.readouterr()
     assert "to make: " in told.err and "on one process" in told.err
-    for word in ("gap, points", "AUC, blind", "relearning,", "int4", "claim"):
+    for word in ("gap, points", "blind, no model", "relearning,", "int4", "claim"):
         assert word in told.out
+    for name in ("UA, original", "loss, retrained", "KLoM"):
+        row = next(line for line in told.out.splitlines() if line.startswith(name))
+        assert row.count(" to ") == (1 if name == "KLoM" else 2) and "/" in row, "interval, null band and n"
+    told_once = " ".join(told.out.split())
+    assert "forgetting score; epsilon, at most 0.00: undefined. It needs at least 4" in told_once
+    assert "U-LiRA: undefined. not asked for" in told_once and "n: runs / retrained runs" in told_once
     found = json.loads((out / "evidence.json").read_text())
     assert found["status"] == "complete"
     again = code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1", "--json")

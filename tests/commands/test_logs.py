@@ -72,7 +72,7 @@ def test_two_logs_are_compared(tmp_path: Path, capsys: Captured) -> None:
     assert one["model"]["n"] == 40 and one["metric"]["right"] == "as null"
     assert code(*logs) == 0
     out = capsys.readouterr().out
-    assert "difference" in out and "as retrained" in out and " 40 " in out
+    assert "n 40, as retrained" in out and "forget_quality: no interval; an exact method: uniform" in out
 
 
 @pytest.mark.parametrize(

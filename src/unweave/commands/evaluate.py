@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from unweave.commands.numbers import evidence_table
 from unweave.commands.progress import say, watching
-from unweave.commands.scores import attacked, table
+from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
 from unweave.evaluation.every_metric import described
 from unweave.run import devices, outcome, prepare
@@ -45,5 +46,5 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     else:
         Console(highlight=False).print(table(found))
         if alone:
-            Console(highlight=False).print(attacked(alone))
+            Console(highlight=False).print(evidence_table("AUC, forget against holdout", alone))
             say(blind)

@@ -6,19 +6,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group
 
+from unweave.commands.numbers import NO_TEST, Columns, Json, evidence_table, number
 from unweave.commands.progress import say, speaking, watching
 from unweave.errors import ConfigurationError
+from unweave.evaluation.card.pools import KINDS
 from unweave.run.evidence.collect import FILE, evidence
 from unweave.run.evidence.work import cores
 from unweave.run.recipe import read
 
 _REFUTED, _INTERRUPTED = 3, 130
-_VERDICTS = {"equivalent": "equivalent", "different": "different", "undecided": "undecided"}
 
 
 def main(
@@ -64,82 +63,78 @@ def main(
     return _REFUTED if found["claim"]["refuted"] else 0
 
 
-def _tell(found: Mapping[str, Any], folder: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+def _tell(found: Json, folder: Path) -> None:
+    console = Console(highlight=False)
+
+    def line(text: str, style: str = "") -> None:
+        console.print(text, markup=False, style=style, soft_wrap=True)
+
     runs = found["runs"]
-    console.print(f"{runs['original']} original, {runs['retrained']} retrained, {runs['unlearned']} unlearned models")
-    console.print(gaps(found))
-    console.print(attacks(found))
+    line(f"{runs['original']} original, {runs['retrained']} retrained, {runs['unlearned']} unlearned models")
+    for part in (gaps(found), attacks(found), over_runs(found), robustness(found)):
+        console.print(part)
+        console.print()
     claim = found["claim"]
-    console.print(f"claim {claim['level'] or 'none'}: {claim['text']}", markup=False, style="bold")
+    line(f"claim {claim['level'] or 'none'}: {claim['text']}", style="bold")
     for title, sentences in (("against", claim["against"]), ("missing for the next rung", claim["missing"])):
         for sentence in sentences:
-            console.print(f"  {title}: {sentence}", markup=False)
+            line(f"  {title}: {sentence}")
     for note in found["notes"]:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"evidence: {folder / FILE}", markup=False)
+        line(f"note: {note}")
+    line(f"evidence: {folder / FILE}")
 
 
-def gaps(found: Mapping[str, Any]) -> Table:
+def gaps(found: Json) -> Group:
     """The gaps to retraining over runs, each with its interval, the null band and what follows from the margin."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("gap, points", "original", "unlearned", "95 % interval", "null band", "margin", ""):
-        table.add_column(column, overflow="fold")
-    rows = found["gaps"]["unlearned"]
-    before = found["gaps"]["original"]
-    for name, gap in {**rows["metrics"], "average": rows["average_gap"], "ToW": rows["ToW"]}.items():
-        old = {**before["metrics"], "average": before["average_gap"], "ToW": before["ToW"]}[name]
-        margin = "" if gap.get("margin") is None else f"{gap['margin']:g}"
-        verdict = _VERDICTS.get(gap.get("verdict", ""), "") or gap["reason"]
-        table.add_row(name, _number(old["value"]), _number(gap["value"]), _range(gap), _band(gap), margin, verdict)
-    return table
+    rows = {}
+    for kind in ("original", "unlearned"):
+        part = found["gaps"][kind]
+        each = {**part["metrics"], "average": part["average_gap"], "ToW": part["ToW"]}
+        rows[kind] = {name: {**gap, "sizes": _of_runs(gap["sizes"])} for name, gap in each.items()}
+    ordered = {f"{name}, {kind}": rows[kind][name] for name in rows["unlearned"] for kind in rows}
+    margin: Columns = {"margin": lambda gap: number(gap.get("margin")), "": lambda gap: str(gap.get("verdict", ""))}
+    return evidence_table("gap, points", ordered, {**NO_TEST, **margin})
 
 
-def attacks(found: Mapping[str, Any]) -> Table:
-    """The attacks on the triple, and what relearning and low precision bring back."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("attack", "original", "retrained", "unlearned", "95 % interval", "null band", "p"):
-        table.add_column(column, overflow="fold")
-    blind = found["attacks"]["blind"]
-    table.add_row("AUC, blind (no model)", "", "", _number(blind["value"]), _range(blind), _band(blind), _p(blind))
+def attacks(found: Json) -> Group:
+    """The AUC of every attack on the first model of each kind, and how far the unlearned one is from the retrained."""
+    rows, lacking = {"blind, no model": found["attacks"]["blind"]}, {}
     for name, triple in found["attacks"]["triple"].items():
         if "reason" in triple:
-            table.add_row(f"AUC, {name}", "", "", "-", triple["reason"])
+            lacking[name] = triple["reason"]
             continue
-        each = [triple["models"][kind]["auc"] for kind in ("original", "retrained", "unlearned")]
-        values = [_number(auc["value"]) for auc in each]
-        table.add_row(f"AUC, {name}", *values, _range(each[-1]), _band(each[-1]), _p(each[-1]))
-    over = found["over_runs"]
-    rows = {
-        "worst decile of |T|": found["per_example"]["forget"].get("overall", {}).get("worst_decile"),
-        "... of retain records": found["per_example"]["retain"].get("overall", {}).get("worst_decile"),
-        "KLoM": over["klom"]["forget"],
-        "forgetting score": over["forgetting_score"],
-        f"epsilon (ceiling {over['epsilon']['ceiling']:.2f})": over["epsilon"],
-        "U-LiRA AUC": over["u_lira"].get("auc"),
-    }
+        rows |= {f"{name}, {kind}": triple["models"][kind]["auc"] for kind in KINDS}
+        rows[f"{name}, difference"] = triple["above_retrained"]
+    return evidence_table("attack's AUC", rows, lacking=lacking)
+
+
+def over_runs(found: Json) -> Group:
+    """What two populations of models say, over examples and as a whole."""
+    over, rows, lacking = found["over_runs"], {}, {}
+    for side, title in (("forget", "worst decile of |T|"), ("retain", "... of retain records")):
+        if "reason" in (part := found["per_example"][side]):
+            lacking[title] = part["reason"]
+        else:
+            rows[title] = part["overall"]["worst_decile"]
+    rows |= {"KLoM": over["klom"]["forget"], "KLoM, retain": over["klom"]["retain"]}
+    rows |= {"forgetting score": over["forgetting_score"]}
+    rows |= {f"epsilon, at most {over['epsilon']['ceiling']:.2f}": over["epsilon"]}
+    shadows = {"auc": "U-LiRA AUC", "worst": "U-LiRA, worst decile", "tail": "U-LiRA, TPR at 1 %"}
+    if "reason" in over["u_lira"]:
+        lacking["U-LiRA"] = over["u_lira"]["reason"]
+    else:
+        rows |= {title: over["u_lira"][part] for part, title in shadows.items()}
+    return evidence_table("over models", rows, lacking=lacking)
+
+
+def robustness(found: Json) -> Group:
+    """The share of what the original had that relearning and low precision bring back."""
     brought = found["robustness"]
-    rows |= {f"relearning, {each['source']}": each["recovered"] for each in brought["relearning"]}
+    rows = {f"relearning, {each['source']}": each["recovered"] for each in brought["relearning"]}
     rows |= {f"precision, {e['precision']}": e["recovered"] for e in brought["precision"] if e["unchanged"] is not None}
-    for name, each in rows.items():
-        if each is not None:
-            value = _number(each["value"]) if each["value"] is not None else "undefined"
-            table.add_row(name, "", "", value, _range(each), _band(each), _p(each))
-    return table
+    return evidence_table("recovered share", {name: each for name, each in rows.items() if each is not None})
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _range(each: Mapping[str, Any]) -> str:
-    low, high = each["low"], each["high"]
-    return "" if low is None or high is None else f"{low:.3g} to {high:.3g}"
-
-
-def _band(each: Mapping[str, Any]) -> str:
-    return "" if each["null"] is None else f"{each['null']['low']:.3g} to {each['null']['high']:.3g}"
-
-
-def _p(each: Mapping[str, Any]) -> str:
-    return "" if each["p"] is None else f"{each['p']:.2g}"
+def _of_runs(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The first number is of the models in question, which here are the original ones, too."""
+    return dict(zip(("runs", "retrained runs"), sizes.values(), strict=True))

@@ -34,8 +34,21 @@ def mean_interval(values: Array, *, seed: int = 0) -> tuple[float, float]:
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
+    return _quantiles([resampled_means(values, seed=seed)])
+
+
+def resampled_means(values: Array, *, seed: int = 0) -> Array:
+    """The mean of 1000 samples drawn with replacement, `[1000]`.
+
+    Equal seeds draw the same places from values of equal length: what is told of the same examples stays together.
+    """
     draws = _resamples(np.random.default_rng(seed), len(values), width=len(values))
-    return _quantiles([values[drawn].mean(axis=1) for drawn in draws])
+    return np.concatenate([values[drawn].mean(axis=1) for drawn in draws])
+
+
+def function_interval(estimates: Array) -> tuple[float, float]:
+    """Percentile interval of any function of resampled means, given its value for each resample."""
+    return _quantiles([estimates])
 
 
 def auc_interval(members: Array, others: Array, *, seed: int = 0) -> tuple[float, float]:

@@ -200,3 +200,28 @@ def test_scores_stay_in_their_range() -> None:
             low, high = SHEET[name].limits
             assert score.value is not None and low <= score.value <= high, name
             assert score.definition == SHEET[name].definition and score.unit == SHEET[name].unit
+
+
+def test_the_intervals_of_numbers_that_are_made_of_others() -> None:
+    """PrivLeak's ends are those of its AUC; the utility of nine equal terms has the interval of one of them."""
+    rng = np.random.default_rng(0)
+    attacked = {"mia_min_k": dict(enumerate(rng.normal(size=40)))}
+    log = Log("model", {"forget": attacked, "holdout": {"mia_min_k": dict(enumerate(rng.normal(0.5, size=40)))}})
+    other = Log("retrained", {"forget": attacked, "holdout": attacked})  # an AUC of 1/2
+    scores = log_scores(log, other)
+    area, leak = scores["mia_min_k"], scores["privleak"]
+    assert None not in (area.low, area.high, leak.low, leak.high)
+    ends = [100 - 200 * end for end in (area.high, area.low)]  # type: ignore[operator]
+    assert [leak.low, leak.high] == pytest.approx(ends)
+    same = dict(enumerate(np.linspace(0.2, 0.8, 50)))
+    kept = {
+        "prob": same,
+        "option_prob": same,
+        "rougeL_recall": same,
+        "truth_ratio": {i: 1 - x for i, x in same.items()},
+    }
+    found = log_scores(Log("model", {"retain": kept, "real_authors": kept, "world_facts": kept}))
+    one, whole = found["retain_rouge"], found["model_utility"]
+    assert whole.value == pytest.approx(0.5) and whole.n == 50
+    width, narrow = one.high - one.low, whole.high - whole.low  # type: ignore[operator]
+    assert 0.4 * width < narrow < 0.75 * width, "three independent sets: about 1 / sqrt(3) of one's, 0.58"

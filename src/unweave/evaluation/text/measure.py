@@ -5,32 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from unweave.evaluation.accuracy import share
-from unweave.evaluation.intervals import auc_interval, mean_interval
+from unweave.evaluation.intervals import auc_interval, function_interval, mean_interval, resampled_means
 from unweave.evaluation.text import ratios
 from unweave.evaluation.text.attacks import attack_auc, privleak
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.value import Array, Measurement, UndefinedScore, finite
 
+Read = Callable[[Log], Array]
 Variant = Literal["indistinguishable", "true_better", "true_share"]
 
 
-def mean(group: str, column: str, log: Log, retrained: Log | None = None) -> Measurement:
-    """Mean of a column, with its bootstrap interval."""
-    return _mean_of(log.read(group, column)[0], group)
+def mean(group: str, read: Read, log: Log, retrained: Log | None = None) -> Measurement:
+    """Mean of what is read of a set's examples, with its bootstrap interval."""
+    return _mean_of(read(log), group)
 
 
-def likelihood(group: str, log: Log, retrained: Log | None = None) -> Measurement:
-    """Mean of `exp(-token loss)`."""
-    return mean(group, "prob", log)
+def column(group: str, name: str, log: Log) -> Array:
+    """One value per example, `[n]`."""
+    return log.read(group, name)[0]
 
 
-def options(group: str, log: Log, retrained: Log | None = None) -> Measurement:
-    """Mean of the answer's probability against the perturbed answers'."""
+def options(group: str, log: Log) -> Array:
+    """The answer's probability against the perturbed answers', `[n]`."""
     if log.has(group, "prob", "perturbed_prob"):
         correct, wrong = log.read(group, "prob", "perturbed_prob")
-        return _mean_of(ratios.option_probability(correct, wrong, log.compat), group)
-    return mean(group, "option_prob", log)
+        return ratios.option_probability(correct, wrong, log.compat)
+    return column(group, "option_prob", log)
 
 
 def truth_ratios(log: Log, group: str) -> Array:
@@ -42,16 +45,16 @@ def truth_ratios(log: Log, group: str) -> Array:
     return log.read(group, "truth_ratio")[0]
 
 
-def truth(group: str, variant: Variant, log: Log, retrained: Log | None = None) -> Measurement:
-    """Mean of one variant of the truth ratio."""
+def truth(group: str, variant: Variant, log: Log) -> Array:
+    """One variant of the truth ratio, `[n]`."""
     found = truth_ratios(log, group)
     match variant:
         case "indistinguishable":
-            return _mean_of(ratios.indistinguishable(found, log.compat), group)
+            return ratios.indistinguishable(found, log.compat)
         case "true_better":
-            return _mean_of(ratios.true_better(found), group)
+            return ratios.true_better(found)
         case "true_share":
-            return _mean_of(ratios.true_share(found), group)
+            return ratios.true_share(found)
 
 
 def quality(log: Log, retrained: Log | None) -> Measurement:
@@ -78,15 +81,24 @@ def attack(name: str, log: Log, retrained: Log | None = None) -> Measurement:
 
 
 def leak(log: Log, retrained: Log | None) -> Measurement:
-    """PrivLeak, of the Min-K AUCs."""
+    """PrivLeak, of the Min-K AUCs; its interval is that of the model's own AUC, the retrained model's as given."""
     own = attack("min_k", log)
-    return Measurement(privleak(own.value, attack("min_k", retrained).value if retrained else None, log.compat), own.n)
+    reference = attack("min_k", retrained).value if retrained else None
+    low, high = (None if end is None else privleak(end, reference, log.compat) for end in (own.high, own.low))
+    return Measurement(privleak(own.value, reference, log.compat), own.n, low, high)
 
 
-def utility(terms: Sequence[Callable[[Log, Log | None], Measurement]], log: Log, _: Log | None = None) -> Measurement:
-    """Harmonic mean of the terms; n is the smallest of theirs."""
-    found = [term(log, None) for term in terms]
-    return Measurement(ratios.model_utility(m.value for m in found), min(m.n for m in found))
+def utility(terms: Sequence[tuple[str, Read]], log: Log, _: Log | None = None) -> Measurement:
+    """Harmonic mean of the means of the terms, sets and what is read of them; n is the smallest of theirs.
+
+    The bootstrap draws examples: the terms of one set are told of the same ones.
+    """
+    found = [(read(log), group) for group, read in terms]
+    value = ratios.model_utility(_mean_of(values, group).value for values, group in found)
+    sets = list(dict.fromkeys(group for group, _ in terms))
+    means = np.stack([resampled_means(values, seed=sets.index(group)) for values, group in found])
+    drawn = np.array([ratios.model_utility(each) for each in means.T])
+    return Measurement(value, min(len(values) for values, _ in found), *function_interval(drawn))
 
 
 def any_prompt(log: Log, retrained: Log | None = None) -> Measurement:

@@ -39,8 +39,13 @@ class Row:
 
 
 def _mean(name: str, group: str, column: str, published: str = "", right: Right = "as null") -> Row:
-    metric = say.mean_of(name, group, column, right)
-    return Row(metric, group, (column,), partial(measure.mean, group, column), published)
+    read = partial(measure.column, group, column)
+    return _of(say.mean_of(name, group, column, right), group, (column,), read, published)
+
+
+def _of(metric: Metric, group: str, columns: tuple[str, ...], read: measure.Read, published: str = "") -> Row:
+    """The mean of what is read of a set."""
+    return Row(metric, group, columns, partial(measure.mean, group, read), published)
 
 
 def _forget() -> list[Row]:
@@ -51,8 +56,8 @@ def _forget() -> list[Row]:
     return [
         _mean("forget_probability", group, "prob", "forget_Q_A_Prob"),
         _mean("forget_rouge", group, "rougeL_recall", "forget_Q_A_ROUGE"),
-        Row(ratio, group, losses, partial(read, "indistinguishable"), "forget_truth_ratio"),
-        Row(share, group, losses, partial(read, "true_share")),
+        _of(ratio, group, losses, partial(read, "indistinguishable"), "forget_truth_ratio"),
+        _of(share, group, losses, partial(read, "true_share")),
         Row(say.FORGET_QUALITY, group, losses, measure.quality, "forget_quality"),
         Row(say.KS_DISTANCE, group, losses, measure.distance),
         _mean("extraction_strength", group, "extraction", "extraction_strength"),
@@ -69,22 +74,23 @@ def _membership() -> list[Row]:
 
 
 def _utility() -> list[Row]:
-    rows = []
+    losses, options = ("paraphrased_loss", "truth_ratio", "perturbed_loss"), ("option_prob", "perturbed_prob")
+    rows: list[Row] = []
+    terms: list[tuple[str, measure.Read]] = []
     for short, group in (("retain", "retain"), ("ra", "real_authors"), ("wf", "world_facts")):
+        likely = partial(measure.column, group, "prob") if group == "retain" else partial(measure.options, group)
+        better = partial(measure.truth, group, "true_better")
+        terms += [(group, likely), (group, partial(measure.column, group, "rougeL_recall")), (group, better)]
         if group == "retain":
             rows.append(_mean("retain_probability", group, "prob", "retain_Q_A_Prob", "higher"))
         else:
-            needed, read = ("option_prob", "perturbed_prob"), partial(measure.options, group)
             among = say.options(f"{group}_probability", group)
-            rows.append(Row(among, group, needed, read, f"{short}_Q_A_Prob_normalised"))
+            rows.append(_of(among, group, options, likely, f"{short}_Q_A_Prob_normalised"))
         ratio = say.truth_ratio(f"{group}_truth_ratio", group, "mean of max(0, 1 - R), R as above", "higher")
-        losses = ("paraphrased_loss", "truth_ratio", "perturbed_loss")
-        rows += [
-            _mean(f"{group}_rouge", group, "rougeL_recall", f"{short}_Q_A_ROUGE", "higher"),
-            Row(ratio, group, losses, partial(measure.truth, group, "true_better"), f"{short}_Truth_Ratio"),
-        ]
-    read_all = partial(measure.utility, tuple(row.value for row in rows))
+        rows.append(_mean(f"{group}_rouge", group, "rougeL_recall", f"{short}_Q_A_ROUGE", "higher"))
+        rows.append(_of(ratio, group, losses, better, f"{short}_Truth_Ratio"))
     whole = say.utility(row.name for row in rows)
+    read_all = partial(measure.utility, tuple(terms))
     return [Row(whole, "world_facts", ("prob", "option_prob"), read_all, "model_utility"), *rows]
 
 
