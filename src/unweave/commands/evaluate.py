@@ -30,16 +30,20 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     device = devices.chosen(recipe.run.device)
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
-        scored = {"unlearned": job.score(opened, "unlearned", None)}
+        alone, blind = {}, ""
+        if isinstance(job, prepare.Request):
+            outputs = job.outputs(opened)  # asked once, for the scores and for the attacks
+            scored = {"unlearned": job.scored(outputs)}
+            evidence, baseline = one_model(job, outputs, recipe.evaluation.seed)
+            alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
+        else:
+            scored = {"unlearned": job.score(opened, "unlearned", None)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             if (other := job.reference(number, watch)) is None:
                 break
             scored[name] = job.score(other.to(device), name, None)
     found = outcome.scores(job, scored)
-    alone, blind = {}, ""
-    if isinstance(job, prepare.Request):
-        evidence, baseline = one_model(job, opened, recipe.evaluation.seed)
-        alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
+    if alone:
         found |= {"attacks": alone, "blind": blind}
     if as_json:
         print(json.dumps({**found, "metrics": described(found["models"]["unlearned"])}, indent=2))

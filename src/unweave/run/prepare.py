@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,9 @@ from unweave.data.index_file import read_rows
 from unweave.data.poison import poison_random
 from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
 from unweave.errors import ConfigurationError, suggest
-from unweave.evaluation import gaps, predict, score
+from unweave.evaluation import gaps, predict
+from unweave.evaluation.outputs import Outputs
+from unweave.evaluation.scores import score_outputs
 from unweave.run.job import Job, Json, Scored, Sheet
 from unweave.run.modality import IMAGES
 from unweave.run.pictures import png
@@ -145,8 +147,16 @@ class Request:
 
     def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
         """On what it should have lost, what it should have kept, and unseen examples; nothing is kept."""
-        forget, retain = self.forget, self.retain
-        return Scored(score(model, self.task, forget=forget, retain=retain, test=self.test, seed=self.scoring))
+        return self.scored(self.outputs(model))
+
+    def outputs(self, model: nn.Module) -> dict[str, Outputs]:
+        """What the model says of forget, retain and test set: one inference pass per example."""
+        sets = {"forget": self.forget, "retain": self.retain, "test": self.test}
+        return {name: predict(model, self.task, data, name=name) for name, data in sets.items()}
+
+    def scored(self, outputs: Mapping[str, Outputs]) -> Scored:
+        """The scores of a model that was asked already."""
+        return Scored(score_outputs(**outputs, seed=self.scoring))
 
     def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
         """In UA, RA, TA and the attack."""

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from torch import nn
 
 from unweave.evaluation.attacks import Blind, blind_baseline, forget_against_holdout
 from unweave.evaluation.card.attacks import joined
 from unweave.evaluation.evidence import Evidence
-from unweave.evaluation.outputs import predict
+from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.value import Array
+from unweave.run.evidence.models import rows_of
 from unweave.run.evidence.seen import holdout_of
 from unweave.run.prepare import Request
 
 BLIND = 2000  # examples a side that the blind baseline looks at
 
 
-def one_model(request: Request, model: nn.Module, seed: int = 0) -> tuple[Mapping[str, Evidence], Blind]:
+def one_model(request: Request, outputs: Mapping[str, Outputs], seed: int = 0) -> tuple[Mapping[str, Evidence], Blind]:
     """The AUC of the loss, of seven signals joined, and of a classifier that never sees the model; and what that means.
 
     Args:
         request: its forget set is attacked; its holdout is what it is compared with.
-        model: the attacked one.
+        outputs: of the attacked model on forget and test set.
         seed: of the folds.
     """
-    sides = [predict(model, request.task, data) for data in (request.forget, holdout_of(request))]
+    unseen = outputs["test"].logits.index_select(0, rows_of(holdout_of(request), request.test))
+    sides = [outputs["forget"], Outputs(unseen, holdout_of(request).labels)]
     blind = blind_baseline(*features(request, seed), seed=seed)
     found = {
         "blind, no model": blind.evidence,
