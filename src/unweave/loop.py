@@ -236,6 +236,8 @@ def unlearn(
     Returns:
         The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
     """
+    if method.rule.needs_probe and not probe:
+        raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
     objectives = Objectives(model, (method.forget, method.retain), accelerator, probe)
     stepper = (
         OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer

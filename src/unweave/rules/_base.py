@@ -103,6 +103,11 @@ class Rule(ABC):
         """Whether a hyperparameter is "auto": derived from a contract, which then must be there."""
         return False
 
+    @property
+    def needs_probe(self) -> bool:
+        """Whether it asks for the retain loss on examples that no step trains on (`Objectives.probe_loss`)."""
+        return False
+
     @abstractmethod
     def backward(self, objectives: Asked) -> Step:
         """Leaves a descent direction in `.grad`."""

@@ -77,7 +77,8 @@ class EUPMU(LossRule):
         dual_lr: dual step size; None makes it scale-free, `dual_lr = 3 lr / (L_r(0) + 1e-3)`, so that a rise by the
             starting loss raises the multiplier by 3.
         estimator: `next_batch` compares with the next pair's retain loss (unbiased, no extra forward), `probe` with
-            held-out retain examples, `same_batch` with the same examples (the paper; optimistically biased).
+            held-out retain examples (a recipe holds them out by itself, the one call is given them: `probe=`),
+            `same_batch` with the same examples (the paper; optimistically biased).
         budget: tolerated rise of the retain loss over the whole run; `eps = budget / (lr steps)` at each step. It
             takes the place of `tolerance`.
         steps: the steps over which the budget is spread.
@@ -139,6 +140,11 @@ class EUPMU(LossRule):
     def needs_forget_loss(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def needs_probe(self) -> bool:
+        """With the estimator of that name."""
+        return self.estimator == "probe"
 
     @property
     def needs_contract(self) -> bool:

@@ -192,6 +192,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
             monitors=(log, tell, guard),
             stop=(pause,),
             steps=settings.steps - progress.made,
+            probe=session.probe,
             mask=session.mask,
             progress=progress,
             contract=keeper,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
-from unweave.contract.sets import Data, hold_out
-from unweave.data.batches import moved
-from unweave.data.pairs import Pairs
+from unweave.contract.sets import Data, divide, hold_out, labels, subset
+from unweave.data.batches import Batch, divided, moved
+from unweave.data.pairs import Pairs, fetched
 from unweave.errors import ConfigurationError
 from unweave.loop import Progress, Stepper
 from unweave.methods import Method, made
@@ -23,7 +23,7 @@ from unweave.parameters import Mask, choose, saliency_mask
 from unweave.run import checkpoint, devices
 from unweave.run.identity import check_same, identity
 from unweave.run.job import Job
-from unweave.run.recipe import Recipe
+from unweave.run.recipe import Recipe, RunSection
 from unweave.run.steps import stepper
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Session:
         accelerator: of passes in another precision.
         fixed: names of the parameters that never move.
         warnings: what the guards found.
+        probe: retain examples that no step trains on, in micro-batches, where the rule asks for them.
     """
 
     recipe: Recipe
@@ -60,6 +61,7 @@ class Session:
     warnings: list[str] = field(default_factory=list)
     accelerator: Accelerator | None = None
     fixed: frozenset[str] = frozenset()
+    probe: Sequence[Batch] = ()
 
     @classmethod
     def start(
@@ -82,6 +84,14 @@ class Session:
         before = checkpoint.tensors_sha256(original.state_dict())
         settings, device = recipe.run, next(original.parameters()).device
         retain, keeper = _kept(recipe, job, retrained, first)
+        once = OneShot(recipe.method.name, recipe.method.arguments) if recipe.method.name in ONESHOT else None
+        if once is None:
+            method = made(recipe.method.name, job.task, original, job.forget, recipe.method.arguments)
+        else:
+            method = once.read(job.task)
+        probe: Sequence[Batch] = ()
+        if method.rule.needs_probe:
+            retain, probe = _probed(retain, settings, device)
         pairs = Pairs(
             job.forget,
             retain,
@@ -91,11 +101,6 @@ class Session:
             seed=settings.seed,
             device=device,
         )
-        once = OneShot(recipe.method.name, recipe.method.arguments) if recipe.method.name in ONESHOT else None
-        if once is None:
-            method = made(recipe.method.name, job.task, original, job.forget, recipe.method.arguments)
-        else:
-            method = once.read(job.task)
         model = job.movable(original).train(settings.train_mode)
         accelerator = devices.accelerated(model, settings.precision, device)
         with choose(model, recipe.model.parameters):
@@ -106,7 +111,7 @@ class Session:
             step = stepper(recipe.step, model, mask) if once is None else once.step(job.task, job.forget, retain)
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             fixed = frozenset(name for name, p in named if not p.requires_grad)
-        found: dict[str, Any] = {"keeper": keeper, "accelerator": accelerator, "fixed": fixed}
+        found: dict[str, Any] = {"keeper": keeper, "accelerator": accelerator, "fixed": fixed, "probe": probe}
         return cls(recipe, model, method, step, pairs, before, mask, **found)
 
     def state(self, seconds: float = 0.0) -> dict[str, dict[str, Any]]:
@@ -191,6 +196,16 @@ def _kept(recipe: Recipe, job: Job, retrained: nn.Module | None, first: nn.Modul
         first=first,
         seed=settings.seed,
     )
+
+
+def _probed(retain: Data, settings: RunSection, device: torch.device) -> tuple[Data, list[Batch]]:
+    """What is left of the retain set to train on, and a batch of the others, a tenth of the set at most."""
+    total = len(retain)  # type: ignore[arg-type]
+    size = max(1, min(settings.retain_batch, total // 10))
+    train, rows, _ = divide(total, labels(retain), size, 0, settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        batch = moved(fetched(retain, torch.from_numpy(rows)), device)  # type: ignore[arg-type]
+    return subset(retain, train), divided(batch, min(settings.micro, size))  # type: ignore[arg-type]
 
 
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:

@@ -190,6 +190,7 @@ def _unlearned(world: World, number: int) -> Made:
             session.pairs,
             session.optimizer,
             steps=recipe.run.steps,
+            probe=session.probe,
             mask=session.mask,
             contract=session.keeper,
             accelerator=session.accelerator,
