@@ -13,8 +13,8 @@ from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import auc, predict
 from unweave.loop import Stop
-from unweave.run.prepare import DEFAULTS, Request
-from unweave.run.training import Network, seconds_spent
+from unweave.run.prepare import Request
+from unweave.run.training import DEFAULTS, Network, seconds_spent
 from unweave.tasks import Vision
 
 REQUESTS = ("poison", "class", "random", "mix")

@@ -16,8 +16,7 @@ from torch import nn
 
 from unweave.data import sources
 from unweave.data.images import TensorImages
-from unweave.run.prepare import DEFAULTS
-from unweave.run.training import Network, Training, train
+from unweave.run.training import DEFAULTS, Network, Training, train
 from unweave.tasks import Vision
 
 

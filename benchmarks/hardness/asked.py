@@ -13,8 +13,8 @@ from unweave.data.images import Source, TensorImages
 from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import predict
-from unweave.run.prepare import DEFAULTS, Request
-from unweave.run.training import Network, seconds_spent
+from unweave.run.prepare import Request
+from unweave.run.training import DEFAULTS, Network, seconds_spent
 
 MIXED = {"digits": (0, 4, 8), "cifar10": (0, 3, 5)}
 RHO = (0.25, 0.5, 0.75)

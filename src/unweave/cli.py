@@ -228,3 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
         sys.stderr.write(head + "\n  ".join(faults) + "\n")
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
+        raise SystemExit(2) from None

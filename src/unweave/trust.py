@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import check
 from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
@@ -69,17 +69,7 @@ class TrustRegion:
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.budget is not None and not self.budget > 0:
-            faults.append(
-                f"budget must be positive; found {self.budget}. It is a tolerated rise of the retain loss, in nats."
-            )
-        if not 0 < self.start <= LARGEST:
-            faults.append(
-                f"start must be in (0, {LARGEST}]; found {self.start}. It is a share of the parameters' norm."
-            )
-        if faults:
-            raise ConfigurationError(faults)
+        check(self, budget="(0, inf]", start=f"(0, {LARGEST}]")
 
     @property
     def tolerated(self) -> float:

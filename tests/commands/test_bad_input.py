@@ -13,6 +13,7 @@ import torch
 
 from unweave import networks
 from unweave.cli import main
+from unweave.run import prepare
 
 Write = Callable[..., Path]
 
@@ -45,6 +46,10 @@ CASES = {
     "a hyperparameter out of range": Case(("method.ratio=7",), ("ratio", "7")),
     "a quota that cannot be met": Case(("method.rate=1e9",), ("no step was possible", "quota")),
     "an optimizer without learning rate": Case(("step.name=sgd",), ("'lr' is missing",)),
+    "a negative learning rate": Case(("step.name=sgd", "step.lr=-1"), ("step.lr must be", "found -1")),
+    "a learning rate that is none": Case(("step.name=adam", "step.lr=.nan"), ("step.lr must be", "found nan")),
+    "an impossible momentum": Case(("step={name: sgd, lr: 0.1, momentum: -2}",), ("step.momentum must be",)),
+    "a negative decay": Case(("step={name: adamw, lr: 0.1, weight_decay: -1}",), ("step.weight_decay must be",)),
     "an unknown source": Case(("data.source=digit",), ("Did you mean 'digits'?",)),
     "a missing data folder": Case(("data={source: cifar10, path: gone}",), ("no such file or folder", "gone")),
     "a folder that is no data": Case(("data={source: cifar10, path: .}",), ("must hold train*.parquet",)),
@@ -60,6 +65,8 @@ CASES = {
     "nothing to resume": Case((), ("holds no run to resume",), ("--resume", "-o", ".")),
     "a corrupted checkpoint": Case((), ("no checkpoint can be read", "000000"), ("--resume", "-o", "corrupted")),
     "output is a file": Case((), ("expected a directory",), ("-o", "words.txt")),
+    "output below a file": Case((), ("words.txt/run", "cannot be created"), ("-o", "words.txt/run")),
+    "output that cannot be": Case((), ("/proc/foo/bar", "cannot be created"), ("-o", "/proc/foo/bar")),
     "output is in use": Case((), ("holds more than a run",), ("-o", ".", "--overwrite")),
 }
 
@@ -110,5 +117,63 @@ def test_nan_in_the_data(
     assert "images must be finite, found NaN or infinity in 1 of 1797" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["run"], ["diagnose"], ["evaluate", "nan.safetensors", "--recipe"]])
+@pytest.mark.parametrize("content", [b"\x00\x01", b"data: \x07", b"\xff\xfe"], ids=["zero", "bell", "no text"])
+def test_a_recipe_that_is_no_text(
+    command: list[str], content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bin.yaml").write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "bin.yaml"])
+    assert caught.value.code == 2 and capsys.readouterr().err.startswith("error: bin.yaml: ")
+
+
+@pytest.mark.parametrize("command", [["demo"], ["evidence", "RECIPE"], ["audit", "plan", "ids.txt"]], ids=" ".join)
+def test_every_command_says_where_it_cannot_write(
+    command: list[str], recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(recipe())
+    (folder / "ids.txt").write_text("\n".join(map(str, range(40))))
+    with pytest.raises(SystemExit) as caught:
+        main([*(path if part == "RECIPE" else part for part in command), "-o", "words.txt/run"])
+    message = capsys.readouterr().err
+    assert caught.value.code == 2 and "error: " in message and "words.txt" in message and "Traceback" not in message
+
+
+ALL = {
+    "method={name: salun, share: 5}": "method.share must be a number in (0, 1]; found 5.",
+    "step={name: sgd, lr: -1, momentum: 2}": "step.momentum must be",
+    "training.lr=-1": "training.lr must be above 0, found -1",
+    "model.network=digits_cn": "model.network must be one of",
+    "run.steps=0": "run.steps",
+}
+METHODS = {
+    "{name: scrub, temperature: 0}": "method.temperature must be",
+    "{name: eupmu, budget: 1}": "method.budget is spread over a number of steps",
+    "{name: ofmu, inner_lr: -1, penalty: -1}": "method.penalty must be",
+    "{name: pdu, dual_lr: -1}": "method.dual_lr must be",
+    "{name: hamu_q, slack: -3}": "method.slack must be",
+    "{name: hamu_q, ratio: auto}": "method.ratio is 'auto'",
+    "{name: ce_u}": "method: CE-U is about texts",
+    "{name: hamu_q, over: {name: scrub, temperature: 0}}": "method.over.temperature must be",
+}
+
+
+def test_all_faults_before_anything_is_trained(
+    recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "job", lambda recipe: pytest.fail("the data were loaded"))
+    with pytest.raises(SystemExit):
+        main(["run", str(recipe()), *(part for each in ALL for part in ("-s", each))])
+    message = capsys.readouterr().err
+    assert message.startswith("error: 6 faults\n") and not [each for each in ALL.values() if each not in message]
+    for method, says in METHODS.items():
+        with pytest.raises(SystemExit):
+            main(["run", str(recipe()), "-s", f"method={method}", "-s", "model.parameters=[nothing.*]"])
+        message = capsys.readouterr().err
+        assert says in message and "model.parameters: No parameter is named 'nothing.*'" in message, message
+    assert len(ALL) == 5 and len(METHODS) == 8
+
+
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 34
+    assert len(CASES) == 40

@@ -15,6 +15,7 @@ from unweave.commands.progress import watching
 from unweave.report.build import build
 from unweave.report.page import number
 from unweave.run.demo import demo
+from unweave.run.directory import creatable
 from unweave.run.record import write_json
 
 Json = Mapping[str, Any]
@@ -44,6 +45,7 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
         for trace in request["traces"]:
             console.print(_hardness(trace), markup=False)
 
+    creatable(folder)
     with watching() as watch:
         found = demo(
             choice.requests,

@@ -17,6 +17,7 @@ from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.demo_text_page import COLUMNS, SIDES, cells, standing, world
 from unweave.run.demo_text import demo_text
+from unweave.run.directory import creatable
 from unweave.run.record import write_json
 from unweave.run.text_world import DEMO
 
@@ -28,6 +29,7 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
     if choice.requests:
         raise ConfigurationError("demo: --request chooses among the digits' requests; --text has one of its own")
     console = Console(stderr=as_json, highlight=False)
+    creatable(folder)
     with watching() as watch:
         found = demo_text(
             choice.methods, seed=choice.seed, size=DEMO.of(steps=choice.steps, epochs=choice.epochs), watch=watch

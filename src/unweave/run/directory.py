@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,30 @@ FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "mo
 SEQUENCE = {"recipe.yaml", "sequence.json", "report.html"}
 
 
+def creatable(directory: Path) -> None:
+    """Refuses a directory that cannot be made or written to, before any work is done for it; leaves nothing behind.
+
+    Raises:
+        ConfigurationError: it is a file, or the system refuses.
+    """
+    made: list[Path] = []
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+        made = [path for path in (directory, *directory.parents) if not path.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory}: cannot be created ({error.strerror}): choose another --output"
+        ) from error
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+    if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{directory}: cannot be written to (permission denied): choose another --output")
+
+
 def check(directory: Path, resume: bool, overwrite: bool) -> None:
     """Refuses a directory that a run would spoil, or that holds another thing than the run to resume.
 
@@ -27,8 +53,7 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         ConfigurationError: not empty, or not a run's.
     """
-    if directory.exists() and not directory.is_dir():
-        raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+    creatable(directory)
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     found = set() if found == {EVIDENCE} else found  # evidence that came before its run
     strange = sorted(name for name in found - FILES if not name.startswith("."))
@@ -52,8 +77,7 @@ def check_sequence(directory: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         ConfigurationError: not empty, or not a sequence's.
     """
-    if directory.exists() and not directory.is_dir():
-        raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+    creatable(directory)
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     strange = sorted(name for name in found - SEQUENCE if not re.match(r"\d\d-|\.", name))
     if strange:
@@ -72,8 +96,7 @@ def check_evidence(directory: Path) -> bool:
     Raises:
         ConfigurationError: it holds something else than a run.
     """
-    if directory.exists() and not directory.is_dir():
-        raise ConfigurationError(f"{directory}: expected a directory to write to, found a file")
+    creatable(directory)
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if strange := sorted(name for name in found - FILES if not name.startswith(".")):
         raise ConfigurationError(

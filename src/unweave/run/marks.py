@@ -79,8 +79,8 @@ def load(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a recipe: {_one_line(error)}") from error
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{_marked(path, error)}: not valid YAML: {_one_line(error)}") from error

@@ -30,17 +30,10 @@ from unweave.run.job import Job, Json, Scored, Sheet
 from unweave.run.modality import IMAGES
 from unweave.run.pictures import png
 from unweave.run.recipe import ForgetSection, OpenSection, Recipe
-from unweave.run.training import CIFAR10, DIGITS, Epoch, Network, Training, seconds_spent, trained
+from unweave.run.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained
 from unweave.run.watch import Watch, silent
 from unweave.run.weights import with_weights
 from unweave.tasks import Vision
-
-DEFAULTS = {
-    "digits": ("digits_cnn", DIGITS),
-    "cifar10": ("cifar_net", CIFAR10),
-    "image_folder": ("cifar_net", CIFAR10),
-}
-"""What is trained on a source, and how, where the recipe does not say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +218,7 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
         ConfigurationError: the data cannot be read, or the request does not fit them.
     """
     source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
-    usual_network, usual_training = DEFAULTS[recipe.data.source]
-    wanted = recipe.forget
+    (usual_network, usual_training), wanted = DEFAULTS[recipe.data.source], recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
     text, train, split = _split(wanted, source)
     if recipe.already:

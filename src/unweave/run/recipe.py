@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_serializer, model_validator
 
-from unweave.errors import ConfigurationError, suggest
-from unweave.run import faults, modality
+from unweave.errors import ConfigurationError
+from unweave.run import faults, modality, options
 from unweave.run.contract import ContractSection
 from unweave.run.evidence.section import EvidenceSection
 from unweave.run.marks import Document, load
@@ -108,71 +108,7 @@ def checked(document: Document, folder: Path) -> Recipe:
         found += faults.of_model(error, Recipe, document)
         if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
             found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
-    found += _faults_of_options(document)
+    found += options.faults_of(document)
     if found:
         raise ConfigurationError(found)
     return recipe
-
-
-def _faults_of_options(document: Document) -> list[str]:
-    """Faults of the sections whose keys are those of a function: training, method, step."""
-    from unweave.methods import METHODS, OVER
-    from unweave.oneshot import CATALOGUE
-    from unweave.run.steps import STEPS
-
-    found = []
-    tables: dict[str, Mapping[str, Callable[..., Any]]] = {"method": CATALOGUE, "step": STEPS}
-    for section, table in tables.items():
-        written = document.content.get(section)
-        name = written.get("name") if isinstance(written, dict) else None
-        if not isinstance(written, dict) or not isinstance(name, str):
-            continue  # the model has already said what is wrong
-        if name not in table:
-            place = document.place((section, "name"))
-            found.append(f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}")
-            continue
-        arguments = {key: value for key, value in written.items() if key not in ("name", OVER)}
-        found += faults.of_call(table[name], arguments, document, section)
-    found += _faults_of_other(document, METHODS) + _faults_of_oneshot(document)
-    written = document.content.get("training")
-    if isinstance(written, dict):
-        kind = modality.training_of(modality.of_document(document) or "images")
-        found += faults.of_call(kind, written, document, "training", complete=False)
-    return found
-
-
-def _faults_of_oneshot(document: Document) -> list[str]:
-    """A method without steps has no losses to take and no step length; all its hyperparameters are positive."""
-    from unweave.methods import OVER
-    from unweave.oneshot import ONESHOT
-
-    method, step = (document.content.get(section) for section in ("method", "step"))
-    name = method.get("name") if isinstance(method, dict) else None
-    if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
-        return []
-    found = {
-        ("method", key): f"expected a positive number, found {value!r}"
-        for key, value in method.items()
-        if isinstance(value, int | float) and not value > 0
-    }
-    if OVER in method:
-        found["method", OVER] = f"{name} takes no steps and no other row's losses"
-    if isinstance(step, dict) and step.get("name", "trust") != "trust":
-        found["step", "name"] = f"{name} takes no steps: leave the section out"
-    return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
-
-
-def _faults_of_other(document: Document, table: Mapping[str, Callable[..., Any]]) -> list[str]:
-    """Faults of `method.over`: the name of a row, or a mapping of its name and hyperparameters."""
-    written = document.content.get("method")
-    other = written.get("over") if isinstance(written, dict) else None
-    if other is None:
-        return []
-    name = other.get("name") if isinstance(other, dict) else other
-    where = f"{document.place(('method', 'over'))}: method.over"
-    if not isinstance(name, str):
-        return [f"{where}: expected the name of a method, or a mapping with its 'name'; found {other!r}"]
-    if name not in table:
-        return [f"{where}: unknown method {name!r}, or one without losses.{suggest(name, table)}"]
-    arguments = {key: value for key, value in other.items() if key != "name"} if isinstance(other, dict) else {}
-    return faults.of_call(table[name], arguments, document, "method.over")

@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from unweave.errors import check
 from unweave.parameters import Mask
-from unweave.run.recipe import NamedSection
+from unweave.run.sections import NamedSection
 from unweave.trust import TrustRegion
 
-Factory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Parameters = Iterable[nn.Parameter]
 
 
-def sgd(lr: float, momentum: float = 0.0) -> Factory:
+@dataclass(frozen=True)
+class SGD:
     """Stochastic gradient descent; momentum voids first-order guarantees."""
-    return lambda parameters: torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+
+    lr: float
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)", momentum="[0, 1)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
 
 
-def adam(lr: float) -> Factory:
+@dataclass(frozen=True)
+class Adam:
     """Adam; it voids first-order guarantees."""
-    return lambda parameters: torch.optim.Adam(parameters, lr=lr)
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.Adam(parameters, lr=self.lr)
 
 
-def adamw(lr: float, weight_decay: float = 0.01) -> Factory:
+@dataclass(frozen=True)
+class AdamW:
     """AdamW; it voids first-order guarantees."""
-    return lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+
+    lr: float
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)", weight_decay="[0, inf)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
 
-STEPS: dict[str, Callable[..., Any]] = {"trust": TrustRegion, "sgd": sgd, "adam": adam, "adamw": adamw}
+STEPS: dict[str, Callable[..., Any]] = {"trust": TrustRegion, "sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
 def stepper(section: NamedSection, model: nn.Module, mask: Mask | None) -> torch.optim.Optimizer | TrustRegion:
