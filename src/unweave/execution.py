@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
-from unweave.data.pairs import Batch, count
+from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.gramian import local
 
@@ -68,6 +69,31 @@ def seeded(*key: int) -> Iterator[None]:
         if cuda:
             torch.cuda.manual_seed_all(seed)
         yield
+
+
+_DRAWS: ContextVar[Tensor | None] = ContextVar("draws", default=None)
+
+
+@contextmanager
+def looking(pair: Pair, side: int, micro: int) -> Iterator[None]:
+    """The randomness of one look at a micro-batch: torch's, of this rank, and what is drawn for each example."""
+    own = pair.draws[side] if pair.draws else ()
+    token = _DRAWS.set(own[micro] if micro < len(own) else None)
+    try:
+        with seeded(pair.seed, side, micro, rank()):
+            yield
+    finally:
+        _DRAWS.reset(token)
+
+
+def draws(count: int) -> Tensor:
+    """An integer in [0, 2^63) for each of the examples that are looked at, `[count]`: the same at every look.
+
+    From the pair, where it says them, so that micro-batches and ranks make no difference; else from torch's random
+    state.
+    """
+    own = _DRAWS.get()
+    return own if own is not None and len(own) == count else torch.randint(torch.iinfo(torch.int64).max, (count,))
 
 
 @contextmanager

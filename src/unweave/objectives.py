@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.execution import bare, check, check_third_order, examples, rank, reshard, seeded, still, summed, world
+from unweave.execution import bare, check, check_third_order, examples, looking, reshard, still, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Objectives:
         loss = self._losses[side]
         assert loss is not None
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
-        with seeded(self.pair.seed, side, micro, rank()), nullcontext() if statistics else still(self._norms):
+        with looking(self.pair, side, micro), nullcontext() if statistics else still(self._norms):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)

@@ -1,8 +1,4 @@
-"""The same runs on one process and on two: as they are, under DDP, under FSDP2 and through accelerate.
-
-Left out, because every rank draws random labels of its own: `random_label`, `salun` and `eupmu_compat`. The last one's
-rule runs here on another forget loss.
-"""
+"""The same runs on one process and on two: as they are, under DDP, under FSDP2 and through accelerate."""
 
 from __future__ import annotations
 
@@ -34,9 +30,8 @@ from unweave.tasks import Vision
 from unweave.trust import TrustRegion
 
 WORLD, STEPS = 2, 3
-RANDOM_LABELS = {"random_label", "salun", "eupmu_compat"}
 TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"} if find_spec("torchjd") is None else set()
-ROWS = sorted(set(METHODS) - RANDOM_LABELS - TORCHJD - TEXT_ONLY)
+ROWS = sorted(set(METHODS) - TORCHJD - TEXT_ONLY)
 
 nll = Vision().nll
 Step = Callable[[nn.Module], torch.optim.Optimizer | TrustRegion]
@@ -76,7 +71,7 @@ VARIANTS: dict[str, Callable[[], Method]] = {
     "surgery by tensor": lambda: ours(UnilateralSurgery(0.1, blocks="tensor")),
     "eupmu same_batch": lambda: ours(EUPMU(-3.0, 5.0, estimator="same_batch")),
     "eupmu probe": lambda: ours(EUPMU(-3.0, 5.0, estimator="probe")),
-    "eupmu_compat": lambda: ours(EUPMU.compat()),
+    "eupmu_compat ascent": lambda: ours(EUPMU.compat()),
     "eupmu_compat log": lambda: Method(nll, nll, EUPMU.compat(log="both"), ""),
     "ofmu finite": lambda: ours(OFMU(inner_steps=1, curvature="finite")),
 }

@@ -13,7 +13,6 @@ from torch.multiprocessing import spawn
 from tests._toys import TEXT_ONLY
 from tests.distributed._ranks import (
     EXACT,
-    RANDOM_LABELS,
     ROWS,
     TORCHJD,
     TRUSTED,
@@ -71,7 +70,7 @@ def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone
         assert found["state"] == ranks[1][kind][name]["state"], f"{name}: all ranks take the same decision"
         count += 1
     assert count == len(ROWS) + len(VARIANTS) + len(TRUSTED) + (len(EXACT) if kind == "ddp" else 0)
-    assert len(ROWS) == len(METHODS) - len(RANDOM_LABELS) - len(TORCHJD) - len(TEXT_ONLY) == 26 - len(TORCHJD)
+    assert len(ROWS) == len(METHODS) - len(TORCHJD) - len(TEXT_ONLY) == 29 - len(TORCHJD)
 
 
 def test_the_runs_compared_are_not_trivial(alone: dict[str, Outcome]) -> None:
@@ -83,7 +82,7 @@ def test_the_runs_compared_are_not_trivial(alone: dict[str, Outcome]) -> None:
         assert outcome["weights"][1].equal(start[1]), "the frozen tensor stays"
         if outcome["state"] != outcome["fresh"]:
             stateful.add(name)
-    assert stateful >= {"eupmu", "pdu", "scrub", "ofmu", "eupmu same_batch", "eupmu probe", "eupmu_compat"}
+    assert stateful >= {"eupmu", "pdu", "scrub", "ofmu", "eupmu same_batch", "eupmu probe", "eupmu_compat ascent"}
     for name in ("eupmu", "eupmu same_batch", "eupmu probe", "pdu"):
         assert alone[name]["state"]["multiplier"] > 0.01, name
     notes = {note for name in TRUSTED for note in alone[f"{name} trusted"]["notes"]}

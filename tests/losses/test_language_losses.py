@@ -9,6 +9,7 @@ import torch
 
 from tests._texts import batch, llama
 from tests.losses._bigram import ONE, TWO, Bigram, texts, uniform
+from unweave.data.pairs import Pair
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.losses import (
     CEU,
@@ -28,7 +29,8 @@ from unweave.losses import (
     Undial,
     frozen,
 )
-from unweave.tasks import Language, Vision
+from unweave.objectives import Objectives
+from unweave.tasks import Language, Owners, Vision
 
 TASK = Language()
 LOG2 = log(2)
@@ -139,6 +141,21 @@ def test_flattening_and_random_labels_are_per_token() -> None:
     found = RandomLabels(TASK)(Bigram(), TWO)
     options = {round(LOG2 * k, 6) for k in (1, 1.5, 2)}
     assert {round(v, 6) for v in found.tolist()} <= options
+
+
+def test_random_labels_of_tokens_do_not_depend_on_the_batch() -> None:
+    """Two answers of one draw have the same shifts, each token its own, also where one is looked at alone."""
+    three, draws = texts([[1, 2, 2, 1], [1, 2], [2, 0, 1]]), torch.tensor([7, 7, 8])
+    objectives = Objectives(Bigram(), (None, RandomLabels(TASK)))
+
+    def loss(rows: slice, seed: int) -> float:
+        part = {key: value[rows] for key, value in three.items()}
+        return float(objectives.at(Pair([], [part], seed, ([], [draws[rows]]))).losses()[1])
+
+    alone = [loss(slice(i, i + 1), seed=i) for i in range(3)]
+    assert loss(slice(0, 3), seed=9) == pytest.approx(sum(alone) / 3)
+    assert Owners(2, torch.tensor([0, 0, 0, 1, 1])).place().tolist() == [0, 1, 2, 0, 1]
+    assert Owners(3).place().tolist() == [0, 0, 0]
 
 
 def test_rmu() -> None:

@@ -75,6 +75,28 @@ def test_every_look_at_a_pair_sees_the_same_labels_and_the_next_pair_others() ->
     assert torch.random.get_rng_state().equal(state)
 
 
+def test_labels_of_a_pair_are_those_of_its_examples() -> None:
+    """Divided into micro-batches, and at every look, an example has the label that its draw says."""
+    classes, draws = 5, torch.randint(2**62, (3000,))
+    seen: list[Tensor] = []
+    loss = RandomLabels(Vision(), exclude_true=True)
+
+    def watched(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        values = loss(model, batch)
+        seen.append(values.detach())
+        return values
+
+    objectives = Objectives(Table(classes), (watched, None))
+    parts = [tuple(t[:1700] for t in BATCH), tuple(t[1700:] for t in BATCH)]
+    for pair in (Pair([BATCH], [], 1, ([draws], [])), Pair(parts, [], 2, ([draws[:1700], draws[1700:]], []))):
+        objectives.at(pair).losses()
+        objectives.gradients()
+    assert [len(values) for values in seen] == [3000, 3000, 1700, 1300, 1700, 1300]
+    assert seen[0].equal(seen[1]) and torch.cat(seen[2:4]).equal(seen[0]) and torch.cat(seen[4:]).equal(seen[0])
+    counts = torch.bincount((seen[0] - seen[0].min()).round().long())
+    assert len(counts) == classes and bool((counts > 400).all())
+
+
 def test_flattening_by_hand() -> None:
     """z = (3, 0, 0): (3 - 1)^2 = 4; equal logits: 0."""
     model = Table(3)

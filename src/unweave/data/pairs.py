@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from unweave.data.batches import Batch, count, divided, moved
+from unweave.data.draws import numbers
 from unweave.data.images import TensorImages
 from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError
@@ -24,11 +25,19 @@ NAMES = ("forget", "retain")
 
 @dataclass(frozen=True)
 class Pair:
-    """One step's examples, each side as micro-batches; `seed` re-seeds every forward on this pair."""
+    """One step's examples, each side as micro-batches.
+
+    Attributes:
+        forget, retain: the micro-batches.
+        seed: re-seeds every forward on this pair.
+        draws: of each side and micro-batch one integer per example, `[b]`, for what a loss draws for an example, such
+            as a random label; empty: it draws from torch's random state, another number in every division.
+    """
 
     forget: Sequence[Batch]
     retain: Sequence[Batch]
     seed: int = 0
+    draws: Sequence[Sequence[Tensor]] = ()
 
 
 class Pairs:
@@ -39,8 +48,10 @@ class Pairs:
     epoch. All ranks draw the same permutation and take disjoint shares of each batch, in the same number of
     micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global
     random state of torch is left as it was, also by datasets that draw from it, and what they draw depends on
-    (seed, side, epoch, position) alone. A batch of texts (`TextRows`) also holds `"weight"` `[b]`: the tokens of
-    each answer over the mean of the step's, all micro-batches and ranks included (`losses.TokenWeighted`).
+    (seed, side, epoch, position) alone. What a loss draws for an example depends on (seed, side, epoch, row of the
+    dataset) alone; of a DataLoader, on the place in this rank's epoch instead of the row. A batch of texts (`TextRows`)
+    also holds `"weight"` `[b]`: the tokens of each answer over the mean of the step's, all micro-batches and ranks
+    included (`losses.TokenWeighted`).
 
     Args:
         forget: map-style dataset of examples, or a DataLoader.
@@ -88,7 +99,8 @@ class Pairs:
         while True:
             forget, retain = (moved(side.draw(), self._device) for side in self._sides)
             self._drawn += 1
-            yield Pair(forget, retain, seed=_derived(self._seed, "pair", self._drawn - 1))
+            seed = _derived(self._seed, "pair", self._drawn - 1)
+            yield Pair(forget[0], retain[0], seed, (forget[1], retain[1]))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is; plain numbers."""
@@ -117,7 +129,7 @@ class _Share:
 
 
 class _Side(Protocol):
-    def draw(self) -> list[Batch]: ...
+    def draw(self) -> tuple[list[Batch], list[Tensor]]: ...
 
     def state_dict(self) -> dict[str, int]: ...
 
@@ -155,7 +167,7 @@ class _Shuffled:
             )
         self._order = self._permutation()
 
-    def draw(self) -> list[Batch]:
+    def draw(self) -> tuple[list[Batch], list[Tensor]]:
         rows = self._order.tensor_split(self._batches)[self._position]
         parts = self._share.of(rows)
         with _own_randomness(self._seed, self._side, self._epoch, self._position, self._share.rank):
@@ -163,11 +175,12 @@ class _Shuffled:
         if self._tokens is not None:
             mean = self._tokens[rows].double().mean()
             batches = [b | {"weight": (self._tokens[p] / mean).float()} for b, p in zip(batches, parts, strict=True)]
+        stream = _derived(self._seed, self._side, self._epoch, "draws")
         self._position += 1
         if self._position == self._batches:
             self._epoch, self._position = self._epoch + 1, 0
             self._order = self._permutation()
-        return batches
+        return batches, [numbers(stream, part) for part in parts]
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self._epoch, "position": self._position}
@@ -189,7 +202,7 @@ class _Cycled:
         self._epoch, self._position = 0, 0
         self._batches: Iterator[Batch] | None = None
 
-    def draw(self) -> list[Batch]:
+    def draw(self) -> tuple[list[Batch], list[Tensor]]:
         batch = self._next()
         size = count(batch)
         if self._share.world > 1 and size < self._share.micro:
@@ -198,7 +211,9 @@ class _Cycled:
                 "micro-batches: with several processes every one needs as many, so set drop_last=True "
                 "or lower micro"
             )
-        return divided(batch, min(self._share.micro, size))
+        stream = _derived(self._seed, self._side, self._epoch, self._position, self._share.rank, "draws")
+        parts = min(self._share.micro, size)
+        return divided(batch, parts), list(numbers(stream, torch.arange(size)).tensor_split(parts))
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self._epoch, "position": self._position}

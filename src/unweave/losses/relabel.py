@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unweave.data.draws import numbers
 from unweave.errors import check
-from unweave.losses._base import Batch, predictor
+from unweave.execution import draws
+from unweave.losses._base import Batch, Owners, predictor
 from unweave.tasks import Task
 
 
@@ -17,9 +18,10 @@ from unweave.tasks import Task
 class RandomLabels:
     """Cross-entropy against labels drawn uniformly at random, `-log p_model(z | x)` with `z ~ U{classes}`.
 
-    The labels come from torch's random state, which `Objectives` sets anew from the seed of each pair: every
-    look at a pair sees the same labels, and an example gets new ones when it is next drawn, once in a pass
-    over the forget set.
+    An example's label is a function of the seed, the epoch and the example (`Pairs`): every look sees the same
+    one, however a step is divided into micro-batches or over ranks, and an example gets a new one in each pass
+    over the forget set. Outside `Objectives`, and for pairs that say no `draws`, they come from torch's random
+    state.
 
     Args:
         task: one with `predictions`; the number of classes, or tokens, is theirs.
@@ -42,12 +44,13 @@ class RandomLabels:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example with its random label, `[b]`."""
         seen = predictor(self.task, "Random relabelling").predictions(model, batch)
-        labels = self._draw(seen.targets, seen.logits.shape[-1])
+        labels = self._draw(seen.targets, seen.owners, seen.logits.shape[-1])
         return seen.owners.reduced(F.cross_entropy(seen.logits, labels, reduction="none"))
 
-    def _draw(self, labels: Tensor, classes: int) -> Tensor:
-        shift = torch.randint(int(self.exclude_true), classes, labels.shape).to(labels.device)
-        return (labels + shift) % classes
+    def _draw(self, labels: Tensor, owners: Owners, classes: int) -> Tensor:
+        least, device = int(self.exclude_true), labels.device
+        own = draws(owners.count).to(device)[owners.of().to(device)]
+        return (labels + least + numbers(own, owners.place().to(device)) % (classes - least)) % classes
 
 
 @dataclass(frozen=True)

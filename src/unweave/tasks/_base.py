@@ -38,6 +38,16 @@ class Owners:
     example: Tensor | None = None
     reduction: Literal["mean", "sum"] = "mean"
 
+    def of(self) -> Tensor:
+        """The example of each value, `[n]`."""
+        return torch.arange(self.count) if self.example is None else self.example
+
+    def place(self) -> Tensor:
+        """Which of its example's values each is, `[n]`, from 0; those of an example stand together, in their order."""
+        of = self.of()
+        sizes = torch.bincount(of, minlength=self.count)
+        return torch.arange(len(of), device=of.device) - (sizes.cumsum(0) - sizes)[of]
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum of each example's values, `[n] -> [b]`."""
         if self.example is None:
