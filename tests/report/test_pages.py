@@ -67,7 +67,7 @@ def run_directory(folder: Path, *, retrained: bool = True, steps: int = 5) -> Pa
         "created": "2025-01-01",
         "environment": {"torch": "2.x", HOSTILE: HOSTILE},
     }
-    row = {"losses": [1.0, 0.1], "cosine": -0.5, "kappa": 0.3, "radius": 0.1}
+    row = {"losses": [1.0, 0.1], "cosine": -0.5, "kappa": 0.3, "kappa_ratio": 0.6, "radius": 0.1}
     lines = [json.dumps({"step": i, **row}) for i in range(1, steps + 1)]
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "scores.json").write_text(json.dumps(scores))
@@ -95,7 +95,8 @@ def demo_directory(folder: Path) -> Path:
     trace = {
         "method": HOSTILE,
         "cosine": [0.1, None],
-        "kappa": [None, None],
+        "kappa": [0.2, 0.2],
+        "kappa_ratio": [None, None],
         "forget": [1.0, 2.0],
         "retain": [0.1, 0.1],
     }

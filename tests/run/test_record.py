@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from unweave.diagnosis import thresholds
 from unweave.loop import Record
+from unweave.rules import HAMU
 from unweave.rules._base import Step
 from unweave.run.record import StepLog, hardness, line, read_steps, write_json
 
@@ -28,35 +31,48 @@ def test_a_line_is_plain_json_with_everything_in_it() -> None:
     assert row["step"] == 7 and row["losses"] == [-1.5, 0.25] and row["note"] == "note"
     assert row["predicted"] == pytest.approx([-0.4, 0.3])
     assert row["realised"] == [pytest.approx(-0.2), None], "infinity is no JSON"
-    assert set(row) >= {"weights", "gramian", "branches", "lr", "radius", "accepted", "cosine", "kappa"}
+    assert set(row) >= {"weights", "gramian", "branches", "lr", "radius", "accepted", "cosine", "kappa", "kappa_ratio"}
+    assert (row["cosine"], row["kappa"], row["kappa_ratio"]) == (pytest.approx(-0.5), pytest.approx(3.0), None)
 
 
 def test_a_rule_that_looks_at_losses_only_has_no_hardness() -> None:
     bare = Step(torch.zeros(2), torch.ones(1, 2))
     row = line(Record(1, bare, 0.1, True))
-    assert (row["gramian"], row["cosine"], row["kappa"], row["predicted"], row["radius"]) == (None,) * 5
+    names = ("gramian", "cosine", "kappa", "kappa_ratio", "predicted", "radius")
+    assert [row[name] for name in names] == [None] * 6
 
 
 @pytest.mark.parametrize("cosine", [-0.9, -0.3, 0.0, 0.5])
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_kappa_is_relative_to_the_threshold_of_hamu_at_the_share_that_the_step_forgets(
-    cosine: float, blocks: int
+@pytest.mark.parametrize("guarantee", ["forget", "retain"])
+def test_the_ratio_is_to_the_threshold_of_hamu_at_what_the_step_gains_on_its_own_side(
+    cosine: float, blocks: int, guarantee: Literal["forget", "retain"]
 ) -> None:
-    weights = (0.6, 0.7)
-    made = step(cosine, weights, blocks)
+    weights, side = (0.6, 0.7), HAMU(guarantee).side
+    made = replace(step(cosine, weights, blocks), side=side)
     whole = made.gramian.sum(0) if made.gramian is not None else torch.zeros(2, 2)
     w = torch.tensor(weights, dtype=torch.float64)
-    gain = float(whole[0] @ w)  # fall of the forget objective
+    gain = float(whole[side] @ w)  # fall of the guaranteed objective
     rate = gain / float((w @ whole @ w).sqrt())  # per unit of length
-    kappa2 = float(thresholds(whole, rate)[1])
-    assert hardness(made) == pytest.approx((cosine, -6 * cosine / kappa2))
+    kappa2 = float(thresholds(whole, rate, guarantee)[1])
+    assert hardness(made) == pytest.approx((cosine, -6 * cosine, -6 * cosine / kappa2))
 
 
 def test_steepest_forgetting_and_zero_gradients_have_no_threshold() -> None:
     zero = Step(torch.zeros(2), torch.ones(1, 2, dtype=torch.float64), torch.zeros(1, 2, 2, dtype=torch.float64))
-    assert hardness(zero) == (None, None)
-    assert hardness(step(-0.5, (1.0, 0.0)))[1] is None
-    assert hardness(step(-0.5, (0.0, 0.0)))[1] is None
+    assert hardness(zero) == (None, 0.0, None)
+    assert hardness(step(-0.5, (1.0, 0.0))).ratio is None
+    assert hardness(step(-0.5, (0.0, 0.0))).ratio is None
+
+
+def test_hamu_u_says_its_own_side() -> None:
+    """`w = HAMU.weights` at a share c = 1/2 of what is feasible: `kappa_2 = 6 sqrt(3) / 2` for either guarantee."""
+    for guarantee in ("forget", "retain"):
+        rule = HAMU(guarantee, ratio=0.5, radius=0.1, blocks="model")
+        bare = step(-0.6)
+        assert bare.gramian is not None
+        made = replace(bare, weights=rule.weights(bare.gramian), side=rule.side)
+        assert hardness(made) == pytest.approx((-0.6, 3.6, 3.6 / (6 * math.sqrt(3) / 2)))
 
 
 def test_the_log_is_readable_while_it_grows_and_continues_after_what_it_keeps(tmp_path: Path) -> None:

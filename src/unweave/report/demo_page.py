@@ -88,7 +88,7 @@ def _plots(request: Json) -> Sequence[Plot]:
         x = list(range(1, len(trace["cosine"]) + 1))
         title = f"Hardness of each step, {trace['method']}: {name}"
         drawing = plots.lines(
-            title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa"]}, y="", levels_at={"zero": 0.0}
+            title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa_ratio"]}, y="", levels_at={"zero": 0.0}
         )
         found.append(Plot(drawing, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
         for side in ("forget", "retain"):

@@ -25,10 +25,13 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
     for i, side in enumerate(("forget", "retain")):
         drawing = plots.lines(f"The {side} objective", x, {side: [row["losses"][i] for row in steps]}, y="loss")
         found.append(Plot(drawing, "On the examples of each step, before it; both objectives are minimised."))
-    hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row["kappa"] for row in steps]}
+    hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row.get("kappa_ratio") for row in steps]}
     hardness = {name: values for name, values in hardness.items() if any(v is not None for v in values)}
     if hardness:
-        text = "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: this much forgetting must cost."
+        text = (
+            "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: improving the guaranteed side (forget; of "
+            "HAMU-U retain) this much must cost the other."
+        )
         found.append(Plot(plots.lines("Hardness of each step", x, hardness, y="", levels_at={"zero": 0.0}), text))
     found += _branches(steps)
     radius = [row["radius"] for row in steps]

@@ -52,6 +52,7 @@ class Step:
         stop: the reason why the rule refuses this step, if it does; the step is then not taken. Of a step that was
             taken: why there is no further one.
         lr: the step length the rule asks for, if it has one of its own.
+        side: whose improvement its hardness is about: the guaranteed one's, where the rule guarantees one.
     """
 
     losses: Tensor
@@ -60,6 +61,7 @@ class Step:
     branches: tuple[str, ...] | None = None
     stop: str | None = None
     lr: float | None = None
+    side: int = FORGET
 
     @property
     def predicted(self) -> Tensor | None:
@@ -162,6 +164,11 @@ class GradientRule(Rule):
     def __post_init__(self) -> None:
         check_value("blocks", self.blocks, Blocks)
 
+    @property
+    def side(self) -> int:
+        """Whose improvement is guaranteed: retain for HAMU-U, forget for all others."""
+        return FORGET
+
     @abstractmethod
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`: the weights of both gradients in every block."""
@@ -178,4 +185,4 @@ class GradientRule(Rule):
         weights = self.weights(gram)
         branches, stop = self.judge(gram, weights)
         objectives.write(combine(gradients, weights, gram, index))
-        return Step(losses, weights, gram, branches, stop)
+        return Step(losses, weights, gram, branches, stop, side=self.side)

@@ -88,10 +88,15 @@ class HAMU(GradientRule):
         """Under "auto": compares what the last step did to the other objective with what the Gramian predicted."""
         if self.ratio != "auto" or left.predicted is None or left.realised is None:
             return
-        other = RETAIN if self.guarantee == "forget" else FORGET
+        other = 1 - self.side
         excess = float(left.realised[other] - left.predicted[other])
         moved = self.share * (_HIGHER if excess <= _TOLERATED * float(left.predicted.abs().sum()) else _LOWER)
         self.share = min(max(moved, _LEAST), max(_LEAST, _MOST * left.share))
+
+    @property
+    def side(self) -> int:
+        """That of the guarantee."""
+        return FORGET if self.guarantee == "forget" else RETAIN
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`; blocks that cannot meet their quota follow `infeasible`."""

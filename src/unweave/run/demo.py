@@ -240,8 +240,9 @@ def _trace(name: str, result: Result) -> Json:
     losses = [record.step.losses.tolist() for record in history]
     return {
         "method": name,
-        "cosine": [cosine for cosine, _ in hard],
-        "kappa": [kappa for _, kappa in hard],
+        "cosine": [each.cosine for each in hard],
+        "kappa": [each.kappa for each in hard],
+        "kappa_ratio": [each.ratio for each in hard],
         "forget": [forget for forget, _ in losses],
         "retain": [retain for _, retain in losses],
     }

@@ -8,14 +8,13 @@ import os
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import torch
 from torch import Tensor
 
 from unweave.data.cache import atomically
-from unweave.diagnosis import cosine
-from unweave.rules._base import FORGET, Step
+from unweave.diagnosis import cosine, kappa
+from unweave.rules._base import Step
 
 if TYPE_CHECKING:
     from unweave.loop import Record
@@ -26,17 +25,18 @@ def line(record: Record) -> dict[str, Any]:
     """One step as plain data; the order of every pair is forget, retain.
 
     `realised` and `predicted` are changes of the two objectives, `lr` is the length per unit of direction,
-    `cosine` and `kappa` are those of `hardness`.
+    `cosine`, `kappa` and `kappa_ratio` are those of `hardness`.
     """
     step = record.step
-    cos, kappa = hardness(step)
+    hard = hardness(step)
     return {
         "step": record.number,
         "losses": _plain(step.losses),
         "weights": _plain(step.weights),
         "gramian": _plain(step.gramian),
-        "cosine": cos,
-        "kappa": kappa,
+        "cosine": hard.cosine,
+        "kappa": hard.kappa,
+        "kappa_ratio": hard.ratio,
         "branches": list(step.branches) if step.branches is not None else None,
         "predicted": _plain(record.predicted),
         "realised": _plain(record.realised),
@@ -47,23 +47,37 @@ def line(record: Record) -> dict[str, Any]:
     }
 
 
-def hardness(step: Step) -> tuple[float | None, float | None]:
-    """Cosine of the two gradients over the whole model, and `kappa / kappa_2` at this step's forgetting.
+class Hardness(NamedTuple):
+    """How hard a step was; None where it is not defined.
 
-    With `c` the share of the fastest forgetting that the step predicts, `kappa_2 = A B sqrt(1 - c^2)`: above
-    1 every step of this length that forgets as much raises the retain loss (HAMU, arXiv 2606.02119). None for
-    rules that do not look at gradients, and where one of them is zero.
+    Attributes:
+        cosine: of the two gradients over the whole model.
+        kappa: `-<g_u, g_r>`, a product of gradient norms: above 0 the objectives conflict.
+        ratio: `kappa / kappa_2` at what the step improves the guaranteed side by.
+    """
+
+    cosine: float | None
+    kappa: float | None
+    ratio: float | None
+
+
+def hardness(step: Step) -> Hardness:
+    """Cosine, `kappa` and `kappa / kappa_2` of a step (HAMU, arXiv 2606.02119).
+
+    With `c` the share of the fastest improvement of the guaranteed side (`Step.side`) that the step predicts,
+    `kappa_2 = A B sqrt(1 - c^2)`: above 1 every step of this length that improves it as much raises the other loss.
+    None for rules that do not look at gradients, and where a gradient is zero.
     """
     if step.gramian is None:
-        return None, None
+        return Hardness(None, None, None)
     whole = step.gramian.sum(0)
-    cos, fastest = float(cosine(whole)), float(whole[FORGET, FORGET].sqrt())
-    length = float(torch.einsum("bi,bij,bj->", step.weights, step.gramian, step.weights).clamp_min(0).sqrt())
+    cos, raw = float(cosine(whole)), _finite(float(kappa(whole)))
+    fastest, length = float(whole[step.side, step.side].sqrt()), step.length or 0.0
     predicted = step.predicted
     if predicted is None or not length * fastest > 0 or not math.isfinite(cos):
-        return _finite(cos), None
-    share = -float(predicted[FORGET]) / (length * fastest)
-    return cos, -cos / math.sqrt(1 - share**2) if abs(share) < 1 else None
+        return Hardness(_finite(cos), raw, None)
+    share = -float(predicted[step.side]) / (length * fastest)
+    return Hardness(cos, raw, -cos / math.sqrt(1 - share**2) if abs(share) < 1 else None)
 
 
 class StepLog:
