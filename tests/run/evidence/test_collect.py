@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 
+from tests.report.card import card
 from unweave.errors import ConfigurationError
 from unweave.evaluation.card.pools import KINDS
 from unweave.evaluation.claims import ITEMS
@@ -67,6 +68,15 @@ def test_the_file_is_what_the_note_says(made: tuple[Recipe, Path, dict[str, Any]
     assert [each["source"] for each in found["robustness"]["relearning"]] == ["forget", "related", "unrelated"]
     assert [each["precision"] for each in found["robustness"]["precision"]] == ["fp32", "int8", "int4"]
     assert [item["name"] for item in found["claim"]["items"]] == list(ITEMS)
+
+
+def test_the_card_that_pages_are_tested_with_has_the_form_of_a_real_one(
+    made: tuple[Recipe, Path, dict[str, Any]],
+) -> None:
+    drawn, real = card(), made[2]
+    assert list(_unlike(json.loads(json.dumps(drawn)), json.loads(json.dumps(real)), "evidence")) == []
+    drawn["cost"].pop("share")
+    assert set(_unlike(drawn, {**real, "claim": []}, "evidence")) == {"evidence.cost.share", "evidence.claim"}
 
 
 def test_asked_again_it_trains_nothing(
@@ -232,6 +242,24 @@ def test_a_holdout_unlike_the_forget_set_is_said_and_left_out_of_the_claim(
     items = {item["name"]: item["finding"] for item in found["claim"]["items"]}
     assert items["blind_baseline"] == "refutes" and found["claim"]["level"] in (None, "E0")
     assert not any("without the model" in sentence for sentence in found["claim"]["against"]), "it is about the holdout"
+
+
+def _unlike(one: Any, other: Any, where: str) -> Iterator[str]:
+    """Where two contents differ in keys or types; what is missing with a reason, and who ran it where, do not count."""
+    if one is None or other is None or where.endswith((".environment", ".contract", ".sizes")):
+        return
+    if isinstance(one, dict) and isinstance(other, dict):
+        if any({"reason"} <= each.keys() <= {"reason", "title"} for each in (one, other)):
+            return
+        for key in sorted(one.keys() ^ other.keys()):
+            yield f"{where}.{key}"
+        for key in one.keys() & other.keys():
+            yield from _unlike(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list) and isinstance(other, list):
+        if one and other:
+            yield from _unlike(one[0], other[0], f"{where}[]")
+    elif type(one) is not type(other) and not {type(one), type(other)} <= {int, float}:
+        yield where
 
 
 def _world(asked: Recipe) -> World:
