@@ -19,9 +19,11 @@ from unweave.evaluation.attacks import epsilons, forget_against_holdout, klom, l
 from unweave.evaluation.membership import auc, confidence_attack
 from unweave.evaluation.text.attacks import privleak
 from unweave.evaluation.text.generations import rouge
+from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.ratios import arithmetic_truth_ratio, forget_quality, truth_ratio
-from unweave.evaluation.text.tokens import Tokens, extraction_strength, min_k
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.text.scores import log_scores
+from unweave.evaluation.text.tokens import Compat, Tokens, extraction_strength, min_k
+from unweave.evaluation.value import Score, UndefinedScore
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-read-the-evidence.md"
 
@@ -94,11 +96,11 @@ def fault_7() -> None:
 
 def fault_8() -> None:
     """MUSE's Min-K takes floor(k L) tokens: none of a short text, whose mean is NaN."""
-    logprobs = np.array([-1.0, -2.0])
+    short = Tokens([-1.0, -2.0], [0, 0], [-2.0] * 2, [1.0] * 2)
+    assert min_k(short, 0.4) == 2.0 and math.isnan(min_k(short, 0.4, "muse"))
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert math.isnan(np.sort(logprobs)[: math.floor(0.4 * 2)].mean())
-    assert min_k(Tokens(list(logprobs), [0, 0], [-2.0] * 2, [1.0] * 2), 0.4) == 2.0
+        assert math.isnan(np.sort(short.logprobs)[: math.floor(0.4 * 2)].mean()), "as its code forms it"
 
 
 def fault_9() -> None:
@@ -107,7 +109,15 @@ def fault_9() -> None:
     assert arithmetic_truth_ratio(loss, wrong)[0] > 2 * truth_ratio(loss, wrong)[0]
     rng = np.random.default_rng(5)
     ratios, retrained = rng.normal(size=400), rng.normal(0.4, 1, 400)
-    assert forget_quality(ratios, retrained) < forget_quality(ratios[:300], retrained[:300]) / 5
+
+    def quality(compat: Compat) -> Score:
+        one, other = ({"forget": {"truth_ratio": dict(enumerate(np.exp(x)))}} for x in (ratios, retrained))
+        return log_scores(Log("", one, compat), Log("", other, compat))["forget_quality"]
+
+    ours, theirs = quality(None), quality("tofu")
+    assert ours.n == 400 and ours.value == forget_quality(ratios, retrained)
+    assert theirs.n == 300 and theirs.value == forget_quality(ratios[:300], retrained[:300])
+    assert theirs.value > 5 * ours.value
 
 
 def fault_10() -> None:

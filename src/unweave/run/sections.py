@@ -211,7 +211,7 @@ class EvaluationSection(BaseModel):
     Texts: `reference` is the folder or the name of a model that was retrained without the forget set; `at_most`
     examples of every set are scored, with answers of at most `generate` tokens; `gradient` adds the attack by gradient
     norm; `relearning` may be none; `prefix` tokens of an answer are given away by the prefix attack, 0 for none;
-    `batch_tokens` go through the model at a time.
+    `batch_tokens` go through the model at a time; `compat` forms the scores as that benchmark's code does.
     """
 
     model_config = STRICT
@@ -225,7 +225,7 @@ class EvaluationSection(BaseModel):
     relearning: RelearningSection | Literal["none"] = RelearningSection()
     prefix: Natural = 5
     batch_tokens: Count = 8192
-    compat: Literal["open-unlearning"] | None = None
+    compat: Literal["open-unlearning", "tofu", "muse"] | None = None
 
 
 class GuardsSection(BaseModel):

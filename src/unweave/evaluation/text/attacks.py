@@ -22,6 +22,9 @@ ATTACKS = {
     "reference": "mean token loss minus that of the reference model",
 }
 
+MUSE_RETRAINED = {"News": 0.5228, "Books": 0.4607}
+"""Min-K AUC of MUSE's own retrained models, constants of its code whatever model is scored; true of no other."""
+
 
 def attack_auc(forget: ArrayLike, holdout: ArrayLike) -> float:
     """`P(holdout score > forget score) + P(equal) / 2`.
@@ -38,17 +41,19 @@ def privleak(value: float, retrained: float | None, compat: Compat = None) -> fl
     -100 for a model that still knows the forget set by heart, positive where it was pushed beyond the retrained one.
     Shi et al., MUSE, ICLR 2025.
 
-    With compat, 0.5 stands for a missing `AUC_r`, and the denominator is 1e-10 larger.
+    With "open-unlearning", 0.5 stands for a missing `AUC_r`, and the denominator is 1e-10 larger. MUSE's own code has
+    this form, with a constant for `AUC_r`: `MUSE_RETRAINED`.
 
     Raises:
         UndefinedScore: no retrained model's AUC, or one of 1.
     """
-    if retrained is None and not compat:
+    theirs = compat == "open-unlearning"
+    if retrained is None and not theirs:
         raise UndefinedScore(
             "It needs the AUC of a retrained model: forget and held-out texts differ in more than membership, so that "
             "0.5 is not what an exact method gives. Give the retrained model's log."
         )
-    reference = (1 - (0.5 if retrained is None else retrained)) + (1e-10 if compat else 0.0)
+    reference = (1 - (0.5 if retrained is None else retrained)) + (1e-10 if theirs else 0.0)
     if not reference > 0:
         raise UndefinedScore("The retrained model's AUC is 1, so there is nothing to compare with.")
     return 100 * ((1 - value) - (1 - (0.5 if retrained is None else retrained))) / reference

@@ -66,7 +66,8 @@ def collect(
         folder: values are streamed there, and what it holds is not computed again; None keeps them in memory.
         batch_tokens: of one forward pass, padding included: memory against speed.
         share: run a prompt once for all its answers.
-        compat: hide the ends of texts from attention, as open-unlearning does where padding is the end of a text.
+        compat: "open-unlearning" hides the ends of texts from attention, as that code does where padding is the end of
+            a text; the others collect the same as None.
 
     Raises:
         ConfigurationError: a set is empty or has an index twice, texts are longer than the model's context, or the
@@ -154,7 +155,7 @@ def header(model: nn.Module, parts: Mapping[str, Part], compat: Compat, **more: 
     return {
         "model": fingerprint(model),
         "data": {name: data_fingerprint(part.examples) for name, part in parts.items()},
-        "settings": {"compat": compat, "sets": sets, **more},
+        "settings": {"compat": compat if compat == "open-unlearning" else None, "sets": sets, **more},
     }
 
 

@@ -52,11 +52,11 @@ class Run:
 
     @classmethod
     def of(cls, model: nn.Module, tokenizer: Tokenizer, *, share: bool, compat: Compat) -> Run:
-        """The ends are those of the tokenizer and of the model; compat hides them."""
+        """The ends are those of the tokenizer and of the model; "open-unlearning" hides them."""
         own = getattr(getattr(inner(model), "generation_config", None), "eos_token_id", None)
         ids = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
         ends = frozenset(int(i) for i in ids if i is not None)
-        return cls(model, tokenizer, ends, ends if compat else frozenset(), share)
+        return cls(model, tokenizer, ends, ends if compat == "open-unlearning" else frozenset(), share)
 
 
 def longest(e: Example) -> int:

@@ -16,6 +16,7 @@ from unweave.evaluation.value import Array, UndefinedScore
 Value = float | list[float] | str | None
 Column = dict[int, Value]
 Values = dict[str, dict[str, Column]]
+TOFU_ROWS = 300  # its code scores the first ones of every set, also of the 400 of forget10 and of the retain set
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Log:
     Args:
         name: what messages and tables call the model.
         values: set -> column -> index -> value; None where an example has none.
-        compat: whose arithmetic the values and scores follow.
+        compat: whose arithmetic the values and scores follow; with "tofu", only the first 300 rows of a set are read.
         published: aggregates that came with the values, by their published names.
         notes: what the reader of the scores has to know.
     """
@@ -51,7 +52,9 @@ class Log:
     def indices(self, group: str, *columns: str) -> list[int]:
         """Examples with a value in each of the columns, in order."""
         tables = [self.values.get(group, {}).get(column, {}) for column in columns]
-        return sorted(i for i in tables[0] if all(table.get(i) is not None for table in tables))
+        rows = sorted(set().union(*self.values.get(group, {}).values()))
+        kept = rows[:TOFU_ROWS] if self.compat == "tofu" else rows
+        return [i for i in kept if all(table.get(i) is not None for table in tables)]
 
     def read(self, group: str, *columns: str, at: Iterable[int] | None = None) -> list[Array]:
         """The columns as arrays `[n]`, or `[n, k]` for lists, over the examples that have a value in each.

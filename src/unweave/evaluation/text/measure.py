@@ -76,6 +76,8 @@ def attack(name: str, log: Log, retrained: Log | None = None) -> Measurement:
         sides = [_excess(log, retrained, group) for group in ("forget", "holdout")]
     else:
         sides = [log.read(group, column)[0] for group in ("forget", "holdout")]
+    if log.compat == "muse" and name == "min_k" and any(np.isnan(side).any() for side in sides):
+        raise UndefinedScore("MUSE's Min-K of a text of one or two tokens is a mean of none, NaN: its code stops.")
     members, others = (finite(side, name) for side, name in zip(sides, ("forget", "held-out"), strict=True))
     return Measurement(attack_auc(members, others), len(members) + len(others), *auc_interval(others, members))
 

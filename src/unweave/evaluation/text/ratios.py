@@ -23,14 +23,15 @@ def truth_ratio(correct: ArrayLike, wrong: ArrayLike, compat: Compat = None) -> 
     for the forget and retain sets (the original would be known by heart) and the original for real authors and world
     facts. 1 for a model that does not know, 0 for one that is sure of the truth.
 
-    With compat, the denominator is 1e-10 larger: a correct answer below that probability then has a ratio near 0.
+    With "open-unlearning", the denominator is 1e-10 larger: a correct answer below that probability then has a ratio
+    near 0.
 
     Args:
         correct: mean token loss of the correct answers, `[n]`.
         wrong: mean token losses of the wrong answers, `[n, k]`.
     """
     truth, false = np.asarray(correct, dtype=np.float64), np.asarray(wrong, dtype=np.float64).mean(axis=-1)
-    if compat:
+    if compat == "open-unlearning":
         return np.exp(-false) / (np.exp(-truth) + _EPSILON)
     return np.exp(truth - false)
 
@@ -44,7 +45,7 @@ def arithmetic_truth_ratio(correct: ArrayLike, wrong: ArrayLike) -> Array:
 def indistinguishable(ratios: Array, compat: Compat = None) -> Array:
     """`min(R, 1 / R)`, `[n]`: 1 where wrong and right are equally likely. Higher is better on the forget set."""
     with np.errstate(divide="ignore"):
-        return np.minimum(ratios, 1 / (ratios + (_EPSILON if compat else 0.0)))
+        return np.minimum(ratios, 1 / (ratios + (_EPSILON if compat == "open-unlearning" else 0.0)))
 
 
 def true_better(ratios: Array) -> Array:
@@ -60,10 +61,12 @@ def true_share(ratios: Array) -> Array:
 def option_probability(correct: ArrayLike, wrong: ArrayLike, compat: Compat = None) -> Array:
     """`P(correct) / (P(correct) + sum_j P(wrong_j))`, `[n]`, of length-normalised probabilities.
 
-    With compat, the denominator is 1e-10 larger.
+    With "open-unlearning", the denominator is 1e-10 larger.
     """
     p = np.asarray(correct, dtype=np.float64)
-    return p / (p + np.asarray(wrong, dtype=np.float64).sum(axis=-1) + (_EPSILON if compat else 0.0))
+    return p / (
+        p + np.asarray(wrong, dtype=np.float64).sum(axis=-1) + (_EPSILON if compat == "open-unlearning" else 0.0)
+    )
 
 
 def forget_quality(ratios: ArrayLike, retrained: ArrayLike) -> float:

@@ -65,7 +65,7 @@ def sheet(
         folder: where values are streamed to and resumed from; `unweave evaluate --logs` reads it.
         name: of the model, in tables and messages.
         batch_tokens: of one forward pass.
-        compat: score as open-unlearning does, its known faults included.
+        compat: score as the code of "open-unlearning", "tofu" or "muse" does, its known faults included.
 
     Raises:
         ConfigurationError, UnsupportedError: as `collect`.

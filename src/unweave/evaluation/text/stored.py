@@ -24,7 +24,7 @@ def stored(lines: Iterable[Line], name: str, compat: Compat = None) -> Log:
     Args:
         lines: as `collect` gives and writes them.
         name: of the model.
-        compat: form the metrics as that code does.
+        compat: form the metrics as that code does; "tofu" and "open-unlearning" have the stemmer in ROUGE, "muse" not.
     """
     values: Values = {}
     for line in lines:
@@ -80,7 +80,7 @@ def _forced(line: Line, compat: Compat) -> dict[str, Value]:
         loss = of.loss(t)
         columns |= {"loss": loss, "prob": of.probability(loss), "nll": loss * len(t.logprobs), "mia_loss": loss}
         columns["mia_zlib"] = loss / line["bytes"]
-    if t.scored(compat) or compat:
+    if t.scored(compat) or compat == "open-unlearning":
         columns |= {
             "extraction": of.extraction_strength(t, compat),
             "mia_min_k": of.min_k(t, compat=compat),
@@ -98,13 +98,14 @@ def _forced(line: Line, compat: Compat) -> dict[str, Value]:
 
 
 def _generated(line: Line, compat: Compat) -> dict[str, Value]:
-    if compat and not line["stemmer"]:
-        return rouge_columns(line["truth"], line["generation"], stemmer=True)
+    stemmer = line["stemmer"] if compat is None else compat != "muse"
+    if stemmer != line["stemmer"]:
+        return rouge_columns(line["truth"], line["generation"], stemmer=stemmer)
     return {name: line[name] for name in ("truth", "generation", *ROUGE)}
 
 
 def _gradient(line: Line, compat: Compat) -> dict[str, Value]:
-    return {"mia_gradnorm": _numbers([line["mean_norm"] if compat else line["norm"]])[0]}
+    return {"mia_gradnorm": _numbers([line["mean_norm"] if compat == "open-unlearning" else line["norm"]])[0]}
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -4,8 +4,9 @@ All of them read the same four numbers per answer token, which one forward pass 
 log-probability, whether it was the likeliest, and mean and variance of the log-probability under the model's own
 next-token distribution.
 
-`compat="open-unlearning"` repeats what that code does where it differs, so that published numbers can be compared: the
-last token is dropped whether or not it ends the text, and an extraction strength of 0 is given as 1/L.
+`compat` repeats what published code does where it differs, so that published numbers can be compared.
+"open-unlearning": the last token is dropped whether or not it ends the text, and an extraction strength of 0 is given
+as 1/L. "muse": Min-K of a text that is too short is NaN. "tofu" has no difference here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from unweave.evaluation.value import Array
 
-Compat = Literal["open-unlearning"] | None
+Compat = Literal["open-unlearning", "tofu", "muse"] | None
 MIN_K_SHARE = 0.4  # of the tokens, as TOFU and MUSE are scored
 _LEAST_VARIANCE = 1e-6
 
@@ -71,24 +72,28 @@ def extraction_strength(tokens: Tokens, compat: Compat = None) -> float:
     0 where even the last token is missed; NaN without a token. Carlini et al., USENIX Security 2021, as used by MUSE
     and TOFU.
 
-    With compat, k is at most `L - 1`, so that "nothing" and "the last token only" are both 1/L; and 0 without a token.
+    With "open-unlearning", k is at most `L - 1`, so that "nothing" and "the last token only" are both 1/L; and 0
+    without a token.
     """
     hits = _hits(tokens, compat)
     if not len(hits):
-        return 0.0 if compat else float("nan")
+        return 0.0 if compat == "open-unlearning" else float("nan")
     if np.isnan(hits).any():
         return float("nan")
     missed = np.flatnonzero(hits == 0)
     k = int(missed[-1]) + 1 if len(missed) else 0
-    return 1 - (min(k, len(hits) - 1) if compat else k) / len(hits)
+    return 1 - (min(k, len(hits) - 1) if compat == "open-unlearning" else k) / len(hits)
 
 
 def min_k(tokens: Tokens, share: float = MIN_K_SHARE, compat: Compat = None) -> float:
     """Mean of `-log p(y_t)` over the `max(1, floor(share L))` least likely tokens; NaN without a token.
 
     Shi et al., Detecting pretraining data, ICLR 2024.
+
+    With "muse", over the `floor(share L)` least likely tokens: NaN for a text of one or two.
     """
-    return _lowest(np.asarray(tokens.logprobs[: tokens.scored(compat)]), share, compat)
+    values = np.asarray(tokens.logprobs[: tokens.scored(compat)])
+    return float("nan") if compat == "muse" and int(share * len(values)) == 0 else _lowest(values, share, compat)
 
 
 def min_k_plus_plus(tokens: Tokens, share: float = MIN_K_SHARE, compat: Compat = None) -> float:
@@ -115,7 +120,7 @@ def _hits(tokens: Tokens, compat: Compat) -> Array:
 
 def _lowest(values: Array, share: float, compat: Compat) -> float:
     if not len(values):
-        return 0.0 if compat else float("nan")
+        return 0.0 if compat == "open-unlearning" else float("nan")
     return -_mean(np.sort(values)[: max(1, int(share * len(values)))])
 
 
