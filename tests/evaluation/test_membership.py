@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
-from unweave.evaluation.membership import half_threshold, tail_on_halves
+from unweave.evaluation.membership import confidence_ranking, half_threshold, tail_on_halves
 
 
 def test_auc_is_sklearns_with_and_without_ties() -> None:
@@ -190,6 +190,9 @@ def test_a_class_request_is_attacked_with_the_test_examples_of_that_class(make: 
     assert sheet["MIA_AUC"].n == 110 and "of its class" in sheet["MIA_AUC"].definition
     attack = confidence_attack(forget.confidence, retain.confidence, other.confidence)
     assert sheet["MIA_confidence"].value == attack > 0.8
+    sides = confidence_ranking(forget.confidence, retain.confidence, other.confidence, own.confidence)
+    assert sheet["MIA_confidence_AUC"].value == auc(*sides) and sheet["MIA_confidence_AUC"].n == 110
+    assert sheet["MIA_confidence_TPR"].value is None, "50 unseen examples are too few"
 
 
 def test_the_attacker_learns_from_a_bounded_balanced_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,3 +208,28 @@ def test_the_attacker_learns_from_a_bounded_balanced_sample(monkeypatch: pytest.
     for members, others in ((400, 300), (40, 300), (400, 30)):
         confidence_attack(rng.random(25), rng.random(members), rng.random(others))
     assert seen == [(100, 50), (80, 40), (60, 30)]
+
+
+def test_the_ranking_of_the_confidence_attack_is_the_machine_s_decision_value() -> None:
+    """The attacker sees one half of the others and is read on the other; its boundary is that of its decisions."""
+    rng = np.random.default_rng(2)
+    m, o, f = 1 - rng.beta(1, 12, 900), 1 - rng.beta(1, 3, 2400), 1 - rng.beta(1, 12, 300)
+    scores, unseen = confidence_ranking(f, m, o, seed=4)
+    assert (len(scores), len(unseen)) == (300, 1200)
+    mixed = np.random.default_rng([4, 1]).permutation(np.sort(o))
+    again = confidence_ranking(f, m, mixed[:1200], mixed[1200:], seed=4)
+    assert all(np.array_equal(a, b) for a, b in zip((scores, unseen), again, strict=True))
+    assert (scores < 0).mean() == pytest.approx(confidence_attack(f, m, mixed[:1200], seed=4), abs=1e-12)
+    assert 0.6 < auc(scores, unseen) < 0.95, "members of another draw rank higher"
+    never = confidence_ranking(1 - rng.beta(1, 3, 300), m, o, seed=4)
+    assert abs(auc(*never) - 0.5) < 0.06, "examples like the unseen ones do not"
+
+
+def test_the_sheet_has_the_ranking_as_auc_and_tail(make: Make) -> None:
+    forget, retain, test = make(60, 0, skill=3.0), make(400, 2, skill=3.0), make(2400, 1)
+    sheet = score_outputs(forget, retain, test, seed=5)
+    sides = confidence_ranking(forget.confidence, retain.confidence, test.confidence, seed=5)
+    assert sheet["MIA_confidence_AUC"].value == auc(*sides)
+    assert sheet["MIA_confidence_TPR"].value == tail_on_halves(*sides, seed=5)[0].value
+    assert sheet["MIA_confidence_AUC"].n == 60 + 1200 and sheet["MIA_confidence_AUC"].low is not None
+    assert "not trained on" in sheet["MIA_confidence_TPR"].definition

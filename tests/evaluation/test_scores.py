@@ -26,10 +26,12 @@ SHEET = [
     "MIA_TPR",
     "MIA_FPR",
     "MIA_confidence",
+    "MIA_confidence_AUC",
+    "MIA_confidence_TPR",
 ]
 
 
-def sheets(make: Make, n_test: int = 1200) -> dict[str, Score]:
+def sheets(make: Make, n_test: int = 2400) -> dict[str, Score]:
     return score_outputs(make(100, 0, skill=0.5), make(700, 1, skill=2.0), make(n_test, 2))
 
 
@@ -86,7 +88,7 @@ def test_small_sets_refuse_membership_and_say_why(make: Make) -> None:
     assert {s.name for s in scores.values() if s.value is None} == set(SHEET[7:])
     assert "at least 20 forget examples; there are 19" in scores["MIA_AUC"].reason
     enough = score_outputs(make(20, 0), make(300, 1), make(500, 2))
-    assert [s.name for s in enough.values() if s.value is None] == ["MIA_TPR", "MIA_FPR"]
+    assert [s.name for s in enough.values() if s.value is None] == ["MIA_TPR", "MIA_FPR", "MIA_confidence_TPR"]
     assert "at least 1000 held-out examples; there are 500" in enough["MIA_TPR"].reason
     assert (enough["MIA_TPR"].low, enough["MIA_TPR"].high) == (None, None)
 
@@ -96,7 +98,7 @@ def test_a_diverged_model_has_no_scores(make: Make) -> None:
     for outputs in (forget, retain, test):
         outputs.logits[3] = torch.nan
     scores = score_outputs(forget, retain, test)
-    assert len(scores) == len(SHEET) == 11
+    assert len(scores) == len(SHEET) == 13
     for s in scores.values():
         assert s.value is None and "not finite: the model diverged" in s.reason
 

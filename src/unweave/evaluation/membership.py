@@ -8,8 +8,8 @@ method does not read 0.5 either.
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Literal
+from functools import cache, partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,9 @@ from unweave.evaluation.accuracy import share
 from unweave.evaluation.intervals import auc_interval
 from unweave.evaluation.outputs import Splits
 from unweave.evaluation.value import Array, Measurement, Score, finite, measured
+
+if TYPE_CHECKING:
+    from sklearn.svm import SVC
 
 FEWEST = 20  # below this an AUC that should be 0.5 reads anything from 0.3 to 0.7
 ATTACKER_EXAMPLES = 2000  # of either kind: a support vector machine costs the square of its examples
@@ -102,21 +105,52 @@ def confidence_attack(
     Raises:
         UndefinedScore: fewer than 20 in a set, or a score that is not finite.
     """
+    f = finite(forget, "forget", FEWEST)
+    return float((_attacker(members, others, seed, compat).predict(f[:, None]) == 0).mean())
+
+
+def confidence_ranking(
+    forget: ArrayLike, members: ArrayLike, others: ArrayLike, unseen: ArrayLike | None = None, *, seed: int = 0
+) -> tuple[Array, Array]:
+    """How surely SalUn's attacker calls examples members: its decision value, of the forget set and of unseen ones.
+
+    Distance to the machine's boundary, higher for members: what `auc` and `tail_on_halves` read. It is no monotone
+    function of p_y (an RBF machine falls off beyond its examples), so it is another ranking than the loss threshold's.
+
+    Args:
+        forget, members, others: as for `confidence_attack`.
+        unseen: p_y of unseen examples that are exchangeable with the forget set and not among the others; None: a
+            random half of the others, on which the attacker is then not trained.
+        seed: of the draws.
+
+    Raises:
+        UndefinedScore: fewer than 20 in a set (of the others 40, where they are halved), or a score that is not finite.
+    """
+    f = finite(forget, "forget", FEWEST)
+    if unseen is None:
+        mixed = np.random.default_rng([seed, 1]).permutation(finite(others, "held-out", 2 * FEWEST))
+        others, unseen = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
+    attacker = _attacker(members, others, seed)
+    u = finite(unseen, "held-out", FEWEST)
+    return attacker.decision_function(f[:, None]), attacker.decision_function(u[:, None])
+
+
+def _attacker(members: ArrayLike, others: ArrayLike, seed: int, compat: Literal["salun"] | None = None) -> SVC:
+    """The machine, whose class 1 is members."""
     from sklearn.svm import SVC
 
-    f, m = finite(forget, "forget", FEWEST), finite(members, "retain", FEWEST)
-    o = finite(others, "held-out", FEWEST)
+    m, o = finite(members, "retain", FEWEST), finite(others, "held-out", FEWEST)
     size, rng = min(len(m), len(o), ATTACKER_EXAMPLES), np.random.default_rng(seed)
     sample = rng.choice(m, size, replace=False), rng.choice(o, size, replace=False)
     if compat == "salun":
         sample = np.asarray(members, dtype=np.float64).ravel()[: len(o)], o
     label = np.repeat([1, 0], [len(part) for part in sample])
-    attacker = SVC(C=3, gamma="auto", kernel="rbf").fit(np.concatenate(sample)[:, None], label)
-    return float((attacker.predict(f[:, None]) == 0).mean())
+    return SVC(C=3, gamma="auto", kernel="rbf").fit(np.concatenate(sample)[:, None], label)
 
 
 def membership_scores(splits: Splits, *, seed: int = 0) -> list[Score]:
-    """The loss-threshold attack on forget against test (AUC, tail at 1 % FPR) and SalUn's confidence attack.
+    """The loss-threshold attack on forget against test (AUC, tail at 1 % FPR) and SalUn's confidence attack, as
+    the share that it calls non-member, and as AUC and tail of its decision value.
 
     When a request removes a class whole, the loss attack compares with the test examples of that class, which
     are the exchangeable ones, and the confidence attacker learns from the other classes.
@@ -138,12 +172,28 @@ def membership_scores(splits: Splits, *, seed: int = 0) -> list[Score]:
         p_y = (outputs.confidence for outputs in (splits.forget, splits.retain, splits.kept_test))
         return share(round(confidence_attack(*p_y, seed=seed) * len(m)), len(m))
 
+    @cache
+    def ranking() -> tuple[Array, Array]:
+        forget, retain, test = (each.confidence for each in (splits.forget, splits.retain, splits.kept_test))
+        unseen = splits.forgotten_test.confidence if whole else None
+        return confidence_ranking(forget, retain, test, unseen, seed=seed)
+
+    def ranked_area() -> Measurement:
+        f, u = (np.sort(values) for values in ranking())
+        return Measurement(auc(f, u), len(f) + len(u), *auc_interval(f, u, seed=seed))
+
+    def ranked_tail() -> Measurement:
+        return tail_on_halves(*ranking(), seed=seed)[0]
+
     true = "share of the forget set above the threshold that 1 % of one half of the unseen examples are above"
     false = "share of the other half of the unseen examples above the threshold of MIA_TPR"
+    ranks = f"decision value of that SVC, forget set against {against}, which it was not trained on"
     svc = "share of the forget set that an SVC on p_y, retain against test, calls non-member"
     return [
         measured("MIA_AUC", f"area under the ROC curve: {attack}", "share", area),
         measured("MIA_TPR", f"{true}: {attack}", "share", partial(tail, 0)),
         measured("MIA_FPR", f"{false}: {attack}", "share", partial(tail, 1)),
         measured("MIA_confidence", svc, "share", called_non_member),
+        measured("MIA_confidence_AUC", f"area under the ROC curve: {ranks}", "share", ranked_area),
+        measured("MIA_confidence_TPR", f"{true}: {ranks}", "share", ranked_tail),
     ]

@@ -63,6 +63,19 @@ SHEET = {
             *(_SALUN, "no constant: between 0 and 1 by how far the model is fitted; compare with a retrained one"),
         ),
         Metric(
+            "MIA_confidence_AUC",
+            "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2",
+            *("share", "as null", (0, 1), "example", _HOLDOUT, "fewer than 20 examples in a set, or a NaN"),
+            _SALUN,
+            "1/2 where the two sets are exchangeable; otherwise what a retrained model scores",
+        ),
+        Metric(
+            "MIA_confidence_TPR",
+            "share of the forget set above the decision value that 1 % of one half of the unseen examples are above",
+            *("share", "as null", (0, 1), "example", _HOLDOUT, _FEW),
+            *(_SALUN, "1 % where the two sets are exchangeable"),
+        ),
+        Metric(
             "RTE",
             "seconds of unlearning / seconds of retraining",
             *("ratio", "lower", (0, math.inf), "run", "the time of a retraining", "nobody timed one", _SALUN),
