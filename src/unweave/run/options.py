@@ -97,7 +97,7 @@ def _of_other(document: Document) -> list[str]:
 
 def _of_oneshot(document: Document) -> list[str]:
     """A method without steps has no losses to take and no step length; all its hyperparameters are positive."""
-    method, step = (document.content.get(section) for section in ("method", "step"))
+    method, step, model = (document.content.get(section) for section in ("method", "step", "model"))
     name = method.get("name") if isinstance(method, dict) else None
     if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
         return []
@@ -110,6 +110,8 @@ def _of_oneshot(document: Document) -> list[str]:
         found["method", OVER] = f"{name} takes no steps and no other row's losses"
     if isinstance(step, dict) and step.get("name", "trust") != "trust":
         found["step", "name"] = f"{name} takes no steps: leave the section out"
+    if isinstance(model, dict) and model.get("lora") is not None:
+        found["model", "lora"] = f"{name} shrinks weights, and those of new adapters are zero: leave it out"
     return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
 
 

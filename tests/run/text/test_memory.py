@@ -103,9 +103,12 @@ def test_what_is_kept_for_each_weight(recipe: Write) -> None:
     assert (hamu.gradients, hamu.optimizer, hamu.contract) == (2 * moving, moving, 2 * moving)
     full = made(recipe(), "model={weights: model}", "method.name=kl")
     assert (full.weights, full.gradients, full.reference) == (base, base, base), "a frozen copy"
-    once = made(recipe(), "method={name: ssd, batch: 2}", "step={name: trust}")
-    assert (once.gradients, once.optimizer, once.reference) == (3 * moving, moving, 0)
-    assert once.activations < made(recipe(), "method={name: ssd, batch: 8}", "step={name: trust}").activations
+    small, large = (
+        made(recipe(), "model={weights: model}", f"method={{name: ssd, batch: {n}}}", "step={name: trust}")
+        for n in (2, 8)
+    )
+    assert (small.gradients, small.optimizer, small.reference) == (3 * base, base, 0)
+    assert small.activations < large.activations
     part = made(recipe(), "model={weights: model, parameters: ['*.mlp.*']}", "method.name=npo")
     assert part.weights == base and 0 < part.gradients < base and part.reference == 0
 

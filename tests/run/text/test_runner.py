@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unweave.cli import main
+from unweave.errors import ConfigurationError
 from unweave.evaluation.text import read_log
 from unweave.guards import GuardWarning
 from unweave.pretrained import load
@@ -245,3 +246,14 @@ def test_the_command_from_run_to_report(recipe: Write, tmp_path: Path, capsys: p
     assert "forget_probability" in told.out and "hardness" in told.out
     page = (out / "report.html").read_text()
     assert "&lt;b&gt;Kyiv&lt;/b&gt;" in page and "<b>Kyiv</b>" not in page and "What it says" in page
+
+
+def test_a_method_without_steps_and_a_probe_on_texts(recipe: Write, tmp_path: Path) -> None:
+    """New adapters are zero and stay so when they are shrunk: that is refused. All else runs."""
+    quiet = ["model={weights: model}", "step={name: trust}", "evaluation={quote: false, generate: 0, relearning: none}"]
+    once = run(read(recipe(), [*quiet, "method={name: ssd, batch: 4, selection: 2}"]), tmp_path / "ssd")
+    assert once["steps"] == 1 and once["model_before"] != once["model_after"]
+    probed = run(read(recipe(), [*quiet, "method={name: eupmu, estimator: probe}"]), tmp_path / "probe")
+    assert probed["status"] == "done" and probed["steps"] > 1
+    with pytest.raises(ConfigurationError, match="those of new adapters are zero"):
+        read(recipe(), ["method={name: ssd}", "step={name: trust}"])
