@@ -77,7 +77,7 @@ def test_an_answer_that_is_begun() -> None:
     """Its first tokens belong to the prompt, the rest is what is scored; what is short is left out."""
     rows = [{"question": "Who", "answer": "a tall man"}, {"question": "Where", "answer": "here"}]
     found = prefixed(examples(rows, TOKENIZER.pair), lambda ids: TOKENIZER.decode(ids, skip_special_tokens=True), 5)
-    assert [(e.index, e.text) for e in found] == [(0, "l man")]
+    assert [(e.index, e.text) for e in found] == [(0, "ll man")], "five of its tokens, the first a space"
     whole = examples(rows, TOKENIZER.pair)[0].answer
     assert found[0].answer.prompt == whole.ids[: whole.start + 5] and found[0].answer.ids == whole.ids
 
