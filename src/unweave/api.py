@@ -20,7 +20,7 @@ from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, suggest
 from unweave.execution import bare, rank, seeded, world
-from unweave.guards import FirstStep, Guards, GuardWarning, check, collapsed, nothing_changed
+from unweave.guards import FirstStep, Guards, GuardWarning, Seen, check, collapsed, looks, nothing_changed, same_scores
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import Method, made
@@ -143,7 +143,9 @@ def unlearn(
                 mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), row.saliency)
         with seeded(seed):
             told = guards or Guards()
-            warned = check(unlearned, task, forget, retain, guards=told, mask=mask, seed=seed) if steps else []
+            before: dict[str, Seen] = {}
+            sides = task, forget, retain
+            warned = check(unlearned, *sides, guards=told, mask=mask, seed=seed, seen=before) if steps else []
         first = FirstStep(unlearned, mask)
         result = run(
             unlearned,
@@ -159,8 +161,11 @@ def unlearn(
             contract=keeper,
         )
         with seeded(seed):
-            if result.steps:
-                warned += [*first.warnings, nothing_changed(first.moved), collapsed(unlearned, task, retain, seed)]
+            if steps:
+                after = looks(unlearned, *sides, seed) if result.steps else before
+                same = same_scores(before, after)
+                lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
+                warned += [*first.warnings, nothing_changed(first.moved, same), lost]
     result.warnings = [text for text in warned if text]
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
@@ -247,7 +252,10 @@ def _stepper(
         return region
     if step == "trust":
         return TrustRegion(mask=mask)
-    made = step([p for p in model.parameters() if p.requires_grad]) if callable(step) else None
+    try:
+        made = step([p for p in model.parameters() if p.requires_grad]) if callable(step) else None
+    except ValueError as error:
+        raise ConfigurationError(f"step: the optimizer refuses its settings: {error}.") from error
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigurationError(
             "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; "

@@ -289,9 +289,11 @@ def _run(
         if reason := kept or record.step.stop:
             return reason
         if progress.failures == _GIVE_UP:
+            moved = progress.made - progress.skipped - progress.rejected
+            left = f"what {moved} earlier steps left, not the original" if moved else "the original"
             return (
-                f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction; the weights are as before "
-                "them. Use a smaller learning rate or step='trust', and look for NaN in the data."
+                f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction and moved nothing; the model "
+                f"is {left}. Use a smaller learning rate or step='trust', and look for NaN in the data."
             )
         if reason := next(filter(None, (criterion(record) for criterion in stop)), None):
             return reason

@@ -34,6 +34,8 @@ TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=
             "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; found 'trsut'",
         ),
         ("step", lambda parameters: None, "step must be .* it returned None"),
+        ("step", lambda ps: torch.optim.SGD(ps, lr=-1.0), "step: the optimizer refuses .*Invalid learning rate: -1.0"),
+        ("step", lambda ps: torch.optim.Adam(ps, lr=0.1, betas=(2.0, 0.9)), "step: the optimizer refuses .*beta"),
         ("contract", unweave.Contract(), "never trained on: pass holdout=..."),
         ("contract", unweave.Contract(forget=[unweave.Forget("retrained")]), "pass retrained=..."),
         ("contract", TIGHT, r"a limit of 0.01 cannot be decided with 52 guard examples: .* needs 498 examples"),
@@ -141,3 +143,12 @@ def test_nan_in_the_data_is_refused_before_a_weight_moves() -> None:
         with pytest.raises(ConfigurationError, match=r"forget: .* not finite on 30 of 30 examples. Look for NaN"):
             unweave.unlearn(model, forget=broken, retain=retain, step=step, inplace=True, **FEW)
         assert same(weights(model), before)
+
+
+def test_inputs_of_another_width_are_named_with_their_batch() -> None:
+    model, forget, retain = memorised()
+    narrow = TensorDataset(forget.tensors[0][:, :-1], forget.tensors[1])
+    width = narrow.tensors[0].shape[1]
+    with pytest.raises(ConfigurationError, match=rf"^forget: the model cannot run .* \[\d+, {width}\].*mat1") as caught:
+        unweave.unlearn(model, forget=narrow, retain=retain, **FEW)
+    assert isinstance(caught.value.__cause__, RuntimeError) and "retain" not in str(caught.value)

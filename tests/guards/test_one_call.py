@@ -50,7 +50,31 @@ def test_a_model_that_collapsed() -> None:
     method = unweave.Method(two, None, Fixed(), "a test")
     with pytest.warns(unweave.GuardWarning, match="THE MODEL COLLAPSED: it predicts class 2"):
         unweave.unlearn(rough(), method=method, step=lambda ps: torch.optim.SGD(ps, 1e3), **asked)
-    assert unweave.unlearn(rough(), method=method, step=lambda ps: torch.optim.SGD(ps, 1e-3), **asked).warnings == []
+    assert unweave.unlearn(rough(), method=method, step=lambda ps: torch.optim.SGD(ps, 1e-1), **asked).warnings == []
+
+
+def test_a_step_too_short_to_tell() -> None:
+    asked = {"forget": data(20, 1), "retain": data(), "method": "finetune", "steps": 2}
+    with pytest.warns(unweave.GuardWarning):
+        result = unweave.unlearn(rough(), step=lambda ps: torch.optim.SGD(ps, 1e-6), **asked)
+    assert result.warnings[-1].startswith("THE RUN CHANGED NO SCORE")
+
+
+def test_a_run_without_a_step_changed_nothing() -> None:
+    method = unweave.METHODS["hamu_q"](task, right(), rate=1e6)
+    with pytest.warns(unweave.GuardWarning, match="THE RUN CHANGED NOTHING"):
+        result = unweave.unlearn(right(), forget=data(20, 1), retain=data(), method=method)
+    assert not result.steps and result.reason.startswith("infeasible") and len(result.warnings) == 1
+    assert unweave.unlearn(right(), forget=data(20, 1), retain=data(), steps=0).warnings == []
+
+
+def test_a_run_that_diverged_after_its_first_steps() -> None:
+    asked = {"forget": data(20, 1), "retain": data(), "method": "graddiff"}
+    with pytest.warns(unweave.GuardWarning, match="diverged: 5 steps in a row"):
+        result = unweave.unlearn(rough(), step=lambda ps: torch.optim.SGD(ps, 1e38), **asked)
+    assert result.steps and f"the model is what {result.steps} earlier steps left, not the original" in result.reason
+    with pytest.warns(unweave.GuardWarning, match=r"THE MODEL COLLAPSED: its mean loss on 80 .* is .*e\+.* nats"):
+        unweave.unlearn(rough(), step=lambda ps: torch.optim.SGD(ps, 1e20), steps=2, **asked)
 
 
 def test_near_duplicates_are_looked_for_when_asked() -> None:

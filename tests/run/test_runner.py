@@ -119,6 +119,27 @@ def test_a_run_that_changes_nothing_says_so(recipe: Write, tmp_path: Path) -> No
     assert summary["model_before"] == summary["model_after"]
 
 
+def test_scores_that_print_alike_are_no_change(recipe: Write, tmp_path: Path) -> None:
+    little = ["method.name=finetune", "step.name=sgd", "step.lr=1e-7"]
+    summary = run(read(recipe(), little), tmp_path / "out")
+    assert summary["model_before"] != summary["model_after"] and summary["status"] == "unchanged"
+    assert any("THE RUN CHANGED NO SCORE" in text for text in summary["warnings"])
+
+
+def test_a_model_that_is_no_number_is_a_failure(recipe: Write, tmp_path: Path) -> None:
+    much = ["method.name=finetune", "step.name=sgd", "step.lr=1e30", "run.steps=2"]
+    summary = run(read(recipe(), much), tmp_path / "out")
+    assert summary["status"] == "diverged" and summary["stop_reason"].startswith("diverged: ")
+    assert any("THE MODEL COLLAPSED: its loss is not finite" in text for text in summary["warnings"])
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == FILES
+
+
+def test_a_run_that_was_infeasible_can_be_overwritten(recipe: Write, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match="--overwrite it with the next"):
+        run(read(recipe(), ["method.rate=1e9"]), tmp_path / "out")
+    assert run(read(recipe()), tmp_path / "out", overwrite=True)["steps"] == 4
+
+
 def test_a_directory_in_use_is_left_alone(recipe: Write, tmp_path: Path) -> None:
     settings, folder = read(recipe()), tmp_path / "out"
     first = run(settings, folder)

@@ -1,8 +1,20 @@
 """Checks before and during a run: what would spoil it silently is said loudly, with what to do."""
 
-from unweave.guards.after import collapsed, nothing_changed
+from unweave.guards.after import collapsed, not_finite, nothing_changed, same_scores
 from unweave.guards.before import check
 from unweave.guards.finding import Guards, GuardWarning
 from unweave.guards.first import FirstStep
+from unweave.guards.look import Seen, looks
 
-__all__ = ["FirstStep", "GuardWarning", "Guards", "check", "collapsed", "nothing_changed"]
+__all__ = [
+    "FirstStep",
+    "GuardWarning",
+    "Guards",
+    "Seen",
+    "check",
+    "collapsed",
+    "looks",
+    "not_finite",
+    "nothing_changed",
+    "same_scores",
+]

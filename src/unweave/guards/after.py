@@ -2,34 +2,65 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
-from torch import nn
 
-from unweave.contract.sets import Data
-from unweave.guards.finding import CONSTANT, SPREAD
-from unweave.guards.look import look, sample
-from unweave.tasks import Task
+from unweave.guards.finding import CONSTANT, LOST, SPREAD
+from unweave.guards.look import Seen
+
+_MEND = "Use a smaller step (step='trust' bounds it), fewer steps, or a contract with a keep clause."
 
 
-def nothing_changed(moved: bool, same_scores: bool = False) -> str:
+def nothing_changed(moved: bool, same: bool = False) -> str:
     """What to say of a run that left the model, or all its scores, as it was; nothing where it did not."""
     if not moved:
         return "THE RUN CHANGED NOTHING: no weight of the model differs from the original's."
-    return "THE RUN CHANGED NO SCORE: weights moved, but every score is the original's." if same_scores else ""
+    if not same:
+        return ""
+    return (
+        "THE RUN CHANGED NO SCORE: weights moved, but every score, as it is printed, is the original's. Use a larger "
+        "step or more of them."
+    )
 
 
-def collapsed(model: nn.Module, task: Task, retain: Data, seed: int = 0) -> str:
-    """What to say of a model that answers nearly always with one class, on 500 retain examples at most."""
-    seen = look(model, task, sample(retain, seed), seed)
+def same_scores(before: Mapping[str, Seen], after: Mapping[str, Seen]) -> bool:
+    """Whether two looks would print alike: the same predictions, and the mean loss of each side to three digits."""
+    for name, seen in before.items():
+        now = after[name]
+        losses = [float(each.loss.double().mean()) for each in (seen, now)]
+        if f"{losses[0]:.3g}" != f"{losses[1]:.3g}" or not math.isfinite(losses[0]):
+            return False
+        if seen.predicted is not None and now.predicted is not None and not torch.equal(seen.predicted, now.predicted):
+            return False
+    return True
+
+
+def not_finite(after: Mapping[str, Seen]) -> bool:
+    """Whether a model's loss is no number somewhere."""
+    return not all(bool(seen.loss.isfinite().all()) for seen in after.values())
+
+
+def collapsed(after: Mapping[str, Seen]) -> str:
+    """What to say of a model whose loss is no number or absurd, or that answers nearly always with one class."""
+    if not_finite(after):
+        counts = [f"{int((~s.loss.isfinite()).sum())} of {len(s.loss)} {name}" for name, s in after.items()]
+        return f"THE MODEL COLLAPSED: its loss is not finite on {' and '.join(counts)} examples. {_MEND}"
+    seen = after["retain"]
     if seen.labels is None or seen.predicted is None or not len(seen.labels):
         return ""
-    n = len(seen.labels)
+    n, mean, guess = len(seen.labels), float(seen.loss.double().mean()), math.log(max(seen.classes, 2))
     predicted, true = (torch.bincount(values) for values in (seen.predicted, seen.labels))
-    if float(predicted.max()) / n <= CONSTANT or float(true.max()) / n > SPREAD:
-        return ""
-    most = [100 * float(counts.max()) / n for counts in (predicted, true)]
-    return (
-        f"THE MODEL COLLAPSED: it predicts class {int(predicted.argmax())} for {most[0]:.1f} % of {n} retain examples, "
-        f"of which no class has more than {most[1]:.1f} %. Use a smaller step (step='trust' bounds it), fewer steps, "
-        "or a contract with a keep clause."
-    )
+    if float(predicted.max()) / n > CONSTANT and float(true.max()) / n <= SPREAD:
+        most = [100 * float(counts.max()) / n for counts in (predicted, true)]
+        return (
+            f"THE MODEL COLLAPSED: it predicts class {int(predicted.argmax())} for {most[0]:.1f} % of {n} retain "
+            f"examples, of which no class has more than {most[1]:.1f} %. {_MEND}"
+        )
+    if mean > LOST * guess:
+        return (
+            f"THE MODEL COLLAPSED: its mean loss on {n} retain examples is {mean:.3g} nats, where a guess among all "
+            f"classes has {guess:.3g}. {_MEND}"
+        )
+    return ""

@@ -27,6 +27,7 @@ def check(
     guards: Guards,
     mask: Mask | None = None,
     seed: int = 0,
+    seen: dict[str, Seen] | None = None,
 ) -> list[str]:
     """Looks at both sets and at what the original makes of them: one forward pass over 500 examples of each at most.
 
@@ -37,6 +38,7 @@ def check(
         guards: what to compare.
         mask: what may move.
         seed: of the samples.
+        seen: filled with what the original makes of both sides, to be compared with afterwards.
 
     Returns:
         What does not look right, each with what to do.
@@ -47,13 +49,14 @@ def check(
     """
     if fault := _mask(mask):
         settled([fault])
-    seen: dict[str, Seen] = {}
+    seen = {} if seen is None else seen
     found: list[Finding | None] = []
     for name, data in (("forget", forget), ("retain", retain)):
         try:
             seen[name] = look(model, task, sample(data, seed), seed)
         except ConfigurationError as error:
-            found.append(Finding(f"{name}: {error}", fatal=True))
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
+            found.append(Finding(f"{name}: {error}", fatal=True, cause=cause))
             continue
         found += [_finite(name, seen[name]), _labels(name, data, seen[name].classes)]
     settled(found)

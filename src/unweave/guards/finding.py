@@ -13,6 +13,7 @@ LEVEL = 0.01  # a model "does not do better than chance" unless chance would do 
 SCALES = 1e3  # between two losses or gradients: beyond it, a fixed weighted sum of them is one of them
 STUCK = 0.5  # of the weights: once most are rounded back, the run is not the method's any more
 CONSTANT = 0.99  # of the predictions are one class: collapsed
+LOST = 100  # times the loss of a guess among all classes: no model that still works is that surprised
 SPREAD = 0.9  # of the labels, at most, are one class: otherwise predicting it nearly always is right
 NEAR = 0.05  # of the distance of two random examples: far below any pair of different photographs or digits
 
@@ -28,10 +29,12 @@ class Finding:
     Attributes:
         text: what was found, what it does, what to do.
         fatal: the run would be worth nothing: it is refused, before a weight moves.
+        cause: what was raised, if it was.
     """
 
     text: str
     fatal: bool = False
+    cause: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def settled(findings: Iterable[Finding | None]) -> list[str]:
         ConfigurationError: with all that are fatal, if there are any.
     """
     found = [finding for finding in findings if finding is not None]
-    if fatal := [finding.text for finding in found if finding.fatal]:
-        raise ConfigurationError(fatal)
+    if fatal := [finding for finding in found if finding.fatal]:
+        why = next((finding.cause for finding in fatal if finding.cause is not None), None)
+        raise ConfigurationError(finding.text for finding in fatal) from why
     return [finding.text for finding in found]

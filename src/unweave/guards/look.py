@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
 from unweave.contract.sets import Data, Examples
+from unweave.errors import ConfigurationError
 from unweave.evaluation.outputs import evaluating
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
@@ -50,7 +51,15 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int) -> Seen:
     losses, predicted, labels, classes = [], [], [], 0
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
-        losses.append(task.nll(once, batch).cpu())
+        try:
+            losses.append(task.nll(once, batch).cpu())
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError) as error:
+            raise ConfigurationError(
+                f"the model cannot run on batch {len(losses) + 1} ({_shapes(batch)}): {error}. Check that inputs are "
+                "shaped as in its training."
+            ) from error
         if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
             logits = task.logits(once, batch)
             classes = logits.shape[1]
@@ -58,6 +67,18 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int) -> Seen:
             labels.append(batch[1].cpu())
     loss = torch.cat(losses) if losses else torch.zeros(0)
     return Seen(loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(loss)
+
+
+def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
+    """What a model makes of both sides: one pass over 500 examples of each at most."""
+    return {
+        name: look(model, task, sample(data, seed), seed) for name, data in (("forget", forget), ("retain", retain))
+    }
+
+
+def _shapes(batch: Any) -> str:
+    named = batch.items() if isinstance(batch, Mapping) else enumerate(batch) if isinstance(batch, Sequence) else []
+    return ", ".join(f"{name}: {list(part.shape)}" for name, part in named if isinstance(part, Tensor)) or "no tensors"
 
 
 def passes(model: nn.Module, examples: Examples, seed: int) -> Iterator[tuple[nn.Module, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from unweave.evaluation import efficiency
-from unweave.guards import collapsed, nothing_changed
+from unweave.guards import collapsed, looks, not_finite, nothing_changed
 from unweave.loop import Result
 from unweave.methods import title
 from unweave.run.checkpoint import tensors_sha256
@@ -42,21 +42,30 @@ def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
     return {name: {key: s.as_dict() for key, s in sheet.items()} for name, sheet in sheets.items()}
 
 
+def _printed(sheet: Sheet) -> dict[str, float | None]:
+    """The values of a sheet, as precise as they are printed."""
+    places = {key: 1 if score.unit == "points" else 3 for key, score in sheet.items()}
+    return {key: None if s.value is None else round(s.value, places[key]) for key, s in sheet.items()}
+
+
 def summary(session: Session, job: Job, result: Result, models: Mapping[str, Scored]) -> dict[str, Any]:
     """`summary.json`."""
     before, after = session.original, tensors_sha256(session.model.state_dict())
     found = sheets(models)
-    values = [{key: s.value for key, s in found[name].items()} for name in ("original", "unlearned")]
-    same = nothing_changed(before != after, values[0] == values[1])
-    warned = same, collapsed(session.model, job.task, job.retain, session.recipe.run.seed)
+    same = nothing_changed(before != after, _printed(found["original"]) == _printed(found["unlearned"]))
+    seen = looks(session.model, job.task, job.forget, job.retain, session.recipe.run.seed)
+    warned = same, collapsed(seen)
     seconds, retrain = session.seconds + result.seconds, job.reference_seconds()
-    interrupted, diverged = result.reason == REASON, result.reason.startswith("diverged")
+    interrupted, broken, reason = result.reason == REASON, not_finite(seen), result.reason
+    diverged = broken or reason.startswith("diverged")
+    if broken and not interrupted and not reason.startswith("diverged"):
+        reason = f"diverged: the model's loss is not finite any more; {reason}"
     unchanged = same and result.contract is None
     status = "interrupted" if interrupted else "diverged" if diverged else "unchanged" if unchanged else "done"
     contract = None if result.contract is None else result.contract.of(seconds)
     return {
         "status": status,
-        "stop_reason": result.reason,
+        "stop_reason": reason,
         "contract": [] if contract is None else contract.clauses(),
         "contract_reading": None if contract is None else contract.reading(),
         "method": title(session.recipe.method.name, session.recipe.method.arguments),

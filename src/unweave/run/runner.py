@@ -202,7 +202,10 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
         last = result.history[-1] if result.history else None
         refused = last.step.stop if last is not None and not last.accepted else None
         if refused and progress.made == 1:
-            raise InfeasibleError(f"no step was possible, the model is as it was: {refused}")
+            raise InfeasibleError(
+                f"no step was possible, the model is as it was: {refused} ({folder} holds nothing but this attempt: "
+                "--overwrite it with the next)"
+            )
         if not paused:
             session.ended = result.reason
             save()
