@@ -66,7 +66,7 @@ def test_every_baseline_has_the_same_budget(bench: dict[str, ModuleType]) -> Non
     settings = bench["settings"]
     assert len(settings.BASELINES) == 19
     assert {len(of) for of in settings.BASELINES.values()} == {3}
-    suite = settings.steps(list(settings.STEPS))
+    suite = settings.steps(list(settings.STEPS), "digits")
     assert len({(s.method, s.name) for s in suite}) == len(suite) >= (5 + 2 * 3) * 7
     trusted = {(s.method, s.name) for s in suite if s.step["name"] == "trust"}
     assert {(method, "trust") for method in settings.STEPS} <= trusted
@@ -91,7 +91,7 @@ def test_step_lengths_are_compared_on_the_requests_that_all_have(bench: dict[str
         cell(bench, "graddiff", s.name, 2.0, reached=True, attempts=10, seconds=3.0)
         if s.step["name"] == "trust"
         else cell(bench, "graddiff", s.name, None, diverged=True)
-        for s in bench["settings"].steps(["graddiff"])
+        for s in bench["settings"].steps(["graddiff"], "digits")
     ]
     found.append(cell(bench, "graddiff", "trust", 50.0, seed=1))  # no fixed rate has run on this seed
     shown = table.step_lengths(found)

@@ -55,7 +55,7 @@ def main() -> None:
 def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
     """All settings of the suite; of a tuned baseline the chosen ones alone, once they have been chosen."""
     if chosen.suite == "steps":
-        return steps(chosen.methods)
+        return steps(chosen.methods, chosen.data)
     every, tuned_on = tuned(chosen.methods), TUNED_ON[chosen.data]
     if seed == 0 and name in tuned_on:
         return every

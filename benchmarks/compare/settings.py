@@ -13,8 +13,8 @@ ADAPTED = ("mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl", "pdu")  # from m
 STEPS = (*HEADLINE, "pcgrad", "graddiff")
 TUNED_ON = {"digits": ("poison", "class", "random"), "cifar10": ("poison", "class")}
 """Requests of the first seed on which every setting is run; the others see those that were chosen there."""
-RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-RATIOS = (0.03, 0.05, 0.1, 0.3)  # shares of the feasible quota, beside the default
+RATES = {"digits": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), "cifar10": (0.01, 0.1, 1.0)}
+RATIOS = {"digits": (0.03, 0.05, 0.1, 0.3), "cifar10": (0.3,)}  # shares of the feasible quota, beside the default
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def tuned(methods: list[str]) -> list[Setting]:
     return [s for m in methods for s in ([trust(m)] if m in HEADLINE else BASELINES.get(m, []))]
 
 
-def steps(methods: list[str]) -> list[Setting]:
-    """The trust region beside plain SGD at every rate; HAMU at every ratio."""
+def steps(methods: list[str], data: str) -> list[Setting]:
+    """The trust region beside plain SGD at every rate; HAMU at every ratio; fewer of both where a run takes long."""
     found = []
     for method in (m for m in methods if m in STEPS):
-        ratios = sorted({*RATIOS, HAMU.ratio}) if method.startswith("hamu") else [HAMU.ratio]
+        ratios = sorted({*RATIOS[data], HAMU.ratio}) if method.startswith("hamu") else [HAMU.ratio]
         for choice in [{} if ratio == HAMU.ratio else {"ratio": ratio} for ratio in ratios]:
-            found += [trust(method, **choice), *(sgd(method, lr, **choice) for lr in RATES)]
+            found += [trust(method, **choice), *(sgd(method, lr, **choice) for lr in RATES[data])]
     return found

@@ -130,13 +130,14 @@ def _request(groups: Sequence[Group], name: str) -> list[str]:
 def step_lengths(found: list[Cell]) -> str:
     """By method: how runs ended and how far from retraining, with the trust region and at every fixed rate."""
     rows: dict[str, list[Group]] = {}
-    for setting in steps(list(STEPS)):
+    data = found[0].place.data
+    for setting in steps(list(STEPS), data):
         own = [c for c in found if (c.place.method, c.place.setting) == (setting.method, setting.name)]
         written = " ".join(f"{key} {value:g}" for key, value in setting.arguments.items())
         length = "trust region" if setting.step["name"] == "trust" else f"SGD {setting.step['lr']:g}"
         rows.setdefault(f"{setting.method} {written}".strip(), []).append((length, own))
     rows = {title: _common(groups) for title, groups in rows.items()}
-    lengths = ["trust region", *(f"SGD {rate:g}" for rate in RATES)]
+    lengths = ["trust region", *(f"SGD {rate:g}" for rate in RATES[data])]
     lines = header("", *lengths)
     lines += [row(title, *(_ending(own) for _, own in groups)) for title, groups in rows.items()]
     lines += ["", "Over all rows; runs that neither diverged nor met the target have *stalled*:", ""]
