@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from unweave import cli
 from unweave.cli import main
 
 COMMANDS = ["demo", "run", "diagnose", "evaluate", "audit", "requests", "report", "methods"]
@@ -76,3 +77,15 @@ def test_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code(["report", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ") and "expected a directory" in captured.err
+
+
+def test_ctrl_c_at_any_time_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["methods"])
+    assert caught.value.code == 130 and capsys.readouterr().err == "interrupted\n"

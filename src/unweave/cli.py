@@ -228,6 +228,9 @@ def main(arguments: list[str] | None = None) -> None:
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
         sys.stderr.write(head + "\n  ".join(faults) + "\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before or after the work that a command can go on with
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
     except OSError as error:
         if error.filename is None:
             raise

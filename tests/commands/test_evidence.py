@@ -67,7 +67,7 @@ def test_one_step_forgets_nothing_and_that_is_said(
         RECIPE.replace("epochs: 1", "epochs: 12")
         .replace("runs: 2", "runs: 3")
         .replace("hamu_q", "finetune")
-        .replace("contract: none", "step: {name: sgd, lr: 1.0e-6}\ncontract: none")
+        .replace("contract: none", "step: {name: sgd, lr: 1.0e-2}\ncontract: none")
     )
     out = tmp_path / "out"
     with pytest.raises(SystemExit):
