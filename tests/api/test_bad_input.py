@@ -152,3 +152,25 @@ def test_inputs_of_another_width_are_named_with_their_batch() -> None:
     with pytest.raises(ConfigurationError, match=rf"^forget: the model cannot run .* \[\d+, {width}\].*mat1") as caught:
         unweave.unlearn(model, forget=narrow, retain=retain, **FEW)
     assert isinstance(caught.value.__cause__, RuntimeError) and "retain" not in str(caught.value)
+
+
+class Named(torch.utils.data.Dataset[Any]):
+    """Labels as words."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        return torch.randn(4, generator=torch.Generator().manual_seed(index + id(self) % 997)), "cat"
+
+
+@pytest.mark.parametrize("kind", ["words", "flags", "one-hot", "shares", "short"])
+def test_labels_of_the_wrong_kind_are_named(kind: str) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 3)), torch.arange(48.0).view(12, 4)
+    labels = {"flags": torch.ones(12).bool(), "one-hot": torch.eye(3).repeat(4, 1), "shares": torch.rand(12)}
+    labels["short"] = torch.ones(12, dtype=torch.int32)
+    sides = [Named(), Named()] if kind == "words" else [TensorDataset(x + shift, labels[kind]) for shift in (0, 99)]
+    before = weights(model)
+    with pytest.raises(ConfigurationError, match="class indices") as caught:
+        unweave.unlearn(model, forget=sides[0], retain=sides[1], contract=None, steps=2)
+    assert len(caught.value.faults) == 2 and same(weights(model), before)

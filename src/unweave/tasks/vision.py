@@ -57,8 +57,14 @@ class Vision:
                 "Pass a Task of your own."
             )
         inputs, labels = batch
-        if labels.ndim != 1 or labels.is_floating_point():
+        if not isinstance(labels, Tensor):
             raise ConfigurationError(
-                f"task 'vision' expects class indices [b] as labels; found {tuple(labels.shape)} of {labels.dtype}."
+                f"task 'vision' expects a tensor of class indices [b] as labels; found {type(labels).__name__}, "
+                f"{str(labels)[:40]}. Number the classes from 0."
+            )
+        if labels.ndim != 1 or labels.dtype not in (torch.int64, torch.uint8):
+            raise ConfigurationError(
+                f"task 'vision' expects class indices [b] as labels; found {tuple(labels.shape)} of {labels.dtype}. "
+                "Give them as torch.int64."
             )
         return inputs, labels
