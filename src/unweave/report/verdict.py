@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unweave.evaluation.claims import CLAIMS, RUNGS
 from unweave.report import contract
 from unweave.report.claim import Shown
 from unweave.report.objections import objections
 from unweave.report.page import Bottom, Tone, Verdict, counted
 from unweave.report.scores import distances
-from unweave.report.words import LADDER
 
 Json = Mapping[str, Any]
 FIGURES = {
@@ -67,7 +67,7 @@ def claims(shown: Shown) -> list[Verdict]:
     """The strongest claim, what speaks against the method, and what would lift the claim one step."""
     level = shown.level or "none"
     tone: Tone = "bad" if shown.level is None else "note" if shown.against or shown.level == "E0" else "good"
-    rungs = [f"{rung}{' (this page)' if rung == shown.level else ''}: {says}" for rung, says in LADDER.items()]
+    rungs = [f"{rung}: {CLAIMS[rung]}" for rung in RUNGS if rung != shown.level]
     claimed = Verdict("Strongest claim, of E0 to E4", f"{level}. {shown.text}", tone, rungs)
     if shown.against:
         found = counted(len(shown.against), "finding", "findings")

@@ -36,14 +36,6 @@ WORDS = (
     ("p", "how often an exact method would look at least as bad by chance; below 0.05 it is said to be no chance"),
     ("log-odds, nats", "how sure a model is: 0 is even, 2.3 is ten to one, 4.6 a hundred to one"),
 )
-LADDER = {
-    "E0": "it ran as it should; nothing is known of what it forgot",
-    "E1": "on this one model, attacks cannot tell forget set from unseen data; utility is kept",
-    "E2": "over 3 trainings or more, the scores are those of retraining",
-    "E3": "over 8 trainings or more, no single example is told from retraining, and nothing comes back",
-    "E4": "a randomised audit with an exact null finds no trace",
-}
-"""The claims in short, weakest first."""
 
 
 def limits(card: Mapping[str, Any] | None) -> list[str]:
