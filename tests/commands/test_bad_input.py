@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from unweave import networks
 from unweave.cli import main
+from unweave.data import sources
 from unweave.run import prepare
 
 Write = Callable[..., Path]
@@ -177,3 +178,19 @@ def test_all_faults_before_anything_is_trained(
 
 def test_the_table_is_complete() -> None:
     assert len(CASES) == 40
+
+
+@pytest.mark.parametrize("command", ["run", "diagnose", "evidence"])
+def test_a_test_set_that_was_trained_on_is_refused(
+    command: str, recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that compares with unseen images: an attack on such a holdout would find nothing."""
+    source = sources.load("digits", None)
+    images = torch.cat([source.test.images[7:], source.train.images[5:12]])
+    seen = replace(source, test=replace(source.test, images=images))
+    monkeypatch.setattr(sources, "load", lambda *_: seen)
+    with pytest.raises(SystemExit) as caught:
+        main([command, str(recipe())])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and "7 of 500 are in the training set too (first: test[493]" in told
+    assert not (tmp_path / "runs").exists()
