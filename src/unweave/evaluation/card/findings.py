@@ -18,7 +18,7 @@ LEVEL = 0.05
 FAMILY = 7
 """Items of the claim that rest on a test. Each refutes at `LEVEL / FAMILY`, so that any of them refutes an exact method
 in at most 5 % of cases. It supports above `LEVEL`; between the two it is undecided. The bound of epsilon has its own
-confidence, 95 % on halves of the models: on an exact method it was above 0 in none of 300 simulated experiments."""
+confidence, 95 % on halves of the models."""
 
 
 def tested(p_values: Iterable[float | None]) -> Finding:
