@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Set
 from dataclasses import fields
+from functools import wraps
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class UnweaveError(Exception):
@@ -34,6 +40,64 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest option, or an empty string."""
     close = difflib.get_close_matches(word, list(options), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def at_once(make: Callable[P, T]) -> Callable[P, T]:
+    """The same function, which tells every fault of its arguments and not the first alone.
+
+    For what makes several things in turn, each of which checks its own arguments: it is asked again with the defaults
+    of those that were refused. A fault begins with the name of its argument.
+
+    Raises:
+        ConfigurationError: every value that an argument cannot have.
+    """
+    called = signature(make)
+
+    @wraps(make)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        given, found, refused = called.bind(*args, **kwargs), list[str](), set[str]()
+        while True:
+            named = set[str]()
+            try:
+                made = make(*given.args, **given.kwargs)
+                if not found:
+                    return made
+            except UnweaveError as error:
+                told = error.faults if isinstance(error, ConfigurationError) else [str(error)]
+                first = {text.split()[0] for text in told} & given.arguments.keys()
+                named = {name for name in first if called.parameters[name].default is not Parameter.empty}
+                if not (named or refused):
+                    raise
+                found += [text for text in told if not follows(text, refused)]
+            if not named:
+                raise ConfigurationError(found)
+            for name in named:
+                del given.arguments[name]
+            refused |= named
+
+    return asked
+
+
+def follows(text: str, refused: Set[str]) -> bool:
+    """Whether a fault speaks of an argument that was refused and left out: it may be that one's consequence."""
+    return not refused.isdisjoint(re.findall(r"\w+", text))
+
+
+def gathered(*makes: Callable[[], object]) -> list[Any]:
+    """What each of these gives; all are asked before the faults of any are told.
+
+    Raises:
+        ConfigurationError: the faults of all.
+    """
+    made, found = list[Any](), list[str]()
+    for make in makes:
+        try:
+            made.append(make())
+        except ConfigurationError as error:
+            found += error.faults
+    if found:
+        raise ConfigurationError(found)
+    return made
 
 
 FINITE = "(-inf, inf)"

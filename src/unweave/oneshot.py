@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from inspect import signature
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unweave.contract.keeper import ONLY
 from unweave.data.batches import moved
-from unweave.errors import ConfigurationError, UnsupportedError, suggest
+from unweave.errors import ConfigurationError, UnsupportedError, fault, suggest
 from unweave.execution import seeded, world
 from unweave.loop import Record
 from unweave.losses import Ascent
@@ -28,6 +29,7 @@ from unweave.rules._base import Rule, Step
 from unweave.tasks import Task
 
 Data = Dataset[Any] | Iterable[Any]
+POSITIVE = "(0, inf)"  # all that these methods take
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def ssd(
     2024 (arXiv:2308.07707), equations 8 to 10; alpha = 10 and lambda = 1 are the paper's for ResNet-18.
     Differs from the paper: it takes the second importance over the whole training set, forget set included.
     """
-    values = {"selection": selection, "dampening": dampening, "batch": batch}
-    faults = [f"{name} must be positive; found {value}." for name, value in values.items() if not value > 0]
+    values = (("selection", selection, float), ("dampening", dampening, float), ("batch", batch, int))
+    faults = [text for name, value, kind in values if (text := fault(name, value, kind, POSITIVE))]
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if not named:
         faults.append("All parameters are frozen: nothing can be dampened. Set requires_grad_(True) on some.")
@@ -139,7 +141,7 @@ class OneShot:
         arguments: what its function takes beside model, task and data.
 
     Raises:
-        ConfigurationError: there is no such method.
+        ConfigurationError: there is no such method, or it takes no such argument, or not that value; all at once.
     """
 
     name: str
@@ -151,6 +153,16 @@ class OneShot:
                 f"There is no method without steps {self.name!r}.{suggest(self.name, ONESHOT)} Known: "
                 f"{', '.join(ONESHOT)}."
             )
+        hints, found = get_type_hints(ONESHOT[self.name]), list[str]()
+        takes = [name for name, p in signature(ONESHOT[self.name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        for name, value in self.arguments.items():
+            if name in takes:
+                found.append(fault(name, value, hints[name], POSITIVE))
+            else:
+                near = suggest(name, takes)
+                found.append(f"{name} is nothing that {self.name} takes.{near} It takes: {', '.join(takes)}.")
+        if any(found):
+            raise ConfigurationError(filter(None, found))
 
     def read(self, task: Task) -> Method:
         """Both objectives as the loop reads them before and after the change; the rule is never asked."""

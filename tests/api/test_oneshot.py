@@ -51,3 +51,14 @@ def test_it_has_no_step_length() -> None:
         unweave.unlearn(model, forget=forget, retain=retain, method="ssd", step=sgd)
     with pytest.raises(unweave.ConfigurationError, match="Did you mean 'ssd'"):
         unweave.unlearn(model, forget=forget, retain=retain, method="sdd")
+
+
+def test_its_settings_are_checked_when_it_is_made() -> None:
+    with pytest.raises(unweave.ConfigurationError) as caught:
+        OneShot("ssd", {"selektion": 3, "dampening": -1, "batch": 2.5})
+    assert [text[:20] for text in caught.value.faults] == [
+        "selektion is nothing",
+        "dampening must be a ",
+        "batch must be an int",
+    ]
+    assert "Did you mean 'selection'?" in caught.value.faults[0]

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests._toys import TEXT_ONLY
 from unweave import METHODS, Language, Vision
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 
 HYPERPARAMETERS = [
     (name, parameter, hint)
@@ -34,5 +34,33 @@ def test_what_it_cannot_be(name: str, parameter: str, hint: Any) -> None:
             METHODS[name](task, nn.Linear(2, 2), **{parameter: value})
 
 
+SEVERAL = [name for name in METHODS if sum(name == row for row, *_ in HYPERPARAMETERS) > 1]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_all_faults_at_once(name: str) -> None:
+    """Of the losses, of the rule, and of the row itself, whichever is made first."""
+    task = Language() if name in TEXT_ONLY else Vision()
+    wrong = [parameter for row, parameter, _ in HYPERPARAMETERS if row == name]
+    with pytest.raises(ConfigurationError) as caught:
+        METHODS[name](task, nn.Linear(2, 2), **dict.fromkeys(wrong, math.nan))
+    assert sorted(text.split()[0] for text in caught.value.faults) == sorted(wrong)
+
+
+def test_what_follows_from_a_fault_is_not_told() -> None:
+    model = nn.Linear(2, 2)
+    for row, arguments, told in (
+        ("eupmu", {"budget": 1, "steps": 0}, ["steps must be"]),
+        ("eupmu", {"budget": 1, "tolerance": "lots"}, ["tolerance must be", "budget is spread"]),
+        ("ce_u", {"skip": -1}, ["skip must be", "CE-U is about texts"]),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            METHODS[row](Vision(), model, **arguments)
+        assert [text[: len(start)] for text, start in zip(caught.value.faults, told, strict=True)] == told
+    with pytest.raises(UnsupportedError, match="CE-U is about texts"):
+        METHODS["ce_u"](Vision(), model)
+
+
 def test_the_table_is_complete() -> None:
-    assert len(HYPERPARAMETERS) == 97 and len([1 for *_, hint in HYPERPARAMETERS if literals(hint)]) == 28
+    assert len(SEVERAL) == 21 and len(HYPERPARAMETERS) == 97
+    assert len([1 for *_, hint in HYPERPARAMETERS if literals(hint)]) == 28

@@ -148,15 +148,40 @@ ALL = {
     "model.network=digits_cn": "model.network must be one of",
     "run.steps=0": "run.steps",
 }
-METHODS = {
-    "{name: scrub, temperature: 0}": "method.temperature must be",
-    "{name: eupmu, budget: 1}": "method.budget is spread over a number of steps",
-    "{name: ofmu, inner_lr: -1, penalty: -1}": "method.penalty must be",
-    "{name: pdu, dual_lr: -1}": "method.dual_lr must be",
-    "{name: hamu_q, slack: -3}": "method.slack must be",
-    "{name: hamu_q, ratio: auto}": "method.ratio is 'auto'",
-    "{name: ce_u}": "method: CE-U is about texts",
-    "{name: hamu_q, over: {name: scrub, temperature: 0}}": "method.over.temperature must be",
+METHODS: dict[str, tuple[str, ...]] = {
+    "{name: scrub, temperature: 0, alpha: .nan, forget_steps: 0}": (
+        "method.temperature must be",
+        "method.alpha must be",
+        "method.forget_steps must be",
+    ),
+    "{name: npo, beta: 0, forget: .nan}": ("method.beta must be", "method.forget must be"),
+    "{name: hamu_q, ratio: auto, slack: -3, rate: fast}": (
+        "method.ratio is 'auto'",
+        "method.slack must be",
+        "method.rate: expected a number",
+    ),
+    "{name: eupmu, budget: 1, steps: many, dual_lr: 0}": (
+        "method.steps: expected an integer",
+        "method.dual_lr must be",
+    ),
+    "{name: ssd, selection: -1, dampening: 0, bach: 3}": (
+        "method.selection must be",
+        "method.dampening must be",
+        "method.bach: unknown key. Did you mean 'batch'?",
+    ),
+    "{name: hamu_q, slack: -3, over: {name: npo, beta: 0, retain: lots}}": (
+        "method.slack must be",
+        "method.over.beta must be",
+        "method.over.retain: expected a number",
+    ),
+    "{name: scrub, temperature: 0}": ("method.temperature must be",),
+    "{name: eupmu, budget: 1}": ("method.budget is spread over a number of steps",),
+    "{name: ofmu, inner_lr: -1, penalty: -1}": ("method.inner_lr must be", "method.penalty must be"),
+    "{name: pdu, dual_lr: -1}": ("method.dual_lr must be",),
+    "{name: hamu_q, slack: -3}": ("method.slack must be",),
+    "{name: hamu_q, ratio: auto}": ("method.ratio is 'auto'",),
+    "{name: ce_u}": ("method: CE-U is about texts",),
+    "{name: hamu_q, over: {name: scrub, temperature: 0}}": ("method.over.temperature must be",),
 }
 
 
@@ -172,8 +197,24 @@ def test_all_faults_before_anything_is_trained(
         with pytest.raises(SystemExit):
             main(["run", str(recipe()), "-s", f"method={method}", "-s", "model.parameters=[nothing.*]"])
         message = capsys.readouterr().err
-        assert says in message and "model.parameters: No parameter is named 'nothing.*'" in message, message
-    assert len(ALL) == 5 and len(METHODS) == 8
+        assert f"error: {len(says) + 1} faults" in message, message
+        assert not [each for each in says if each not in message], message
+        assert "model.parameters: No parameter is named 'nothing.*'" in message
+    assert len(ALL) == 5 and len(METHODS) == 14
+
+
+def test_all_faults_of_the_data_and_of_the_weights(
+    recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The earlier requests, the request and the weights are read, whatever is wrong with one of them."""
+    again = "already=[{indices: twice.txt}, {class: 12}]"
+    given = ("forget={class: three}", again, "model.weights=other.safetensors")
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(recipe()), *(part for each in given for part in ("-s", each))])
+    message = capsys.readouterr().err
+    assert caught.value.code == 2 and "error: 4 faults" in message
+    told = ("no class is named 'three'", "repetitions", "class 12 is not in", "not of network 'digits_cnn'")
+    assert not [each for each in told if each not in message], message
 
 
 def test_the_table_is_complete() -> None:

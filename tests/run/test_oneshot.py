@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_killed_after_the_change_it_is_not_made_twice(recipe: Write, tmp_path: P
 
 
 def test_ctrl_c_in_the_middle_of_the_change(recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @wraps(ssd)
     def interrupted(*arguments: Any, **settings: Any) -> object:
         os.kill(os.getpid(), signal.SIGINT)
         return ssd(*arguments, **settings)
@@ -99,7 +101,7 @@ def test_ctrl_c_in_the_middle_of_the_change(recipe: Write, tmp_path: Path, monke
     "changes, told",
     [
         (["method={name: ssd, dampning: 2}"], "Did you mean 'dampening'"),
-        (["method={name: ssd, selection: -1}"], "method.selection: expected a positive number, found -1"),
+        (["method={name: ssd, selection: -1}"], "method.selection must be a number in (0, inf); found -1"),
         (["method={name: ssd, over: npo}"], "takes no steps and no other row's losses"),
         (["method={name: hamu_q, over: ssd}"], "unknown method 'ssd', or one without losses"),
         (["method={name: ssd}", "step={name: adam, lr: 0.1}"], "ssd takes no steps: leave the section out"),

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from unweave.data.text import TextRows
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, at_once
 from unweave.gramian import local
 from unweave.losses import remember
 from unweave.methods._base import PAPERS, Method
@@ -44,7 +44,7 @@ from unweave.tasks import Task
 __all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "Method", "divided", "made", "title"]
 
 METHODS: dict[str, Callable[..., Method]] = {
-    f.__name__: f
+    f.__name__: at_once(f)
     for f in (
         hamu_q,
         hamu_u,

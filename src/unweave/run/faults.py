@@ -34,8 +34,8 @@ def of_call(
     section: str,
     *,
     complete: bool = True,
-) -> list[str]:
-    """Faults of `arguments` as keyword arguments of `function`.
+) -> dict[str, str]:
+    """Faults of `arguments` as keyword arguments of `function`, by their names.
 
     Args:
         function: what they will be given to.
@@ -46,18 +46,17 @@ def of_call(
     """
     parameters = hyperparameters(function)
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    faults = []
+    faults: dict[str, str] = {}
     for name, value in arguments.items():
         where = f"{document.place((*section.split('.'), name))}: {section}.{name}"
         if name not in parameters:
             known = ", ".join(parameters) or "none"
-            faults.append(f"{where}: unknown key.{suggest(name, list(parameters))} It takes: {known}.")
+            faults[name] = f"{where}: unknown key.{suggest(name, list(parameters))} It takes: {known}."
         elif problem := _mismatch(value, hints.get(name, Any)):
-            faults.append(f"{where}: {problem}")
-    required = [name for name, p in parameters.items() if p.default is p.empty and name not in arguments]
-    if complete and required:
-        place = document.place((section,))
-        faults += [f"{place}: {section}: '{name}' is missing" for name in required]
+            faults[name] = f"{where}: {problem}"
+    if complete:
+        missing = f"{document.place((section,))}: {section}: "
+        faults |= {k: f"{missing}'{k}' is missing" for k in required(function) if k not in arguments}
     return faults
 
 
@@ -65,6 +64,11 @@ def hyperparameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter
     """The parameters of `function` that a recipe may set."""
     every = inspect.signature(function).parameters
     return {k: p for k, p in every.items() if k not in GIVEN and not (k in DATA and p.default is p.empty)}
+
+
+def required(function: Callable[..., Any]) -> list[str]:
+    """Those of them without a default."""
+    return [name for name, p in hyperparameters(function).items() if p.default is p.empty]
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:

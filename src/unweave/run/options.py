@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from unweave import networks
-from unweave.errors import ConfigurationError, UnsupportedError, suggest
-from unweave.methods import METHODS, OVER, Method
-from unweave.oneshot import CATALOGUE, ONESHOT
+from unweave.errors import ConfigurationError, UnsupportedError, follows, gathered, suggest
+from unweave.methods import METHODS, OVER
+from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import choose
 from unweave.run import faults, modality
 from unweave.run.marks import Document
@@ -42,8 +43,24 @@ def _of_named(
         place = document.place((section, "name"))
         return [f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}"]
     given = {key: value for key, value in written.items() if key not in ("name", OVER)}
-    found = faults.of_call(table[name], given, document, section)
-    return found or _heard(lambda: make(name, given), given, document, section)
+    return _of_arguments(table[name], given, document, section, partial(make, name))
+
+
+def _of_arguments(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    document: Document,
+    section: str,
+    make: Callable[[Mapping[str, Any]], object],
+    complete: bool = True,
+) -> list[str]:
+    """Of arguments: those that the signature tells, and what `make` says of the others.
+
+    What has to be there and is not, or not of its type, is a number meanwhile that it could be.
+    """
+    found = faults.of_call(function, given, document, section, complete=complete)
+    rest = dict.fromkeys(faults.required(function), 1) | {k: v for k, v in given.items() if k not in found}
+    return [*found.values(), *_heard(lambda: make(rest), given, document, section, found.keys())]
 
 
 def _row(document: Document, name: str, arguments: Mapping[str, Any]) -> None:
@@ -53,21 +70,38 @@ def _row(document: Document, name: str, arguments: Mapping[str, Any]) -> None:
         ConfigurationError: what the row says of its arguments.
     """
     if name in ONESHOT:
+        OneShot(name, arguments)
         return
     task = Language() if modality.of_document(document) == "texts" else Vision()
-    made: Method = METHODS[name](task, nn.Module(), **arguments)
-    if made.rule.needs_contract and document.content.get("contract", ...) in ("none", None):
+    gathered(partial(METHODS[name], task, nn.Module(), **arguments), partial(_contract, document, arguments))
+
+
+def _contract(document: Document, arguments: Mapping[str, Any]) -> None:
+    """There is one where a hyperparameter is derived from it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if document.content.get("contract", ...) in ("none", None):
         auto = [key for key, value in arguments.items() if value == "auto"]
-        raise ConfigurationError(f"{key} is 'auto': a contract derives it, and the recipe has none" for key in auto)
+        if auto:
+            raise ConfigurationError(f"{key} is 'auto': a contract derives it, and the recipe has none" for key in auto)
 
 
-def _heard(make: Callable[[], object], given: Mapping[str, Any], document: Document, section: str) -> list[str]:
-    """The faults that a function finds in its arguments, each with its place."""
+def _heard(
+    make: Callable[[], object],
+    given: Mapping[str, Any],
+    document: Document,
+    section: str,
+    refused: Set[str] = frozenset(),
+) -> list[str]:
+    """The faults that a function finds in its arguments, each with its place; `refused` are told already."""
     try:
         make()
     except ConfigurationError as error:
         found, path = [], tuple(section.split("."))
-        for text in (each.removeprefix(f"{section}.") for each in error.faults):
+        told = [each.removeprefix(f"{section}.") for each in error.faults]
+        for text in (each for each in told if not follows(each, refused)):
             key = text.split()[0]
             named = key in given
             found.append(f"{document.place((*path, key) if named else path)}: {section}{'.' if named else ': '}{text}")
@@ -91,21 +125,16 @@ def _of_other(document: Document) -> list[str]:
     if name not in METHODS:
         return [f"{where}: unknown method {name!r}, or one without losses.{suggest(name, METHODS)}"]
     given = {key: value for key, value in other.items() if key != "name"} if isinstance(other, dict) else {}
-    found = faults.of_call(METHODS[name], given, document, "method.over")
-    return found or _heard(lambda: _row(document, name, given), given, document, "method.over")
+    return _of_arguments(METHODS[name], given, document, "method.over", partial(_row, document, name))
 
 
 def _of_oneshot(document: Document) -> list[str]:
-    """A method without steps has no losses to take and no step length; all its hyperparameters are positive."""
+    """A method without steps has no losses to take and no step length."""
     method, step, model = (document.content.get(section) for section in ("method", "step", "model"))
     name = method.get("name") if isinstance(method, dict) else None
     if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
         return []
-    found = {
-        ("method", key): f"expected a positive number, found {value!r}"
-        for key, value in method.items()
-        if isinstance(value, int | float) and not value > 0
-    }
+    found: dict[tuple[str, str], str] = {}
     if OVER in method:
         found["method", OVER] = f"{name} takes no steps and no other row's losses"
     if isinstance(step, dict) and step.get("name", "trust") != "trust":
@@ -121,9 +150,7 @@ def _of_training(document: Document) -> list[str]:
     if not isinstance(written, dict):
         return []
     kind = modality.training_of(modality.of_document(document) or "images")
-    found = faults.of_call(kind, written, document, "training", complete=False)
-    filled = {key: 1 for key, p in faults.hyperparameters(kind).items() if p.default is p.empty} | written
-    return found or _heard(lambda: kind(**filled), written, document, "training")
+    return _of_arguments(kind, written, document, "training", lambda filled: kind(**filled), complete=False)
 
 
 def _of_model(document: Document) -> list[str]:

@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from unweave.data.images import Source, TensorImages
 from unweave.data.index_file import read_rows
 from unweave.data.poison import poison_random
 from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
-from unweave.errors import ConfigurationError, suggest
+from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps, predict
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.scores import score_outputs
@@ -114,8 +114,7 @@ class Request:
         """The original, or the network with the weights of a file or folder."""
         if path is None:
             return self.original(watch)
-        folder = path / "model"
-        return with_weights(self.network, folder if folder.is_dir() else path)
+        return with_weights(self.network, path)
 
     def movable(self, model: nn.Module) -> nn.Module:
         """A copy."""
@@ -220,17 +219,18 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
     source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
     (usual_network, usual_training), wanted = DEFAULTS[recipe.data.source], recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
-    text, train, split = _split(wanted, source)
-    if recipe.already:
-        split = without(split, [row for each in recipe.already for row in _split(each, source)[2].forget])
-    network = Network(recipe.model.network or usual_network, len(source.classes), train.images.shape[1])
+    network = Network(recipe.model.network or usual_network, len(source.classes), source.train.images.shape[1])
+    weights = [] if recipe.model.weights is None else [partial(with_weights, network, recipe.model.weights)]
+    splits = [partial(_split, each, source) for each in (wanted, *recipe.already)]
+    (text, train, split), *others = gathered(*splits, *weights)
+    if earlier := others[: len(recipe.already)]:
+        split = without(split, [row for _, _, each in earlier for row in each.forget])
     training = replace(usual_training, **recipe.training.arguments)
     holdout = exchangeable(source.test, train.labels[split.forget])
     if wanted.poison is not None:
         holdout = mislabelled(source.test, len(source.classes), wanted.seed)
     made = Request(text, train, source.test, split, network, training, holdout, scoring=recipe.evaluation.seed)
-    check_overlap(made.forget, made.retain)
-    check_unseen(made.test, made.train)
+    gathered(partial(check_overlap, made.forget, made.retain), partial(check_unseen, made.test, made.train))
     return made
 
 

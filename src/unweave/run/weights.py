@@ -13,11 +13,12 @@ from unweave.run.training import Network
 
 
 def with_weights(network: Network, path: Path) -> nn.Module:
-    """The network with the weights of a safetensors file, or of a folder that holds `model.safetensors`.
+    """The network with the weights of a safetensors file, of a folder that holds `model.safetensors`, or of a run's.
 
     Raises:
         ConfigurationError: not a safetensors file, not of this network, or not finite.
     """
+    path = path / "model" if (path / "model").is_dir() else path
     file = path / "model.safetensors" if path.is_dir() else path
     model = network.build()
     try:
