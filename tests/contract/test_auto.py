@@ -58,7 +58,7 @@ def test_a_second_run_compares_with_the_first_original() -> None:
     contract = Contract(keep=(Keep("loss", absolute=0.3),), forget=(), every=2, shrinks=1)
     first = Run(contract, ascent())
     used = [first.go(12).contract]
-    second = Run(contract, ascent(), extra={"first": first.original})
+    second = Run(contract, ascent(), extra={"first": lambda: first.original})
     second.model.load_state_dict(first.model.state_dict())
     used.append(second.go(12).contract)
     alone = Run(contract, ascent())
@@ -72,7 +72,7 @@ def test_a_second_run_compares_with_the_first_original() -> None:
 
 def test_a_run_that_begins_beyond_the_budget_ends_at_once() -> None:
     contract = Contract(keep=(Keep("loss", absolute=0.01),), forget=(Forget("loss", at_least=9.0),))
-    run = Run(contract, extra={"first": Run(contract).original})
+    run = Run(contract, extra={"first": lambda: Run(contract).original})
     with torch.no_grad():
         for parameter in run.model.parameters():
             parameter.mul_(0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -48,7 +48,7 @@ class Keeper:
         sets: what is read.
         per_step: examples that a step sees, forget and retain, over all ranks.
         retrained: a model retrained without the forget set, for the clause of that name.
-        first: what the keep clauses compare with; None: the model as it is when the run begins.
+        first: opens what the keep clauses compare with; None: the model as it is when the run begins.
         seed: of the samples, and of every forward's randomness.
 
     Attributes:
@@ -69,7 +69,7 @@ class Keeper:
         *,
         per_step: int,
         retrained: nn.Module | None = None,
-        first: nn.Module | None = None,
+        first: Callable[[], nn.Module] | None = None,
         seed: int = 0,
     ) -> None:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
@@ -124,7 +124,7 @@ class Keeper:
             return None
         began = time.perf_counter()
         now = self._observer.see(model, ["guard", "final", "forget", "holdout"])
-        seen = dict(now) if self._first is None else {**now, **self._observer.see(self._first, ["guard", "final"])}
+        seen = dict(now) if self._first is None else {**now, **self._observer.see(self._first(), ["guard", "final"])}
         if self._retrained is not None and "retrained" in {clause.metric for clause in self._forgets}:
             seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
         self._settle(seen)

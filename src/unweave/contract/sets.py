@@ -129,11 +129,9 @@ def hold_out(
     Raises:
         ConfigurationError: the retain set cannot be divided, and no guard set was given.
     """
-    known = labels(retain)
-    own = labels(forget)
-    whole = known is not None and own is not None and len(own) > 0 and not np.isin(own, known).any()
+    known, whole = labels(retain), whole_class(forget, retain)
     if guard is not None or not keeps:
-        return retain, Sets(forget, guard, final, holdout, whole_class=bool(whole))
+        return retain, Sets(forget, guard, final, holdout, whole_class=whole)
     if not indexed(retain):
         raise ConfigurationError(
             "A contract with keep clauses measures on retain examples that no step trains on; this retain set has no "
@@ -144,7 +142,13 @@ def hold_out(
     train, first, second = divide(total, known, wanted, 0 if final is not None else wanted, seed)
     parts = subset(retain, first), final if final is not None else subset(retain, second)  # type: ignore[arg-type]
     rows = (first, second) if final is None else None
-    return subset(retain, train), Sets(forget, *parts, holdout, rows, bool(whole))  # type: ignore[arg-type]
+    return subset(retain, train), Sets(forget, *parts, holdout, rows, whole)  # type: ignore[arg-type]
+
+
+def whole_class(forget: Data, retain: Data) -> bool:
+    """Whether the forget set has labels, and none in common with the retain set."""
+    known, own = labels(retain), labels(forget)
+    return known is not None and own is not None and len(own) > 0 and not np.isin(own, known).any()
 
 
 def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None) -> int:

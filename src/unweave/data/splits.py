@@ -115,6 +115,16 @@ def hardness_mix(labels: Labels, forget: int | Sequence[int], rho: float, seed: 
     return by_index(np.concatenate([kept, drawn]), len(labels))
 
 
+def without(split: Split, rows: Sequence[int]) -> Split:
+    """A split of the rows that earlier requests have left.
+
+    Raises:
+        ConfigurationError: they have left nothing to forget, or nothing to keep.
+    """
+    gone = np.asarray(rows)
+    return Split(np.setdiff1d(split.forget, gone), np.setdiff1d(split.retain, gone))
+
+
 def _members(labels: np.ndarray, wanted: int | Sequence[int]) -> np.ndarray:
     classes = np.atleast_1d(wanted)
     missing = [int(label) for label in classes if label not in labels]

@@ -48,8 +48,8 @@ def begin(
     """
     if of_document(asked) == "texts":
         raise ConfigurationError(
-            f"{asked.place(('data',))}: requests are carried out as a sequence, and there are only sequences of "
-            "images: run a request of texts alone, with `unweave run`"
+            f"{asked.place(('data',))}: the ledger is for images: run requests of texts as a sequence, with `unweave "
+            "run` (requests: [...])"
         )
     book = ledger.read()[1]
     chosen = _chosen(book, names)

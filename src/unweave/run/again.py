@@ -9,8 +9,8 @@ from torch import nn
 from unweave.contract import Contract, Sets
 from unweave.contract.judge import goals
 from unweave.contract.observer import Observer, chosen
-from unweave.contract.sets import labels
-from unweave.run.prepare import Request
+from unweave.contract.sets import whole_class
+from unweave.run.job import Job
 
 Json = dict[str, Any]
 
@@ -21,20 +21,18 @@ class Again:
     Args:
         name: the request's id.
         contract: whose forget clauses are read, on all forget examples and the measuring part of the holdout.
-        request: its data.
+        job: its data.
         retrained: a model retrained without it, for the clause of that name.
         seed: as in its run.
     """
 
     def __init__(
-        self, name: str, contract: Contract, request: Request, retrained: nn.Module | None = None, seed: int = 0
+        self, name: str, contract: Contract, job: Job, retrained: nn.Module | None = None, seed: int = 0
     ) -> None:
-        self.name, self.request = name, request
-        known, own = labels(request.retain), labels(request.forget)
-        assert known is not None and own is not None
-        sets = Sets(request.forget, holdout=request.holdout, whole_class=not set(own) & set(known))
+        self.name, self.job = name, job
+        sets = Sets(job.forget, holdout=job.holdout, whole_class=whole_class(job.forget, job.retain))
         clauses = contract.forgets(sets.whole_class)
-        self._observer = Observer(request.task, *chosen(sets, (), clauses, seed), seed=seed)
+        self._observer = Observer(job.task, *chosen(sets, (), clauses, seed), seed=seed)
         seen = {}
         if retrained is not None:
             seen["retrained"] = self._observer.see(retrained, ["forget final"])["forget final"]

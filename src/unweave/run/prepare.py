@@ -21,7 +21,7 @@ from unweave.data.checks import check_overlap, check_unseen
 from unweave.data.images import Source, TensorImages
 from unweave.data.index_file import read_rows
 from unweave.data.poison import poison_random
-from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix
+from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix, without
 from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps, predict
 from unweave.evaluation.outputs import Outputs
@@ -221,7 +221,7 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
     assert wanted is not None, "a sequence asks for one request at a time"
     network = Network(recipe.model.network or usual_network, len(source.classes), source.train.images.shape[1])
     weights = [] if recipe.model.weights is None else [partial(with_weights, network, recipe.model.weights)]
-    splits = [partial(_split, each, source) for each in (wanted, *recipe.already)]
+    splits = [partial(split_of, each, source) for each in (wanted, *recipe.already)]
     (text, train, split), *others = gathered(*splits, *weights)
     if earlier := others[: len(recipe.already)]:
         split = without(split, [row for _, _, each in earlier for row in each.forget])
@@ -234,17 +234,7 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
     return made
 
 
-def without(split: Split, rows: Sequence[int]) -> Split:
-    """A split of the rows that earlier requests have left.
-
-    Raises:
-        ConfigurationError: they have left nothing to forget, or nothing to keep.
-    """
-    gone = np.asarray(rows)
-    return Split(np.setdiff1d(split.forget, gone), np.setdiff1d(split.retain, gone))
-
-
-def _split(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Split]:
+def split_of(wanted: ForgetSection, source: Source) -> tuple[str, TensorImages, Split]:
     """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
     train, seed = source.train, wanted.seed
     if wanted.class_ is not None:

@@ -76,7 +76,7 @@ def carry_out(
     job: Job,
     folder: Path,
     *,
-    first: nn.Module | None = None,
+    first: Callable[[], nn.Module] | None = None,
     resume: bool = False,
     watch: Watch = silent,
     promise: Promise = unheard,
@@ -86,7 +86,7 @@ def carry_out(
     Args:
         recipe, folder, resume, watch, promise: as for `run`.
         job: what the recipe asks for.
-        first: what keep clauses compare with, where it is not the model that the recipe starts from.
+        first: opens what keep clauses compare with, where it is not the model that the recipe starts from.
     """
     resolved = resolve(recipe, job, folder)
     if resume and (done := directory.finished(folder)) is not None:

@@ -84,12 +84,14 @@ class DataSection(BaseModel):
 
 
 class ForgetSection(BaseModel):
-    """What is to be forgotten: exactly one of class, indices, random, poison; of texts ids, file, random or split.
+    """What is to be forgotten: exactly one of class, indices, random, poison; of texts ids, indices, random, file,
+    split.
 
     `mix`, with `class`, is HAMU's hardness mix rho: that share of the set is drawn at random instead.
     `poison` gives that share of the training set wrong labels, which the original is trained on.
-    `ids` is a file with the ids of texts, `file` one with texts that `data` does not hold; `split` is a benchmark's
-    own request: forget01, forget05, forget10 (TOFU, WaterDrum), News, Books (MUSE), bio, cyber (WMDP).
+    `indices` is a file with row numbers, `ids` one with the ids of texts, `file` one with texts that `data` does not
+    hold; `split` is a benchmark's own request: forget01, forget05, forget10 (TOFU, WaterDrum), News, Books (MUSE), bio,
+    cyber (WMDP).
     `id` names the request among several, in reports and as a folder.
     """
 
@@ -139,8 +141,9 @@ class ModelSection(BaseModel):
 
     Images: without a network the data source's own is taken; without weights it is trained, and cached. Texts:
     `weights` is the folder or the name on the hub of the model to unlearn; or `base` is one, which is fine-tuned on the
-    data first (`training`). `lora` puts adapters on it, `adapter` loads some. Without `parameters` (shell-style
-    patterns on their names) all may move, or all adapters.
+    data first (`training`). With both, `weights` is unlearned, and references are fine-tuned from `base`. `lora` puts
+    adapters on it, `adapter` loads some. Without `parameters` (shell-style patterns on their names) all may move, or
+    all adapters.
     """
 
     model_config = STRICT

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from unweave.contract import Contract
-from unweave.data import sources
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
-from unweave.run import directory, prepare
+from unweave.run import devices, directory, prepare
 from unweave.run.again import Again
 from unweave.run.environment import now
 from unweave.run.identity import resolve
 from unweave.run.interrupt import REASON
-from unweave.run.prepare import Request
+from unweave.run.job import Job
 from unweave.run.recipe import ForgetSection, Recipe
 from unweave.run.record import write_json
+from unweave.run.records import Records, records
 from unweave.run.runner import Promise, carry_out, unheard
 from unweave.run.session import contract_sets
 from unweave.run.watch import Watch, silent
@@ -64,45 +62,49 @@ def run(
         raise ConfigurationError("a sequence is kept together by its contract: leave 'contract: none' out")
     directory.check_sequence(folder, resume, overwrite)
     folder = folder.resolve()  # each part's recipe names the model of the one before, wherever it is read from
-    contract, asks = recipe.contract.contract(), recipe.contract.asks_retrained
-    singles = parts(recipe)
-    requests = _requests(recipe, singles, contract)
-    first = prepare.original(singles[0], requests[0], watch)
+    contract, asks, device = recipe.contract.contract(), recipe.contract.asks_retrained, recipe.run.device
+    singles, data = parts(recipe), records(recipe)
+    jobs = _jobs(recipe, singles, contract, data)
+
+    def first() -> nn.Module:
+        return prepare.original(singles[0], jobs[0], watch).to(devices.chosen(device))
+
     if not resume:
+        first()  # what is wrong with it is said before anything is cleared away
         directory.clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    resolved = resolve(recipe, requests[0], folder)
+    resolved = resolve(recipe, jobs[0], folder)
     atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
     tests: list[Again] = []
     done: list[Json] = []
-    weights = recipe.model.weights
-    for number, (single, request) in enumerate(zip(singles, requests, strict=True), 1):
+    left: Path | None = None  # the last model
+    for number, (single, job) in enumerate(zip(singles, jobs, strict=True), 1):
         assert single.forget is not None and single.forget.id is not None
         name = single.forget.id
         place = folder / f"{number:02d}-{name}"
-        begin = _from(single, weights)
-        kept = _carried(begin, request, place, first, resume, watch, promise)
+        begin, compared = (single, None) if left is None else (continued(single, left), first)
+        kept = _carried(begin, job, place, compared, resume, watch, promise)
         if kept["status"] == REASON:
             break
-        weights = place / "model"
-        model = prepare.original(_from(single, weights), request)
-        retrained = request.retrained(request.training.seed + 1, watch) if asks else None
-        tests.append(Again(name, contract, request, retrained, recipe.run.seed))
+        left = place / "model"
+        model = job.opened(left, watch).to(devices.chosen(device))
+        retrained = job.reference(1, watch) if asks else None
+        tests.append(Again(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
         repaired: list[str] = []
         lost = [test for test, now_ in zip(tests, retests, strict=True) if test.regressed(now_)]
         if lost and recipe.sequence.repair:
             place = folder / f"{place.name}-repair"
-            again = _together(request, [test.request for test in lost])
-            repair = _carried(_from(single, weights), again, place, first, resume, watch, promise)
+            again = data.once_more(job, [test.job for test in lost])
+            repair = _carried(continued(single, left), again, place, first, resume, watch, promise)
             if repair["status"] == REASON:
                 break
             kept = _with_repair(kept, repair)
-            weights = place / "model"
-            model = prepare.original(_from(single, weights), request)
+            left = place / "model"
+            model = job.opened(left, watch).to(devices.chosen(device))
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
-        done.append(_entry(name, request, place, kept, retests, tests, repaired))
+        done.append(_entry(name, job, place, kept, retests, tests, repaired))
         write_json(folder / FILE, summary(done, len(singles)))
     write_json(folder / FILE, content := summary(done, len(singles)))
     return content
@@ -163,34 +165,30 @@ def summary(done: Sequence[Json], total: int) -> Json:
     }
 
 
-def _requests(recipe: Recipe, singles: Sequence[Recipe], contract: Contract) -> list[Request]:
-    """All requests, with guard and final sets that none of them touches."""
-    source = sources.load(recipe.data.source, recipe.data.path)
-    made = [prepare.request(single, source) for single in singles]
-    untouched = made[-1]  # its retain set is what all requests leave
-    _, sets = contract_sets(contract, untouched, recipe.run.seed)
-    if sets.rows is None:
-        return made
-    guard, final = (untouched.split.retain[rows] for rows in sets.rows)
-    return [replace(request, held=(guard, final)) for request in made]
+def continued(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe on the model that a run left in a folder: no adapters are put on those that are there."""
+    lora = None if recipe.model.base is None else recipe.model.lora  # of references that are fine-tuned from the base
+    changes = {"weights": folder, "adapter": None, "lora": lora}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def _jobs(recipe: Recipe, singles: Sequence[Recipe], contract: Contract, data: Records[Any]) -> list[Any]:
+    """All requests, with guard and final sets that none of them touches: out of what they all leave."""
+    made = [data.job(single) for single in singles]
+    _, sets = contract_sets(contract, made[-1], recipe.run.seed)
+    return made if sets.rows is None else data.holding(made, sets.rows)
 
 
 def _carried(
-    recipe: Recipe, request: Request, place: Path, first: nn.Module, resume: bool, watch: Watch, promise: Promise
+    recipe: Recipe,
+    job: Job,
+    place: Path,
+    first: Callable[[], nn.Module] | None,
+    resume: bool,
+    watch: Watch,
+    promise: Promise,
 ) -> Json:
-    return carry_out(recipe, request, place, first=first, resume=resume, watch=watch, promise=promise)
-
-
-def _from(recipe: Recipe, weights: Path | None) -> Recipe:
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
-
-
-def _together(request: Request, others: Sequence[Request]) -> Request:
-    """The requests that were undone, as one; the retain set is that of the last."""
-    rows = np.unique(np.concatenate([other.split.forget for other in others]))
-    holdout = prepare.exchangeable(request.test, request.train.labels[rows])
-    text = f"{len(others)} earlier requests once more"
-    return replace(request, text=text, split=replace(request.split, forget=rows), holdout=holdout)
+    return carry_out(recipe, job, place, first=first, resume=resume, watch=watch, promise=promise)
 
 
 def _with_repair(kept: Json, repair: Json) -> Json:
@@ -203,7 +201,7 @@ def _with_repair(kept: Json, repair: Json) -> Json:
 
 def _entry(
     name: str,
-    request: Request,
+    job: Job,
     place: Path,
     kept: Mapping[str, Any],
     retests: Sequence[Json],
@@ -213,11 +211,11 @@ def _entry(
     pairs = zip(tests, retests, strict=True)
     return {
         "id": name,
-        "text": request.text,
+        "text": job.text,
         "directory": place.name,
         "status": kept["status"],
         "reason": kept["stop_reason"],
-        "forget": len(request.forget),
+        "forget": len(job.rows("forget")),
         "steps": kept["steps"],
         "seconds": kept["seconds"],
         "met": all(clause["met"] for clause in kept["contract"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class Session:
         job: Job,
         original: nn.Module,
         retrained: nn.Module | None = None,
-        first: nn.Module | None = None,
+        first: Callable[[], nn.Module] | None = None,
     ) -> Session:
         """At step 0, on what the job says is moved.
 
@@ -79,7 +79,7 @@ class Session:
             job: the data.
             original: what is unlearned.
             retrained: for the forget clause of that name.
-            first: what the keep clauses compare with, where it is not the original: the first one of a sequence.
+            first: opens what the keep clauses compare with, where it is not the original: the first one of a sequence.
         """
         before = checkpoint.tensors_sha256(original.state_dict())
         settings, device = recipe.run, next(original.parameters()).device
@@ -181,7 +181,9 @@ class Session:
         return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
 
 
-def _kept(recipe: Recipe, job: Job, retrained: nn.Module | None, first: nn.Module | None) -> tuple[Data, Keeper | None]:
+def _kept(
+    recipe: Recipe, job: Job, retrained: nn.Module | None, first: Callable[[], nn.Module] | None
+) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper; all of it and None without a contract."""
     if recipe.contract is None:
         return job.retain, None

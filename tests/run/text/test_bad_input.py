@@ -127,16 +127,24 @@ CASES = {
     ),
     "half precision without adapters": Case(("model={weights: model, dtype: bfloat16}",), ("kept in float32", "lora")),
     "adapters new and old": Case(("model.adapter=model",), ("model.adapter: lora makes new adapters",)),
-    "no model": Case(("model={lora: {}}",), ("exactly one of weights", "found none")),
-    "two models": Case(("model.base=base",), ("exactly one of weights", "found both")),
+    "no model": Case(("model={lora: {}}",), ("model: expected weights (the model to unlearn) or base",)),
+    "rows that are not there": Case(("forget={indices: far.txt}",), ("below 24", "99"), written("far.txt", "99")),
     "training without a base": Case(("training.epochs=3",), ("training: is how model.base is fine-tuned",)),
     "bfloat16 without a GPU": Case(("run.precision=bfloat16", "run.device=cpu"), ("bfloat16 is for GPUs",)),
     "keys of images": Case(
         ("forget.class=3", "model.network=resnet18"),
-        ("forget.class: is for images", "Use ids, file, random or split", "model.network: is for images"),
+        ("forget.class: is for images", "Use ids, indices, file, random or split", "model.network: is for images"),
     ),
-    "several requests": Case(("requests=[{random: 0.5}]",), ("requests: is for images",)),
-    "a split of one's own texts": Case(("forget={split: forget01}",), ("'texts' takes ids, file or random",)),
+    "a request beside several": Case(("requests=[{random: 0.5}]",), ("exactly one of forget, requests",)),
+    "several requests on a benchmark": Case(
+        ("data={source: tofu}", "forget=null", "requests=[{split: forget01}]"),
+        ("several requests in a row are for texts of your own",),
+    ),
+    "earlier requests in other forms": Case(
+        ("already=[{class: 3}, {file: request.txt}, {split: forget01}]",),
+        ("already.0.class: is for images", "already.1.file: requests in a row", "already.2.split: the source 'texts'"),
+    ),
+    "a split of one's own texts": Case(("forget={split: forget01}",), ("'texts' takes ids, indices, file or random",)),
     "a split that TOFU does not have": Case(
         ("data={source: tofu, path: .}", "forget={split: forget02}"), ("must be one of forget01, forget05, forget10",)
     ),
@@ -200,4 +208,4 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 40
+    assert len(CASES) == 42

@@ -7,27 +7,41 @@ from typing import Any
 
 from unweave.data.checks import check_overlap
 from unweave.data.text import Text, TextRows, tokenised
+from unweave.data.text.sources import Table
 from unweave.errors import ConfigurationError
 from unweave.run.recipe import Recipe
 from unweave.run.sections import DataSection
 from unweave.run.text import models
 from unweave.run.text.job import TextJob
-from unweave.run.text.requests import asked
+from unweave.run.text.requests import Asked, asked
 from unweave.run.text.rows import numbered
 from unweave.run.text.sets import parts
 
 _CONTEXT = 2048  # tokens of a text, at most, where neither model nor tokenizer says
 
 
-def text_job(recipe: Recipe) -> TextJob:
+def text_job(recipe: Recipe, table: Table | None = None) -> TextJob:
     """Reads texts and tokenizer of a recipe, and checks that they fit.
 
+    Args:
+        recipe: of one request.
+        table: the user's own texts, where they were read before.
+
     Raises:
-        ConfigurationError: whatever does not.
+        ConfigurationError: whatever does not fit.
     """
-    assert recipe.forget is not None, "a recipe of texts has one request"
-    data = recipe.data
-    found, tokenizer = asked(data, recipe.forget), models.tokenizer_of(recipe.model)
+    assert recipe.forget is not None, "a sequence asks for one request at a time"
+    return built(recipe, asked(recipe.data, recipe.forget, recipe.already, table))
+
+
+def built(recipe: Recipe, found: Asked) -> TextJob:
+    """The job of a request whose texts were read.
+
+    Raises:
+        ConfigurationError: as `text_job`.
+    """
+    assert recipe.forget is not None
+    data, tokenizer = recipe.data, models.tokenizer_of(recipe.model)
     form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
     longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
     unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
@@ -58,6 +72,7 @@ def text_job(recipe: Recipe) -> TextJob:
         retain,
         rows(unseen, "holdout") if unseen else None,
         parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest),
+        rows(measured, "holdout") if measured else None,
     )
 
 

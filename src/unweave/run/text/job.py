@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import moved
-from unweave.data.text import Chat, Plain, Text, TextRows
+from unweave.data.text import Chat, Plain, TextRows
 from unweave.diagnosis.odds import log_odds
 from unweave.evaluation import text_gaps
 from unweave.evaluation.outputs import evaluating
@@ -30,7 +30,7 @@ from unweave.run.text import models
 from unweave.run.text.finetuning import Finetuning, finetuned
 from unweave.run.text.memory import available, estimate
 from unweave.run.text.requests import Asked
-from unweave.run.text.rows import together
+from unweave.run.text.rows import together, words
 from unweave.run.watch import Watch, silent
 from unweave.tasks import Language
 
@@ -45,7 +45,16 @@ _NO_HOLDOUT = (
 
 @dataclass(eq=False)
 class TextJob:
-    """See `run.job.Job`; `build.text_job` makes it."""
+    """See `run.job.Job`; `build.text_job` makes it.
+
+    Attributes:
+        recipe, asked, tokenizer, form: what it was made from.
+        forget, retain: what is to be forgotten, and what is kept, that which is held out included.
+        holdout: unseen texts that steer the run; None where no clause looks at any.
+        parts: what models are scored on.
+        measured: unseen texts that steer nothing.
+        held: guard and final set of the contract, given; None: taken from the retain set.
+    """
 
     recipe: Recipe
     asked: Asked
@@ -55,6 +64,8 @@ class TextJob:
     retain: TextRows
     holdout: TextRows | None
     parts: Mapping[str, Part]
+    measured: TextRows | None = None
+    held: tuple[TextRows, TextRows] | None = None
     task: Language = field(default_factory=Language)
     looked: int = 200
     _seconds: dict[str, float] = field(default_factory=dict)
@@ -71,9 +82,10 @@ class TextJob:
         return [_NO_HOLDOUT] if self._endless else []
 
     def prints(self) -> dict[str, str]:
-        """Of forget, retain and holdout set."""
-        found = {"forget": self.forget.fingerprint(), "retain": self.retain.fingerprint()}
-        return found if self.holdout is None else {**found, "holdout": self.holdout.fingerprint()}
+        """Of forget, retain and holdout set, and of what is held out."""
+        guard, final = self.held or (None, None)
+        sets = {"forget": self.forget, "retain": self.retain, "holdout": self.holdout, "guard": guard, "final": final}
+        return {name: rows.fingerprint() for name, rows in sets.items() if rows is not None}
 
     def resolved(self, recipe: Recipe) -> dict[str, Any]:
         """The fine-tuning, and the contract where its default has nothing to read."""
@@ -84,14 +96,18 @@ class TextJob:
         return found
 
     def divided(self) -> tuple[TextRows, dict[str, TextRows]]:
-        """Nothing is held out before."""
-        return self.retain, {}
+        """The retain set without what is held out, and that."""
+        if self.held is None:
+            return self.retain, {}
+        gone = {name for part in self.held for name in part.ids}
+        rows = [row for row, name in enumerate(self.retain.ids) if name not in gone]
+        return self.retain.subset(rows), dict(zip(("guard", "final"), self.held, strict=True))
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
         if path is None or path == self.recipe.model.weights:
-            model = self._loaded()
-            if self._training is not None:
+            model = self._loaded(path)
+            if path is None and self._training is not None:
                 every = together(self.forget, self.retain)
                 self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
             return model
@@ -113,7 +129,7 @@ class TextJob:
         if self._training is None:
             return None
         how = Finetuning(**{**asdict(self._training), "seed": self._training.seed + number})
-        model = self._loaded()
+        model = self._loaded(None)
         phase = f"retraining without the forget set (seed {how.seed})"
         self._seconds[f"retrained {number}"] = finetuned(model, self.retain, how, phase, watch)
         return model
@@ -160,7 +176,8 @@ class TextJob:
         partial = folder.with_name(f".{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         saved: Any = model
-        saved.save_pretrained(partial)
+        with models.without_bars():
+            saved.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +199,7 @@ class TextJob:
 
     def shown(self, side: str, place: int) -> Json:
         """The text."""
-        return {"text": _words((self.forget if side == "forget" else self.retain).texts[place])}
+        return {"text": words((self.forget if side == "forget" else self.retain).texts[place])}
 
     def memory(self) -> str:
         """From the configuration of the model, and the longest texts."""
@@ -205,9 +222,10 @@ class TextJob:
             ]
         write_json(folder / "answers.json", found)
 
-    def _loaded(self) -> nn.Module:
-        """What the recipe names, where the run computes."""
-        return models.loaded(self.recipe.model, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
+    def _loaded(self, weights: Path | None) -> nn.Module:
+        """The recipe's weights, or its base, where the run computes."""
+        named = self.recipe.model.model_copy(update={"weights": weights})
+        return models.loaded(named, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
 
     @property
     def _training(self) -> Finetuning | None:
@@ -219,7 +237,8 @@ class TextJob:
         return contract is not None and contract.forget is None and self.holdout is None
 
     def _side(self, side: str) -> TextRows | None:
-        return {"forget": self.forget, "retain": self.retain, "holdout": self.holdout}[side]
+        sides = {"forget": self.forget, "retain": self.retain, "holdout": self.holdout, "measured": self.measured}
+        return sides[side]
 
 
 def _of_this_model(place: Path, model: nn.Module) -> None:
@@ -229,10 +248,6 @@ def _of_this_model(place: Path, model: nn.Module) -> None:
         if header is not None and header.get("model") != fingerprint(model):
             shutil.rmtree(place)
             return
-
-
-def _words(text: Text) -> str:
-    return "\n".join([*(content for _, content in text.turns), text.answer])
 
 
 def _end(prompt: str, most: int = 600) -> str:

@@ -43,13 +43,13 @@ def loaded(model: ModelSection, seed: int, adapter: Path | None = None) -> nn.Mo
         ConfigurationError: as `pretrained.load`.
     """
     given = model.weights if model.weights is not None and (model.weights / ADAPTER).is_file() else None
-    if given is not None and model.lora is not None:
+    if given is not None and model.lora is not None and model.base is None:
         raise ConfigurationError(
             f"model.lora makes new adapters, and model.weights, {given}, holds some to go on with: leave lora out"
         )
     old = adapter or given or model.adapter
     lora = None if model.lora is None or old is not None else Lora(**model.lora.model_dump())
-    with seeded(seed), _without_bars():
+    with seeded(seed), without_bars():
         made, _ = load(
             source_of(model),
             lora=lora,
@@ -99,7 +99,7 @@ def form_of(data: DataSection, tokenizer: Any, texts: list[Text]) -> Chat | Plai
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """The command has its own way to say how far it is."""
     logging = require("transformers.utils.logging", "language")
     shown = logging.is_progress_bar_enabled()

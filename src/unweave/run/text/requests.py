@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unweave.data.splits import by_random_fraction
+from unweave.data.index_file import read_rows
+from unweave.data.splits import Split, by_index, by_random_fraction, without
 from unweave.data.text import Text, by_id, read_ids, read_table, texts
 from unweave.data.text.benchmarks import SIZES, Benchmark, Duplicates, muse, tofu_request, waterdrum_tofu, wmdp
 from unweave.data.text.sources import Table
@@ -29,6 +30,7 @@ class Asked:
         retain: texts to keep.
         holdout: texts that no model was trained on; empty where nobody knows any.
         rows: the rows that texts came from, by id, for what else they hold (paraphrases, wrong answers).
+        numbers: rows of the table that are forgotten; none where the request is no part of it.
     """
 
     text: str
@@ -36,50 +38,92 @@ class Asked:
     retain: list[Text]
     holdout: list[Text]
     rows: Rows
+    numbers: tuple[int, ...] = ()
 
 
-def asked(data: DataSection, forget: ForgetSection) -> Asked:
+def asked(
+    data: DataSection, forget: ForgetSection, already: Sequence[ForgetSection] = (), table: Table | None = None
+) -> Asked:
     """Reads the texts of a recipe.
+
+    Args:
+        data, forget: of the recipe.
+        already: earlier requests, whose rows are gone from both sides.
+        table: the user's own texts, where they were read before.
 
     Raises:
         ConfigurationError: whatever is wrong with them; for a user's own, all faults of a table at once.
     """
-    found = _own(data, forget) if data.source == "texts" else _benchmark(data, forget.split or "")
+    own = data.source == "texts"
+    found = _own(data, forget, already, table) if own else _benchmark(data, forget.split or "")
     if data.retain_sample is not None and data.retain_sample < len(found.retain):
         generator = torch.Generator().manual_seed(forget.seed)
         chosen = torch.randperm(len(found.retain), generator=generator)[: data.retain_sample].sort().values
         found = replace(found, retain=[found.retain[row] for row in chosen.tolist()])
     if data.holdout is not None:
-        table = read_table(data.holdout, config=data.config, split=data.split)
-        rows = {**_by_id(table, "holdout-"), **found.rows}
-        found = replace(found, holdout=_texts(table, data, "holdout-"), rows=rows)
+        other = read_table(data.holdout, config=data.config, split=data.split)
+        rows = {**_by_id(other, "holdout-"), **found.rows}
+        found = replace(found, holdout=own_texts(data, other, "holdout-"), rows=rows)
     return found
 
 
-def _own(data: DataSection, forget: ForgetSection) -> Asked:
+def own_table(data: DataSection) -> Table:
+    """The rows of the user's own texts.
+
+    Raises:
+        ConfigurationError: they cannot be read.
+    """
     assert data.path is not None, "the recipe has seen to it"
-    table = read_table(_name(data.path), config=data.config, split=data.split)
-    every, rows = _texts(table, data), _by_id(table)
-    if forget.file is not None:
-        other = read_table(forget.file)
-        gone = _texts(other, data, "forget-")
-        if shared := sorted({t.id for t in gone} & {t.id for t in every}):
-            raise ConfigurationError(
-                f"{forget.file.name}: {len(shared)} ids are also in {data.path.name} ({', '.join(shared[:5])}): the "
-                "texts to forget must not be among those to keep. Name them with forget.ids, or take them out of data."
-            )
-        return Asked(f"the texts in {forget.file.name}", gone, every, [], {**rows, **_by_id(other, "forget-")})
-    if forget.ids is not None:
-        split, text = by_id(every, read_ids(forget.ids)), f"the texts named in {forget.ids.name}"
-    else:
-        assert forget.random is not None, "the recipe holds exactly one of them"
-        split = by_random_fraction(len(every), forget.random, forget.seed)
-        text = f"a random {100 * forget.random:g} % of the texts"
-    return Asked(text, [every[i] for i in split.forget], [every[i] for i in split.retain], [], rows)
+    return read_table(_name(data.path), config=data.config, split=data.split)
 
 
-def _texts(table: Table, data: DataSection, prefix: str = "") -> list[Text]:
+def own_texts(data: DataSection, table: Table, prefix: str = "") -> list[Text]:
+    """The texts of a table, by the columns of the recipe.
+
+    Raises:
+        ConfigurationError: all faults of the table at once.
+    """
     return texts(table, columns=data.columns, prefix=prefix)
+
+
+def split_of(forget: ForgetSection, every: Sequence[Text]) -> tuple[str, Split]:
+    """A request in words, and its rows of the user's own texts to forget and to keep.
+
+    Raises:
+        ConfigurationError: ids or rows that are not there, none, or all there are.
+    """
+    if forget.ids is not None:
+        return f"the texts named in {forget.ids.name}", by_id(every, read_ids(forget.ids))
+    if forget.indices is not None:
+        return f"the rows in {forget.indices.name}", by_index(read_rows(forget.indices), len(every))
+    assert forget.random is not None, "the recipe holds exactly one of them"
+    text = f"a random {100 * forget.random:g} % of the texts"
+    return text, by_random_fraction(len(every), forget.random, forget.seed)
+
+
+def _own(data: DataSection, forget: ForgetSection, already: Sequence[ForgetSection], table: Table | None) -> Asked:
+    table = own_table(data) if table is None else table
+    every, rows = own_texts(data, table), _by_id(table)
+    if forget.file is not None:
+        return _beside(forget.file, data, every, rows)
+    text, split = split_of(forget, every)
+    if already:
+        split = without(split, [row for each in already for row in split_of(each, every)[1].forget])
+    gone, kept = ([every[i] for i in side] for side in (split.forget, split.retain))
+    return Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
+
+
+def _beside(file: Path, data: DataSection, every: list[Text], rows: Rows) -> Asked:
+    """Texts to forget that are in a file of their own."""
+    assert data.path is not None, "the recipe has seen to it"
+    other = read_table(file)
+    gone = own_texts(data, other, "forget-")
+    if shared := sorted({t.id for t in gone} & {t.id for t in every}):
+        raise ConfigurationError(
+            f"{file.name}: {len(shared)} ids are also in {data.path.name} ({', '.join(shared[:5])}): the "
+            "texts to forget must not be among those to keep. Name them with forget.ids, or take them out of data."
+        )
+    return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_by_id(other, "forget-")})
 
 
 def _by_id(table: Table, prefix: str = "") -> Rows:

@@ -1,4 +1,4 @@
-"""Two sets of tokenised texts beside each other."""
+"""Two sets of tokenised texts beside each other, and what a text says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from unweave.data.text import TextRows
+from unweave.data.text import Text, TextRows
 
 
 def numbered(rows: TextRows, first: int) -> TextRows:
@@ -25,3 +25,8 @@ def together(forget: TextRows, retain: TextRows) -> TextRows:
         torch.cat([forget.numbers, retain.numbers]),
         pad=forget.pad,
     )
+
+
+def words(text: Text) -> str:
+    """All turns and the answer, a line each."""
+    return "\n".join([*(content for _, content in text.turns), text.answer])
