@@ -19,7 +19,7 @@ from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_overlap
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, suggest
-from unweave.execution import bare, rank, seeded, world
+from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import FirstStep, Guards, GuardWarning, Seen, check, collapsed, looks, nothing_changed, same_scores
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
@@ -107,7 +107,7 @@ def unlearn(
     task = _task(task)
     if steps < 0:
         raise ConfigurationError(f"steps must be at least 0; found {steps}.")
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     with seeded(seed):
         _check_overlap(forget, retain)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))

@@ -59,6 +59,11 @@ def bare(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where its first parameter is; the CPU for a model without one."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """The same randomness for the same key; the global random state is found again as it was."""

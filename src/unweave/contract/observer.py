@@ -14,7 +14,7 @@ from unweave.contract.metrics import SCORE, Once, key, values
 from unweave.contract.sets import SAMPLE, Examples, Sets, halves
 from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.value import Array
-from unweave.execution import bare, reshard, seeded, world
+from unweave.execution import bare, device_of, reshard, seeded, world
 from unweave.tasks import Task
 
 Seen = Mapping[str, Mapping[str, Array]]
@@ -46,7 +46,7 @@ class Observer:
     def see(self, model: nn.Module, names: Iterable[str]) -> Seen:
         """The values of all metrics of the named sets; one forward pass per example."""
         whole = bare(model)
-        device = next((p.device for p in whole.parameters()), torch.device("cpu"))
+        device = device_of(whole)
         with evaluating(whole):
             seen = {name: self._read(whole, name, device) for name in names if name in self.sets}
         reshard(model)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from unweave.data.batches import moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.value import Array
+from unweave.execution import device_of
 
 Data = Dataset[Any] | DataLoader[Any]
 
@@ -116,7 +117,7 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
             "Use task 'vision', or score this model with metrics of its own kind."
         )
     loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch_size)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     logits, labels = [], []
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for batch in loader:

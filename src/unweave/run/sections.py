@@ -227,7 +227,7 @@ class EvaluationSection(BaseModel):
     gradient: bool = False
     relearning: RelearningSection | Literal["none"] = RelearningSection()
     prefix: Natural = 5
-    batch_tokens: Count = 8192
+    batch_tokens: Count | None = None
     compat: Literal["open-unlearning", "tofu", "muse"] | None = None
 
 

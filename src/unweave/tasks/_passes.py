@@ -31,6 +31,14 @@ def takes(model: nn.Module, name: str) -> bool:
     return name in inspect.signature(type(inner(model)).forward).parameters
 
 
+def attends_to_all(model: nn.Module) -> bool:
+    """Whether the configuration speaks of no layer that attends to a window, a chunk or a state."""
+    config = getattr(inner(model), "config", None)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None)
+    return kinds == {"full_attention"} and not windowed
+
+
 def forward(model: nn.Module, batch: Batch, **more: object) -> Any:
     """One pass over a batch of tokens, without a cache of keys and values."""
     own = inner(model)

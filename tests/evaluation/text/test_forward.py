@@ -12,9 +12,10 @@ from torch import nn
 from tests.evaluation.text import _tiny as tiny
 from unweave.evaluation.text.collect import Part, collect
 from unweave.evaluation.text.examples import Tokenised
-from unweave.evaluation.text.forward import Row, cached, common, forced, padded
-from unweave.evaluation.text.greedy import greedy
+from unweave.evaluation.text.forward import Row, forced, padded
+from unweave.evaluation.text.greedy import cached, greedy
 from unweave.evaluation.text.log import Log
+from unweave.evaluation.text.packed import common, packed_length, packs, predictions
 from unweave.evaluation.text.stored import stored
 
 Make = Callable[[], nn.Module]
@@ -68,19 +69,29 @@ def test_what_is_remembered_is_seen() -> None:
     assert ours["exact"][7] == pytest.approx(1 - 1 / size)
 
 
-def test_a_prompt_runs_once_and_every_answer_token_once() -> None:
+def test_a_prompt_and_all_its_answers_are_one_sequence() -> None:
     model, seen = tiny.llama().eval(), []
     model.register_forward_pre_hook(lambda m, a, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True)
     es = tiny.some(1)
-    collect(model, tiny.Characters(), {"forget": Part(es)})
     answers = (es[0].answer, *es[0].others)
     prefix = common(answers)
     assert prefix == es[0].answer.start - 1  # the prompt without its last token
-    longest = max(len(s.ids) for s in answers) - prefix
-    assert [tuple(shape) for shape in seen] == [(1, prefix), (5, longest)]
+    width = prefix + sum(len(s.ids) - prefix for s in answers)
+    collect(model, tiny.Characters(), {"forget": Part(es)})
+    assert [tuple(shape) for shape in seen[2:]] == [(1, width)] and width == packed_length(answers)  # 2: `packs`
     seen.clear()
     collect(model, tiny.Characters(), {"forget": Part(es)}, share=False)
-    assert [tuple(shape) for shape in seen] == [(5, prefix + longest)]
+    assert [tuple(shape) for shape in seen] == [(5, max(len(s.ids) for s in answers))]
+
+
+def test_what_is_longer_than_the_context_together_goes_apart() -> None:
+    model, seen = tiny.llama().eval(), []
+    es = tiny.some(1)
+    answers = (es[0].answer, *es[0].others)
+    model.config.max_position_embeddings = packed_length(answers) - 1
+    model.register_forward_pre_hook(lambda m, a, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True)
+    collect(model, tiny.Characters(), {"forget": Part(es)})
+    assert [tuple(shape) for shape in seen[2:]] == [(5, max(len(s.ids) for s in answers))]
 
 
 def test_prompts_that_differ_share_what_they_have_in_common() -> None:
@@ -94,14 +105,74 @@ def test_prompts_that_differ_share_what_they_have_in_common() -> None:
         torch.testing.assert_close(a.variances, b.variances)
 
 
-def test_which_models_can_be_gone_on_from() -> None:
+def test_which_models_pack_and_which_can_be_gone_on_from() -> None:
     from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     heads = {"num_key_value_heads": 2, "vocab_size": 40}
-    assert cached(tiny.llama()) and cached(tiny.gpt2()) and not cached(tiny.Plain())
-    assert not cached(MistralForCausalLM(MistralConfig(sliding_window=4, **sizes, **heads)))
-    assert cached(Qwen2ForCausalLM(Qwen2Config(**sizes, **heads)))
+    windowed = MistralForCausalLM(MistralConfig(sliding_window=4, **sizes, **heads)).eval()
+    for can in (cached, packs):
+        assert can(tiny.llama().eval()) and can(tiny.gpt2().eval()) and can(tiny.llama().double().eval())
+        assert can(Qwen2ForCausalLM(Qwen2Config(**sizes, **heads)).eval())
+        assert not can(windowed) and not can(tiny.Plain())
+
+
+class Deaf(nn.Module):
+    """Takes a mask and positions, and ignores one of them, as a kernel or a wrapper may."""
+
+    def __init__(self, mask: bool, places: bool) -> None:
+        super().__init__()
+        self.own, self.mask, self.places = tiny.llama(), mask, places
+        self.config = self.own.config
+
+    def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any = None) -> Any:
+        if attention_mask.dim() == 4 and not self.mask:
+            attention_mask = torch.ones_like(input_ids)
+        return self.own(input_ids, attention_mask, position_ids if self.places else None)
+
+
+@pytest.mark.parametrize(("mask", "places", "can"), [(True, True, True), (False, True, False), (True, False, False)])
+def test_a_model_that_does_not_do_as_it_is_told_does_not_pack(mask: bool, places: bool, can: bool) -> None:
+    model = Deaf(mask, places).eval()
+    assert packs(model) is can
+    expected = log_of(model, share=False).values["forget"]
+    for name, of in log_of(model).values["forget"].items():
+        assert list(of) == list(expected[name])
+        for index, value in of.items():
+            assert value == pytest.approx(expected[name][index], rel=2e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize("make", MODELS[:2])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_tree_has_the_logits_of_its_sequences(make: Make, attention: str, dtype: torch.dtype) -> None:
+    """Random trees of all shapes, ragged, with hidden tokens in prompt and answers, against one sequence at a time."""
+    model = make().to(dtype).eval()
+    model.set_attn_implementation(attention)  # type: ignore[operator]
+    random, compared = torch.Generator().manual_seed(1), 0
+
+    def some(low: int, high: int) -> list[int]:
+        size = int(torch.randint(low, high, (1,), generator=random))
+        return torch.randint(1, 6, (size,), generator=random).tolist()
+
+    for hidden in ((), (tiny.EOS,)):
+        trees = []
+        for _ in range(12):
+            prompt = some(2, 9)
+            trees.append([Tokenised((*prompt, *some(1, 7)), len(prompt)) for _ in range(1 + len(some(0, 4)))])
+        with torch.no_grad():
+            logits, targets = predictions(model, trees, hidden)
+            begin = 0
+            for s in (s for tree in trees for s in tree):
+                ids, mask = padded([s.ids], "cpu", hidden)
+                own = model(input_ids=ids, attention_mask=mask).logits[0, s.start - 1 : -1]
+                end = begin + len(own)
+                near = 1e-10 if (dtype, attention) == (torch.float64, "sdpa") else 1e-4
+                torch.testing.assert_close(logits[begin:end], own, rtol=near, atol=near)
+                assert targets[begin:end].tolist() == list(s.ids[s.start :])
+                begin, compared = end, compared + 1
+            assert begin == len(logits)
+    assert compared > 40
 
 
 def test_hidden_ends_are_not_attended_to() -> None:

@@ -18,11 +18,11 @@ from torch import nn
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text.examples import Example, check_unique
-from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generated_lines, longest, with_gradient
+from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generated_lines, longest, room, with_gradient
 from unweave.evaluation.text.stored import Line
 from unweave.evaluation.text.tokens import Compat
 from unweave.evaluation.text.values import Store, data_fingerprint, fingerprint
-from unweave.execution import gathered, rank, world
+from unweave.execution import device_of, gathered, rank, world
 from unweave.gramian import local
 
 
@@ -53,7 +53,7 @@ def collect(
     parts: Mapping[str, Part],
     *,
     folder: Path | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     share: bool = True,
     compat: Compat = None,
 ) -> list[Line]:
@@ -64,8 +64,9 @@ def collect(
         tokenizer: the model's.
         parts: the sets by their names in a `Log`.
         folder: values are streamed there, and what it holds is not computed again; None keeps them in memory.
-        batch_tokens: of one forward pass, padding included: memory against speed.
-        share: run a prompt once for all its answers.
+        batch_tokens: of one forward pass, padding included; None: 8192, but 2048 to score answers on a CPU, where more
+            is slower.
+        share: make one sequence of a prompt and all its answers, where the model can (`packed.packs`).
         compat: "open-unlearning" hides the ends of texts from attention, as that code does where padding is the end of
             a text; the others collect the same as None.
 
@@ -83,7 +84,7 @@ def collect(
     return store.lines()
 
 
-def gather(run: Run, parts: Mapping[str, Part], store: Store, batch_tokens: int) -> None:
+def gather(run: Run, parts: Mapping[str, Part], store: Store, batch_tokens: int | None) -> None:
     """Fills the store with this process's share of what is missing, in eval mode and with the random state kept."""
     with gathered(run.model), evaluating(run.model), torch.random.fork_rng(devices=[]):
         for name, part in parts.items():
@@ -117,8 +118,9 @@ def _mine(part: Part, length: Callable[[Example], int]) -> list[Example]:
     return sorted(part.examples, key=lambda e: (length(e), e.index))[rank() :: world()]
 
 
-def _asked(run: Run, name: str, part: Part, store: Store, budget: int) -> Iterator[list[Line]]:
+def _asked(run: Run, name: str, part: Part, store: Store, budget: int | None) -> Iterator[list[Line]]:
     """The lines that are still missing, batch by batch."""
+    scored = budget or (2048 if device_of(run.model).type == "cpu" else 8192)
 
     def missing(family: str, length: Callable[[Example], int]) -> list[Example]:
         return [e for e in _mine(part, length) if (name, family, e.index) not in store]
@@ -128,11 +130,12 @@ def _asked(run: Run, name: str, part: Part, store: Store, budget: int) -> Iterat
             yield with_gradient(run, name, e, whole=part.forced)
     if part.forced:
         todo = missing("forced", longest)
-        for batch in batches([longest(e) for e in todo], [1 + len(e.others) for e in todo], budget):
+        rooms = [room(run, e) for e in todo]
+        for batch in batches([width for width, _ in rooms], [count for _, count in rooms], scored):
             yield forced_lines(run, name, [todo[i] for i in batch])
     if part.generate:
         todo = missing("generated", lambda e: e.answer.start)
-        for batch in batches([e.answer.start + part.generate for e in todo], [1] * len(todo), budget):
+        for batch in batches([e.answer.start + part.generate for e in todo], [1] * len(todo), budget or 8192):
             yield generated_lines(run, name, [todo[i] for i in batch], part.generate, part.stops, part.stemmer)
 
 

@@ -1,7 +1,7 @@
 """One forward pass per sequence, and the four numbers per answer token that all teacher-forced metrics read.
 
-Answers to the same question share their prompt: it runs once, and each answer goes on from its keys and values. Models
-whose cache cannot be gone on from (sliding windows, recurrent states, modules without one) get whole sequences.
+Answers to the same question go forward as one sequence, behind one prompt (`packed`); models that cannot do that get
+every answer with its own prompt.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from unweave.evaluation.text.examples import IGNORED, Tokenised
-from unweave.execution import bare
+from unweave.evaluation.text.packed import predictions, together
+from unweave.execution import bare, device_of
 from unweave.tasks import Language
-from unweave.tasks._passes import inner, takes
 
 _LOGITS_AT_A_TIME = 1 << 24  # numbers in one piece of a softmax over the vocabulary
-_CACHED = ("attention_mask", "position_ids", "past_key_values", "use_cache")
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,6 @@ class Row:
     whole: bool
 
 
-def cached(model: nn.Module) -> bool:
-    """Whether the model's forward can go on from a cache of keys and values that it gave."""
-    own = inner(model)
-    config = getattr(own, "config", None)
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    sliding = getattr(config, "sliding_window", None) and kinds == {"full_attention"}
-    return all(takes(own, name) for name in _CACHED) and kinds == {"full_attention"} and not sliding
-
-
 def forced(model: nn.Module, rows: Sequence[Row], *, hidden: Collection[int] = (), share: bool = True) -> list[Answer]:
     """The numbers of every row, in order; no graph is kept unless gradients are enabled.
 
@@ -62,31 +52,24 @@ def forced(model: nn.Module, rows: Sequence[Row], *, hidden: Collection[int] = (
         model: in the mode it is to be scored in.
         rows: of one batch.
         hidden: token ids that nothing may attend to (a fault of open-unlearning, whose padding is the end of the text).
-        share: run the prompt that rows of a group have in common once.
+        share: make one sequence of the rows of a group whose prompts begin alike; the model must be one that `packs`.
     """
-    sharing = share and cached(model)
     groups: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
         groups.setdefault(row.group, []).append(place)
-    together: list[tuple[int, list[int]]] = []
-    alone: list[tuple[int, list[int]]] = []
+    trees: list[list[int]] = []
+    alone: list[list[int]] = []
     for places in groups.values():
-        prefix = common([rows[i].sequence for i in places]) if sharing and len(places) > 1 else 0
-        (together if prefix else alone).append((prefix, places))
+        (trees if share and together(model, [rows[i].sequence for i in places]) else alone).append(places)
     answers: dict[int, Answer] = {}
-    for chosen, run in ((alone, _separately), (together, _continued)):
-        places = [i for _, group in chosen for i in group]
-        if places:
-            found = run(model, [rows[i] for i in places], [(p, len(g)) for p, g in chosen], hidden)
-            answers |= dict(zip(places, found, strict=True))
+    if places := [i for group in alone for i in group]:
+        batch = batch_of([rows[i].sequence for i in places], device_of(model), hidden)
+        seen = Language().predictions(bare(model), batch)
+        answers |= zip(places, _answers([rows[i] for i in places], seen.logits, seen.targets), strict=True)
+    if places := [i for group in trees for i in group]:
+        found = predictions(model, [[rows[i].sequence for i in group] for group in trees], hidden)
+        answers |= zip(places, _answers([rows[i] for i in places], *found), strict=True)
     return [answers[i] for i in range(len(rows))]
-
-
-def common(sequences: Sequence[Tokenised]) -> int:
-    """How many tokens all prompts begin with; each keeps its last token, which predicts the answer's first."""
-    limit = min(s.start for s in sequences) - 1
-    first = sequences[0].ids
-    return next((i for i in range(limit) if any(s.ids[i] != first[i] for s in sequences)), limit)
 
 
 def batch_of(sequences: Sequence[Tokenised], device: torch.device | str = "cpu", hidden: Collection[int] = ()) -> Any:
@@ -110,47 +93,6 @@ def padded(
         seen = [int(i == 0 or token not in hidden) for i, token in enumerate(row)] if hidden else 1
         mask[number, place] = torch.tensor(seen)
     return ids.to(device), mask.to(device)
-
-
-def _separately(model: nn.Module, rows: Sequence[Row], _: Any, hidden: Collection[int]) -> list[Answer]:
-    batch = batch_of([row.sequence for row in rows], _device(model), hidden)
-    seen = Language().predictions(bare(model), batch)
-    return _answers(rows, seen.logits, seen.targets)
-
-
-def _continued(
-    model: nn.Module, rows: Sequence[Row], groups: Sequence[tuple[int, int]], hidden: Collection[int]
-) -> list[Answer]:
-    """Prompts once, then every row from its prompt's keys and values."""
-    own, device = bare(model), _device(model)
-    starts = torch.tensor([prefix for prefix, size in groups for _ in range(size)])
-    owner = torch.tensor([g for g, (_, size) in enumerate(groups) for _ in range(size)], device=device)
-    firsts = torch.tensor([0, *(size for _, size in groups)]).cumsum(0)[:-1].tolist()
-    prompts, seen = padded(
-        [rows[i].sequence.ids[:prefix] for i, (prefix, _) in zip(firsts, groups, strict=True)], device, hidden
-    )
-    keep = {"logits_to_keep": 1} if takes(own, "logits_to_keep") else {}
-    place = torch.arange(prompts.shape[1], device=device).expand_as(prompts)
-    cache = own(input_ids=prompts, attention_mask=seen, position_ids=place, use_cache=True, **keep).past_key_values
-    cache.batch_select_indices(owner)
-    tails = [Tokenised(r.sequence.ids[s:], r.sequence.start - s) for r, s in zip(rows, starts.tolist(), strict=True)]
-    batch = batch_of(tails, device)
-    tail = padded([(-1, *t.ids) for t in tails], device, hidden)[1][:, 1:]  # none of them is a text's first token
-    mask = torch.cat([seen[owner], tail], 1)
-    place = starts.to(device)[:, None] + torch.arange(batch["input_ids"].shape[1], device=device)
-    asked = batch["labels"][:, 1:] != IGNORED
-    columns = asked.any(0).nonzero().flatten()
-    keep = {"logits_to_keep": columns} if keep else {}
-    logits = own(
-        input_ids=batch["input_ids"],
-        attention_mask=mask,
-        position_ids=place,
-        past_key_values=cache,
-        use_cache=True,
-        **keep,
-    ).logits
-    logits = logits if keep else logits[:, columns]
-    return _answers(rows, logits[asked[:, columns]], batch["labels"][:, 1:][asked])
 
 
 def _answers(rows: Sequence[Row], logits: Tensor, targets: Tensor) -> list[Answer]:
@@ -180,7 +122,3 @@ def _numbers(logits: Tensor, targets: Tensor, *, whole: bool) -> tuple[Tensor, .
         mean = (p * finite).sum(-1)
         variance = (p * (finite - mean[:, None]).square()).sum(-1)
         return own, logs.argmax(-1) == targets, mean, variance
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from unweave.errors import UnsupportedError
-from unweave.evaluation.text.forward import cached, padded
-from unweave.execution import bare
-from unweave.tasks._passes import inner, takes
+from unweave.evaluation.text.forward import padded
+from unweave.execution import bare, device_of
+from unweave.tasks._passes import attends_to_all, inner, takes
+
+_CACHED = ("attention_mask", "position_ids", "past_key_values", "use_cache")
 
 
 @torch.no_grad()
@@ -35,7 +37,7 @@ def greedy(
         UnsupportedError: the model has neither a cache of keys and values nor `generate`.
     """
     own = bare(model)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     ids, mask = padded(prompts, device, hidden, left=True)
     if not cached(model):
         return _generate(own, ids, mask, limit, ends)
@@ -62,6 +64,11 @@ def greedy(
         mask = torch.cat([mask, seen[:, None].to(mask.dtype)], 1)
         ids, place = token[:, None], place[:, -1:] + 1
     return texts
+
+
+def cached(model: nn.Module) -> bool:
+    """Whether the model's forward can go on from a cache of keys and values that it gave, for any of its rows."""
+    return all(takes(model, name) for name in _CACHED) and attends_to_all(model)
 
 
 def _generate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from unweave.evaluation.text.examples import Example
 from unweave.evaluation.text.forward import Answer, Row, forced
 from unweave.evaluation.text.generations import cut
 from unweave.evaluation.text.greedy import greedy
+from unweave.evaluation.text.packed import packed_length, packs, together
 from unweave.evaluation.text.stored import Line, rouge_columns
 from unweave.evaluation.text.tokens import Compat, compressed
 from unweave.tasks._passes import inner
@@ -41,7 +43,7 @@ class Run:
         tokenizer: the model's.
         ends: ids that end a text.
         hidden: ids that nothing attends to.
-        share: run a prompt once for all its answers.
+        share: make one sequence of a prompt and all its answers, where the model can.
     """
 
     model: nn.Module
@@ -58,6 +60,18 @@ class Run:
         ends = frozenset(int(i) for i in ids if i is not None)
         return cls(model, tokenizer, ends, ends if compat == "open-unlearning" else frozenset(), share)
 
+    @cached_property
+    def packs(self) -> bool:
+        """Whether answers go behind one prompt; the model is asked once, when it is needed: in the mode of scoring."""
+        return self.share and packs(self.model)
+
+
+def room(run: Run, e: Example) -> tuple[int, int]:
+    """Width and number of the sequences that an example is scored with."""
+    sequences = (e.answer, *e.others)
+    one = bool(e.others) and run.packs and together(run.model, sequences)
+    return (packed_length(sequences), 1) if one else (longest(e), len(sequences))
+
 
 def longest(e: Example) -> int:
     """Tokens of the longest sequence of an example."""
@@ -66,7 +80,7 @@ def longest(e: Example) -> int:
 
 @torch.no_grad()
 def forced_lines(run: Run, name: str, chosen: Sequence[Example]) -> list[Line]:
-    """Family `forced` of a batch: one forward per sequence, the prompt once for all answers of an example."""
+    """Family `forced` of a batch: one forward per sequence, and one sequence per example where the model packs."""
     found = iter(_answers(run, chosen))
     return [_forced(run, name, e, [next(found) for _ in range(1 + len(e.others))]) for e in chosen]
 
@@ -117,7 +131,8 @@ def _answers(run: Run, chosen: Sequence[Example], *, own: bool = True, others: b
     for group, e in enumerate(chosen):
         rows += [Row(group, e.answer, True)] if own else []
         rows += [Row(group, s, False) for s in e.others] if others else []
-    return forced(run.model, rows, hidden=run.hidden, share=run.share)
+    share = len(rows) > len(chosen) and run.packs
+    return forced(run.model, rows, hidden=run.hidden, share=share)
 
 
 def _forced(run: Run, name: str, e: Example, answers: Sequence[Answer]) -> Line:

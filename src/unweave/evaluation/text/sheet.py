@@ -49,7 +49,7 @@ def sheet(
     prefix: int = 5,
     folder: Path | None = None,
     name: str = "model",
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     compat: Compat = None,
 ) -> Sheet:
     """Scores a model, once over every sequence; works during a run and on several processes (see `collect`).
@@ -64,7 +64,7 @@ def sheet(
         prefix: tokens of a forget answer that the prefix attack gives away, where answers are generated; 0 for none.
         folder: where values are streamed to and resumed from; `unweave evaluate --logs` reads it.
         name: of the model, in tables and messages.
-        batch_tokens: of one forward pass.
+        batch_tokens: of one forward pass, as in `collect`.
         compat: score as the code of "open-unlearning", "tofu" or "muse" does, its known faults included.
 
     Raises:
