@@ -25,6 +25,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
 ]
+Few = Annotated[bool, typer.Option("--few", help="Go on with fewer than 20 examples, and say how little they show.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")]
 
@@ -118,6 +119,7 @@ def evidence(
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it one per core.")] = None,
+    few: Few = False,
     as_json: AsJson = False,
 ) -> None:
     """Train several models, unlearn several, attack them all, and say what claim that supports.
@@ -127,7 +129,9 @@ def evidence(
     """
     from unweave.commands import evidence as command
 
-    code = command.main(recipe, overrides or [], output, references=reference or [], workers=workers, as_json=as_json)
+    code = command.main(
+        recipe, overrides or [], output, references=reference or [], workers=workers, few=few, as_json=as_json
+    )
     raise typer.Exit(code)
 
 
@@ -148,13 +152,23 @@ def audit_plan(
     level: Annotated[float, typer.Option(help="Error probability of the test.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Of (epsilon, delta).")] = 0.0,
     form: Annotated[Literal["csv", "json"], typer.Option("--format", help="Of the two lists.")] = "csv",
+    few: Few = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw a coin for every audit record, and write the list to train on and the one to unlearn."""
     from unweave.commands import audit as command
 
     command.plan(
-        canaries, base, output, seed=seed, guesses=guesses, level=level, delta=delta, form=form, as_json=as_json
+        canaries,
+        base,
+        output,
+        seed=seed,
+        guesses=guesses,
+        level=level,
+        delta=delta,
+        form=form,
+        few=few,
+        as_json=as_json,
     )
 
 
@@ -163,12 +177,13 @@ def audit_judge(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Of the plan.", show_default=False)],
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="id,score of every canary: .csv or .json.")],
     lower: Annotated[bool, typer.Option("--lower", help="A lower score says member, as a loss does.")] = False,
+    few: Few = False,
     as_json: AsJson = False,
 ) -> None:
     """Test whether any attack's scores predict the coins; exit code 3 if they do."""
     from unweave.commands import audit as command
 
-    raise typer.Exit(command.verdict(directory, scores, lower=lower, as_json=as_json))
+    raise typer.Exit(command.verdict(directory, scores, lower=lower, few=few, as_json=as_json))
 
 
 app.add_typer(requests, name="requests")

@@ -24,11 +24,12 @@ def plan(
     level: float,
     delta: float,
     form: Literal["csv", "json"],
+    few: bool,
     as_json: bool,
 ) -> None:
     """Draws the coins, writes them and the lists, and says what the audit will be able to show."""
     rest = read_ids(base) if base else []
-    made = draw(read_ids(canaries), base=rest, seed=seed, guesses=guesses, level=level, delta=delta)
+    made = draw(read_ids(canaries), base=rest, seed=seed, guesses=guesses, level=level, delta=delta, few=few)
     made.save(folder, form)
     m = len(made.canaries)
     ceiling = epsilon_of(made.guesses, made.guesses, m, level / 2, delta)
@@ -52,9 +53,9 @@ def plan(
     say(f"It finds an AUC of {made.detectable:.2f} in 80 % of cases, and can show an epsilon of {ceiling:.2f} at most.")
 
 
-def verdict(folder: Path, scores: Path, *, lower: bool, as_json: bool) -> int:
+def verdict(folder: Path, scores: Path, *, lower: bool, few: bool, as_json: bool) -> int:
     """Prints what the scores say of the coins; 0 if they say nothing, 3 if exact unlearning is refuted."""
-    found = judge(load(folder), read_scores(scores), lower=lower)
+    found = judge(load(folder), read_scores(scores), lower=lower, few=few)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
         return _REFUTED if found.refuted else 0

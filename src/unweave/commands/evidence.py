@@ -27,6 +27,7 @@ def main(
     *,
     references: Sequence[Path],
     workers: int | None,
+    few: bool,
     as_json: bool,
 ) -> int:
     """Collects the evidence of a recipe (a file, or that of a run directory) and prints it.
@@ -50,6 +51,7 @@ def main(
                 folder,
                 workers=workers or cores(),
                 references=references,
+                few=few,
                 watch=watch,
                 promise=lambda estimated: say(str(estimated)),
             )

@@ -101,25 +101,26 @@ def draw(
     guesses: int | None = None,
     level: float = 0.05,
     delta: float = 0.0,
+    few: bool = False,
 ) -> Plan:
     """Draws the coins.
 
     Args:
-        canaries: ids of the audit records, 20 at least. Real records, or odd ones (wrong labels) for more power.
+        canaries: ids of the audit records, 20 at least without `few`. Real records, or odd ones (wrong labels) for more
+            power.
         base: ids that are trained on in any case.
         seed: of the coins; None for one from the operating system. It is in the plan.
         guesses: see `Plan`; None for all canaries. Fewer show larger epsilons where an attack is sure of few.
         level: error probability of the test.
         delta: of (epsilon, delta).
+        few: fewer than 20 canaries will do.
 
     Raises:
         ConfigurationError: too few canaries, an id twice or in the base set, or a number out of range.
     """
     faults = []
-    if len(canaries) < FEWEST:
-        faults.append(
-            f"An audit needs at least {FEWEST} canaries; found {len(canaries)}. 200 or more can show something."
-        )
+    if not few and (fault := too_few(len(canaries))):
+        faults.append(fault)
     for what, ids in (("canaries", canaries), ("base records", base)):
         if twice := [name for name, n in Counter(ids).items() if n > 1]:
             faults.append(f"The {what} must be named once; found {len(twice)} repeated, such as {twice[0]!r}.")
@@ -139,6 +140,16 @@ def draw(
     seed = secrets.randbits(32) if seed is None else seed
     coins = np.random.default_rng(seed).random(len(canaries)) < 0.5
     return Plan(tuple(canaries), tuple(coins.tolist()), tuple(base), seed, guesses, level, delta)
+
+
+def too_few(canaries: int) -> str | None:
+    """What is wrong with so few canaries; None if there are 20."""
+    if canaries >= FEWEST:
+        return None
+    return (
+        f"An audit needs at least {FEWEST} canaries; found {canaries}. 200 or more can show something; with --few it "
+        "goes on, and its intervals say little."
+    )
 
 
 def load(folder: Path) -> Plan:

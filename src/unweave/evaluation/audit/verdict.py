@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from unweave.errors import ConfigurationError
 from unweave.evaluation.attacks.ranking import Ranking
-from unweave.evaluation.audit.plan import Plan
+from unweave.evaluation.audit.plan import FEWEST, Plan, too_few
 from unweave.evaluation.evidence import Evidence, Found, Metric, Null, null_of
 from unweave.evaluation.intervals import proportion_interval
 from unweave.evaluation.value import Array
@@ -39,7 +39,7 @@ DEALS = 9999
 _AT_A_TIME = 1 << 22
 _NEEDS = "coins that were drawn before training, and a score for every canary"
 _SOURCE = "Steinke, Nasr and Jagielski, NeurIPS 2023"
-_NEVER = "fewer than 20 canaries, or coins that all fell alike"
+_NEVER = "fewer than 20 canaries (without --few), or coins that all fell alike"
 AUC = Metric(
     "audit_auc",
     "P(score of a canary with heads > score of one with tails) + P(equal) / 2",
@@ -83,6 +83,11 @@ class Judgement:
     @property
     def text(self) -> str:
         """The verdict in plain words."""
+        few = len(self.plan.canaries)
+        return self._found + (f" Of {few} canaries, fewer than {FEWEST}, intervals say little." * (few < FEWEST))
+
+    @property
+    def _found(self) -> str:
         assert self.auc.value is not None and self.auc.null is not None and self.auc.p is not None
         facts = (
             f"AUC {self.auc.value:.3f} with {len(self.plan.canaries)} canaries, where an exact method reads "
@@ -109,18 +114,21 @@ class Judgement:
         return {**counts, **settled, **numbers, "ceiling": self.ceiling, "refuted": self.refuted, "text": self.text}
 
 
-def judge(plan: Plan, scores: Mapping[str, float], *, lower: bool = False) -> Judgement:
+def judge(plan: Plan, scores: Mapping[str, float], *, lower: bool = False, few: bool = False) -> Judgement:
     """Tests whether the scores predict the coins.
 
     Args:
         plan: of before the training.
         scores: one per canary, of any attack that has not seen the coins; higher says "was trained on".
         lower: lower says so, as a loss does.
+        few: fewer than 20 canaries will do; the verdict says what that costs.
 
     Raises:
-        ConfigurationError: a canary without a score or the reverse, a score that is not finite, all scores equal, or
-            coins that all fell alike.
+        ConfigurationError: fewer than 20 canaries, a canary without a score or the reverse, a score that is not
+            finite, all scores equal, or coins that all fell alike.
     """
+    if not few and (fault := too_few(len(plan.canaries))):
+        raise ConfigurationError(fault)
     values = _ordered(plan, scores) * (-1 if lower else 1)
     heads = np.array(plan.included)
     m, n = len(heads), int(heads.sum())

@@ -20,6 +20,7 @@ from unweave.run.evidence.models import World, make
 from unweave.run.evidence.parts import Card, numbers, robustness
 from unweave.run.evidence.seen import see
 from unweave.run.evidence.shadows import told
+from unweave.run.evidence.sizes import check_sizes
 from unweave.run.evidence.work import Job, work
 from unweave.run.identity import identity, resolve
 from unweave.run.modality import IMAGES
@@ -42,6 +43,7 @@ def evidence(
     *,
     workers: int = 1,
     references: Sequence[Path] = (),
+    few: bool = False,
     watch: Watch = silent,
     promise: Callable[[Estimate], None] = unheard,
 ) -> Json:
@@ -55,6 +57,7 @@ def evidence(
         folder: of a run of this recipe, or a new one.
         workers: processes, one thread each.
         references: weights of models that never saw the forget set, two at least, in the place of retraining.
+        few: go on with fewer than 20 examples in the forget set or in the holdout; the notes say what that costs.
         watch: told about every phase.
         promise: told what it will cost, before it begins.
 
@@ -63,7 +66,8 @@ def evidence(
 
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
-            training images, or a reference saw the forget set.
+            training images, a reference saw the forget set, or the forget set or the holdout has fewer than 20 examples
+            (before anything is trained).
         UnsupportedError: the data are texts.
     """
     if recipe.data.source not in IMAGES:
@@ -76,6 +80,8 @@ def evidence(
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
     recipe.evidence.relearning.how(0)  # says what is wrong with it, before anything is trained
     world = World(recipe, request, tuple(references))
+    if not few:
+        check_sizes(world)
     if check_evidence(folder):
         _check_recipe(folder, identity(resolve(recipe, request, folder)))
     begin, before = time.perf_counter(), _previous(folder / FILE)

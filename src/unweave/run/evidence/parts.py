@@ -18,13 +18,13 @@ from unweave.evaluation.card.over_runs import bounded, over_runs_part
 from unweave.evaluation.card.pools import KINDS, Pools, Seen
 from unweave.evaluation.card.robustness import Relearned, Rounded
 from unweave.evaluation.claims import Finding, claim
-from unweave.evaluation.membership import FEWEST
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.robustness import Curve
 from unweave.run.evidence.models import World
 from unweave.run.evidence.one_model import features
 from unweave.run.evidence.references import check_references
 from unweave.run.evidence.seen import BITS, sources
+from unweave.run.evidence.sizes import few
 from unweave.run.evidence.work import Job
 
 Json = dict[str, Any]
@@ -134,13 +134,7 @@ def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
                 "The contract steered every run by a membership attack that compares with examples of this holdout: "
                 "the loss attack's AUC is better than it would be on others. The comparison over runs is not concerned."
             )
-    sizes = {"forget set": len(world.request.forget), "holdout": len(world.holdout_rows)}
-    for name, n in sizes.items():
-        if n < FEWEST:
-            yield (
-                f"The {name} has {n} examples, an attack on the population needs {FEWEST}: it is left undefined. Read "
-                "the test of each example over runs."
-            )
+    yield from few(world)
 
 
 def _rounded(name: str, by_kind: Mapping[str, list[Json]]) -> Rounded:
