@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from unweave.cli import main
-from unweave.commands.demo import _hardness, _table
+from unweave.commands.demo import _hardness, _notes, _table
 from unweave.run.demo import ENTRIES, REQUESTS, demo
 
 Write = Callable[..., Path]
@@ -84,7 +85,9 @@ def test_demo(tmp_path: Path, capsys: Captured) -> None:
     assert code("demo", "-o", tmp_path / "demo", *arguments, "--epochs", "1") == 0
     out = capsys.readouterr().out
     assert not [word for word in ("original", "retrained again", "HAMU-Q", "fine-tune", "distance") if word not in out]
-    assert "SCRUB" not in out
+    assert "SCRUB" not in out and len(re.findall(r"\d±\d", out)) == 5 * 4, "every score over examples has an interval"
+    assert re.search(r"n: UA 1\d\d; RA 1\d{3}; TA 4\d\d; AUC 1\d\d examples; 1 training a row", out)
+    assert "what chance gives an exact method" in " ".join(out.split())
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "comes closest" in page
     first = json.loads((tmp_path / "demo" / "demo.json").read_text())
@@ -93,15 +96,21 @@ def test_demo(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_the_demo_is_readable_on_a_terminal_of_80_columns() -> None:
-    numbers = {"distance": 31.6, "UA": 100.0, "RA": 100.0, "TA": 98.6, "MIA_AUC": 0.23, "seconds": 21.7}
+    share = {"value": 1.0, "low": 0.904, "high": 1.0, "n": 130, "reason": ""}
+    undefined = {"value": None, "low": None, "high": None, "n": 0, "reason": "the model diverged"}
+    scores = {**dict.fromkeys(("UA", "RA", "TA"), share), "MIA_AUC": {**share, "value": 0.23, "low": 0.11, "high": 0.3}}
+    numbers = {"distance": 31.6, "seconds": 21.7, "scores": {**scores, "TA": {**share, "n": 450}}}
     kinds = {"original": ("end", None), "retrained again": ("end", None), "UnilateralSurgery": ("method", False)}
     rows = [{"name": name, "kind": kind, "met": met, "steps": 100, **numbers} for name, (kind, met) in kinds.items()]
     written = io.StringIO()
     console = Console(file=written, width=80)
     console.print(_table({"rows": rows}))
+    assert _notes(rows) == ["n: UA, RA, AUC 130; TA 450 examples; 1 training a row"]
+    lacking = {**rows[0], "scores": {**scores, "UA": undefined}}
+    assert _notes([lacking])[1:] == ["original, UA: undefined. the model diverged"]
     lines = written.getvalue().splitlines()
     assert len(lines) == 1 + len(rows) and "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
-    assert all(word in lines[-1] for word in ("UnilateralSurgery", "31.6", "100.0", "21.7", "missed", "\N{FULL BLOCK}"))
+    assert all(word in lines[-1] for word in ("UnilateralSurgery !", "31.6", "100.0±9.6", "0.23±0.12", "21.7", 5 * "\N{FULL BLOCK}"))
     for steps in (1, 49, 75, 100, 149):
         trace = _hardness({"method": "HAMU-Q", "cosine": [0.5] * steps})
         assert max(map(len, trace.splitlines())) <= 80, steps

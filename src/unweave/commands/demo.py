@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
 from unweave.report.build import build
 from unweave.report.page import number
@@ -20,7 +22,9 @@ from unweave.run.record import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH, BLOCKS = 8, 60  # characters of the longest bar and of a trace: a terminal has 80
+WIDTH, BLOCKS = 5, 60  # characters of the longest bar and of a trace: a terminal has 80
+COLUMNS = {"UA": ("UA %", 100, 1), "RA": ("RA %", 100, 1), "TA": ("TA %", 100, 1), "MIA_AUC": ("AUC", 1, 2)}
+"""Score -> its head, the factor that it is shown by, and digits."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
         console.print(f"\n{request['title']}", style="bold", markup=False)
         console.print(request["text"], markup=False)
         console.print(_table(request))
+        for note in _notes(request["rows"]):
+            console.print(note, style="dim", markup=False)
         for trace in request["traces"]:
             console.print(_hardness(trace), markup=False)
 
@@ -63,8 +69,13 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
     console.print(
         "\nDistance: mean absolute gap to a model retrained without the forget set, in points, over UA "
         "(error on the forget set), RA and TA (accuracy on retain and test set) and the AUC of a membership "
-        "attack. Dim rows are the scale: doing nothing, the reference, and the same from another seed.",
+        "attack. Dim rows are the scale: doing nothing, the reference, and the same from another seed. Right is what "
+        "the row 'retrained' says.\n"
+        "±: the wider side of the 95 % interval over the n examples, for this model only. A row is one training: its "
+        "distance has no interval, and 'retrained again' is what chance gives an exact method. Several trainings: "
+        "unweave evidence.  ! a clause of the contract was missed.",
         style="dim",
+        markup=False,
     )
     share = 100 * found["reading_share"]
     console.print(f"Reading the contracts took {share:.1f} % of the runs' time.", style="dim")
@@ -76,20 +87,37 @@ def _table(request: Json) -> Table:
     rows = request["rows"]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for column in ("distance", "UA %", "RA %", "TA %", "AUC", "steps", "s", "contract"):
+    for column in ("distance", *(title for title, _, _ in COLUMNS.values()), "s"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     known = [row["distance"] for row in rows if row["distance"] is not None]
     methods = [row["distance"] for row in rows if row["kind"] == "method" and row["distance"] is not None]
     for row in rows:
         style = "dim" if row["kind"] != "method" else "bold" if row["distance"] == min(methods) else ""
-        cells = [number(row[key], 1) for key in ("distance", "UA", "RA", "TA")]
-        steps = "" if row["steps"] is None else str(row["steps"])
-        cells += [number(row["MIA_AUC"], 2), steps, "" if row["seconds"] is None else number(row["seconds"], 1)]
-        cells.append({None: "", True: "met", False: "missed"}[row.get("met")])
-        length = WIDTH * (row["distance"] or 0.0) / (max(known) or 1.0)
-        table.add_row(row["name"], *cells, "█" * round(length), style=style)
+        cells = [_score(row["scores"][key], factor, places) for key, (_, factor, places) in COLUMNS.items()]
+        seconds = "" if row["seconds"] is None else number(row["seconds"], 1)
+        bar = "█" * round(WIDTH * (row["distance"] or 0.0) / (max(known) or 1.0))
+        name = row["name"] + (" !" if row.get("met") is False else "")
+        table.add_row(name, number(row["distance"], 1), *cells, seconds, bar, style=style)
     return table
+
+
+def _score(score: Json, factor: float, places: int) -> Text:
+    value = number(None if score["value"] is None else factor * score["value"], places)
+    return Text.assemble(value, (half(score, factor, places), "dim"))
+
+
+def _notes(rows: Sequence[Json]) -> list[str]:
+    """How many examples every column is over, and why scores are undefined."""
+    scores = [row["scores"] for row in rows]
+    titles = {key: title.removesuffix(" %") for key, (title, _, _) in COLUMNS.items()}
+    undefined = {
+        f"{row['name']}, {titles.get(key, key)}": score["reason"]
+        for row in rows
+        for key, score in row["scores"].items()
+        if score["value"] is None
+    }
+    return [f"n: {counts(scores, titles)} examples; 1 training a row", *reasons(undefined)]
 
 
 def _hardness(trace: Json) -> str:

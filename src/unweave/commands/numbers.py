@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Group
@@ -67,6 +67,20 @@ def evidence_table(
     notes += _counted({name: " / ".join(each["sizes"]) for name, each in known.items()})
     notes += [f"no interval: {'; '.join(bare)}. The null band says what chance gives"] if bare else []
     return Group(made, *(Text(note, style="dim") for note in notes))
+
+
+def half(each: Json, factor: float, places: int) -> str:
+    """The wider side of a score's 95 % interval, as `±` beside its value; empty where there is none."""
+    value, low, high = each["value"], each["low"], each["high"]
+    return "" if None in (value, low, high) else f"±{factor * max(high - value, value - low):.{places}f}"
+
+
+def counts(scores: Iterable[Mapping[str, Json]], titles: Mapping[str, str]) -> str:
+    """What n is of every score, each n once: of the model that has most."""
+    sheets, found = list(scores), dict[str, str]()
+    for key, title in titles.items():
+        found[title] = str(max((sheet[key]["n"] for sheet in sheets if key in sheet), default=0))
+    return "; ".join(f"{', '.join(names)} {n}" for n, names in _by(found).items())
 
 
 def reasons(undefined: Mapping[str, str]) -> list[str]:

@@ -219,14 +219,17 @@ def _row(
     seconds: float | None = None,
     ended: str = "",
 ) -> Json:
-    """One line of the table: shares in percent, the distance in points, None where a value is undefined."""
+    """One line of the table: shares in percent, the distance in points, None where undefined; `scores` has it all."""
     values = {key: scores[key].value for key in ("UA", "FA", "RA", "TA")}
+    found = {key: scores[key] for key in ("UA", "RA", "TA", "MIA_AUC")}
+    distance = gaps(scores, reference)["average_gap"]
     return {
         "name": name,
         "kind": kind,
-        "distance": gaps(scores, reference)["average_gap"].value,
+        "distance": distance.value,
         **{key: None if value is None else 100 * value for key, value in values.items()},
         "MIA_AUC": scores["MIA_AUC"].value,
+        "scores": {key: score.as_dict() for key, score in {**found, "distance": distance}.items()},
         "steps": steps,
         "seconds": seconds,
         "ended": ended,
