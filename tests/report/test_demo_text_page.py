@@ -14,9 +14,12 @@ KINDS = {"original": "end", "retrained": "reference", "NPO": "baseline", f"HAMU 
 
 def test_what_models_wrote_is_escaped(tmp_path: Path) -> None:
     row = {key: 0.5 for key, *_ in COLUMNS} | {"steps": 7, "ended": HOSTILE, "warnings": [HOSTILE]}
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 60, "unit": "share", "reason": ""}
+    row["scores"] = {key: score for key, *_ in COLUMNS if key != "distance"}
     row |= {"recited": {"forget": 1.0, "retain": 0.98}}
     rows = [{**row, "name": name, "kind": kind, "distance": float(i)} for i, (name, kind) in enumerate(KINDS.items())]
-    rows[0] |= {"forget_quality": None, "forget_probability": None}
+    gone = {**score, "value": None, "low": None, "high": None, "reason": HOSTILE}
+    rows[0] |= {"forget_quality": None, "scores": {**row["scores"], "forget_quality": gone}}
     asked = {"question": f"Who? {HOSTILE}", "truth": HOSTILE, "answers": {name: f"{HOSTILE} {name}" for name in KINDS}}
     demo = {
         "created": "2026-01-01",
@@ -33,5 +36,6 @@ def test_what_models_wrote_is_escaped(tmp_path: Path) -> None:
     text = checked(build(tmp_path))
     assert HOSTILE not in text and text.count("&lt;script&gt;") > 20
     assert "98 % on the retain side" in text and "184,640 weights" in text
+    assert "50.0 % [40.0, 60.0]" in text and "undefined: " in text
     assert "Headline methods that do worse" in text and "–" in text
     assert text.count("<svg") == 2

@@ -87,10 +87,16 @@ def demo_directory(folder: Path) -> Path:
         "steps": 3,
         "seconds": 0.5,
     }
+    score = {"value": 0.95, "low": 0.9, "high": 0.98, "n": 130, "unit": "share", "reason": ""}
+    gone = {**score, "value": None, "low": None, "high": None, "n": 0, "reason": HOSTILE}
+    scores = dict.fromkeys(("UA", "RA", "TA", "MIA_AUC"), score)
     rows = [
-        {"name": "original", "kind": "end", "ended": "", **numbers, "steps": None},
-        {"name": f"method {HOSTILE}", "kind": "method", "ended": HOSTILE, **numbers},
-        {"name": "broken", "kind": "method", "ended": "diverged", **dict.fromkeys(numbers)},
+        {"name": "original", "kind": "end", "ended": "", **numbers, "steps": None, "scores": scores},
+        {"name": f"method {HOSTILE}", "kind": "method", "ended": HOSTILE, **numbers, "scores": scores},
+        {
+            **dict.fromkeys(numbers),
+            **{"name": "broken", "kind": "method", "ended": "diverged", "scores": dict.fromkeys(scores, gone)},
+        },
     ]
     trace = {
         "method": HOSTILE,
@@ -227,6 +233,7 @@ def test_run_page_without_retrained_model_and_without_steps(tmp_path: Path) -> N
 def test_demo_page(tmp_path: Path) -> None:
     text = checked(build(demo_directory(tmp_path)))
     assert "comes closest: 3.0 points; original 3.0" in text and "diverged" in text
+    assert text.count("95.0 % [90.0, 98.0]") == 8 and "n: UA 130, RA 130" in text and text.count("undefined: ") == 4
 
 
 def test_the_page_is_rebuilt_alike(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,10 +88,16 @@ def test_the_command(
         return found
 
     monkeypatch.setattr(command, "demo_text", ran)
+    monkeypatch.setenv("COLUMNS", "80")
     options = ["--method", "hamu_q_npo", "--steps", "3", "--epochs", "4", "--seed", "5"]
     assert code(["demo", "--text", "-o", str(tmp_path), *options]) == 0
     assert asked == [["hamu_q_npo"], 5, 3, 4]
     out = capsys.readouterr().out
+    notes = command._notes(found["rows"])
+    assert next(notes).startswith("n: FQ, fP, fR, TR, ES, oR, rP, rR 20; MU ") and not list(notes)
+    columns = [key for key, *_ in COLUMNS if key not in ("distance", "forget_quality")]
+    assert len(re.findall(r"±\d", out)) == len(columns) * len(found["rows"]) == 90, "every score of questions has one"
+    assert max(map(len, out[: out.rindex(" s. Report")].splitlines())) <= 80 and "what chance gives an exact method" in " ".join(out.split())
     words = ("People to forget: ", "People to keep: ", "true answer", "retrained again", "HAMU-Q over NPO", "dist")
     assert not [word for word in words if word not in out]
     assert "What the models say" in (tmp_path / "report.html").read_text()

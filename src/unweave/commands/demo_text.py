@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from unweave.commands.demo import Choice
+from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
@@ -45,11 +47,17 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
             console.print(_answers(asked))
     console.print()
     console.print(_table(found["rows"]))
+    for note in _notes(found["rows"]):
+        console.print(note, style="dim", markup=False)
     console.print(
         "\ndist: mean absolute gap to the retrained model, in points, over all columns but FQ. FQ: forget quality, a "
         "p-value. In %: MU model utility; fP, fR, TR, ES, AUC on the people to forget (probability, ROUGE-L, truth "
         "ratio, extraction strength, membership attack); oR asked in other words; reP after relearning others; rP, rR "
-        "on the people to keep. Dim rows are the scale: nothing done, the reference, and the same from another seed.",
+        "on the people to keep. Dim rows are the scale: nothing done, the reference, and the same from another seed. "
+        "Right is what the row 'retrained' says.\n"
+        "±: the wider side of the 95 % interval over the n questions, for this model only. A row is one training: its "
+        "distance has no interval, and 'retrained again' is what chance gives an exact method; nor has FQ, which for "
+        "an exact method is any number from 0 to 1, equally likely.",
         style="dim",
         markup=False,
     )
@@ -79,5 +87,27 @@ def _table(rows: list[Json]) -> Table:
     for row in rows:
         method = row["kind"] in ("baseline", "headline")
         style = "dim" if not method else "bold" if methods and row["distance"] == min(methods) else ""
-        table.add_row(row["name"], *cells(row), style=style)
+        table.add_row(row["name"], *map(Text.assemble, cells(row), _halves(row)), style=style)
     return table
+
+
+def _halves(row: Json) -> Iterator[tuple[str, str]]:
+    """Under every score, the wider side of its interval."""
+    for key, _, _, places, factor in COLUMNS:
+        side = half(row["scores"][key], factor, places) if key in row["scores"] else ""
+        yield f"\n{side}", "dim"
+
+
+def _notes(rows: Sequence[Json]) -> Iterator[str]:
+    """How many questions every column is over, what has no interval, and why scores are undefined."""
+    scores = [row["scores"] for row in rows]
+    titles = {key: short for key, short, *_ in COLUMNS if key in scores[0]}
+    yield f"n: {counts(scores, titles)} questions (MU: the least of its sets); 1 training a row"
+    yield from reasons(
+        {
+            f"{row['name']}, {titles[key]}": row["scores"][key]["reason"]
+            for row in rows
+            for key in titles
+            if row["scores"][key]["value"] is None
+        }
+    )

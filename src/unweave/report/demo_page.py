@@ -9,9 +9,11 @@ from typing import Any
 
 from unweave.report import plots
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
+from unweave.report.scores import score_text
 
 Json = Mapping[str, Any]
-COLUMNS = ["", "distance, points", "UA, %", "RA, %", "TA, %", "MIA AUC", "steps", "seconds", "contract", "ended"]
+SCORES = ("UA", "RA", "TA", "MIA_AUC")
+COLUMNS = ["", "distance, points", *SCORES, "steps", "seconds", "contract", "ended"]
 
 
 def page(demo: Json) -> Page:
@@ -54,8 +56,7 @@ def _request(request: Json) -> Section:
         [
             row["name"],
             number(row["distance"], 1),
-            *(number(row[key], 1) for key in ("UA", "RA", "TA")),
-            number(row["MIA_AUC"], 3),
+            *(score_text(row["scores"][key]) for key in SCORES),
             "–" if row["steps"] is None else str(row["steps"]),
             number(row["seconds"], 1),
             {None: "–", True: "met", False: "missed"}[row.get("met")],
@@ -63,7 +64,12 @@ def _request(request: Json) -> Section:
         ]
         for row in request["rows"]
     ]
-    return Section(request["title"], request["text"], [Table(_ends(request), COLUMNS, rows)], _plots(request))
+    counts = ", ".join(f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in SCORES)
+    caption = (
+        f"{_ends(request)}. [ , ]: 95 % interval over n examples, for this model only; n: {counts}. A row is one "
+        "training: its distance has no interval; 'retrained again' is what chance gives."
+    )
+    return Section(request["title"], request["text"], [Table(caption, COLUMNS, rows)], _plots(request))
 
 
 def _plots(request: Json) -> Sequence[Plot]:

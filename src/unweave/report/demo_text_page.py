@@ -9,22 +9,23 @@ from typing import Any
 
 from unweave.report import plots
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
+from unweave.report.scores import score_text
 
 Json = Mapping[str, Any]
 # key, short head, long head, decimals, factor
 COLUMNS = (
     ("distance", "dist", "distance, points", 1, 1),
     ("forget_quality", "FQ", "forget quality, p", 2, 1),
-    ("model_utility", "MU", "model utility, %", 0, 100),
-    ("forget_probability", "fP", "forget probability, %", 0, 100),
-    ("forget_rouge", "fR", "forget ROUGE-L, %", 0, 100),
-    ("forget_truth_ratio", "TR", "truth ratio, %", 0, 100),
-    ("extraction_strength", "ES", "extraction strength, %", 0, 100),
-    ("mia_loss", "AUC", "MIA AUC, %", 0, 100),
-    ("paraphrased_prompt_rouge", "oR", "forget ROUGE-L in other words, %", 0, 100),
-    ("relearned_probability", "reP", "forget probability after relearning, %", 0, 100),
-    ("retain_probability", "rP", "retain probability, %", 0, 100),
-    ("retain_rouge", "rR", "retain ROUGE-L, %", 0, 100),
+    ("model_utility", "MU", "model utility", 0, 100),
+    ("forget_probability", "fP", "forget probability", 0, 100),
+    ("forget_rouge", "fR", "forget ROUGE-L", 0, 100),
+    ("forget_truth_ratio", "TR", "truth ratio", 0, 100),
+    ("extraction_strength", "ES", "extraction strength", 0, 100),
+    ("mia_loss", "AUC", "MIA AUC", 0, 100),
+    ("paraphrased_prompt_rouge", "oR", "forget ROUGE-L in other words", 0, 100),
+    ("relearned_probability", "reP", "forget probability after relearning", 0, 100),
+    ("retain_probability", "rP", "retain probability", 0, 100),
+    ("retain_rouge", "rR", "retain ROUGE-L", 0, 100),
 )
 SIDES = {"forget": "People to forget", "retain": "People to keep"}
 
@@ -111,9 +112,16 @@ def _answers(demo: Json) -> Section:
 
 def _scores(demo: Json) -> Section:
     rows = [
-        [row["name"], *cells(row), "–" if row["steps"] is None else str(row["steps"]), row["ended"] or "–"]
+        [
+            row["name"],
+            *(score_text(row["scores"][key]) if key in row["scores"] else number(row[key], 1) for key, *_ in COLUMNS),
+            "–" if row["steps"] is None else str(row["steps"]),
+            row["ended"] or "–",
+        ]
         for row in demo["rows"]
     ]
+    n = [max(row["scores"].get(key, {"n": 1})["n"] for row in demo["rows"]) for key, *_ in COLUMNS]
+    rows.append(["n: models, then questions", *map(str, n), "", ""])
     heads = ["", *(long for _, _, long, _, _ in COLUMNS), "steps", "ended"]
     return Section(
         "Forgotten and kept",
@@ -121,7 +129,9 @@ def _scores(demo: Json) -> Section:
         "On the forget side the right value is the retrained model's, not 0; the second retrained model shows what "
         "another seed changes. In place of real authors and world facts, model utility has people and towns that no "
         "method is shown. "
-        "Forget quality compares truth ratios with the retrained model's: a p-value, so its own against itself is 1.",
+        "[ , ]: 95 % interval over questions, for this model only; a distance has none, as a row is one training. "
+        "Forget quality compares truth ratios with the retrained model's: a p-value, so its own against itself is 1; an "
+        "exact method's is any number from 0 to 1, equally likely.",
         [Table("", heads, rows)],
         _plots(demo["rows"]),
     )

@@ -162,7 +162,7 @@ def _method(entry: Entry, task: Language, original: nn.Module, forget: TextRows)
 
 
 def _row(name: str, kind: str, found: Sheet, reference: Sheet, result: Result | None) -> Json:
-    """One line of the table: shares, the distance in points, None where a value is undefined."""
+    """One line of the table: shares, the distance in points, None where undefined; `scores` has it all."""
     columns = (*FORGOTTEN, *ELSEWHERE, *KEPT)
     own = {key: found.scores[key].value for key in (*columns, "forget_quality")}
     other = {key: reference.scores[key].value for key in columns}
@@ -172,6 +172,7 @@ def _row(name: str, kind: str, found: Sheet, reference: Sheet, result: Result | 
         "kind": kind,
         "distance": 100 * sum(gaps) / len(gaps) if len(gaps) == len(columns) else None,
         **own,
+        "scores": {key: found.scores[key].as_dict() for key in own},
         "recited": {side: _recited(found, side) for side in ("forget", "retain")},
         "steps": None if result is None else result.steps,
         "seconds": None if result is None else result.seconds,
