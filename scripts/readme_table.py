@@ -22,6 +22,7 @@ TEXT = {  # column of the demo on texts: its head, decimals, factor
     "retain_probability": ("retain P", 0, 100),
     "retain_rouge": ("ROUGE", 0, 100),
 }
+SCORES = ("UA", "RA", "TA", "MIA_AUC")
 Json = dict[str, Any]
 
 
@@ -55,8 +56,17 @@ def caption(found: Json) -> str:
     return f"""\
 Distance to a retrained model: mean absolute gap, in points, over UA (error on the forget set), RA and TA
 (accuracy on retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing
-nothing, the reference, and the reference from another seed. Bold is the least of the methods; seconds are means
-over the requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
+nothing, the reference, and the reference from another seed, which is what chance gives. A row is one training, so its
+distance has no interval; the command prints the four scores with theirs. They are over
+{sizes(found["requests"])} examples.
+Bold is the least of the methods; seconds are means over the requests. `unweave demo` on {day}, torch {torch},
+{seconds:.0f} s for everything."""
+
+
+def sizes(requests: list[Json]) -> str:
+    """How many examples the four scores are over, in every request."""
+    sheets = [request["rows"][1]["scores"] for request in requests]
+    return "; ".join(", ".join(str(sheet[key]["n"]) for key in SCORES) for sheet in sheets)
 
 
 def text_table(rows: list[Json]) -> str:
@@ -76,10 +86,13 @@ def text_table(rows: list[Json]) -> str:
 
 def text_caption(found: Json) -> str:
     day, torch = found["created"][:10], found["environment"]["torch"]
+    n = {key: found["rows"][1]["scores"][key]["n"] for key in TEXT if key != "distance"}
+    others = ", ".join(f"{n[key]} for {TEXT[key][0]}" for key in n if n[key] != n["forget_probability"])
     return f"""\
 In percent, but for the distance (points) and forget quality (a p-value). Distance to a retrained model: mean absolute
 gap over these columns without forget quality, and over two more: ROUGE of the forget questions in other words, and the
 probability of forget answers after relearning others. Rows in italics are the scale, as above.
+n: {n["forget_probability"]} questions, {others}; the command prints the intervals over them. A row is one training.
 `unweave demo --text` on {day}, torch {torch}."""
 
 

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from unweave.cli import main
+from unweave.commands.contract import kept
 from unweave.commands.demo import _hardness, _notes, _table
 from unweave.run.demo import ENTRIES, REQUESTS, demo
 
@@ -24,6 +25,15 @@ def code(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as caught:
         main([str(each) for each in arguments])
     return int(caught.value.code or 0)
+
+
+def test_a_contract_is_told_with_its_bounds_and_sizes() -> None:
+    keep = {"measured": 0.01, "bound": 0.03, "n": 168}
+    clause = {"side": "keep", "clause": "accuracy", "group": None, "limit": 0.04}
+    rows = [{**clause, "guard": keep, "final": None, "met": True}]
+    written = io.StringIO()
+    Console(file=written, width=120).print(kept(rows, {"looks": 1, "rollbacks": 0, "share": 0.1, "notes": []}))
+    assert "0.01 (at most 0.03), n 168" in written.getvalue() and "the upper bound that decides" in written.getvalue()
 
 
 def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
@@ -54,6 +64,27 @@ def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) ->
     assert "Without the model, forget and holdout set" in told.err
     assert set(found["attacks"]) == {"blind, no model", "loss", "joined"}
     assert all(each["null"] and each["sizes"]["holdout examples"] for each in found["attacks"].values())
+
+
+def test_a_sequence_says_what_its_verdicts_rest_on(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
+    text = """\
+data: {source: digits}
+requests: [{id: threes, class: 3}, {id: few, random: 0.05, seed: 1}]
+training: {epochs: 4}
+contract: {keep: [{metric: accuracy, absolute: 0.08}], forget: [{metric: accuracy, at_most: 0.5}]}
+run: {steps: 4, forget_batch: 32, retain_batch: 64}
+evaluation: {retrained: 0, quote: false}
+guards: {near_duplicates: "off"}
+"""
+    code("run", recipe(text), "-o", tmp_path / "out")
+    out = capsys.readouterr().out
+    done = json.loads((tmp_path / "out" / "sequence.json").read_text())
+    last = done["requests"][-1]
+    assert last["guard"] > 100 and f"upper bounds on {last['guard']} guard examples" in out
+    sizes = [clause["n"] for test in last["retests"] for clause in test["clauses"]]
+    assert sizes == [entry["forget"] for entry in done["requests"]] and len(sizes) == 2
+    assert re.findall(r"still forgotten, \w+: forget accuracy at most 50 %: [\d.]+, n (\d+)", out) == [*map(str, sizes)]
+    assert all(re.search(rf" {n} +4 ", out) for n in sizes), "the table has n"
 
 
 def test_run_as_json(recipe: Write, tmp_path: Path, capsys: Captured) -> None:
@@ -110,7 +141,8 @@ def test_the_demo_is_readable_on_a_terminal_of_80_columns() -> None:
     assert _notes([lacking])[1:] == ["original, UA: undefined. the model diverged"]
     lines = written.getvalue().splitlines()
     assert len(lines) == 1 + len(rows) and "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
-    assert all(word in lines[-1] for word in ("UnilateralSurgery !", "31.6", "100.0±9.6", "0.23±0.12", "21.7", 5 * "\N{FULL BLOCK}"))
+    words = ("UnilateralSurgery !", "31.6", "100.0±9.6", "0.23±0.12", "21.7", 5 * "\N{FULL BLOCK}")
+    assert all(word in lines[-1] for word in words)
     for steps in (1, 49, 75, 100, 149):
         trace = _hardness({"method": "HAMU-Q", "cosine": [0.5] * steps})
         assert max(map(len, trace.splitlines())) <= 80, steps

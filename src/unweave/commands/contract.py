@@ -12,6 +12,10 @@ from rich.text import Text
 from unweave.contract import Verdict
 
 Json = Mapping[str, Any]
+READ = (
+    "keep: how much worse than the original, and the upper bound that decides, over the n examples of a set that no "
+    "step trained on; forget: the forget set itself, whose scores have their intervals in the table of scores"
+)
 
 
 def promise(clauses: Sequence[Verdict], notes: Sequence[str], *, as_json: bool) -> None:
@@ -34,7 +38,7 @@ def kept(rows: Sequence[Json], reading: Json) -> Group:
         rows: `contract` of `summary.json`.
         reading: `contract_reading` of it.
     """
-    made = Table(box=None, pad_edge=False)
+    made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("contract", "", "limit", "guard set", "final set", ""):
         made.add_column(column, overflow="fold")
     for row in rows:
@@ -43,7 +47,7 @@ def kept(rows: Sequence[Json], reading: Json) -> Group:
         made.add_row(row["side"], Text(_name(row["clause"], row["group"])), _number(row["limit"]), *places, met)
     spent = f"{reading['looks']} looks, {reading['rollbacks']} rollbacks; reading took {100 * reading['share']:.1f} %"
     notes = [Text(note, style="dim") for note in reading["notes"]]
-    return Group(made, *notes, Text(f"{spent} of the run's time", style="dim"))
+    return Group(made, Text(READ, style="dim"), *notes, Text(f"{spent} of the run's time", style="dim"))
 
 
 def _name(clause: str, group: str | None) -> str:
@@ -54,7 +58,7 @@ def _read(found: Json | None) -> str:
     if found is None:
         return "-"
     bound = "" if found["bound"] is None else f" (at most {_number(found['bound'])})"
-    return f"{_number(found['measured'])}{bound}"
+    return f"{_number(found['measured'])}{bound}, n {found['n']}"
 
 
 def _number(value: float | None) -> str:

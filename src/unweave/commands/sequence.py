@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unweave.commands.contract import promise
+from unweave.commands.numbers import number
 from unweave.commands.progress import speaking, watching
 from unweave.report.build import build
 from unweave.run import sequence
@@ -37,6 +38,8 @@ def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json
     else:
         console = Console(highlight=False)
         console.print(_table(done))
+        for note in _read(done, folder):
+            console.print(note, style="dim", markup=False, soft_wrap=True)
         if done["regressions"]:
             console.print(f"regressed: {', '.join(done['regressions'])}", style="bold red", markup=False)
         if done["status"] != "done":
@@ -48,9 +51,27 @@ def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json
     return 0 if all(entry["met"] for entry in done["requests"]) and not done["regressions"] else _MISSED
 
 
+def _read(done: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """What the two verdicts of the table rest on: n, limit and bound of what was read last."""
+    if not done["requests"]:
+        return
+    last = done["requests"][-1]
+    yield (
+        f"budget left: of what the keep clauses allow, by their upper bounds on {last['guard']} guard examples that no "
+        "step trained on; 100 % is what a model that lost nothing leaves"
+    )
+    for test in last["retests"]:
+        told = (f"{c['clause']}: {number(c['measured'])}, n {c['n']}" for c in test["clauses"])
+        yield f"still forgotten, {test['id']}: {'; '.join(told)}"
+    yield (
+        "A clause is read on the whole forget set, and has no interval. Every score with its interval, and what "
+        f"retraining scores if that was asked for: unweave report {folder / last['directory']}"
+    )
+
+
 def _table(done: Mapping[str, Any]) -> Table:
     made = Table(box=None, pad_edge=False)
-    for column in ("request", "what", "steps", "s", "contract", "budget left", "still forgotten", "ended"):
+    for column in ("request", "what", "n", "steps", "s", "contract", "budget left", "still forgotten", "ended"):
         made.add_column(column, overflow="fold")
     last = {test["id"]: test for test in done["requests"][-1]["retests"]} if done["requests"] else {}
     for entry in done["requests"]:
@@ -59,6 +80,7 @@ def _table(done: Mapping[str, Any]) -> Table:
         made.add_row(
             Text(entry["id"]),
             Text(entry["text"]),
+            str(entry["forget"]),
             str(entry["steps"]),
             f"{entry['seconds']:.1f}",
             Text("met") if entry["met"] else Text("MISSED", style="bold red"),

@@ -130,8 +130,8 @@ def _scores(demo: Json) -> Section:
         "another seed changes. In place of real authors and world facts, model utility has people and towns that no "
         "method is shown. "
         "[ , ]: 95 % interval over questions, for this model only; a distance has none, as a row is one training. "
-        "Forget quality compares truth ratios with the retrained model's: a p-value, so its own against itself is 1; an "
-        "exact method's is any number from 0 to 1, equally likely.",
+        "Forget quality compares truth ratios with the retrained model's: a p-value, so its own against itself is 1; "
+        "an exact method's is any number from 0 to 1, equally likely.",
         [Table("", heads, rows)],
         _plots(demo["rows"]),
     )

@@ -220,6 +220,7 @@ def _entry(
         "seconds": kept["seconds"],
         "met": all(clause["met"] for clause in kept["contract"]),
         "left": kept["contract_reading"]["left"],
+        "guard": max((c["guard"]["n"] for c in kept["contract"] if c["side"] == "keep" and c["guard"]), default=0),
         "repaired": list(repaired),
         "retests": [{**found, "regressed": test.regressed(found)} for test, found in pairs],
     }
