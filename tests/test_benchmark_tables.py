@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "benchmarks" / "compare"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks" / "compare"
 
 
 @pytest.fixture
@@ -98,3 +99,32 @@ def test_step_lengths_are_compared_on_the_requests_that_all_have(bench: dict[str
     assert "| graddiff | 2.0 (1/1) | 100.0 (0/1)† |" in shown
     assert "| trust region | 1 | 0 | 0 | 1 | 10 | 3.0 | 2.0 |" in shown
     assert "| SGD 0.1 | 1 | 1 | 0 | 0 | – | – | 100.0 |" in shown
+
+
+def test_the_page_holds_what_the_evidence_files_say(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every table of both data sets, as `benchmarks/evidence/table.py` prints it now."""
+    module = _evidence_table()
+    page = (ROOT / "docs" / "how-to-read-the-evidence.md").read_text(encoding="utf-8")
+    files = sorted((ROOT / "benchmarks" / "results" / "evidence").glob("*.json"))
+    module.main([str(file) for file in files])
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert len(tables) == 8 and all(len(each.splitlines()) == 13 for each in tables)
+    assert not [each.splitlines()[0] for each in tables if each not in page]
+
+
+def test_the_mean_of_several_draws_has_students_interval() -> None:
+    """0.5 and 0.7: t(1) at 0.975 is 12.706, the error 0.1, so all of 0 to 1; three at 0.5, 0.6, 0.7: 0.6 +- 0.248."""
+    module = _evidence_table()
+    one = {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert module._over_draws([one]) == one
+    found = module._over_draws([{**one, "value": x} for x in (0.5, 0.6, 0.7)])
+    assert found["value"] == pytest.approx(0.6) and found["low"] == pytest.approx(0.6 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)
+    assert module._over_draws([{**one, "value": x} for x in (0.5, 0.7)])["high"] == 1.0
+
+
+def _evidence_table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("evidence_table", ROOT / "benchmarks" / "evidence" / "table.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -6,10 +6,14 @@ python benchmarks/evidence/table.py benchmarks/results/evidence/digits-wrong.jso
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
 
 NAMES = {
     "original": "*original*",
@@ -27,12 +31,12 @@ NAMES = {
 Json = Mapping[str, Any]
 
 
-def main() -> None:
-    for name in sys.argv[1:]:
+def main(names: Sequence[str]) -> None:
+    for name in names:
         found = json.loads(Path(name).read_text(encoding="utf-8"))
         methods = {NAMES[key]: value for key, value in found["methods"].items()}
         for head, row in (
-            (("gap in points", "UA", "RA", "TA", "MIA AUC", "average", "of an exact method", "ToW"), gaps),
+            (("gap in points", "UA", "RA", "TA", "MIA AUC", "average", "ToW"), gaps),
             (
                 ("over runs", "worst decile of T", "differ", "on retain", "KLoM", "F", "epsilon at least"),
                 over_runs,
@@ -49,10 +53,11 @@ def main() -> None:
 
 
 def gaps(found: Json) -> list[str]:
-    """Signed, each with half of its Welch interval."""
-    metrics, average = found["gaps"]["metrics"], found["gaps"]["average_gap"]
-    cells = [f"{_signed(m['value'])} ± {(m['high'] - m['low']) / 2:.1f}" for m in metrics.values()]
-    return [*cells, f"{average['value']:.1f}", _band(average["null"]), f"{found['gaps']['ToW']['value']:.3f}"]
+    """Signed, each with half of its Welch interval; what they come to, with interval and null band."""
+    part = found["gaps"]
+    cells = [f"{_signed(m['value'])} ± {(m['high'] - m['low']) / 2:.1f}" for m in part["metrics"].values()]
+    average = f"{_inside(part['average_gap'], 1)} ({_band(part['average_gap']['null'])})"
+    return [*cells, average, f"{_inside(part['ToW'], 3)} ({_band(part['ToW']['null'], 3)})"]
 
 
 def over_runs(found: Json) -> list[str]:
@@ -71,27 +76,26 @@ def over_runs(found: Json) -> list[str]:
 
 
 def attacks(found: Json) -> list[str]:
-    """U-LiRA over all shadows; the audit's mean AUC over its draws, and how many of them refute."""
+    """U-LiRA over all shadows; the audit's mean AUC over its draws, and how many of them refute.
+
+    The null band of the audit is that of one draw.
+    """
     shadow, draws = found["u_lira"], found["audit"]
-    mean = sum(each["auc"]["value"] for each in draws) / len(draws)
     epsilon = max(each["epsilon"] for each in draws)
     refuted = sum(each["refuted"] for each in draws)
     told = ["not run"] * 2 if shadow is None else [_with_band(shadow["auc"]), _with_band(shadow["worst"])]
     return [
         *told,
-        f"{mean:.2f} ({_band(draws[0]['auc']['null'])})",
+        f"{_inside(_over_draws([each['auc'] for each in draws]), 2)} ({_band(draws[0]['auc']['null'])})",
         f"{refuted} of {len(draws)}",
         f"{epsilon:.2f} of {draws[0]['ceiling']:.2f}",
     ]
 
 
 def recovered(found: Json) -> list[str]:
-    """Shares with their intervals; what rounding to four bits leaves as it was; processor time of one unlearning."""
+    """Shares with interval and null band; what rounding to four bits leaves as it was; processor time of one run."""
     shares = [found["left"], found["relearned"]["records"], found["relearned"]["holdout"], found["int4"]]
-    cells = [
-        "undefined" if each["value"] is None else f"{each['value']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
-        for each in shares
-    ]
+    cells = ["undefined" if each["value"] is None else f"{_inside(each, 2)} ({_band(each['null'])})" for each in shares]
     return [*cells, f"{100 * found['unchanged']:.0f} %", f"{found['cpu_seconds']:.2f}"]
 
 
@@ -100,12 +104,28 @@ def _signed(value: float) -> str:
 
 
 def _with_band(each: Json) -> str:
-    return "undefined" if each["value"] is None else f"{each['value']:.2f} ({_band(each['null'])})"
+    return "undefined" if each["value"] is None else f"{_inside(each, 2)} ({_band(each['null'])})"
 
 
-def _band(null: Json) -> str:
-    return f"{null['low']:.2f} to {null['high']:.2f}"
+def _inside(each: Json, places: int) -> str:
+    """A number and its interval, where it has one."""
+    value = f"{each['value']:.{places}f}"
+    return value if each["low"] is None else f"{value} [{each['low']:.{places}f}, {each['high']:.{places}f}]"
+
+
+def _over_draws(found: Sequence[Json]) -> Json:
+    """The mean of several draws of the coins, each with a training of its own, and Student's interval; one as it is."""
+    if len(found) == 1:
+        return found[0]
+    values = np.array([each["value"] for each in found])
+    half = float(stdtrit(len(values) - 1, 0.975)) * values.std(ddof=1) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return {"value": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+
+
+def _band(null: Json, places: int = 2) -> str:
+    return f"{null['low']:.{places}f} to {null['high']:.{places}f}"
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
