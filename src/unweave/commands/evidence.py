@@ -30,7 +30,7 @@ def main(
     few: bool,
     as_json: bool,
 ) -> int:
-    """Collects the evidence of a recipe (a file, or that of a run directory) and prints it.
+    """Collects the evidence about a recipe's models, or about a finished run's own and others like it; and prints it.
 
     The exit code is 3 if anything speaks against the method, 130 if it was interrupted, otherwise 0.
 
@@ -41,7 +41,7 @@ def main(
     if not file.is_file():
         raise ConfigurationError(f"{path}: expected a recipe, or a run directory that holds one")
     recipe = read(file, overrides)
-    if recipe.requests:
+    if recipe.requests and not path.is_dir():
         raise ConfigurationError("evidence is about one request: give a recipe with 'forget', not with 'requests'")
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
     try:
@@ -49,6 +49,7 @@ def main(
             found = evidence(
                 recipe,
                 folder,
+                run=path if path.is_dir() else None,
                 workers=workers or cores(),
                 references=references,
                 few=few,

@@ -52,12 +52,17 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: with every key that differs, as it was and as it is.
     """
-    keys = [key for key in {**before, **now} if _text(before, key) != _text(now, key)]
-    if keys:
+    if changed := differing(before, now):
         raise ConfigurationError(
-            [f"{key} changed since the run began: {_text(before, key)} -> {_text(now, key)}" for key in keys]
+            [f"{key} changed since the run began: {how}" for key, how in changed.items()]
             + ["the run cannot be resumed: put back what changed, or begin again with --overwrite or another --output"]
         )
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The keys whose values are not the same, each as it was and as it is."""
+    texts = {key: (_text(before, key), _text(now, key)) for key in {**before, **now}}
+    return {key: " -> ".join(both) for key, both in texts.items() if both[0] != both[1]}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

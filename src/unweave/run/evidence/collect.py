@@ -17,6 +17,7 @@ from unweave.run.directory import check_evidence
 from unweave.run.environment import environment, now
 from unweave.run.evidence.estimate import Estimate, estimate, jobs
 from unweave.run.evidence.models import World, make
+from unweave.run.evidence.origin import check_recipe, finished_run, trained_anew
 from unweave.run.evidence.parts import Card, numbers, robustness
 from unweave.run.evidence.seen import see
 from unweave.run.evidence.shadows import told
@@ -24,7 +25,7 @@ from unweave.run.evidence.sizes import check_sizes
 from unweave.run.evidence.work import Job, work
 from unweave.run.identity import identity, resolve
 from unweave.run.modality import IMAGES
-from unweave.run.recipe import Recipe, read
+from unweave.run.recipe import Recipe
 from unweave.run.record import write_json
 from unweave.run.watch import Watch, silent
 
@@ -41,6 +42,7 @@ def evidence(
     recipe: Recipe,
     folder: Path,
     *,
+    run: Path | None = None,
     workers: int = 1,
     references: Sequence[Path] = (),
     few: bool = False,
@@ -55,6 +57,8 @@ def evidence(
     Args:
         recipe: what to do; `recipe.evidence` says with how many models.
         folder: of a run of this recipe, or a new one.
+        run: directory of a finished run of this recipe, whose own model is judged: unlearned model number 0 is the one
+            that it left, and its original the one that it started from. None: all models are made from the recipe.
         workers: processes, one thread each.
         references: weights of models that never saw the forget set, two at least, in the place of retraining.
         few: go on with fewer than 20 examples in the forget set or in the holdout; the notes say what that costs.
@@ -66,8 +70,8 @@ def evidence(
 
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
-            training images, a reference saw the forget set, or the forget set or the holdout has fewer than 20 examples
-            (before anything is trained).
+            training images, a reference saw the forget set, `run` is not finished or not as it was, or the forget set or
+            the holdout has fewer than 20 examples (before anything is trained).
         UnsupportedError: the data are texts.
     """
     if recipe.data.source not in IMAGES:
@@ -75,15 +79,21 @@ def evidence(
             f"evidence over several trainings is for images; the data of this recipe are {recipe.data.source}. "
             "For texts: unweave run, with evaluation.retrained or evaluation.reference, and unweave audit."
         )
+    own = None if run is None else finished_run(run)
     request = prepare.request(recipe)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
     recipe.evidence.relearning.how(0)  # says what is wrong with it, before anything is trained
-    world = World(recipe, request, tuple(references))
+    same = identity(resolve(recipe, request, folder))
+    if check_evidence(folder):
+        check_recipe(folder, same)
+    if own is not None:
+        check_recipe(own.folder, same)
+        own.check(request)
+        recipe = recipe if references else trained_anew(recipe)
+    world = World(recipe, request, tuple(references), own)
     if not few:
         check_sizes(world)
-    if check_evidence(folder):
-        _check_recipe(folder, identity(resolve(recipe, request, folder)))
     begin, before = time.perf_counter(), _previous(folder / FILE)
     content = _head(world, before)
 
@@ -141,6 +151,7 @@ def _head(world: World, before: Json) -> Json:
             "classes": request.network.classes,
             "whole_classes": sorted(set(request.forget.labels.tolist()) - set(request.retain.labels.tolist())),
         },
+        "own_run": None if world.own is None else world.own.part(),
         "method": {
             "name": recipe.method.name,
             "arguments": recipe.method.arguments,
@@ -149,7 +160,7 @@ def _head(world: World, before: Json) -> Json:
             "contract": None if contract is None else contract.model_dump(mode="json"),
         },
         "runs": {kind: world.count(kind) for kind in KINDS}
-        | {"seeds": {k: [world.seed(k, i) for i in range(world.count(k))] for k in KINDS}, "models": []},
+        | {"seeds": {k: [world.told_seed(k, i) for i in range(world.count(k))] for k in KINDS}, "models": []},
         "margins": {
             "points": dict(margins.points),
             "primary": margins.primary,
@@ -198,17 +209,6 @@ def _telling(watch: Watch, title: str, total: int) -> Callable[[Job], None]:
         watch(title, done, total)
 
     return tell
-
-
-def _check_recipe(folder: Path, own: Mapping[str, Any]) -> None:
-    """Refuses to put evidence beside the run of another recipe; how it was evaluated may differ."""
-    other = identity(read(folder / "recipe.yaml"))
-    keys = {key for key in {**other, **own} if other.get(key) != own.get(key) and not key.startswith("evaluation.")}
-    if keys:
-        raise ConfigurationError(
-            f"{folder} holds the run of another recipe (it differs in {', '.join(sorted(keys)[:5])}): choose another "
-            "--output"
-        )
 
 
 def _previous(path: Path) -> Json:

@@ -16,10 +16,10 @@ from unweave.data.images import TensorImages
 from unweave.errors import ConfigurationError
 from unweave.loop import unlearn
 from unweave.parameters import choose
-from unweave.run import prepare
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.environment import peak_memory
 from unweave.run.evidence import store
+from unweave.run.evidence.origin import Own, alone
 from unweave.run.identity import identity, resolve
 from unweave.run.prepare import Request
 from unweave.run.recipe import Recipe
@@ -40,11 +40,13 @@ class World:
         recipe: what to do.
         request: its data.
         references: weights of models that never saw the forget set, in the place of retraining.
+        own: the run that is judged; it is number 0. None: all models are made.
     """
 
     recipe: Recipe
     request: Request
     references: tuple[Path, ...] = ()
+    own: Own | None = None
 
     @property
     def originals(self) -> int:
@@ -67,10 +69,24 @@ class World:
         originals, retrained = start + STRIDE * number, start + 1 + number
         return {"original": originals, "retrained": retrained, "unlearned": self.recipe.run.seed + number}[kind]
 
+    def told_seed(self, kind: str, number: int) -> int | None:
+        """The same; None where a file holds the model."""
+        given = self.weights(number) if kind == "original" else self.references if kind == "retrained" else None
+        return None if given else self.seed(kind, number)
+
+    def is_own(self, number: int) -> bool:
+        """The original of this number is the one that the run started from."""
+        return self.own is not None and (number == 0 or self.originals == 1)
+
+    def weights(self, number: int) -> Path | None:
+        """Those of an original that is not trained here."""
+        return self.own.weights if self.own is not None and self.is_own(number) else self.recipe.model.weights
+
     def trained_with(self, number: int) -> Request:
         """The request whose original model has this number."""
-        seed = self.seed("original", number if self.originals > 1 else 0)
-        return replace(self.request, training=replace(self.request.training, seed=seed))
+        number = number if self.originals > 1 else 0
+        request = self.request if self.own is None or self.is_own(number) else alone(self.request)
+        return replace(request, training=replace(request.training, seed=self.seed("original", number)))
 
     @cached_property
     def holdout_rows(self) -> Tensor:
@@ -125,9 +141,11 @@ def make(world: World, kind: str, number: int) -> Made:
 def is_there(world: World, kind: str, number: int) -> Mapping[str, Any] | None:
     """What the cache notes of a model (its `seconds` among it), or None if it has to be made."""
     request = world.request
+    if kind == "unlearned" and number == 0 and world.own is not None:
+        return world.own.about
     if kind == "original":
-        if world.recipe.model.weights is not None:
-            return {"seconds": None}
+        if (file := world.weights(number)) is not None:
+            return {"seconds": None, "sha256": tensors_sha256(with_weights(request.network, file).state_dict())}
         made = world.trained_with(number)
         return record(made.network, made.train, made.training)
     if kind == "retrained":
@@ -143,7 +161,10 @@ def is_there(world: World, kind: str, number: int) -> Mapping[str, Any] | None:
 
 def _original(world: World, number: int) -> Made:
     there = is_there(world, "original", number)
-    model = prepare.original(world.recipe, world.trained_with(number))
+    if world.own is not None and world.is_own(number):
+        model = world.own.original(world.request)
+    else:
+        model = world.trained_with(number).opened(world.weights(number))
     return Made(model, _about(world, "original", number, model, is_there(world, "original", number), there))
 
 
@@ -161,7 +182,7 @@ def _about(
 ) -> dict[str, Any]:
     return {
         "kind": kind,
-        "seed": world.seed(kind, number),
+        "seed": world.told_seed(kind, number),
         "sha256": tensors_sha256(model.state_dict()),
         "seconds": None if noted is None else noted.get("seconds"),
         "cached": there is not None,
@@ -170,6 +191,8 @@ def _about(
 
 def _unlearned(world: World, number: int) -> Made:
     """The unlearned model of an original, by the recipe's method, from a seed of its own."""
+    if world.own is not None and number == 0:
+        return Made(world.own.unlearned(world.request), {**world.own.about, "cached": True})
     original = make(world, "original", number).model
     noted = is_there(world, "original", number)
     key = _key(world, number, str((noted or {}).get("sha256")))

@@ -124,6 +124,12 @@ def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
     for made in unlearned:
         if not made["changed"]:
             yield f"Seed {made['seed']}: the unlearned model is the original ({made['ended']})."
+    if world.own is not None and world.own.weights is not None and world.originals > 1:
+        yield (
+            "The first unlearned model is that of the run, which started from the weights of a file. The other "
+            "originals were trained from seeds of their own on forget and retain set, and keep clauses compare with "
+            "them."
+        )
     if world.originals == 1:
         yield "All unlearned models come from one original: what is found is about that one, not about the method."
     contract = world.recipe.contract

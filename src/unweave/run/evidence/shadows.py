@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from unweave.data.splits import Split
 from unweave.evaluation.attacks import OUT, UNLEARNED, thirds, u_lira
 from unweave.evaluation.attacks.ulira import Layout, ULira
 from unweave.evaluation.outputs import predict
 from unweave.run.evidence.models import STRIDE, World, is_there, make
+from unweave.run.evidence.origin import among
 from unweave.run.prepare import Request
 
 SHADOWS = 500
@@ -27,14 +27,9 @@ def shadow_request(request: Request, fate: np.ndarray, seed: int) -> Request:
         fate: `IN`, `OUT` or `UNLEARNED` of each record.
         seed: of the training.
     """
-    records, kept = np.asarray(request.split.forget), np.asarray(request.split.retain)
-    rows = np.sort(np.concatenate([kept, records[fate != OUT]]))
-    place = {int(row): i for i, row in enumerate(rows)}
-    forget = np.array([place[int(row)] for row in np.sort(records[fate == UNLEARNED])])
-    split = Split(forget, np.setdiff1d(np.arange(len(rows)), forget))
-    return replace(
-        request, train=request.train.subset(rows), split=split, training=replace(request.training, seed=seed), held=None
-    )
+    records = np.asarray(request.split.forget)
+    made = among(request, records[fate != OUT], records[fate == UNLEARNED])
+    return replace(made, training=replace(request.training, seed=seed))
 
 
 def shadow(world: World, number: int) -> dict[str, Any]:
