@@ -124,6 +124,7 @@ def evidence(
 ) -> None:
     """Train several models, unlearn several, attack them all, and say what claim that supports.
 
+    Of the directory of a finished run, the first of the unlearned models is the one that lies there.
     What was trained is kept: after Ctrl-C or a kill the same command does what is left. Exit code 3: something speaks
     against the method.
     """

@@ -81,6 +81,7 @@ def card() -> dict[str, Any]:
             **{"text": f"random {HOSTILE}", "data": "digits", "forget": FORGET, "retain": RETAIN, "test": UNSEEN},
             **{"holdout": UNSEEN, "classes": CLASSES, "whole_classes": []},
         },
+        "own_run": None,
         "method": {"name": "hamu_q", "arguments": {}, "step": {"name": "trust"}, "steps": 5, "contract": None},
         "runs": {**dict.fromkeys(KINDS, RUNS), "seeds": seeds, "models": _models()},
         "margins": {

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 
 from tests.run.evidence.test_collect import RECIPE
+from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.run import prepare, sequence
@@ -24,14 +25,18 @@ from unweave.run.recipe import read
 from unweave.run.runner import run
 
 Write = Callable[..., Path]
-SEQUENCE = RECIPE.replace(
-    "forget: {class: 3}", "requests: [{id: threes, class: 3}, {id: few, random: 0.05, seed: 1}]"
-).replace("contract: none", 'contract: {keep: [{metric: accuracy, absolute: 0.5}]}\nguards: {near_duplicates: "off"}')
+CONTRACT = "contract: {keep: [{metric: accuracy, absolute: 0.08}], forget: [{metric: accuracy, at_most: 0.85}]}"
+SEQUENCE = (
+    RECIPE.replace("forget: {class: 3}", "requests: [{id: threes, class: 3}, {id: sevens, class: 7}]")
+    .replace("contract: none", CONTRACT)
+    .replace("{steps: 2,", "{steps: 60,")
+    .replace("epochs: 1", "epochs: 4")
+)
 
 
 @pytest.fixture(scope="module")
 def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two requests in a row, in 01-threes and 02-few."""
+    """Two requests in a row, in 01-threes and 02-sevens."""
     folder = tmp_path_factory.mktemp("sequence")
     (folder / "recipe.yaml").write_text(SEQUENCE)
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +48,7 @@ def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def second(made: Path, tmp_path: Path) -> Path:
     """A copy of the second run, which goes on from the model of the first."""
-    return Path(shutil.copytree(made / "02-few", tmp_path / "02-few"))
+    return Path(shutil.copytree(made / "02-sevens", tmp_path / "02-sevens"))
 
 
 def about(folder: Path, output: Path | None = None, **changes: Any) -> dict[str, Any]:
@@ -112,12 +117,15 @@ def test_what_is_not_the_run_as_it_was_is_refused(made: Path, second: Path, tmp_
     safetensors.torch.save_file({**weights, name: weights[name] + 1}, first / "model" / "model.safetensors")
     summary = json.loads((second / "summary.json").read_text())
     cases: dict[str, tuple[str, str | bytes]] = {
-        "expected the summary.json of a finished run": ("summary.json", json.dumps(summary | {"status": "interrupted"})),
+        "expected the summary.json of a finished run": (
+            "summary.json",
+            json.dumps(summary | {"status": "interrupted"}),
+        ),
         "the model that this run left: expected weights": (
             "model/model.safetensors",
             (first / "model" / "model.safetensors").read_bytes(),
         ),
-        "run.steps: 2 -> 3": ("recipe.yaml", (second / "recipe.yaml").read_text().replace("steps: 2", "steps: 3")),
+        "run.steps: 60 -> 4": ("recipe.yaml", (second / "recipe.yaml").read_text().replace("steps: 60", "steps: 4")),
         "model.weights: no such file or folder": ("recipe.yaml", moved),
         "the model that this run started from: expected weights": ("recipe.yaml", other),
         "'model_before' is missing": (
@@ -135,6 +143,9 @@ def test_what_is_not_the_run_as_it_was_is_refused(made: Path, second: Path, tmp_
         shutil.rmtree(folder)
     with pytest.raises(ConfigurationError, match="found a sequence: give the folder of one of its runs"):
         about(made)
+    with pytest.raises(SystemExit) as ended:
+        main(["evidence", str(made)])
+    assert ended.value.code == 2
 
 
 def test_other_weights_are_another_model(recipe: Write, tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ def section(card: Json) -> Section:
     text = f"{cost['total']:.0f} s of training and unlearning in all, in {where}.{share}"
     seconds = Table("Seconds of one model", ["", "seconds"], [[k, _told(v)] for k, v in cost["seconds"].items()])
     rows = [
-        [m["kind"], "from a file" if m["seed"] is None else str(m["seed"]), _told(m["seconds"]), "yes" if m["cached"] else "no", str(m["sha256"])]
+        [
+            m["kind"],
+            "from a file" if m["seed"] is None else str(m["seed"]),
+            _told(m["seconds"]),
+            "yes" if m["cached"] else "no",
+            str(m["sha256"]),
+        ]
         for m in card["runs"]["models"]
     ]
     models = Table("Every model, with its seed and SHA-256", ["kind", "seed", "seconds", "cached", "SHA-256"], rows)

@@ -98,17 +98,15 @@ def finished_run(folder: Path) -> Own:
     summary = directory.finished(folder)
     if summary is None:
         raise ConfigurationError(
-            f"{folder}: expected the summary.json of a finished run: finish it with `unweave run --resume`, or give its "
-            "recipe to collect evidence about other models of it"
+            f"{folder}: expected the summary.json of a finished run: finish it with `unweave run --resume`, or give "
+            "its recipe to collect evidence about other models of it"
         )
     states = checkpoint.load(folder / "checkpoint")
     if states is not None and (changed := differing(states["run"]["identity"], identity(recipe))):
         raise ConfigurationError([f"{file} was edited since the run: {key}: {how}" for key, how in changed.items()])
     try:
         about = _about(recipe, summary)
-        return Own(
-            folder, recipe.model.weights, _sha256(file), summary["model_before"], summary["model_after"], about
-        )
+        return Own(folder, recipe.model.weights, _sha256(file), summary["model_before"], summary["model_after"], about)
     except KeyError as error:
         raise ConfigurationError(f"{folder / 'summary.json'}: expected what a run writes, {error} is missing") from None
 
