@@ -70,8 +70,8 @@ def evidence(
 
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
-            training images, a reference saw the forget set, `run` is not finished or not as it was, or the forget set or
-            the holdout has fewer than 20 examples (before anything is trained).
+            training images, a reference saw the forget set, `run` is not finished or not as it was, or forget set or
+            holdout have fewer than 20 examples (before anything is trained).
         UnsupportedError: the data are texts.
     """
     if recipe.data.source not in IMAGES:
