@@ -1,8 +1,11 @@
-"""Peak memory of one step with LoRA: losses that look at the original model, beside ascent and retain.
+"""Peak memory of one step: losses that look at the original model, with LoRA, and rules, with all weights.
 
-    python benchmarks/peak_memory.py [--rows N] [--tokens N] [--threads N]
+    python benchmarks/peak_memory.py [--of losses rules] [--rows N] [--tokens N] [--threads N]
 
-The model is a Llama of SmolLM2-135M's size with random weights. Bytes are counted, not sampled: every storage that an
+The model is a Llama of SmolLM2-135M's size with random weights. Losses are given beside ascent and retain in one pass.
+Rules are given beside what no rule on two gradients can do without: weights, both gradients, and what is in the rows
+"two passes" besides, a graph of activations. The optimizer of rules is SGD, which has no state; AdamW has two more
+sizes of the model; the trust region has none, and keeps the weights from before the step. Bytes are counted, not sampled: every storage that an
 operator returns counts from then until it is freed, the model's own from the start. So the numbers are the same on
 every machine and in every run; what a kernel allocates and frees inside is not seen.
 """
@@ -24,10 +27,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from unweave import Objectives, Pair, rules
-from unweave.loop import OptimizerStep
+from unweave.loop import OptimizerStep, Stepper
 from unweave.losses import NPO, Ascent, Divergence, Remembered, frozen, reference
 from unweave.objectives import Loss
 from unweave.tasks import Language
+from unweave.trust import TrustRegion
 
 Losses = tuple[Loss, Loss]
 
@@ -98,21 +102,66 @@ ROWS: dict[str, Callable[[Language, nn.Module], Losses]] = {
 }
 
 
-def peak(name: str, rows: int, tokens: int) -> int:
-    """Bytes at the highest point of one step, model and optimizer included."""
-    torch.manual_seed(0)
-    model, task = smollm2(lora=True).eval(), Language()
-    pair = Pair([texts(rows, tokens)], [texts(rows, tokens)])
+RULES: dict[str, Callable[[], rules.Rule]] = {
+    "joint pass": lambda: rules.Fixed(1.0, 1.0),
+    "HAMU-Q, tensor": lambda: rules.HAMU("forget", blocks="tensor"),
+    "HAMU-Q, model": lambda: rules.HAMU("forget", blocks="model"),
+    "PCGrad": rules.PCGrad,
+    "UnilateralSurgery": rules.UnilateralSurgery,
+    "EUPMU, next_batch": lambda: rules.EUPMU(dual_lr=0.1),
+    "OFMU": rules.OFMU,
+    "OFMU, finite": lambda: rules.OFMU(curvature="finite"),
+    "OFMU, exact": lambda: rules.OFMU(curvature="exact"),
+}
+
+
+def peak_of_losses(name: str, rows: int, tokens: int) -> int:
+    """Bytes at the highest point of one step with LoRA and AdamW, model and optimizer included."""
+    model, task, pair = _setting(True, rows, tokens)
     losses = ROWS[name](task, model)
-    objectives = Objectives(model, losses).at(pair)
-    moving = [p for p in model.parameters() if p.requires_grad]
-    stepper = OptimizerStep(torch.optim.AdamW(moving, lr=1e-4))
-    live = Live()
-    live.add([*model.parameters(), *model.buffers()])
+    stepper = OptimizerStep(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4))
+    return peak(model, stepper, rules.Fixed(1.0, 1.0), Objectives(model, losses).at(pair), losses)
+
+
+def peak_of_rule(name: str, region: bool, rows: int, tokens: int) -> int:
+    """Bytes at the highest point of one step on all weights, with SGD or in a trust region."""
+    model, task, pair = _setting(False, rows, tokens)
+    losses = _ascent(task, model)
+    stepper: Stepper = TrustRegion() if region else OptimizerStep(torch.optim.SGD(model.parameters(), lr=1e-9))
+    return peak(model, stepper, RULES[name](), Objectives(model, losses).at(pair), losses)
+
+
+def two_passes(rows: int, tokens: int) -> int:
+    """Bytes at the highest point of the two passes alone, the first gradient kept."""
+    model, task, pair = _setting(False, rows, tokens)
+    live = _alive(model)
+    with live:
+        (-task.nll(model, pair.forget[0]).mean()).backward()
+        kept = [p.grad for p in model.parameters()]
+        model.zero_grad()
+        task.nll(model, pair.retain[0]).mean().backward()
+    del kept
+    return live.peak
+
+
+def peak(model: nn.Module, stepper: Stepper, rule: rules.Rule, objectives: Objectives, losses: Losses) -> int:
+    """Bytes at the highest point of one step."""
+    live = _alive(model)
     live.add([p for loss in losses for p in _models(loss)])
     with live:
-        stepper.take(1, rules.Fixed(1.0, 1.0), objectives)
+        stepper.take(1, rule, objectives)
     return live.peak
+
+
+def _setting(lora: bool, rows: int, tokens: int) -> tuple[nn.Module, Language, Pair]:
+    torch.manual_seed(0)
+    return smollm2(lora=lora).eval(), Language(), Pair([texts(rows, tokens)], [texts(rows, tokens)])
+
+
+def _alive(model: nn.Module) -> Live:
+    live = Live()
+    live.add([*model.parameters(), *model.buffers()])
+    return live
 
 
 def _models(loss: Loss) -> list[Tensor]:
@@ -123,21 +172,36 @@ def _models(loss: Loss) -> list[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", nargs="+", choices=("losses", "rules"), default=["losses", "rules"])
     parser.add_argument("--rows", type=int, default=4, help="texts on each side")
     parser.add_argument("--tokens", type=int, default=64, help="of each text")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", help="write the numbers to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found: dict[str, int] = {}
-    for name in ROWS:
-        found[name] = peak(name, options.rows, options.tokens)
-        gc.collect()
-        share = found[name] / found["ascent + retain"]
-        print(f"{name:22s} {found[name] / 2**20:8.1f} MiB, {share:.3f} of ascent + retain", flush=True)
+    size = (options.rows, options.tokens)
+    found: dict[str, dict[str, int]] = {}
+    if "losses" in options.of:
+        found["losses"] = {}
+        for name in ROWS:
+            told(found["losses"], name, peak_of_losses(name, *size), "ascent + retain")
+    if "rules" in options.of:
+        found["rules"] = {}
+        told(found["rules"], "two passes", two_passes(*size), "two passes")
+        for name in RULES:
+            for region in (False, True):
+                place = f"{name}, {'trust region' if region else 'SGD'}"
+                told(found["rules"], place, peak_of_rule(name, region, *size), "two passes")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(found, file, indent=2)
+
+
+def told(found: dict[str, int], name: str, bytes_: int, unit: str) -> None:
+    """Notes a row and prints it."""
+    found[name] = bytes_
+    gc.collect()
+    print(f"{name:32s} {bytes_ / 2**20:8.1f} MiB, {bytes_ / found[unit]:.3f} of {unit}", flush=True)
 
 
 if __name__ == "__main__":

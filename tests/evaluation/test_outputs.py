@@ -71,6 +71,30 @@ def test_the_mode_comes_back_after_an_error() -> None:
     assert all(m.training for m in model.modules())
 
 
+def test_a_model_that_keeps_a_tensor_of_its_forward_can_be_trained_afterwards() -> None:
+    class Table(nn.Module):
+        """Computes a table when it first sees a batch, and keeps it: as rotary embeddings and masks often are."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.table = nn.Parameter(torch.zeros(6, 4)), None
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.table is None:
+                self.table = torch.linspace(0, 1, x.shape[1])
+            return (x * self.table) @ (self.weight * self.table[:, None])
+
+    model = Table()
+    predict(model, Vision(), data())
+    model(torch.randn(3, 6)).sum().backward()
+    assert model.weight.grad is not None and model.weight.grad.abs().sum() > 0
+    fresh = Table()
+    with torch.inference_mode():
+        fresh(torch.randn(3, 6))
+    with pytest.raises(RuntimeError, match=r"[Ii]nference tensors"):  # docs/design/0014-no-grad.md
+        fresh(torch.randn(3, 6)).sum().backward()
+
+
 def test_half_precision_models_are_scored_in_float32() -> None:
     class Half(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
