@@ -2,12 +2,12 @@
 
     python benchmarks/peak_memory.py [--of losses rules] [--rows N] [--tokens N] [--threads N]
 
-The model is a Llama of SmolLM2-135M's size with random weights. Losses are given beside ascent and retain in one pass.
-Rules are given beside what no rule on two gradients can do without: weights, both gradients, and what is in the rows
-"two passes" besides, a graph of activations. The optimizer of rules is SGD, which has no state; AdamW has two more
-sizes of the model; the trust region has none, and keeps the weights from before the step. Bytes are counted, not sampled: every storage that an
-operator returns counts from then until it is freed, the model's own from the start. So the numbers are the same on
-every machine and in every run; what a kernel allocates and frees inside is not seen.
+The model is a Llama of SmolLM2-135M's size with random weights. Losses are given beside ascent and retain in one pass,
+rules beside the two plain passes that they need, the first gradient kept. The optimizer of rules is SGD, which has no
+state; AdamW has two more sizes of the model; the trust region has no state, and keeps the weights from before the step.
+Bytes are counted, not sampled: every storage that an operator returns counts from then until it is freed, the model's
+own from the start. So the numbers are the same on every machine and in every run; what a kernel allocates and frees
+inside is not seen.
 """
 
 from __future__ import annotations
