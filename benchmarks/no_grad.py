@@ -1,4 +1,4 @@
-"""What evaluation would save by `torch.inference_mode()` in the place of `torch.no_grad()`: docs/design/0014-no-grad.md.
+"""What `torch.inference_mode()` would save in the place of `torch.no_grad()` (docs/design/0014-no-grad.md).
 
     python benchmarks/no_grad.py [--repeats N]
 
