@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 from unweave.contract import Contract, Keeper
 from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
-from unweave.data.checks import check_overlap
+from unweave.data.checks import check_filled, check_overlap
 from unweave.data.pairs import Pairs
-from unweave.errors import ConfigurationError, suggest
+from unweave.errors import ConfigurationError, check_value, gathered, suggest
 from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import FirstStep, Guards, GuardWarning, Seen, check, collapsed, looks, nothing_changed, same_scores
 from unweave.loop import Monitor, Result, Stepper, Stop
@@ -104,28 +105,24 @@ def unlearn(
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    task = _task(task)
-    if steps < 0:
-        raise ConfigurationError(f"steps must be at least 0; found {steps}.")
-    device = device_of(model)
     with seeded(seed):
-        _check_overlap(forget, retain)
+        task, method, _, broken = gathered(
+            partial(_task, task),
+            partial(_known, method, step),
+            partial(check_value, "steps", steps, int, "[0, inf)"),
+            partial(_read, forget, retain),
+            partial(_module, model),
+        )[:4]
+        device = device_of(model)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
         per_step = forget_batch + retain_batch
-        retain, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
+        trained, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
-    method = _known(method)
     once = method if isinstance(method, OneShot) else None
-    if once is not None and step != "trust":
-        raise ConfigurationError(f"step: {once.name} takes no steps; leave it out.")
-    if isinstance(method, Method):
-        row = method
-    else:
-        row = made(method, task, bare(model), forget, {}) if isinstance(method, str) else method.read(task)
     pairs = Pairs(
         forget,
-        retain,
+        trained,
         forget_batch=forget_batch,
         retain_batch=retain_batch,
         micro=micro,
@@ -135,23 +132,27 @@ def unlearn(
         device=device,
     )
     with ExitStack() as stack:
-        stack.enter_context(choose(unlearned, parameters))
+        sides, before = (task, forget, retain), dict[str, Seen]()
+        looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
+        with seeded(seed):
+            _, warned = gathered(
+                partial(stack.enter_context, choose(unlearned, parameters)), looked if steps else list[str]
+            )
         stack.enter_context(_mode(unlearned, train_mode))
+        if isinstance(method, Method):
+            row = method
+        else:
+            row = made(method, task, bare(model), forget, {}) if isinstance(method, str) else method.read(task)
         mask = None
         if row.saliency is not None:
             with seeded(seed):
                 mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), row.saliency)
-        with seeded(seed):
-            told = guards or Guards()
-            before: dict[str, Seen] = {}
-            sides = task, forget, retain
-            warned = check(unlearned, *sides, guards=told, mask=mask, seed=seed, seen=before) if steps else []
         first = FirstStep(unlearned, mask)
         result = run(
             unlearned,
             replace(row, rule=copy.deepcopy(row.rule)),
             pairs,
-            _stepper(step, unlearned, mask) if once is None else once.step(task, forget, retain),
+            _stepper(step, unlearned, mask) if once is None else once.step(task, forget, trained),
             accelerator=accelerator,
             monitors=(first, *monitors),
             stop=stop,
@@ -172,11 +173,17 @@ def unlearn(
     return result
 
 
-def _check_overlap(forget: Data, retain: Data) -> None:
-    """Where both can be read by index."""
-    sides = _examples(forget), _examples(retain)
-    if sides[0] is not None and sides[1] is not None:
-        check_overlap(sides[0], sides[1])
+def _module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(f"model must be a torch.nn.Module; found {type(model).__name__}.")
+
+
+def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
+    """What can be said of both sets without a model, where they can be read by index: rows with NaN or infinity."""
+    sides = {"forget": _examples(forget), "retain": _examples(retain)}
+    gathered(*(partial(check_filled, len(data), name) for name, data in sides.items() if data is not None))  # type: ignore[arg-type]
+    found = tuple(data for data in sides.values() if data is not None)
+    return check_overlap(*found) if len(found) == 2 else {}
 
 
 def _examples(data: Data) -> Dataset[Any] | None:
@@ -208,14 +215,15 @@ def _task(task: str | Task) -> Task:
     return TASKS[task]()
 
 
-def _known(method: str | Method | OneShot) -> str | Method | OneShot:
-    if not isinstance(method, str):
-        return method
-    if method not in CATALOGUE:
+def _known(method: str | Method | OneShot, step: object) -> str | Method | OneShot:
+    if isinstance(method, str) and method not in CATALOGUE:
         raise ConfigurationError(
             f"There is no method {method!r}.{suggest(method, CATALOGUE)} Known: {', '.join(CATALOGUE)}."
         )
-    return OneShot(method) if method in ONESHOT else method
+    method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
+    if isinstance(method, OneShot) and step != "trust":
+        raise ConfigurationError(f"step: {method.name} takes no steps; leave it out.")
+    return method
 
 
 def _kept(

@@ -82,7 +82,8 @@ def saliency_mask(
         share: part of the entries to keep, in (0, 1].
 
     Raises:
-        ConfigurationError: the share is out of range, all parameters are frozen, or there is no batch.
+        ConfigurationError: the share is out of range, all parameters are frozen, there is no batch, or the gradient is
+            zero everywhere or not finite somewhere.
 
     SalUn, Fan et al., ICLR 2024 (arXiv:2310.12508), equation 4; the authors' default is the median. Differs
     from the authors' code: ties at gamma are all kept, and dead entries never are, where a sort keeps an
@@ -97,6 +98,11 @@ def saliency_mask(
     for gradients, _ in batch_gradients(model, loss, batches, parameters):
         torch._foreach_add_(total, gradients)
     sizes = torch.cat([g.abs().flatten() for g in total])
+    if not (sizes.isfinite().all() and sizes.any()):
+        raise ConfigurationError(
+            "mask: the gradient of the forget loss is zero everywhere or not finite somewhere, so no weight is salient. "
+            "Look for NaN in the data, and for a model that is certain of all of it."
+        )
     kept = max(1, round(share * sizes.numel()))
     threshold = sizes.kthvalue(sizes.numel() - kept + 1).values
     return Mask(tuple((g.abs() >= threshold) & (g != 0) for g in total))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
 from unweave.data.batches import Batch, count, divided, moved
+from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.images import TensorImages
 from unweave.data.text import TextRows
@@ -153,8 +154,7 @@ class _Shuffled:
             )
         self._data, self._side, self._seed, self._share = data, side, seed, share
         size = len(data)
-        if not size:
-            raise ConfigurationError(f"the {NAMES[side]} set must hold at least one example, found 0: check the split")
+        check_filled(size, NAMES[side])
         self._tokens = _answer_tokens(data)
         self._batches = -(-size // batch)
         self._epoch, self._position = 0, 0
@@ -239,15 +239,24 @@ class _Cycled:
 
 
 def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
-    """The batch of the given rows of a map-style data set."""
     """The given rows of a map-style data set as one batch, by the fastest way that it has."""
     if isinstance(data, TensorImages):
         return data.batch(rows)
     if isinstance(data, TensorDataset):
         return data[rows]
     if hasattr(data, "__getitems__"):
-        return default_collate(data.__getitems__(rows.tolist()))
-    return default_collate([data[row] for row in rows.tolist()])
+        return _collated(data.__getitems__(rows.tolist()))
+    return _collated([data[row] for row in rows.tolist()])
+
+
+def _collated(examples: list[Any]) -> Batch:
+    try:
+        return default_collate(examples)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigurationError(
+            f"examples must be tensors, arrays or numbers of one shape to make a batch: {str(error).split(chr(10))[0]}. "
+            "Transform them (ToTensor, Resize), or pass a DataLoader with a collate_fn."
+        ) from error
 
 
 def _answer_tokens(data: Dataset[Any]) -> Tensor | None:

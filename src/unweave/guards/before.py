@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from unweave.contract.sets import Data, labels
-from unweave.data.checks import check_labels
+from unweave.contract.sets import Data, Examples, indexed, labels
+from unweave.data.checks import check_filled
 from unweave.errors import ConfigurationError
-from unweave.guards.finding import LEVEL, Finding, Guards, settled
+from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.look import Seen, look, sample
 from unweave.guards.near import near_duplicates
-from unweave.parameters import Mask
 from unweave.tasks import Task
 
 
@@ -25,51 +26,59 @@ def check(
     retain: Data,
     *,
     guards: Guards,
-    mask: Mask | None = None,
     seed: int = 0,
     seen: dict[str, Seen] | None = None,
+    broken: Mapping[str, Sequence[int]] | None = None,
 ) -> list[str]:
     """Looks at both sets and at what the original makes of them: one forward pass over 500 examples of each at most.
+
+    It comes before everything that reads a gradient: a mask, a quote, a step.
 
     Args:
         model: the original.
         task: what it does.
-        forget, retain: as the run reads them.
+        forget, retain: all that was given.
         guards: what to compare.
-        mask: what may move.
         seed: of the samples.
         seen: filled with what the original makes of both sides, to be compared with afterwards.
+        broken: rows of either set with NaN or infinity in them, which are looked at too (`check_overlap`).
 
     Returns:
         What does not look right, each with what to do.
 
     Raises:
-        ConfigurationError: what cannot be right: labels that are no class, a mask that lets nothing through, outputs
-            that are not finite; all of them at once.
+        ConfigurationError: what cannot be right: a set without an example, a model that does not run on it, an output
+            that does not fit the labels, labels that are no class, a loss that is not finite; all of them at once.
     """
-    if fault := _mask(mask):
-        settled([fault])
-    seen = {} if seen is None else seen
+    seen, rows = {} if seen is None else seen, broken or {}
     found: list[Finding | None] = []
     for name, data in (("forget", forget), ("retain", retain)):
         try:
-            seen[name] = look(model, task, sample(data, seed), seed)
+            examples = sample(data, seed)
+            check_filled(len(examples), name)
+            every = labels(data) if hasattr(task, "logits") else None
+            seen[name] = look(model, task, examples, seed, every)
+            found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
             found.append(Finding(f"{name}: {error}", fatal=True, cause=cause))
-            continue
-        found += [_finite(name, seen[name]), _labels(name, data, seen[name].classes)]
     settled(found)
     found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
     return settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
 
 
-def _mask(mask: Mask | None) -> Finding | None:
-    if mask is None or any(bool(tensor.any()) for tensor in mask.tensors):
+def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[int], seed: int) -> Finding | None:
+    """Of the examples with NaN or infinity in them, also beyond the sample: some models know what to do with those."""
+    if not rows or not indexed(data):
         return None
+    chosen = np.asarray(rows[:SAMPLE])
+    lost = chosen[(~look(model, task, Examples(data, rows=chosen), seed).loss.isfinite()).numpy()]
+    if not len(lost):
+        return None
+    first = ", ".join(f"{name}[{row}]" for row in lost[:5])
     return Finding(
-        "mask: it lets none of the weights move, so nothing can be unlearned. Make it from a loss whose gradient is "
-        "not zero, or of a larger share.",
+        f"{name}: the inputs of {len(rows)} of {len(data)} examples hold NaN or infinity, and the original's loss is "  # type: ignore[arg-type]
+        f"not finite there (first: {first}). Mend these examples, or take them out.",
         fatal=True,
     )
 
@@ -83,18 +92,6 @@ def _finite(name: str, seen: Seen) -> Finding | None:
         "in the weights and in the inputs, and load the checkpoint again.",
         fatal=True,
     )
-
-
-def _labels(name: str, data: Data, classes: int) -> Finding | None:
-    """Of all examples, not of the sample alone."""
-    known = labels(data) if classes else None
-    if known is None:
-        return None
-    try:
-        check_labels(known, classes)
-    except ConfigurationError as error:
-        return Finding(f"{name}: {error}. Number the classes from 0, or load the model that has that many.", fatal=True)
-    return None
 
 
 def _one_label(retain: Seen) -> Finding | None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
-from unweave.contract.sets import Data, Examples
+from unweave.contract.sets import Data, Examples, Rows
+from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
 from unweave.evaluation.outputs import evaluating
 from unweave.execution import bare, reshard, seeded
@@ -46,25 +47,36 @@ def sample(data: Data, seed: int) -> Examples:
 
 
 @torch.no_grad()
-def look(model: nn.Module, task: Task, examples: Examples, seed: int) -> Seen:
-    """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were."""
+def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Rows | None = None) -> Seen:
+    """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were.
+
+    Args:
+        model, task, examples, seed: whose pass, over what, and its randomness.
+        every: labels of the whole set that the examples are of; they must be classes of the model.
+
+    Raises:
+        ConfigurationError: the model does not run on a batch, or its output does not fit the labels.
+    """
     losses, predicted, labels, classes = [], [], [], 0
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         try:
+            if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
+                logits = task.logits(once, batch)
+                classes = logits.shape[1]
+                if every is not None and not losses:
+                    check_labels(every, classes)
+                predicted.append(logits.argmax(1).cpu())
+                labels.append(batch[1].cpu())
             losses.append(task.nll(once, batch).cpu())
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, IndexError) as error:
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
             raise ConfigurationError(
-                f"the model cannot run on batch {len(losses) + 1} ({_shapes(batch)}): {error}. Check that inputs are "
-                "shaped as in its training."
+                f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)}): {error}. "
+                "Check that inputs have the shape and the type that it was trained on."
             ) from error
-        if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
-            logits = task.logits(once, batch)
-            classes = logits.shape[1]
-            predicted.append(logits.argmax(1).cpu())
-            labels.append(batch[1].cpu())
     loss = torch.cat(losses) if losses else torch.zeros(0)
     return Seen(loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(loss)
 
@@ -78,7 +90,8 @@ def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 
 
 def _shapes(batch: Any) -> str:
     named = batch.items() if isinstance(batch, Mapping) else enumerate(batch) if isinstance(batch, Sequence) else []
-    return ", ".join(f"{name}: {list(part.shape)}" for name, part in named if isinstance(part, Tensor)) or "no tensors"
+    found = [(name, list(p.shape), str(p.dtype).removeprefix("torch.")) for name, p in named if isinstance(p, Tensor)]
+    return ", ".join(f"{name}: {shape} {kind}" for name, shape, kind in found) or "no tensors"
 
 
 def passes(model: nn.Module, examples: Examples, seed: int) -> Iterator[tuple[nn.Module, Any]]:
