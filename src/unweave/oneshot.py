@@ -12,9 +12,10 @@ from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from unweave.contract.keeper import ONLY
+from unweave.contract.sets import indexed
 from unweave.data.batches import moved
 from unweave.errors import ConfigurationError, UnsupportedError, fault, suggest
 from unweave.execution import seeded, world
@@ -176,7 +177,8 @@ class OneShot:
         """
         if world() > 1:
             raise UnsupportedError(f"{self.name} runs in one process; found {world()}. Start it without a launcher.")
-        return Once(lambda model: ONESHOT[self.name](model, task, forget, retain, **self.arguments))
+        sides = [Subset(d, range(len(d))) if indexed(d) else d for d in (forget, retain)]  # type: ignore[arg-type]
+        return Once(lambda model: ONESHOT[self.name](model, task, *sides, **self.arguments))
 
 
 @dataclass

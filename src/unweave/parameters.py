@@ -100,7 +100,7 @@ def saliency_mask(
     sizes = torch.cat([g.abs().flatten() for g in total])
     if not (sizes.isfinite().all() and sizes.any()):
         raise ConfigurationError(
-            "mask: the gradient of the forget loss is zero everywhere or not finite somewhere, so no weight is salient. "
+            "mask: the gradient of the forget loss is zero everywhere or not finite somewhere: no weight is salient. "
             "Look for NaN in the data, and for a model that is certain of all of it."
         )
     kept = max(1, round(share * sizes.numel()))

@@ -24,10 +24,11 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
         model = prepare.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
     quotes = []
     for single, job in zip(parts, jobs, strict=True):
-        found, guards = quote(single, job, model), recipe.guards.guards()
-        quotes.append(found.as_dict())
+        guards = recipe.guards.guards()
         for text in (*job.notes, *check(model, job.task, job.forget, job.retain, guards=guards, seed=recipe.run.seed)):
             say(f"warning: {text}", style="yellow")
+        found = quote(single, job, model)
+        quotes.append(found.as_dict())
         if not as_json:
             head = f"request         {job.text}: {len(job.rows('forget'))} to forget, {len(job.rows('retain'))} to keep"
             print("\n".join(["", head, *found.lines()] if len(quotes) > 1 else [head, *found.lines()]))

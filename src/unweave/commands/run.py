@@ -19,6 +19,7 @@ from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.run import directory, prepare
 from unweave.run.recipe import read
+from unweave.run.record import counted
 from unweave.run.runner import carry_out
 
 _MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed
@@ -82,7 +83,7 @@ def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> 
     console.print(table(scores))
     if summary["contract"]:
         console.print(kept(summary["contract"], summary["contract_reading"]))
-    effort = f"{summary['steps']} steps, {summary['seconds']:.1f} s"
+    effort = f"{counted(summary['steps'], 'step', 'steps')}, {summary['seconds']:.1f} s"
     why = "continue with --resume" if summary["status"] == "interrupted" else summary["stop_reason"]
     console.print(f"{summary['status']} after {effort}: {why}", markup=False, soft_wrap=True)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

@@ -112,6 +112,15 @@ class Keeper:
             for each in self._goals
         ]
 
+    def check(self, model: nn.Module) -> None:
+        """Refuses what `begin` would, on the model as it is then, before anything is done that cannot be undone.
+
+        Raises:
+            ConfigurationError: a limit that the guard set cannot decide.
+        """
+        compared = model if self._first is None else self._first()
+        limits(self.contract, self._keeps, self._observer.see(compared, ["guard", "final"]), self._sets)
+
     def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
 

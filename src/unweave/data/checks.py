@@ -124,9 +124,10 @@ def _texts(data: Dataset[Any]) -> list[Text] | None:
 def _feed(digest: hashlib.blake2b, value: Any) -> bool:
     """Adds a value to what is hashed; whether all its numbers are finite."""
     if isinstance(value, Mapping):
-        return all([_feed(digest, part) for each in value.items() for part in each])
+        value = list(value.items())
     if isinstance(value, (tuple, list)):
-        return all([_feed(digest, part) for part in value])
+        finite = [_feed(digest, part) for part in value]
+        return all(finite)
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous()
         digest.update(f"{content.dtype}{list(content.shape)}".encode())

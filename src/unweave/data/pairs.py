@@ -253,8 +253,9 @@ def _collated(examples: list[Any]) -> Batch:
     try:
         return default_collate(examples)
     except (RuntimeError, TypeError) as error:
+        why = str(error).partition("\n")[0]
         raise ConfigurationError(
-            f"examples must be tensors, arrays or numbers of one shape to make a batch: {str(error).split(chr(10))[0]}. "
+            f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
             "Transform them (ToTensor, Resize), or pass a DataLoader with a collate_fn."
         ) from error
 

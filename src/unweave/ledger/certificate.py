@@ -17,6 +17,7 @@ from unweave.ledger.chain import Json
 from unweave.ledger.verify import sha256
 from unweave.ledger.words import plain
 from unweave.run.environment import code_sha256
+from unweave.run.record import counted
 
 LIMITS = (
     "Approximate unlearning bounds the influence of these records on the weights, as far as the scores and the claim "
@@ -61,7 +62,8 @@ class Carried:
             return self.status, f"the run ended as {self.status}: {self.entry['reason']}"
         if missed := [_missed(clause) for clause in self.clauses if not clause["met"]]:
             cause = "infeasible" if self.entry["reason"] in (HARD, SPENT) else "missed"
-            said = f"{_CAUSES[cause]} under this contract: {self.entry['reason']} after {self.entry['steps']} steps"
+            taken = counted(self.entry["steps"], "step", "steps")
+            said = f"{_CAUSES[cause]} under this contract: {self.entry['reason']} after {taken}"
             return cause, f"{said}; {'; '.join(missed)}"
         if not self.retest["met"]:
             lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if not clause["met"])

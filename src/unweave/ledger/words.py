@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unweave.ledger.chain import Entry, Json
+from unweave.run.record import counted
 
 
 def text(entry: Entry) -> str:
@@ -36,7 +37,7 @@ def _details(found: Json) -> Sequence[str]:
         f"- model: {found['model']['file']}, SHA-256 `{found['model']['sha256']}`",
         f"- recipe: {found['recipe']['file']}, SHA-256 `{found['recipe']['sha256']}`",
         f"- code: unweave {found['code']['unweave']}, SHA-256 `{found['code']['sha256']}`",
-        f"- method: {found['method']}, {found['steps']} steps, {found['seconds']:.1f} s",
+        f"- method: {found['method']}, {counted(found['steps'], 'step', 'steps')}, {found['seconds']:.1f} s",
         f"- claim: {claim['level'] or 'none'}. {claim['text']}",
         *(f"- against: {each}" for each in claim["against"]),
         *("", "| contract | limit | measured | n | |", "|---|---:|---:|---:|---|", *clauses),

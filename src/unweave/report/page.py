@@ -149,11 +149,6 @@ def anchor(title: str) -> str:
     return "at-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def counted(n: int, one: str, several: str) -> str:
-    """A number with its noun."""
-    return f"{n} {one if n == 1 else several}"
-
-
 def number(value: float | None, places: int = 3) -> str:
     """A number for people; a dash where there is none."""
     return "–" if value is None else f"{value:.{places}f}"

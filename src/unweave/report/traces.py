@@ -8,6 +8,7 @@ from typing import Any
 
 from unweave.report import plots
 from unweave.report.page import Plot, Section
+from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 
@@ -15,7 +16,8 @@ Json = Mapping[str, Any]
 def section(summary: Json, steps: Sequence[Json]) -> Section:
     """What `steps.jsonl` says."""
     lost = f"{summary['rejected']} rolled back, {summary['skipped']} skipped as not finite"
-    text = f"{summary['steps']} steps in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
+    taken = counted(summary["steps"], "step", "steps")
+    text = f"{taken} in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
     return Section("The run", text, plots=_traces(steps) if steps else [])
 
 

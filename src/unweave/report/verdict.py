@@ -9,8 +9,9 @@ from unweave.evaluation.claims import CLAIMS, RUNGS
 from unweave.report import contract
 from unweave.report.claim import Shown
 from unweave.report.objections import objections
-from unweave.report.page import Bottom, Tone, Verdict, counted
+from unweave.report.page import Bottom, Tone, Verdict
 from unweave.report.scores import distances
+from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 FIGURES = {

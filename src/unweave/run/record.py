@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from unweave.objectives import Objectives
 
 
+def counted(n: int, one: str, several: str) -> str:
+    """A number with its noun."""
+    return f"{n} {one if n == 1 else several}"
+
+
 def line(record: Record) -> dict[str, Any]:
     """One step as plain data; the order of every pair is forget, retain.
 

@@ -26,7 +26,7 @@ from unweave.run.job import Job, Scored
 from unweave.run.quote import quote
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import StepLog, write_json
-from unweave.run.session import Session
+from unweave.run.session import Session, check_readable
 from unweave.run.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
@@ -96,13 +96,17 @@ def carry_out(
     if states is not None:
         check_same(states["run"]["identity"], identity(resolved))
     device = devices.chosen(recipe.run.device)
+    check_readable(recipe, job)
     original = prepare.original(recipe, job, watch).to(device)
+    found = _guard(recipe, job, original) if states is None else []
     retrained = None
     if recipe.contract is not None and recipe.contract.asks_retrained:
         retrained = job.reference(1, watch)
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
-        _guard(session, job, original)
+        session.warnings = found
+        if session.keeper is not None:
+            session.keeper.check(session.model)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         if recipe.evaluation.quote:
@@ -139,14 +143,13 @@ def carry_out(
     return summary
 
 
-def _guard(session: Session, job: Job, original: nn.Module) -> None:
-    """Says what does not look right, before anything is written."""
-    told, seed = session.recipe.guards.guards(), session.recipe.run.seed
-    sides = job.forget, job.retain
-    found = check(original, job.task, *sides, guards=told, mask=session.mask, seed=seed)
-    session.warnings = [*job.notes, *found]
-    for text in session.warnings:
+def _guard(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:
+    """Says what does not look right, before anything long is done or anything is written."""
+    with choose(original, recipe.model.parameters):
+        found = check(original, job.task, job.forget, job.retain, guards=recipe.guards.guards(), seed=recipe.run.seed)
+    for text in (told := [*job.notes, *found]):
         warnings.warn(text, GuardWarning, stacklevel=3)
+    return told
 
 
 def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:

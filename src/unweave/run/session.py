@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
+from unweave.contract.checks import check as check_contract
 from unweave.contract.sets import Data, divide, hold_out, labels, subset
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
@@ -208,6 +209,19 @@ def _probed(retain: Data, settings: RunSection, device: torch.device) -> tuple[D
     with torch.random.fork_rng(devices=[]):
         batch = moved(fetched(retain, torch.from_numpy(rows)), device)  # type: ignore[arg-type]
     return subset(retain, train), divided(batch, min(settings.micro, size))  # type: ignore[arg-type]
+
+
+def check_readable(recipe: Recipe, job: Job) -> None:
+    """Refuses a contract whose clauses the data of the job cannot be read for, before anything is trained.
+
+    Raises:
+        ConfigurationError: everything that is missing.
+    """
+    if recipe.contract is not None:
+        contract = recipe.contract.contract()
+        sets = contract_sets(contract, job, recipe.run.seed)[1]
+        forgets = contract.forgets(sets.whole_class)
+        check_contract(contract.keeps(hasattr(job.task, "logits")), forgets, sets, retrained=True)
 
 
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -51,10 +52,14 @@ class Vision:
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            found = type(batch).__name__
+            if isinstance(batch, Mapping):
+                found += f" with the keys {', '.join(map(str, batch))}"
+            elif isinstance(batch, (tuple, list)):
+                found += f" of {len(batch)} parts"
             raise ConfigurationError(
-                f"task 'vision' reads batches (inputs, labels); this data set gives {type(batch).__name__}"
-                f"{f' of {len(batch)} parts' if isinstance(batch, (tuple, list, dict)) else ''}. "
-                "Pass a Task of your own."
+                f"task 'vision' reads batches (inputs, labels); this data set gives {found}. Let its items (or the "
+                "loader's collate_fn) be such pairs, or pass a Task of your own."
             )
         inputs, labels = batch
         if not isinstance(labels, Tensor):
@@ -63,8 +68,10 @@ class Vision:
                 f"{str(labels)[:40]}. Number the classes from 0."
             )
         if labels.ndim != 1 or labels.dtype not in (torch.int64, torch.uint8):
+            one_hot = labels.ndim == 2 and labels.shape[1] > 1
+            how = ".argmax(1)" if one_hot else ".flatten().long()" if labels.ndim > 1 else ".long()"
             raise ConfigurationError(
                 f"task 'vision' expects class indices [b] as labels; found {tuple(labels.shape)} of {labels.dtype}. "
-                "Give them as torch.int64."
+                f"Give them as torch.int64: labels{how} if they are {'one-hot' if one_hot else 'class indices'}."
             )
         return inputs, labels

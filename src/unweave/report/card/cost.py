@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unweave.report.page import Section, Table, counted
+from unweave.report.page import Section, Table
+from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 
