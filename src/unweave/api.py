@@ -21,7 +21,18 @@ from unweave.data.checks import check_filled, check_overlap
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, check_value, gathered, suggest
 from unweave.execution import bare, device_of, rank, seeded, world
-from unweave.guards import FirstStep, Guards, GuardWarning, Seen, check, collapsed, looks, nothing_changed, same_scores
+from unweave.guards import (
+    FirstStep,
+    Guards,
+    GuardWarning,
+    Seen,
+    check,
+    check_alone,
+    collapsed,
+    looks,
+    nothing_changed,
+    same_scores,
+)
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import Method, made
@@ -139,6 +150,8 @@ def unlearn(
                 partial(stack.enter_context, choose(unlearned, parameters)), looked if steps else list[str]
             )
         stack.enter_context(_mode(unlearned, train_mode))
+        if steps:
+            check_alone(unlearned, *sides, pairs)
         if isinstance(method, Method):
             row = method
         else:

@@ -89,14 +89,15 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
     Raises:
         ConfigurationError: the faults of all.
     """
-    made, found = list[Any](), list[str]()
+    made, found, causes = list[Any](), list[str](), list[BaseException | None]()
     for make in makes:
         try:
             made.append(make())
         except ConfigurationError as error:
             found += error.faults
+            causes.append(error.__cause__)
     if found:
-        raise ConfigurationError(found)
+        raise ConfigurationError(found) from next(filter(None, causes), None)
     return made
 
 

@@ -43,6 +43,42 @@ def test_overlap(kind):
         check_overlap(make([0, 1, 2]), make([3, 2, 5, 0]))
 
 
+def test_rows_that_hold_no_number_are_found():
+    values = torch.ones(4, 2)
+    values[1, 0], values[3, 1] = torch.nan, torch.inf
+    forget = TensorDataset(values, torch.arange(4))
+    retain = [{"x": value.numpy() * 2, "of": ["b", 1.0]} for value in values]
+    assert check_overlap(forget, retain) == {"forget": [1, 3], "retain": [1, 3]}
+    assert check_overlap(Dicts([1, 2]), Dicts([3])) == {"forget": [], "retain": []}
+
+
+class Picture:
+    """What is neither tensor nor array; told apart by its address alone."""
+
+
+class Shown(Picture):
+    """Like a picture of PIL: its representation has its address, its pixels have not."""
+
+    def __init__(self, value):
+        self.pixels = np.full((2, 2), value, dtype=np.uint8)
+
+    @property
+    def __array_interface__(self):
+        return self.pixels.__array_interface__
+
+
+def test_objects_that_are_made_when_they_are_asked_for():
+    class Made(Dicts):
+        def __getitem__(self, index):
+            return self.rows[index](), 0
+
+    nothing = [Picture] * 30
+    check_overlap(Made(nothing), Made(nothing))  # an address is given again as soon as it is free
+    check_overlap(Made([lambda: Shown(1)]), Made([lambda: Shown(2)] * 9))
+    with pytest.raises(ConfigurationError, match=r"found 1 of 1 .*forget\[0\] = retain\[1\]"):
+        check_overlap(Made([lambda: Shown(1)]), Made([lambda: Shown(2), lambda: Shown(1)]))
+
+
 def test_a_corrected_label_is_no_overlap():
     data = TensorImages(IMAGES, LABELS)
     check_overlap(data, data.relabelled((LABELS + 1) % 4))

@@ -24,12 +24,12 @@ from unweave.rules import Fixed
 from unweave.rules._base import Step
 
 
-def found(model: nn.Module, forget: Any, retain: Any, guards: Guards | None = None, mask: Mask | None = None) -> str:
+def found(model: nn.Module, forget: Any, retain: Any, guards: Guards | None = None, **also: Any) -> str:
     """What the guards say: warnings, or the refusal."""
     guards = guards or Guards()
     state, modes = torch.get_rng_state(), [m.training for m in model.modules()]
     try:
-        return "\n".join(check(model, task, forget, retain, guards=guards, mask=mask))
+        return "\n".join(check(model, task, forget, retain, guards=guards, **also))
     except ConfigurationError as error:
         return f"refused: {error}"
     finally:
@@ -42,6 +42,20 @@ def mask(*shares: bool) -> Mask:
             torch.full_like(p, share, dtype=torch.bool) for p, share in zip(right().parameters(), shares, strict=True)
         )
     )
+
+
+class Filled(nn.Module):
+    """What is missing is 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.nan_to_num()
+
+
+def holed(n: int, row: int) -> TensorDataset:
+    """One number of one example is missing."""
+    made = data(n)
+    made.tensors[0][row, 0] = torch.nan
+    return made
 
 
 def broken(value: float) -> nn.Module:
@@ -77,8 +91,19 @@ BEFORE: dict[str, tuple[Callable[[], str], str]] = {
         "refused: forget: the original's loss is not finite on 20 of 20",
     ),
     "large but finite weights": (lambda: found(broken(1e3), data(20, 1), data()), ""),
-    "a mask of nothing": (lambda: found(right(), data(20, 1), data(), mask=mask(False, False)), "refused: mask"),
-    "a mask of one layer": (lambda: found(right(), data(20, 1), data(), mask=mask(False, True)), ""),
+    "NaN in the data, beyond the sample": (
+        lambda: found(right(), data(20, 1), holed(3000, 2999), broken={"retain": [2999]}),
+        "refused: retain: the inputs of 1 of 3000 examples hold NaN or infinity, and the original's loss is not finite "
+        "there (first: retain[2999])",
+    ),
+    "NaN in the data, which the model fills in": (
+        lambda: found(nn.Sequential(Filled(), *right()), data(20, 1), holed(3000, 2999), broken={"retain": [2999]}),
+        "",
+    ),
+    "no example": (
+        lambda: found(right(), data(0, 1), DataLoader(data(0))),
+        "refused: forget: the forget set must hold at least one example, found 0",
+    ),
     "one label only": (
         lambda: found(right(), data(20, 1), data(labels=torch.zeros_like)),
         "retain: all 80 labels that were looked at are 0",
@@ -144,7 +169,7 @@ def test_before_a_weight_moves() -> None:
         text = case()
         assert says in text and bool(says) == bool(text), f"{name}: {text or 'nothing'}"
         tripped += bool(says)
-    assert (len(BEFORE), tripped) == (28, 16)
+    assert (len(BEFORE), tripped) == (29, 17)
 
 
 def test_both_sides_are_refused_in_one_message() -> None:

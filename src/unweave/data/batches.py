@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from unweave.errors import ConfigurationError
 
@@ -28,6 +29,22 @@ def count(batch: Batch) -> int:
             f"(a tensor, or a tuple, list or dict of tensors), found {found}"
         )
     return len(first)
+
+
+def collated(examples: list[Any]) -> Batch:
+    """One batch of single examples, as torch makes it.
+
+    Raises:
+        ConfigurationError: they are of several shapes, or of a kind that no tensor can be made of.
+    """
+    try:
+        return default_collate(examples)
+    except (RuntimeError, TypeError) as error:
+        why = str(error).partition("\n")[0]
+        raise ConfigurationError(
+            f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
+            "Transform them (ToTensor, Resize), or pass a DataLoader with a collate_fn."
+        ) from error
 
 
 def moved(batch: Batch, device: torch.device | str | None) -> Batch:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from unweave.data.batches import Batch, count, divided, moved
+from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.images import TensorImages
@@ -103,6 +103,11 @@ class Pairs:
             seed = _derived(self._seed, "pair", self._drawn - 1)
             yield Pair(forget[0], retain[0], seed, (forget[1], retain[1]))
 
+    @property
+    def smallest(self) -> dict[str, int]:
+        """Examples in the smallest micro-batch of each side that this rank draws; 0 of a loader that does not say."""
+        return {name: side.smallest for name, side in zip(NAMES, self._sides, strict=True)}
+
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is; plain numbers."""
         return {
@@ -128,8 +133,16 @@ class _Share:
         parts = min(self.micro, len(rows) // self.world)
         return rows.tensor_split(self.world)[self.rank].tensor_split(parts)
 
+    def smallest(self, rows: int) -> int:
+        """Examples in the smallest micro-batch of so many rows."""
+        own = rows // self.world
+        return own // max(1, min(self.micro, own))
+
 
 class _Side(Protocol):
+    @property
+    def smallest(self) -> int: ...
+
     def draw(self) -> tuple[list[Batch], list[Tensor]]: ...
 
     def state_dict(self) -> dict[str, int]: ...
@@ -167,6 +180,10 @@ class _Shuffled:
             )
         self._order = self._permutation()
 
+    @property
+    def smallest(self) -> int:
+        return self._share.smallest(len(self._data) // self._batches)  # type: ignore[arg-type]
+
     def draw(self) -> tuple[list[Batch], list[Tensor]]:
         rows = self._order.tensor_split(self._batches)[self._position]
         parts = self._share.of(rows)
@@ -201,6 +218,14 @@ class _Cycled:
         self._loader, self._side, self._seed, self._share = loader, side, seed, share
         self._epoch, self._position = 0, 0
         self._batches: Iterator[Batch] | None = None
+
+    @property
+    def smallest(self) -> int:
+        batch, data = self._loader.batch_size, self._loader.dataset
+        if batch is None or not hasattr(data, "__len__"):
+            return 0
+        rest = 0 if self._loader.drop_last else len(self._loader.sampler) % batch  # type: ignore[arg-type]
+        return (rest or batch) // max(1, min(self._share.micro, rest or batch))
 
     def draw(self) -> tuple[list[Batch], list[Tensor]]:
         batch = self._next()
@@ -245,19 +270,8 @@ def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
     if isinstance(data, TensorDataset):
         return data[rows]
     if hasattr(data, "__getitems__"):
-        return _collated(data.__getitems__(rows.tolist()))
-    return _collated([data[row] for row in rows.tolist()])
-
-
-def _collated(examples: list[Any]) -> Batch:
-    try:
-        return default_collate(examples)
-    except (RuntimeError, TypeError) as error:
-        why = str(error).partition("\n")[0]
-        raise ConfigurationError(
-            f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
-            "Transform them (ToTensor, Resize), or pass a DataLoader with a collate_fn."
-        ) from error
+        return collated(data.__getitems__(rows.tolist()))
+    return collated([data[row] for row in rows.tolist()])
 
 
 def _answer_tokens(data: Dataset[Any]) -> Tensor | None:

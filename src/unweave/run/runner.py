@@ -14,7 +14,7 @@ from torch import nn
 from unweave.contract import Verdict
 from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
-from unweave.guards import FirstStep, GuardWarning, check
+from unweave.guards import FirstStep, GuardWarning, check, check_alone
 from unweave.loop import Record, Result, unlearn
 from unweave.objectives import Objectives
 from unweave.parameters import choose
@@ -105,6 +105,7 @@ def carry_out(
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = found
+        check_alone(session.model, job.task, job.forget, job.retain, session.pairs)
         if session.keeper is not None:
             session.keeper.check(session.model)
         directory.clear(folder)

@@ -1,0 +1,48 @@
+"""BatchNorm in training mode takes no batch of one: torch would say so in the middle of a run."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from unweave.contract.sets import Data, Examples
+from unweave.data.batches import count, divided, moved
+from unweave.data.pairs import Pairs
+from unweave.errors import ConfigurationError, gathered
+from unweave.execution import bare, device_of, seeded, still
+from unweave.tasks import Task
+
+
+def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
+    """Runs one example alone, where a step would and a norm minds; the statistics stay as they are.
+
+    Args:
+        model: in the mode in which it will run.
+        task: what it does.
+        forget, retain: all that was given.
+        pairs: what the steps will see.
+
+    Raises:
+        ConfigurationError: a norm refuses a micro-batch of one example.
+    """
+    whole = bare(model)
+    norms = [module for module in whole.modules() if isinstance(module, _BatchNorm) and module.training]
+
+    @torch.no_grad()
+    def alone(name: str, data: Data) -> None:
+        batch = next(iter(Examples(data, most=1).batches(device_of(whole))))
+        try:
+            with still(norms), seeded(0):
+                task.nll(whole, divided(batch, count(batch))[0])
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name}: BatchNorm in training mode needs more than one example (or pixel) in a micro-batch; found "
+                f"one: {error}. Use a larger {name}_batch, fewer micro-batches or drop_last=True in a loader, or let "
+                "the model run as it is evaluated (train_mode=False)."
+            ) from error
+
+    if norms:
+        sides = {"forget": forget, "retain": retain}
+        lone = [name for name, least in pairs.smallest.items() if least == 1]
+        gathered(*(lambda name=name: alone(name, sides[name]) for name in lone))  # type: ignore[misc]
