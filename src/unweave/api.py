@@ -117,18 +117,18 @@ def unlearn(
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     with seeded(seed):
-        task, method, _, broken = gathered(
+        does, method, broken, *_ = gathered(
             partial(_task, task),
             partial(_known, method, step),
-            partial(check_value, "steps", steps, int, "[0, inf)"),
             partial(_read, forget, retain),
+            partial(check_value, "steps", steps, int, "[0, inf)"),
             partial(_module, model),
-        )[:4]
+        )
         device = device_of(model)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
         per_step = forget_batch + retain_batch
-        trained, keeper = _kept(contract, task, forget, retain, given, per_step=per_step, seed=seed)
+        trained, keeper = _kept(contract, does, forget, retain, given, per_step=per_step, seed=seed)
     unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
     once = method if isinstance(method, OneShot) else None
     pairs = Pairs(
@@ -143,7 +143,7 @@ def unlearn(
         device=device,
     )
     with ExitStack() as stack:
-        sides, before = (task, forget, retain), dict[str, Seen]()
+        sides, before = (does, forget, retain), dict[str, Seen]()
         looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
         with seeded(seed):
             _, warned = gathered(
@@ -155,17 +155,17 @@ def unlearn(
         if isinstance(method, Method):
             row = method
         else:
-            row = made(method, task, bare(model), forget, {}) if isinstance(method, str) else method.read(task)
+            row = made(method, does, bare(model), forget, {}) if isinstance(method, str) else method.read(does)
         mask = None
         if row.saliency is not None:
             with seeded(seed):
-                mask = saliency_mask(unlearned, task.nll, _batches(forget, forget_batch, device), row.saliency)
+                mask = saliency_mask(unlearned, does.nll, _batches(forget, forget_batch, device), row.saliency)
         first = FirstStep(unlearned, mask)
         result = run(
             unlearned,
             replace(row, rule=copy.deepcopy(row.rule)),
             pairs,
-            _stepper(step, unlearned, mask) if once is None else once.step(task, forget, trained),
+            _stepper(step, unlearned, mask) if once is None else once.step(does, forget, trained),
             accelerator=accelerator,
             monitors=(first, *monitors),
             stop=stop,

@@ -182,7 +182,7 @@ class _Shuffled:
 
     @property
     def smallest(self) -> int:
-        return self._share.smallest(len(self._data) // self._batches)  # type: ignore[arg-type]
+        return self._share.smallest(len(self._data) // self._batches)
 
     def draw(self) -> tuple[list[Batch], list[Tensor]]:
         rows = self._order.tensor_split(self._batches)[self._position]

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unweave.contract.sets import Data, Examples
-from unweave.data.batches import count, divided, moved
+from unweave.data.batches import count, divided
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, gathered
 from unweave.execution import bare, device_of, seeded, still
@@ -45,4 +45,4 @@ def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs:
     if norms:
         sides = {"forget": forget, "retain": retain}
         lone = [name for name, least in pairs.smallest.items() if least == 1]
-        gathered(*(lambda name=name: alone(name, sides[name]) for name in lone))  # type: ignore[misc]
+        gathered(*(lambda name=name: alone(name, sides[name]) for name in lone))

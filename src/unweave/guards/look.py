@@ -57,7 +57,7 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
     Raises:
         ConfigurationError: the model does not run on a batch, or its output does not fit the labels.
     """
-    losses, predicted, labels, classes = [], [], [], 0
+    losses, predicted, labels, classes = list[Tensor](), list[Tensor](), list[Tensor](), 0
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         try:
