@@ -96,15 +96,17 @@ def carry_out(
     if states is not None:
         check_same(states["run"]["identity"], identity(resolved))
     device = devices.chosen(recipe.run.device)
-    check_readable(recipe, job)
+    warned = _said(job.notes) if states is None else []
+    check_readable(resolved, job)
     original = prepare.original(recipe, job, watch).to(device)
-    found = _guard(recipe, job, original) if states is None else []
+    if states is None:
+        warned += _said(_looked(recipe, job, original))
     retrained = None
     if recipe.contract is not None and recipe.contract.asks_retrained:
         retrained = job.reference(1, watch)
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
-        session.warnings = found
+        session.warnings = warned
         check_alone(session.model, job.task, job.forget, job.retain, session.pairs)
         if session.keeper is not None:
             session.keeper.check(session.model)
@@ -144,13 +146,16 @@ def carry_out(
     return summary
 
 
-def _guard(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:
-    """Says what does not look right, before anything long is done or anything is written."""
+def _looked(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:
+    """What does not look right, before anything long is done or anything is written."""
     with choose(original, recipe.model.parameters):
-        found = check(original, job.task, job.forget, job.retain, guards=recipe.guards.guards(), seed=recipe.run.seed)
-    for text in (told := [*job.notes, *found]):
+        return check(original, job.task, job.forget, job.retain, guards=recipe.guards.guards(), seed=recipe.run.seed)
+
+
+def _said(found: Sequence[str]) -> list[str]:
+    for text in found:
         warnings.warn(text, GuardWarning, stacklevel=3)
-    return told
+    return list(found)
 
 
 def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
