@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, population, ulira
+from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, permutation, population, ulira
 from unweave.evaluation.audit import verdict
-from unweave.evaluation.runs import recovered
+from unweave.evaluation.card.attacks import ABOVE
+from unweave.evaluation.evidence import Metric
+from unweave.evaluation.robustness import precision, relearning
+from unweave.evaluation.runs import gap, recovered
 from unweave.evaluation.sheet_metrics import SHEET
 from unweave.evaluation.text.metrics import SHEET as TEXTS
 
-_EVIDENCE = (
-    *(blind.BLIND, population.AUC, population.DIFFERENCE, ulira.AUC, ulira.WORST, ulira.TAIL, divergence.KLOM),
-    *(forgetting.FORGETTING, epsilon.EPSILON, recovered.RECOVERED, verdict.AUC, verdict.HITS, verdict.EPSILON),
-)
+_TAILS = (metric for rate in population.RATES for metric in population.tail_metrics(rate))
+
+
+def _named(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
 EVERY = {
     "images": SHEET,
     "texts": TEXTS,
-    "evidence and audit": {metric.name: metric for metric in _EVIDENCE},
+    "evidence: gaps": _named(*gap.GAPS),
+    "evidence: examples": _named(*permutation.OVERALL.values(), *permutation.EACH),
+    "evidence: attacks": _named(blind.BLIND, population.AUC, population.DIFFERENCE, ABOVE, *_TAILS),
+    "evidence: two pools": _named(
+        *(ulira.AUC, ulira.WORST, ulira.TAIL, divergence.KLOM, forgetting.FORGETTING, epsilon.EPSILON, epsilon.CEILING)
+    ),
+    "evidence: robustness": _named(
+        *(recovered.RECOVERED, relearning.CONFIDENCE, relearning.ACCURACY, relearning.HALF_LIFE, precision.UNCHANGED)
+    ),
+    "audit": _named(verdict.AUC, verdict.HITS, verdict.EPSILON),
 }
 """Where it is printed -> name -> metric. No name is there twice."""
 METRICS = {name: metric for metrics in EVERY.values() for name, metric in metrics.items()}

@@ -33,6 +33,12 @@ EPSILON = Metric(
     "fewer than four models on a side, or a margin that is not finite",
     "Jagielski et al., NeurIPS 2020",
 )
+CEILING = Metric(
+    "epsilon_ceiling",
+    "the largest epsilon_lower_bound that so many models could have shown: that of a rule without a mistake",
+    *("nats", "higher", (0, math.inf), "run", "the two numbers of models", "never", EPSILON.source),
+    "says nothing of the method: a bound of 0 under a ceiling of 0 is no evidence",
+)
 
 
 @dataclass(frozen=True)

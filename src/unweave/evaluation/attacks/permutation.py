@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unweave.evaluation.attacks.pools import FEWEST, centred, exchanged_level, is_dealt
-from unweave.evaluation.evidence import Evidence, Metric, whole
+from unweave.evaluation.evidence import Evidence, Metric, Right, whole
 from unweave.evaluation.value import Array, UndefinedScore
 
 STATISTICS = {
@@ -95,10 +95,10 @@ def per_example(
     of_one = _t(some, _scaled(np.concatenate([centred(u), centred(r)])) if enough else pooled)
     exact, exchanged = _statistics(np.abs(of_one)), np.sort(of_one, axis=1).mean(axis=0)
     overall = {}
-    for i, (name, of) in enumerate(STATISTICS.items()):
+    for i, name in enumerate(STATISTICS):
         right = float(((arranged[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
         level = exchanged_level(exact[:, i], enough)
-        overall[name] = Evidence(_metric(name, of), sizes, float(own[i]), null=level, p=right)
+        overall[name] = Evidence(OVERALL[name], sizes, float(own[i]), null=level, p=right)
     smallest = _smallest(len(u), len(r), arrangements, exhaustive)
     return PerExample(overall, t, p, benjamini_hochberg(p, rate), smallest, exchanged)
 
@@ -154,7 +154,42 @@ def _smallest(k: int, m: int, arrangements: int, exhaustive: bool) -> float:
     return (2 if k == m and exhaustive else 1) / arrangements
 
 
-def _metric(name: str, definition: str) -> Metric:
+def _metric(
+    name: str, definition: str, unit: str, right: Right, limits: tuple[float, float], exact: str = ""
+) -> Metric:
     needs = "8 unlearned and 8 retrained models, better 16; 4 of each decide hardly anything"
-    undefined = "fewer than two models on a side"
-    return Metric(name, definition, "standard deviations", "as null", (0, math.inf), "run", needs, undefined)
+    undefined = "fewer than two models on a side, or a margin that is not finite"
+    return Metric(name, definition, unit, right, limits, "run", needs, undefined, _SOURCE, exact)
+
+
+_SOURCE = "exchange of whole models; Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995)"
+_DEVIATIONS = "standard deviations"
+OVERALL = {name: _metric(name, of, _DEVIATIONS, "as null", (0, math.inf)) for name, of in STATISTICS.items()}
+EACH = (
+    _metric(
+        "example_margin",
+        "log p_y - log(1 - p_y) of one example, mean over the models of a kind",
+        *("nats", "as null", (-math.inf, math.inf), "the retrained models' mean, beside it"),
+    ),
+    _metric(
+        "example_t",
+        "T of one example: difference of its mean margins, unlearned - retrained, in pooled standard deviations",
+        *(_DEVIATIONS, "as null", (-math.inf, math.inf), "0, within the curve of exchanged models"),
+    ),
+    _metric(
+        "example_p",
+        "share of the arrangements of whole models in which |T| of the example is as large",
+        *("p-value", "as null", (0, 1), "uniform on [0, 1], and not below smallest_p"),
+    ),
+    _metric(
+        "examples_found",
+        "examples that Benjamini-Hochberg calls different from retraining at a false-discovery rate of 5 %",
+        *("examples", "lower", (0, math.inf), "0 in 95 % of cases"),
+    ),
+    _metric(
+        "smallest_p",
+        "the smallest p-value that so many models can give",
+        *("p-value", "lower", (0, 1), "says nothing of the method: above 0.05 no example can be found"),
+    ),
+)
+"""What is said of every example, and of how many differ."""

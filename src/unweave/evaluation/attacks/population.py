@@ -35,8 +35,9 @@ AUC = Metric(
     "fewer than 20 examples on a side, a signal that is not finite, or all scores equal",
     "interval: DeLong et al., Biometrics 44 (1988)",
 )
+RATES = (0.01, 0.001)
 DIFFERENCE = Metric(
-    "auc_above_retrained",
+    "auc_above_one_retrained",
     "AUC of the unlearned model - AUC of the retrained one, on the same examples",
     "share",
     "as null",
@@ -73,7 +74,7 @@ class Triple:
 
 
 def forget_against_holdout(
-    forget: ArrayLike, holdout: ArrayLike, *, fpr: Sequence[float] = (0.01, 0.001), folds: int = 5, seed: int = 0
+    forget: ArrayLike, holdout: ArrayLike, *, fpr: Sequence[float] = RATES, folds: int = 5, seed: int = 0
 ) -> Attack:
     """The AUC and the true positives at low false positives, each with interval and null level.
 
@@ -149,13 +150,7 @@ def read(found: Ranking) -> Found:
 
 def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
     """The threshold is fixed on one half of the holdout, its false positives are counted on the other."""
-    name = f"{100 * rate:g} %"
-    needs = f"at least {math.ceil(10 / rate)} holdout examples"
-    source = "Carlini et al., IEEE S&P 2022"
-    of = f"share of the forget set above the threshold that {name} of one half of the holdout is above"
-    tpr = Metric(f"tpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", needs, f"not {needs}", source)
-    of = f"share of the other half of the holdout above the threshold that was meant for {name}"
-    fpr = Metric(f"fpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", needs, f"not {needs}", source)
+    tpr, fpr = tail_metrics(rate)
     threshold, rest = half_threshold(others, rate, seed=seed)
     half = len(others) - len(rest)
     allowed = math.floor(rate * half + 1e-9)
@@ -164,7 +159,7 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
         from scipy.stats import betabinom
 
         if len(others) < math.ceil(10 / rate):
-            raise UndefinedScore(f"It needs {needs}; there are {len(others)}.")
+            raise UndefinedScore(f"It needs {tpr.needs}; there are {len(others)}.")
         count, n = int((group > threshold).sum()), len(group)
         exact = betabinom(n, allowed + 1, half - allowed)
         low, high = (float(exact.ppf(q)) / n for q in (0.025, 0.975))
@@ -174,6 +169,16 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
 
     sizes = {"forget examples": len(members), "holdout examples": len(others)}
     return Tail(tpr.of(sizes, partial(above, members, True)), fpr.of(sizes, partial(above, rest, False)))
+
+
+def tail_metrics(rate: float) -> tuple[Metric, Metric]:
+    """What the true and the false positives at a rate are."""
+    name, needs = f"{100 * rate:g} %", f"at least {math.ceil(10 / rate)} holdout examples"
+    about = (needs, f"not {needs}", "Carlini et al., IEEE S&P 2022")
+    of = f"share of the forget set above the threshold that {name} of one half of the holdout is above"
+    tpr = Metric(f"tpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about)
+    of = f"share of the other half of the holdout above the threshold that was meant for {name}"
+    return tpr, Metric(f"fpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about)
 
 
 def _named(forget: ArrayLike, holdout: ArrayLike) -> tuple[tuple[str, ArrayLike], ...]:

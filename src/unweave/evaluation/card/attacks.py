@@ -28,6 +28,7 @@ Sides = Mapping[str, tuple[Array, Array]]
 Ask = Callable[[Seen, Sequence[Seen], int], tuple[Array, Array]]
 ABOVE = replace(
     DIFFERENCE,
+    name="auc_above_retrained",
     definition="mean AUC of the unlearned models - mean AUC of the retrained ones",
     replicate="run",
     needs="two unlearned and two retrained models",

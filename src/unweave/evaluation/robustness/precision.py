@@ -18,8 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
+from unweave.evaluation.evidence import Metric
 
 GROUP = 128
+UNCHANGED = Metric(
+    "unchanged",
+    "share of the weights that, rounded, are in the bucket of the original's grid that the original's are in",
+    *("share", "lower", (0, 1), "run", "the original's and the unlearned model's matrices", "one model by its weights"),
+    *(
+        "arXiv:2410.16454",
+        "a retrained model's, from another start: 0.11 to 0.12 at int4 in docs/how-to-read-the-evidence.md",
+    ),
+)
 
 
 @torch.no_grad()

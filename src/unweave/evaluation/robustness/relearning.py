@@ -8,6 +8,7 @@ itself teaches: arXiv:2506.00688).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,27 @@ from torch import nn
 
 from unweave.data.images import TensorImages
 from unweave.errors import ConfigurationError
+from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Classifier, predict
+
+_CURVE = ("images to learn from and forget examples to score", "never: nothing to learn or to score is an error")
+_DEEB = "Deeb and Roger, arXiv:2410.08827; the control: arXiv:2506.00688"
+CONFIDENCE = Metric(
+    "relearned_confidence",
+    "mean p_y of the scored forget examples after so many steps of Adam on the attacker's examples",
+    *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+)
+ACCURACY = Metric(
+    "relearned_accuracy",
+    "accuracy on the scored forget examples after so many steps of Adam on the attacker's examples",
+    *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+)
+HALF_LIFE = Metric(
+    "half_life",
+    "steps until relearned_confidence is half way from the control to the original, as they were before",
+    *("steps", "as null", (0, math.inf), "run", "curves of originals and controls, too"),
+    *("the curve never gets there: more than the last step", _DEEB, "the never-saw control's"),
+)
 
 
 @dataclass(frozen=True)

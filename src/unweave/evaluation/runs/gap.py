@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null, null_of, whole
+from unweave.evaluation.evidence import Evidence, Found, Metric, Null, Right, null_of, whole
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.runs.welch import FEWEST, Difference, difference, prediction
 from unweave.evaluation.value import Array, Score, UndefinedScore
@@ -116,21 +116,14 @@ def retrain_gap(
     sizes = {"unlearned runs": len(unlearned), "retrained runs": len(retrained)}
     gaps = {q: _gap(q, unlearned, retrained, margins.points.get(q), sizes) for q in metrics}
     make = partial(_summary, unlearned, retrained, seed=seed)
-    average = _metric(
-        "average_gap", f"mean size of the gaps in {', '.join(metrics)}", "points", "lower", (0, 100), SALUN
-    )
-    of_tow = f"product of 1 - |gap| over {', '.join(TOW_METRICS)}"
-    tow = _metric("ToW", of_tow, "ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257")
     return GapTable(
         gaps,
-        average.of(sizes, partial(make, metrics, lambda sizes_of: sizes_of.mean(-1), rises=True)),
-        tow.of(sizes, partial(make, TOW_METRICS, lambda sizes_of: (1 - sizes_of / 100).prod(-1), rises=False)),
+        _average_metric(metrics).of(sizes, partial(make, metrics, lambda sizes_of: sizes_of.mean(-1), rises=True)),
+        TOW.of(sizes, partial(make, TOW_METRICS, lambda sizes_of: (1 - sizes_of / 100).prod(-1), rises=False)),
     )
 
 
 def _gap(name: str, unlearned: Sequence[Sheet], retrained: Sequence[Sheet], margin: float | None, sizes: Any) -> Gap:
-    of = f"100 x (mean {name} of the unlearned models - mean {name} of the retrained ones)"
-    metric = _metric(name, of, "points", "as null", (-100, 100), SALUN)
     kept: list[Difference] = []
 
     def measure() -> Found:
@@ -140,7 +133,7 @@ def _gap(name: str, unlearned: Sequence[Sheet], retrained: Sequence[Sheet], marg
         null = Null(0.0, -half, half, "Student's prediction interval of as many further retrained runs")
         return Found(kept[0].value, *kept[0].interval(), "Welch's t over runs", null, kept[0].p)
 
-    evidence = metric.of(sizes, measure)
+    evidence = _gap_metric(name).of(sizes, measure)
     tost = kept[0].equivalence(margin) if kept and margin is not None else None
     return Gap(evidence, margin, tost)
 
@@ -181,7 +174,33 @@ def _points(sheets: Sequence[Sheet], name: str, what: str) -> Array:
     return 100 * whole(values, f"{what} runs", axes=1, at_least=FEWEST)
 
 
-def _metric(name: str, definition: str, unit: str, right: Any, limits: tuple[float, float], source: str) -> Metric:
+def _gap_metric(name: str) -> Metric:
+    of = f"100 x (mean {name} of the unlearned models - mean {name} of the retrained ones)"
+    return _metric(f"gap_{name}", of, "points", "as null", (-100, 100), SALUN)
+
+
+def _average_metric(metrics: Sequence[str]) -> Metric:
+    of = f"mean size of the gaps in {', '.join(metrics)}"
+    return _metric("average_gap", of, "points", "lower", (0, 100), SALUN)
+
+
+def _metric(name: str, definition: str, unit: str, right: Right, limits: tuple[float, float], source: str) -> Metric:
     undefined = "fewer than two runs on a side, or a run whose score is undefined"
     needs = "two unlearned and two retrained models, three for a claim; every one from a training of its own"
     return Metric(name, definition, unit, right, limits, "run", needs, undefined, source)
+
+
+TOW = _metric(
+    "ToW",
+    f"product of 1 - |gap| over {', '.join(TOW_METRICS)}",
+    *("ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257"),
+)
+TOST = Metric(
+    "tost",
+    "p-value of 'the gap is at least the margin', the larger of the two one-sided t-tests; equivalent at most 0.05",
+    *("p-value", "lower", (0, 1), "run", "a gap, and a margin that was settled before the runs"),
+    *("the gap is undefined, or has no margin", "Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987)"),
+    "below 0.05 as soon as there are runs enough for the margin; a method at the margin is in at most 5 % of cases",
+)
+GAPS = (*map(_gap_metric, GAP_METRICS), _average_metric(GAP_METRICS), TOW, TOST)
+"""What is said of gaps over runs."""
