@@ -1,0 +1,145 @@
+"""Each fault of a user x `unweave run` and `unweave diagnose` x methods: one message, exit code 2, nothing lost."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from sklearn import datasets
+from torch import nn
+
+from tests.faults.test_the_call import METHODS, Wrapped
+from unweave import networks
+from unweave.cli import main
+from unweave.run import prepare
+
+Write = Callable[..., Path]
+Patch = Callable[[pytest.MonkeyPatch], None]
+COMMANDS = ("run", "diagnose")
+
+
+def digits(change: Callable[[Any], None]) -> Patch:
+    """Other images or labels than scikit-learn's."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        given = datasets.load_digits()
+        content = SimpleNamespace(**{name: np.copy(given[name]) for name in ("images", "target", "target_names")})
+        change(content)
+        monkeypatch.setattr(datasets, "load_digits", lambda: content)
+
+    return patch
+
+
+def model(change: Callable[[nn.Module], nn.Module]) -> Patch:
+    """Another original."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = prepare.original
+        monkeypatch.setattr(prepare, "original", lambda *given: change(opened(*given)))
+
+    return patch
+
+
+def twin(content: Any) -> None:
+    content.images[8], content.target[8] = content.images[4], content.target[4]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong, what the message has to say, and which commands it is a fault of."""
+
+    overrides: tuple[str, ...]
+    says: tuple[str, ...]
+    patch: Patch = lambda monkeypatch: None
+    commands: tuple[str, ...] = COMMANDS
+    methods: tuple[str, ...] = METHODS
+
+
+SHARP = "contract={keep: [{metric: accuracy, absolute: 0.001}], forget: []}"
+CASES = {
+    "empty forget set": Case(("forget={indices: empty.txt}",), ("the forget set must hold at least one example",)),
+    "rows twice": Case(("forget={indices: twice.txt}",), ("once", "repetitions")),
+    "an example in both sets": Case(
+        ("forget={indices: four.txt}",), ("must share no example, found 1 of 1", "forget[0] = retain[7]"), digits(twin)
+    ),
+    "a label that is no class": Case((), ("labels of the", "found 0 to 12"), digits(lambda d: d.target.put(5, 12))),
+    "a class that is not there": Case(("forget.class=12",), ("class 12 is not in the training set",)),
+    "NaN in an image": Case((), ("images must be finite", "in 1 of"), digits(lambda d: d.images.put(5, np.nan))),
+    "NaN in the weights": Case(("model.weights=nan.safetensors",), ("not finite",)),
+    "too few outputs": Case(
+        (),
+        ("forget: labels must be at least 0 and below 2", "retain: labels must be"),
+        model(lambda m: Wrapped(m, lambda z: z[:, :2])),
+    ),
+    "a dict as output": Case((), ("it returned dict",), model(lambda m: Wrapped(m, lambda z: {"logits": z}))),
+    "frozen": Case((), ("All parameters are frozen",), model(lambda m: m.requires_grad_(False))),
+    "no such parameter": Case(("model.parameters=[nothing.*]",), ("No parameter is named 'nothing.*'",)),
+    "a misspelt key": Case(("run.step=3",), ("Did you mean 'steps'?",)),
+    "a wrong type": Case(("run.steps=many",), ("expected an integer", "'many'")),
+    "several": Case(("run.steps=many", "forget.clas=3"), ("2 faults", "expected an integer", "Did you mean 'class'?")),
+    "a missing file": Case(("model.weights=gone.safetensors",), ("no such file or folder",)),
+    "a corrupted checkpoint": Case(("model.weights=cut.safetensors",), ("cut.safetensors", "cannot be read as")),
+    "a limit that cannot be decided": Case((SHARP,), ("a limit of 0.001 cannot be decided",), commands=("run",)),
+    "a quota that cannot be met": Case(
+        ("method.rate=1e9",), ("no step was possible", "quota"), commands=("run",), methods=("hamu_q",)
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that the cases name."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"empty": "", "twice": "4\n4\n", "four": "4\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    state = networks.build("digits_cnn", 10, 1).state_dict()
+    whole = safetensors.torch.save(state)
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    broken = {name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}
+    safetensors.torch.save_file(broken, tmp_path / "nan.safetensors")
+    earlier = tmp_path / "runs" / "recipe"
+    earlier.mkdir(parents=True)
+    for name in ("recipe.yaml", "summary.json", "steps.jsonl"):
+        (earlier / name).write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("fault", CASES)
+def test_the_command(
+    fault: str, recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, path, ran = CASES[fault], recipe(), 0
+    case.patch(monkeypatch)
+    before = {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    drawn = torch.random.get_rng_state(), random.getstate(), str(np.random.get_state())
+    for command, method in itertools.product(case.commands, case.methods):
+        overrides = (f"method.name={method}", *case.overrides)
+        replaced = ("--overwrite",) if command == "run" else ()
+        with pytest.raises(SystemExit) as caught:
+            main([command, str(path), *replaced, *(part for each in overrides for part in ("-s", each))])
+        captured = capsys.readouterr()
+        assert "error: " in captured.err, captured
+        message = captured.err[captured.err.index("error: ") :]
+        assert caught.value.code == 2 and captured.out == "", captured
+        assert not [part for part in case.says if part not in message], f"{command} {method}: {message}"
+        assert "Traceback" not in message and message.count("error: ") == 1
+        now = torch.random.get_rng_state(), random.getstate(), str(np.random.get_state())
+        assert torch.equal(now[0], drawn[0]) and now[1:] == drawn[1:], "a random state is another"
+        if "quota" not in fault:  # that is known when the run has begun
+            after = {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+            assert after == before, f"{command} {method}: something was written, or lost"
+        ran += 1
+    assert ran == len(case.commands) * len(case.methods)
+
+
+def test_the_table_is_complete() -> None:
+    assert sum(len(case.commands) * len(case.methods) for case in CASES.values()) == 16 * 2 * 5 + 5 + 1
