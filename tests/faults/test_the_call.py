@@ -107,7 +107,7 @@ CALLS: dict[str, tuple[Callable[[], Given], tuple[str, ...]]] = {
     "a dict as output": (lambda: {"model": Wrapped(network(), lambda z: {"z": z})}, ("logits", "it returned dict")),
     "a tuple as output": (lambda: {"model": Wrapped(network(), lambda z: (z, z))}, ("logits", "it returned tuple")),
     "one output": (lambda: {"model": Wrapped(network(), lambda z: z[:, 0])}, ("it returned (30,)",)),
-    "frozen": (lambda: {"model": network().requires_grad_(False)}, ("All parameters are frozen", "requires_grad_(True)")),
+    "frozen": (lambda: {"model": network().requires_grad_(False)}, ("All parameters are frozen", "requires_grad_(")),
     "NaN in an example": (lambda: changed("forget", 3, value=math.nan), ("forget: the inputs of 1 of 30", "forget[3]")),
     "infinity in an example": (lambda: changed("retain", 3, value=math.inf), ("retain: the inputs of 1 of 210",)),
     "NaN beyond the sample": (lambda: long(800), ("retain: the inputs of 1 of 840", "retain[800]")),
@@ -126,7 +126,7 @@ CALLS: dict[str, tuple[Callable[[], Given], tuple[str, ...]]] = {
         ("forget: task 'vision' reads batches (inputs, labels)", "the keys x, y", "collate_fn"),
     ),
     "examples of several sizes": (lambda: both(lambda x, y: (x[: 1 + y], y)), ("of one shape", "collate_fn")),
-    "pictures": (lambda: both(lambda x, y: (nn.Identity(), y)), ("must be tensors, arrays or numbers", "ToTensor")),
+    "pictures": (lambda: both(lambda x, y: (object(), y)), ("must be tensors, arrays or numbers", "ToTensor")),
     "BatchNorm of one example": (alone, ("forget: BatchNorm in training mode", "forget_batch", "train_mode=False")),
     "no module": (lambda: {"model": print}, ("must be a torch.nn.Module; found builtin_function",)),
     "all arguments": (
