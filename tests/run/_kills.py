@@ -112,6 +112,9 @@ def timed(action: Callable[[], object], seconds: float, number: int = signal.SIG
         else:
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        action()
+        try:
+            action()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # it ended first: nothing may come between here and its exit
 
     return forked(child)

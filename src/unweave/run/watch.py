@@ -10,3 +10,10 @@ Watch = Callable[[str, int, int], None]
 
 def silent(phase: str, done: int, total: int) -> None:
     """Nobody looks on."""
+
+
+def spoken(seconds: float) -> str:
+    """A time in a unit that fits, such as "3 min"."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -15,6 +15,7 @@ from unweave.run.demos import one_thread
 from unweave.run.evidence.models import World, is_there
 from unweave.run.evidence.shadows import shadow_is_there
 from unweave.run.evidence.work import Job
+from unweave.run.watch import spoken
 
 STEPS = 3
 LONGEST = 5.0  # seconds that a process takes to begin, at most: this one may have done other things before
@@ -55,13 +56,12 @@ class Estimate:
         """One line for people."""
         what = [f"{n} {_name(kind)} ({self.each[kind]:.3g} s each)" for kind, n in self.missing.items() if n]
         if not what:
-            return f"all models are there; attacks and scores take about {_time(self.seconds)}"
+            return f"all models are there; attacks and scores take about {spoken(self.seconds)}"
         guessed = [_name(kind) for kind in KINDS if self.missing[kind] and kind not in self.recorded]
         how = f"; {' and '.join(guessed)}: extrapolated from {STEPS} steps, an upper bound" if guessed else ""
         cores = f"{self.workers} processes" if self.workers > 1 else "one process"
-        return (
-            f"to make: {', '.join(what)}, and the attacks on {self.models}; about {_time(self.seconds)} on {cores}{how}"
-        )
+        took = f"about {spoken(self.seconds)} on {cores}{how}"
+        return f"to make: {', '.join(what)}, and the attacks on {self.models}; {took}"
 
 
 def estimate(world: World, workers: int) -> Estimate:
@@ -116,6 +116,3 @@ def _seconds_of_a_step(world: World) -> float:
 def _name(kind: str) -> str:
     return {"original": "originals", "shadow": "shadows"}.get(kind, kind)
 
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
