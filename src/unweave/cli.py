@@ -93,6 +93,10 @@ def evaluate(
         list[Path] | None,
         typer.Option("--logs", metavar="FILE", help="A text model's values per example; the retrained one's second."),
     ] = None,
+    compat: Annotated[
+        Literal["open-unlearning", "tofu", "muse"] | None,
+        typer.Option(help="Of --logs: form the numbers as that code does, its known faults included."),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +106,9 @@ def evaluate(
     if logs:
         from unweave.commands import logs as sheets
 
-        return sheets.main(logs, as_json=as_json)
+        return sheets.main(logs, compat, as_json=as_json)
+    if compat:
+        raise ConfigurationError("evaluate: --compat is for --logs; of a MODEL it is  -s evaluation.compat=" + compat)
     from unweave.commands import evaluate as command
 
     assert model is not None

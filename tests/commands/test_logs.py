@@ -75,11 +75,46 @@ def test_two_logs_are_compared(tmp_path: Path, capsys: Captured) -> None:
     assert "n 40, as retrained" in out and "forget_quality: no interval; an exact method: uniform" in out
 
 
+def values(folder: Path, n: int = 25) -> Path:
+    """What the collector writes of answers of four tokens; even the last one is missed, so nothing can be extracted."""
+    folder.mkdir()
+    forced = {"set": "forget", "family": "forced", "hits": [1, 1, 1, 0], "ends": False, "bytes": 9}
+    forced |= {"logprobs": [-1.0] * 4, "means": [-1.0] * 4, "variances": [1.0] * 4}
+    forced |= {"paraphrased": [], "perturbed": [], "perturbed_tokens": []}
+    lines = [{"unweave_values": 1}, *({**forced, "index": i} for i in range(n))]
+    (folder / "values.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_the_same_values_as_published_code_forms_them(tmp_path: Path, capsys: Captured) -> None:
+    """Of four tokens, of which that code drops the last, all are hits: its strength is 1, here it is 0."""
+    found = {}
+    for compat in ("", "open-unlearning", "tofu", "muse"):
+        folder = tmp_path / "values" if compat else values(tmp_path / "values")
+        assert code("--logs", folder, *(["--compat", compat] if compat else []), "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["logs"][0]["compat"] == (compat or None)
+        found[compat] = told["metrics"]["extraction_strength"]["model"]["value"]
+    assert found == {"": 0.0, "open-unlearning": 1.0, "tofu": 0.0, "muse": 0.0}
+    assert code("--logs", tmp_path / "values", "--compat", "open-unlearning") == 0
+    assert "Formed as open-unlearning does, its known faults included" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_published_log_has_an_arithmetic_of_its_own(tmp_path: Path, capsys: Captured) -> None:
+    path = log(tmp_path / "a.json", 0.5)
+    assert code("--logs", path, "--compat", "open-unlearning") == 0
+    capsys.readouterr()
+    assert code("--logs", path, "--logs", values(tmp_path / "values"), "--compat", "tofu") == 2
+    said = capsys.readouterr().err
+    assert "a.json is a log of open-unlearning" in said and "expected values.jsonl" in said and said.count("error") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ((), "expected a MODEL or --logs FILE, found neither"),
         (("model", "--logs", "x"), "found both"),
+        (("model", "--compat", "tofu"), "-s evaluation.compat=tofu"),
         (("--logs", "a", "--logs", "b", "--logs", "c"), "found 3"),
         (("--logs", "nowhere.json"), "there is no such file"),
         (("--logs", "."), "found neither"),

@@ -13,21 +13,38 @@ from rich.text import Text
 from unweave.commands.scores import score_table
 from unweave.errors import ConfigurationError
 from unweave.evaluation.text import Log, compared, read_log
+from unweave.evaluation.text.tokens import Compat
 
 Json = dict[str, Any]
 
 
-def main(files: Sequence[Path], *, as_json: bool) -> None:
-    """Prints every score that the logs can give; the second log is that of the retrained model."""
+def main(files: Sequence[Path], compat: Compat, *, as_json: bool) -> None:
+    """Prints every score that the logs can give; the second log is that of the retrained model.
+
+    Args:
+        files: the logs.
+        compat: whose arithmetic; None for that of a published log, if there is one, and otherwise ours.
+        as_json: JSON on stdout.
+
+    Raises:
+        ConfigurationError: more than two logs, no such log, or a published log whose values carry another arithmetic.
+    """
     if len(files) > 2:
         raise ConfigurationError(
             f"--logs: expected one log, or a model's and then a retrained model's; found {len(files)}"
         )
-    logs = [read_log(file) for file in files]
-    compat = next((log.compat for log in logs if log.compat), None)
+    logs = [read_log(file, compat=compat) for file in files]
+    theirs = compat or next((log.compat for log in logs if log.compat), None)
     logs = [
-        log if log.compat == compat else read_log(file, compat=compat) for log, file in zip(logs, files, strict=True)
+        log if log.compat == theirs else read_log(file, compat=theirs) for log, file in zip(logs, files, strict=True)
     ]
+    if faults := [
+        f"--compat {theirs}: expected values.jsonl, whose values are formed anew; {log.name} is a log of {log.compat}, "
+        "whose values carry its own arithmetic"
+        for log in logs
+        if log.compat != theirs
+    ]:
+        raise ConfigurationError(faults)
     found = compared(logs[0], logs[1] if len(logs) == 2 else None)
     if not found["metrics"]:
         raise ConfigurationError(f"{files[0]}: there is no value in it that any metric reads")
