@@ -10,7 +10,7 @@ from unweave.contract.sets import Data, Examples
 from unweave.data.batches import count, divided
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, gathered
-from unweave.execution import bare, device_of, seeded, still
+from unweave.execution import bare, device_of, reshard, seeded, still
 from unweave.tasks import Task
 
 
@@ -41,6 +41,8 @@ def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs:
                 f"one: {error}. Use a larger {name}_batch, fewer micro-batches or drop_last=True in a loader, or let "
                 "the model run as it is evaluated (train_mode=False)."
             ) from error
+        finally:
+            reshard(model)
 
     if norms:
         sides = {"forget": forget, "retain": retain}
