@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from unweave.ledger import Deletion, Ledger, Selector
-from unweave.ledger.batch import publish
+from unweave.ledger.publish import publish
 from unweave.ledger.chain import Json
 from unweave.ledger.verify import sha256
 

@@ -23,6 +23,7 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, certified, veri
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.certificate import digests
+from unweave.ledger.publish import publish
 from unweave.run import sequence
 
 
@@ -184,7 +185,7 @@ def test_killed_at_random_moments_a_batch_ends_as_if_nothing_had_been(
         run(ledger)
     elif len(ledger.read()[1].outcomes) < 2:
         run(ledger, path)
-    batches.publish(ledger)
+    publish(ledger)
     outcomes = ledger.read()[1].outcomes
     assert [(e.kind, e.body["request"], weights(e)) for e in outcomes] == [
         (e.kind, e.body["request"], weights(e)) for e in whole.read()[1].outcomes

@@ -100,7 +100,8 @@ def show(folder: Path, name: str, *, as_json: bool) -> None:
     outcome = None if standing.outcome is None else asdict(standing.outcome)
     if as_json:
         plain = {"request": standing.body, "status": standing.status, "batch": standing.batch, "outcome": outcome}
-        print(json.dumps(plain | {"retest": standing.retest, "head": chain.head[1]}, indent=2))
+        more = {"retest": standing.retest, "attestations": [asdict(entry) for entry in standing.attestations]}
+        print(json.dumps(plain | more | {"head": chain.head[1]}, indent=2))
         return
     _say(f"request {name}: {standing.status}")
     for key, value in standing.body.items():
@@ -112,8 +113,11 @@ def show(folder: Path, name: str, *, as_json: bool) -> None:
             f"  forget clauses after batch {standing.retest['batch']}: {how}",
             style="" if standing.holds else "bold red",
         )
+    if standing.attested:
+        level = standing.claim["level"] or "none"
+        _say(f"  claim: {level}, {standing.attested}", style="bold red" if standing.refuted else "")
     if standing.outcome is not None:
-        _say("\n" + text(standing.outcome))
+        _say("\n" + text(standing.outcome, standing.attestations))
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,20 @@ def run(
     return 0 if done.met else _REFUTED
 
 
+def attest(folder: Path, key: Path | None, name: str, evidence: Path, *, as_json: bool) -> int:
+    """Puts evidence on record; 0, or 3 if it speaks against the claim."""
+    from unweave.ledger.attest import attest as put
+
+    ledger = Ledger(folder, key)
+    ledger.check_there()
+    entry = put(ledger, name, evidence)
+    if as_json:
+        print(json.dumps(asdict(entry), indent=2))
+    else:
+        _tell(entry)
+    return _REFUTED if entry.body["claim"]["refuted"] else 0
+
+
 def reject(folder: Path, key: Path | None, name: str, reason: str) -> None:
     """Closes a request."""
     ledger = Ledger(folder, key)
@@ -192,7 +210,8 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
         for model, names in known.items():
             _say(f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this file")
         state = f"{len(found.faults)} faults" if found.faults else "everything is as it was written"
-        _say(f"{found.entries} entries, {found.certificates} certificates: {state}")
+        evidence = f", {found.attestations} attestations" if found.attestations else ""
+        _say(f"{found.entries} entries, {found.certificates} certificates{evidence}: {state}")
         _say(f"head: {found.head}")
     if found.refuted or strangers:
         return _REFUTED
@@ -210,6 +229,15 @@ def _tell(entry: Entry) -> None:
         return
     if entry.kind == "rejection":
         _say(f"{body['request']}: rejected, {body['reason']}", style="bold red")
+        return
+    if entry.kind == "attestation":
+        claim, models = body["claim"], ", ".join(f"{count} {kind}" for kind, count in body["models"].items())
+        said = f"{body['request']}: {'REFUTED' if claim['refuted'] else 'attested'}, claim {claim['level'] or 'none'}"
+        _say(f"{said}, over {models} models", "bold red" if claim["refuted"] else "")
+        for title in ("against", "missing"):
+            for sentence in claim[title]:
+                _say(f"  {title}: {sentence}")
+        _say(f"  {body['copy']['file']}  entry {entry.number}, {entry.hash}")
         return
     _say(f"{body['request']}: certified, {body['verdict']}; claim {body['claim']['level'] or 'none'}")
     _say(f"  {body['model']['file']}  entry {entry.number}, {entry.hash}")

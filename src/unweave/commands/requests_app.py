@@ -99,6 +99,25 @@ def run(
     raise typer.Exit(code)
 
 
+@requests.command("attest")
+def attest(
+    name: Id,
+    evidence: Annotated[
+        Path, typer.Option(metavar="PATH", help="evidence.json, or the folder that holds it.", show_default=False)
+    ],
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put evidence over several trainings on record for a certified request: `unweave evidence RUNDIR` collects it.
+
+    Exit code 2: it is not about the certified weights and records. 3: it speaks against the claim, and is on record.
+    """
+    from unweave.commands import requests as command
+
+    raise typer.Exit(command.attest(ledger, key, name, evidence, as_json=as_json))
+
+
 @requests.command("reject")
 def reject(
     name: Id,

@@ -52,18 +52,16 @@ def again(ledger: Ledger, batch: Batch, source: Source, watch: Watch) -> Entry |
 
 def _read(ledger: Ledger, book: Book, each: Standing, source: Source, model: Path, watch: Watch) -> Json:
     """What the clauses of one request say of a model."""
-    recipe = _recipe(ledger, book, each)
-    names = each.id, TOGETHER
-    single = next(part for part in sequence.parts(recipe) if part.forget is not None and part.forget.id in names)
-    request = prepare.request(single, source)
+    recipe = single(ledger, book, each)
+    request = prepare.request(recipe, source)
     assert recipe.contract is not None
     retrained = request.reference(1, watch) if recipe.contract.asks_retrained else None
     test = Again(each.id, recipe.contract.contract(), request, retrained, recipe.run.seed)
     return test.read(request.opened(model, watch))
 
 
-def _recipe(ledger: Ledger, book: Book, each: Standing) -> Recipe:
-    """Of the batch that a request was carried out in, wherever the ledger lies now."""
+def single(ledger: Ledger, book: Book, each: Standing) -> Recipe:
+    """The recipe that a request was carried out under, wherever the ledger lies now; together with others, of all."""
     batch = book.batches[str(each.batch)]
     content = yaml.safe_load((ledger.folder / batch.body["recipe"]["file"]).read_text(encoding="utf-8"))
     if "together" in batch.body:
@@ -73,4 +71,5 @@ def _recipe(ledger: Ledger, book: Book, each: Standing) -> Recipe:
     if "gone" in batch.body:
         content["already"] = [{"indices": str(ledger.gone_file(batch.id).resolve())}]
     content["model"]["weights"] = None
-    return checked(Document(content, batch.body["recipe"]["file"]), ledger.folder)
+    parts = sequence.parts(checked(Document(content, batch.body["recipe"]["file"]), ledger.folder))
+    return next(part for part in parts if part.forget is not None and part.forget.id in (each.id, TOGETHER))

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unweave.data import sources
-from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError, InfeasibleError
-from unweave.ledger import card
 from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
 from unweave.ledger.chain import Entry
 from unweave.ledger.decide import decide
 from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.publish import publish
 from unweave.ledger.selector import read_kept
 from unweave.ledger.verify import sha256
-from unweave.ledger.words import text
 from unweave.run import sequence
 from unweave.run.interrupt import REASON
 from unweave.run.marks import Document, load
@@ -141,18 +139,6 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
 def _refused(ledger: Ledger, batch: Batch, name: str, error: InfeasibleError) -> Entry:
     reason = {"cause": "infeasible", "reason": f"infeasible under this contract: {error}"}
     return ledger.write(lambda book: ("rejection", {"request": name, "batch": batch.id, **reason}))
-
-
-def publish(ledger: Ledger) -> None:
-    """Writes the certificates that are on record and not in their files, and the card beside each of their models."""
-    certificates = [entry for entry in ledger.read()[0].entries if entry.kind == "certificate"]
-    for number, entry in enumerate(certificates, 1):
-        path = ledger.certificate_file(entry.body["request"])
-        if path.exists() and path.with_suffix(".md").exists():
-            continue
-        card.write((ledger.folder / entry.body["model"]["file"]).parent, certificates[:number])
-        atomically(path.with_suffix(".md"), text(entry).encode())
-        atomically(path, entry.pretty)
 
 
 def _end(ledger: Ledger, batch: Batch, why: str) -> None:

@@ -25,6 +25,7 @@ class Standing:
         batch: in which it is, or was carried out.
         outcome: its certificate or its rejection.
         retest: what its forget clauses said of the last model of the last batch, where they were read again.
+        attestations: evidence over several trainings about its certified model, in the order in which it was recorded.
     """
 
     body: Json
@@ -32,6 +33,32 @@ class Standing:
     batch: str | None = None
     outcome: Entry | None = None
     retest: Json | None = None
+    attestations: tuple[Entry, ...] = ()
+
+    @property
+    def decided(self) -> Entry:
+        """Its certificate or its rejection; of a request that does not wait."""
+        assert self.outcome is not None
+        return self.outcome
+
+    @property
+    def claim(self) -> Json:
+        """What is claimed of its model: by the last evidence, or by its run alone; `level` is None without a claim."""
+        last = self.attestations[-1] if self.attestations else self.outcome
+        nothing: Json = {"level": None, "text": "", "against": [], "missing": []}
+        return nothing if last is None else last.body.get("claim", nothing)
+
+    @property
+    def refuted(self) -> bool:
+        """Some evidence on record speaks against its claim."""
+        return any(entry.body["claim"]["refuted"] for entry in self.attestations)
+
+    @property
+    def attested(self) -> str:
+        """What evidence on record makes of the claim, in words; empty without any."""
+        if self.refuted:
+            return "refuted by evidence"
+        return "attested" if self.attestations else ""
 
     @property
     def holds(self) -> bool:
@@ -86,6 +113,12 @@ class Book:
         return next((batch for batch in self.batches.values() if not batch.ended), None)
 
     @property
+    def certified(self) -> list[Standing]:
+        """The requests that are, in the order of their certificates."""
+        found = [each for each in self.requests.values() if each.status == "certified"]
+        return sorted(found, key=lambda each: each.decided.number)
+
+    @property
     def outcomes(self) -> list[Entry]:
         """Certificates and rejections, in order."""
         found = [each.outcome for each in self.requests.values() if each.outcome is not None]
@@ -126,6 +159,9 @@ def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch
         case "certificate" | "rejection":
             name, status = body["request"], STATUS_AFTER[entry.kind]
             requests[name] = replace(requests[name], status=status, batch=body.get("batch"), outcome=entry)
+        case "attestation":
+            known, _ = requests[body["request"]], (body["claim"]["refuted"], body["evidence"]["sha256"])
+            requests[body["request"]] = replace(known, attestations=(*known.attestations, entry))
         case "retest":
             for test in body["tests"]:
                 requests[test["id"]] = replace(requests[test["id"]], retest={"batch": body["batch"], **test})

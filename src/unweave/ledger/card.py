@@ -14,6 +14,7 @@ import yaml
 
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
+from unweave.ledger.book import Standing
 from unweave.ledger.certificate import LIMITS
 from unweave.ledger.chain import Entry, Json
 
@@ -24,12 +25,12 @@ _OURS = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END) + "\n?", re.DOTAL
 _SCORES = {"TA": ("test", "Accuracy on unseen examples"), "RA": ("retain", "Accuracy on retained training examples")}
 
 
-def write(folder: Path, certificates: Sequence[Entry]) -> Path:
+def write(folder: Path, certified: Sequence[Standing]) -> Path:
     """Puts the section into the `README.md` beside a model.
 
     Args:
         folder: of the model, inside its run directory.
-        certificates: of the requests that it has unlearned, its own last.
+        certified: the requests that it has unlearned, its own last.
 
     Raises:
         ConfigurationError: a card is there whose metadata cannot be read.
@@ -37,9 +38,9 @@ def write(folder: Path, certificates: Sequence[Entry]) -> Path:
     recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
     path = folder / "README.md"
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    index = model_index(certificates[-1], recipe["model"]["network"], recipe["data"]["source"])
+    index = model_index(certified[-1].decided, recipe["model"]["network"], recipe["data"]["source"])
     try:
-        new = merged(old, index, section(certificates))
+        new = merged(old, index, section(certified))
     except (yaml.YAMLError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"{path}: its metadata cannot be read as YAML: {' '.join(str(error).split())}"
@@ -48,14 +49,14 @@ def write(folder: Path, certificates: Sequence[Entry]) -> Path:
     return path
 
 
-def section(certificates: Sequence[Entry]) -> str:
+def section(certified: Sequence[Standing]) -> str:
     """The Markdown: a row per request, the claim and the contract of the last, and what all that does not say."""
-    last = certificates[-1].body
+    last, claim = certified[-1].decided.body, certified[-1].claim
     rows = [
-        f"| {body['request']} | {body['records']['count']} | {body['verdict']} | {body['claim']['level'] or 'none'} "
-        f"| entry {entry.number}, `{entry.hash[:12]}` |"
-        for entry in certificates
-        for body in [entry.body]
+        f"| {each.id} | {body['records']['count']} | {body['verdict']} | {_claim(each)} "
+        f"| entry {each.decided.number}, `{each.decided.hash[:12]}` |"
+        for each in certified
+        for body in [each.decided.body]
     ]
     what = f"{len(rows)} deletion request{'s' if rows[1:] else ''}"
     clauses = [f"- {c['clause']} ({'met' if c['met'] else 'missed'})" for c in last["contract"]]
@@ -71,7 +72,8 @@ def section(certificates: Sequence[Entry]) -> str:
             "|---|---:|---|---|---|",
             *rows,
             "",
-            f"Claim of the last: {last['claim']['text']}",
+            f"Claim of the last: {claim['text']}",
+            *(f"- against: {each}" for each in claim["against"]),
             "",
             "Contract:",
             "",
@@ -84,6 +86,10 @@ def section(certificates: Sequence[Entry]) -> str:
             "",
         ]
     )
+
+
+def _claim(each: Standing) -> str:
+    return ", ".join(filter(None, (each.claim["level"] or "none", each.attested)))
 
 
 def model_index(certificate: Entry, network: str, data: str) -> Json:

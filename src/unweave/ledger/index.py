@@ -132,8 +132,9 @@ def _row(each: Standing) -> tuple[Any, ...]:
     short, reason = found.get("cause") or found.get("verdict"), found.get("reason")
     if each.retest is not None and not each.holds:
         short = f"undone by batch {each.retest['batch']}"
+    if short and each.attested:
+        short = f"{short}; {each.attested}"
     decided = None if outcome is None else outcome.time
     entry = None if outcome is None else outcome.number
-    claim = found.get("claim", {}).get("level")
     person = body["id"], body["received"], body["due"], text, count, body["basis"], body["note"]
-    return (*person, each.status, each.batch, decided, short, reason, claim, entry)
+    return (*person, each.status, each.batch, decided, short, reason, each.claim["level"], entry)

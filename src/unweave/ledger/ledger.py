@@ -93,16 +93,26 @@ class Ledger:
         Raises:
             ConfigurationError: there is no ledger, or it is damaged.
         """
-        self.check_there()
-        with locked(self.truth, write=False) as handle:
-            chain = self._sound(parse(contents(handle)))
-        if self.index.head() == chain.head:
-            return chain, fold(chain.entries)
+        with self.still() as (chain, book):
+            if self.index.head() == chain.head:
+                return chain, book
         with locked(self.truth, write=True) as handle:
             chain = self._sound(parse(contents(handle)))
             book = fold(chain.entries)
             self.index.follow(chain, book)
         return chain, book
+
+    @contextmanager
+    def still(self) -> Iterator[tuple[Chain, Book]]:
+        """Everything that the ledger says; while the block runs, no process adds to it.
+
+        Raises:
+            ConfigurationError: there is no ledger, or it is damaged.
+        """
+        self.check_there()
+        with locked(self.truth, write=False) as handle:
+            chain = self._sound(parse(contents(handle)))
+            yield chain, fold(chain.entries)
 
     def write(self, make: Callable[[Book], tuple[str, Json]]) -> Entry:
         """Appends the entry (kind and body) that `make` derives from the book, while no other process writes.
@@ -183,6 +193,10 @@ class Ledger:
     def certificate_file(self, name: str) -> Path:
         """Where the certificate of a request lies, an entry of the truth in a file of its own."""
         return self.folder / "certificates" / f"{name}.json"
+
+    def evidence_file(self, name: str, digest: str) -> Path:
+        """Where what is on record of evidence about a request lies; the digest is that of the whole `evidence.json`."""
+        return self.folder / "evidence" / f"{name}-{digest[:12]}.json"
 
     def _open(self) -> None:
         """Makes the folders and the key, so that they outlive the machine's crash."""

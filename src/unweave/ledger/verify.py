@@ -26,6 +26,7 @@ class Verification:
         entries: how many there are.
         head: hash of the last one; to be kept elsewhere, it shows later whether the end was cut off.
         certificates: how many were checked.
+        attestations: how much evidence is on record.
     """
 
     faults: tuple[Fault, ...]
@@ -33,6 +34,7 @@ class Verification:
     entries: int
     head: str
     certificates: int
+    attestations: int
 
     @property
     def refuted(self) -> bool:
@@ -73,11 +75,11 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     except ConfigurationError as error:
         book = Book()
         faults += [Fault("ledger", text) for text in error.faults if not chain.faults]
-    faults += _files(ledger, chain)
+    faults += _files(ledger, chain, book)
     if known:
         faults += _rows(ledger, book)
-    checked = sum(entry.kind == "certificate" for entry in chain.entries)
-    return Verification(tuple(faults), tuple(notes), len(chain.entries), chain.head[1], checked)
+    counts = [sum(entry.kind == kind for entry in chain.entries) for kind in ("certificate", "attestation")]
+    return Verification(tuple(faults), tuple(notes), len(chain.entries), chain.head[1], *counts)
 
 
 def certified(ledger: Ledger, model: Path) -> list[str]:
@@ -123,15 +125,15 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
             yield Fault(f"certificates/{path.name}", text)
 
 
-def _files(ledger: Ledger, chain: Chain) -> Iterator[Fault]:
+def _files(ledger: Ledger, chain: Chain, book: Book) -> Iterator[Fault]:
     """Whether the files that entries speak of are there and are the ones they mean."""
     for entry in chain.entries:
-        if entry.kind not in ("certificate", "rejection", "batch") or entry.hash != entry.digest:
+        if entry.kind not in ("certificate", "rejection", "batch", "attestation") or entry.hash != entry.digest:
             continue
         try:
             if entry.kind == "certificate":
-                yield from _copy(ledger, entry)
-            named = [(what, entry.body.get(what)) for what in ("model", "recipe")]
+                yield from _copy(ledger, entry, book)
+            named = [(what, entry.body.get(what)) for what in ("model", "recipe", "copy")]
             for what, file in named:
                 if file:
                     yield from _file(ledger, _place(entry), what, file)
@@ -146,7 +148,7 @@ def _place(entry: Entry) -> str:
 def _file(ledger: Ledger, place: str, what: str, file: Json) -> Iterator[Fault]:
     path = ledger.folder / file["file"]
     if not path.is_file():
-        where = "" if what == "recipe" else "; a copy elsewhere can be checked with --model FILE"
+        where = "; a copy elsewhere can be checked with --model FILE" if what == "model" else ""
         yield Fault(place, f"its {what} is not at {path}: put it back{where}", False)
     elif (found := sha256(path)) != file["sha256"]:
         yield Fault(
@@ -155,13 +157,18 @@ def _file(ledger: Ledger, place: str, what: str, file: Json) -> Iterator[Fault]:
         )
 
 
-def _copy(ledger: Ledger, entry: Entry) -> Iterator[Fault]:
-    path = ledger.certificate_file(entry.body["request"])
-    for file, content in ((path, entry.pretty), (path.with_suffix(".md"), words.text(entry).encode())):
+def _copy(ledger: Ledger, entry: Entry, book: Book) -> Iterator[Fault]:
+    name = entry.body["request"]
+    path, attested = ledger.certificate_file(name), book.requests[name].attestations if name in book.requests else ()
+    texts = [words.text(entry, attested[:count]).encode() for count in range(len(attested) + 1)]
+    for file, known in ((path, [entry.pretty]), (path.with_suffix(".md"), texts)):
         if not file.is_file():
             yield Fault(_place(entry), f"its file is not at {file}: `unweave requests run` writes it again", False)
-        elif file.read_bytes() != content:
+        elif (found := file.read_bytes()) not in known:
             yield Fault(_place(entry), f"{file} is not what the ledger holds: it was edited")
+        elif found != known[-1]:
+            text = f"{file} does not tell of entry {attested[-1].number} yet: `unweave requests run` writes it again"
+            yield Fault(_place(entry), text, False)
 
 
 def _rows(ledger: Ledger, book: Book) -> Iterator[Fault]:

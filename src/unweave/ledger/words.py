@@ -8,14 +8,16 @@ from unweave.ledger.chain import Entry, Json
 from unweave.run.record import counted
 
 
-def text(entry: Entry) -> str:
-    """A certificate or a rejection for people, in Markdown."""
+def text(entry: Entry, attestations: Sequence[Entry] = ()) -> str:
+    """A certificate or a rejection for people, in Markdown, with the evidence about it that is on record."""
     found, certified = entry.body, entry.kind == "certificate"
     lines = [f"# {'Certificate' if certified else 'Rejection'}: request {found['request']}", ""]
     lines += [f"**{found['verdict'] if certified else found['reason']}**", ""]
     lines += [f"- time: {entry.time}", f"- entry {entry.number} of the ledger: `{entry.hash}`"]
     if "weights" in found:
         lines += _details(found)
+    for each in attestations:
+        lines += ["", *_evidence(each)]
     return "\n".join(lines) + "\n"
 
 
@@ -46,11 +48,44 @@ def _details(found: Json) -> Sequence[str]:
     ]
 
 
+def _evidence(entry: Entry) -> Sequence[str]:
+    """Evidence over several trainings: its claim, its main scores, and where it lies."""
+    found = entry.body
+    claim, models = found["claim"], ", ".join(f"{count} {kind}" for kind, count in found["models"].items())
+    scored = [f"| {name} | {_number(each)} | {_band(each['null'])} |" for name, each in found["scores"].items()]
+    return [
+        f"## Evidence of {found['created']}: {'against the claim' if claim['refuted'] else 'for the claim'}",
+        "",
+        f"**{claim['level'] or 'none'}: {claim['text']}**",
+        "",
+        *(f"- against: {each}" for each in claim["against"]),
+        *(f"- missing for the next rung: {each}" for each in claim["missing"]),
+        f"- models: {models}; the first unlearned one is the certified one",
+        f"- margins: digest `{found['margins']['digest']}`, settled {found['margins']['settled']}",
+        f"- time: {entry.time}",
+        f"- entry {entry.number} of the ledger: `{entry.hash}`",
+        f"- sums: {found['copy']['file']}, SHA-256 `{found['copy']['sha256']}`",
+        f"- evidence.json, SHA-256 `{found['evidence']['sha256']}`",
+        *("", "| score | value, n | null |", "|---|---|---|", *scored),
+    ]
+
+
+def _band(null: Json | None) -> str:
+    """What an exact method scores."""
+    if null is None or null["value"] is None:
+        return "not known"
+    ends = "" if null["low"] is None or null["high"] is None else f" ({null['low']:.4g} to {null['high']:.4g})"
+    return f"{null['value']:.4g}{ends}"
+
+
 def _number(score: Json) -> str:
+    n = score["n"]
+    sizes = ", ".join(f"{count} {what}" for what, count in n.items()) if isinstance(n, dict) else f"n {n}"
     if score["value"] is None:
-        return "undefined"
-    interval = "" if score["low"] is None else f" ({score['low']:.4g} to {score['high']:.4g})"
-    return f"{score['value']:.4g}{interval}, n {score['n']}"
+        return f"undefined. {score['reason']}" if score.get("reason") else "undefined"
+    ends = [f"{score[end]:.4g}" if score[end] is not None else "..." for end in ("low", "high")]
+    interval = "" if ends == ["...", "..."] else f" ({' to '.join(ends)})"
+    return f"{score['value']:.4g}{interval}, {sizes}"
 
 
 def plain(value: float | None) -> str:

@@ -1,0 +1,70 @@
+"""Evidence over several trainings becomes part of the ledger, if it is about the certified model and its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from unweave.data import sources
+from unweave.errors import ConfigurationError
+from unweave.ledger import attestation
+from unweave.ledger.again import single
+from unweave.ledger.book import Book, Standing
+from unweave.ledger.certificate import digests
+from unweave.ledger.chain import Entry, Json
+from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.publish import publish
+from unweave.run import prepare
+from unweave.run.directory import EVIDENCE
+
+
+def attest(ledger: Ledger, name: str, path: Path) -> Entry:
+    """Puts the evidence in a file on record, and its claim into certificate, card and index.
+
+    The records are compared under the ledger's key: the data have to be where the request's batch found them.
+
+    Args:
+        ledger: whose certificate.
+        name: of the request.
+        path: `evidence.json`, or the folder that holds it.
+
+    Raises:
+        ConfigurationError: no such file, not about the certified weights or records, on record already, or the request is
+            not certified; with all that was found.
+    """
+    file = path / EVIDENCE if path.is_dir() else path
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file}: expected the evidence, which cannot be read: {error}") from None
+    publish(ledger)
+    try:
+        found, book = attestation.parsed(raw), ledger.read()[1]
+        standing = find(book, name)
+        faults = list(attestation.against(book, standing, found)) or list(_records(ledger, book, standing, found))
+        if faults:
+            raise ConfigurationError(faults)
+        entry = attestation.put(ledger, name, raw)
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{file}: {fault}" for fault in error.faults]) from error
+    publish(ledger)
+    return entry
+
+
+def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Iterator[str]:
+    """In what the records are not the certified ones, as far as the key tells."""
+    recipe = single(ledger, book, standing)
+    job = prepare.request(recipe, sources.load(recipe.data.source, recipe.data.path))
+    assert standing.outcome is not None
+    batch, own = book.batches[str(standing.batch)], standing.outcome.body["records"]
+    rows: list[int] = job.split.forget.tolist()
+    if (together := batch.body.get("together")) is not None:
+        same = ledger.key.rows(f"{batch.id} together", rows) == together["hmac"]
+    else:
+        same = ledger.key.records(standing.id, digests(job.forget)) == own["hmac"]
+    if not same:
+        yield f"request {standing.id}: expected the records that were certified, found others in the training set"
+    sides = {"forget": set(rows), "retain": set(job.split.retain.tolist())}
+    for side, part in found["per_example"].items():
+        if strange := {each["row"] for each in part.get("worst", ())} - sides[side]:
+            yield f"request {standing.id}: the evidence shows {len(strange)} rows of another {side} set"

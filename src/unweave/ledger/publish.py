@@ -1,0 +1,38 @@
+"""What the truth says of every certificate, in files of its own: written again whenever it says more."""
+
+from __future__ import annotations
+
+from unweave.data.cache import atomically
+from unweave.ledger import card
+from unweave.ledger.book import Standing
+from unweave.ledger.ledger import Ledger
+from unweave.ledger.words import text
+
+
+def publish(ledger: Ledger) -> None:
+    """Writes the certificates that are on record and not in their files, and the cards of the models that they are in.
+
+    While it does, nobody adds to the truth: of two that publish, neither writes what is behind.
+    """
+    with ledger.still() as (_, book):
+        certified = book.certified
+        stale = [number for number, each in enumerate(certified) if not _told(ledger, each)]
+        for number in range(stale[0] if stale else len(certified), len(certified)):
+            place = (ledger.folder / certified[number].decided.body["model"]["file"]).parent
+            if (place.parent / "recipe.yaml").is_file():  # a run directory may have moved since
+                card.write(place, certified[: number + 1])
+        for number in stale:
+            entry = certified[number].decided
+            path = ledger.certificate_file(entry.body["request"])
+            atomically(path.with_suffix(".md"), text(entry, certified[number].attestations).encode())
+            atomically(path, entry.pretty)
+
+
+def _told(ledger: Ledger, each: Standing) -> bool:
+    """The files are there, and say all; what was edited is for `verify` to find."""
+    path = ledger.certificate_file(each.id)
+    words = path.with_suffix(".md")
+    if not (path.exists() and words.exists()):
+        return False
+    earlier = [text(each.decided, each.attestations[:count]).encode() for count in range(len(each.attestations))]
+    return not earlier or words.read_bytes() not in earlier
