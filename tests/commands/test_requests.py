@@ -55,7 +55,7 @@ def test_verify_and_its_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert code("verify") == 0
     said = capsys.readouterr().out
     head = said.split("head: ")[1].strip()
-    assert "11 entries, 2 certificates: everything is as it was written" in said and len(head) == 64
+    assert "12 entries, 2 certificates, 1 attestation: everything is as it was written" in said and len(head) == 64
     assert code("verify", "--head", head, "--json") == 0
     assert json.loads(capsys.readouterr().out)["head"] == head
     model = ledger.folder / "runs/0001/01-R-1/model/model.safetensors"
@@ -72,7 +72,7 @@ def test_verify_and_its_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     Path("moved.safetensors").rename(model)
     assert code("verify") == 0
     ledger.truth.write_bytes(b"".join(ledger.truth.read_bytes().splitlines(keepends=True)[:-2]))
-    assert code("verify") == 3 and "the ledger was cut short: the index knows entry 11" in capsys.readouterr().out
+    assert code("verify") == 3 and "the ledger was cut short: the index knows entry 12" in capsys.readouterr().out
     assert code("list") == 2
     assert "cut short" in capsys.readouterr().err
 

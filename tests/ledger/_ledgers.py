@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
+from functools import cache
 from pathlib import Path
 
 import yaml
 
+from tests.report.card import card
 from unweave.ledger import Deletion, Ledger, Selector
-from unweave.ledger.publish import publish
+from unweave.ledger.attestation import put
 from unweave.ledger.chain import Json
+from unweave.ledger.publish import publish
 from unweave.ledger.verify import sha256
 
 SHEET = {"TA": {"value": 0.9, "low": 0.85, "high": 0.95, "n": 100, "unit": "share"}}
 
 
 def small(folder: Path, requests: int = 5) -> Ledger:
-    """A few requests: one is rejected by hand, two are certified in a batch, the others are open."""
+    """A few requests: one is rejected by hand, two are certified in a batch, one of them attested; others are open."""
     ledger = Ledger(folder)
     for number in range(requests):
         ledger.add(Deletion(f"R-{number}", Selector(rows=(number, number + 40)), basis="GDPR 17"))
@@ -30,6 +35,7 @@ def small(folder: Path, requests: int = 5) -> Ledger:
     ledger.write(lambda book: ("batch", body))
     for number, name in enumerate(names, 1):
         ledger.write(lambda book, name=name, number=number: ("certificate", certificate(folder, name, number)))
+    put(ledger, "R-1", evidence(folder, "R-1"))
     publish(ledger)
     ledger.write(lambda book: ("end", {"batch": "0001", "requests": names, "why": "done"}))
     return ledger
@@ -60,6 +66,24 @@ def certificate(folder: Path, name: str, number: int) -> Json:
         "scores": {"original": SHEET, "unlearned": SHEET},
         "limits": "Limits.",
     }
+
+
+def evidence(folder: Path, name: str, **changes: Json) -> bytes:
+    """An `evidence.json` about the model of a request of `small`; changes are to its parts."""
+    number = int(name.removeprefix("R-"))
+    found, recipe = copy.deepcopy(_card()), folder / "runs" / "0001" / f"{number:02d}-{name}" / "recipe.yaml"
+    found["own_run"] = {"recipe": sha256(recipe), "before": "00", "after": f"{number}"}
+    found["request"]["forget"] = 2
+    next(model for model in found["runs"]["models"] if model["kind"] == "unlearned")["sha256"] = f"{number}"
+    for part, change in changes.items():
+        found[part] |= change
+    return json.dumps(found).encode()
+
+
+@cache
+def _card() -> Json:
+    found: Json = json.loads(json.dumps(card()))
+    return found
 
 
 def made(path: Path, content: bytes) -> Path:

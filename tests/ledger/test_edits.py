@@ -115,18 +115,20 @@ def of(pattern: str) -> Edit:
     return edit
 
 
+KINDS = {"opened", "request", "rejection", "batch", "certificate", "attestation", "end"}
 EDITS: tuple[Edit, ...] = (
     *(byte_of_the_truth, line_gone, lines_swapped, line_twice, foreign_line, cut_anywhere, last_lines_gone),
     *(entry_and_its_hash, entry_and_all_hashes_after_it),
     *map(of, ("runs/*/*/model/model.safetensors", "runs/*/*/recipe.yaml", "runs/*.yaml", "private/*/*.json")),
-    *map(of, ("certificates/*.json", "certificates/*.md")),
+    *map(of, ("certificates/*.json", "certificates/*.md", "evidence/*.json")),
 )
 
 
 def test_200_random_edits_are_found(ledger: Ledger) -> None:
     dice, found, whole = random.Random(0), Counter[str](), lines(ledger.folder)
     clean = verify(ledger)
-    assert not clean.faults and not clean.notes and clean.certificates == 2 and clean.entries == len(whole) == 11
+    assert not clean.faults and not clean.notes and clean.certificates == 2 and clean.attestations == 1
+    assert clean.entries == len(whole) == 12 and {Entry(**json.loads(line)).kind for line in whole} == KINDS
     saved = {path: path.read_bytes() for path in ledger.folder.rglob("*") if path.is_file()}
     while found.total() < 200:
         edit = EDITS[found.total() % len(EDITS)]
@@ -141,7 +143,7 @@ def test_200_random_edits_are_found(ledger: Ledger) -> None:
         for path in touched:
             path.write_bytes(saved[path])
     assert not verify(ledger).faults
-    assert len(found) == len(EDITS) == 15 and min(found.values()) >= 13
+    assert len(found) == len(EDITS) == 16 and min(found.values()) >= 12
 
 
 def test_a_message_says_what_was_done(ledger: Ledger) -> None:
@@ -149,7 +151,7 @@ def test_a_message_says_what_was_done(ledger: Ledger) -> None:
     cases = {
         "line 4: expected entry 4, found 5: entries are missing or in another order": whole[:3] + whole[4:],
         "line 3: entry 3 (request) was edited": [*whole[:2], whole[2].replace(b"GDPR", b"GDPS"), *whole[3:]],
-        "cut short: the index knows entry 11, the last one here is 9": whole[:9],
+        "cut short: the index knows entry 12, the last one here is 9": whole[:9],
         "line 5: expected an entry of the ledger": [*whole[:4], b"x\n", *whole[5:]],
     }
     for text, content in cases.items():

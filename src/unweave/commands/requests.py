@@ -210,7 +210,8 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
         for model, names in known.items():
             _say(f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this file")
         state = f"{len(found.faults)} faults" if found.faults else "everything is as it was written"
-        evidence = f", {found.attestations} attestations" if found.attestations else ""
+        several = "s" if found.attestations > 1 else ""
+        evidence = f", {found.attestations} attestation{several}" if found.attestations else ""
         _say(f"{found.entries} entries, {found.certificates} certificates{evidence}: {state}")
         _say(f"head: {found.head}")
     if found.refuted or strangers:

@@ -29,8 +29,8 @@ def attest(ledger: Ledger, name: str, path: Path) -> Entry:
         path: `evidence.json`, or the folder that holds it.
 
     Raises:
-        ConfigurationError: no such file, not about the certified weights or records, on record already, or the request is
-            not certified; with all that was found.
+        ConfigurationError: no such file, not about the certified weights or records, on record already, or the request
+            is not certified; with all that was found.
     """
     file = path / EVIDENCE if path.is_dir() else path
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Book, Standing
-from unweave.ledger.chain import Entry, Json
+from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.ledger import Ledger, find
 
 SCHEMA = 1
@@ -30,11 +30,11 @@ def put(ledger: Ledger, name: str, raw: bytes) -> Entry:
         raw: the bytes of `evidence.json`.
 
     Raises:
-        ConfigurationError: it is no whole evidence file, is not about the certified weights, is on record already, or the
-            request is not certified.
+        ConfigurationError: it is no whole evidence file, is not about the certified weights, is on record already, or
+            the request is not certified.
     """
     digest, found = hashlib.sha256(raw).hexdigest(), parsed(raw)
-    kept = json.dumps(summed(found), indent=2, allow_nan=False).encode("ascii") + b"\n"
+    kept = canonical(summed(found)) + b"\n"
     file = ledger.evidence_file(name, digest)
     copied = {"file": file.relative_to(ledger.folder).as_posix(), "sha256": hashlib.sha256(kept).hexdigest()}
 
@@ -68,13 +68,13 @@ def parsed(raw: bytes) -> Json:
         ) from None
     if state != (SCHEMA, "complete"):
         raise ConfigurationError(
-            f"expected complete evidence of schema {SCHEMA}, found it {state[1]!r}, of schema {state[0]!r}: collect the "
-            "rest with `unweave evidence RUNDIR`"
+            f"expected complete evidence of schema {SCHEMA}, found it {state[1]!r}, of schema {state[0]!r}: collect "
+            "the rest with `unweave evidence RUNDIR`"
         )
     if found["own_run"] is None:
         raise ConfigurationError(
-            "expected evidence about the certified model, found evidence about others, made from the recipe: collect it "
-            "with `unweave evidence RUNDIR`, of the request's run directory in the ledger's runs/"
+            "expected evidence about the certified model, found evidence about others, made from the recipe: collect "
+            "it with `unweave evidence RUNDIR`, of the request's run directory in the ledger's runs/"
         )
     return found
 
