@@ -89,12 +89,15 @@ def test_what_is_not_about_the_certified_model_is_refused(book: Ledger) -> None:
     size, folder = book.truth.stat().st_size, book.folder
     own = json.loads(evidence(folder, "R-2"))["own_run"]
     cases: dict[str, tuple[str, bytes]] = {
-        "weights after of its certificate: expected SHA-256 2...": ("R-2", evidence(folder, "R-1")),
-        "weights before of its certificate: expected SHA-256 00": (
+        "about another model than the certified one: weights after, expected SHA-256 2..., found 1...;": (
+            "R-2",
+            evidence(folder, "R-1"),
+        ),
+        ": weights before, expected SHA-256 00..., found 1...": (
             "R-2",
             evidence(folder, "R-2", own_run=own | {"before": "1"}),
         ),
-        "the recipe.yaml of its certificate": ("R-2", evidence(folder, "R-2", own_run=own | {"recipe": "1"})),
+        ": recipe.yaml, expected": ("R-2", evidence(folder, "R-2", own_run=own | {"recipe": "1"})),
         "expected evidence about 2 records, found 3": ("R-2", evidence(folder, "R-2", request={"forget": 3})),
         "this evidence is on record already, as entry 11": ("R-1", evidence(folder, "R-1")),
         "request R-0 is rejected: evidence is put on record for a certified one": ("R-0", evidence(folder, "R-1")),

@@ -92,12 +92,13 @@ def against(book: Book, standing: Standing, found: Json) -> Iterator[str]:
         "first unlearned model": (told["weights"]["after"], first),
         "recipe.yaml": (told["recipe"]["sha256"], own["recipe"]),
     }
-    for what, (expected, other) in pairs.items():
-        if expected != other:
-            yield (
-                f"request {standing.id}: the {what} of its certificate: expected SHA-256 {expected[:12]}..., found "
-                f"{str(other)[:12]}...: this evidence is about another model"
-            )
+    unlike = [
+        f"{what}, expected SHA-256 {expected[:12]}..., found {str(other)[:12]}..."
+        for what, (expected, other) in pairs.items()
+        if expected != other
+    ]
+    if unlike:
+        yield f"request {standing.id}: this evidence is about another model than the certified one: {'; '.join(unlike)}"
     together: Json | None = book.batches[str(standing.batch)].body.get("together")
     count = (together or told["records"])["count"]
     if count != found["request"]["forget"]:
@@ -143,10 +144,11 @@ def _scores(found: Json) -> Iterator[tuple[str, Any]]:
             yield f"{name} attack, above retrained", triple["above_retrained"]
     for side, part in found["per_example"].items():
         if "overall" in part:
-            yield f"worst decile of |T|, {side}", part["overall"]["worst_decile"]
+            yield f"worst decile of T, {side}", part["overall"]["worst_decile"]
     yield from (("KLoM", over["klom"]["forget"]), ("epsilon", over["epsilon"]), ("U-LiRA", over["u_lira"].get("auc")))
     yield from ((f"back by relearning, {each['source']}", each["recovered"]) for each in brought["relearning"])
-    yield from ((f"back at {each['precision']}", each["recovered"]) for each in brought["precision"])
+    rounded = (each for each in brought["precision"] if each["unchanged"] is not None)
+    yield from ((f"back at {each['precision']}", each["recovered"]) for each in rounded)
 
 
 def _score(each: Json) -> Json:
