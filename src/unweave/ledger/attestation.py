@@ -60,7 +60,7 @@ def parsed(raw: bytes) -> Json:
     try:
         found: Json = json.loads(raw)
         state = found["schema"], found["status"]
-        if state == (SCHEMA, "complete") and found["own_run"] is not None:
+        if state == (SCHEMA, "complete") and found.get("own_run") is not None:
             _body(found), summed(found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(
@@ -71,7 +71,7 @@ def parsed(raw: bytes) -> Json:
             f"expected complete evidence of schema {SCHEMA}, found it {state[1]!r}, of schema {state[0]!r}: collect "
             "the rest with `unweave evidence RUNDIR`"
         )
-    if found["own_run"] is None:
+    if found.get("own_run") is None:
         raise ConfigurationError(
             "expected evidence about the certified model, found evidence about others, made from the recipe: collect "
             "it with `unweave evidence RUNDIR`, of the request's run directory in the ledger's runs/"

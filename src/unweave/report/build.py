@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.report import demo_page, demo_text_page, run_page, sequence_page, several_pages
+from unweave.report import demo_page, demo_text_page, evidence_page, run_page, sequence_page, several_pages
 
 
 def build(directory: Path) -> Path:
-    """Writes `report.html` of a run, a sequence or a demo, from the files that lie in its directory.
+    """Writes `report.html` of a run, a sequence, a demo or of evidence alone, from the files that lie in its directory.
 
     Raises:
         ConfigurationError: it is none of them, or a file in it is missing or damaged.
@@ -20,6 +20,7 @@ def build(directory: Path) -> Path:
         "sequence.json": sequence_page.read,
         "demo.json": demo_page.read,
         "demo_text.json": demo_text_page.read,
+        "evidence.json": evidence_page.read,  # last: a run's own page shows its evidence, too
     }
     read = next((read for name, read in kinds.items() if (directory / name).is_file()), None)
     if read is None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unweave.errors import ConfigurationError
 from unweave.report import card as cards
 from unweave.report import claim, contract, each, quote, traces, tradeoff, verdict
 from unweave.report.page import Listing, Page, Section, Table, number
@@ -90,13 +89,8 @@ def load(directory: Path) -> Run:
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
     recipe = (directory / "recipe.yaml").read_text("utf-8")
-    names = ("quote.json", "examples.json", "answers.json", "evidence.json")
-    quoted, examples, answers, card = (_optional(directory / name) for name in names)
-    if card is not None and card.get("schema") != cards.SCHEMA:
-        raise ConfigurationError(
-            f"{directory / 'evidence.json'}: expected schema {cards.SCHEMA}, found {card.get('schema')}. Collect it "
-            "again with this version: unweave evidence"
-        )
+    quoted, examples, answers = (_optional(directory / f"{name}.json") for name in ("quote", "examples", "answers"))
+    card = cards.read(directory / cards.FILE)
     return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, card)
 
 

@@ -115,4 +115,3 @@ def _seconds_of_a_step(world: World) -> float:
 
 def _name(kind: str) -> str:
     return {"original": "originals", "shadow": "shadows"}.get(kind, kind)
-

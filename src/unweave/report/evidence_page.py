@@ -1,0 +1,68 @@
+"""The page of evidence whose run directory holds nothing else: other models of a recipe, without a run of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unweave.report import card as cards
+from unweave.report import claim, verdict
+from unweave.report.objections import objections
+from unweave.report.page import Bottom, Page, Tone, Verdict
+from unweave.report.words import WORDS, limits
+
+Json = Mapping[str, Any]
+
+
+def page(card: Json) -> Page:
+    """Words, tables and plots from `evidence.json`."""
+    request, runs, shown = card["request"], card["runs"], claim.of_card(card)
+    counts = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
+    asked = (
+        f"whether {card['method']['name']} bounds the influence of {request['forget']:,} training examples "
+        f"({request['text']}) and keeps the model working on {request['retain']:,} others"
+    )
+    return Page(
+        title=f"Evidence on unlearning {request['text']} with {card['method']['name']}",
+        lead=f"{counts} models. {card['created']}",
+        bottom=_bottom(card, shown),
+        verdicts=[
+            Verdict("What was asked", asked),
+            Verdict("Which models", _subject(card)),
+            *([] if shown is None else verdict.claims(shown)),
+        ],
+        words=WORDS,
+        sections=cards.sections(card, {}),
+        limits=limits(card),
+    )
+
+
+def read(directory: Path) -> Page:
+    """The page of a directory.
+
+    Raises:
+        ConfigurationError: the evidence in it is of a form that this version does not know.
+    """
+    card = cards.read(directory / cards.FILE)
+    assert card is not None, "build has looked whether it is there"
+    return page(card)
+
+
+def _bottom(card: Json, shown: claim.Shown | None) -> Bottom:
+    """The page in one sentence, and what follows from it."""
+    if shown is None:
+        told = f"This evidence is not complete: {', '.join(card['pending'])} are missing."
+        return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
+    if shown.against:
+        told = "The evidence speaks against the method: it is not ready to be relied on for this request."
+        then = "Choose another method or other limits and collect the evidence again, or retrain."
+        return Bottom(told, then, "bad", objections(card, shown.against))
+    tone: Tone = "note" if shown.level in (None, "E0") else "good"
+    return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
+
+
+def _subject(card: Json) -> str:
+    if (own := card.get("own_run")) is not None:
+        return f"a run's own, the tensors with SHA-256 {own['after'][:16]}…, and others of its recipe"
+    return "models made for this evidence, of one recipe: a model that is to be signed off needs a run, `unweave run`"
