@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.report.card import card
 from tests.report.test_pages import checked
 from unweave.errors import ConfigurationError
+from unweave.evaluation.claims import BLIND
 from unweave.report.build import build
 
 FOR = {"against": [], "refuted": False, "level": "E2"}
@@ -22,15 +24,20 @@ def drawn() -> dict[str, Any]:
 
 
 def test_what_speaks_against_comes_first(drawn: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "evidence.json").write_text(json.dumps(drawn))
+    broken = [item | {"finding": "refutes"} if item["name"] == "budget" else item for item in drawn["claim"]["items"]]
+    against = [item["denies"] for item in broken if item["finding"] == "refutes" and item["name"] != BLIND]
+    found = drawn | {"claim": drawn["claim"] | {"items": broken, "against": against}}
+    (tmp_path / "evidence.json").write_text(json.dumps(found))
     text = checked(build(tmp_path))
+    links = set(re.findall(r'href="#(at-[\w-]+)"', text))
+    assert len(links) >= 3 and all(f'id="{link}"' in text for link in links), "a run's contract has no section here"
+    assert "The contract was not met." in text
     assert "The evidence speaks against the method" in text and "8 original, 8 retrained, 8 unlearned models" in text
     assert "models made for this evidence, of one recipe" in text
     for title in ("Strongest claim", "Gaps to retraining", "Relearning", "blind", "Limits of this claim", "null band"):
         assert title in text, title
-    for sentence in drawn["claim"]["against"]:
-        assert sentence in text
-    assert drawn["claim"]["against"] and "&lt;" in text and "<script>alert" not in text
+    assert all(sentence in text for sentence in against) and len(against) >= 3
+    assert "&lt;" in text and "<script>alert" not in text
 
 
 def test_what_it_supports_and_about_which_model(drawn: dict[str, Any], tmp_path: Path) -> None:

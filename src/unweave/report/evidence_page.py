@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from unweave.report import card as cards
 from unweave.report import claim, verdict
 from unweave.report.objections import objections
-from unweave.report.page import Bottom, Page, Tone, Verdict
+from unweave.report.page import Bottom, Page, Point, Tone, Verdict
 from unweave.report.words import WORDS, limits
 
 Json = Mapping[str, Any]
@@ -23,17 +23,18 @@ def page(card: Json) -> Page:
         f"whether {card['method']['name']} bounds the influence of {request['forget']:,} training examples "
         f"({request['text']}) and keeps the model working on {request['retain']:,} others"
     )
+    sections = cards.sections(card, {})
     return Page(
         title=f"Evidence on unlearning {request['text']} with {card['method']['name']}",
         lead=f"{counts} models. {card['created']}",
-        bottom=_bottom(card, shown),
+        bottom=_bottom(card, shown, {section.title for section in sections}),
         verdicts=[
             Verdict("What was asked", asked),
             Verdict("Which models", _subject(card)),
             *([] if shown is None else verdict.claims(shown)),
         ],
         words=WORDS,
-        sections=cards.sections(card, {}),
+        sections=sections,
         limits=limits(card),
     )
 
@@ -49,15 +50,16 @@ def read(directory: Path) -> Page:
     return page(card)
 
 
-def _bottom(card: Json, shown: claim.Shown | None) -> Bottom:
-    """The page in one sentence, and what follows from it."""
+def _bottom(card: Json, shown: claim.Shown | None, titles: Set[str]) -> Bottom:
+    """The page in one sentence, and what follows from it; links lead to sections that are there."""
     if shown is None:
         told = f"This evidence is not complete: {', '.join(card['pending'])} are missing."
         return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
     if shown.against:
         told = "The evidence speaks against the method: it is not ready to be relied on for this request."
         then = "Choose another method or other limits and collect the evidence again, or retrain."
-        return Bottom(told, then, "bad", objections(card, shown.against))
+        points = [point if point.section in titles else Point(point.text) for point in objections(card, shown.against)]
+        return Bottom(told, then, "bad", points)
     tone: Tone = "note" if shown.level in (None, "E0") else "good"
     return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
 
