@@ -114,3 +114,19 @@ def test_the_holdout_of_a_clause_is_not_the_one_that_is_scored(recipe: Write, tm
     steered = {text.answer for text in job.holdout.texts}
     scored = {example.text for example in job.parts["holdout"].examples}
     assert len(steered) == len(scored) == 4 and not steered & scored
+
+
+def test_of_a_sampled_retain_set_models_are_asked_what_they_learn_here(recipe: Write, tmp_path: Path) -> None:
+    tofu(tmp_path / "bench")
+    longer(tmp_path)
+    data = "data={source: tofu, path: bench, retain_sample: 9}"
+    changes = [data, "forget={split: forget01}", "evaluation.at_most=100"]
+    job: Any = prepare.job(read(recipe(), changes))
+    assert len(job.parts["retain"].examples) == 6  # a model that knows all of TOFU is asked all
+    learning = [*changes, "model={base: model}"]
+    job = prepare.job(read(recipe(), learning))
+    kept = {text.answer for text in job.asked.retain}
+    scored = {example.text for example in job.parts["retain"].examples}
+    assert len(kept) == 9 and len(scored) == 6 and scored < kept  # those that are asked come first
+    job = prepare.job(read(recipe(), [*learning, "data.retain_sample=4"]))
+    assert {text.answer for text in job.asked.retain} == {example.text for example in job.parts["retain"].examples}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ def tofu_parts(
     generate: int = 200,
     gradient: bool = False,
     at_most: int | None = None,
+    retained: Container[str] | None = None,
 ) -> dict[str, Part]:
     """TOFU's evaluation sets: forget, retain, real authors, world facts, holdout, and the forget set in other words.
 
@@ -36,11 +37,12 @@ def tofu_parts(
         generate: tokens at most of a generated answer.
         gradient: also the gradient-norm attack, at a backward pass per forget and holdout example.
         at_most: examples of each set, the first ones; None takes all.
+        retained: ids of the retain rows that the model was trained on, where those are a sample; None: all are.
     """
     encode = encoder(tokenizer, form)
 
-    def rows(config: str) -> Sequence[Mapping[str, Any]]:
-        return tofu(config, source)[:at_most]
+    def rows(config: str, of: Container[str] | None = None) -> Sequence[Mapping[str, Any]]:
+        return [row for row in tofu(config, source) if of is None or row["id"] in of][:at_most]
 
     forget = rows(f"forget{size}_perturbed")
     alone = [{"paraphrased_question": r["paraphrased_question"], "answer": r["answer"]} for r in forget]
@@ -48,7 +50,7 @@ def tofu_parts(
         "forget": Part(examples(forget, encode), generate=generate, gradient=gradient),
         "holdout": Part(examples(rows(f"holdout{size}"), encode), gradient=gradient),
         "forget_paraphrased": Part(examples(alone, encode, question="paraphrased_question"), generate=generate),
-        "retain": Part(examples(rows("retain_perturbed"), encode), generate=generate),
+        "retain": Part(examples(rows("retain_perturbed", retained), encode), generate=generate),
         "real_authors": Part(examples(rows("real_authors_perturbed"), encode), generate=generate),
         "world_facts": Part(examples(rows("world_facts_perturbed"), encode), generate=generate),
     }

@@ -31,7 +31,7 @@ def text_job(recipe: Recipe, table: Table | None = None) -> TextJob:
         ConfigurationError: whatever does not fit.
     """
     assert recipe.forget is not None, "a sequence asks for one request at a time"
-    return built(recipe, asked(recipe.data, recipe.forget, recipe.already, table))
+    return built(recipe, asked(recipe.data, recipe.forget, recipe.already, table, _learned(recipe)))
 
 
 def built(recipe: Recipe, found: Asked) -> TextJob:
@@ -71,9 +71,14 @@ def built(recipe: Recipe, found: Asked) -> TextJob:
         forget,
         retain,
         rows(unseen, "holdout") if unseen else None,
-        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest),
+        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest, _learned(recipe)),
         rows(measured, "holdout") if measured else None,
     )
+
+
+def _learned(recipe: Recipe) -> bool:
+    """Whether a model learns the texts here: the original, or the one to compare with."""
+    return recipe.model.base is not None
 
 
 def _reads_holdout(recipe: Recipe) -> bool:

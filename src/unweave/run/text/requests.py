@@ -12,12 +12,13 @@ import torch
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, without
 from unweave.data.text import Text, by_id, read_ids, read_table, texts
-from unweave.data.text.benchmarks import SIZES, Benchmark, Duplicates, muse, tofu_request, waterdrum_tofu, wmdp
+from unweave.data.text.benchmarks import SIZES, Benchmark, Duplicates, muse, tofu, tofu_request, waterdrum_tofu, wmdp
 from unweave.data.text.sources import Table
 from unweave.errors import ConfigurationError, suggest
 from unweave.run.sections import DataSection, ForgetSection
 
 Rows = Mapping[str, Mapping[str, Any]]
+TOFU = "locuslab/TOFU"  # on the hub
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class Asked:
 
 
 def asked(
-    data: DataSection, forget: ForgetSection, already: Sequence[ForgetSection] = (), table: Table | None = None
+    data: DataSection,
+    forget: ForgetSection,
+    already: Sequence[ForgetSection] = (),
+    table: Table | None = None,
+    learned: bool = False,
 ) -> Asked:
     """Reads the texts of a recipe.
 
@@ -50,6 +55,8 @@ def asked(
         data, forget: of the recipe.
         already: earlier requests, whose rows are gone from both sides.
         table: the user's own texts, where they were read before.
+        learned: models learn these texts here; then a sample of what is kept begins with the texts that the benchmark
+            asks about, or nothing could be said of it.
 
     Raises:
         ConfigurationError: whatever is wrong with them; for a user's own, all faults of a table at once.
@@ -58,8 +65,11 @@ def asked(
     found = _own(data, forget, already, table) if own else _benchmark(data, forget.split or "")
     if data.retain_sample is not None and data.retain_sample < len(found.retain):
         generator = torch.Generator().manual_seed(forget.seed)
-        chosen = torch.randperm(len(found.retain), generator=generator)[: data.retain_sample].sort().values
-        found = replace(found, retain=[found.retain[row] for row in chosen.tolist()])
+        order = torch.randperm(len(found.retain), generator=generator).tolist()
+        if learned and data.source == "tofu":
+            scored = {row["id"] for row in tofu("retain_perturbed", _source(data) or TOFU)}
+            order.sort(key=lambda row: found.retain[row].id not in scored)
+        found = replace(found, retain=[found.retain[row] for row in sorted(order[: data.retain_sample])])
     if data.holdout is not None:
         other = read_table(data.holdout, config=data.config, split=data.split)
         rows = {**_by_id(other, "holdout-"), **found.rows}
@@ -131,7 +141,7 @@ def _by_id(table: Table, prefix: str = "") -> Rows:
 
 
 def _benchmark(data: DataSection, split: str) -> Asked:
-    source, duplicates = None if data.path is None else _name(data.path), data.duplicates
+    source, duplicates = _source(data), data.duplicates
     found = _READERS[data.source](split, source, duplicates)
     name = {"tofu": "TOFU", "waterdrum": "WaterDrum-TOFU", "muse": "MUSE", "wmdp": "WMDP"}[data.source]
     text = f"{name} {split}" + (f" with {duplicates} duplicates in the retain set" if duplicates else "")
@@ -143,7 +153,7 @@ def _size(split: str) -> str:
 
 
 def _tofu(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
-    return tofu_request(_size(split), source or "locuslab/TOFU", duplicates)
+    return tofu_request(_size(split), source or TOFU, duplicates)
 
 
 def _waterdrum(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
@@ -175,6 +185,10 @@ def _one_of(split: str, known: Mapping[str, str]) -> str:
             f"forget.split must be one of {', '.join(known)}, found {split!r}.{suggest(split, known)}"
         )
     return known[split]
+
+
+def _source(data: DataSection) -> str | None:
+    return None if data.path is None else _name(data.path)
 
 
 def _name(path: Path) -> str:

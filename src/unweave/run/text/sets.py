@@ -22,6 +22,7 @@ def parts(
     form: Chat | Plain,
     holdout: Sequence[Text],
     longest: int,
+    learned: bool,
 ) -> dict[str, Part]:
     """The sets of the standard sheet.
 
@@ -32,6 +33,7 @@ def parts(
         form: how a prompt is written.
         holdout: texts that no model was trained on, and that no clause of the contract looks at.
         longest: tokens of a text, at most.
+        learned: models learn these texts here; of a sampled retain set they are asked what is in it, and no more.
     """
     source: Any = None if data.path is None else (str(data.path) if data.path.is_absolute() else data.path.as_posix())
     split, most = forget.split or "", how.at_most
@@ -44,6 +46,7 @@ def parts(
             generate=how.generate,
             gradient=how.gradient,
             at_most=most,
+            retained={text.id for text in asked.retain} if learned and data.retain_sample is not None else None,
             **given,
         )
         kept = [e for e in found["holdout"].examples if e.text in {t.answer for t in holdout}]
