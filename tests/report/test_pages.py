@@ -241,6 +241,17 @@ def test_the_page_is_rebuilt_alike(tmp_path: Path) -> None:
     assert build(tmp_path).read_text() == first
 
 
+@pytest.mark.parametrize("name", ["demo.json", "sequence.json", "summary.json", "demo_text.json"])
+@pytest.mark.parametrize("text", ["{}", "[]"])
+def test_a_file_of_another_version_is_one_message(tmp_path: Path, name: str, text: str) -> None:
+    run_directory(tmp_path)
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=r"damaged, or of another version of unweave \(.*run it again"):
+        build(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("damage", ["empty", "no scores", "broken summary", "missing folder"])
 def test_a_directory_that_is_no_run_is_one_clear_message(tmp_path: Path, damage: str) -> None:
     folder = tmp_path

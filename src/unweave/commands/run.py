@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unweave.commands.progress import say, speaking, watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
+from unweave.report.damage import readable
 from unweave.run import directory, prepare
 from unweave.run.recipe import read
 from unweave.run.record import counted
@@ -55,6 +57,11 @@ def main(
         return _INTERRUPTED
     if finished:
         print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)
+    with readable(folder) if finished else nullcontext():
+        return _told(summary, folder, finished, as_json=as_json)
+
+
+def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, as_json: bool) -> int:
     for text in summary["warnings"]:
         say(text, style="bold red")
     page = folder / "report.html" if finished and (folder / "report.html").exists() else build(folder)

@@ -16,6 +16,7 @@ from unweave.commands.contract import promise
 from unweave.commands.numbers import number
 from unweave.commands.progress import speaking, watching
 from unweave.report.build import build
+from unweave.report.damage import readable
 from unweave.run import sequence
 from unweave.run.recipe import Recipe
 
@@ -27,12 +28,16 @@ def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json
 
     The exit code is 0 if every contract is met and nothing regressed, 3 if not, 1 if the sequence was interrupted.
     """
-    done = sequence.finished(folder) if resume else None
-    if done is None:
-        told = partial(promise, as_json=as_json)
-        with watching() as watch, speaking():
-            done = sequence.run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch, promise=told)
-    page = build(folder)
+    if (done := sequence.finished(folder) if resume else None) is not None:
+        with readable(folder):
+            return _tell(done, folder, build(folder), as_json=as_json)
+    told = partial(promise, as_json=as_json)
+    with watching() as watch, speaking():
+        done = sequence.run(recipe, folder, resume=resume, overwrite=overwrite, watch=watch, promise=told)
+    return _tell(done, folder, build(folder), as_json=as_json)
+
+
+def _tell(done: Mapping[str, Any], folder: Path, page: Path, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"directory": str(folder), "sequence": done}, indent=2))
     else:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.report import demo_page, demo_text_page, evidence_page, run_page, sequence_page, several_pages
+from unweave.report.damage import readable
 
 
 def build(directory: Path) -> Path:
     """Writes `report.html` of a run, a sequence, a demo or of evidence alone, from the files that lie in its directory.
 
     Raises:
-        ConfigurationError: it is none of them, or a file in it is missing or damaged.
+        ConfigurationError: it is none of them, or a file in it is missing, damaged, or of another version.
     """
     kinds = {
         "summary.json": run_page.read,
@@ -28,12 +28,8 @@ def build(directory: Path) -> Path:
             f"{directory}: expected a directory that `unweave run` or `unweave demo` wrote; found none of "
             f"{', '.join(kinds)} in it"
         )
-    try:
+    with readable(directory):
         page = read(directory)
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigurationError(
-            f"{directory}: a file of the run cannot be read: {' '.join(str(error).split())}"
-        ) from error
     path = directory / "report.html"
     page.write(path)
     return path

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
+from unweave.report.damage import readable
 from unweave.report.page import Table, number
 from unweave.report.run_page import Run, load
 from unweave.report.scores import distances, score_text
@@ -86,16 +86,13 @@ def read(directory: Path) -> Run:
     """A finished run, checked for what a row of the table needs.
 
     Raises:
-        ConfigurationError: it is none, or a file in it is damaged.
+        ConfigurationError: it is none, or a file in it is damaged, or of another version.
     """
     if not (directory / "summary.json").is_file():
         raise ConfigurationError(f"{directory}: expected a directory of a finished run, found no summary.json in it")
-    try:
+    with readable(directory):
         run = load(directory)
         table("", {"": run})
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise ConfigurationError(f"{directory}: a file of the run is damaged: {text}") from error
     return run
 
 
