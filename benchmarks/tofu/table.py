@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -133,11 +134,13 @@ def main() -> None:
     parser.add_argument("--tuning-seed", type=int, default=3)
     chosen = parser.parse_args()
     page = chosen.page.read_text()
-    for split in SHARES:
-        every = list(cells(chosen.results, split))
+    larger = chosen.results.with_name(f"{chosen.results.name}-100")  # of `--authors 100`
+    for (folder, prefix), split in product(((chosen.results, ""), (larger, "100-")), SHARES):
+        every = list(cells(folder, split))
         tuned = [cell for cell in every if cell.place.seed == chosen.tuning_seed]
         other = [cell for cell in every if cell.place.seed != chosen.tuning_seed]
-        for name, text in ((split, split_table(other) if other else ""), (f"{split}-tuning", tuning_table(tuned))):
+        tables = {split: split_table(other) if other else "", f"{split}-tuning": tuning_table(tuned)}
+        for name, text in ((f"{prefix}{key}", table) for key, table in tables.items()):
             start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
             if start in page and text:
                 before, rest = page.split(start, 1)
