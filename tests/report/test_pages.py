@@ -264,3 +264,8 @@ def test_a_directory_that_is_no_run_is_one_clear_message(tmp_path: Path, damage:
             folder = tmp_path / "nowhere"
     with pytest.raises(ConfigurationError, match=r"expected a directory|cannot be read"):
         build(folder)
+
+
+def test_a_page_of_images_says_what_evidence_would_add(tmp_path: Path) -> None:
+    page = build(run_directory(tmp_path)).read_text()
+    assert "gaps over several trainings" in page and "unweave evidence" in page

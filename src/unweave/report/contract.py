@@ -7,6 +7,7 @@ from typing import Any
 
 from unweave.report import plots
 from unweave.report.page import Plot, Section, Table, Verdict, number
+from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 TITLE = "The contract"
@@ -22,9 +23,11 @@ def sections(summary: Json) -> list[Section]:
         "Keep clauses bound how much worse the model may be than the original, example by example, on retain "
         "examples that no step trained on. The guard set steered the run; the final set was read once, at the end, and "
         "steered nothing unless a note below says that the two are one. "
-        f"The contract was read {reading['looks']} times, every {reading['every']} steps, in "
+        f"The contract was read {counted(reading['looks'], 'time', 'times')}, every "
+        f"{counted(reading['every'], 'step', 'steps')}, in "
         f"{reading['seconds']:.2f} s: {100 * reading['share']:.1f} % of the run. "
-        f"{reading['rollbacks']} times a clause broke and the run went back to the last state that kept all."
+        f"{counted(reading['rollbacks'], 'time', 'times')} a clause broke and the run went back to the last state that "
+        "kept all."
     )
     notes = [Table("Notes", ["", ""], [[str(i), note] for i, note in enumerate(reading["notes"], 1)])]
     tables = [_clauses(summary["contract"]), *(notes if reading["notes"] else [])]

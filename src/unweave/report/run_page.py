@@ -51,11 +51,12 @@ class Run:
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
+    absent = verdict.absent(summary, scores, run.card, run.quoted, texts=run.answers is not None)
     return Page(
         title=f"Unlearning {summary['request']} with {summary['method']}",
         lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",
         bottom=verdict.bottom(summary, shown, run.card),
-        verdicts=verdict.strip(summary, shown, run.card, verdict.absent(summary, scores, run.card, run.quoted)),
+        verdicts=verdict.strip(summary, shown, run.card, absent),
         figures=verdict.figures(summary, scores),
         words=WORDS,
         sections=[

@@ -120,15 +120,15 @@ def figures(summary: Json, scores: Json) -> list[Verdict]:
     return found + [Verdict("Warning", text, "bad") for text in summary["warnings"]]
 
 
-def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None) -> list[str]:
-    """What a fuller page would have, and how to get it."""
+def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, texts: bool = False) -> list[str]:
+    """What a fuller page would have, and how to get it; evidence over several trainings is for images."""
     found = []
-    if card is None:
+    if card is None and not texts:
         found.append(
             f"gaps over several trainings, attacks with their null, relearning, precision: {EVIDENCE}, "
             "then unweave report"
         )
-    elif card["pending"]:
+    elif card is not None and card["pending"]:
         found.append(f"evidence that is still missing ({', '.join(card['pending'])}): {EVIDENCE} once more")
     if "retrained" not in scores["models"]:
         found.append("the distance to a retrained model: evaluation.retrained: 1 in the recipe")
