@@ -62,7 +62,7 @@ def test_verify_and_its_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert code("verify", "--model", str(model)) == 0 and "certified for R-1" in capsys.readouterr().out
     Path("other.safetensors").write_bytes(b"x")
     assert code("verify", "--model", "other.safetensors") == 3
-    assert "no certificate is for this file" in capsys.readouterr().out
+    assert "no certificate is for this model" in capsys.readouterr().out
     model.rename("moved.safetensors")
     assert code("verify", "--model", "moved.safetensors") == 2, "nothing speaks against it, but it was not all checked"
     said = capsys.readouterr().out

@@ -14,8 +14,8 @@ from tests.report.card import card
 from unweave.ledger import Deletion, Ledger, Selector
 from unweave.ledger.attestation import put
 from unweave.ledger.chain import Json
+from unweave.ledger.files import sha256
 from unweave.ledger.publish import publish
-from unweave.ledger.verify import sha256
 
 SHEET = {"TA": {"value": 0.9, "low": 0.85, "high": 0.95, "n": 100, "unit": "share"}}
 

@@ -92,7 +92,9 @@ def test_what_is_refused_before_anything_is_written(tmp_path: Path, path: Path) 
         "request beyond: rows must be at least 0 and below 1297": lambda: run(ledger, path),
         "under a contract": lambda: run(ledger, path, ["contract=none"], ["threes"]),
         "no request 'three' in the ledger. Did you mean 'threes'": lambda: run(ledger, path, names=["three"]),
-        "the ledger is for images": lambda: run(ledger, path, ["data={source: texts, path: .}"], ["threes"]),
+        "request threes: names a class, and texts have none": lambda: run(
+            ledger, path, ["data={source: texts, path: .}"], ["threes"]
+        ),
         "give the RECIPE.yaml": lambda: run(ledger),
         "Did you mean 'steps'": lambda: run(ledger, path, ["run.step=3"], ["threes"]),
     }

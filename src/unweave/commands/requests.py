@@ -208,7 +208,9 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
         for note in found.notes:
             _say(f"note: {note}", style="yellow")
         for model, names in known.items():
-            _say(f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this file")
+            _say(
+                f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this model"
+            )
         state = f"{len(found.faults)} faults" if found.faults else "everything is as it was written"
         several = "s" if found.attestations > 1 else ""
         evidence = f", {found.attestations} attestation{several}" if found.attestations else ""

@@ -29,7 +29,7 @@ def add(
     rows: Annotated[Path | None, typer.Option(metavar="FILE", help="Row numbers: .txt, .csv, .json or .npy.")] = None,
     ids: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids of records: .txt, .csv or .json.")] = None,
     of: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --ids: the ids of all training records, in order.")
+        Path | None, typer.Option(metavar="FILE", help="With --ids: all training records' ids, in order; or the texts.")
     ] = None,
     received: Annotated[datetime | None, typer.Option(formats=_DATE, help="Today, if not given.")] = None,
     due: Annotated[datetime | None, typer.Option(formats=_DATE, help="30 days later, if not given.")] = None,
@@ -137,7 +137,7 @@ def verify(
         list[str] | None, typer.Option(metavar="HASH", help="Of an entry, known from elsewhere: it has to be there.")
     ] = None,
     model: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Is this model a certified one, wherever it lies?")
+        list[Path] | None, typer.Option(metavar="PATH", help="Is this model a certified one, wherever it lies?")
     ] = None,
     ledger: Folder = _HERE,
     key: KeyFile = None,

@@ -16,6 +16,8 @@ from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
 from unweave.run import prepare
 from unweave.run.directory import EVIDENCE
+from unweave.run.marks import load
+from unweave.run.modality import of_document
 
 
 def attest(ledger: Ledger, name: str, path: Path) -> Entry:
@@ -30,8 +32,13 @@ def attest(ledger: Ledger, name: str, path: Path) -> Entry:
 
     Raises:
         ConfigurationError: no such file, not about the certified weights or records, on record already, or the request
-            is not certified; with all that was found.
+            is not certified; with all that was found. Or it is of texts.
     """
+    book = ledger.read()[1]
+    if _of_texts(ledger, book, find(book, name)):
+        raise ConfigurationError(
+            f"request {name} is of texts, and evidence over several trainings is for images: its claim stays as it is"
+        )
     file = path / EVIDENCE if path.is_dir() else path
     try:
         raw = file.read_bytes()
@@ -49,6 +56,14 @@ def attest(ledger: Ledger, name: str, path: Path) -> Entry:
         raise ConfigurationError([f"{file}: {fault}" for fault in error.faults]) from error
     publish(ledger)
     return entry
+
+
+def _of_texts(ledger: Ledger, book: Book, standing: Standing) -> bool:
+    """As the recipe of its batch says; no request of no batch is of anything."""
+    if standing.outcome is None or standing.batch is None:
+        return False
+    path = ledger.folder / book.batches[standing.batch].body["recipe"]["file"]
+    return path.is_file() and of_document(load(path)) == "texts"
 
 
 def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Iterator[str]:

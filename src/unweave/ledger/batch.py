@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unweave.data import sources
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
 from unweave.ledger.chain import Entry
 from unweave.ledger.decide import decide
+from unweave.ledger.files import sha256
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
 from unweave.ledger.selector import read_kept
-from unweave.ledger.verify import sha256
 from unweave.run import sequence
 from unweave.run.interrupt import REASON
 from unweave.run.marks import Document, load
 from unweave.run.recipe import read
+from unweave.run.records import records
 from unweave.run.runner import Promise, unheard
 from unweave.run.watch import Watch, silent
 
@@ -119,19 +119,20 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     except ConfigurationError as error:
         hint = "mend this and `unweave requests run` again, or give the batch up with --abandon"
         raise ConfigurationError([*error.faults, f"batch {batch.id} stays under way: {hint}"]) from error
-    source = sources.load(recipe.data.source, recipe.data.path)
-    entries = decide(ledger, batch, recipe, source, lambda: publish(ledger))
+    data = records(recipe)
+    entries = decide(ledger, batch, recipe, data, lambda: publish(ledger))
     left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
     if failed is not None:
         stopped, left = (left, []) if "together" in batch.body else (left[:1], left[1:])
         entries += [_refused(ledger, batch, name, failed) for name in stopped]
-    if (tested := again(ledger, batch, source, watch)) is not None:
+    if (tested := again(ledger, batch, data, watch)) is not None:
         entries.append(tested)
     _end(ledger, batch, "done")
     following = None
     if left:
         content = {key: value for key, value in recipe.plain().items() if key not in TAKEN}
-        content["model"]["weights"] = None  # the ledger knows where it goes on from
+        if ledger.read()[1].model is not None:
+            content["model"]["weights"] = None  # the ledger knows where it goes on from
         following = begin(ledger, Document(content, file.name), ledger.folder, left, batch.body["asked"])
     return entries, following, False
 

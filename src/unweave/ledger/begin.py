@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from unweave.data import sources
 from unweave.data.cache import atomically
-from unweave.data.images import Source
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Batch, Book, Standing
 from unweave.ledger.chain import Json, canonical
+from unweave.ledger.files import ADAPTER, told, unlike
 from unweave.ledger.ledger import Ledger, find
-from unweave.ledger.verify import sha256
-from unweave.run import prepare, sequence
+from unweave.run import sequence
 from unweave.run.marks import Document
-from unweave.run.modality import of_document
+from unweave.run.modality import BENCHMARKS, of_document
 from unweave.run.recipe import ForgetSection, Recipe, checked
+from unweave.run.records import Records, Rows, records
 
 TOGETHER = "together"
 TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
@@ -31,7 +31,7 @@ def digest(asked: Document) -> str:
 
 
 def begin(
-    ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], told: str, together: bool = False
+    ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], asked_for: str, together: bool = False
 ) -> Batch:
     """Puts a batch on record, once it is known that every request in it names something.
 
@@ -40,49 +40,44 @@ def begin(
         asked: the recipe without `forget`.
         folder: that its relative paths are relative to.
         names: of the requests; none: all open ones.
-        told: digest of what the user asked for.
+        asked_for: digest of what the user asked for.
         together: as one request of the sequence.
 
     Raises:
         ConfigurationError: no open request, one that names nothing, a recipe that does not fit; nothing was recorded.
     """
-    if of_document(asked) == "texts":
-        raise ConfigurationError(
-            f"{asked.place(('data',))}: the ledger is for images: run requests of texts as a sequence, with `unweave "
-            "run` (requests: [...])"
-        )
     book = ledger.read()[1]
     chosen = _chosen(book, names)
     number = f"{len(book.batches) + 1:04d}"
     recipe = checked(_with_requests(ledger, book, asked, chosen), folder)
     if recipe.contract is None:
         raise ConfigurationError("requests are run under a contract: leave 'contract: none' out of the recipe")
-    source = sources.load(recipe.data.source, recipe.data.path)
-    data = source.train.fingerprint()
-    if any(batch.body["data"] != data for batch in book.batches.values()):
+    data = records(recipe)
+    print_ = data.fingerprint()
+    if any(batch.body["data"] != print_ for batch in book.batches.values()):
         raise ConfigurationError(
             "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
             "one, or begin a new ledger for a model of other data"
         )
-    _check(recipe, source, together)
-    gone = _gone(ledger, book, recipe, source)
+    _check(recipe, data, together)
+    gone = _gone(ledger, book, recipe, data)
     if gone:
         path = ledger.gone_file(number).resolve()
         atomically(path, canonical(gone))
         recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
-        _check(recipe, source, together)
+        _check(recipe, data, together)
     kept: Json = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
     if together:
-        union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, source), gone).tolist()
+        union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, data), gone).tolist()
         path = ledger.union_file(number).resolve()
         atomically(path, canonical(union))
         recipe = recipe.model_copy(update={"requests": (ForgetSection(id=TOGETHER, indices=path),)})
         kept["together"] = {"count": len(union), "hmac": ledger.key.rows(f"{number} {TOGETHER}", union)}
     file = ledger.folder / "runs" / f"{number}.yaml"
     atomically(file, recipe.to_yaml().encode())
-    place = {"file": file.relative_to(ledger.folder).as_posix(), "sha256": sha256(file)}
+    place = told(file, ledger.folder)
     names = [each.id for each in chosen]
-    body = {"batch": number, "requests": names, "asked": told, "recipe": place, "data": data, **kept}
+    body = {"batch": number, "requests": names, "asked": asked_for, "recipe": place, "data": print_, **kept}
 
     def make(now: Book) -> tuple[str, Json]:
         _chosen(now, names)
@@ -113,17 +108,24 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
     faults = [
         f"{asked.place((key,))}: {key}: the ledger says this: leave it out" for key in TAKEN if key in asked.content
     ]
+    texts = of_document(asked) == "texts"
+    if texts and asked.content["data"]["source"] in BENCHMARKS:
+        faults.append(f"{asked.place(('data', 'source'))}: data.source: expected texts of your own (source: texts)")
+    for each in chosen if texts else ():
+        if "class" in each.body["selector"]:
+            faults.append(f"request {each.id}: names a class, and texts have none: reject it, and name rows or ids")
     model = asked.content.get("model") or {}
     if book.model is not None and isinstance(model, dict):
-        last = (ledger.folder / book.model["file"]).resolve()
-        if model.get("weights") is not None:
-            place = asked.place(("model", "weights"))
-            faults.append(
-                f"{place}: model.weights: the ledger goes on from {last}: leave it out, or begin a new ledger"
-            )
-        elif not last.is_file() or sha256(last) != book.model["sha256"]:
-            faults.append(f"{last}: expected the model that the last request left, found another file or none")
+        last, found = _last(ledger, book.model)
+        faults += found
+        for key in ("weights", "adapter"):
+            if model.get(key) is not None:
+                place = asked.place(("model", key))
+                text = f"model.{key}: the ledger goes on from {last}: leave it out, or begin a new ledger"
+                faults.append(f"{place}: {text}")
         model = {**model, "weights": str(last)}
+        if (last / ADAPTER).is_file() and model.get("base") is None:
+            model.pop("lora", None)  # no adapters are put on those that are there
     if faults:
         raise ConfigurationError(faults)
     requests = [{"id": each.id, **ledger.section(each)} for each in chosen]
@@ -131,14 +133,21 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
     return Document(content, asked.name, asked.places)
 
 
-def _gone(ledger: Ledger, book: Book, recipe: Recipe, source: Source) -> list[int]:
+def _last(ledger: Ledger, known: Json) -> tuple[Path, list[str]]:
+    """The model that the last request left, and in what it is another one now."""
+    path = (ledger.folder / known["file"]).resolve()
+    wrong = [text for text, _ in unlike(path, "model", known)]
+    return path, [f"{path}: expected the model that the last request left: {text}" for text in wrong]
+
+
+def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> list[int]:
     """The rows that earlier requests have taken out of the training set.
 
     Those of all that were certified; those of a rejected one, or of one that was undone, as well, for no later step
     should learn them again, unless they are asked for once more.
     """
-    certified, tried = (_rows(_sections(ledger, book, holds), recipe, source) for holds in (True, False))
-    again = _rows(recipe.requests, recipe, source)
+    certified, tried = (_rows(_sections(ledger, book, holds), recipe, data) for holds in (True, False))
+    again = _rows(recipe.requests, recipe, data)
     gone: list[int] = np.setdiff1d(np.union1d(certified, tried), np.intersect1d(tried, again)).tolist()
     return gone
 
@@ -159,23 +168,20 @@ def forgetting(ledger: Ledger, each: Standing) -> ForgetSection:
     return ForgetSection.model_validate({"class": tuple(told["class"])})
 
 
-def _rows(sections: Iterable[ForgetSection], recipe: Recipe, source: Source) -> np.ndarray:
+def _rows(sections: Iterable[ForgetSection], recipe: Recipe, data: Records[Any]) -> Rows:
     """The rows that any of these names."""
-    alone = {"requests": (), "already": ()}
-    found = [
-        prepare.request(recipe.model_copy(update={**alone, "forget": each}), source).split.forget for each in sections
-    ]
+    found = [data.named(recipe.model_copy(update={"forget": each})) for each in sections]
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def _check(recipe: Recipe, source: Source, together: bool) -> None:
+def _check(recipe: Recipe, data: Records[Any], together: bool) -> None:
     """Refuses a batch with a request that names nothing, or not what is there; all of them at once."""
     faults = []
     alone = [recipe.model_copy(update={"requests": (), "forget": each}) for each in recipe.requests]
     for single in alone if together else sequence.parts(recipe):
         assert single.forget is not None
         try:
-            prepare.request(single, source)
+            data.job(single)
         except ConfigurationError as error:
             without = " (the records of earlier requests are gone)" if single.already else ""
             faults += [f"request {single.forget.id}: {fault}{without}" for fault in error.faults]

@@ -6,6 +6,7 @@ keeps everything of its own; what an earlier section said is replaced.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +18,28 @@ from unweave.errors import ConfigurationError
 from unweave.ledger.book import Standing
 from unweave.ledger.certificate import LIMITS
 from unweave.ledger.chain import Entry, Json
+from unweave.ledger.files import ADAPTER
+from unweave.run.modality import Modality, modality
 
 TAGS = ("machine-unlearning", "unweave")
 _BEGIN, _END = "<!-- unweave: begin -->", "<!-- unweave: end -->"
 _FRONT = re.compile(r"\A---\n(?P<yaml>.*?)^---\n", re.DOTALL | re.MULTILINE)
 _OURS = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END) + "\n?", re.DOTALL)
-_SCORES = {"TA": ("test", "Accuracy on unseen examples"), "RA": ("retain", "Accuracy on retained training examples")}
+_SCORES: dict[Modality, dict[str, tuple[str, str, str]]] = {  # split, type and title of what the card says of a model
+    "images": {
+        "TA": ("test", "accuracy", "Accuracy on unseen examples"),
+        "RA": ("retain", "accuracy", "Accuracy on retained training examples"),
+    },
+    "texts": {
+        "model_utility": ("retain", "model_utility", "Model utility"),
+        "forget_quality": ("forget", "forget_quality", "Forget quality"),
+        "retain_probability": ("retain", "probability", "Probability of retained answers"),
+        "retain_rouge": ("retain", "rouge", "ROUGE-L recall of retained answers"),
+        "forget_probability": ("forget", "probability", "Probability of forgotten answers"),
+        "forget_rouge": ("forget", "rouge", "ROUGE-L recall of forgotten answers"),
+    },
+}
+_TASKS: dict[Modality, str] = {"images": "image-classification", "texts": "text-generation"}
 
 
 def write(folder: Path, certified: Sequence[Standing]) -> Path:
@@ -38,7 +55,7 @@ def write(folder: Path, certified: Sequence[Standing]) -> Path:
     recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
     path = folder / "README.md"
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    index = model_index(certified[-1].decided, recipe["model"]["network"], recipe["data"]["source"])
+    index = model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
     try:
         new = merged(old, index, section(certified))
     except (yaml.YAMLError, TypeError, AttributeError) as error:
@@ -79,7 +96,8 @@ def section(certified: Sequence[Standing]) -> str:
             "",
             *clauses,
             "",
-            f"Weights (SHA-256 of all tensors): `{last['weights']['after']}`; file `{last['model']['sha256']}`.",
+            f"Weights (SHA-256 of all tensors): `{last['weights']['after']}`; "
+            f"{'files' if 'files' in last['model'] else 'file'} `{last['model']['sha256']}`.",
             "",
             LIMITS,
             _END,
@@ -92,16 +110,26 @@ def _claim(each: Standing) -> str:
     return ", ".join(filter(None, (each.claim["level"] or "none", each.attested)))
 
 
+def _network(recipe: Json, folder: Path) -> str:
+    """What was unlearned, by its network; of texts by the model that the adapters are for, or by its kind."""
+    if (network := recipe["model"].get("network")) is not None:
+        return str(network)
+    for file, key in ((ADAPTER, "base_model_name_or_path"), ("config.json", "model_type")):
+        if (folder / file).is_file():
+            return Path(json.loads((folder / file).read_text(encoding="utf-8"))[key]).name
+    return "model"
+
+
 def model_index(certificate: Entry, network: str, data: str) -> Json:
-    """One entry of `model-index`: accuracies of the unlearned model."""
-    scores = certificate.body["scores"].get("unlearned", {})
+    """One entry of `model-index`: what is left of the unlearned model; of texts also of what was to be forgotten."""
+    scores, kind = certificate.body["scores"].get("unlearned", {}), modality(data) or "images"
     results = [
         {
-            "task": {"type": "image-classification"},
+            "task": {"type": _TASKS[kind]},
             "dataset": {"name": data, "type": data, "split": split},
-            "metrics": [{"type": "accuracy", "name": title, "value": round(scores[name]["value"], 6)}],
+            "metrics": [{"type": type_, "name": title, "value": round(scores[name]["value"], 6)}],
         }
-        for name, (split, title) in _SCORES.items()
+        for name, (split, type_, title) in _SCORES[kind].items()
         if scores.get(name, {}).get("value") is not None
     ]
     return {"name": f"{network}-unlearned", "results": results}
@@ -115,6 +143,9 @@ def merged(card: str, index: Json, section: str) -> str:
     tags = data.get("tags") or []
     data["tags"] = [*tags, *(tag for tag in TAGS if tag not in tags)]
     others = [each for each in data.get("model-index") or [] if each.get("name") != index["name"]]
+    tasks = {result["task"]["type"] for result in index["results"]}
+    if tasks == {_TASKS["texts"]}:
+        data.setdefault("pipeline_tag", *tasks)
     if index["results"]:
         data["model-index"] = [*others, index]
     rest = _OURS.sub("", text).rstrip("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from unweave.contract.keeper import HARD, SPENT
 from unweave.data.images import TensorImages
+from unweave.data.text import Text
 from unweave.errors import ConfigurationError
 from unweave.evaluation.claims import Claim
-from unweave.ledger.chain import Json
-from unweave.ledger.verify import sha256
+from unweave.ledger import files
+from unweave.ledger.chain import Json, canonical
 from unweave.ledger.words import plain
 from unweave.run.environment import code_sha256
 from unweave.run.record import counted
@@ -119,8 +121,9 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         },
         "records": records,
         "weights": carried.weights,
-        "model": _file(carried.last / "model" / "model.safetensors", folder),
-        "recipe": _file(carried.last / "recipe.yaml", folder),
+        "model": files.model(carried.last / "model", folder),
+        **_base(carried.last / "model", folder),
+        "recipe": files.told(carried.last / "recipe.yaml", folder),
         "code": {"unweave": summary["environment"]["unweave"], "sha256": code_sha256()},
         "environment": summary["environment"],
         "method": summary["method"],
@@ -133,12 +136,21 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
     }
 
 
-def digests(records: TensorImages) -> list[bytes]:
-    """SHA-256 of each record: its image as it is stored, and its label."""
+def digests(records: TensorImages | Sequence[Text]) -> list[bytes]:
+    """SHA-256 of each record: its image as it is stored, and its label; or all its turns and the answer, no id."""
+    if not isinstance(records, TensorImages):
+        return [hashlib.sha256(canonical([text.turns, text.answer])).digest() for text in records]
     images, labels = records.images.contiguous().numpy(), records.labels.numpy().astype(np.int64)
     return [
         hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
     ]
+
+
+def _base(model: Path, folder: Path) -> Json:
+    """The model that adapters are for, if it lies in a folder; no digest tells of a name on the hub."""
+    adapter = model / files.ADAPTER
+    base = Path(_read(adapter)["base_model_name_or_path"]) if adapter.is_file() else None
+    return {"base": files.told(base, folder)} if base is not None and base.is_dir() else {}
 
 
 def _clause(clause: Json) -> Json:
@@ -157,10 +169,6 @@ def _missed(clause: Json) -> str:
 def _scores(path: Path) -> Json:
     models = _read(path)["models"]
     return {name: {k: {f: s[f] for f in _SCORES} for k, s in sheet.items()} for name, sheet in models.items()}
-
-
-def _file(path: Path, folder: Path) -> Json:
-    return {"file": path.relative_to(folder).as_posix(), "sha256": sha256(path)}
 
 
 def _read(path: Path) -> Json:

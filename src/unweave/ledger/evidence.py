@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
-from unweave.contract.sets import halves
 from unweave.data.checks import check_overlap
 from unweave.errors import ConfigurationError
-from unweave.evaluation.attacks import blind_baseline, forget_against_holdout, signals
+from unweave.evaluation.attacks import blind_baseline, forget_against_holdout
 from unweave.evaluation.claims import Claim, Finding, claim, finding
-from unweave.evaluation.outputs import Data, predict
-from unweave.evaluation.value import Array
 from unweave.ledger.certificate import Carried
-from unweave.run.prepare import Request
+from unweave.run.job import Job
+from unweave.run.records import Membership, Records
 
 
-def claim_of(carried: Carried, request: Request, model: nn.Module, seed: int) -> Claim:
+def claim_of(carried: Carried, data: Records[Any], job: Job, model: nn.Module, seed: int) -> Claim:
     """The strongest claim that a request's own run supports.
 
-    The attack reads the loss on the forget set and on that half of the holdout which did not steer the run.
+    The attack reads the loss on the forget set and on that part of the holdout which did not steer the run.
 
     Args:
         carried: what came of the request.
-        request: its data.
+        data: that it is of.
+        job: its own.
         model: as it is after the request.
         seed: of the run.
     """
-    found = _of_contract(carried) | _attacked(request, model, seed)
-    found["disjoint"] = _disjoint(request)
+    found = _of_contract(carried) | _attacked(data.membership(job, model, seed))
+    found["disjoint"] = _disjoint(data, job)
     return claim(found)
 
 
@@ -42,26 +43,18 @@ def _of_contract(carried: Carried) -> dict[str, Finding]:
     }
 
 
-def _attacked(request: Request, model: nn.Module, seed: int) -> dict[str, Finding]:
-    if request.holdout is None:
+def _attacked(read: Membership | None) -> dict[str, Finding]:
+    if read is None:
         return {}
-    rows = halves(request.holdout, seed)[1]
-    holdout = request.holdout if rows is None else request.holdout.subset(rows)
-    attack = forget_against_holdout(_losses(request, model, request.forget), _losses(request, model, holdout), fpr=())
-    blind = blind_baseline(request.forget.images.numpy(), holdout.images.numpy())
+    attack, blind = forget_against_holdout(read.forget, read.holdout, fpr=()), blind_baseline(*read.blind)
     return {"holdout_attack": finding(attack.auc), "blind_baseline": finding(blind.evidence)}
 
 
-def _losses(request: Request, model: nn.Module, data: Data) -> Array:
-    outputs = predict(model, request.task, data)
-    return signals(outputs.logits.numpy(), outputs.labels.numpy())["loss"]
-
-
-def _disjoint(request: Request) -> Finding:
-    """Bit for bit; near copies are the guards' business."""
+def _disjoint(data: Records[Any], job: Job) -> Finding:
+    """Images bit for bit, texts word for word; near copies are the guards' business."""
     try:
-        for other in (request.retain, request.test):
-            check_overlap(request.forget, other)
+        for other in data.apart(job):
+            check_overlap(job.forget, other)
     except ConfigurationError:
         return "refutes"
     return "supports"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unweave.data.cache import atomically
-from unweave.ledger import card
+from unweave.ledger import card, files
 from unweave.ledger.book import Standing
 from unweave.ledger.ledger import Ledger
 from unweave.ledger.words import text
@@ -18,7 +18,7 @@ def publish(ledger: Ledger) -> None:
         certified = book.certified
         stale = [number for number, each in enumerate(certified) if not _told(ledger, each)]
         for number in range(stale[0] if stale else len(certified), len(certified)):
-            place = (ledger.folder / certified[number].decided.body["model"]["file"]).parent
+            place = files.folder_of(ledger.folder, certified[number].decided.body["model"])
             if (place.parent / "recipe.yaml").is_file():  # a run directory may have moved since
                 card.write(place, certified[: number + 1])
         for number in stale:

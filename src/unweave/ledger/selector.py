@@ -59,14 +59,15 @@ def by_ids(path: Path, of: Path) -> Selector:
 
     Args:
         path: ids to forget: .txt, .csv or .json.
-        of: the ids of all training records, in the order of the rows.
+        of: the ids of all training records, in the order of the rows; or the texts themselves, .jsonl, .parquet, or
+            .csv with a column `id`.
 
     Raises:
         ConfigurationError: a file cannot be read, names nothing or an id twice, or an id is not in the training set.
     """
     from unweave.evaluation.audit import read_ids  # and with it torch
 
-    wanted, every = read_ids(path), read_ids(of)
+    wanted, every = read_ids(path), _ids_in(of) or read_ids(of)
     if not wanted:
         raise ConfigurationError(f"{path} names no record: expected at least one id, found 0")
     row = {name: number for number, name in enumerate(every)}
@@ -81,6 +82,18 @@ def by_ids(path: Path, of: Path) -> Selector:
     if faults:
         raise ConfigurationError(faults)
     return Selector(rows=tuple(row[name] for name in wanted))
+
+
+def _ids_in(path: Path) -> list[str]:
+    """What a recipe calls the rows of a table of texts, their numbers where they have no `id`; none in other files."""
+    from unweave.data.text.sources import read_file
+
+    if path.suffix not in (".jsonl", ".parquet", ".csv") or not path.is_file():
+        return []
+    table = read_file(path)
+    if path.suffix == ".csv" and not (table and "id" in table[0]):
+        return []  # of ids alone
+    return [str(number if row.get("id") is None else row["id"]) for number, row in enumerate(table)]
 
 
 def read_kept(path: Path, key: Key, name: str, hmac: str) -> tuple[int, ...]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.ledger import words
+from unweave.ledger import files, words
 from unweave.ledger.book import Book, fold
-from unweave.ledger.chain import Chain, Entry, Fault, Json, contents, locked, parse
+from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
 from unweave.ledger.ledger import Ledger, cut_short
 from unweave.ledger.selector import read_kept
 
@@ -83,23 +82,27 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
 
 
 def certified(ledger: Ledger, model: Path) -> list[str]:
-    """The requests whose certificate is for this very file.
+    """The requests whose certificate is for this very model, wherever it lies.
+
+    Args:
+        ledger: whose certificates.
+        model: a file, or a folder.
 
     Raises:
-        ConfigurationError: there is no ledger, it is damaged, or the file cannot be read.
+        ConfigurationError: there is no ledger, it is damaged, or what is given is no model, or a part of one.
     """
-    file = model / "model.safetensors" if model.is_dir() else model
-    if not file.is_file():
-        raise ConfigurationError(f"{model}: expected a .safetensors file, or a folder that holds model.safetensors")
-    digest, (chain, _) = sha256(file), ledger.read()
-    found = [e.body for e in chain.entries if e.kind == "certificate"]
-    return [str(body["request"]) for body in found if body["model"]["sha256"] == digest]
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = files.held(model) if model.is_dir() else []
+    alone = model / files.WEIGHTS if model.is_dir() else model
+    digests = {files.told(model, ledger.folder)["sha256"]} if whole else set()
+    if alone.is_file():
+        digests.add(files.sha256(alone))
+    if not digests:
+        raise ConfigurationError(f"{model}: expected a .safetensors file, or the folder of a model")
+    models = [(str(e.body["request"]), e.body["model"]) for e in ledger.read()[0].entries if e.kind == "certificate"]
+    part = [name for name, known in models if not whole and digests & {*known.get("files", {}).values()}]
+    if part:
+        raise ConfigurationError(f"{model}: one file of the model of {', '.join(part)}: give the folder that it is in")
+    return [name for name, known in models if known["sha256"] in digests]
 
 
 def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Sequence[str]) -> Iterator[Fault]:
@@ -127,16 +130,19 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
 
 def _files(ledger: Ledger, chain: Chain, book: Book) -> Iterator[Fault]:
     """Whether the files that entries speak of are there and are the ones they mean."""
+    read: dict[bytes, list[tuple[str, bool]]] = {}  # several entries speak of one model
     for entry in chain.entries:
         if entry.kind not in ("certificate", "rejection", "batch", "attestation") or entry.hash != entry.digest:
             continue
         try:
             if entry.kind == "certificate":
                 yield from _copy(ledger, entry, book)
-            named = [(what, entry.body.get(what)) for what in ("model", "recipe", "copy")]
-            for what, file in named:
-                if file:
-                    yield from _file(ledger, _place(entry), what, file)
+            for what in ("model", "base", "recipe", "copy"):
+                if file := entry.body.get(what):
+                    key = canonical([what, file])
+                    if key not in read:
+                        read[key] = list(files.unlike(ledger.folder / file["file"], what, file))
+                    yield from (_file(_place(entry), what, *found) for found in read[key])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             yield Fault(f"entry {entry.number}", f"does not hold what a {entry.kind} holds: {error!r}")
 
@@ -145,16 +151,9 @@ def _place(entry: Entry) -> str:
     return f"batch {entry.body['batch']}" if entry.kind == "batch" else f"{entry.kind} of {entry.body['request']}"
 
 
-def _file(ledger: Ledger, place: str, what: str, file: Json) -> Iterator[Fault]:
-    path = ledger.folder / file["file"]
-    if not path.is_file():
-        where = "; a copy elsewhere can be checked with --model FILE" if what == "model" else ""
-        yield Fault(place, f"its {what} is not at {path}: put it back{where}", False)
-    elif (found := sha256(path)) != file["sha256"]:
-        yield Fault(
-            place,
-            f"{path} is not the {what} that it speaks of: SHA-256 {file['sha256'][:12]}..., found {found[:12]}...",
-        )
+def _file(place: str, what: str, text: str, refutes: bool) -> Fault:
+    elsewhere = "; a copy elsewhere can be checked with --model FILE" if what == "model" and not refutes else ""
+    return Fault(place, text + elsewhere, refutes)
 
 
 def _copy(ledger: Ledger, entry: Entry, book: Book) -> Iterator[Fault]:

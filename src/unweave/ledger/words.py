@@ -36,7 +36,8 @@ def _details(found: Json) -> Sequence[str]:
         f"- records: {records['count']} (of {records['named']} named), HMAC-SHA-256 `{records['hmac']}`",
         f"- weights before: `{weights['before']}`",
         f"- weights after: `{weights['after']}`",
-        f"- model: {found['model']['file']}, SHA-256 `{found['model']['sha256']}`",
+        *_files("model", found["model"]),
+        *(_files("base, without the adapters", found["base"]) if "base" in found else ()),
         f"- recipe: {found['recipe']['file']}, SHA-256 `{found['recipe']['sha256']}`",
         f"- code: unweave {found['code']['unweave']}, SHA-256 `{found['code']['sha256']}`",
         f"- method: {found['method']}, {counted(found['steps'], 'step', 'steps')}, {found['seconds']:.1f} s",
@@ -46,6 +47,14 @@ def _details(found: Json) -> Sequence[str]:
         *("", f"| score | {' | '.join(sheets)} |", f"|---|{'---|' * len(sheets)}", *scored),
         *("", found["limits"]),
     ]
+
+
+def _files(what: str, told: Json) -> Sequence[str]:
+    """A file with its digest, or a folder with that of each of its files and one over them all."""
+    files = told.get("files")
+    over = "" if files is None else f", {counted(len(files), 'file', 'files')}"
+    each = [f"  - {name}, SHA-256 `{digest}`" for name, digest in (files or {}).items()]
+    return [f"- {what}: {told['file']}{over}, SHA-256 `{told['sha256']}`", *each]
 
 
 def _evidence(entry: Entry) -> Sequence[str]:

@@ -68,8 +68,8 @@ class Records(Protocol[J]):
         """The forget sets of others as one request; all else is the last one's."""
         ...
 
-    def records(self, job: J) -> TensorImages | Sequence[Text]:
-        """What a job forgets, as it was given."""
+    def records(self, rows: Rows) -> TensorImages | Sequence[Text]:
+        """The records in these rows, as they were given."""
         ...
 
     def apart(self, job: J) -> Sequence[Data]:
@@ -119,9 +119,9 @@ class ImageRecords:
             holdout=prepare.exchangeable(last.test, last.train.labels[rows]),
         )
 
-    def records(self, job: Request) -> TensorImages:
+    def records(self, rows: Rows) -> TensorImages:
         """Images and labels."""
-        return job.forget
+        return self.source.train.subset(rows)
 
     def apart(self, job: Request) -> Sequence[Data]:
         """Retain and test set."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.text.conftest import facts
+from tests.run.text._world import facts
 from unweave.run import prepare
 from unweave.run.recipe import read
 from unweave.run.runner import run

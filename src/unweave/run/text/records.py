@@ -68,9 +68,9 @@ class TextRecords:
         found = replace(last.asked, text=text, forget=[self.texts[row] for row in rows], numbers=tuple(rows))
         return replace(built(last.recipe, found), held=last.held)
 
-    def records(self, job: TextJob) -> Sequence[Text]:
+    def records(self, rows: Rows) -> Sequence[Text]:
         """Questions and answers."""
-        return job.asked.forget
+        return [self.texts[row] for row in rows]
 
     def apart(self, job: TextJob) -> Sequence[Data]:
         """Retain set and both parts of the holdout."""
