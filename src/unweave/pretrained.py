@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,10 @@ def load(
         model = adapt(model, lora)
     elif adapter is not None:
         peft = require("peft", "language")
-        model = _read(adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True), None)
+        with _without_old_name():
+            model = _read(
+                adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True), None
+            )
     return model.eval(), tokenizer
 
 
@@ -134,11 +138,18 @@ def adapt(model: nn.Module, lora: Lora) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with warnings.catch_warnings():  # peft asks transformers by a name that is going away
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        with _without_old_name():
             return peft.get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigurationError(f"LoRA cannot be put on {type(model).__name__}: {error}") from error
+
+
+@contextmanager
+def _without_old_name() -> Iterator[None]:
+    """PEFT asks transformers by a name that is going away."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def _check_folder(source: str | Path) -> None:

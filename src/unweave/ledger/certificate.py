@@ -167,8 +167,15 @@ def _missed(clause: Json) -> str:
 
 
 def _scores(path: Path) -> Json:
-    models = _read(path)["models"]
-    return {name: {k: {f: s[f] for f in _SCORES} for k, s in sheet.items()} for name, sheet in models.items()}
+    return {
+        name: {score: _score(found) for score, found in sheet.items()} for name, sheet in _read(path)["models"].items()
+    }
+
+
+def _score(found: Json) -> Json:
+    """A score, and why it is undefined if it is."""
+    why = {"reason": found["reason"]} if found["value"] is None and found.get("reason") else {}
+    return {key: found[key] for key in _SCORES} | why
 
 
 def _read(path: Path) -> Json:
