@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from unweave.ledger.attest import attest
 from unweave.ledger.batch import run
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import canonical
+from unweave.ledger.evidence import _attacked, _disjoint
 from unweave.run import sequence
 from unweave.run.recipe import read
 from unweave.run.records import records
@@ -227,7 +229,7 @@ def test_the_next_batch_goes_on_from_the_last_model(place: Path, finished: Path,
     assert hard.kind == "rejection" and hard.body["cause"] == "missed" and "limit 9" in hard.body["reason"]
     assert not verify(ledger).faults and len(ledger.read()[0].entries) > count
     (ledger.folder / hard.body["model"]["file"] / "config.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match="expected the model that the last request left"):
+    with pytest.raises(ConfigurationError, match=r"expected the model that request hard left: .* is not the model"):
         ledger.add(Deletion("last", Selector(rows=(16,))))
         run(ledger, recipe, later)
 
@@ -239,6 +241,22 @@ def test_small_requests_together(place: Path) -> None:
     assert {entry.body["verdict"] for entry in done.entries} == {"contract met, on 6 records of 2 requests together"}
     assert [entry.body["records"]["count"] for entry in done.entries] == [4, 3]
     assert not verify(ledger).faults
+
+
+def test_the_attack_of_one_run_tells_a_model_that_knows_the_texts(place: Path) -> None:
+    (place / "rows.json").write_text(json.dumps(list(range(21))))
+    (place / "holdout.jsonl").write_text("".join(f'{{"question": "q {n}?", "answer": "In {n}."}}\n' for n in range(40)))
+    recipe = read(place / "recipe.yaml", ["forget.indices=rows.json"])
+    data = records(recipe)
+    job = data.job(recipe)
+    seen = data.membership(job, job.opened(recipe.model.weights), 0)
+    assert seen is not None and (len(seen.forget), len(seen.holdout)) == (21, 40)
+    found = _attacked(seen)
+    assert found == {"holdout_attack": "refutes", "blind_baseline": "refutes"}, "other words are told without a model"
+    like = replace(seen, holdout=seen.forget, blind=(seen.blind[0], seen.blind[0]))
+    assert _attacked(like)["holdout_attack"] != "refutes" and _attacked(None) == {}
+    assert _disjoint(data, job) == "supports"
+    assert _disjoint(data, replace(job, measured=job.forget)) == "refutes"
 
 
 def test_killed_in_the_middle_of_a_batch_it_ends_as_if_nothing_had_been(place: Path, finished: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from unweave.ledger import files
 from unweave.ledger.begin import TOGETHER
@@ -14,6 +15,7 @@ from unweave.ledger.chain import Entry, Json
 from unweave.ledger.ledger import Ledger, find
 from unweave.run import devices, sequence
 from unweave.run.again import Again
+from unweave.run.job import Job
 from unweave.run.marks import Document
 from unweave.run.recipe import Recipe, checked
 from unweave.run.records import Records
@@ -39,11 +41,17 @@ def again(ledger: Ledger, batch: Batch, data: Records[Any], watch: Watch) -> Ent
         return None
     model = files.folder_of(ledger.folder, book.model)
     tests: list[Json] = []
+    left: nn.Module | None = None  # opened once: it may be large
     together: dict[str, Json] = {}  # by batch: its requests have one test
     for number, each in enumerate(earlier):
         watch("testing earlier requests again", number, len(earlier))
         name = str(each.batch)
-        test = together.get(name) or _read(ledger, book, each, data, model, watch)
+        test = together.get(name)
+        if test is None:
+            recipe = single(ledger, book, each, model)
+            job = data.job(recipe)
+            left = left or job.opened(model, watch).to(devices.chosen(recipe.run.device))
+            test = _test(each.id, recipe, job, watch).read(left)
         if "together" in book.batches[name].body:
             together[name] = test
         tests.append({**test, "id": each.id})
@@ -52,14 +60,11 @@ def again(ledger: Ledger, batch: Batch, data: Records[Any], watch: Watch) -> Ent
     return ledger.write(lambda _: ("retest", body))
 
 
-def _read(ledger: Ledger, book: Book, each: Standing, data: Records[Any], model: Path, watch: Watch) -> Json:
-    """What the clauses of one request say of a model."""
-    recipe = single(ledger, book, each, model)
-    job = data.job(recipe)
+def _test(name: str, recipe: Recipe, job: Job, watch: Watch) -> Again:
+    """The forget clauses of one request."""
     assert recipe.contract is not None
     retrained = job.reference(1, watch) if recipe.contract.asks_retrained else None
-    test = Again(each.id, recipe.contract.contract(), job, retrained, recipe.run.seed)
-    return test.read(job.opened(model, watch).to(devices.chosen(recipe.run.device)))
+    return Again(name, recipe.contract.contract(), job, retrained, recipe.run.seed)
 
 
 def single(ledger: Ledger, book: Book, each: Standing, model: Path | None = None) -> Recipe:

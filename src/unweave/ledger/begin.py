@@ -53,8 +53,8 @@ def begin(
     if recipe.contract is None:
         raise ConfigurationError("requests are run under a contract: leave 'contract: none' out of the recipe")
     data = records(recipe)
-    print_ = data.fingerprint()
-    if any(batch.body["data"] != print_ for batch in book.batches.values()):
+    fingerprint = data.fingerprint()
+    if any(batch.body["data"] != fingerprint for batch in book.batches.values()):
         raise ConfigurationError(
             "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
             "one, or begin a new ledger for a model of other data"
@@ -77,7 +77,7 @@ def begin(
     atomically(file, recipe.to_yaml().encode())
     place = told(file, ledger.folder)
     names = [each.id for each in chosen]
-    body = {"batch": number, "requests": names, "asked": asked_for, "recipe": place, "data": print_, **kept}
+    body = {"batch": number, "requests": names, "asked": asked_for, "recipe": place, "data": fingerprint, **kept}
 
     def make(now: Book) -> tuple[str, Json]:
         _chosen(now, names)
@@ -116,8 +116,8 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
             faults.append(f"request {each.id}: names a class, and texts have none: reject it, and name rows or ids")
     model = asked.content.get("model") or {}
     if book.model is not None and isinstance(model, dict):
-        last, found = _last(ledger, book.model)
-        faults += found
+        last = (ledger.folder / book.model["file"]).resolve()
+        faults += _not_as_left(ledger, book)
         for key in ("weights", "adapter"):
             if model.get(key) is not None:
                 place = asked.place(("model", key))
@@ -133,11 +133,12 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
     return Document(content, asked.name, asked.places)
 
 
-def _last(ledger: Ledger, known: Json) -> tuple[Path, list[str]]:
-    """The model that the last request left, and in what it is another one now."""
-    path = (ledger.folder / known["file"]).resolve()
-    wrong = [text for text, _ in unlike(path, "model", known)]
-    return path, [f"{path}: expected the model that the last request left: {text}" for text in wrong]
+def _not_as_left(ledger: Ledger, book: Book) -> Iterator[str]:
+    """In what the model that the last request left is another one now, or the one that its adapters are for."""
+    left = next(entry.body for entry in reversed(book.outcomes) if "model" in entry.body)
+    for what in ("model", "base"):
+        for text, _ in unlike(ledger.folder / left[what]["file"], what, left[what]) if what in left else ():
+            yield f"expected the model that request {left['request']} left: {text}"
 
 
 def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> list[int]:
