@@ -115,6 +115,7 @@ def test_no_file_is_longer_than_300_lines() -> None:
 def test_public_names_resolve_and_are_documented(name: str) -> None:
     value = getattr(unweave, name)
     assert name.startswith("__") or name.isupper() or (value.__doc__ or "").strip()
+    assert name in dir(unweave), "completion offers it"
 
 
 def test_the_command_answers_before_anything_heavy_is_imported() -> None:

@@ -71,6 +71,11 @@ _ROOMS = {
 }
 
 
+def __dir__() -> list[str]:
+    """What completion offers: also what was not asked for yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for, so that the command answers at once."""
     if name not in _ROOMS:

@@ -116,6 +116,7 @@ def unlearn(
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
+    check_value("seed", seed, int, "[0, inf)")
     with seeded(seed):
         does, method, broken, *_ = gathered(
             partial(_task, task),

@@ -96,8 +96,8 @@ class Result:
         warnings: what does not look right, each with what to do (`unweave.guards`).
     """
 
-    model: nn.Module
-    history: list[Record] = field(default_factory=list)
+    model: nn.Module = field(repr=False)
+    history: list[Record] = field(default_factory=list, repr=False)
     reason: str = ""
     seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)

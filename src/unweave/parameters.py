@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from unweave.errors import ConfigurationError, suggest
 
 
+_SHOWN = 8  # names in a message
+
+
 @contextmanager
 def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> Iterator[nn.Module]:
     """Lets only the chosen parameters move inside the block; leaves `requires_grad` as it was found.
@@ -25,7 +28,7 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
             `["*.bias"]`.
 
     Raises:
-        ConfigurationError: a pattern matches no parameter, or nothing may move.
+        ConfigurationError: a pattern is no text or matches no parameter, or nothing may move.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point()]
     before = [p.requires_grad for _, p in named]
@@ -136,11 +139,16 @@ def batch_gradients(
 
 def _matches(names: Sequence[str], selection: str | Sequence[str]) -> list[bool]:
     patterns = [selection] if isinstance(selection, str) else list(selection)
+    if strange := [p for p in patterns if not isinstance(p, str)]:
+        raise ConfigurationError(
+            f"parameters must be 'all' or patterns on names, such as 'head.*'; found {type(strange[0]).__name__}."
+        )
     if patterns == ["all"]:
         return [True for _ in names]
     unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
     if unmatched:
-        raise ConfigurationError([f"No parameter is named {p!r}.{suggest(p, names)}" for p in unmatched])
+        known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
+        raise ConfigurationError([f"No parameter is named {p!r}.{suggest(p, names) or known}" for p in unmatched])
     return [any(fnmatchcase(n, p) for p in patterns) for n in names]
 
 

@@ -16,6 +16,13 @@ from tests._toys import memorised, network, same, weights
 from tests.api._problems import FEW, Stream, rng, sgd
 from unweave import ConfigurationError
 
+class Summed(unweave.Vision):
+    """A task that reduces over the batch."""
+
+    def nll(self, model: nn.Module, batch: Any) -> Tensor:
+        return super().nll(model, batch).mean()
+
+
 TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=())
 
 
@@ -46,6 +53,10 @@ TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=
             r"guard: read by a contract alone, and there is none. Pass contract=unweave.Contract",
         ),
         ("parameters", "0.wieght", "No parameter is named '0.wieght'. Did you mean '0.weight'"),
+        ("parameters", "haed.*", "No parameter is named 'haed.*'. Known: 0.weight, 0.bias"),
+        ("parameters", [torch.nn.Parameter(torch.zeros(2))], "patterns on names, such as 'head.*'; found Parameter"),
+        ("task", Summed(), r"nll must return one value per example, \[b\]; it returned \(\). Do not reduce"),
+        ("seed", -1, r"seed must be an integer in \[0, inf\); found -1"),
         ("forget_batch", 0, "forget_batch must be at least 1, found 0"),
         ("micro", 0, "micro must be at least 1, found 0"),
         ("steps", -1, r"steps must be an integer in \[0, inf\); found -1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.rules import Rule
 from unweave.run import checkpoint, prepare
+from unweave.run.interrupt import Interrupt
 from unweave.run.recipe import Recipe, read
 from unweave.run.record import read_steps
 from unweave.run.runner import run
@@ -232,3 +234,25 @@ def test_a_second_ctrl_c_stops_in_the_middle_of_a_step_and_saves_nothing_of_it(r
     run(settings, tmp_path / "whole")
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["status"] == "done"
+
+
+def test_ctrl_c_between_steps_has_the_same_exit_code(
+    recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entered(self: Interrupt) -> Interrupt:
+        self.came = True
+        return self
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
+        patch.setattr(Interrupt, "__enter__", entered)
+        main(["run", str(recipe()), "-o", str(tmp_path / "out")])
+    assert caught.value.code == 130 and "interrupted after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["scores.json", "model"])
+def test_what_a_finished_run_has_lost_is_made_again(recipe: Write, tmp_path: Path, lost: str) -> None:
+    settings, place = read(recipe()), tmp_path / "out" / lost
+    done = run(settings, tmp_path / "out")
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    again = run(settings, tmp_path / "out", resume=True)
+    assert place.exists() and again["model_after"] == done["model_after"] and again["status"] == "done"

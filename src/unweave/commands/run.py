@@ -20,6 +20,7 @@ from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.damage import readable
 from unweave.run import directory, prepare
+from unweave.run.interrupt import REASON
 from unweave.run.recipe import read
 from unweave.run.record import counted
 from unweave.run.runner import carry_out
@@ -71,6 +72,8 @@ def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, as_json: 
     else:
         _tell(summary, scores, page)
     missed = any(not clause["met"] for clause in summary["contract"])
+    if summary["status"] == REASON:
+        return _INTERRUPTED
     return (_MISSED if missed else 0) if summary["status"] == "done" else 1
 
 

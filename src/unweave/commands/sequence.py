@@ -20,13 +20,13 @@ from unweave.report.damage import readable
 from unweave.run import sequence
 from unweave.run.recipe import Recipe
 
-_MISSED = 3
+_MISSED, _INTERRUPTED = 3, 130
 
 
 def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
     """Runs a recipe's requests in order.
 
-    The exit code is 0 if every contract is met and nothing regressed, 3 if not, 1 if the sequence was interrupted.
+    The exit code is 0 if every contract is met and nothing regressed, 3 if not, 130 if the sequence was interrupted.
     """
     if (done := sequence.finished(folder) if resume else None) is not None:
         with readable(folder):
@@ -52,7 +52,7 @@ def _tell(done: Mapping[str, Any], folder: Path, page: Path, *, as_json: bool) -
         console.print(done["advice"], markup=False)
         console.print(f"report: {page}", markup=False, soft_wrap=True)
     if done["status"] != "done":
-        return 1
+        return _INTERRUPTED
     return 0 if all(entry["met"] for entry in done["requests"]) and not done["regressions"] else _MISSED
 
 

@@ -128,7 +128,7 @@ class Outcome:
 
     def of(self, seconds: float) -> Outcome:
         """The same, with the share of a run of so many seconds."""
-        return replace(self, share=self.seconds / seconds if seconds > 0 else 0.0)
+        return replace(self, share=self.seconds / max(seconds, self.seconds) if self.seconds > 0 else 0.0)
 
     def __str__(self) -> str:
         lines = [f"{self.reason}; read {self.looks} times, {self.rollbacks} rollbacks"]

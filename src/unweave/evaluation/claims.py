@@ -77,7 +77,7 @@ ITEMS = {
         "Utility was not kept.",
         "the scores on retain and test set, or a contract",
     ),
-    "budget": Item("E1", "the contract is met", "The contract was not met.", "run under a contract"),
+    "budget": Item("E1", "the contract is met", "The contract was not met.", "a run under a contract that is met"),
     "gaps": Item(
         "E2",
         "the gaps to retraining are within margins set before",

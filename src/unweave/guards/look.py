@@ -55,7 +55,8 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
         every: labels of the whole set that the examples are of; they must be classes of the model.
 
     Raises:
-        ConfigurationError: the model does not run on a batch, or its output does not fit the labels.
+        ConfigurationError: the model does not run on a batch, its output does not fit the labels, or its loss is not
+            per example.
     """
     losses, predicted, labels, classes = list[Tensor](), list[Tensor](), list[Tensor](), 0
     for whole, batch in passes(model, examples, seed):
@@ -68,7 +69,13 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(batch[1].cpu())
-            losses.append(task.nll(once, batch).cpu())
+            loss = task.nll(once, batch)
+            if loss.ndim != 1:
+                raise ConfigurationError(
+                    f"A task's nll must return one value per example, [b]; it returned {tuple(loss.shape)}. Do not reduce "
+                    "over the batch."
+                )
+            losses.append(loss.cpu())
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
@@ -77,8 +84,8 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                 f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)}): {error}. "
                 "Check that inputs have the shape and the type that it was trained on."
             ) from error
-    loss = torch.cat(losses) if losses else torch.zeros(0)
-    return Seen(loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(loss)
+    every_loss = torch.cat(losses) if losses else torch.zeros(0)
+    return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(every_loss)
 
 
 def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:

@@ -109,7 +109,8 @@ def finished(directory: Path) -> dict[str, Any] | None:
     """The summary of a run that went to its end; None for one that has something left to do, or never began."""
     try:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-        return summary if summary["status"] != REASON else None
+        left = all((directory / name).exists() for name in ("scores.json", "model"))  # or it is made again
+        return summary if summary["status"] != REASON and left else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
