@@ -101,7 +101,7 @@ class Result:
     reason: str = ""
     seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)
-    contract: Outcome | None = None
+    contract: Outcome | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
 
     @property

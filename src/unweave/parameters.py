@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, suggest
 
-
 _SHOWN = 8  # names in a message
 
 

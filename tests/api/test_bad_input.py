@@ -16,6 +16,7 @@ from tests._toys import memorised, network, same, weights
 from tests.api._problems import FEW, Stream, rng, sgd
 from unweave import ConfigurationError
 
+
 class Summed(unweave.Vision):
     """A task that reduces over the batch."""
 

@@ -30,7 +30,7 @@ def test_ten_lines_as_in_the_readme() -> None:
     assert before == 1.0 == accuracy(model, wrong) and accuracy(result.model, wrong) == 0.0
     assert accuracy(result.model, right) > 0.95
     assert result.reason == "contract met" and result.steps < 150
-    assert repr(result).startswith("Result(reason='contract met'") and len(repr(result)) < 1500
+    assert repr(result).startswith("Result(reason='contract met'") and len(repr(result)) < 300
     assert result.contract is not None and result.contract.kept and 0 < result.contract.share < 1
 
 

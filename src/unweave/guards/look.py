@@ -72,8 +72,8 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
             loss = task.nll(once, batch)
             if loss.ndim != 1:
                 raise ConfigurationError(
-                    f"A task's nll must return one value per example, [b]; it returned {tuple(loss.shape)}. Do not reduce "
-                    "over the batch."
+                    f"A task's nll must return one value per example, [b]; it returned {tuple(loss.shape)}. "
+                    "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())
         except torch.OutOfMemoryError:
