@@ -115,8 +115,8 @@ def _network(recipe: Json, folder: Path) -> str:
     if (network := recipe["model"].get("network")) is not None:
         return str(network)
     for file, key in ((ADAPTER, "base_model_name_or_path"), ("config.json", "model_type")):
-        if (folder / file).is_file():
-            return Path(json.loads((folder / file).read_text(encoding="utf-8"))[key]).name
+        if (folder / file).is_file() and (name := json.loads((folder / file).read_text(encoding="utf-8")).get(key)):
+            return Path(name).name
     return "model"
 
 

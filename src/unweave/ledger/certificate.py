@@ -149,8 +149,8 @@ def digests(records: TensorImages | Sequence[Text]) -> list[bytes]:
 def _base(model: Path, folder: Path) -> Json:
     """The model that adapters are for, if it lies in a folder; no digest tells of a name on the hub."""
     adapter = model / files.ADAPTER
-    base = Path(_read(adapter)["base_model_name_or_path"]) if adapter.is_file() else None
-    return {"base": files.told(base, folder)} if base is not None and base.is_dir() else {}
+    name = _read(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    return {"base": files.told(Path(name), folder)} if name and Path(name).is_dir() else {}
 
 
 def _clause(clause: Json) -> Json:

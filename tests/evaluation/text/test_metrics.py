@@ -123,8 +123,10 @@ def test_attacks_and_privleak() -> None:
         privleak(0.3, None)
     with pytest.raises(UndefinedScore, match="nothing to compare"):
         privleak(0.3, 1.0)
-    with pytest.raises(UndefinedScore, match="at least 20"):
+    with pytest.raises(UndefinedScore, match="at least 20 forget examples; there are 19"):
         attack_auc(low[:19], high)
+    with pytest.raises(UndefinedScore, match="at least 20 held-out examples; there are 18"):
+        attack_auc(low, high[:18])
 
 
 def test_rouge_and_where_texts_are_cut() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from unweave.evaluation.membership import auc
+from unweave.evaluation.membership import FEWEST, auc
 from unweave.evaluation.text.tokens import Compat
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.value import UndefinedScore, finite
 
 ATTACKS = {
     "loss": "mean token loss of the answer",
@@ -32,7 +32,8 @@ def attack_auc(forget: ArrayLike, holdout: ArrayLike) -> float:
     Raises:
         UndefinedScore: fewer than 20 on a side, or a score that is not finite.
     """
-    return auc(holdout, forget)
+    members, others = finite(forget, "forget", FEWEST), finite(holdout, "held-out", FEWEST)
+    return auc(others, members)
 
 
 def privleak(value: float, retrained: float | None, compat: Compat = None) -> float:
