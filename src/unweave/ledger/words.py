@@ -29,7 +29,8 @@ def _details(found: Json) -> Sequence[str]:
         for name in next(iter(sheets.values()), {})
     ]
     clauses = [
-        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {'met' if c['met'] else 'missed'} |"
+        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {c['n'] or 'not read'} | "
+        f"{'met' if c['met'] else 'missed'} |"
         for c in found["contract"]
     ]
     return [
