@@ -131,7 +131,7 @@ def evidence(
     """Train several models, unlearn several, attack them all, and say what claim that supports.
 
     Of the directory of a finished run, the first of the unlearned models is the one that lies there.
-    How many of each: -s evidence.runs=3 -s evidence.retrained=8; the least is 2 and 4.
+    How many of each: -s evidence.runs=3 -s evidence.retrained=8; 2 at least of each.
     What was trained is kept: after Ctrl-C or a kill the same command does what is left. Exit code 3: something speaks
     against the method.
     """
