@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -221,6 +222,13 @@ def test_it_reads_as_text_and_as_json() -> None:
     text = "\n".join(found.lines())
     for part in (found.verdict.reason, "feasible quota", "100%", "peak memory", "hardest of 3 blocks", "this quote"):
         assert part in text
+
+
+def test_the_quote_says_where_retraining_is_no_dearer() -> None:
+    found = diagnose(network(), data(30, 1), data(60, 2), Vision(), batches=2)
+    for seconds, told in ((3.0, True), (5.0, True), (5.1, False), (None, False)):
+        costs = {"run": replace(found.run, seconds=5.0), "retrain": replace(found.retrain, seconds=seconds)}
+        assert any(line.startswith("cheaper") for line in replace(found, **costs).lines()) == told
 
 
 def test_a_request_in_conflict_is_harder_than_one_without() -> None:

@@ -21,6 +21,7 @@ def lines(quote: Diagnosis) -> list[str]:
         f"suggested       {f'{s.method} {settings}: ' if s.method else ''}{s.why}",
         f"a run           {_cost(quote.run)}",
         f"retraining      {_cost(quote.retrain)}",
+        *_cheaper(quote.run, quote.retrain),
         "",
         f"hardness        {_signed(quote.hardness)}, standard error {quote.hardness_error:.2g} "
         "(1: forgetting is losing the rest; 0 or less: no conflict)",
@@ -82,6 +83,13 @@ def _cost(cost: Cost) -> str:
     time = "" if cost.seconds is None else f"about {cost.seconds:,.3g} s, "
     memory = "memory unknown" if cost.memory_bytes is None else f"{cost.memory_bytes / 2**20:,.0f} MiB peak memory"
     return f"{time}{memory} ({cost.basis})"
+
+
+def _cheaper(run: Cost, retrain: Cost) -> list[str]:
+    """Retraining is exact: where it costs no more, unlearning has nothing to offer."""
+    if run.seconds is None or retrain.seconds is None or retrain.seconds > run.seconds:
+        return []
+    return ["cheaper         retraining: it is exact and takes no longer than a run, if all of the retained data are there"]
 
 
 def _block(block: Block) -> str:

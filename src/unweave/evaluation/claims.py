@@ -51,7 +51,7 @@ ITEMS = {
         "E0",
         "the weights changed and all outputs are finite",
         "The weights did not change, or some outputs are not finite.",
-        "run the method to its end",
+        "run the method to its end, on a request that its original does not meet",
     ),
     "disjoint": Item(
         "E0",

@@ -131,7 +131,8 @@ def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, 
     elif card is not None and card["pending"]:
         found.append(f"evidence that is still missing ({', '.join(card['pending'])}): {EVIDENCE} once more")
     if "retrained" not in scores["models"]:
-        found.append("the distance to a retrained model: evaluation.retrained: 1 in the recipe")
+        where = "evaluation.reference: FOLDER, or model.base" if texts else "evaluation.retrained: 1"
+        found.append(f"the distance to a retrained model: {where}, in the recipe")
     if not summary["contract"]:
         found.append("limits that the run keeps: contract: in the recipe")
     if quoted is None:

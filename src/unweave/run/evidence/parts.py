@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unweave.contract.keeper import NOTHING
 from unweave.evaluation.attacks.ulira import ULira
 from unweave.evaluation.card import findings
 from unweave.evaluation.card.attacks import attacked
@@ -55,7 +56,7 @@ def numbers(card: Card, shadows: ULira | None) -> Iterator[Json]:
     verdicts = [clause for made in unlearned for clause in made["contract"]]
     card.notes += list(_notes(world, unlearned))
     finite = all(bool(part.logits.isfinite().all()) for seen in pools.unlearned for part in seen.whole)
-    found["ran"] = "supports" if finite and all(made["changed"] for made in unlearned) else "refutes"
+    found["ran"] = went_to_its_end(unlearned, finite)
     found["disjoint"] = "supports"  # checked when the request was made; neither set shares an image with the test set
     found["utility"] = findings.kept(verdicts, "keep")
     found["budget"] = findings.kept(verdicts)
@@ -117,6 +118,14 @@ def robustness(card: Card, attacks: Mapping[Job, Json]) -> Json:
             "precision": [each.part() for each in rounded],
         }
     }
+
+
+def went_to_its_end(unlearned: Sequence[Json], finite: bool) -> Finding:
+    """That a model stayed as it was speaks against the method, unless nothing was asked of it."""
+    still = [made["ended"] for made in unlearned if not made["changed"]]
+    if not finite or any(ended != NOTHING for ended in still):
+        return "refutes"
+    return "undecided" if still else "supports"
 
 
 def _notes(world: World, unlearned: Sequence[Json]) -> Iterator[str]:
