@@ -89,7 +89,7 @@ def _cheaper(run: Cost, retrain: Cost) -> list[str]:
     """Retraining is exact: where it costs no more, unlearning has nothing to offer."""
     if run.seconds is None or retrain.seconds is None or retrain.seconds > run.seconds:
         return []
-    return ["cheaper         retraining: it is exact and takes no longer than a run, if all of the retained data are there"]
+    return ["cheaper         retraining: exact, and no longer than a run, if all of the retained data are there"]
 
 
 def _block(block: Block) -> str:
