@@ -79,13 +79,14 @@ def test_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert captured.out == "" and captured.err.startswith("error: ") and "expected a directory" in captured.err
 
 
-def test_ctrl_c_at_any_time_is_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("where", ["unweave.cli.app", "unweave.commands.methods.main"])
+def test_ctrl_c_at_any_time_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(where, interrupted)
     with pytest.raises(SystemExit) as caught:
         cli.main(["methods"])
     assert caught.value.code == 130 and capsys.readouterr().err == "interrupted\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -252,10 +252,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(head + "\n  ".join(faults) + "\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # before or after the work that a command can go on with
-        sys.stderr.write("interrupted\n")
-        raise SystemExit(130) from None
+        _interrupted()
+    except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer saw it first
+            _interrupted()
+        raise
     except OSError as error:
         if error.filename is None:
             raise
         sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
         raise SystemExit(2) from None
+
+
+def _interrupted() -> NoReturn:
+    sys.stderr.write("interrupted\n")
+    raise SystemExit(130) from None
