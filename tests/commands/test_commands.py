@@ -34,6 +34,11 @@ def test_a_contract_is_told_with_its_bounds_and_sizes() -> None:
     written = io.StringIO()
     Console(file=written, width=120).print(kept(rows, {"looks": 1, "rollbacks": 0, "share": 0.1, "notes": []}))
     assert "0.01 (at most 0.03), n 168" in written.getvalue() and "the upper bound that decides" in written.getvalue()
+    assert "unseen" not in written.getvalue()
+    unseen = {**clause, "side": "forget", "clause": "unseen: membership AUC at most 0.55", "met": True}
+    rows.append({**unseen, "guard": {**keep, "bound": None}, "final": None})
+    Console(file=written, width=200).print(kept(rows, {"looks": 1, "rollbacks": 0, "share": 0.1, "notes": []}))
+    assert "not the unseen examples of the table of scores" in written.getvalue()
 
 
 def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) -> None:

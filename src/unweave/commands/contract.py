@@ -16,6 +16,10 @@ READ = (
     "keep: how much worse than the original, and the upper bound that decides, over the n examples of a set that no "
     "step trained on; forget: the forget set itself, whose scores have their intervals in the table of scores"
 )
+UNSEEN = (
+    "unseen: an AUC against examples like those to forget, which are not the unseen examples of the table of scores: "
+    "its AUC differs"
+)
 
 
 def promise(clauses: Sequence[Verdict], notes: Sequence[str], *, as_json: bool) -> None:
@@ -46,8 +50,9 @@ def kept(rows: Sequence[Json], reading: Json) -> Group:
         places = (_read(row[place]) for place in ("guard", "final"))
         made.add_row(row["side"], Text(_name(row["clause"], row["group"])), _number(row["limit"]), *places, met)
     spent = f"{reading['looks']} looks, {reading['rollbacks']} rollbacks; reading took {100 * reading['share']:.1f} %"
-    notes = [Text(note, style="dim") for note in reading["notes"]]
-    return Group(made, Text(READ, style="dim"), *notes, Text(f"{spent} of the run's time", style="dim"))
+    legend = [READ, *([UNSEEN] if any(row["clause"].startswith("unseen") for row in rows) else [])]
+    notes = [Text(note, style="dim") for note in (*legend, *reading["notes"])]
+    return Group(made, *notes, Text(f"{spent} of the run's time", style="dim"))
 
 
 def _name(clause: str, group: str | None) -> str:
