@@ -206,5 +206,7 @@ def worker(rank: int, folder: str) -> None:
             "refused": refusals(),
         }
         torch.save(found, Path(folder, f"rank{rank}.pt"))
+        dist.barrier()
+        os._exit(0)  # all is on disk, and gloo's threads abort a process now and then while it is torn down
     finally:
         dist.destroy_process_group()
