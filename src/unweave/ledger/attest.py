@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from unweave.data import sources
 from unweave.errors import ConfigurationError
 from unweave.ledger import attestation
 from unweave.ledger.again import single
+from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Book, Standing
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
-from unweave.run import prepare
 from unweave.run.directory import EVIDENCE
 from unweave.run.marks import load
 from unweave.run.modality import of_document
+from unweave.run.records import records
 
 
 def attest(ledger: Ledger, name: str, path: Path) -> Entry:
@@ -69,14 +69,15 @@ def _of_texts(ledger: Ledger, book: Book, standing: Standing) -> bool:
 def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Iterator[str]:
     """In what the records are not the certified ones, as far as the key tells."""
     recipe = single(ledger, book, standing)
-    job = prepare.request(recipe, sources.load(recipe.data.source, recipe.data.path))
+    data = records(recipe)
+    job = data.job(recipe)
     assert standing.outcome is not None
     batch, own = book.batches[str(standing.batch)], standing.outcome.body["records"]
-    rows: list[int] = job.split.forget.tolist()
+    rows: list[int] = data.rows(job).tolist()
     if (together := batch.body.get("together")) is not None:
-        same = ledger.key.rows(f"{batch.id} together", rows) == together["hmac"]
+        same = ledger.key.rows(f"{batch.id} {TOGETHER}", rows) == together["hmac"]
     else:
-        same = ledger.key.records(standing.id, digests(job.forget)) == own["hmac"]
+        same = ledger.key.records(standing.id, digests(data.records(data.rows(job)))) == own["hmac"]
     if not same:
         yield f"request {standing.id}: expected the records that were certified, found others in the training set"
     sides = {"forget": set(rows), "retain": set(job.split.retain.tolist())}
