@@ -39,14 +39,20 @@ def cell(bench: dict[str, ModuleType], method: str, setting: str, gap: float | N
 def test_a_cell_is_found_again(bench: dict[str, ModuleType], tmp_path: Path) -> None:
     written = cell(bench, "pcgrad", "adam 0.0001", 1.5, forward=30, backward=30, arguments={"a": 1})
     written.write(tmp_path)
-    assert list(bench["cell"].cells(tmp_path, "digits")) == [written]
+    other = cell(bench, "pcgrad", "adam 0.0001", 2.5, seed=1)
+    other.write(tmp_path)
+    assert bench["cell"].cells(tmp_path, "digits") == {written.place: written, other.place: other}
+    again = cell(bench, "pcgrad", "adam 0.0001", 0.5)  # --again: the later one counts
+    again.write(tmp_path)
+    assert list(bench["cell"].cells(tmp_path, "digits").values()) == [again, other]
+    assert bench["cell"].cells(tmp_path, "cifar10") == {}
     assert written.passes == 30
 
 
 def test_a_file_of_another_schema_is_refused(bench: dict[str, ModuleType], tmp_path: Path) -> None:
     cell(bench, "pcgrad", "adam 0.0001", 1.5, schema=0).write(tmp_path)
-    with pytest.raises(SystemExit, match="schema 0"):
-        list(bench["cell"].cells(tmp_path, "digits"))
+    with pytest.raises(SystemExit, match="line 1: schema 0"):
+        bench["cell"].cells(tmp_path, "digits")
 
 
 def test_the_best_setting_is_that_of_the_first_seed(bench: dict[str, ModuleType]) -> None:

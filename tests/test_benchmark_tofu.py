@@ -122,30 +122,33 @@ def test_a_cell_is_found_again_and_the_best_setting_is_the_one_with_the_highest_
         cell(bench, "npo", 3, "lr=0.001 forget=0.3", half=scored(0.1, 0.6, 0.4), all=scored(0.5, 0.6, 0.2)),
         cell(bench, "npo", 3, "lr=0.001 forget=0.03", half=scored(None, 0.9, None), all=scored(0.9, 0.0, 0.0)),
     ]
+    suite = tmp_path / "tofu.jsonl"
     for one in written:
-        one.write(tmp_path)
-    assert sorted(c.cells(tmp_path, "forget10", 3), key=lambda x: x.place.setting) == written[::-1]
-    assert c.best(tmp_path, "forget10", 3, "npo") == ("lr=0.001 forget=0.3", "all")
-    assert c.best(tmp_path, "forget10", 3, "graddiff") is None
+        one.write(suite)
+    assert list(c.cells(suite, "forget10", 3).values()) == written[::-1]
+    assert c.cells(suite, "forget10", 2) == c.cells(suite, "forget05") == {}
+    assert c.best(suite, "forget10", 3, "npo") == ("lr=0.001 forget=0.3", "all")
+    assert c.best(suite, "forget10", 3, "graddiff") is None
     assert c.merit(scored(0.5, 0.6, 0.2)) == pytest.approx(2 * 0.8 * 0.6 / 1.4)
-    (tmp_path / "forget10-3" / "npo.lr=0.001_forget=0.3.json").write_text('{"schema": 0}')
-    with pytest.raises(SystemExit, match="schema 0"):
-        list(c.cells(tmp_path, "forget10"))
+    suite.write_text('{"schema": 0}')
+    with pytest.raises(SystemExit, match="line 1: schema 0"):
+        c.cells(suite, "forget10")
 
 
 def test_the_table_marks_the_front_and_counts_who_dominates(
     bench: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"original": (1e-9, 0.8), "hamu_q": (0.5, 0.7), "npo": (0.4, 0.7), "graddiff": (0.6, 0.4)}
+    suite = tmp_path / "tofu.jsonl"
     for method, (quality, utility) in values.items():
         for seed in (0, 1):
-            cell(bench, method, seed, all=scored(quality + seed * 0.02, utility)).write(tmp_path)
-    cell(bench, "kl", 0, all=scored(0.9, 0.9)).write(tmp_path)  # not on every seed: not in the table
-    cell(bench, "npo", 3, "lr=1", half=scored(0.2, 0.3)).write(tmp_path)
+            cell(bench, method, seed, all=scored(quality + seed * 0.02, utility)).write(suite)
+    cell(bench, "kl", 0, all=scored(0.9, 0.9)).write(suite)  # not on every seed: not in the table
+    cell(bench, "npo", 3, "lr=1", half=scored(0.2, 0.3)).write(suite)
     page = tmp_path / "page.md"
     places = ("forget10", "forget10-tuning")
     page.write_text("Before\n" + "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in places))
-    monkeypatch.setattr(sys, "argv", ["table.py", "--results", str(tmp_path), "--page", str(page)])
+    monkeypatch.setattr(sys, "argv", ["table.py", "--results", str(suite), "--page", str(page)])
     bench["table"].main()
     text = page.read_text()
     assert "old" not in text and text.startswith("Before\n<!-- forget10 -->")

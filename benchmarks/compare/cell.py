@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unweave.data.cache import atomically
 from unweave.evaluation.gap import GAP_METRICS
 
 SCHEMA = 1
@@ -21,19 +20,15 @@ ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
-    """Which run it is; also where its file lies."""
+    """Which run it is. Cells are read in this order."""
 
     data: str
     request: str
     seed: int
     method: str
     setting: str = "none"
-
-    def path(self, root: Path) -> Path:
-        name = f"{self.method}.{self.setting.replace(' ', '_')}.json"
-        return root / self.data / f"{self.request}-{self.seed}" / name
 
 
 @dataclass(frozen=True)
@@ -90,21 +85,24 @@ class Cell:
         return (self.forward + 2 * self.backward) / 3
 
     def write(self, root: Path) -> None:
-        content = json.dumps(asdict(self), indent=1, allow_nan=False)
-        atomically(self.place.path(root), (content + "\n").encode())
+        """Appends it to the suite of its data set, as several processes may at once; of one place the last counts."""
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / f"{self.place.data}.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(self), allow_nan=False) + "\n")
 
 
-def read(path: Path) -> Cell:
-    """A cell from its file; a file of another schema is an error, not a guess."""
-    content = json.loads(path.read_text())
-    if content["schema"] != SCHEMA or set(content["gaps"]) != {*GAP_METRICS, "average_gap"}:
-        raise SystemExit(f"{path} is of schema {content['schema']}, not {SCHEMA}: remove it and run again")
-    return Cell(**{**content, "place": Place(**content["place"])})
-
-
-def cells(root: Path, data: str) -> Iterator[Cell]:
-    """All that is there of a data set."""
-    return map(read, sorted((root / data).glob("*/*.json")))
+def cells(root: Path, data: str) -> dict[Place, Cell]:
+    """All that is there of a data set; a cell of another schema is an error, not a guess."""
+    path, found = root / f"{data}.jsonl", {}
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+        content = json.loads(line)
+        if content["schema"] != SCHEMA or set(content["gaps"]) != {*GAP_METRICS, "average_gap"}:
+            raise SystemExit(
+                f"{path}, line {number}: schema {content['schema']}, not {SCHEMA}: remove it and run again"
+            )
+        place = Place(**content["place"])
+        found[place] = Cell(**{**content, "place": place})
+    return dict(sorted(found.items()))
 
 
 def best_settings(

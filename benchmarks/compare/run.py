@@ -59,7 +59,7 @@ def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
     every, tuned_on = tuned(chosen.methods), TUNED_ON[chosen.data]
     if seed == 0 and name in tuned_on:
         return every
-    found = list(cells(chosen.results, chosen.data))
+    found = list(cells(chosen.results, chosen.data).values())
     best = [best_settings(found, names(), requests) for requests in (tuned_on, (name,))]
     return [s for s in every if s.method in HEADLINE or any(s.name == of.get(s.method) for of in best)]
 
@@ -73,14 +73,14 @@ def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int) ->
         return
     wanted = settings(chosen, name, seed)
     bench = Bench(source.name, asked, recipe(chosen.data, chosen.path, seed, BATCHES[chosen.data]), STEPS[chosen.data])
+    there = cells(chosen.results, chosen.data)
     ends = zip(ENDS, (bench.original_cell, bench.retrained_cell, bench.again_cell), strict=True)
     for end, make in ends:
         skipped = end == "retrained_again" and chosen.cached_only and not is_trained(asked, second)
-        if not (skipped or bench.place(end).path(chosen.results).exists()):
+        if not (skipped or bench.place(end) in there):
             make().write(chosen.results)
     for number, setting in enumerate(wanted, 1):
-        place = bench.place(setting.method, setting.name)
-        if place.path(chosen.results).exists() and not chosen.again:
+        if bench.place(setting.method, setting.name) in there and not chosen.again:
             continue
         cell = bench.run(setting)
         cell.write(chosen.results)

@@ -187,7 +187,7 @@ def main() -> None:
     chosen = parser.parse_args()
     page = chosen.page.read_text()
     for data in ("digits", "cifar10"):
-        found = list(cells(chosen.results, data))
+        found = list(cells(chosen.results, data).values())
         for name, made in TABLES.items():
             start, end = f"<!-- {data}-{name} -->\n", f"<!-- /{data}-{name} -->"
             if start in page and found:

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
-from unweave.data.cache import atomically
-
 SCHEMA = 1
-RESULTS = Path(__file__).parents[1] / "results" / "tofu"
+RESULTS = Path(__file__).parents[1] / "results" / "tofu.jsonl"
 ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
-    """Which run it is; also where its file lies."""
+    """Which run it is. Cells are read in this order."""
 
     split: str
     seed: int
     method: str
     setting: str = "none"
-
-    def path(self, root: Path) -> Path:
-        name = f"{self.method}.{self.setting.replace(' ', '_')}.json"
-        return root / f"{self.split}-{self.seed}" / name
 
 
 @dataclass(frozen=True)
@@ -62,9 +55,11 @@ class Cell:
     created: str = ""
     schema: int = SCHEMA
 
-    def write(self, root: Path) -> None:
-        content = json.dumps(asdict(self), indent=1, allow_nan=False)
-        atomically(self.place.path(root), (content + "\n").encode())
+    def write(self, suite: Path) -> None:
+        """Appends it to a suite, as several processes may at once; of one place the last counts."""
+        suite.parent.mkdir(parents=True, exist_ok=True)
+        with suite.open("a") as file:
+            file.write(json.dumps(asdict(self), allow_nan=False) + "\n")
 
 
 def merit(scores: dict[str, float | None]) -> float:
@@ -77,24 +72,26 @@ def merit(scores: dict[str, float | None]) -> float:
     return harmonic_mean([max(0.0, 1 - apart), max(0.0, utility)])
 
 
-def read(path: Path) -> Cell:
-    """A cell from its file; a file of another schema is an error, not a guess."""
-    content = json.loads(path.read_text())
-    if content.get("schema") != SCHEMA:
-        raise SystemExit(f"{path} is of schema {content.get('schema')}, not {SCHEMA}: remove it and run again")
-    return Cell(**{**content, "place": Place(**content["place"])})
+def cells(suite: Path, split: str, seed: int | None = None) -> dict[Place, Cell]:
+    """All that is there of a split, or of one seed; a cell of another schema is an error, not a guess."""
+    found = {}
+    for number, line in enumerate(suite.read_text().splitlines() if suite.exists() else (), 1):
+        content = json.loads(line)
+        if content.get("schema") != SCHEMA:
+            raise SystemExit(
+                f"{suite}, line {number}: schema {content.get('schema')}, not {SCHEMA}: remove it and run again"
+            )
+        place = Place(**content["place"])
+        if place.split == split and seed in (None, place.seed):
+            found[place] = Cell(**{**content, "place": place})
+    return dict(sorted(found.items()))
 
 
-def cells(root: Path, split: str, seed: int | None = None) -> Iterator[Cell]:
-    """All that is there of a split, or of one seed."""
-    return map(read, sorted(root.glob(f"{split}-{'*' if seed is None else seed}/*.json")))
-
-
-def best(root: Path, split: str, seed: int, method: str) -> tuple[str, str] | None:
+def best(suite: Path, split: str, seed: int, method: str) -> tuple[str, str] | None:
     """A method's setting and place with the highest merit among the runs of a split and seed."""
     found = [
         (merit(scores), cell.place.setting, place)
-        for cell in cells(root, split, seed)
+        for cell in cells(suite, split, seed).values()
         if cell.place.method == method
         for place, scores in cell.scores.items()
     ]

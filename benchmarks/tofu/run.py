@@ -77,16 +77,16 @@ def run(
     """What is not there yet, of one split and seed."""
     world = World.of(chosen.source, split, seed, Size(chosen.authors))
     bench: Bench | None = None
-    strangers = {cell.fingerprint for cell in cells(chosen.results, split, seed)} - {world.fingerprint}
+    there = cells(chosen.results, split, seed)
+    strangers = {cell.fingerprint for cell in there.values()} - {world.fingerprint}
     if strangers:
         sys.exit(f"{chosen.results} has runs of another size or other data on {split}, seed {seed}: give --results")
     for number, end in enumerate(ends, 1):
-        place = world.place(end)
-        if not place.path(chosen.results).exists():
+        if world.place(end) not in there:
             bench = bench or Bench(world, chosen.epochs)
             told(bench.end(end), chosen.results, f"{number}/{len(ends)}")
     for number, (setting, places) in enumerate(wanted, 1):
-        if not world.place(setting.key, setting.name).path(chosen.results).exists():
+        if world.place(setting.key, setting.name) not in there:
             bench = bench or Bench(world, chosen.epochs)
             told(bench.run(setting, places, whole), chosen.results, f"{number}/{len(wanted)}")
 

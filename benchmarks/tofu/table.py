@@ -134,9 +134,9 @@ def main() -> None:
     parser.add_argument("--tuning-seed", type=int, default=3)
     chosen = parser.parse_args()
     page = chosen.page.read_text()
-    larger = chosen.results.with_name(f"{chosen.results.name}-100")  # of `--authors 100`
-    for (folder, prefix), split in product(((chosen.results, ""), (larger, "100-")), SHARES):
-        every = list(cells(folder, split))
+    larger = chosen.results.with_stem(f"{chosen.results.stem}-100")  # of `--authors 100`
+    for (suite, prefix), split in product(((chosen.results, ""), (larger, "100-")), SHARES):
+        every = list(cells(suite, split).values())
         tuned = [cell for cell in every if cell.place.seed == chosen.tuning_seed]
         other = [cell for cell in every if cell.place.seed != chosen.tuning_seed]
         tables = {split: split_table(other) if other else "", f"{split}-tuning": tuning_table(tuned)}
