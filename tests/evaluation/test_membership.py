@@ -12,6 +12,7 @@ from sklearn.svm import SVC
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
 from unweave.evaluation.membership import confidence_ranking, half_threshold, tail_on_halves
+from unweave.evaluation.sheet import SHEET
 
 
 def test_auc_is_sklearns_with_and_without_ties() -> None:
@@ -187,7 +188,7 @@ def test_a_class_request_is_attacked_with_the_test_examples_of_that_class(make: 
     test = Outputs(torch.cat([own.logits, other.logits]), torch.cat([own.labels, other.labels]))
     sheet = score_outputs(forget, retain, test)
     assert sheet["MIA_AUC"].value == auc(forget.margin, own.margin)
-    assert sheet["MIA_AUC"].n == 110 and "of its class" in sheet["MIA_AUC"].definition
+    assert sheet["MIA_AUC"].n == 110 and "of its class" in SHEET["MIA_AUC"].needs
     attack = confidence_attack(forget.confidence, retain.confidence, other.confidence)
     assert sheet["MIA_confidence"].value == attack > 0.8
     sides = confidence_ranking(forget.confidence, retain.confidence, other.confidence, own.confidence)

@@ -71,7 +71,7 @@ def test_a_class_request_leaves_the_class_out_of_the_test_accuracy(make: Make) -
     assert scores["TA_forgotten"].value == 0.0 and scores["TA_forgotten"].n == int((~others).sum())
     assert scores["TA"].n == scores["test_loss"].n == int(others.sum())
     assert scores["TA"].value == pytest.approx(float((test.logits.argmax(1) == test.labels)[others].double().mean()))
-    assert "without the forgotten class" in scores["TA"].definition
+    assert "without a class that is forgotten whole" in scores["TA"].definition
     one_left = Outputs(torch.cat([retain.logits, forget.logits[:1]]), torch.cat([retain.labels, forget.labels[:1]]))
     assert "TA_forgotten" not in score_outputs(forget, one_left, test)
 

@@ -1,6 +1,6 @@
 """Did it work? Accuracy, membership inference and the gap to a retrained model, each with its interval."""
 
-from unweave.evaluation.gap import GAP_METRICS, efficiency, gaps, text_gaps
+from unweave.evaluation.gap import GAP_METRICS, efficiency, gaps
 from unweave.evaluation.membership import auc, confidence_attack, tpr_at_fpr
 from unweave.evaluation.outputs import Outputs, predict
 from unweave.evaluation.scores import score, score_outputs
@@ -18,6 +18,5 @@ __all__ = [
     "predict",
     "score",
     "score_outputs",
-    "text_gaps",
     "tpr_at_fpr",
 ]

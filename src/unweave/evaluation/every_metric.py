@@ -8,9 +8,10 @@ from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, p
 from unweave.evaluation.audit import verdict
 from unweave.evaluation.card.attacks import ABOVE
 from unweave.evaluation.evidence import Metric
+from unweave.evaluation.gap import RTE
 from unweave.evaluation.robustness import precision, relearning
 from unweave.evaluation.runs import gap, recovered
-from unweave.evaluation.sheet_metrics import SHEET
+from unweave.evaluation.sheet import SHEET
 from unweave.evaluation.text.metrics import SHEET as TEXTS
 
 _TAILS = (metric for rate in population.RATES for metric in population.tail_metrics(rate))
@@ -21,7 +22,7 @@ def _named(*metrics: Metric) -> dict[str, Metric]:
 
 
 EVERY = {
-    "images": SHEET,
+    "images": {**SHEET, **_named(RTE)},
     "texts": TEXTS,
     "evidence: gaps": _named(*gap.GAPS),
     "evidence: examples": _named(*permutation.OVERALL.values(), *permutation.EACH),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.value import Array, Measurement, Score, UndefinedScore, measured
 
 Right = Literal["higher", "lower", "as null"]
 Replicate = Literal["run", "example", "record", "prompt"]
@@ -54,6 +54,10 @@ class Metric:
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON; a limit that is infinite is None."""
         return {**asdict(self), "limits": [x if math.isfinite(x) else None for x in self.limits]}
+
+    def score(self, measure: Callable[[], Measurement]) -> Score:
+        """Runs `measure`, of one model; an `UndefinedScore` becomes a score without a value that says why."""
+        return measured(self.name, self.definition, self.unit, measure)
 
     def of(self, sizes: Mapping[str, int], measure: Callable[[], Found]) -> Evidence:
         """Runs `measure`; an `UndefinedScore` becomes evidence without a value that says why."""

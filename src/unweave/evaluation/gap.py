@@ -6,25 +6,29 @@ model, retrained from another seed: `gaps(second, retrained)`. Differences small
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
+from unweave.evaluation.evidence import Metric
+from unweave.evaluation.sheet import MARGINS
 from unweave.evaluation.value import Measurement, Score, UndefinedScore, measured
 
-GAP_METRICS = ("UA", "RA", "TA", "MIA_AUC")
-TEXT_GAP_METRICS = (
-    *("forget_probability", "forget_rouge", "forget_truth_ratio", "extraction_strength", "mia_loss"),
-    *("paraphrased_prompt_rouge", "relearned_probability", "model_utility", "retain_probability", "retain_rouge"),
-    *("verbmem", "knowmem_forget", "knowmem_retain", "choice_accuracy"),
+GAP_METRICS = tuple(MARGINS)
+"""What a classifier is compared by."""
+RTE = Metric(
+    "RTE",
+    "seconds of unlearning / seconds of retraining",
+    *("ratio", "lower", (0, math.inf), "run", "the time of a retraining", "nobody timed one"),
+    *("Fan et al. (SalUn), ICLR 2024", "1: retraining itself"),
 )
-"""What a text model is compared by: those of them that both models have."""
 
 
 def gaps(
     scores: Mapping[str, Score], retrained: Mapping[str, Score], metrics: Sequence[str] = GAP_METRICS
 ) -> dict[str, Score]:
-    """`100 (m(model) - m(retrained))` of each metric (UA, RA, TA, MIA_AUC), and `average_gap`, their mean size.
+    """`100 (m(model) - m(retrained))` of each metric, and `average_gap`, their mean size.
 
     All in points, signed: to miss more of the forget set than a retrained model does is a leak and a damage,
     too. A pair of models has no interval: examples say nothing about other runs.
@@ -46,8 +50,7 @@ def gaps(
 
 def efficiency(seconds: float, retrain_seconds: float) -> Score:
     """Run-time efficiency, `RTE = seconds of unlearning / seconds of retraining`: below 1 it paid."""
-    of = "seconds of unlearning / seconds of retraining"
-    return measured("RTE", of, "ratio", partial(_ratio, seconds, retrain_seconds))
+    return RTE.score(partial(_ratio, seconds, retrain_seconds))
 
 
 def _difference(score: Score, reference: Score) -> Measurement:
@@ -69,13 +72,3 @@ def _value(score: Score) -> float:
     if score.value is None:
         raise UndefinedScore(f"{score.name} is undefined: {score.reason}")
     return score.value
-
-
-def text_gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
-    """The same of a text model, over those of `TEXT_GAP_METRICS` that have a value for both; empty if none has."""
-    both = [
-        name
-        for name in TEXT_GAP_METRICS
-        if all(name in each and each[name].value is not None for each in (scores, retrained))
-    ]
-    return gaps(scores, retrained, both) if both else {}

@@ -8,7 +8,8 @@ method does not read 0.5 either.
 from __future__ import annotations
 
 import math
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 from unweave.evaluation.accuracy import share
 from unweave.evaluation.intervals import auc_interval
 from unweave.evaluation.outputs import Splits
-from unweave.evaluation.value import Array, Measurement, Score, finite, measured
+from unweave.evaluation.value import Array, Measurement, finite
 
 if TYPE_CHECKING:
     from sklearn.svm import SVC
@@ -148,52 +149,61 @@ def _attacker(members: ArrayLike, others: ArrayLike, seed: int, compat: Literal[
     return SVC(C=3, gamma="auto", kernel="rbf").fit(np.concatenate(sample)[:, None], label)
 
 
-def membership_scores(splits: Splits, *, seed: int = 0) -> list[Score]:
-    """The loss-threshold attack on forget against test (AUC, tail at 1 % FPR) and SalUn's confidence attack, as
-    the share that it calls non-member, and as AUC and tail of its decision value.
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """A model under the loss-threshold attack and SalUn's confidence attack, forget set against unseen examples.
 
-    When a request removes a class whole, the loss attack compares with the test examples of that class, which
-    are the exchangeable ones, and the confidence attacker learns from the other classes.
+    When a request removes a class whole, the unseen examples are the test examples of that class, which are the
+    exchangeable ones, and the confidence attacker learns from the other classes.
+
+    Args:
+        splits: the model's outputs.
+        seed: of the bootstrap, of the halves and of the attacker's sample.
     """
-    whole = len(splits.forgotten) > 0
-    m = splits.forget.margin
-    o = splits.forgotten_test.margin if whole else splits.test.margin
-    against = "test examples of its class" if whole else "test set"
-    attack = f"low loss says member, forget set against {against}"
 
-    def area() -> Measurement:
-        value = auc(m, o)
-        return Measurement(value, len(m) + len(o), *auc_interval(np.sort(m), np.sort(o), seed=seed))
+    splits: Splits
+    seed: int = 0
 
-    def tail(side: int) -> Measurement:
-        return tail_on_halves(m, o, seed=seed)[side]
+    @cached_property
+    def margins(self) -> tuple[Array, Array]:
+        """What the loss attack reads, of the forget set and of unseen examples: low loss says member."""
+        splits = self.splits
+        return splits.forget.margin, (splits.forgotten_test if len(splits.forgotten) else splits.test).margin
 
-    def called_non_member() -> Measurement:
-        p_y = (outputs.confidence for outputs in (splits.forget, splits.retain, splits.kept_test))
-        return share(round(confidence_attack(*p_y, seed=seed) * len(m)), len(m))
+    @cached_property
+    def ranking(self) -> tuple[Array, Array]:
+        """What the confidence attack reads: `confidence_ranking`."""
+        forget, retain, test = self._confidences
+        unseen = self.splits.forgotten_test.confidence if len(self.splits.forgotten) else None
+        return confidence_ranking(forget, retain, test, unseen, seed=self.seed)
 
-    @cache
-    def ranking() -> tuple[Array, Array]:
-        forget, retain, test = (each.confidence for each in (splits.forget, splits.retain, splits.kept_test))
-        unseen = splits.forgotten_test.confidence if whole else None
-        return confidence_ranking(forget, retain, test, unseen, seed=seed)
+    def loss_auc(self) -> Measurement:
+        """`auc` of the loss attack."""
+        return self._area(*self.margins)
 
-    def ranked_area() -> Measurement:
-        f, u = (np.sort(values) for values in ranking())
-        return Measurement(auc(f, u), len(f) + len(u), *auc_interval(f, u, seed=seed))
+    def loss_tail(self, side: int) -> Measurement:
+        """`tail_on_halves` of the loss attack: true positives (0) or false ones (1)."""
+        return tail_on_halves(*self.margins, seed=self.seed)[side]
 
-    def ranked_tail() -> Measurement:
-        return tail_on_halves(*ranking(), seed=seed)[0]
+    def called_non_member(self) -> Measurement:
+        """`confidence_attack`, with its Clopper-Pearson interval."""
+        n = len(self.splits.forget)
+        return share(round(confidence_attack(*self._confidences, seed=self.seed) * n), n)
 
-    true = "share of the forget set above the threshold that 1 % of one half of the unseen examples are above"
-    false = "share of the other half of the unseen examples above the threshold of MIA_TPR"
-    ranks = f"decision value of that SVC, forget set against {against}, which it was not trained on"
-    svc = "share of the forget set that an SVC on p_y, retain against test, calls non-member"
-    return [
-        measured("MIA_AUC", f"area under the ROC curve: {attack}", "share", area),
-        measured("MIA_TPR", f"{true}: {attack}", "share", partial(tail, 0)),
-        measured("MIA_FPR", f"{false}: {attack}", "share", partial(tail, 1)),
-        measured("MIA_confidence", svc, "share", called_non_member),
-        measured("MIA_confidence_AUC", f"area under the ROC curve: {ranks}", "share", ranked_area),
-        measured("MIA_confidence_TPR", f"{true}: {ranks}", "share", ranked_tail),
-    ]
+    def confidence_auc(self) -> Measurement:
+        """`auc` of the confidence attack's decision value."""
+        return self._area(*self.ranking)
+
+    def confidence_tail(self) -> Measurement:
+        """True positives of `tail_on_halves` of that decision value."""
+        return tail_on_halves(*self.ranking, seed=self.seed)[0]
+
+    @property
+    def _confidences(self) -> tuple[Array, Array, Array]:
+        splits = self.splits
+        return splits.forget.confidence, splits.retain.confidence, splits.kept_test.confidence
+
+    def _area(self, members: Array, others: Array) -> Measurement:
+        value = auc(members, others)
+        interval = auc_interval(np.sort(members), np.sort(others), seed=self.seed)
+        return Measurement(value, len(members) + len(others), *interval)

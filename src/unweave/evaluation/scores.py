@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
-from unweave.evaluation.accuracy import accuracy_scores
-from unweave.evaluation.membership import membership_scores
+from unweave.evaluation.membership import Attacked
 from unweave.evaluation.outputs import Classifier, Data, Outputs, Splits, predict
+from unweave.evaluation.sheet import ROWS
 from unweave.evaluation.value import Score
 
 
@@ -45,5 +47,6 @@ def score(
 
 def score_outputs(forget: Outputs, retain: Outputs, test: Outputs, *, seed: int = 0) -> dict[str, Score]:
     """`score` from outputs that are already there."""
-    splits = Splits(forget, retain, test)
-    return {s.name: s for s in (*accuracy_scores(splits, seed=seed), *membership_scores(splits, seed=seed))}
+    seen = Attacked(Splits(forget, retain, test), seed)
+    rows = [row for row in ROWS if not row.whole or len(seen.splits.forgotten)]
+    return {row.name: row.metric.score(partial(row.form, seen)) for row in rows}

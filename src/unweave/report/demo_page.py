@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unweave.evaluation.gap import GAP_METRICS
 from unweave.report import plots
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 from unweave.report.scores import score_text
 
 Json = Mapping[str, Any]
-SCORES = ("UA", "RA", "TA", "MIA_AUC")
-COLUMNS = ["", "distance, points", *SCORES, "steps", "seconds", "contract", "ended"]
+COLUMNS = ["", "distance, points", *GAP_METRICS, "steps", "seconds", "contract", "ended"]
 
 
 def page(demo: Json) -> Page:
@@ -56,7 +56,7 @@ def _request(request: Json) -> Section:
         [
             row["name"],
             number(row["distance"], 1),
-            *(score_text(row["scores"][key]) for key in SCORES),
+            *(score_text(row["scores"][key]) for key in GAP_METRICS),
             "–" if row["steps"] is None else str(row["steps"]),
             number(row["seconds"], 1),
             {None: "–", True: "met", False: "missed"}[row.get("met")],
@@ -64,7 +64,7 @@ def _request(request: Json) -> Section:
         ]
         for row in request["rows"]
     ]
-    counts = ", ".join(f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in SCORES)
+    counts = ", ".join(f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in GAP_METRICS)
     caption = (
         f"{_ends(request)}. [ , ]: 95 % interval over n examples, for this model only; n: {counts}. A row is one "
         "training: its distance has no interval; 'retrained again' is what chance gives."

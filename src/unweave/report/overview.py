@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
+from unweave.evaluation.gap import GAP_METRICS
 from unweave.report.damage import readable
 from unweave.report.page import Table, number
 from unweave.report.run_page import Run, load
 from unweave.report.scores import distances, score_text
 
-SCORES = ("UA", "RA", "TA", "MIA_AUC", "forget_quality", "model_utility")
+SCORES = (*GAP_METRICS, "forget_quality", "model_utility")
 DEPTH = 4  # folders below the one that was named
 INSIDE = {"checkpoint", "model", "values"}  # parts of a run, which hold no runs
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from unweave.contract import Outcome
-from unweave.evaluation import gaps
+from unweave.evaluation import GAP_METRICS, gaps
 from unweave.loop import Record, Result, unlearn
 from unweave.run import prepare
 from unweave.run.contract import ContractSection, ForgetEntry, KeepEntry
@@ -221,7 +221,7 @@ def _row(
 ) -> Json:
     """One line of the table: shares in percent, the distance in points, None where undefined; `scores` has it all."""
     values = {key: scores[key].value for key in ("UA", "FA", "RA", "TA")}
-    found = {key: scores[key] for key in ("UA", "RA", "TA", "MIA_AUC")}
+    found = {key: scores[key] for key in GAP_METRICS}
     distance = gaps(scores, reference)["average_gap"]
     return {
         "name": name,

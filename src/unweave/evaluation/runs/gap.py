@@ -24,6 +24,7 @@ from unweave.errors import ConfigurationError
 from unweave.evaluation.evidence import Evidence, Found, Metric, Null, Right, null_of, whole
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.runs.welch import FEWEST, Difference, difference, prediction
+from unweave.evaluation.sheet import MARGINS
 from unweave.evaluation.value import Array, Score, UndefinedScore
 
 Sheet = Mapping[str, Score]
@@ -42,8 +43,8 @@ class Margins:
         ConfigurationError: a margin that is not above 0, or a primary metric without one.
     """
 
-    points: Mapping[str, float] = field(default_factory=lambda: {"UA": 1.0, "RA": 0.5, "TA": 1.0, "MIA_AUC": 2.0})
-    primary: str = "UA"
+    points: Mapping[str, float] = field(default_factory=lambda: dict(MARGINS))
+    primary: str = GAP_METRICS[0]
 
     def __post_init__(self) -> None:
         if any(not (0 < margin < math.inf) for margin in self.points.values()):

@@ -10,7 +10,7 @@ from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.parts import muse_parts, tofu_parts, wmdp_parts
 from unweave.evaluation.text.read import read_log
 from unweave.evaluation.text.relearning import Relearning
-from unweave.evaluation.text.scores import compared, log_scores
+from unweave.evaluation.text.scores import compared, log_scores, text_gaps
 from unweave.evaluation.text.sheet import Sheet, sheet
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "muse_parts",
     "read_log",
     "sheet",
+    "text_gaps",
     "tofu_parts",
     "wmdp_parts",
 ]

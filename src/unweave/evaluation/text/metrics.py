@@ -126,3 +126,9 @@ def _muse_and_wmdp() -> list[Row]:
 ROWS: tuple[Row, ...] = (*_forget(), *_membership(), *_utility(), *_robustness(), *_muse_and_wmdp())
 SHEET = {row.name: row.metric for row in ROWS}
 """What each score is, by name."""
+DISTANCE = (
+    *("forget_probability", "forget_rouge", "forget_truth_ratio", "extraction_strength", "mia_loss"),
+    *("paraphrased_prompt_rouge", "relearned_probability", "model_utility", "retain_probability", "retain_rouge"),
+    *("verbmem", "knowmem_forget", "knowmem_retain", "choice_accuracy"),
+)
+"""What the distance to a retrained model is formed of: those of them that both models have."""

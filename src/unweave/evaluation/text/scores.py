@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from unweave.evaluation.gap import gaps
 from unweave.evaluation.text.log import Log
-from unweave.evaluation.text.metrics import ROWS
-from unweave.evaluation.value import Score, measured
+from unweave.evaluation.text.metrics import DISTANCE, ROWS
+from unweave.evaluation.value import Score
 
 
 def log_scores(log: Log, retrained: Log | None = None) -> dict[str, Score]:
@@ -19,10 +21,17 @@ def log_scores(log: Log, retrained: Log | None = None) -> dict[str, Score]:
             compare with it, and the reference attack if the log has no scores of its own.
     """
     return {
-        row.name: measured(row.name, row.metric.definition, row.metric.unit, partial(row.value, log, retrained))
+        row.name: row.metric.score(partial(row.value, log, retrained))
         for row in ROWS
         if any(log.has(row.group, column) for column in row.columns)
     }
+
+
+def text_gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
+    """`gaps` of a text model, over those of `DISTANCE` that have a value for both; empty if none has."""
+    sheets = scores, retrained
+    both = [name for name in DISTANCE if all(name in sheet and sheet[name].value is not None for sheet in sheets)]
+    return gaps(scores, retrained, both) if both else {}
 
 
 def compared(log: Log, retrained: Log | None) -> dict[str, Any]:

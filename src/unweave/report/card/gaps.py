@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unweave.evaluation.sheet import SHEET
 from unweave.report import plots
 from unweave.report.card.evidence import p, span, table, value
 from unweave.report.page import Plot, Section, Table
@@ -22,12 +23,6 @@ HEADS = [
     "verdict",
     "original",
 ]
-SAYS = {
-    "UA": "UA: error on the forget set",
-    "RA": "RA: accuracy on the retain set",
-    "TA": "TA: accuracy on the test set",
-    "MIA_AUC": "MIA_AUC: AUC of a membership attack",
-}
 
 
 def section(card: Json) -> Section:
@@ -65,7 +60,7 @@ def _rows(gaps: Json) -> Table:
         null = gap["null"]
         rows.append(
             [
-                SAYS.get(name, name),
+                f"{name}: {SHEET[name].definition}" if name in SHEET else name,
                 f"undefined: {gap['reason']}" if gap["value"] is None else value(gap["value"], gap),
                 span(gap, gap),
                 "–" if null is None else span(null, gap),

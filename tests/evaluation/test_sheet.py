@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from unweave.evaluation import attacks
 from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, population, ulira
 from unweave.evaluation.audit import verdict
+from unweave.evaluation.every_metric import METRICS
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.runs import recovered
 from unweave.evaluation.scores import score_outputs
-from unweave.evaluation.sheet_metrics import SHEET
+from unweave.evaluation.sheet import ROWS, SHEET
+from unweave.run.recipe import read
+from unweave.run.runner import run
 
 
 def outputs(seed: int, labels: list[int]) -> Outputs:
@@ -23,11 +30,21 @@ def outputs(seed: int, labels: list[int]) -> Outputs:
 
 def test_every_score_of_a_sheet_has_its_metric() -> None:
     whole = score_outputs(outputs(0, [2, 2, 2]), outputs(1, [0, 1, 1]), outputs(2, [0, 1, 2]))
-    assert set(whole) == set(SHEET) - {"RTE"}, "a class is forgotten whole: all scores that there are"
+    assert list(whole) == list(SHEET), "a class is forgotten whole: all scores that there are"
     for name, score in whole.items():
-        assert score.unit == SHEET[name].unit
+        assert (score.definition, score.unit) == (SHEET[name].definition, SHEET[name].unit)
         low, high = SHEET[name].limits
         assert score.value is None or low <= score.value <= high
+
+
+def test_what_is_written_is_what_unweave_metrics_says(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    run(read(recipe()), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))["models"]
+    for sheet in found.values():
+        assert list(sheet) == [row.name for row in ROWS], "digits, and class 3 is forgotten whole"
+        for name, score in sheet.items():
+            assert (score["definition"], score["unit"]) == (METRICS[name].definition, METRICS[name].unit)
+    assert found.keys() == {"original", "unlearned"}
 
 
 def test_every_metric_object_is_complete() -> None:

@@ -1,0 +1,161 @@
+"""A classifier's sheet: every score, what it is and what forms it. Files, pages and `unweave metrics` read it here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from unweave.evaluation.accuracy import accuracy, error_rate, loss
+from unweave.evaluation.evidence import Metric, Right
+from unweave.evaluation.membership import Attacked
+from unweave.evaluation.value import Measurement
+
+_SALUN = "Fan et al. (SalUn), ICLR 2024"
+_CARLINI = "Carlini et al., IEEE S&P 2022"
+_RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
+_KEPT = "the original's, but for what the forget set taught of the others"
+_EXCHANGEABLE = "1/2 where the two sets are exchangeable; otherwise what a retrained model scores"
+_RARE = "1 % where the two sets are exchangeable"
+_FEW = "fewer than 20 forget or 1000 unseen examples, or a NaN"
+_HOLDOUT = "unseen examples that are exchangeable with the forget set: of its class, where one is forgotten whole"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score.
+
+    Args:
+        metric: what it is.
+        form: what forms it of a model.
+        margin: points of a gap to the retrained model in it that do not matter; None: it is no part of the distance.
+        whole: there is one only where a request removes a class whole.
+    """
+
+    metric: Metric
+    form: Callable[[Attacked], Measurement]
+    margin: float | None = None
+    whole: bool = False
+
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return self.metric.name
+
+
+def _share(name: str, of: str, right: Right, exact: str) -> Metric:
+    needs, undefined = "labelled examples", "no example, or a NaN"
+    return Metric(name, of, "share", right, (0, 1), "example", needs, undefined, _SALUN, exact)
+
+
+def _attack(name: str, of: str, undefined: str, source: str, exact: str, needs: str = _HOLDOUT) -> Metric:
+    return Metric(name, of, "share", "as null", (0, 1), "example", needs, undefined, source, exact)
+
+
+def _loss(name: str, of: str, right: Right, exact: str) -> Metric:
+    definition, needs = f"mean of -log p_y over the {of}", "labelled examples"
+    undefined = "no examples, or a loss that is not finite"
+    return Metric(f"{name}_loss", definition, "nats", right, (0, math.inf), "example", needs, undefined, exact=exact)
+
+
+_TEST = "test set, without a class that is forgotten whole"
+ROWS = (
+    Row(
+        _share("UA", "1 - accuracy on the forget set", "as null", _RETRAINED),
+        lambda of: error_rate(of.splits.forget, "forget"),
+        margin=1.0,
+    ),
+    Row(
+        _share("FA", "accuracy on the forget set", "as null", _RETRAINED),
+        lambda of: accuracy(of.splits.forget, "forget"),
+    ),
+    Row(
+        _share("RA", "accuracy on the retain set", "as null", _RETRAINED),
+        lambda of: accuracy(of.splits.retain, "retain"),
+        margin=0.5,
+    ),
+    Row(
+        _share("TA", f"accuracy on the {_TEST}", "higher", _KEPT),
+        lambda of: accuracy(of.splits.kept_test, "test"),
+        margin=1.0,
+    ),
+    Row(
+        _loss("forget", "forget set", "as null", _RETRAINED),
+        lambda of: loss(of.splits.forget, "forget", of.seed),
+    ),
+    Row(
+        _loss("retain", "retain set", "as null", _RETRAINED),
+        lambda of: loss(of.splits.retain, "retain", of.seed),
+    ),
+    Row(
+        _loss("test", _TEST, "lower", _KEPT),
+        lambda of: loss(of.splits.kept_test, "test", of.seed),
+    ),
+    Row(
+        _share("TA_forgotten", "accuracy on test examples of the class that is forgotten whole", "as null", "0"),
+        lambda of: accuracy(of.splits.forgotten_test, "test"),
+        whole=True,
+    ),
+    Row(
+        _attack(
+            "MIA_AUC",
+            "P(a forget example has the lower loss than an unseen one) + P(equal) / 2",
+            "fewer than 20 examples on a side, or a NaN",
+            "interval: Efron and Tibshirani (1993)",
+            _EXCHANGEABLE,
+        ),
+        Attacked.loss_auc,
+        margin=2.0,
+    ),
+    Row(
+        _attack(
+            "MIA_TPR",
+            "share of the forget set below the loss that 1 % of one half of the unseen examples are below",
+            *(_FEW, _CARLINI, _RARE),
+        ),
+        partial(Attacked.loss_tail, side=0),
+    ),
+    Row(
+        _attack(
+            "MIA_FPR",
+            "share of the other half of the unseen examples below the threshold of MIA_TPR",
+            *(_FEW, _CARLINI, "1 %, whatever the model"),
+        ),
+        partial(Attacked.loss_tail, side=1),
+    ),
+    Row(
+        _attack(
+            "MIA_confidence",
+            "share of the forget set that a support vector machine on p_y, retain against test, calls non-member",
+            *("fewer than 20 examples in a set", _SALUN),
+            "no constant: between 0 and 1 by how far the model is fitted; compare with a retrained one",
+            needs="retain and test examples",
+        ),
+        Attacked.called_non_member,
+    ),
+    Row(
+        _attack(
+            "MIA_confidence_AUC",
+            "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it was "
+            "trained on neither",
+            *("fewer than 20 examples in a set, or a NaN", _SALUN, _EXCHANGEABLE),
+        ),
+        Attacked.confidence_auc,
+    ),
+    Row(
+        _attack(
+            "MIA_confidence_TPR",
+            "share of the forget set above the decision value that 1 % of one half of unseen examples are above; the machine "
+            "was not trained on them",
+            *(_FEW, _SALUN, _RARE),
+        ),
+        Attacked.confidence_tail,
+    ),
+)
+"""In the order of every table; a score is added here and nowhere else."""
+
+SHEET = {row.name: row.metric for row in ROWS}
+"""What each score is, by name, as in `scores.json`."""
+MARGINS = {row.name: row.margin for row in ROWS if row.margin is not None}
+"""What the distance to a retrained model is formed of, and the points of it that do not matter."""
