@@ -137,8 +137,8 @@ ROWS = (
     Row(
         _attack(
             "MIA_confidence_AUC",
-            "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it was "
-            "trained on neither",
+            "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it "
+            "was trained on neither",
             *("fewer than 20 examples in a set, or a NaN", _SALUN, _EXCHANGEABLE),
         ),
         Attacked.confidence_auc,
@@ -146,8 +146,8 @@ ROWS = (
     Row(
         _attack(
             "MIA_confidence_TPR",
-            "share of the forget set above the decision value that 1 % of one half of unseen examples are above; the machine "
-            "was not trained on them",
+            "share of the forget set above the decision value that 1 % of one half of unseen examples are above, which "
+            "the machine was not trained on",
             *(_FEW, _SALUN, _RARE),
         ),
         Attacked.confidence_tail,
