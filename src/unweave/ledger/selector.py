@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unweave.data.index_file import read_rows
+from unweave.data.index_file import read_ids, read_rows
 from unweave.errors import ConfigurationError
 from unweave.ledger.key import Key
 
@@ -65,8 +65,6 @@ def by_ids(path: Path, of: Path) -> Selector:
     Raises:
         ConfigurationError: a file cannot be read, names nothing or an id twice, or an id is not in the training set.
     """
-    from unweave.evaluation.audit import read_ids  # and with it torch
-
     wanted, every = read_ids(path), _ids_in(of) or read_ids(of)
     if not wanted:
         raise ConfigurationError(f"{path} names no record: expected at least one id, found 0")

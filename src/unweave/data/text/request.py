@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from unweave.data.index_file import read_ids
 from unweave.data.splits import Split, by_index
 from unweave.data.text.examples import Text, listed
 from unweave.errors import ConfigurationError, suggest
-
-
-def read_ids(path: Path) -> list[str]:
-    """The ids in a file: one a line in `.txt`, a list in `.json`, the column `id` (or the first) in `.csv`, and in
-    `.jsonl` one a line, bare or as the field `id` of a row.
-
-    Raises:
-        ConfigurationError: no such file, another ending, or contents that are no ids.
-    """
-    if path.suffix not in (".txt", ".json", ".csv", ".jsonl"):
-        raise ConfigurationError(f"{path} must end in .txt, .json, .csv or .jsonl; found {path.suffix or 'no ending'}")
-    try:
-        found = _READERS[path.suffix](path.read_text(encoding="utf-8-sig"))
-        if not isinstance(found, list):
-            raise ValueError(f"expected a list, found {type(found).__name__}")
-        ids = [str(one["id"] if isinstance(one, dict) else one).strip() for one in found]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise ConfigurationError(f"{path} must hold ids and cannot be read: {error!r}") from error
-    return [one for one in ids if one]
 
 
 def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
@@ -50,18 +29,3 @@ def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
     if faults:
         raise ConfigurationError(faults)
     return by_index([rows[i] for i in ids], len(texts))
-
-
-def _csv(text: str) -> list[str]:
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    if rows and "id" in rows[0]:
-        return [row[rows[0].index("id")] for row in rows[1:]]
-    return [row[0] for row in rows]
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    ".txt": str.splitlines,
-    ".json": json.loads,
-    ".csv": _csv,
-    ".jsonl": lambda text: [json.loads(line) for line in text.splitlines() if line.strip()],
-}

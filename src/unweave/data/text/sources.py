@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unweave.data.text_file import csv_table, parse_json, parse_json_lines, read_text
 from unweave.errors import ConfigurationError
 from unweave.extras import require
 
@@ -41,7 +40,7 @@ def read_table(source: str | Path, *, config: str | None = None, split: str = "t
             f"{path} holds no table for config={config}, split={split}: expected {config or split}.jsonl (or .json, "
             f".csv, .parquet), or {config or '.'}/{split}.jsonl; found {there or 'nothing'}"
         )
-    if path.suffix in _READERS or path.is_absolute() or str(source).count("/") != 1:
+    if path.suffix.lower() in _READERS or path.is_absolute() or str(source).count("/") != 1:
         raise ConfigurationError(f"there is no file or folder {source}, and a name on the hub is owner/name")
     return _hub(str(source), config, split)
 
@@ -52,39 +51,37 @@ def read_file(path: Path) -> Table:
     Raises:
         ConfigurationError: another ending, or contents that are not rows of named values.
     """
-    if path.suffix not in _READERS:
+    if (ending := path.suffix.lower()) not in _READERS:
         raise ConfigurationError(f"{path} must end in {', '.join(_READERS)}; found {path.suffix or 'no ending'}")
     try:
-        rows = _READERS[path.suffix](path)
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigurationError(f"{path} cannot be read as {path.suffix}: {error}") from error
+        rows = _READERS[ending](path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read as {ending}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ConfigurationError(f"{path} must hold rows with named values, such as {{'question': ..., 'answer': ...}}")
     return rows
 
 
 def _jsonl(path: Path) -> Table:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from error
-    return rows
+    return [row for _, row in parse_json_lines(read_text(path))]
 
 
 def _json(path: Path) -> Table:
-    return json.loads(path.read_text(encoding="utf-8"))
+    found: Table = parse_json(read_text(path))
+    return found
 
 
 def _csv(path: Path) -> Table:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    return [*csv_table(read_text(path))]
 
 
 def _parquet(path: Path) -> Table:
-    return require("pyarrow.parquet", "language").read_table(path).to_pylist()
+    read = require("pyarrow.parquet", "language").read_table
+    try:
+        table: Table = read(path).to_pylist()
+    except Exception as error:  # whatever pyarrow says of a damaged file, or of a value that Python cannot hold
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return table
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
@@ -103,7 +100,13 @@ def _named(folder: Path, config: str | None, split: str) -> list[Path]:
 
 
 def _saved(folder: Path, split: str) -> Table:
-    data = require("datasets", "language").load_from_disk(str(folder))
+    load = require("datasets", "language").load_from_disk
+    try:
+        data = load(str(folder))
+    except Exception as error:  # whatever the library says of a damaged folder
+        raise ConfigurationError(
+            f"{folder} cannot be read as `datasets` writes it ({type(error).__name__}: {error})"
+        ) from error
     if hasattr(data, "keys"):
         if split not in data:
             raise ConfigurationError(f"{folder} holds the splits {', '.join(data)}; found split={split!r}")

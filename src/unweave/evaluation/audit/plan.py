@@ -27,7 +27,6 @@ from unweave.errors import ConfigurationError
 FEWEST = 20
 PLAN, COINS = "plan.json", "coins.csv"
 Format = Literal["csv", "json"]
-_HEADERS = {"id", "ids", "index", "row", "record", "canary", "name"}
 
 
 @dataclass(frozen=True)
@@ -175,29 +174,6 @@ def load(folder: Path) -> Plan:
             f"{folder / COINS} is not what {PLAN} was made with: it was edited or cut short. The audit is void."
         )
     return Plan(canaries, included, (), *numbers)
-
-
-def read_ids(path: Path) -> list[str]:
-    """Ids from a file: `.txt` one a line, `.csv` the first column, `.json` a list of texts or numbers.
-
-    Raises:
-        ConfigurationError: no such file, another ending, or contents that are no list of ids.
-    """
-    if path.suffix not in (".txt", ".csv", ".json"):
-        raise ConfigurationError(f"{path} must end in .txt, .csv or .json, found {path.suffix or 'no ending'}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".json":
-            found = json.loads(text)
-            if not isinstance(found, list) or not all(isinstance(x, (str, int)) for x in found):
-                raise ValueError("expected a list of texts or whole numbers")
-            return [str(x).strip() for x in found]
-        if path.suffix == ".txt":
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        cells = [row[0].strip() for row in csv.reader(io.StringIO(text)) if row and row[0].strip()]
-        return cells[1:] if cells and cells[0].lower() in _HEADERS else cells
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigurationError(f"{path} must hold ids and cannot be read: {error}") from error
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

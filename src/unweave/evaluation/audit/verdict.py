@@ -14,13 +14,11 @@ r"""The randomised-inclusion audit, after unlearning: do the scores of any attac
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unweave.data.text_file import parse_csv, parse_json, read_text
 from unweave.errors import ConfigurationError
 from unweave.evaluation.attacks.ranking import Ranking
 from unweave.evaluation.audit.plan import FEWEST, Plan, too_few
@@ -37,6 +36,7 @@ from unweave.evaluation.value import Array
 
 DEALS = 9999
 _AT_A_TIME = 1 << 22
+_NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?inf(inity)?|nan"
 _NEEDS = "coins that were drawn before training, and a score for every canary"
 _SOURCE = "Steinke, Nasr and Jagielski, NeurIPS 2023"
 _NEVER = "fewer than 20 canaries (without --few), or coins that all fell alike"
@@ -183,22 +183,41 @@ def read_scores(path: Path) -> dict[str, float]:
     Raises:
         ConfigurationError: no such file, another ending, contents of another form, or an id twice.
     """
-    if path.suffix not in (".csv", ".json"):
+    if path.suffix.lower() not in (".csv", ".json"):
         raise ConfigurationError(f"{path} must end in .csv or .json, found {path.suffix or 'no ending'}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".json":
-            pairs = [(str(name), float(score)) for name, score in json.loads(text, object_pairs_hook=list)]
-        else:
-            rows = [row for row in csv.reader(io.StringIO(text)) if row]
-            if not rows or [cell.strip().lower() for cell in rows[0]] != ["id", "score"]:
-                raise ValueError("the first line must be id,score")
-            pairs = [(row[0].strip(), float(row[1])) for row in rows[1:]]
-    except (OSError, ValueError, TypeError, IndexError, csv.Error) as error:
+        pairs = (_scores_of_csv if path.suffix.lower() == ".csv" else _scores_of_json)(read_text(path))
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} must hold a score for each canary and cannot be read: {error}") from error
     if twice := [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]:
         raise ConfigurationError(f"{path} must score every canary once; {len(twice)} have more, such as {twice[0]!r}")
     return dict(pairs)
+
+
+def _scores_of_csv(text: str) -> list[tuple[str, float]]:
+    rows = parse_csv(text, _is_header)
+    if not rows or not _is_header(rows[0][1]):
+        raise ValueError("the first line must be id,score")
+    pairs = []
+    for line, cells in rows[1:]:
+        if len(cells) != 2 or not re.fullmatch(_NUMBER, cells[1].strip(), re.IGNORECASE):
+            raise ValueError(f"line {line}: expected an id and a score, found {cells}")
+        pairs.append((cells[0].strip(), float(cells[1])))
+    return pairs
+
+
+def _scores_of_json(text: str) -> list[tuple[str, float]]:
+    pairs = parse_json(text, tuple)
+    if not isinstance(pairs, tuple):
+        raise ValueError(f"expected an object of id to score, found {type(pairs).__name__}")
+    for name, score in pairs:
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise ValueError(f"expected a number as the score of {name!r}, found {score!r}")
+    return [(name, float(score)) for name, score in pairs]
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return [cell.strip().lower() for cell in cells] == ["id", "score"]
 
 
 def _ordered(plan: Plan, scores: Mapping[str, float]) -> Array:

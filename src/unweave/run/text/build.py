@@ -8,6 +8,7 @@ from typing import Any
 from unweave.data.checks import check_overlap
 from unweave.data.text import Text, TextRows, tokenised
 from unweave.data.text.sources import Table
+from unweave.data.text_file import lines, read_text
 from unweave.errors import ConfigurationError
 from unweave.run.recipe import Recipe
 from unweave.run.sections import DataSection
@@ -96,5 +97,10 @@ def _too_long(data: DataSection, texts: Sequence[Text]) -> Any:
 def _refusals(data: DataSection) -> list[str] | None:
     if data.refusals is None:
         return None
-    found = [line.strip() for line in data.refusals.read_text(encoding="utf-8").splitlines()]
+    try:
+        found = [line.strip() for line in lines(read_text(data.refusals))]
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{data.refusals} must hold refusals, one a line, and cannot be read: {error}"
+        ) from error
     return [line for line in found if line]
