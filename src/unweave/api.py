@@ -19,7 +19,7 @@ from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_filled, check_overlap
 from unweave.data.pairs import Pairs
-from unweave.errors import ConfigurationError, check_value, gathered, suggest
+from unweave.errors import SEEDS, ConfigurationError, check_value, gathered, suggest
 from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import (
     FirstStep,
@@ -116,7 +116,7 @@ def unlearn(
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    check_value("seed", seed, int, "[0, inf)")
+    check_value("seed", seed, int, SEEDS)
     with seeded(seed):
         does, method, broken, *_ = gathered(
             partial(_task, task),

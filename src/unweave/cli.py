@@ -33,7 +33,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", he
 @app.command()
 def demo(
     output: Output = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything.")] = 0,
     request: Annotated[list[str] | None, typer.Option(help="Only this one: noise, class or random.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of every method, at most.")] = None,
@@ -155,7 +155,9 @@ def audit_plan(
     canaries: Annotated[Path, typer.Argument(metavar="FILE", help="Ids of the audit records: .txt, .csv or .json.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
     base: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids that are trained on in any case.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the coins; without it a fresh one.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Of the coins; without it a fresh one.")
+    ] = None,
     guesses: Annotated[int | None, typer.Option(min=2, help="Canaries that are guessed; all without it.")] = None,
     level: Annotated[float, typer.Option(help="Error probability of the test.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Of (epsilon, delta).")] = 0.0,

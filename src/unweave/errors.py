@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterable, Set
 from dataclasses import fields
 from functools import wraps
@@ -102,6 +103,8 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
 
 
 FINITE = "(-inf, inf)"
+SEEDS = "[0, 9223372036854775808)"
+"""What torch, NumPy and Python all take as a seed, and what may be counted up from it: integers below 2^63."""
 _NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
 _OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
 
@@ -151,7 +154,7 @@ def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FI
     if number is not None and isinstance(allowed, str):
         kind, noun = _NUMBERS[number]
         words.insert(0, f"{noun} in {allowed}")
-        if isinstance(value, kind) and not isinstance(value, bool) and _inside(float(value), allowed):
+        if isinstance(value, kind) and not isinstance(value, bool) and _inside(value, allowed):
             return ""
     if any(type(value) is type(option) and value == option for option in options):
         return ""
@@ -159,8 +162,10 @@ def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FI
     return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {value!r}.{near}"
 
 
-def _inside(value: float, interval: str) -> bool:
-    """Whether a number is in an interval, written as usual: `[0, 1)`; NaN is in none."""
+def _inside(value: Any, interval: str) -> bool:
+    """Whether a number is in an interval, written as usual: `[0, 1)`; NaN is in none, nor is what no float can be."""
+    if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
+        return False
     low, high = map(float, interval[1:-1].split(","))
     above = low <= value if interval[0] == "[" else low < value
-    return above and (value <= high if interval[-1] == "]" else value < high)
+    return bool(above and (value <= high if interval[-1] == "]" else value < high))

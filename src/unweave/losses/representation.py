@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import check
+from unweave.errors import SEEDS, check
 from unweave.losses._base import Batch, language
 from unweave.losses.original import Reference, standing
 from unweave.tasks import Task
@@ -35,7 +35,7 @@ class Misdirection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, seed=SEEDS)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -1,30 +1,88 @@
-"""YAML that remembers where everything was written, so that a fault can name its file and line."""
+"""YAML that remembers where everything was written, so that a fault can name its file and line.
+
+Scalars are as in the core schema of YAML 1.2: `1:30`, `1_000`, `2026-01-01`, `yes` and `off` are text, which is a fault
+where a number or a truth value is expected. `010` is 8 in one version of YAML and 10 in the other: it is refused.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from unweave.data.text_file import read_text
 from unweave.errors import ConfigurationError
 
 Location = tuple[str | int, ...]
+Places = dict[Location, str]
+
+_DEEPEST = 32  # sections within sections
+_LARGEST = 2**63 - 1  # what torch takes for a whole number, seeds among them
+_TAG = "tag:yaml.org,2002:"
+
+
+def _whole(text: str) -> int:
+    if re.fullmatch(r"[-+]?0[0-9]+", text):
+        raise ValueError(
+            f"{text} is octal or decimal, by the version of YAML: leave the 0 out, or quote it if it is text"
+        )
+    value = int(text, 0) if len(text) <= 32 else _LARGEST + 1
+    if abs(value) > _LARGEST:
+        raise ValueError(f"a whole number must be below 2^63; found {_short(text)}. Quote it if it is text")
+    return value
+
+
+def _real(text: str) -> float:
+    named = text.lower().endswith((".inf", ".nan"))
+    value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan") if named else text)
+    if math.isinf(value) and not named:
+        raise ValueError(f"a number must be below 1.8e308; found {_short(text)}")
+    return value
+
+
+@dataclass(frozen=True)
+class _Scalar:
+    """What a kind of scalar looks like, which signs it begins with, and what is made of it."""
+
+    noun: str
+    pattern: str
+    begins: str
+    make: Callable[[str], Any]
+
+
+_SCALARS = {
+    "null": _Scalar("null", r"~|null|Null|NULL|", "~nN", lambda _: None),
+    "bool": _Scalar("true or false", r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text.lower() == "true"),
+    "int": _Scalar("a whole number", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _whole),
+    "float": _Scalar(
+        "a number",
+        r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+        _real,
+    ),
+}
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only; `1e-4` is a number as in YAML 1.2 (PyYAML alone reads it as text)."""
+    """Makes nodes of a text; `_Plain` makes data of them."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would take for something else than text."""
+
+
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
+for _name, _scalar in _SCALARS.items():
+    for _made in (_Loader, _Dumper):
+        _made.add_implicit_resolver(
+            _TAG + _name, re.compile(rf"(?:{_scalar.pattern})\Z"), [*_scalar.begins, *[""] * (_name == "null")]
+        )
 
 
 @dataclass(frozen=True)
@@ -33,7 +91,7 @@ class Document:
 
     content: dict[str, Any]
     name: str
-    places: dict[Location, str] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
 
     def place(self, location: Location) -> str:
         """Where `location` was written: its own line, or the nearest enclosing key that has one."""
@@ -43,8 +101,8 @@ class Document:
         return f"{self.name}:1"
 
     def to_json(self) -> str:
-        """The content as JSON; what JSON has no form for (dates) becomes text."""
-        return json.dumps(self.content, default=str)
+        """The content as JSON."""
+        return json.dumps(self.content)
 
     def override(self, assignments: Sequence[str]) -> Document:
         """The document with command-line assignments `a.b=value` applied, each value read as YAML.
@@ -52,18 +110,23 @@ class Document:
         Raises:
             ConfigurationError: for every assignment that is not of that form.
         """
-        content, places, faults = _copy(self.content), dict(self.places), []
+        content, places, faults = _copy(self.content), dict(self.places), list[str]()
         for text in assignments:
             keys, equals, value = text.partition("=")
-            path = tuple(keys.split("."))
+            path, here = tuple(keys.split(".")), f"-s {text}"
             try:
                 if not equals or not all(path):
                     raise ValueError("expected section.key=value")
-                _assign(content, path, yaml.load(value, _Loader))
+                if len(path) > _DEEPEST:
+                    raise ValueError(f"expected at most {_DEEPEST} sections within each other, found {len(path)}")
+                _text(keys)
+                plain = _Plain(lambda _, here=here: here)  # type: ignore[misc]
+                _assign(content, path, plain.read(value))
+                faults += plain.faults
             except (ValueError, yaml.YAMLError) as error:
-                faults.append(f"-s {text}: {_one_line(error)}")
-            places |= {path[:end]: f"-s {text}" for end in range(1, len(path) + 1) if path[:end] not in places}
-            places[path] = f"-s {text}"
+                faults.append(f"{here}: {_one_line(error)}")
+            places = {at: place for at, place in places.items() if at[: len(path)] != path}
+            places |= {path[:end]: here for end in range(1, len(path) + 1) if path[:end] not in places}
         if faults:
             raise ConfigurationError(faults)
         return Document(content, self.name, places)
@@ -73,64 +136,109 @@ def load(path: Path) -> Document:
     """Reads a YAML mapping with the line of each key.
 
     Raises:
-        ConfigurationError: no such file, not UTF-8 text, not YAML, not a mapping, a key twice, an alias.
+        ConfigurationError: no such file, not UTF-8 text, not YAML, not a mapping, a key twice, an alias, a tag that is
+            not of plain data.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a recipe: {_one_line(error)}") from error
+    plain = _Plain(lambda node: f"{path.name}:{node.start_mark.line + 1}")
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        content = plain.read(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{_marked(path, error)}: not valid YAML: {_one_line(error)}") from error
-    if not isinstance(root, yaml.MappingNode):
+        raise ConfigurationError(f"{path}{_line(text, error)}: not valid YAML: {_one_line(error)}") from error
+    if plain.faults:
+        raise ConfigurationError(plain.faults)
+    if not isinstance(content, dict):
         raise ConfigurationError(f"{path}:1: expected a mapping of sections (data, forget, method, ...)")
-    faults: list[str] = []
-    places: dict[Location, str] = {}
-    content = _construct(loader, root, path, (), places, faults, set())
-    if faults:
-        raise ConfigurationError(faults)
-    return Document(content, path.name, places)
+    return Document(content, path.name, plain.places)
 
 
-def _construct(
-    loader: _Loader,
-    node: yaml.Node,
-    path: Path,
-    location: Location,
-    places: dict[Location, str],
-    faults: list[str],
-    seen: set[int],
-) -> Any:
-    """Plain data of `node`; fills `places` and `faults` on the way."""
-    line = node.start_mark.line + 1
-    if id(node) in seen:
-        faults.append(f"{path.name}:{line}: anchors and aliases are not supported: write the value out")
-        return None
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        result: dict[str, Any] = {}
+def dump(content: Any) -> str:
+    """Plain data as YAML that `load`, and readers of either version, read as the same."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Plain:
+    """Reads plain data, and collects on the way where it stands and what is wrong with it.
+
+    Args:
+        where: the place of a node or an event, in words.
+    """
+
+    def __init__(self, where: Callable[[Any], str]) -> None:
+        self._where = where
+        self.places: Places = {}
+        self.faults: list[str] = []
+
+    def read(self, text: str) -> Any:
+        """The data; None, and a fault, where it cannot be told.
+
+        Raises:
+            YAMLError: no YAML, or several documents.
+        """
+        return self._data(root, ()) if self._bounded(text) and (root := _Loader(text).get_single_node()) else None
+
+    def _bounded(self, text: str) -> bool:
+        """Whether it is free of aliases, which may make it infinite, and not nested without end."""
+        depth = 0
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.AliasEvent):
+                self._fault(event, "anchors and aliases are not supported: write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                self._fault(event, f"expected at most {_DEEPEST} sections within each other, found more")
+                break
+        return not self.faults
+
+    def _data(self, node: yaml.Node, location: Location) -> Any:
+        kind = str(node.tag).removeprefix(_TAG)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            return self._mapping(node, location)
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            self.places |= {(*location, n): self._where(item) for n, item in enumerate(node.value)}
+            return [self._data(item, (*location, n)) for n, item in enumerate(node.value)]
+        try:
+            if isinstance(node, yaml.ScalarNode) and kind == "str":
+                return _text(node.value)
+            if isinstance(node, yaml.ScalarNode) and (scalar := _SCALARS.get(kind)):
+                if not re.fullmatch(scalar.pattern, node.value):
+                    raise ValueError(f"expected {scalar.noun} after !!{kind}, found {_short(node.value)}")
+                return scalar.make(node.value)
+            raise ValueError(f"the tag {_short(node.tag)} is not supported: a recipe is plain text, numbers and lists")
+        except ValueError as error:
+            self._fault(node, str(error))
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(key_node.value)
-            here = f"{path.name}:{key_node.start_mark.line + 1}"
-            if key in result:
-                faults.append(f"{here}: '{key}' is written twice (first at {places[*location, key]})")
+            try:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise ValueError("expected a word as a key, found a list or a mapping")
+                if (key := _text(key_node.value)) in found:
+                    raise ValueError(f"'{key}' is written twice (first at {self.places[*location, key]})")
+            except ValueError as error:
+                self._fault(key_node, str(error))
                 continue
-            places[*location, key] = here
-            result[key] = _construct(loader, value_node, path, (*location, key), places, faults, seen)
-        return result
-    if isinstance(node, yaml.SequenceNode):
-        items = []
-        for i, item in enumerate(node.value):
-            places[*location, i] = f"{path.name}:{item.start_mark.line + 1}"
-            items.append(_construct(loader, item, path, (*location, i), places, faults, seen))
-        return items
-    try:
-        return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
-        faults.append(f"{path.name}:{line}: {_one_line(error)}")
-        return None
+            self.places[*location, key] = self._where(key_node)
+            found[key] = self._data(value_node, (*location, key))
+        return found
+
+    def _fault(self, at: Any, what: str) -> None:
+        self.faults.append(f"{self._where(at)}: {what}")
+
+
+def _text(written: str) -> str:
+    """The same text.
+
+    Raises:
+        ValueError: it holds what no file and no name can.
+    """
+    if "\0" in written or any("\ud800" <= sign <= "\udfff" for sign in written):
+        raise ValueError(f"expected text, found a NUL character or half of a surrogate pair in {_short(written)}")
+    return written
 
 
 def _assign(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -146,9 +254,17 @@ def _copy(value: Any) -> Any:
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _marked(path: Path, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f"{path}:{mark.line + 1}" if mark else str(path)
+def _line(text: str, error: yaml.YAMLError) -> str:
+    """`:line` of an error; of a character that YAML does not allow, its place is known instead."""
+    if mark := getattr(error, "problem_mark", None):
+        return f":{mark.line + 1}"
+    place = getattr(error, "position", None)
+    return "" if place is None else f":{text.count(chr(10), 0, place) + 1}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _one_line(error: Exception) -> str:

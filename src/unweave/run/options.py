@@ -157,7 +157,7 @@ def _of_model(document: Document) -> list[str]:
     """The network of images by its name, and what may move of it by theirs; it is built without memory."""
     data, written = (document.content.get(section) for section in ("data", "model"))
     source = data.get("source") if isinstance(data, dict) else None
-    if not isinstance(written, dict) or source not in DEFAULTS:
+    if not isinstance(written, dict) or not isinstance(source, str) or source not in DEFAULTS:
         return []
     name, patterns = written.get("network") or DEFAULTS[source][0], written.get("parameters")
     if not isinstance(name, str) or not isinstance(patterns, str | list | None):

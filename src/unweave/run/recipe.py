@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_serializer, model_validator
 
 from unweave.errors import ConfigurationError
 from unweave.run import faults, modality, options
 from unweave.run.contract import ContractSection
 from unweave.run.evidence.section import EvidenceSection
-from unweave.run.marks import Document, load
+from unweave.run.marks import Document, dump, load
 from unweave.run.sections import (
     STRICT,
     AnyPath,
@@ -78,7 +77,7 @@ class Recipe(BaseModel):
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
-        return yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True)
+        return dump(self.plain())
 
     def plain(self) -> dict[str, Any]:
         """All that it says, ready for JSON."""

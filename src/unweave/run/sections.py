@@ -12,28 +12,38 @@ from unweave.guards.finding import NEAR, Guards
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
     """A relative path is relative to the recipe's folder; ~ is the user's."""
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:  # the home of nobody
+        raise ValueError(f"{path}: {error}") from error
     return Path(info.context["folder"] / path) if info.context else path
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists():
+    if not _exists(path):
         raise ValueError(f"no such file or folder: {path}")
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ValueError(f"{path}: {error.strerror}") from error
 
 
 def _there(path: Path, info: ValidationInfo) -> Path:
     """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
     found = _beside(path, info)
     name = not path.is_absolute() and len(path.parts) == 2 and not {"~", ".", ".."} & set(path.parts)
-    if name and not found.exists():
+    if name and not _exists(found):
         return path
     return _existing(found)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 ClassName = Natural | str

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unweave import networks
 from unweave.data.cache import atomically, cache_folder
 from unweave.data.images import TensorImages
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, fault
 
 VERSION = 1
 """Part of every fingerprint: raise it when a change of this file changes the weights it gives."""
@@ -69,6 +69,7 @@ class Training:
                 ("weight_decay", "at least 0", self.weight_decay >= 0),
                 ("warmup", "above 0 and below 1", 0 < self.warmup < 1),
                 ("shift", "at least 0", self.shift >= 0),
+                ("seed", f"in {SEEDS}", not fault("seed", self.seed, int, SEEDS)),
             )
             if not met
         ]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unweave.data.images import TensorImages
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Classifier, predict
 
@@ -71,6 +71,7 @@ class Relearning:
                 ("lr", "above 0", self.lr > 0),
                 ("batch", "at least 1", self.batch >= 1),
                 ("share", "above 0 and below 1", 0 < self.share < 1),
+                ("seed", f"in {SEEDS}", not fault("seed", self.seed, int, SEEDS)),
             )
             if not met
         ]

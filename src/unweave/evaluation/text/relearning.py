@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
 from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text.examples import Example
 from unweave.evaluation.text.forward import batch_of
@@ -34,7 +34,7 @@ class Relearning:
         seed: of which rows, and in which order.
 
     Raises:
-        ConfigurationError: a number that is not above 0.
+        ConfigurationError: numbers out of range, all of them at once.
     """
 
     rows: int = 20
@@ -45,7 +45,9 @@ class Relearning:
 
     def __post_init__(self) -> None:
         numbers = {"rows": self.rows, "steps": self.steps, "lr": self.lr, "batch": self.batch}
-        if faults := [f"relearning: {name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]:
+        faults = [f"relearning: {name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]
+        faults += [f"relearning: {text}" for text in [fault("seed", self.seed, int, SEEDS)] if text]
+        if faults:
             raise ConfigurationError(faults)
 
     def split(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:

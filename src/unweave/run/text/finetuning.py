@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unweave.data.cache import atomically, cache_folder
 from unweave.data.text import TextRows
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.run.checkpoint import tensors_sha256
 from unweave.run.text_training import fit
 from unweave.run.watch import Watch, silent
@@ -45,7 +45,9 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         numbers = {"epochs": self.epochs, "batch": self.batch, "lr": self.lr}
-        if faults := [f"training.{name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]:
+        faults = [f"training.{name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]
+        faults += [f"training.{text}" for text in [fault("seed", self.seed, int, SEEDS)] if text]
+        if faults:
             raise ConfigurationError(faults)
 
 
