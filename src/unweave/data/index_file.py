@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unweave.data.text_file import lines, parse_csv, parse_json, parse_json_lines, read_text
+from unweave.data.text_file import lines, parse_csv, parse_json, parse_json_lines, read_text, short
 from unweave.errors import ConfigurationError
 
 Listed = list[tuple[str, Any]]
@@ -81,9 +81,7 @@ def _read(path: Path, kind: _Kind, readers: dict[str, Callable[[Path, _Kind], Li
         raise ConfigurationError(f"{path} must hold {kind.plural} and cannot be read: {error}") from error
     value = kind.written if ending in (".txt", ".csv") else kind.typed
     found = [(place, cell, value(cell)) for place, cell in listed]
-    wrong = [
-        f"{path}: {place}: expected {kind.singular}, found {_short(cell)}" for place, cell, v in found if v is None
-    ]
+    wrong = [f"{path}: {place}: expected {kind.singular}, found {short(cell)}" for place, cell, v in found if v is None]
     if wrong:
         more = [f"{path}: {len(wrong) - _SHOWN} more of this kind"] if len(wrong) > _SHOWN else []
         raise ConfigurationError([*wrong[:_SHOWN], *more])
@@ -182,11 +180,6 @@ def _id_of_text(cell: str) -> str | None:
 
 def _id_of_value(value: Any) -> str | None:
     return str(value) if type(value) is int else _id_of_text(value) if isinstance(value, str) else None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 _ID = frozenset({"id", "ids"})

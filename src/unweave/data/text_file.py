@@ -29,6 +29,7 @@ _OTHER_MARKS = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _DELIMITERS = ",;\t"
+_SHOWN = 80
 _DIGITS = 300  # of a whole number that is still a float
 
 
@@ -113,7 +114,7 @@ def csv_table(text: str) -> list[dict[str, str | None]]:
         return []
     names = [name.strip() for name in rows[0][1]]
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ValueError(f"line {rows[0][0]}: the column {twice[0]!r} is named twice")
+        raise ValueError(f"line {rows[0][0]}: the column {short(twice[0])} is named twice")
     found = []
     for line, cells in rows[1:]:
         if any(cells[len(names) :]):
@@ -123,6 +124,12 @@ def csv_table(text: str) -> list[dict[str, str | None]]:
         padded: list[str | None] = [*cells, *[None] * (len(names) - len(cells))]
         found.append(dict(zip(names, padded, strict=False)))
     return found
+
+
+def short(value: object) -> str:
+    """What was found, for a message: its representation, which shows what cannot be seen, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _first(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -173,7 +180,7 @@ def _object(pairs: Pairs) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is written twice in one object")
+        raise ValueError(f"{short(next(n for n in names if names.count(n) > 1))} is written twice in one object")
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from unweave.data.text_file import read_text
+from unweave.data.text_file import read_text, short
 from unweave.errors import ConfigurationError
 
 Location = tuple[str | int, ...]
@@ -34,7 +34,7 @@ def _whole(text: str) -> int:
         )
     value = int(text, 0) if len(text) <= 32 else _LARGEST + 1
     if abs(value) > _LARGEST:
-        raise ValueError(f"a whole number must be below 2^63; found {_short(text)}. Quote it if it is text")
+        raise ValueError(f"a whole number must be below 2^63; found {short(text)}. Quote it if it is text")
     return value
 
 
@@ -42,7 +42,7 @@ def _real(text: str) -> float:
     named = text.lower().endswith((".inf", ".nan"))
     value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan") if named else text)
     if math.isinf(value) and not named:
-        raise ValueError(f"a number must be below 1.8e308; found {_short(text)}")
+        raise ValueError(f"a number must be below 1.8e308; found {short(text)}")
     return value
 
 
@@ -204,9 +204,9 @@ class _Plain:
                 return _text(node.value)
             if isinstance(node, yaml.ScalarNode) and (scalar := _SCALARS.get(kind)):
                 if not re.fullmatch(scalar.pattern, node.value):
-                    raise ValueError(f"expected {scalar.noun} after !!{kind}, found {_short(node.value)}")
+                    raise ValueError(f"expected {scalar.noun} after !!{kind}, found {short(node.value)}")
                 return scalar.make(node.value)
-            raise ValueError(f"the tag {_short(node.tag)} is not supported: a recipe is plain text, numbers and lists")
+            raise ValueError(f"the tag {short(node.tag)} is not supported: a recipe is plain text, numbers and lists")
         except ValueError as error:
             self._fault(node, str(error))
             return None
@@ -237,7 +237,7 @@ def _text(written: str) -> str:
         ValueError: it holds what no file and no name can.
     """
     if "\0" in written or any("\ud800" <= sign <= "\udfff" for sign in written):
-        raise ValueError(f"expected text, found a NUL character or half of a surrogate pair in {_short(written)}")
+        raise ValueError(f"expected text, found a NUL character or half of a surrogate pair in {short(written)}")
     return written
 
 
@@ -260,11 +260,6 @@ def _line(text: str, error: yaml.YAMLError) -> str:
         return f":{mark.line + 1}"
     place = getattr(error, "position", None)
     return "" if place is None else f":{text.count(chr(10), 0, place) + 1}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _one_line(error: Exception) -> str:

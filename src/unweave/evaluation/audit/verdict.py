@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unweave.data.text_file import parse_csv, parse_json, read_text
+from unweave.data.text_file import parse_csv, parse_json, read_text, short
 from unweave.errors import ConfigurationError
 from unweave.evaluation.attacks.ranking import Ranking
 from unweave.evaluation.audit.plan import FEWEST, Plan, too_few
@@ -201,7 +201,7 @@ def _scores_of_csv(text: str) -> list[tuple[str, float]]:
     pairs = []
     for line, cells in rows[1:]:
         if len(cells) != 2 or not re.fullmatch(_NUMBER, cells[1].strip(), re.IGNORECASE):
-            raise ValueError(f"line {line}: expected an id and a score, found {cells}")
+            raise ValueError(f"line {line}: expected an id and a score, found {short(cells)}")
         pairs.append((cells[0].strip(), float(cells[1])))
     return pairs
 
@@ -212,7 +212,7 @@ def _scores_of_json(text: str) -> list[tuple[str, float]]:
         raise ValueError(f"expected an object of id to score, found {type(pairs).__name__}")
     for name, score in pairs:
         if isinstance(score, bool) or not isinstance(score, int | float):
-            raise ValueError(f"expected a number as the score of {name!r}, found {score!r}")
+            raise ValueError(f"expected a number as the score of {short(name)}, found {short(score)}")
     return [(name, float(score)) for name, score in pairs]
 
 
