@@ -87,7 +87,8 @@ def test_a_first_cell_that_is_no_number_and_no_name_is_an_error_with_its_line(tm
     for text in (f"{cell},x\n12,y\n", f"row\n12\n{cell},x\n", f"12,y\n40,z\n{cell},x"):
         line = text.split("\n").index(f"{cell},x") + 1
         with pytest.raises(
-            ConfigurationError, match=f"a.csv: line {line}: expected a row number, counted from 0, found "
+            ConfigurationError,
+            match=f"a.csv must hold row numbers: line {line}: expected a row number, counted from 0, found ",
         ):
             read_rows(written(tmp_path / "a.csv", text))
         refused += 1
@@ -98,7 +99,9 @@ def test_all_that_is_wrong_is_told_and_the_first_five_are_shown(tmp_path: Path) 
     with pytest.raises(ConfigurationError) as caught:
         read_rows(written(tmp_path / "a.txt", "\n".join(["7", *(f"x{n}" for n in range(8)), "9"])))
     assert len(caught.value.faults) == 6
-    assert caught.value.faults[0].endswith("a.txt: line 2: expected a row number, counted from 0, found 'x0'")
+    assert caught.value.faults[0].endswith(
+        "a.txt must hold row numbers: line 2: expected a row number, counted from 0, found 'x0'"
+    )
     assert caught.value.faults[-1].endswith("3 more of this kind")
 
 

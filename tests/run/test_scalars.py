@@ -82,7 +82,7 @@ FILES = {
     "several": (b"a: 1\n---\nb: 2\n", "recipe.yaml:2: not valid YAML: .*another document"),
     "latin": (b"a: 1\nb: caf\xe9\n", "cannot be read as a recipe: line 2: the byte 0xe9 is not UTF-8"),
     "utf-16": ("a: 1\n".encode("utf-16"), "cannot be read as a recipe: line 1: this is UTF-16"),
-    "bell": (b"a: 1\nb: \x07\n", "recipe.yaml:2: not valid YAML"),
+    "bell": (b"a: 1\nb: \x07\n", "recipe.yaml: not valid YAML: line 2: the control character '.x07'"),
     "nul": (b"a: 1\n\nb: \0\n", "line 3: a NUL character"),
     "unclosed": (b"a: 1\nb: [1, 2\n", "recipe.yaml:3: not valid YAML"),
 }

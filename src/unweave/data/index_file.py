@@ -72,18 +72,18 @@ def read_ids(path: Path) -> list[str]:
 
 
 def _read(path: Path, kind: _Kind, readers: dict[str, Callable[[Path, _Kind], Listed]]) -> list[Any]:
-    ending = path.suffix.lower()
+    ending, told = path.suffix.lower(), f"{path} must hold {kind.plural}"
     if ending not in readers:
         raise ConfigurationError(f"{path} must end in {', '.join(readers)}; found {path.suffix or 'no ending'}")
     try:
         listed = readers[ending](path, kind)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} must hold {kind.plural} and cannot be read: {error}") from error
+        raise ConfigurationError(f"{told} and cannot be read: {error}") from error
     value = kind.written if ending in (".txt", ".csv") else kind.typed
     found = [(place, cell, value(cell)) for place, cell in listed]
-    wrong = [f"{path}: {place}: expected {kind.singular}, found {short(cell)}" for place, cell, v in found if v is None]
+    wrong = [f"{told}: {place}: expected {kind.singular}, found {short(cell)}" for place, cell, v in found if v is None]
     if wrong:
-        more = [f"{path}: {len(wrong) - _SHOWN} more of this kind"] if len(wrong) > _SHOWN else []
+        more = [f"{told}: {len(wrong) - _SHOWN} more of this kind"] if len(wrong) > _SHOWN else []
         raise ConfigurationError([*wrong[:_SHOWN], *more])
     return [v for _, _, v in found]
 

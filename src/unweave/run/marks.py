@@ -147,7 +147,7 @@ def load(path: Path) -> Document:
     try:
         content = plain.read(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}{_line(text, error)}: not valid YAML: {_one_line(error)}") from error
+        raise ConfigurationError(f"{_marked(path, error)}: not valid YAML: {_located(text, error)}") from error
     if plain.faults:
         raise ConfigurationError(plain.faults)
     if not isinstance(content, dict):
@@ -254,12 +254,17 @@ def _copy(value: Any) -> Any:
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _line(text: str, error: yaml.YAMLError) -> str:
-    """`:line` of an error; of a character that YAML does not allow, its place is known instead."""
-    if mark := getattr(error, "problem_mark", None):
-        return f":{mark.line + 1}"
-    place = getattr(error, "position", None)
-    return "" if place is None else f":{text.count(chr(10), 0, place) + 1}"
+def _marked(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"{path}:{mark.line + 1}" if mark else str(path)
+
+
+def _located(text: str, error: yaml.YAMLError) -> str:
+    """The error in a line, and of a character that YAML does not allow in which one."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"line {line}: the control character {chr(error.character)!r} is not allowed"
+    return _one_line(error)
 
 
 def _one_line(error: Exception) -> str:
