@@ -103,6 +103,19 @@ def test_not_utf_8_says_line_and_byte(tmp_path: Path) -> None:
         read_text(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize("source", ["a" * 5000, f"a/{'b' * 5000}", "a\0b", "a\0.csv", ""])
+def test_what_names_no_table(source: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be read|no file or folder|holds no table"):
+        read_table(source)
+
+
+def test_a_damaged_folder_of_datasets(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"cannot be read as `datasets` writes it"):
+        read_table(tmp_path)
+
+
 def test_a_damaged_parquet(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path, lot, refused = tmp_path / "a.parquet", random.Random(5), 0

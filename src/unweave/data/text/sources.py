@@ -28,9 +28,13 @@ def read_table(source: str | Path, *, config: str | None = None, split: str = "t
             login.
     """
     path = Path(source)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    if is_file:
         return read_file(path)
-    if path.is_dir():
+    if is_folder:
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
             return _saved(path, split)
         if files := _named(path, config, split):
