@@ -12,6 +12,7 @@ from unweave.errors import ConfigurationError, suggest
 
 Turn = tuple[str, str]  # role, content
 PAIRS = (("question", "answer"), ("prompt", "response"))
+_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")  # in a message
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Text:
     answer: str
     copy: bool = False
 
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"text {self.id}" if self.id else "this text"
+
     def normalised(self) -> str:
         """The words alone: compatibility forms joined, case, punctuation and the width of gaps set aside."""
         joined = "\n".join([content for _, content in self.turns] + [self.answer])
@@ -43,13 +49,14 @@ def texts(
 
     Args:
         table: rows with `question` and `answer`, `prompt` and `response`, `messages`, or `text`; and an `id`, without
-            which the row's number is taken.
+            which the row's number is taken. Of a message its role and content are read: text, or a list of parts
+            `{"type": "text", "text": ...}`, which are joined.
         columns: the two columns of question and answer, or the one of running texts, where they have other names.
         prefix: of ids that are row numbers.
 
     Raises:
-        ConfigurationError: an empty table, columns that are not there, an empty answer, or an id that comes twice;
-            all of them at once.
+        ConfigurationError: an empty table, columns that are not there, an empty answer, a message that is not text
+            alone (no content, an image, a tool's call), or an id that comes twice; all of them at once.
     """
     if not table:
         raise ConfigurationError("the table must hold at least one text, found 0 rows")
@@ -98,11 +105,40 @@ def _columns(row: Mapping[str, Any], columns: tuple[str, str] | str | None) -> t
 
 def _parts(row: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[tuple[Turn, ...], str]:
     if columns == ("messages",):
-        turns = [(str(m["role"]), str(m["content"])) for m in row["messages"]]
+        turns = _turns(row["messages"])
         if not turns or turns[-1][0] != "assistant":
             raise ValueError("messages must end with one of the assistant, which is the answer")
-        return tuple(turns[:-1]), turns[-1][1]
+        return turns[:-1], turns[-1][1]
     values = [row[c] for c in columns]
     if not all(isinstance(v, str) for v in values):
         raise TypeError(f"{', '.join(columns)} must be text, found {', '.join(type(v).__name__ for v in values)}")
     return ((("user", values[0]),), values[1]) if len(values) == 2 else ((), values[0])
+
+
+def _turns(messages: Any) -> tuple[Turn, ...]:
+    """Role and text of each message; what is no text is refused, so that none of it is lost."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise TypeError(f"messages must be a list, found {type(messages).__name__}")
+    turns = list[Turn]()
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise TypeError(f"message {number} must have a role and a content, found {message!r:.60}")
+        if beside := [key for key in _BESIDE if message.get(key)]:
+            raise ValueError(f"message {number} has {', '.join(beside)}: only its content is read, write it there")
+        turns.append((message["role"], _content(message.get("content"), number)))
+    return tuple(turns)
+
+
+def _content(content: Any, number: int) -> str:
+    """The text of a message, whose parts are joined as chat templates join them."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        raise ValueError(f"message {number} has no content, as if it only called a tool: write its text, or remove it")
+    if not isinstance(content, Sequence) or not content:
+        raise TypeError(f"the content of message {number} must be text, found {content!r:.60}")
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type", "text") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise ValueError(f"message {number} has a part that is no text, {kind}: only texts are read")
+    return "".join(part["text"] for part in content)

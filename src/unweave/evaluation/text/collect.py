@@ -174,15 +174,30 @@ def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
             "The model's parameters are sharded, and the gradient norm of single examples needs them whole. Ask for "
             "gradient=False, or evaluate the saved model."
         )
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     faults = []
     for name, part in parts.items():
         if not part.examples:
             faults.append(f"{name}: the set is empty: there is nothing to measure")
         check_unique(part.examples, name)
-        for e in part.examples if isinstance(limit, int) else ():
-            need = max(longest(e), e.answer.start + part.generate)
-            if limit is not None and need > limit:
-                faults.append(f"{name}: row {e.index} needs {need} tokens, the model's context has {limit}: shorten it")
+        faults += _too_long(name, part, getattr(getattr(model, "config", None), "max_position_embeddings", None))
     if faults:
         raise ConfigurationError(faults)
+
+
+def _too_long(name: str, part: Part, limit: object) -> list[str]:
+    """What does not fit into the model's context: texts, or the room for what is generated behind their prompts."""
+    if not isinstance(limit, int):
+        return []
+    found = [
+        f"{name}: row {e.index} needs {longest(e)} tokens, the model's context has {limit}: shorten it"
+        for e in part.examples
+        if longest(e) > limit
+    ]
+    prompts = [e.answer.start for e in part.examples if longest(e) <= limit]
+    if over := sum(prompt + part.generate > limit for prompt in prompts):
+        found.append(
+            f"{name}: {part.generate} generated tokens do not fit behind the prompts of {over} of {len(part.examples)} "
+            f"rows: the model's context has {limit}, the longest prompt {max(prompts)}. Ask for {limit - max(prompts)} at most "
+            "(Part(generate=...); in a recipe: evaluation.generate)"
+        )
+    return found
