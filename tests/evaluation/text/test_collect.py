@@ -204,6 +204,7 @@ def test_bad_input() -> None:
         rows = [{"question": "q", "answer": "a"}, {"answer": "a"}, {"question": "q", "answer": "a", "index": 0}]
         examples([*rows, {"question": "q", "answer": ""}], lambda q, a: ([1, 2] + [3] * len(a), 2))
     assert len(caught.value.faults) == 2 and "row 1: expected a column 'question'" in str(caught.value)
+    assert "row 3: an answer needs a token of its own" in str(caught.value)
     wrong = [
         {"question": "q", "answer": None},
         {"question": [1], "answer": "a"},
@@ -215,7 +216,6 @@ def test_bad_input() -> None:
     assert len(caught.value.faults) == 4 and "row 0: answer must be text, found None" in str(caught.value)
     nothing = {"question": "q", "answer": "a", "perturbed_answer": None, "paraphrased_answer": "b"}
     assert len(examples([nothing], lambda q, a: ([1, 2] + [3] * len(a), 2))[0].others) == 1
-    assert "row 3: an answer needs a token of its own" in str(caught.value)
     with pytest.raises(UnsupportedError, match="all of this model's are frozen"):
         collect(model.requires_grad_(False), TOKENIZER, {"forget": Part([e], gradient=True)})
     with pytest.raises(UnsupportedError, match="cannot write texts"):

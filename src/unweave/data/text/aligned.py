@@ -28,8 +28,8 @@ def aligned(tokenizer: Any, whole: str, part: tuple[int, int], special: bool) ->
         return ids, start, max((i + 1 for i, (_, last) in enumerate(offsets) if 0 < last <= end), default=start)
     ids, bare = _ids(tokenizer, whole, special), _ids(tokenizer, whole, False)
     lead = next((i for i in range(len(ids) - len(bare) + 1) if ids[i : i + len(bare)] == bare), 0)
-    start, stop = _within(tokenizer, bare, whole, begin), _within(tokenizer, bare, whole, end)
-    return None if start is None or stop is None else (ids, lead + start, lead + stop)
+    first, after = _within(tokenizer, bare, whole, begin), _within(tokenizer, bare, whole, end)
+    return None if first is None or after is None else (ids, lead + first, lead + after)
 
 
 def _within(tokenizer: Any, ids: list[int], whole: str, place: int) -> int | None:

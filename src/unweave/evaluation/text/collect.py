@@ -195,9 +195,10 @@ def _too_long(name: str, part: Part, limit: object) -> list[str]:
     ]
     prompts = [e.answer.start for e in part.examples if longest(e) <= limit]
     if over := sum(prompt + part.generate > limit for prompt in prompts):
+        room = limit - max(prompts)
         found.append(
             f"{name}: {part.generate} generated tokens do not fit behind the prompts of {over} of {len(part.examples)} "
-            f"rows: the model's context has {limit}, the longest prompt {max(prompts)}. Ask for {limit - max(prompts)} at most "
+            f"rows: the model's context has {limit}, the longest prompt {max(prompts)}. Ask for {room} at most "
             "(Part(generate=...); in a recipe: evaluation.generate)"
         )
     return found
