@@ -88,9 +88,10 @@ class Undial:
         if self.compat is not None:
             task = language(self.task, "compat='open-unlearning'")
             with torch.no_grad():
-                logits = task.everywhere(before, batch)[:, :-1]
-            own, labels = task.everywhere(model, batch)[:, :-1], batch["labels"][:, 1:]
-            return self._each(own, logits, torch.where(labels < 0, labels + logits.shape[-1], labels)).mean(1)
+                logits = task.everywhere(before, batch)[0][:, :-1]
+            own, labels = task.everywhere(model, batch)
+            targets = torch.where(labels < 0, labels + logits.shape[-1], labels)[:, 1:]
+            return self._each(own[:, :-1], logits, targets).mean(1)
         task_ = predictor(self.task, "UNDIAL")
         with torch.no_grad():
             logits = task_.predictions(before, batch).logits
@@ -120,8 +121,8 @@ class DivergenceEverywhere:
         """Of each example, `[b]`."""
         task = language(self.task, "compat='open-unlearning'")
         with torch.no_grad():
-            before = task.everywhere(standing(self.reference, model), batch).log_softmax(-1)
-        own = task.everywhere(model, batch).log_softmax(-1)
+            before = task.everywhere(standing(self.reference, model), batch)[0].log_softmax(-1)
+        own = task.everywhere(model, batch)[0].log_softmax(-1)
         return F.kl_div(own, before, reduction="none", log_target=True).sum(-1).mean(1)
 
 
