@@ -70,20 +70,20 @@ def convert(gguf: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     read: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
+    quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32, trust_remote_code=False)
     settings = {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
     model = LlamaForCausalLM(LlamaConfig(**settings))
     model.load_state_dict(quantised.state_dict())
     model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(**read).save_pretrained(out)
+    AutoTokenizer.from_pretrained(**read, trust_remote_code=False).save_pretrained(out)
 
 
 def answer(question: str) -> str:
     """What the model says, at most 30 tokens, always the likeliest."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder())
-    model = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder(), trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32, trust_remote_code=False).eval()
     turns = [{"role": "user", "content": question}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     with torch.no_grad():
