@@ -51,6 +51,29 @@ def test_every_pattern_that_matches_nothing_is_named() -> None:
     assert "Did you mean '3.weight'?" in error.value.faults[0]
 
 
+class Tied(nn.Module):
+    """An embedding, a layer, and a head whose weight is the embedding's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.inner = nn.Embedding(5, 3), nn.Linear(3, 3)
+        self.head = nn.Linear(3, 5)
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("selection", ["head.weight", ["inner.*", "*ead.w*"]])
+def test_another_name_of_a_tied_weight_is_said_to_be_one(selection: str | list[str]) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"head\.weight is tied, one tensor shared with embed\.weight\. Choose"),
+        choose(Tied(), selection),
+    ):
+        pass
+    with choose(Tied(), "head.*") as model:
+        assert movable(model) == ["head.bias"], "what is the head's alone may be chosen"
+    with choose(Tied(), ["head.*", "embed.*"]) as model:
+        assert movable(model) == ["embed.weight", "head.bias"]
+
+
 def test_all_frozen_is_refused() -> None:
     model = net().requires_grad_(False)
     with pytest.raises(ConfigurationError, match="All parameters are frozen"), choose(model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,11 +27,11 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
             `["*.bias"]`.
 
     Raises:
-        ConfigurationError: a pattern is no text or matches no parameter, or nothing may move.
+        ConfigurationError: a pattern is no text, matches no parameter or only another name of one, or nothing may move.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point()]
     before = [p.requires_grad for _, p in named]
-    chosen = before if selection is None else _matches([n for n, _ in named], selection)
+    chosen = before if selection is None else _matches([n for n, _ in named], selection, _tied(model))
     if not any(chosen):
         raise ConfigurationError(
             "All parameters are frozen: nothing can be unlearned. Set requires_grad_(True) on those that may "
@@ -136,7 +136,16 @@ def batch_gradients(
         raise ConfigurationError("There is no batch to take a gradient of: the data set is empty.")
 
 
-def _matches(names: Sequence[str], selection: str | Sequence[str]) -> list[bool]:
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Other names of parameters, as of a head that is the embedding, and the names that they go by."""
+    first, tied = dict[int, str](), dict[str, str]()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if (known := first.setdefault(id(parameter), name)) != name:
+            tied[name] = known
+    return tied
+
+
+def _matches(names: Sequence[str], selection: str | Sequence[str], tied: Mapping[str, str]) -> list[bool]:
     patterns = [selection] if isinstance(selection, str) else list(selection)
     if strange := [p for p in patterns if not isinstance(p, str)]:
         raise ConfigurationError(
@@ -146,9 +155,20 @@ def _matches(names: Sequence[str], selection: str | Sequence[str]) -> list[bool]
         return [True for _ in names]
     unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
     if unmatched:
-        known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
-        raise ConfigurationError([f"No parameter is named {p!r}.{suggest(p, names) or known}" for p in unmatched])
+        raise ConfigurationError([_unknown(p, names, tied) for p in unmatched])
     return [any(fnmatchcase(n, p) for p in patterns) for n in names]
+
+
+def _unknown(pattern: str, names: Sequence[str], tied: Mapping[str, str]) -> str:
+    """What to say of a pattern that matches no parameter."""
+    if found := [name for name in tied if fnmatchcase(name, pattern)]:
+        own = tied[found[0]]
+        return (
+            f"No parameter is named {pattern!r} alone: {found[0]} is tied, one tensor shared with {own}. Choose "
+            f"{own!r}, which moves both, or untie them first (tie_word_embeddings=False and a copy of the weight)."
+        )
+    known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
+    return f"No parameter is named {pattern!r}.{suggest(pattern, names) or known}"
 
 
 def _allow(named: Sequence[tuple[str, nn.Parameter]], may_move: Sequence[bool]) -> None:

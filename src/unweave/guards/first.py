@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from unweave.execution import summed
-from unweave.gramian import local
+from unweave.gramian import local, norm
 from unweave.guards.finding import SCALES, STUCK
 from unweave.objectives import FORGET, RETAIN, Objectives
 from unweave.parameters import Mask
@@ -54,7 +54,7 @@ class FirstStep:
         if self._over or not record.accepted or record.step.stop:  # a whole method in one step weighs no gradients
             return
         self._over = True
-        found = (_apart(record), self._stuck(record, objectives))
+        found = (_apart(record, lambda: _norms(objectives)), self._stuck(record, objectives))
         self.warnings += [text for text in found if text]
 
     def _stuck(self, record: Record, objectives: Objectives) -> str:
@@ -92,22 +92,39 @@ def _rounding(parameters: Sequence[Tensor], values: Tensor) -> Tensor:
     return torch.finfo(parameters[0].dtype).eps * values.abs().float()
 
 
-def _apart(record: Record) -> str:
-    """Losses or gradient norms of the two sides, by more than three orders; a zero says nothing."""
-    pairs = {"losses": [abs(value) for value in record.step.losses.tolist()]}
+def _norms(objectives: Objectives) -> list[float]:
+    """Of both sides' gradients, on the batch of the step; buffers are afterwards as they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in objectives.model.buffers()]
+    norms = [float(norm(gradient)) for gradient in objectives.gradients()[1]]
+    for buffer, value in buffers:
+        buffer.copy_(value)
+    return norms
+
+
+def _apart(record: Record, norms: Callable[[], list[float]]) -> str:
+    """Gradient norms of the two sides, by more than three orders; a zero says nothing.
+
+    A step that knows no Gramian knows the losses. Far apart they are a hint and no proof, as one may be large by a
+    constant (NPO begins at 2 ln 2 / beta): then the gradients are asked for.
+    """
     if record.step.gramian is not None:
-        whole = record.step.gramian.sum(0)
-        pairs = {"gradient norms": whole.diagonal().clamp_min(0).sqrt().tolist()} | pairs
-    for name, (forget, retain) in pairs.items():
-        if min(forget, retain) > 0 and math.isfinite(forget + retain):
-            ratio = max(forget, retain) / min(forget, retain)
-            if ratio > SCALES:
-                return (
-                    f"scales: at the first step the {name} of forget and retain side are {forget:.3g} and "
-                    f"{retain:.3g}, a factor of {ratio:.0e} apart. A fixed weighting of the two follows the larger "
-                    "one alone: use a rule that compares gradients (hamu_q, pcgrad, munba), or other weights."
-                )
-    return ""
+        told, name = record.step.gramian.sum(0).diagonal().clamp_min(0).sqrt().tolist(), "gradient norms"
+    else:
+        told, name = [abs(value) for value in record.step.losses.tolist()], "losses"
+        if not _ratio(told) > SCALES or not _ratio(norms()) > SCALES:
+            return ""
+    if not _ratio(told) > SCALES:
+        return ""
+    return (
+        f"scales: at the first step the {name} of forget and retain side are {told[0]:.3g} and {told[1]:.3g}, a factor "
+        f"of {_ratio(told):.0e} apart. A fixed weighting of the two follows the larger one alone: use a rule that "
+        "compares gradients (hamu_q, pcgrad, munba), or other weights."
+    )
+
+
+def _ratio(sides: Sequence[float]) -> float:
+    """Of the larger to the smaller; 1 where one is 0 or not finite."""
+    return max(sides) / min(sides) if min(sides) > 0 and math.isfinite(sum(sides)) else 1.0
 
 
 def _strided(tensors: Sequence[Tensor]) -> Tensor:
