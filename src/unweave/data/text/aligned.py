@@ -25,7 +25,7 @@ def aligned(tokenizer: Any, whole: str, part: tuple[int, int], special: bool) ->
         found = tokenizer(whole, add_special_tokens=special, return_offsets_mapping=True)
         ids, offsets = list(found["input_ids"]), found["offset_mapping"]
         start = next((i for i, (_, last) in enumerate(offsets) if last > begin), len(ids))
-        return ids, start, max((i + 1 for i, (_, last) in enumerate(offsets) if 0 < last <= end), default=start)
+        return ids, start, next((i for i in range(len(ids), start, -1) if 0 < offsets[i - 1][1] <= end), start)
     ids, bare = _ids(tokenizer, whole, special), _ids(tokenizer, whole, False)
     lead = next((i for i in range(len(ids) - len(bare) + 1) if ids[i : i + len(bare)] == bare), 0)
     first, after = _within(tokenizer, bare, whole, begin), _within(tokenizer, bare, whole, end)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from unweave.data.text.aligned import aligned
@@ -76,10 +77,9 @@ class Chat:
         if self.system is not None and turns[0]["role"] != "system":
             turns.insert(0, {"role": "system", "content": self.system})
         try:
+            template = _still(tokenizer.get_chat_template(), self.date)
             return str(
-                tokenizer.apply_chat_template(
-                    turns, tokenize=False, date_string=self.date, chat_template=self._still(tokenizer)
-                )
+                tokenizer.apply_chat_template(turns, tokenize=False, date_string=self.date, chat_template=template)
             )
         except Exception as error:  # a template is a program of the user's, which may raise anything
             raise ConfigurationError(
@@ -88,15 +88,17 @@ class Chat:
                 "system=None), mend the template, or use format=Plain(...)."
             ) from error
 
-    def _still(self, tokenizer: Any) -> str:
-        """The template, with the date where it asks the clock."""
-        day = time.strptime(self.date, "%d %b %Y")
-        return _CLOCK.sub(lambda call: repr(time.strftime(call[2], day)), tokenizer.get_chat_template())
-
     def prompt(self, tokenizer: Any, text: Text) -> str:
         """What a model continues."""
         whole, begin, _ = self.render(tokenizer, text)
         return whole[:begin]
+
+
+@lru_cache(maxsize=8)
+def _still(template: str, date: str) -> str:
+    """The template, with the date where it asks the clock."""
+    day = time.strptime(date, "%d %b %Y")
+    return _CLOCK.sub(lambda call: repr(time.strftime(call[2], day)), template)
 
 
 @dataclass(frozen=True)
