@@ -60,8 +60,8 @@ def test_a_recipe_is_read_without_its_models_and_a_run_says_how_to_get_them(tmp_
     """Nothing of them is loaded, and nothing of the data thrown away: what else is wrong is told with it."""
     named = "weights: ~/gone, base: nobody/nothing, adapter: here/and/not"
     (tmp_path / "texts.yaml").write_text(
-        "data: {source: texts, path: texts.yaml}\nforget: {random: 0.1}\nmodel: {%s}\nevaluation: {reference: gone/for/good}\n"
-        % named
+        "data: {source: texts, path: texts.yaml}\nforget: {random: 0.1}\nevaluation: {reference: gone/for/good}\n"
+        f"model: {{{named}}}\n"
     )
     (tmp_path / "images.yaml").write_text(
         "data: {source: digits}\nforget: {class: three}\nmodel: {weights: gone.safetensors}\n"

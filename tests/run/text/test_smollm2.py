@@ -30,7 +30,7 @@ SMALL = [
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not (MODEL / "model.safetensors").is_file(), reason="UNWEAVE_MODEL names no SmolLM2: make modeltest")
+@pytest.mark.skipif(not (MODEL / "model.safetensors").is_file(), reason="UNWEAVE_MODEL names no model: make modeltest")
 @pytest.mark.skipif(not (TOFU / "full.jsonl").is_file(), reason="no TOFU here: set UNWEAVE_TOFU to its folder")
 def test_forgets_two_authors(tmp_path: Path) -> None:
     summary = run(read(ROOT / "examples" / "recipes" / "smollm2-tofu.yaml", SMALL), tmp_path / "out")
