@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ |= {name: str(home / room) for name, room in ROOMS.items()} | {"HF_HUB_OFFLINE": "1"}
     os.environ["UNWEAVE_CACHE"] = str(home / f"unweave-{worker}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell started us in the background
     if worker == "main":
         config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 

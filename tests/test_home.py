@@ -13,11 +13,11 @@ FOLDERS = """
 import importlib.util as found, pathlib
 from unweave.data.cache import cache_folder
 import matplotlib, sklearn.datasets, torch.hub
-print(pathlib.Path.home(), cache_folder("models"), matplotlib.get_configdir(), matplotlib.get_cachedir())
-print(sklearn.datasets.get_data_home(), torch.hub.get_dir())
+print(pathlib.Path.home(), cache_folder("models"), matplotlib.get_configdir(), matplotlib.get_cachedir(), sep="\\n")
+print(sklearn.datasets.get_data_home(), torch.hub.get_dir(), sep="\\n")
 if found.find_spec("huggingface_hub"):
     from huggingface_hub import constants
-    print(constants.HF_HOME, constants.HF_HUB_CACHE, constants.HF_TOKEN_PATH)
+    print(constants.HF_HOME, constants.HF_HUB_CACHE, constants.HF_TOKEN_PATH, sep="\\n")
 """
 
 
@@ -25,8 +25,9 @@ def test_everything_that_is_kept_for_a_user_is_in_a_folder_of_the_tests() -> Non
     """Here and in what a test starts."""
     home = Path.home()
     assert home.name.startswith("unweave-tests-") and Path(os.environ["UNWEAVE_CACHE"]).parent == home
-    told = subprocess.run([sys.executable, "-c", FOLDERS], capture_output=True, text=True, check=True).stdout.split()
-    assert len(told) >= 6 and not [place for place in told if home not in (Path(place), *Path(place).parents)], told
+    told = subprocess.run([sys.executable, "-c", FOLDERS], capture_output=True, text=True, check=True).stdout
+    places = told.splitlines()
+    assert len(places) >= 6 and not [place for place in places if home not in (Path(place), *Path(place).parents)], told
 
 
 def test_no_setting_of_the_user_is_left() -> None:

@@ -233,7 +233,7 @@ def parquet_of(folder, cells, labels):
 
 
 def test_parquet_holds_the_values_that_its_images_stand_for(tmp_path):
-    """The conversion of the image folder: 16-bit grey is not clipped, a palette has its colours, alpha lies on white."""
+    """The conversion of the image folder: 16-bit grey is not clipped, what shines through is white."""
     pillow = pytest.importorskip("PIL.Image")
     grey = PIXELS[0, 0].astype(np.uint16) * 256 + 7
     alpha = np.dstack([PIXELS[1].transpose(1, 2, 0), np.where(PIXELS[2, 0] > 99, 255, 0).astype(np.uint8)])
