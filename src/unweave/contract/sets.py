@@ -220,7 +220,7 @@ def labels(data: Data) -> Rows | None:
         array = np.asarray(found)
     except (TypeError, ValueError, RuntimeError):
         return None
-    whole = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+    whole = array.ndim == 1 and array.dtype.kind in "iub"
     return array.astype(np.int64) if whole else None
 
 

@@ -47,6 +47,11 @@ def collated(examples: list[Any]) -> Batch:
         ) from error
 
 
+def as_int64(labels: Tensor) -> Tensor:
+    """Labels of any integer type, or true and false, as int64, which indexing needs; others as they are."""
+    return labels if labels.is_floating_point() or labels.is_complex() else labels.long()
+
+
 def moved(batch: Batch, device: torch.device | str | None) -> Batch:
     """The batch with everything that can move on `device`; None leaves it where it is."""
     if device is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.data.batches import moved
+from unweave.data.batches import as_int64, moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.value import Array
 from unweave.execution import device_of
@@ -38,6 +38,9 @@ class Outputs:
 
     logits: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_int64(self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)

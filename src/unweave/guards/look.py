@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
 from unweave.contract.sets import Data, Examples, Rows
+from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
 from unweave.evaluation.outputs import evaluating
@@ -71,7 +72,7 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                 if every is not None and not losses:
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
-                labels.append(batch[1].cpu())
+                labels.append(as_int64(batch[1]).cpu())
             loss = task.nll(once, batch)
             if loss.ndim != 1:
                 raise ConfigurationError(

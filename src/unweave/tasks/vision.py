@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
 from unweave.data.pairs import Batch
 from unweave.errors import ConfigurationError
@@ -16,7 +17,7 @@ from unweave.tasks._base import Owners, Predictions, divergence
 
 @dataclass(frozen=True)
 class Vision:
-    """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices.
+    """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices of any integer type or bool.
 
     Raises:
         ConfigurationError: a batch is not such a pair, the output does not fit the labels, or a label is no class.
@@ -37,8 +38,9 @@ class Vision:
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per example."""
         logits = self.logits(model, batch)
-        check_labels(batch[1].cpu(), logits.shape[-1])
-        return Predictions(logits, batch[1], Owners(len(logits)))
+        labels = as_int64(batch[1])
+        check_labels(labels.cpu(), logits.shape[-1])
+        return Predictions(logits, labels, Owners(len(logits)))
 
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy `-log softmax(logits)[label]` of each example, `[b]`."""
@@ -67,7 +69,7 @@ class Vision:
                 f"task 'vision' expects a tensor of class indices [b] as labels; found {type(labels).__name__}, "
                 f"{str(labels)[:40]}. Number the classes from 0."
             )
-        if labels.ndim != 1 or labels.dtype not in (torch.int64, torch.uint8):
+        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
             one_hot = labels.ndim == 2 and labels.shape[1] > 1
             how = ".argmax(1)" if one_hot else ".flatten().long()" if labels.ndim > 1 else ".long()"
             raise ConfigurationError(

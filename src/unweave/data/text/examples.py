@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unweave.data.text.words import words
 from unweave.errors import ConfigurationError, suggest
 
 Turn = tuple[str, str]  # role, content
@@ -37,9 +36,8 @@ class Text:
         return f"text {self.id}" if self.id else "this text"
 
     def normalised(self) -> str:
-        """The words alone: compatibility forms joined, case, punctuation and the width of gaps set aside."""
-        joined = "\n".join([content for _, content in self.turns] + [self.answer])
-        return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", joined).casefold()))
+        """What it says: `words` of its turns and its answer."""
+        return " ".join(map(words, [content for _, content in self.turns] + [self.answer]))
 
 
 def texts(
