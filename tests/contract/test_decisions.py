@@ -115,7 +115,7 @@ def test_the_end_is_the_state_that_forgot_most_not_the_last_one() -> None:
     assert keep.final is not None and keep.final.measured == pytest.approx(0.05) and keep.met
     assert [look.forgotten for look in outcome.path] == pytest.approx([0.25, 0.5, 0.375])
     assert outcome.looks == 3 and outcome.left == pytest.approx(1 - outcome.path[1].used)
-    assert 0 < outcome.path[0].used + 1 and outcome.path[0].used == 0.0 < outcome.path[1].used < 1
+    assert outcome.path[0].used == 0.0 < outcome.path[1].used < 1
 
 
 def test_a_state_that_breaks_a_clause_is_never_the_end_however_much_it_forgot() -> None:

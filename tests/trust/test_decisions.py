@@ -1,4 +1,4 @@
-"""Every decision of the region on numbers that are exact in binary: at its threshold, beside it, and at other scales."""
+"""Every decision of the region on numbers that are exact in binary: at its threshold, beside it, at other scales."""
 
 from __future__ import annotations
 
