@@ -240,7 +240,10 @@ def test_the_clauses_before_and_after_the_original_is_read() -> None:
     sets = Sets(share(FORGET), share(RETAIN), share(RETAIN))
     keeper = Keeper(made(), Given(), sets, per_step=10)  # type: ignore[arg-type]
     assert keeper.clauses == [] and keeper.left == 1.0 and keeper.state_dict() == {}
-    assert keeper.finish(Two(), "interrupted").verdicts == ()
+    unread = keeper.finish(Two(), "interrupted")
+    assert (unread.reason, unread.every) == ("interrupted", 1)
+    assert unread.looks == unread.seconds == unread.rollbacks == 0
+    assert unread.verdicts == unread.path == unread.notes == ()
     keeper.load_state_dict({})
     assert keeper.begin(Two(), State(), State()) is None
     keep, gone = keeper.clauses

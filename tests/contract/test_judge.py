@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from unweave.contract import Contract, Forget, Keep
 from unweave.contract.auto import left, nats
@@ -260,6 +260,7 @@ def test_what_limits_a_claim_is_said() -> None:
         ((), (), Sets(data()), False, []),
         ((), unseen, Sets(data(), holdout=data(199)), True, ["The holdout is small"]),
         ((), unseen, Sets(data(), holdout=data(200)), True, []),
+        ((), unseen, Sets(data(), holdout=DataLoader(data(10))), True, []),
         ((), (), Sets(data(), holdout=data(10)), True, []),
         ((), two, Sets(data(), holdout=data(200)), True, ["Default: a class removed whole"]),
         ((), two, Sets(data(), holdout=data(200)), False, []),

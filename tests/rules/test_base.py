@@ -1,0 +1,63 @@
+"""What a rule is when it says nothing of its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.rules._functions import objectives
+from unweave.rules import EUPMU, GRU, HAMU, Fixed, LossRule, Nash, PCGrad, Step
+from unweave.rules._base import FORGET, RETAIN
+
+
+def test_defaults() -> None:
+    for rule in (GRU(), PCGrad(), Nash(), Fixed(), HAMU(ratio=0.2)):
+        assert rule.needs_contract is False and rule.needs_probe is False
+        assert rule.state_dict() == {} or "strikes" in rule.state_dict()
+    assert (GRU().side, PCGrad().side, HAMU("forget").side, HAMU("retain").side) == (FORGET, FORGET, FORGET, RETAIN)
+    assert EUPMU().needs_losses is True and Fixed().needs_losses is False
+    bare = Step(torch.zeros(2), torch.ones(1, 2))
+    assert bare.side == FORGET and bare.predicted is None and bare.length is None and bare.stop is None
+
+
+def test_what_a_step_predicts_and_how_long_it_is() -> None:
+    """By hand: blocks of gradients (1, 0), (1, 1) and (0, 2), (0, -1), weights (2, 1) and (1, 3)."""
+    gram = torch.tensor([[[1.0, 1.0], [1.0, 2.0]], [[4.0, -2.0], [-2.0, 1.0]]], dtype=torch.float64)
+    step = Step(torch.zeros(2), torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64), gram)
+    assert step.predicted is not None and step.predicted.tolist() == [-(3.0 - 2.0), -(4.0 + 1.0)]
+    assert step.length == pytest.approx((10.0 + 1.0) ** 0.5)  # (3, 1) and (0, -1)
+
+
+class Seen(LossRule):
+    """Notes what its weights were asked with, and asks for losses or not."""
+
+    def __init__(self, asks: bool | None = None) -> None:
+        self.asks, self.losses = asks, list[list[float]]()
+
+    @property
+    def needs_losses(self) -> bool:
+        return super().needs_losses if self.asks is None else self.asks
+
+    def weights(self, losses: Tensor) -> Tensor:
+        self.losses.append(losses.tolist())
+        return torch.tensor([2.0, 3.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("asks", [None, True, False])
+def test_a_rule_on_losses_is_given_them_unless_it_asks_for_none(asks: bool | None) -> None:
+    _, given = objectives([1.0, 2.0], lambda t: t[0] + 4.0, lambda t: 2 * t[1] + 7.0)
+    rule = Seen(asks)
+    expected = given.losses().tolist()
+    step = rule.backward(given)
+    assert rule.losses == [[0.0, 0.0] if asks is False else expected]
+    assert step.losses.tolist() == expected and step.weights.tolist() == [[2.0, 3.0]] and step.gramian is None
+    assert given.direction()[0].tolist() == [2.0, 6.0]
+
+
+def test_a_rule_on_gradients_says_all_that_it_saw() -> None:
+    _, given = objectives([1.0, 2.0], lambda t: t[0], lambda t: t[1] - t[0])
+    step = HAMU("retain", ratio=0.5).backward(given)
+    assert step.side == RETAIN and step.branches is not None and step.stop is None
+    assert step.gramian is not None and step.gramian.tolist() == [[[1.0, -1.0], [-1.0, 2.0]]]
+    assert GRU().backward(given).side == FORGET
