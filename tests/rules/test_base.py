@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.rules._functions import objectives
-from unweave.rules import EUPMU, GRU, HAMU, Fixed, LossRule, Nash, PCGrad, Step
+from unweave.rules import EUPMU, GRU, HAMU, Fixed, LossRule, Nash, PCGrad, Step, UnilateralSurgery
 from unweave.rules._base import FORGET, RETAIN
+from unweave.rules.eupmu_compat import EUPMUCompat
 
 
 def test_defaults() -> None:
@@ -61,3 +62,15 @@ def test_a_rule_on_gradients_says_all_that_it_saw() -> None:
     assert step.side == RETAIN and step.branches is not None and step.stop is None
     assert step.gramian is not None and step.gramian.tolist() == [[[1.0, -1.0], [-1.0, 2.0]]]
     assert GRU().backward(given).side == FORGET
+
+
+def test_eupmu_at_its_edges() -> None:
+    assert EUPMU.compat() == EUPMUCompat()
+    assert EUPMU(estimator="probe").needs_probe is True and EUPMU().needs_probe is False
+    assert EUPMU().update(1.0, 1.1, 0.1) == pytest.approx(3 * 0.1 / 1e-3), "without a start it is 0"
+    gram = torch.zeros(2, 2, 2, dtype=torch.float64)
+    gram[:, RETAIN, RETAIN] = torch.tensor([2.0, 4.0])
+    assert UnilateralSurgery(-1.0).weights(gram).tolist() == [[1.0, 0.25], [1.0, 0.125]], "shared in equal parts"
+    for share, altered in ((1.1e-12, True), (0.9e-12, False)):
+        opposed = torch.tensor([[[1.0, -(share**0.5)], [-(share**0.5), share]]], dtype=torch.float64)
+        assert (UnilateralSurgery().weights(opposed)[0, RETAIN] > 0) == altered
