@@ -74,3 +74,18 @@ def test_eupmu_at_its_edges() -> None:
     for share, altered in ((1.1e-12, True), (0.9e-12, False)):
         opposed = torch.tensor([[[1.0, -(share**0.5)], [-(share**0.5), share]]], dtype=torch.float64)
         assert (UnilateralSurgery().weights(opposed)[0, RETAIN] > 0) == altered
+
+
+def test_the_shipped_eupmu_at_its_edges() -> None:
+    assert EUPMUCompat().needs_forget_loss is False and EUPMUCompat(log="both").needs_forget_loss is True
+    both = EUPMUCompat(log="both", floor=0.5, initial=2.0)
+    losses = torch.tensor([1.5, 0.5], dtype=torch.float64)
+    assert both.weights(losses).tolist() == [0.5, 2.0]
+    _, given = objectives([1.0, 2.0], lambda t: t[0] + 4.0, lambda t: 2 * t[1] + 7.0)
+    for estimator, steps in (("same_batch", 1), ("next_batch", 0)):
+        rule = EUPMUCompat(estimator=estimator)  # type: ignore[arg-type]
+        rule.observe(given)
+        assert rule.steps == 0, "nothing was seen before"
+        rule.weights(losses)
+        rule.observe(given)
+        assert rule.steps == steps

@@ -96,6 +96,13 @@ def test_a_refusal_says_how_much_would_be_feasible(variant: str) -> None:
         assert "infeasible" not in feasible.branches(gram) and feasible.judge(gram, feasible.weights(gram))[1] is None
 
 
+def test_a_refusal_where_nothing_is_feasible_says_what_was_asked() -> None:
+    gram = gram_of([[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 2.0]], [0, 1])
+    for split in SPLITS:
+        rule = hamu("hamu-q", rate=0.5, split=split)
+        assert "(asked 0.5 per unit of lr, feasible 0)" in (rule.judge(gram, rule.weights(gram))[1] or "")
+
+
 def test_a_quota_of_exactly_the_room_is_feasible() -> None:
     for variant, split in product(VARIANTS, ("norm_product", "joint")):
         gram = gram_of([[3.0, 4.0]], [[1.0, 0.0]], [0])
