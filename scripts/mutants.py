@@ -31,7 +31,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 GUARDS = {  # what is mutated: the tests that guard it, from the narrowest
     "rules": "tests/rules tests/reference",
-    "gramian.py": "tests/test_gramian.py tests/rules/test_hamu_optimality.py tests/trust tests/distributed",
+    "gramian.py": "tests/test_gramian.py tests/test_gramian_scales.py tests/rules/test_collinear.py "
+    "tests/rules/test_hamu_optimality.py tests/distributed",
     "trust.py": "tests/trust tests/loop tests/rules/test_auto.py",
     "objectives.py": "tests/objectives tests/trust tests/loop tests/distributed",
     "contract": "tests/contract tests/run/test_contract.py",

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from tests.rules._functions import objectives
-from unweave.rules import EUPMU, GRU, HAMU, Fixed, LossRule, Nash, PCGrad, Step, UnilateralSurgery
+from unweave.rules import EUPMU, GRU, HAMU, OFMU, Fixed, LossRule, Nash, PCGrad, Step, UnilateralSurgery
 from unweave.rules._base import FORGET, RETAIN
 from unweave.rules.eupmu_compat import EUPMUCompat
+from unweave.rules.ofmu import _guarded
 
 
 def test_defaults() -> None:
@@ -89,3 +90,19 @@ def test_the_shipped_eupmu_at_its_edges() -> None:
         rule.weights(losses)
         rule.observe(given)
         assert rule.steps == steps
+
+
+def test_what_ofmu_is_by_default() -> None:
+    written = {"similarity_weight": 0.1, "inner_steps": 2, "inner_lr": None, "penalty": 0.01, "penalty_growth": 1.1}
+    written |= {"penalty_max": 1.0, "one_sided": True, "smoothing": 0.0, "strict": False}
+    assert {name: getattr(OFMU(), name) for name in written} == written
+
+
+def test_a_term_that_is_not_finite_leaves_the_gradient_as_it_is() -> None:
+    gradient = [torch.tensor([3.0, 4.0])]
+    (found,) = _guarded(gradient, 0.5, [torch.tensor([torch.inf, 1.0])], strict=False)
+    assert found.tolist() == [3.0, 4.0]
+    (bounded,) = _guarded(gradient, 2.0, [torch.tensor([300.0, 400.0])], strict=False)
+    assert bounded.tolist() == pytest.approx([6.0, 8.0])
+    (free,) = _guarded(gradient, 2.0, [torch.tensor([300.0, 400.0])], strict=True)
+    assert free.tolist() == pytest.approx([603.0, 804.0])
