@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
 from tests._toys import memorised, network, unseen
 from tests.api._problems import rng
@@ -71,3 +71,14 @@ def test_a_set_without_examples_has_no_values() -> None:
     nothing = Examples(Subset(unseen(), []))
     observer = Observer(Vision(), {"guard": nothing}, {"guard": {"loss": "loss"}})
     assert observer.see(network(), ["guard"])["guard"]["loss"].shape == (0,)
+
+
+def test_one_half_of_a_holdout_steers_and_the_other_measures() -> None:
+    forget = memorised()[1]
+    holdout = TensorDataset(torch.arange(240.0)[:, None], torch.zeros(240, dtype=torch.long))
+    found, _ = chosen(Sets(forget, holdout=holdout), (), [Forget("unseen")], seed=0)
+    rows = [
+        {x for batch in found[name].batches(torch.device("cpu")) for x in batch[0][:, 0].tolist()}
+        for name in ("holdout", "holdout final")
+    ]
+    assert [len(part) for part in rows] == [120, 120] and len(rows[0] | rows[1]) == 240
