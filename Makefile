@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint types model modeltest examples picture clean
+.PHONY: help demo test fuzz mutants lint types model modeltest examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: $(DEV)/installed        ## the whole suite
 
 fuzz: $(DEV)/installed        ## 2,000 damaged inputs for every entry (minutes)
 	UNWEAVE_FUZZ=2000 $(ONE) $(DEV)/bin/python -m pytest -n 2 tests/fuzz
+
+mutants: $(DEV)/installed        ## small errors in the core: which does no test see? (hours; ARGS="--only trust.py --sample 20")
+	$(ONE) $(DEV)/bin/python scripts/mutants.py $(ARGS)
 
 lint: $(DEV)/installed        ## ruff: rules and formatting of imports
 	$(DEV)/bin/python -m ruff check .
