@@ -26,6 +26,7 @@ from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
+from unweave.modules import evaluating
 from unweave.objectives import Objectives
 from unweave.tasks import Task
 
@@ -222,17 +223,11 @@ def _negative(value: float | None) -> float | None:
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; puts modes, buffers and `.grad` back."""
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
     grads = [(p, p.grad) for p in model.parameters()]
-    model.eval()
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for buffer, value in buffers:
-            buffer.copy_(value)
         for parameter, grad in grads:
             parameter.grad = grad
 
