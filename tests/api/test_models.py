@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import unweave
 from tests._toys import CLASSES, memorised, network, same, weights
-from tests.api._problems import FEW
+from tests.api._problems import FEW, rng
 from unweave.errors import ConfigurationError
 
 KEEP = unweave.Contract(keep=[unweave.Keep("loss", absolute=5.0)], forget=())
@@ -225,6 +225,18 @@ def test_sparse_batches_run_and_sparse_examples_are_refused() -> None:
         ]
         for a, b in zip(weights(found[0]), weights(found[1]), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    guards = unweave.Guards("pixels")
+    assert unweave.unlearn(model, forget=loaders[0], retain=loaders[1], guards=guards, steps=1).steps == 1
     rows = [[(x.to_sparse(), int(y)) for x, y in side] for side in sides]
     with pytest.raises(ConfigurationError, match=r"sparse .*to_dense"):
         unweave.unlearn(model, forget=rows[0], retain=rows[1], **FEW)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_quote_leaves_no_trace(name: str) -> None:
+    _, forget, retain = memorised()
+    model = KINDS[name]().train()
+    before, buffers, random = weights(model), [b.clone() for b in model.buffers()], rng()
+    assert unweave.diagnose(model, forget, retain, unweave.Vision()).retain_loss > 0
+    assert same(weights(model), before) and all(a.equal(b) for a, b in zip(model.buffers(), buffers, strict=True))
+    assert model.training and rng().equal(random) and all(p.grad is None for p in model.parameters())
