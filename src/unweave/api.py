@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
+from unweave import modules
 from unweave.contract import Contract, Keeper
 from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
@@ -36,6 +37,7 @@ from unweave.guards import (
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import Method, made
+from unweave.modules import copied, joined, mode
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.tasks import Language, Task, Vision
@@ -123,14 +125,14 @@ def unlearn(
             partial(_known, method, step),
             partial(_read, forget, retain),
             partial(check_value, "steps", steps, int, "[0, inf)"),
-            partial(_module, model),
+            partial(modules.check, model),
         )
         device = device_of(model)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
         per_step = forget_batch + retain_batch
         trained, keeper = _kept(contract, does, forget, retain, given, per_step=per_step, seed=seed)
-    unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
+    unlearned = model if inplace or accelerator is not None else copied(model)
     once = method if isinstance(method, OneShot) else None
     pairs = Pairs(
         forget,
@@ -150,7 +152,8 @@ def unlearn(
             _, warned = gathered(
                 partial(stack.enter_context, choose(unlearned, parameters)), looked if steps else list[str]
             )
-        stack.enter_context(_mode(unlearned, train_mode))
+        stack.enter_context(joined(unlearned))
+        stack.enter_context(mode(unlearned, train_mode))
         if steps:
             check_alone(unlearned, *sides, pairs)
         if isinstance(method, Method):
@@ -161,7 +164,7 @@ def unlearn(
         if row.saliency is not None:
             with seeded(seed):
                 mask = saliency_mask(unlearned, does.nll, _batches(forget, forget_batch, device), row.saliency)
-        first = FirstStep(unlearned, mask)
+        first = FirstStep(unlearned, mask, certain=bool(before) and not bool(before["forget"].loss.any()))
         result = run(
             unlearned,
             replace(row, rule=copy.deepcopy(row.rule)),
@@ -185,11 +188,6 @@ def unlearn(
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result
-
-
-def _module(model: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise ConfigurationError(f"model must be a torch.nn.Module; found {type(model).__name__}.")
 
 
 def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
@@ -284,15 +282,9 @@ def _stepper(
             f"{f'it returned {made!r}' if callable(step) else f'found {step!r}'}. "
             "For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
         )
+    if isinstance(made, torch.optim.SparseAdam | torch.optim.LBFGS):
+        raise ConfigurationError(
+            f"step: {type(made).__name__} cannot follow a direction: a rule gives one dense gradient, and no closure. "
+            "Use another optimizer (SGD, Adam), or 'trust'."
+        )
     return made
-
-
-@contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    before = [(m, m.training) for m in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

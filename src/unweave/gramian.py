@@ -2,6 +2,9 @@
 
 A *block* is a group of parameter tensors that a rule treats as one vector: every tensor, every layer, or the whole
 model. Both gradients are read once for the Gramian and once for the combination, in pieces that fit the cache.
+
+A complex tensor counts as its real and imaginary parts: `<a, b> = Re sum conj(a) b`. No sum of float32 is a matrix
+product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) round.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ def block_index(names: Sequence[str], blocks: Blocks) -> list[int]:
     return [number.setdefault(key, len(number)) for key in keys]
 
 
+@torch.no_grad()
 def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """`G[b] = [[<f,f>, <f,r>], [<r,f>, <r,r>]]` over the tensors of block b.
 
@@ -117,7 +121,7 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
     exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
     w = torch.where(total[:, None] == 0, 0.0, weights).tolist()
     for block, f, r in zip(index, *gradients, strict=True):
-        (w_f, w_r), f, r = w[block], local(f), local(r)
+        (w_f, w_r), f, r = w[block], real(local(f)), real(local(r))
         if exact[block]:
             r.copy_(r.double().mul_(w_r).add_(f.double(), alpha=w_f))
         else:
@@ -133,10 +137,10 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
     return total.cpu()
 
 
+@torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    flat = [_flat(g, g)[0] for g in map(local, gradient)]
-    total = torch.stack([(part @ part).double() for g in flat for part in g.split(max(1, _size(g)))]).sum()
+    total = torch.stack([part for g in map(local, gradient) for part in _squares(_flat(g, g)[0])]).sum()
     _sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
@@ -180,10 +184,27 @@ def _chunked(f: Tensor, r: Tensor) -> Iterator[Tensor]:
     f, r = _flat(f, r)
     whole = f.numel() // _CHUNK * _CHUNK if f.dtype == r.dtype == torch.float32 else 0
     if whole:
-        a, b = f[:whole].view(-1, 1, _CHUNK), r[:whole].view(-1, 1, _CHUNK)
-        yield torch.stack([(x @ y.mT).sum(dtype=torch.float64) for x, y in ((a, a), (a, b), (b, b))])
+        buffer = f.new_empty(_size(f[:whole]))
+        for a, b in zip(f[:whole].split(len(buffer)), r[:whole].split(len(buffer)), strict=True):
+            product = torch.mul(a, b, out=buffer[: len(a)]).view(-1, _CHUNK).sum(1).sum(dtype=torch.float64)
+            yield torch.stack([_square(a), product, _square(b)])
     if whole < f.numel():
         yield from _exact(f[whole:], r[whole:])
+
+
+def _squares(g: Tensor) -> Iterator[Tensor]:
+    """`<g, g>` of a vector, a piece at a time."""
+    if g.dtype != torch.float32:
+        yield from (a @ a for a, _ in _pieces(g, g))
+        return
+    whole = g.numel() // _CHUNK * _CHUNK
+    if whole:
+        yield _square(g[:whole])
+    yield g[whole:].square().sum(dtype=torch.float64)
+
+
+def _square(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.view(-1, _CHUNK), dim=1).double().square_().sum()
 
 
 def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -205,8 +226,14 @@ def _size(tensor: Tensor) -> int:
     return min(_PIECE.get(tensor.device.type, _PIECE_ELSEWHERE), tensor.numel())
 
 
+def real(tensor: Tensor) -> Tensor:
+    """Real and imaginary part of a complex tensor, in the same memory along a last axis of 2; another as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of the same element order, without a copy where both are laid out alike (also channels-last)."""
+    f, r = real(f), real(r)
     if f.stride() == r.stride() and f.is_contiguous(
         memory_format=torch.channels_last if f.ndim == 4 else torch.contiguous_format
     ):

@@ -139,8 +139,9 @@ def test_an_output_that_does_not_fit_the_labels(change: Callable[[Tensor], Any],
 
 def test_nothing_may_move() -> None:
     model, forget, retain = memorised()
-    for frozen in (model.requires_grad_(False), nn.Flatten()):
-        with pytest.raises(ConfigurationError, match="All parameters are frozen"):
+    cases = (model.requires_grad_(False), "All parameters are frozen"), (nn.Flatten(), "The model has no parameter")
+    for frozen, message in cases:
+        with pytest.raises(ConfigurationError, match=message):
             unweave.unlearn(frozen, forget=forget, retain=retain, **FEW)
     moved = unweave.unlearn(model, forget=forget, retain=retain, parameters="all", **FEW).model
     assert not same(weights(moved), weights(model)) and not any(p.requires_grad for p in moved.parameters())

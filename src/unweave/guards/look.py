@@ -14,10 +14,10 @@ from unweave.contract.sets import Data, Examples, Rows
 from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
-from unweave.evaluation.outputs import evaluating
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
 from unweave.guards.labels import Labelled, labelled
+from unweave.modules import evaluating
 from unweave.tasks import Task
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps, predict
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.scores import score_outputs
+from unweave.modules import copied
 from unweave.run.job import Job, Json, Scored, Sheet
 from unweave.run.modality import IMAGES
 from unweave.run.pictures import png
@@ -118,7 +118,7 @@ class Request:
 
     def movable(self, model: nn.Module) -> nn.Module:
         """A copy."""
-        return copy.deepcopy(model)
+        return copied(model)
 
     def reference(self, number: int, watch: Watch = silent) -> nn.Module:
         """Retrained from a seed of its own."""

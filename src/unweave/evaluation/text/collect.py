@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import nn
 
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text.examples import Example, check_unique
 from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generated_lines, longest, room, with_gradient
 from unweave.evaluation.text.stored import Line
@@ -24,6 +23,7 @@ from unweave.evaluation.text.tokens import Compat
 from unweave.evaluation.text.values import Store, data_fingerprint, fingerprint
 from unweave.execution import device_of, gathered, rank, world
 from unweave.gramian import local
+from unweave.modules import evaluating
 
 
 @dataclass(frozen=True)

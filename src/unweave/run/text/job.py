@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from unweave.data.batches import moved
 from unweave.data.text import Chat, Plain, TextRows
 from unweave.diagnosis.odds import log_odds
-from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text import Log, Part, Relearning, sheet, text_gaps
 from unweave.evaluation.text.stored import read_lines
 from unweave.evaluation.text.values import fingerprint
+from unweave.modules import evaluating
 from unweave.run import devices
 from unweave.run.contract import ContractSection
 from unweave.run.job import Json, Scored, Sheet
