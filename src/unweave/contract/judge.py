@@ -13,7 +13,7 @@ from unweave.contract import bounds
 from unweave.contract.clauses import DEFAULT_SHARE, Contract, Forget, Keep
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.observer import Seen
-from unweave.contract.reading import Reading
+from unweave.contract.reading import Reading, State
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.evaluation.value import Array
@@ -59,7 +59,7 @@ class Limit:
         worse = before - after if self.clause.higher else after - before
         bound = bounds.upper(worse, self.alphas[place], binary=_binary(before) and _binary(after))
         measured = float(worse.mean()) if np.isfinite(worse).all() else math.inf
-        return Reading(self._shown(measured), self._shown(bound), bound <= self.judged, len(worse))
+        return Reading(self._shown(measured), self._shown(bound), "met" if bound <= self.judged else "missed", len(worse))
 
     def used(self, reading: Reading) -> float:
         """Share of the budget that the bound uses up: 0 at that of an unchanged model, 1 at the limit."""
@@ -91,19 +91,19 @@ class Goal:
         values = forget[SCORE if self.clause.metric == "unseen" else self._key]
         n = len(values)
         if not np.isfinite(values).all():
-            return Reading(math.nan, None, False, n, "not finite")
+            return Reading(math.nan, None, "missed", n, "not finite")
         match self.clause.metric:
             case "unseen":
                 return self._unseen(forget, seen[f"holdout{suffix}"])
             case "retrained":
                 measured = float(values.mean())
-                return Reading(measured, None, abs(measured - self.limit) <= self.clause.level, n)
+                return Reading(measured, None, _state(abs(measured - self.limit) <= self.clause.level), n)
             case "loss":
                 measured = float(values.mean())
-                return Reading(measured, None, measured >= self.limit, n)
+                return Reading(measured, None, _state(measured >= self.limit), n)
             case _:
                 measured = float(values.mean())
-                return Reading(measured, None, measured <= self.limit, n)
+                return Reading(measured, None, _state(measured <= self.limit), n)
 
     def progress(self, now: Reading, start: Reading) -> float:
         """From 0, the original, to 1, met."""
@@ -124,12 +124,12 @@ class Goal:
     def _unseen(self, forget: Mapping[str, Array], holdout: Mapping[str, Array]) -> Reading:
         n = len(forget[SCORE])
         if not all(np.isfinite(values).all() for values in (*forget.values(), *holdout.values())):
-            return Reading(math.nan, None, False, n, "not finite")
+            return Reading(math.nan, None, "missed", n, "not finite")
         measured = bounds.attack(forget[SCORE], holdout[SCORE])
         p = bounds.below(forget["loss"], holdout["loss"])
         gap = float(forget["loss"].mean() - holdout["loss"].mean())
         note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below"
-        return Reading(measured, None, measured <= self.limit and p >= self.alpha, n, note)
+        return Reading(measured, None, _state(measured <= self.limit and p >= self.alpha), n, note)
 
 
 def accuracy(
@@ -241,6 +241,10 @@ def _undecidable(limit: Limit, own: Array) -> str:
 def _widened(limit: Limit, own: Array) -> Limit:
     wide = 2 * bounds.smallest(len(own), limit.alphas["guard"])
     return replace(limit, clause=replace(limit.clause, absolute=wide, relative=None), judged=wide)
+
+
+def _state(met: bool) -> State:
+    return "met" if met else "missed"
 
 
 def _binary(values: Array) -> bool:

@@ -206,7 +206,7 @@ class Keeper:
         self._settle({p: {k: v.numpy().copy() for k, v in seen.items()} for p, seen in state["original"].items()})
         self._kept.load_state_dict(state["kept"])
         self._best.load_state_dict(state["best"])
-        self._now = [[None if each is None else Reading(**each) for each in side] for side in state["now"]]
+        self._now = [[None if each is None else Reading.of(each) for each in side] for side in state["now"]]
         self.path = [Look(**look) for look in state["path"]]
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
