@@ -16,7 +16,7 @@ from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
-from unweave.contract.reading import Look, Outcome, Reading, Verdict
+from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict
 from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
@@ -28,6 +28,7 @@ PASSES = 3  # what a step costs per example, in forward passes: forward and back
 SHRINK = 0.5  # of the step length, at every rollback
 SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
+REACHED = "limits reached on the examples that steered the run"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
 ONLY = "changed once: the method takes no further step"
 OVER = ("steps used up", "pairs exhausted", ONLY)
@@ -104,7 +105,7 @@ class Keeper:
     def clauses(self) -> list[Verdict]:
         """The clauses with their limits, nothing read yet; empty before `begin`."""
         keeps = [
-            Verdict("keep", each.clause.text, each.group, each.limit, None, None, each.clause.title)
+            Verdict("keep", each.text, each.group, each.limit, None, None, each.clause.title, each.clip)
             for each in self._limits
         ]
         return keeps + [
@@ -167,7 +168,7 @@ class Keeper:
             return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
         looks = len(self.path)
         if self._moved and self._judged(model) and reason in OVER and self._enough():
-            reason = "contract met"
+            reason = MET
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
         guards = [*self._now[0], *self._now[1]]
@@ -176,6 +177,8 @@ class Keeper:
         read = zip(self.clauses, guards, finals, strict=True)
         verdicts = [replace(clause, guard=guard, final=final) for clause, guard, final in read]
         self._moved = False
+        if reason == MET and not all(verdict.met for verdict in verdicts):
+            reason = REACHED
         if reason.startswith("hard:") and not reason.startswith(HARD):
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
@@ -216,7 +219,7 @@ class Keeper:
         if self._judged(model):
             self._kept.take(model, rule, stepper)
             self._reach = 0.0
-            return "contract met" if self._enough() else None
+            return MET if self._enough() else None
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
             return SPENT

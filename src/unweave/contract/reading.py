@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 State = Literal["met", "missed", "undecided"]
-NONE = "no contract"
+NONE, MET = "no contract", "contract met"
 WORDS: Mapping[State, str] = {"met": "met", "missed": "MISSED", "undecided": "UNDECIDED"}
 
 
@@ -36,7 +36,7 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     of = f"of {len(rows)} {'clause' if len(rows) == 1 else 'clauses'}"
     match worst(states):
         case "met":
-            return "contract met"
+            return MET
         case "missed":
             return f"contract missed: {states.count('missed')} {of}"
         case _:

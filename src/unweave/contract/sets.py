@@ -159,7 +159,10 @@ def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Row
         if clause.by is not None:
             groups = len(set((known if known is not None else ()) if isinstance(clause.by, str) else clause.by)) or 1
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
-        wanted.append(groups * bounds.size(clause.limit if clause.metric == "accuracy" else None, alpha))
+        limit, clip = clause.limit if clause.metric == "accuracy" else clause.averaged(), None
+        if clause.metric != "accuracy" and limit is not None:
+            clip = clause.counted(limit, 1.0)
+        wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
 
 
