@@ -230,7 +230,9 @@ def test_groups_each_have_a_limit_and_share_the_level() -> None:
 
 
 def test_relative_limits_and_perplexity() -> None:
-    run = Run(Contract([Keep("perplexity", relative=0.05, clip=0.2), Keep("loss", relative=2.0, clip=0.2)], [GONE], every=2))
+    run = Run(
+        Contract([Keep("perplexity", relative=0.05, clip=0.2), Keep("loss", relative=2.0, clip=0.2)], [GONE], every=2)
+    )
     result = run.go(60)
     assert result.contract is not None and result.contract.kept
     perplexity, nats = (v for v in result.contract.verdicts if v.side == "keep")
@@ -245,6 +247,10 @@ def test_a_metric_of_ones_own() -> None:
 
     run = Run(Contract([Keep(margin, absolute=0.5, better="higher", clip=2.0)], [GONE], every=2))
     outcome = run.go(30).contract
-    assert outcome is not None and outcome.kept and outcome.verdicts[0].clause.startswith("margin falls by at most 0.5, each example counted up to 2")
+    assert (
+        outcome is not None
+        and outcome.kept
+        and outcome.verdicts[0].clause.startswith("margin falls by at most 0.5, each example counted up to 2")
+    )
     text = str(outcome)
     assert outcome.reason in text and "margin falls" in text and "limit 0.5" in text

@@ -2,7 +2,7 @@
 
 from unweave.contract.clauses import Contract, Forget, Keep
 from unweave.contract.keeper import Keeper
-from unweave.contract.reading import Outcome, Reading, State, Verdict, headline, overall, state_of
+from unweave.contract.reading import Outcome, Reading, State, Verdict, ended, headline, overall, state_of
 from unweave.contract.sets import Sets
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Sets",
     "State",
     "Verdict",
+    "ended",
     "headline",
     "overall",
     "state_of",

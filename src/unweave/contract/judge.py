@@ -254,7 +254,9 @@ def _undecidable(limit: Limit, own: Array) -> str:
     if not limit.judged > 0:
         return f"{title}: a share of the original's value, {limit.base:.3g}, leaves no limit."
     if limit.clip is not None and limit.clip <= limit.judged:
-        return f"{title}: one example must be able to count more than the limit, {limit.judged:.3g}; found {limit.clip}."
+        return (
+            f"{title}: one example must be able to count more than the limit, {limit.judged:.3g}; found {limit.clip}."
+        )
     alpha, n, clip = limit.alphas["guard"], len(own), limit.clip
     if (least := bounds.smallest(n, alpha, clip)) <= limit.judged:
         return ""

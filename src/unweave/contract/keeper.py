@@ -16,7 +16,7 @@ from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
-from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict
+from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict, ended
 from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
@@ -28,7 +28,6 @@ PASSES = 3  # what a step costs per example, in forward passes: forward and back
 SHRINK = 0.5  # of the step length, at every rollback
 SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
-REACHED = "limits reached on the examples that steered the run"
 NOTHING = "nothing to forget: the forget clauses are met by the original"
 ONLY = "changed once: the method takes no further step"
 OVER = ("steps used up", "pairs exhausted", ONLY)
@@ -177,8 +176,7 @@ class Keeper:
         read = zip(self.clauses, guards, finals, strict=True)
         verdicts = [replace(clause, guard=guard, final=final) for clause, guard, final in read]
         self._moved = False
-        if reason == MET and not all(verdict.met for verdict in verdicts):
-            reason = REACHED
+        reason = ended(reason, [verdict.as_dict() for verdict in verdicts])
         if reason.startswith("hard:") and not reason.startswith(HARD):
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 State = Literal["met", "missed", "undecided"]
 NONE, MET = "no contract", "contract met"
+REACHED = "limits reached on the examples that steered the run"
 WORDS: Mapping[State, str] = {"met": "met", "missed": "MISSED", "undecided": "UNDECIDED"}
 
 
@@ -41,6 +42,11 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
             return f"contract missed: {states.count('missed')} {of}"
         case _:
             return f"contract not shown: {states.count('undecided')} {of} undecided"
+
+
+def ended(reason: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why a run ended, in words that its clauses bear out: what steered it may have met what its end does not."""
+    return REACHED if reason == MET and overall(rows) != "met" else reason
 
 
 @dataclass(frozen=True)

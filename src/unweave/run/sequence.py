@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave.contract import Contract
+from unweave.contract import Contract, overall
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.run import devices, directory, prepare
@@ -218,7 +218,8 @@ def _entry(
         "forget": len(job.rows("forget")),
         "steps": kept["steps"],
         "seconds": kept["seconds"],
-        "met": all(clause["met"] for clause in kept["contract"]),
+        "met": overall(kept["contract"]) == "met",
+        "state": overall(kept["contract"]),
         "left": kept["contract_reading"]["left"],
         "guard": max((c["guard"]["n"] for c in kept["contract"] if c["side"] == "keep" and c["guard"]), default=0),
         "repaired": list(repaired),
