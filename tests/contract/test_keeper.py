@@ -216,7 +216,7 @@ def test_limits_that_cannot_be_decided() -> None:
     assert len(got.value.faults) == 1 + 4 and "yours needs 516 examples" in got.value.faults[0]
     run = Run(Contract(None, [GONE]))
     result = run.go(1)
-    assert result.contract is not None and "least that can be decided" in result.contract.notes[0]
+    assert result.contract is not None and "no less can be decided" in result.contract.notes[0]
     assert result.contract.verdicts[0].limit == pytest.approx(2 * 0.0910, rel=1e-2)
 
 

@@ -56,7 +56,7 @@ def test_missed_is_exit_code_3_and_in_the_summary(
     assert summary["status"] == "done" and summary["stop_reason"] == "steps used up"
     keep, forget = summary["contract"]
     assert (keep["side"], keep["met"], forget["side"], forget["met"]) == ("keep", True, "forget", False)
-    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met", "metric"}
+    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met", "metric", "clip", "state"}
     assert (keep["metric"], forget["metric"]) == ("accuracy", "loss")
     assert {"measured", "bound", "n", "met"} <= set(keep["guard"]) and keep["final"]["n"] == keep["guard"]["n"]
     reading = summary["contract_reading"]
@@ -84,7 +84,7 @@ def test_resumed_under_a_contract_it_is_the_run_that_was_never_interrupted(
     recipe: Write, tmp_path: Path, step: list[str]
 ) -> None:
     """With a rollback behind it and a snapshot to go back to."""
-    tight = "contract={keep: [{metric: loss, absolute: 0.02}], forget: [{metric: loss, at_least: 90}], every: 2}"
+    tight = "contract={keep: [{metric: loss, absolute: 0.02, clip: 0.5}], forget: [{metric: loss, at_least: 90}], every: 2}"
     settings = read(recipe(), [tight, "run.steps=12", "run.checkpoint_every=5", "method.name=graddiff", *step])
     whole = run(settings, tmp_path / "whole")
 

@@ -214,10 +214,11 @@ def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Se
             if problem and contract.keep is None:
                 made = _widened(made, own)
                 wide = made.clause.relative or made.limit
+                unit = "points" if made.clause.relative is None else "%"
                 notes.append(
-                    f"Default: {clause.title} within {100 * wide:.2g} {'%' if made.clause.relative else 'points'} of the "
-                    f"original's instead of {100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples half of that is "
-                    "the least that can be decided."
+                    f"Default: {clause.title} within {100 * (made.clause.relative or made.limit):.2g} {unit} of the "
+                    f"original's instead of {100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be "
+                    "decided with room for a change."
                 )
             elif problem:
                 faults.append(problem)
@@ -264,7 +265,7 @@ def _undecidable(limit: Limit, own: Array) -> str:
     asked, smallest = f"{limit.judged:.3g}{unit}", f"{least:.3g}{unit}"
     if limit.clause.relative is not None and limit.clause.metric != "perplexity":
         asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"
-    counted = "" if clip is None else f", each of which counts up to {clip:.3g}{unit},"
+    counted = "" if clip is None else f" that count up to {clip:.3g}{unit} each"
     less = "" if clip is None else f"; or let one example count less: clip={0.9 * clip * limit.judged / least:.2g}"
     return (
         f"{title}: a limit of {asked} cannot be decided with {n} guard examples{counted}: even an unchanged model would "

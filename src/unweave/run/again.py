@@ -37,7 +37,7 @@ class Again:
         if retrained is not None:
             seen["retrained"] = self._observer.see(retrained, ["forget final"])["forget final"]
         self._goals = goals(contract, [c for c in clauses if c.metric != "retrained" or seen], seen)
-        self._held: bool | None = None
+        self._met: bool | None = None  # or at least not missed
 
     def read(self, model: nn.Module) -> Json:
         """What the clauses say of a model."""
@@ -47,9 +47,9 @@ class Again:
             reading = goal.read(seen, " final")
             clauses.append({"clause": goal.clause.text, "limit": goal.limit, **reading.as_dict()})
         state = overall(clauses)
-        self._held = state != "missed" if self._held is None else self._held
+        self._met = state != "missed" if self._met is None else self._met
         return {"id": self.name, "clauses": clauses, "met": state == "met", "state": state}
 
     def regressed(self, found: Json) -> bool:
         """Whether a later model misses what the one right after the request's run did not."""
-        return bool(self._held) and not found["met"] and found["state"] != "undecided"
+        return bool(self._met) and not found["met"] and found["state"] != "undecided"

@@ -20,10 +20,11 @@ class KeepEntry(BaseModel):
     absolute: float | None = None
     relative: float | None = None
     by: Literal["class"] | None = None
+    clip: float | None = None
 
     def clause(self) -> Keep:
         """As the library writes it."""
-        return Keep(self.metric, self.absolute, self.relative, self.by)
+        return Keep(self.metric, self.absolute, self.relative, self.by, clip=self.clip)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
