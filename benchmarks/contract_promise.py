@@ -84,7 +84,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     rows = []
-    print(f"{'law':24} {'n':>5} {'mean':>8} {'clipped':>8} | {'false':>6} {'raw':>6} {'Student':>8} | decided, Student's")
+    print(
+        f"{'law':24} {'n':>5} {'mean':>8} {'clipped':>8} | {'false':>6} {'raw':>6} {'Student':>8} | decided, Student's"
+    )
     for name in LAWS:
         for n in (100, 250, 1000):
             rows.append(row := one(name, n, chosen.draws, n))

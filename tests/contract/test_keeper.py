@@ -192,9 +192,9 @@ def test_how_often_it_looks() -> None:
 
 
 def test_what_the_budget_leaves() -> None:
-    run = Run(Contract([LOSS], [GONE], every=2))
+    run = Run(Contract([LOSS], [GONE], every=1), ascent(), lr=0.003)
     left: list[float] = []
-    run.go(10, monitors=[lambda record, objectives: left.append(run.keeper.left)])
+    run.go(30, monitors=[lambda record, objectives: left.append(run.keeper.left)])
     assert left[0] == 1.0 and all(0 <= value <= 1 for value in left) and len(set(left)) > 2
 
 

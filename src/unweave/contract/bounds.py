@@ -29,7 +29,9 @@ from unweave.evaluation.value import Array
 
 SIZE = 1000  # guard examples for a limit that is a share of what nobody has read yet
 PARTS = 4  # the guard set takes at most this part of the retain set, and so does the final set
-BETS = tuple((2.0**-k, 2.0 ** -min(k + 1, 5)) for k in range(6))  # share of the largest bet, and what is put on it
+BETS = np.array(
+    [(2.0**-k, 2.0 ** -min(k + 1, 5)) for k in range(6)]
+).T  # shares of the largest bet, what is put on them
 MOST = 1 << 40
 SAFE = 0.9  # Tango's bound is taken at this part of the level: it is not exact
 
@@ -55,7 +57,9 @@ def lower(worse: Array, alpha: float, clip: float | None = None) -> float:
     """Lower bound of the same mean; infinity if examples are not finite."""
     if not len(worse) or not np.isfinite(worse).all():
         return math.inf
-    return -upper(-worse if clip is None else -np.clip(worse, -clip, clip), alpha, clip)
+    if clip is None:
+        return -upper(-worse, alpha)
+    return -betting(-np.clip(worse, -clip, clip), np.ones(len(worse)), alpha, clip)
 
 
 def paired(b: int, c: int, n: int, alpha: float) -> float:
@@ -102,10 +106,10 @@ def betting(values: Array, counts: Array, alpha: float, high: float) -> float:
     l, a quarter on half of it, and so on: the bets depend neither on the examples nor on their order.
     """
     low, top, goal = float(values @ counts / counts.sum()), high, -math.log(alpha)
-    while low < (middle := (low + top) / 2) < top and top - low > 1e-12 * high:  # the capital rises with m
-        gain = (middle - values) / (high - middle)
+    shares, weights = BETS
+    while low < (middle := (low + top) / 2) < top and top - low > 1e-10 * high:  # the capital rises with m
         with np.errstate(divide="ignore"):
-            logs = [math.log(weight) + float(counts @ np.log1p(share * gain)) for share, weight in BETS]
+            logs = np.log1p(np.outer(shares, (middle - values) / (high - middle))) @ counts + np.log(weights)
         low, top = (middle, top) if np.logaddexp.reduce(logs) < goal else (low, middle)
     return top
 

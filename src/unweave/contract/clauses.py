@@ -78,7 +78,8 @@ class Keep:
             if value is not None and not (_finite(value) and value > 0)
         ]
         faults += self._slips()
-        if isinstance(self.by, str) and self.by != "class":
+        named = isinstance(self.by, str) or not (hasattr(self.by, "__len__") and hasattr(self.by, "__getitem__"))
+        if self.by is not None and named and self.by != "class":
             faults.append(f"keep: by must be 'class' or one group per retain example; found {self.by!r}.")
         if faults:
             raise ConfigurationError(faults)
@@ -160,7 +161,7 @@ class Forget:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in FORGETTING:
+        if not isinstance(self.metric, str) or self.metric not in FORGETTING:
             raise ConfigurationError(
                 f"forget: metric must be one of {', '.join(FORGETTING)}; found {self.metric!r}."
                 f"{suggest(str(self.metric), FORGETTING)}"
@@ -231,7 +232,7 @@ class Contract:
             if value is not None and not (isinstance(value, Sequence) and all(isinstance(v, kind) for v in value))
         ]
         if not (_finite(self.confidence) and 0.5 <= self.confidence < 1):
-            found = f"{self.confidence!r}.{_meant(self.confidence)}"
+            found = f"{self.confidence!r}.{_meant(self.confidence, least=0.5)}"
             faults.append(f"contract: confidence must be in [0.5, 1); found {found}")
         if not (_whole(self.shrinks) and self.shrinks >= 0):
             faults.append(f"contract: shrinks must be at least 0, and whole; found {self.shrinks!r}.")
@@ -265,6 +266,6 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _meant(value: Any) -> str:
-    """A percentage where a share is expected."""
-    return f" Did you mean {value / 100:g}?" if _finite(value) and 1 <= value <= 100 else ""
+def _meant(value: Any, least: float = 0.0) -> str:
+    """A percentage where a share is expected, if it makes one."""
+    return f" Did you mean {value / 100:g}?" if _finite(value) and max(1, 100 * least) <= value < 100 else ""
