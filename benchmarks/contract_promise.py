@@ -1,13 +1,13 @@
 """Does the bound of a keep clause hold, and what can it decide? `python benchmarks/contract_promise.py`.
 
-A clause claims that the mean difference, each example's counted up to the clip, is within the limit; the claim is made if
-the bounds on two disjoint sets of n examples, guard and final, both are. Here the differences are drawn from
-distributions whose means are known, with tails from light to heavy, many times over:
+A clause claims that the mean difference, each example's counted up to the clip, is within the limit; the claim is made
+if the bounds on two disjoint sets of n examples, guard and final, both are. Here the differences are drawn many times
+from distributions whose means are known, with tails from light to heavy:
 
 * false: the limit lies just below the true mean, so that each claim is false; the share of draws that claim it must not
   exceed 5 %. `raw` puts the limit just below the mean without a clip, which is not promised.
-* decided: the limit that nine of ten draws claim, which is what can be asked for; beside it that of Student's bound, which
-  promises nothing here.
+* decided: the limit that nine of ten draws claim, which is what can be asked for; beside it that of Student's bound,
+  which promises nothing here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Met, missed, undecided: what a clause says of values that were seen, what follows for the whole, and how it is told."""
+"""Met, missed, undecided: what a clause says of values that were seen, and what follows for the whole."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_metric_of_ones_own_is_judged_in_its_own_direction() -> None:
 
 
 def test_what_one_example_counts() -> None:
-    """Stated with the clause; by the metric where nothing is said, and never so little that the limit cannot be missed."""
+    """Stated with the clause; by the metric where nothing is said, and always so much that the limit can be missed."""
 
     def score(model: Any, batch: Any) -> Any: ...
 
@@ -110,7 +110,7 @@ def test_too_few_examples_for_a_limit_are_counted() -> None:
         limit(Keep("loss", absolute=0.02), np.linspace(0, 1, 200))
     assert "The smallest that can is 0.0745 nats; yours needs" in str(got.value) and "clip=0.73" in str(got.value)
     limit(Keep("loss", absolute=0.02, clip=0.73), np.linspace(0, 1, 200))
-    with pytest.raises(ConfigurationError, match="must be able to count more than the limit, 0.1; found 0.05"):
+    with pytest.raises(ConfigurationError, match=r"must be able to count more than the limit, 0\.1; found 0\.05"):
         limit(Keep("loss", absolute=0.1, clip=0.05), np.linspace(0, 1, 200))
 
 
@@ -130,7 +130,7 @@ def test_rare_and_large_losses_are_not_claimed_away() -> None:
 def attacked(forget: int, holdout: int, shift: float = 0.0, margin: float | None = None) -> Reading:
     """ "unseen", for members whose scores lie evenly among the others', or above them."""
     score = (np.arange(forget) + 0.5) / forget * (1 - shift) + shift + 1e-3
-    other = np.arange(holdout) / holdout
+    other = (np.arange(holdout) + 0.5) / holdout
     (goal,) = goals(Contract(), [Forget("unseen", margin=margin)], {})
     return goal.read({"forget": {SCORE: score, "loss": -score}, "holdout": {SCORE: other, "loss": -other}}, "")
 

@@ -84,7 +84,8 @@ def test_resumed_under_a_contract_it_is_the_run_that_was_never_interrupted(
     recipe: Write, tmp_path: Path, step: list[str]
 ) -> None:
     """With a rollback behind it and a snapshot to go back to."""
-    tight = "contract={keep: [{metric: loss, absolute: 0.02, clip: 0.5}], forget: [{metric: loss, at_least: 90}], every: 2}"
+    keep = "keep: [{metric: loss, absolute: 0.02, clip: 0.5}]"
+    tight = f"contract={{{keep}, forget: [{{metric: loss, at_least: 90}}], every: 2}}"
     settings = read(recipe(), [tight, "run.steps=12", "run.checkpoint_every=5", "method.name=graddiff", *step])
     whole = run(settings, tmp_path / "whole")
 

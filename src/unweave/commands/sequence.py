@@ -28,7 +28,8 @@ _STILL = {"met": "yes", "missed": "no", "undecided": "not shown"}
 def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
     """Runs a recipe's requests in order.
 
-    The exit code is 0 if every contract is met and nothing regressed, 3 if one is missed or not decided, 130 if the sequence was interrupted.
+    The exit code is 0 if every contract is met and nothing regressed, 3 if one is missed or not decided,
+    130 if the sequence was interrupted.
     """
     if (done := sequence.finished(folder) if resume else None) is not None:
         with readable(folder):

@@ -49,7 +49,7 @@ def upper(worse: Array, alpha: float, clip: float | None = None) -> float:
     if not len(worse) or not np.isfinite(worse).all():
         return math.inf
     if clip is None:
-        return paired(int((worse > 0).sum()), int((worse < 0).sum()), len(worse), alpha)
+        return tango(int((worse > 0).sum()), int((worse < 0).sum()), len(worse), alpha)
     return clipped(worse, alpha, clip)
 
 
@@ -62,11 +62,13 @@ def lower(worse: Array, alpha: float, clip: float | None = None) -> float:
     return -betting(-np.clip(worse, -clip, clip), np.ones(len(worse)), alpha, clip)
 
 
-def paired(b: int, c: int, n: int, alpha: float) -> float:
-    """Upper bound of a difference of paired proportions, `(b - c) / n`: Tango's, as exact as it can be made.
+def tango(b: int, c: int, n: int, alpha: float) -> float:
+    """Upper bound of a difference of paired proportions, `(b - c) / n`: Tango's score bound, mended for rare failures.
 
-    The score bound falls short where failures are rare. It is raised by what it falls short of the exact one
-    (Clopper and Pearson, Biometrika 26, 1934) where the original alone fails nowhere: exact for c = 0.
+    By itself it claims a broken limit in up to 2.5 times as many cases as promised, where failures are rare. It is
+    raised by what it falls short of the exact bound (Clopper and Pearson, Biometrika 26, 1934) where the original alone
+    fails nowhere. Counted out over all tables of n from 20 to 1,000, for limits up to a half: no more than promised for
+    alpha of at least 0.0125; up to a quarter more of it at the smaller ones of many groups, down to 0.0005.
 
     Args:
         b: examples on which the new model alone fails.
@@ -74,8 +76,8 @@ def paired(b: int, c: int, n: int, alpha: float) -> float:
         n: examples in all, at least 1.
         alpha: one-sided error probability.
     """
-    short = exact(b, n, alpha) - tango(b, 0, n, SAFE * alpha)
-    return min(tango(b, c, n, SAFE * alpha) + max(short, 0.0), 1.0)
+    short = exact(b, n, alpha) - score(b, 0, n, SAFE * alpha)
+    return min(score(b, c, n, SAFE * alpha) + max(short, 0.0), 1.0)
 
 
 def exact(b: int, n: int, alpha: float) -> float:
@@ -88,8 +90,8 @@ def exact(b: int, n: int, alpha: float) -> float:
 def clipped(worse: Array, alpha: float, clip: float) -> float:
     """Upper bound of the mean of differences, each clipped at `clip` either way, for every distribution.
 
-    Above it lie neither, each with probability 1 - alpha: the mean of the clipped differences; `clip` times the share of
-    examples beyond the clip, which alone would use up a limit of this size. A rise beyond the clip that was seen is
+    With probability 1 - alpha each, two things lie below it: the mean of the clipped differences, and `clip` times the
+    share of examples beyond the clip, which alone would use such a limit up. A rise beyond the clip that was seen is
     not clipped: the bound is that of a range that holds it, and so no less.
     """
     beyond = int((worse > clip).sum())
@@ -114,7 +116,7 @@ def betting(values: Array, counts: Array, alpha: float, high: float) -> float:
     return top
 
 
-def tango(b: int, c: int, n: int, alpha: float) -> float:
+def score(b: int, c: int, n: int, alpha: float) -> float:
     r"""Score bound of a difference of paired proportions, `(b - c) / n`.
 
     The largest `delta` that the score test does not reject:
@@ -174,7 +176,7 @@ def quantile(alpha: float) -> float:
 
 
 def chance(n: int, m: int, alpha: float) -> float:
-    """How far from 0.5 chance alone takes the attack's AUC, with n and m examples alike: `z sqrt((n + m + 1) / 12 n m)`.
+    """How far from 0.5 chance alone takes an AUC over n and m examples alike: `z sqrt((n + m + 1) / 12 n m)`.
 
     Mann and Whitney, Ann. Math. Stat. 18 (1947); equal scores make it less.
     """
@@ -186,7 +188,7 @@ def smallest(n: int, alpha: float, clip: float | None = None) -> float:
     if not n:
         return math.inf if clip else 1.0
     if clip is None:
-        return paired(0, 0, n, alpha)
+        return tango(0, 0, n, alpha)
     return max(betting(np.zeros(1), np.full(1, float(n)), alpha, clip), clip * exact(0, n, alpha))
 
 

@@ -78,8 +78,8 @@ class Keep:
             if value is not None and not (_finite(value) and value > 0)
         ]
         faults += self._slips()
-        named = isinstance(self.by, str) or not (hasattr(self.by, "__len__") and hasattr(self.by, "__getitem__"))
-        if self.by is not None and named and self.by != "class":
+        listed = not isinstance(self.by, str) and hasattr(self.by, "__len__") and hasattr(self.by, "__getitem__")
+        if not listed and self.by not in (None, "class"):
             faults.append(f"keep: by must be 'class' or one group per retain example; found {self.by!r}.")
         if faults:
             raise ConfigurationError(faults)
@@ -115,7 +115,7 @@ class Keep:
         return (self.absolute if self.absolute is not None else self.relative) or 0.0
 
     def averaged(self, value: float | None = None) -> float | None:
-        """The limit in what is averaged (nats for perplexity), given the original's value; None while that is needed."""
+        """The limit in what is averaged (nats for perplexity), given the original's value; None if that is missing."""
         if self.metric == "perplexity":
             share = self.relative if self.absolute is None else value and self.absolute / value
             return None if share is None else math.log1p(share)

@@ -213,7 +213,6 @@ def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Se
             problem = _undecidable(made, own)
             if problem and contract.keep is None:
                 made = _widened(made, own)
-                wide = made.clause.relative or made.limit
                 unit = "points" if made.clause.relative is None else "%"
                 notes.append(
                     f"Default: {clause.title} within {100 * (made.clause.relative or made.limit):.2g} {unit} of the "
@@ -268,9 +267,9 @@ def _undecidable(limit: Limit, own: Array) -> str:
     counted = "" if clip is None else f" that count up to {clip:.3g}{unit} each"
     less = "" if clip is None else f"; or let one example count less: clip={0.9 * clip * limit.judged / least:.2g}"
     return (
-        f"{title}: a limit of {asked} cannot be decided with {n} guard examples{counted}: even an unchanged model would "
-        f"miss it. The smallest that can is {smallest}; yours needs {bounds.needed(limit.judged, alpha, clip)} examples. "
-        f"Ask for less, group less, or give a larger guard set{less}."
+        f"{title}: a limit of {asked} cannot be decided with {n} guard examples{counted}: even an unchanged model "
+        f"would miss it. The smallest that can is {smallest}; yours needs {bounds.needed(limit.judged, alpha, clip)} "
+        f"examples. Ask for less, group less, or give a larger guard set{less}."
     )
 
 
