@@ -141,3 +141,24 @@ def test_a_label_that_the_test_set_lacks_leaves_no_holdout(recipe: Write) -> Non
     assert tensors_sha256({"y": mislabelled(test, 10, 0).labels}) == tensors_sha256(
         {"y": mislabelled(test, 10, 0).labels}
     )
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+def test_three_records_end_as_not_shown(recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Console, page, records and exit code say so in one voice, also when the finished run is told again."""
+    rows = tmp_path / "rows.txt"
+    rows.write_text("3\n70\n151\n")
+    contract = "contract={keep: [{metric: accuracy, absolute: 0.9}], forget: [unseen], every: 2}"
+    arguments = ["run", recipe(), "-s", f"forget={{indices: {rows}}}", "-s", contract, "-o", tmp_path / "o"]
+    for again in ([], ["--resume"]):
+        assert code(*arguments, *again) == 3
+        out = " ".join(capsys.readouterr().out.split())
+        summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+        keep, forget = summary["contract"]
+        assert (keep["state"], forget["met"]) == ("met", False)
+        if forget["state"] == "undecided":
+            assert "contract not shown: 1 of 2 clauses undecided" in out and "UNDECIDED" in out and "MISSED" not in out
+        assert "contract met" not in out and summary["stop_reason"] != "contract met"
+        page = (tmp_path / "o" / "report.html").read_text()
+        assert "contract met" not in page and ("not shown" in page or forget["state"] == "missed")
+    assert "chance" in forget["final"]["note"] and forget["final"]["n"] == 3
