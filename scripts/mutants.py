@@ -136,6 +136,12 @@ def _variants(node: Any) -> Iterator[str]:
                     yield f"({ast.unparse(ast.Compare(node.left, ops, node.comparators))})"
         case ast.BinOp() if type(node.op) in OPERATORS and not isinstance(node.left, ast.JoinedStr):
             yield f"({ast.unparse(ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right))})"
+            if isinstance(node.op, ast.Mult):
+                yield f"({ast.unparse(node.left)})"
+                yield f"({ast.unparse(node.right)})"
+        case ast.Call(func=ast.Name(id="min" | "max"), args=[first, second], keywords=[]):
+            yield f"({ast.unparse(first)})"
+            yield f"({ast.unparse(second)})"
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
             return  # an axis: of two, the last is 1 as well
         case ast.UnaryOp(op=ast.USub() | ast.Not()):

@@ -55,6 +55,8 @@ def test_every_operator_and_nothing_that_is_no_code(script: ModuleType) -> None:
         (14, "x < LIMIT", "(x >= LIMIT)"),
         (14, "not y", "(y)"),
         (15, 'raise ValueError(f"expected {x + 1}")', "pass"),
+        (16, "min(x, 1.5)", "(x)"),
+        (16, "min(x, 1.5)", "(1.5)"),
         (16, "min", "max"),
         (16, "1.5", "3.0"),
         (17, "values.append(x)", "pass"),
@@ -63,9 +65,11 @@ def test_every_operator_and_nothing_that_is_no_code(script: ModuleType) -> None:
         (18, "-x if y else values[0] * x", "(values[0] * x)"),
         (18, "-x", "(x)"),
         (18, "values[0] * x", "(values[0] / x)"),
+        (18, "values[0] * x", "(values[0])"),
+        (18, "values[0] * x", "(x)"),
         (18, "0", "1"),
     ]
-    assert [m.late for m in script.mutants("of.py", SOURCE)] == [False, False] + [True] * 16
+    assert [m.late for m in script.mutants("of.py", SOURCE)] == [False, False] + [True] * 20
 
 
 def test_a_mutant_is_the_file_with_one_thing_changed(script: ModuleType) -> None:
@@ -73,7 +77,7 @@ def test_a_mutant_is_the_file_with_one_thing_changed(script: ModuleType) -> None
         lines, changed = SOURCE.splitlines(), mutant.of(SOURCE).splitlines()
         assert [n for n, (a, b) in enumerate(zip(lines, changed, strict=True), 1) if a != b] == [mutant.line]
         ast.parse(mutant.of(SOURCE))
-    assert len({m.key for m in script.mutants("of.py", SOURCE)}) == 18
+    assert len({m.key for m in script.mutants("of.py", SOURCE)}) == 22
     assert {m.key for m in script.mutants("of.py", SOURCE)}.isdisjoint(
         m.key for m in script.mutants("of.py", SOURCE + "\n")
     )

@@ -190,8 +190,10 @@ def test_half_the_budget_is_the_most_that_may_be_predicted(budget: float, slope:
 
     size = budget / slope
     model = Vector(30 * size)  # a radius of three times the allowance
-    on(model, flat, lambda t: slope * t[0], Up(), TrustRegion(budget=budget, start=0.05))
+    region = TrustRegion(budget=budget, start=0.05)
+    (record,) = on(model, flat, lambda t: slope * t[0], Up(), region).history
     assert model.theta.item() - 30 * size == pytest.approx(budget / 2 / slope)
+    assert region.radius == record.radius, "nothing had to be halved"
 
 
 ANGLES = {"agree": (0.6, 0.8), "a right angle": (0.0, 1.0), "apart": (-0.9, math.sqrt(0.19)), "opposed": (-0.97, None)}
