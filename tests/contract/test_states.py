@@ -85,16 +85,16 @@ def test_what_one_example_counts() -> None:
     share, wide, binary = np.linspace(0.1, 0.9, 900), np.linspace(-40, 60, 9000), np.arange(900) % 2.0
     cases = [
         (Keep("loss", absolute=0.1), share, 3.0),
-        (Keep("loss", absolute=4.0), share, 8.0),
+        (Keep("loss", absolute=4.0), share, 4.8),
         (Keep("loss", absolute=0.1, clip=0.7), share, 0.7),
         (Keep("perplexity", relative=0.1), share, 1.0),
-        (Keep("perplexity", relative=1.5), share, 2 * math.log(2.5)),
+        (Keep("perplexity", relative=1.5), share, 1.2 * math.log(2.5)),
         (Keep("accuracy", absolute=0.1), binary, None),
         (Keep(score, absolute=0.1, better="lower"), binary, None),
         (Keep(score, absolute=0.1, better="lower"), share, 1.0),
         (Keep(score, absolute=5.0, better="lower"), wide, 100.0),
         (Keep(score, absolute=5.0, better="lower", clip=20.0), wide, 20.0),
-        (Keep(score, absolute=5.0, better="lower"), np.full(900, 7.0), 10.0),
+        (Keep(score, absolute=5.0, better="lower"), np.full(900, 7.0), 6.0),
     ]
     for clause, own, clip in cases:
         made = limit(clause, own)

@@ -17,6 +17,7 @@ UTILITY = ("accuracy", "loss", "perplexity")
 FORGETTING = {"accuracy": "at_most", "loss": "at_least", "unseen": "margin", "retrained": "margin"}
 MARGINS = {"unseen": 0.05, "retrained": 0.02}
 CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most, where nothing else is said
+MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
 TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
 DEFAULT_SHARE = 0.01  # of the original's accuracy or perplexity, where no clause is given
 
@@ -40,7 +41,7 @@ class Keep:
         name: what tables call the clause.
         clip: what one example counts at most, up and down, in the metric's unit (nats for perplexity); None: 3 nats for
             loss, 1 for perplexity, 1 for a function whose values of the original lie in [0, 1], the span of its values
-            for another, and never less than twice the limit. A metric that is 0 or 1 needs none.
+            for another, and always a fifth more than the limit. A metric that is 0 or 1 needs none.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -122,8 +123,8 @@ class Keep:
         return self.absolute if self.relative is None else value and self.relative * abs(value)
 
     def counted(self, limit: float, usual: float) -> float:
-        """What one example counts at most: as was asked, else what is usual, and twice the limit at least."""
-        return self.clip if self.clip is not None else max(CLIPS.get(str(self.metric), usual), 2 * limit)
+        """What one example counts at most: as was asked, else what is usual, and `MORE` than the limit at least."""
+        return self.clip if self.clip is not None else max(CLIPS.get(str(self.metric), usual), MORE * limit)
 
     @property
     def text(self) -> str:
