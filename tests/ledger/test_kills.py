@@ -54,7 +54,7 @@ def test_200_random_kill_points(tmp_path: Path) -> None:
             attempts += 1
             names = [f"{attempts}-{n}" for n in range(3)]
             share = dice.choice([0.0, 1.0, dice.random()])
-            moment = dice.choice(writes) if kills % 5 == 4 else dice.randint(1, total)
+            moment = dice.choice(writes) if kills % 3 == 2 else dice.randint(1, total)
             ended = killed(lambda: work(folder, names, said, reject=True), moments, moment, share)  # noqa: B023
             if ended != signal.SIGKILL:
                 continue

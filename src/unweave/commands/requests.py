@@ -70,9 +70,8 @@ def add(folder: Path, key: Path | None, wanted: Wanted, *, as_json: bool) -> Non
 
 def list_(folder: Path, status: str | None, *, overdue: bool, as_json: bool) -> None:
     """A line for each request, by due date."""
-    ledger, today = Ledger(folder), datetime.now(UTC).date()
-    ledger.read()
-    rows = [row | {"overdue": _late(row, today) > 0} for row in ledger.index.requests(status)]
+    today = datetime.now(UTC).date()
+    rows = [row | {"overdue": _late(row, today) > 0} for row in Ledger(folder).requests(status)]
     rows = [row for row in rows if row["overdue"] or not overdue]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -189,6 +188,14 @@ def reject(folder: Path, key: Path | None, name: str, reason: str) -> None:
     ledger.check_there()
     entry = ledger.reject(name, reason)
     _say(f"{name} is rejected: entry {entry.number}, {entry.hash}")
+
+
+def annul(folder: Path, key: Path | None, numbers: Sequence[int], reason: str) -> None:
+    """Sets entries aside."""
+    ledger = Ledger(folder, key)
+    ledger.check_there()
+    entry = ledger.annul(numbers, reason)
+    _say(f"set aside: {', '.join(map(str, entry.body['entries']))}; entry {entry.number}, {entry.hash}")
 
 
 def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequence[Path], *, as_json: bool) -> int:

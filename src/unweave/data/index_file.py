@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,14 @@ def _read(path: Path, kind: _Kind, readers: dict[str, Callable[[Path, _Kind], Li
         more = [f"{told}: {len(wrong) - _SHOWN} more of this kind"] if len(wrong) > _SHOWN else []
         raise ConfigurationError([*wrong[:_SHOWN], *more])
     return [v for _, _, v in found]
+
+
+def rows_of(ids: Iterable[str]) -> dict[str, list[int]]:
+    """The rows of each id, in order: one that comes several times, as a person's does, has several."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(ids):
+        rows.setdefault(name, []).append(row)
+    return rows
 
 
 def _txt(path: Path, kind: _Kind) -> Listed:

@@ -63,14 +63,14 @@ def begin(
     gone = _gone(ledger, book, recipe, data)
     if gone:
         path = ledger.gone_file(number).resolve()
-        atomically(path, canonical(gone))
+        atomically(path, canonical(gone), private=True)
         recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
         _check(recipe, data, together)
     kept: Json = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
     if together:
         union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, data), gone).tolist()
         path = ledger.union_file(number).resolve()
-        atomically(path, canonical(union))
+        atomically(path, canonical(union), private=True)
         recipe = recipe.model_copy(update={"requests": (ForgetSection(id=TOGETHER, indices=path),)})
         kept["together"] = {"count": len(union), "hmac": ledger.key.rows(f"{number} {TOGETHER}", union)}
     file = ledger.folder / "runs" / f"{number}.yaml"

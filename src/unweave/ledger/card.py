@@ -19,6 +19,7 @@ from unweave.ledger.book import Standing
 from unweave.ledger.certificate import LIMITS
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.files import ADAPTER
+from unweave.ledger.line import written
 from unweave.run.modality import Modality, modality
 
 TAGS = ("machine-unlearning", "unweave")
@@ -62,7 +63,7 @@ def write(folder: Path, certified: Sequence[Standing]) -> Path:
         raise ConfigurationError(
             f"{path}: its metadata cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error
-    atomically(path, new.encode())
+    atomically(path, written(new))
     return path
 
 

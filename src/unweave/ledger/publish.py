@@ -6,6 +6,7 @@ from unweave.data.cache import atomically
 from unweave.ledger import card, files
 from unweave.ledger.book import Standing
 from unweave.ledger.ledger import Ledger
+from unweave.ledger.line import written
 from unweave.ledger.words import text
 
 
@@ -24,7 +25,7 @@ def publish(ledger: Ledger) -> None:
         for number in stale:
             entry = certified[number].decided
             path = ledger.certificate_file(entry.body["request"])
-            atomically(path.with_suffix(".md"), text(entry, certified[number].attestations).encode())
+            atomically(path.with_suffix(".md"), written(text(entry, certified[number].attestations)))
             atomically(path, entry.pretty)
 
 
@@ -34,5 +35,5 @@ def _told(ledger: Ledger, each: Standing) -> bool:
     words = path.with_suffix(".md")
     if not (path.exists() and words.exists()):
         return False
-    earlier = [text(each.decided, each.attestations[:count]).encode() for count in range(len(each.attestations))]
+    earlier = [written(text(each.decided, each.attestations[:count])) for count in range(len(each.attestations))]
     return not earlier or words.read_bytes() not in earlier

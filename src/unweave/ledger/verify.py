@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, gathered
 from unweave.ledger import files, words
-from unweave.ledger.book import Book, fold
+from unweave.ledger.book import Book, annulled, entered
 from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
-from unweave.ledger.ledger import Ledger, cut_short
-from unweave.ledger.selector import read_kept
+from unweave.ledger.deletion import Deletion
+from unweave.ledger.ledger import Ledger, cut_short, exposed
+from unweave.ledger.line import written
+from unweave.ledger.selector import Selector, read_kept
+
+_SET_ASIDE = ": `unweave requests annul {} --reason ...` sets it aside"
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,11 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     known = ledger.key_file.is_file()
     if not known:
         notes.append(f"no key at {ledger.key_file}: seals, and the digests of rows, were not checked")
-    elif ledger.key_file.stat().st_mode & 0o077:
-        notes.append(f"{ledger.key_file} can be read by others on this machine: chmod 600")
+    notes += [
+        f"{path} can be read by others on this machine: chmod {mode}"
+        for path, mode in ((ledger.key_file, "600"), (ledger.private, "700"))
+        if exposed(path)
+    ]
     with locked(ledger.truth, write=False) as handle:
         chain = parse(contents(handle), ledger.key.seal if known else None)
         index = ledger.index.head()
@@ -68,13 +77,15 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     faults = [*chain.faults, *_end(ledger, chain, index, heads)]
     if index is None:
         notes.append("no index: whether the end was cut off is known only as far as certificates and --head reach")
-    try:
-        book = fold(chain.entries)
-        faults += ledger.index.faults(chain, book) if not chain.faults else []
-    except ConfigurationError as error:
-        book = Book()
-        faults += [Fault("ledger", text) for text in error.faults if not chain.faults]
-    faults += _files(ledger, chain, book)
+    book, unread = entered(chain.entries)
+    if not chain.faults:
+        faults += [Fault("ledger", text + _SET_ASIDE.format(number), False) for number, text in unread.items()]
+        faults += [] if unread else ledger.index.faults(chain, book)
+    faults += _waiting(chain, book)
+    aside = annulled(chain.entries)
+    for number, by in aside.items():
+        notes.append(f"entry {number} was set aside by entry {by.number}: {by.body.get('reason')}")
+    faults += _files(ledger, [entry for entry in chain.entries if entry.number not in aside], book)
     if known:
         faults += _rows(ledger, book)
     counts = [sum(entry.kind == kind for entry in chain.entries) for kind in ("certificate", "attestation")]
@@ -105,6 +116,25 @@ def certified(ledger: Ledger, model: Path) -> list[str]:
     return [name for name, known in models if known["sha256"] in digests]
 
 
+def _waiting(chain: Chain, book: Book) -> Iterator[Fault]:
+    """Whether the requests that are still to be carried out name what a request can name."""
+    numbers = {entry.body.get("id"): entry.number for entry in chain.entries if entry.kind == "request"}
+    for each in book.requests.values():
+        if not each.waits:
+            continue
+        body, classes = each.body, each.body["selector"].get("class", (0,))
+        days = date.fromisoformat(body["received"]), date.fromisoformat(body["due"])
+        try:
+            gathered(
+                partial(Deletion, each.id, Selector((0,)), *days, body["basis"], body["note"]),
+                partial(Selector, classes),
+            )
+        except ConfigurationError as error:
+            for text in error.faults:
+                said = f"{text}: reject it, or" + _SET_ASIDE.format(numbers[each.id]).removeprefix(":")
+                yield Fault(f"request {each.id}", said, False)
+
+
 def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Sequence[str]) -> Iterator[Fault]:
     """Whether everything is there that somebody knows of."""
     if text := cut_short(chain, index, "the index"):
@@ -128,10 +158,10 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
             yield Fault(f"certificates/{path.name}", text)
 
 
-def _files(ledger: Ledger, chain: Chain, book: Book) -> Iterator[Fault]:
+def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fault]:
     """Whether the files that entries speak of are there and are the ones they mean."""
     read: dict[bytes, list[tuple[str, bool]]] = {}  # several entries speak of one model
-    for entry in chain.entries:
+    for entry in entries:
         if entry.kind not in ("certificate", "rejection", "batch", "attestation") or entry.hash != entry.digest:
             continue
         try:
@@ -159,7 +189,7 @@ def _file(place: str, what: str, text: str, refutes: bool) -> Fault:
 def _copy(ledger: Ledger, entry: Entry, book: Book) -> Iterator[Fault]:
     name = entry.body["request"]
     path, attested = ledger.certificate_file(name), book.requests[name].attestations if name in book.requests else ()
-    texts = [words.text(entry, attested[:count]).encode() for count in range(len(attested) + 1)]
+    texts = [written(words.text(entry, attested[:count])) for count in range(len(attested) + 1)]
     for file, known in ((path, [entry.pretty]), (path.with_suffix(".md"), texts)):
         if not file.is_file():
             yield Fault(_place(entry), f"its file is not at {file}: `unweave requests run` writes it again", False)
