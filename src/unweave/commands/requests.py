@@ -240,6 +240,9 @@ def _tell(entry: Entry) -> None:
     if entry.kind == "rejection":
         _say(f"{body['request']}: rejected, {body['reason']}", style="bold red")
         return
+    if entry.kind == "cover":
+        _say(f"{body['request']}: {body['verdict']}  entry {entry.number}, {entry.hash}")
+        return
     if entry.kind == "attestation":
         claim, models = body["claim"], ", ".join(f"{count} {kind}" for kind, count in body["models"].items())
         said = f"{body['request']}: {'REFUTED' if claim['refuted'] else 'attested'}, claim {claim['level'] or 'none'}"

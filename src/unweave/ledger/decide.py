@@ -12,7 +12,7 @@ import numpy as np
 
 from unweave.evaluation.claims import Claim
 from unweave.ledger import certificate
-from unweave.ledger.begin import forgetting
+from unweave.ledger.begin import forgetting, named_by, takers
 from unweave.ledger.book import Batch
 from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Entry, Json
@@ -27,12 +27,12 @@ from unweave.run.watch import silent
 
 @dataclass(frozen=True)
 class _Decided:
-    """A request: what was carried out, what can be claimed of it, its own rows, and how many it named."""
+    """A request: what was carried out, what can be claimed of it, its own rows, and those that it named."""
 
     carried: Carried
     claim: Claim
     own: Rows
-    named: int
+    named: Rows
 
 
 def decide(
@@ -52,7 +52,7 @@ def decide(
     done = json.loads(path.read_text(encoding="utf-8"))["requests"] if path.is_file() else []
     together = batch.body.get("together") is not None
     each = (_together if together else _each)(ledger, batch, recipe, data, folder, done)
-    return [_record(ledger, data, decided, publish) for decided in each]
+    return [_record(ledger, recipe, data, decided, publish) for decided in each]
 
 
 def _each(
@@ -69,7 +69,7 @@ def _each(
             places = folder / f"{number:02d}-{name}", folder / told["directory"]
             short = len(np.intersect1d(np.setdiff1d(named, own), rejected))
             carried = Carried(name, batch.id, told, retest, *places, short)
-            yield _Decided(carried, _claim(carried, data, job, recipe), own, len(named))
+            yield _Decided(carried, _claim(carried, data, job, recipe), own, named)
         if find(ledger.read()[1], name).status == "rejected":
             rejected = np.union1d(rejected, named)
 
@@ -89,7 +89,7 @@ def _together(
         if not (standing := find(ledger.read()[1], name)).waits:
             continue
         named = data.named(recipe.model_copy(update={"forget": forgetting(ledger, standing)}))
-        yield _Decided(replace(whole, request=name), claim, np.intersect1d(named, rows), len(named))
+        yield _Decided(replace(whole, request=name), claim, np.intersect1d(named, rows), named)
 
 
 def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Claim:
@@ -97,10 +97,12 @@ def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Cl
     return claim_of(carried, data, job, model, recipe.run.seed)
 
 
-def _record(ledger: Ledger, data: Records[Any], each: _Decided, publish: Callable[[], None]) -> Entry:
-    carried, own = each.carried, each.own
+def _record(ledger: Ledger, recipe: Recipe, data: Records[Any], each: _Decided, publish: Callable[[], None]) -> Entry:
+    carried, own, book = each.carried, each.own, ledger.read()[1]
+    earlier = takers(ledger, book, np.setdiff1d(each.named, own), recipe, data)
     mac = ledger.key.records(carried.request, certificate.digests(data.records(own)))
-    records = {"named": each.named, "count": len(own), "hmac": mac, "key": ledger.key.name}
+    records = {"named": len(each.named), "count": len(own), "hmac": mac, "key": ledger.key.name}
+    records |= named_by(find(book, carried.request)) | ({"earlier": earlier} if earlier else {})
     made = certificate.body(carried, ledger.folder, records, each.claim)
     entry = ledger.write(lambda book: made)
     publish()

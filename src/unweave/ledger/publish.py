@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unweave.data.cache import atomically
+from unweave.data.cache import atomically, tidy
 from unweave.ledger import card, files
 from unweave.ledger.book import Standing
 from unweave.ledger.ledger import Ledger
@@ -16,17 +16,19 @@ def publish(ledger: Ledger) -> None:
     While it does, nobody adds to the truth: of two that publish, neither writes what is behind.
     """
     with ledger.still() as (_, book):
+        tidy(ledger.folder / "certificates")
         certified = book.certified
-        stale = [number for number, each in enumerate(certified) if not _told(ledger, each)]
-        for number in range(stale[0] if stale else len(certified), len(certified)):
+        stale = [each for each in book.answered if not _told(ledger, each)]
+        first = next((number for number, each in enumerate(certified) if each in stale), len(certified))
+        for number in range(first, len(certified)):
             place = files.folder_of(ledger.folder, certified[number].decided.body["model"])
+            tidy(place)
             if (place.parent / "recipe.yaml").is_file():  # a run directory may have moved since
                 card.write(place, certified[: number + 1])
-        for number in stale:
-            entry = certified[number].decided
-            path = ledger.certificate_file(entry.body["request"])
-            atomically(path.with_suffix(".md"), written(text(entry, certified[number].attestations)))
-            atomically(path, entry.pretty)
+        for each in stale:
+            path = ledger.certificate_file(each.id)
+            atomically(path.with_suffix(".md"), written(text(each.decided, each.attestations)))
+            atomically(path, each.decided.pretty)
 
 
 def _told(ledger: Ledger, each: Standing) -> bool:

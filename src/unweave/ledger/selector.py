@@ -130,6 +130,9 @@ def _ids_in(path: Path) -> list[str]:
     table = read_file(path)
     if path.suffix == ".csv" and not (table and "id" in table[0]):
         return []  # of ids alone
+    given = {str(row["id"]) for row in table if row.get("id") is not None}
+    if strange := [n for n, row in enumerate(table) if row.get("id") is None and str(n) in given]:
+        raise ConfigurationError(f"{path}: row {strange[0]} has no id, and its number is that of another: give it one")
     return [str(number if row.get("id") is None else row["id"]) for number, row in enumerate(table)]
 
 

@@ -162,10 +162,13 @@ def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fau
     """Whether the files that entries speak of are there and are the ones they mean."""
     read: dict[bytes, list[tuple[str, bool]]] = {}  # several entries speak of one model
     for entry in entries:
-        if entry.kind not in ("certificate", "rejection", "batch", "attestation") or entry.hash != entry.digest:
+        if (
+            entry.kind not in ("certificate", "cover", "rejection", "batch", "attestation")
+            or entry.hash != entry.digest
+        ):
             continue
         try:
-            if entry.kind == "certificate":
+            if entry.kind in ("certificate", "cover"):
                 yield from _copy(ledger, entry, book)
             for what in ("model", "base", "recipe", "copy"):
                 if file := entry.body.get(what):

@@ -72,6 +72,10 @@ def texts(
         if not answer.strip():
             wrong.setdefault("have an empty answer: remove them, or write one", []).append(name)
         found.append(Text(name, turns, answer))
+    given = {str(row["id"]) for row in table if row.get("id") is not None}
+    without = [t.id for t, row in zip(found, table, strict=False) if row.get("id") is None and t.id in given]
+    if without and not wrong:
+        wrong["have no id, and their row's number is the id of another text: give them one"] = without
     if wrong:
         raise ConfigurationError([f"{len(names)} texts ({listed(names)}) {what}" for what, names in wrong.items()])
     return found
