@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -23,6 +24,7 @@ from unweave.ledger.line import written
 from unweave.run.modality import Modality, modality
 
 TAGS = ("machine-unlearning", "unweave")
+FILE = "README.md"
 _BEGIN, _END = "<!-- unweave: begin -->", "<!-- unweave: end -->"
 _FRONT = re.compile(r"\A---\n(?P<yaml>.*?)^---\n", re.DOTALL | re.MULTILINE)
 _OURS = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END) + "\n?", re.DOTALL)
@@ -53,18 +55,35 @@ def write(folder: Path, certified: Sequence[Standing]) -> Path:
     Raises:
         ConfigurationError: a card is there whose metadata cannot be read.
     """
-    recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
-    path = folder / "README.md"
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    index = model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
+    path = folder / FILE
     try:
-        new = merged(old, index, section(certified))
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = merged(old, _index(folder, certified), section(certified))
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise ConfigurationError(
-            f"{path}: its metadata cannot be read as YAML: {' '.join(str(error).split())}"
+            f"{path}: its metadata, or those of the run, cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error
     atomically(path, written(new))
     return path
+
+
+def state(folder: Path, certified: Sequence[Standing]) -> Literal["same", "more", "other"]:
+    """Whether the card beside a model is the one of these requests, that and text of others, or another one.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: card or recipe cannot be read.
+    """
+    found, index, ours = (folder / FILE).read_bytes(), _index(folder, certified), section(certified)
+    if found == written(merged("", index, ours)):
+        return "same"
+    try:
+        card = found.decode()
+        front = _FRONT.match(card)
+        data = yaml.safe_load(front["yaml"]) if front else {}
+        told = {*TAGS} <= {*data["tags"]} and (not index["results"] or index in data["model-index"])
+    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+        return "other"
+    return "more" if told and _OURS.findall(card) == [ours] else "other"
 
 
 def section(certified: Sequence[Standing]) -> str:
@@ -105,6 +124,14 @@ def section(certified: Sequence[Standing]) -> str:
             "",
         ]
     )
+
+
+def _index(folder: Path, certified: Sequence[Standing]) -> Json:
+    try:
+        recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"recipe.yaml: {error}") from error
+    return model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
 
 
 def _claim(each: Standing) -> str:

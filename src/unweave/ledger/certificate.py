@@ -18,6 +18,7 @@ from unweave.evaluation.claims import Claim
 from unweave.ledger import files
 from unweave.ledger.chain import Json, canonical
 from unweave.ledger.words import plain
+from unweave.run import sequence
 from unweave.run.environment import code_sha256
 from unweave.run.record import counted
 
@@ -92,6 +93,14 @@ class Carried:
         ]
 
     @property
+    def files(self) -> list[Path]:
+        """What it was made of, beside model and recipe: clauses and scores as the runs and the batch left them."""
+        places = dict.fromkeys((self.first, self.last))
+        found = [place / name for place in places for name in ("summary.json", "scores.json", "steps.jsonl")]
+        whole = [self.first.parent / name for name in ("recipe.yaml", sequence.FILE)]
+        return [path for path in (*found, *whole) if path.is_file()]
+
+    @property
     def weights(self) -> Json:
         """SHA-256 over names, shapes, types and values of all tensors, before and after."""
         before, after = (_read(place / "summary.json") for place in (self.first, self.last))
@@ -124,6 +133,7 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         "model": files.model(carried.last / "model", folder),
         **_base(carried.last / "model", folder),
         "recipe": files.told(carried.last / "recipe.yaml", folder),
+        "files": [files.told(path, folder) for path in carried.files],
         "code": {"unweave": summary["environment"]["unweave"], "sha256": code_sha256()},
         "environment": summary["environment"],
         "method": summary["method"],

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unweave.errors import ConfigurationError
 from unweave.evaluation.claims import Claim
 from unweave.ledger import certificate
 from unweave.ledger.begin import forgetting, named_by, takers
@@ -19,6 +20,7 @@ from unweave.ledger.chain import Entry, Json
 from unweave.ledger.evidence import claim_of
 from unweave.ledger.ledger import Ledger, find
 from unweave.run import devices, sequence
+from unweave.run.checkpoint import tensors_sha256
 from unweave.run.job import Job
 from unweave.run.recipe import Recipe
 from unweave.run.records import Records, Rows
@@ -93,7 +95,13 @@ def _together(
 
 
 def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Claim:
-    model = job.opened(carried.last, silent).to(devices.chosen(recipe.run.device))
+    model = job.opened(carried.last, silent)
+    if (found := tensors_sha256(model.state_dict())) != (known := carried.weights["after"]):
+        raise ConfigurationError(
+            f"{carried.last / 'model'}: expected the model that the run left, weights {known[:12]}..., found others, "
+            f"{found[:12]}...: put it back, or give the batch up with --abandon"
+        )
+    model = model.to(devices.chosen(recipe.run.device))
     return claim_of(carried, data, job, model, recipe.run.seed)
 
 

@@ -31,11 +31,19 @@ def publish(ledger: Ledger) -> None:
             atomically(path, each.decided.pretty)
 
 
+def _carded(ledger: Ledger, each: Standing) -> bool:
+    """Its model has a card, if it lies where it was and is to have one."""
+    if each.status != "certified":
+        return True
+    place = files.folder_of(ledger.folder, each.decided.body["model"])
+    return (place / card.FILE).exists() or not (place.parent / "recipe.yaml").is_file()
+
+
 def _told(ledger: Ledger, each: Standing) -> bool:
     """The files are there, and say all; what was edited is for `verify` to find."""
     path = ledger.certificate_file(each.id)
     words = path.with_suffix(".md")
-    if not (path.exists() and words.exists()):
+    if not (path.exists() and words.exists() and _carded(ledger, each)):
         return False
     earlier = [written(text(each.decided, each.attestations[:count])) for count in range(len(each.attestations))]
     return not earlier or words.read_bytes() not in earlier

@@ -7,17 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from unweave.errors import ConfigurationError, gathered
-from unweave.ledger import files, words
-from unweave.ledger.book import Book, annulled, entered
+from unweave.ledger import card, files, words
+from unweave.ledger.book import Book, Standing, annulled, entered
 from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
 from unweave.ledger.deletion import Deletion
 from unweave.ledger.ledger import Ledger, cut_short, exposed
 from unweave.ledger.line import written
 from unweave.ledger.selector import Selector, read_kept
 
+_EDITED = "is not what the ledger says: it was edited"
+_OTHERS = "holds text of others beside the section of the ledger, which was not checked"
 _SET_ASIDE = ": `unweave requests annul {} --reason ...` sets it aside"
 
 
@@ -86,6 +88,10 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     for number, by in aside.items():
         notes.append(f"entry {number} was set aside by entry {by.number}: {by.body.get('reason')}")
     faults += _files(ledger, [entry for entry in chain.entries if entry.number not in aside], book)
+    places = {fault.place for fault in faults}  # a card that tells of another model is no fault of its own
+    cards = [fault for name, fault in _cards(ledger, chain, book) if f"certificate of {name}" not in places]
+    notes += [str(fault) for fault in cards if fault.text.endswith(_OTHERS)]
+    faults += [fault for fault in cards if not fault.text.endswith(_OTHERS)]
     if known:
         faults += _rows(ledger, book)
     counts = [sum(entry.kind == kind for entry in chain.entries) for kind in ("certificate", "attestation")]
@@ -170,14 +176,51 @@ def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fau
         try:
             if entry.kind in ("certificate", "cover"):
                 yield from _copy(ledger, entry, book)
-            for what in ("model", "base", "recipe", "copy"):
-                if file := entry.body.get(what):
-                    key = canonical([what, file])
-                    if key not in read:
-                        read[key] = list(files.unlike(ledger.folder / file["file"], what, file))
-                    yield from (_file(_place(entry), what, *found) for found in read[key])
+            spoken = [(what, entry.body[what]) for what in ("model", "base", "recipe", "copy") if entry.body.get(what)]
+            spoken += [(PurePosixPath(file["file"]).name, file) for file in entry.body.get("files", ())]
+            for what, file in spoken:
+                key = canonical([what, file])
+                if key not in read:
+                    read[key] = list(files.unlike(ledger.folder / file["file"], what, file))
+                yield from (_file(_place(entry), what, *found) for found in read[key])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             yield Fault(f"entry {entry.number}", f"does not hold what a {entry.kind} holds: {error!r}")
+
+
+def _cards(ledger: Ledger, chain: Chain, book: Book) -> Iterator[tuple[str, Fault]]:
+    """Whether the card beside each certified model says what the ledger does, by the last request that it is for."""
+    certified = book.certified
+    lasts = {str(_model(ledger, each)): count for count, each in enumerate(certified, 1)}
+    for count in lasts.values():
+        name = certified[count - 1].id
+        if text := _of_card(ledger, chain, certified[:count]):
+            yield name, Fault(f"card of {name}", text, text.endswith(_EDITED))
+
+
+def _of_card(ledger: Ledger, chain: Chain, certified: Sequence[Standing]) -> str:
+    """What is wrong with the card for these requests, beside the model of the last; nothing if it is theirs."""
+    place = _model(ledger, certified[-1])
+    path = place / card.FILE
+    if not (place.parent / "recipe.yaml").is_file():
+        return ""  # it moved, and is told of
+    if not path.is_file():
+        return f"is not at {path}: `unweave requests run` writes it again"
+    try:
+        state = card.state(place, certified)
+        if state != "other":
+            return "" if state == "same" else f"{path} {_OTHERS}"
+        for number in reversed([e.number for e in chain.entries if e.kind in ("certificate", "attestation")]):
+            known = entered(e for e in chain.entries if e.number < number)[0].certified
+            known = known[: max((n for n, each in enumerate(known, 1) if _model(ledger, each) == place), default=0)]
+            if known and card.state(place, known) != "other":
+                return f"{path} is behind: `unweave requests run` writes it again"
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        return f"{path} cannot be compared with the ledger: {error!r}"
+    return f"{path} {_EDITED}"
+
+
+def _model(ledger: Ledger, each: Standing) -> Path:
+    return files.folder_of(ledger.folder, each.decided.body["model"])
 
 
 def _place(entry: Entry) -> str:
