@@ -48,7 +48,9 @@ def add(
 
 @requests.command("list")
 def list_(
-    status: Annotated[Literal["open", "running", "certified", "covered", "rejected"] | None, typer.Option()] = None,
+    status: Annotated[
+        Literal["open", "running", "certified", "carried out", "covered", "rejected"] | None, typer.Option()
+    ] = None,
     overdue: Annotated[
         bool, typer.Option("--overdue", help="Only those that wait and whose due date is past.")
     ] = False,

@@ -36,7 +36,7 @@ def again(ledger: Ledger, batch: Batch, data: Records[Any], watch: Watch) -> Ent
     chain, book = ledger.read()
     if any(entry.kind == "retest" and entry.body["batch"] == batch.id for entry in chain.entries):
         return None
-    earlier = [each for each in book.requests.values() if each.status == "certified" and each.batch != batch.id]
+    earlier = [each for each in book.requests.values() if each.issued and each.batch != batch.id]
     if not earlier or book.model is None:
         return None
     model = files.folder_of(ledger.folder, book.model)

@@ -11,7 +11,7 @@ import numpy as np
 
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
-from unweave.ledger.book import Batch, Book, Standing
+from unweave.ledger.book import UNSHOWN, Batch, Book, Standing
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.files import ADAPTER, told, unlike
@@ -148,7 +148,10 @@ def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Records[
         by = [each for each in takers(ledger, book, rows, recipe, data) if book.requests[each].holds]
         told: Json = {"named": len(rows), "count": len(rows), "hmac": mac, "key": ledger.key.name}
         verdict = f"covered by the certificate{'s' if by[1:] else ''} of {', '.join(by)}"
-        return "cover", {"request": name, "by": by, "verdict": verdict, "records": told | named_by(standing)}
+        if unshown := [each for each in by if book.requests[each].status == UNSHOWN]:
+            verdict += f"; carried out, not shown: {', '.join(unshown)}"
+        made = {"request": name, "by": by, "verdict": verdict, "shown": not unshown}
+        return "cover", made | {"records": told | named_by(standing)}
 
     return ledger.write(make)
 

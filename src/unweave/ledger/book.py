@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
+from unweave.contract.reading import state_of
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import Entry, Json
 
-Status = Literal["open", "running", "certified", "covered", "rejected"]
-STATUSES: tuple[Status, ...] = ("open", "running", "certified", "covered", "rejected")
+Status = Literal["open", "running", "certified", "carried out", "covered", "rejected"]
 STATUS_AFTER: dict[str, Status] = {"certificate": "certified", "cover": "covered", "rejection": "rejected"}
+UNSHOWN: Status = "carried out"  # with a certificate that says: not shown
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Standing:
 
     Attributes:
         body: as it was recorded: id, received, due, selector, basis, note.
-        status: "open", "running" in a batch, "certified", "covered" by the certificates of others, or "rejected".
+        status: "open", "running" in a batch, "certified", "carried out" where its certificate says that the numbers do
+            not show what the contract asks, "covered" by the certificates of others, or "rejected".
         batch: in which it is, or was carried out.
         outcome: its certificate, its rejection, or which certificates cover it.
         retest: what its forget clauses said of the last model of the last batch, where they were read again.
@@ -62,8 +64,14 @@ class Standing:
 
     @property
     def holds(self) -> bool:
-        """It is certified or covered, and no later batch has undone that."""
-        return self.status in ("certified", "covered") and (self.retest is None or bool(self.retest["met"]))
+        """It has a certificate or is covered by some, and no later batch has undone that."""
+        answered = self.issued or self.status == "covered"
+        return answered and (self.retest is None or state_of(self.retest) != "missed")
+
+    @property
+    def issued(self) -> bool:
+        """It has a certificate of its own, whether that shows what was asked or says that it does not."""
+        return self.status in ("certified", UNSHOWN)
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -119,14 +127,14 @@ class Book:
 
     @property
     def certified(self) -> list[Standing]:
-        """The requests that are, in the order of their certificates."""
-        found = [each for each in self.requests.values() if each.status == "certified"]
+        """The requests with a certificate of their own, in the order of these."""
+        found = [each for each in self.requests.values() if each.issued]
         return sorted(found, key=lambda each: each.decided.number)
 
     @property
     def answered(self) -> list[Standing]:
-        """The requests that are certified or covered, each with a file of its own, in the order of their entries."""
-        found = [each for each in self.requests.values() if each.status in ("certified", "covered")]
+        """The requests that have a certificate or are covered, each with a file, in the order of their entries."""
+        found = [each for each in self.requests.values() if each.issued or each.status == "covered"]
         return sorted(found, key=lambda each: each.decided.number)
 
     @property
@@ -192,6 +200,7 @@ def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch
             batches[body["batch"]] = Batch(body)
         case "certificate" | "rejection" | "cover":
             name, status = body["request"], STATUS_AFTER[entry.kind]
+            status = UNSHOWN if status == "certified" and not body.get("shown", True) else status
             if strange := [each for each in body.get("by", ()) if each not in requests]:
                 raise ValueError(f"there are no requests {strange}")
             requests[name] = replace(requests[name], status=status, batch=body.get("batch"), outcome=entry)
@@ -224,5 +233,5 @@ def _retested(name: str, test: Json, requests: dict[str, Standing]) -> None:
     requests[name] = replace(requests[name], retest=test)
     for each in [each for each in requests.values() if name in each.by]:
         known = each.retest
-        if known is None or known["met"] or known["batch"] != test["batch"]:
+        if known is None or state_of(known) != "missed" or known["batch"] != test["batch"]:
             requests[each.id] = replace(each, retest=test)

@@ -14,6 +14,7 @@ from typing import Literal
 
 import yaml
 
+from unweave.contract.reading import state_of
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Standing
@@ -96,7 +97,7 @@ def section(certified: Sequence[Standing]) -> str:
         for body in [each.decided.body]
     ]
     what = f"{len(rows)} deletion request{'s' if rows[1:] else ''}"
-    clauses = [f"- {c['clause']} ({'met' if c['met'] else 'missed'})" for c in last["contract"]]
+    clauses = [f"- {c['clause']} ({state_of(c)})" for c in last["contract"]]
     return "\n".join(
         [
             _BEGIN,

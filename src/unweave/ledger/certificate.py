@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from unweave.contract.keeper import HARD, SPENT
+from unweave.contract.reading import state_of
 from unweave.data.images import TensorImages
 from unweave.data.text import Text
 from unweave.errors import ConfigurationError
@@ -63,13 +64,13 @@ class Carried:
         """Why there is no certificate: the cause in a word, and in words; None where there is one."""
         if self.status != "done":
             return self.status, f"the run ended as {self.status}: {self.entry['reason']}"
-        if missed := [_missed(clause) for clause in self.clauses if not clause["met"]]:
+        if missed := [_missed(clause) for clause in self.clauses if state_of(clause) == "missed"]:
             cause = "infeasible" if self.entry["reason"] in (HARD, SPENT) else "missed"
             taken = counted(self.entry["steps"], "step", "steps")
             said = f"{_CAUSES[cause]} under this contract: {self.entry['reason']} after {taken}"
             return cause, f"{said}; {'; '.join(missed)}"
-        if not self.retest["met"]:
-            lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if not clause["met"])
+        if state_of(self.retest) == "missed":
+            lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if state_of(clause) == "missed")
             if self.retest["regressed"]:
                 return "undone", f"undone by a later request of the batch: {lost}"
             return "missed", f"not reached under this contract, once all of its examples were read: {lost}"
@@ -82,7 +83,21 @@ class Carried:
         """What a certificate says first."""
         same = self.weights["before"] == self.weights["after"]
         told = "contract met, as it was before: no weight changed" if same else "contract met"
+        if unshown := self.unshown:
+            told = f"carried out, not shown: {'; '.join(unshown)}"
         return told if self.of is None else f"{told}, on {self.of[0]} records of {self.of[1]} requests together"
+
+    @property
+    def unshown(self) -> list[str]:
+        """What so few examples do not decide, or that nothing was asked of what is forgotten; empty: all is shown."""
+        clauses = list(map(_clause, self.clauses))
+        found = [
+            f"{c['clause']} is undecided on {c['n'] or 'no'} examples" for c in clauses if state_of(c) == "undecided"
+        ]
+        tested = [c for c in self.retest["clauses"] if state_of(c) == "undecided"] if not found else []
+        found += [f"{c['clause']} is undecided on {c['n']} examples, once all were read" for c in tested]
+        asked = any(clause["side"] == "forget" for clause in clauses)
+        return found if asked else [*found, "no clause asks what was forgotten"]
 
     @property
     def clauses(self) -> list[Json]:
@@ -117,7 +132,8 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         claim: what the evidence supports.
     """
     reason, summary = carried.reason, _read(carried.last / "summary.json")
-    end = {"cause": reason[0], "reason": reason[1]} if reason else {"verdict": carried.verdict}
+    issued = {"verdict": carried.verdict, "shown": not carried.unshown}
+    end = {"cause": reason[0], "reason": reason[1]} if reason else issued
     return "rejection" if reason else "certificate", {
         "request": carried.request,
         "batch": carried.batch,
@@ -164,10 +180,11 @@ def _base(model: Path, folder: Path) -> Json:
 
 
 def _clause(clause: Json) -> Json:
-    """A clause with the reading that decides: the one that misses it, else that of the final set."""
+    """A clause with the reading that decides: the one whose state is the clause's, else that of the final set."""
     readings = [clause[place] for place in ("final", "guard") if clause[place] is not None]
-    told = next((each for each in readings if not each["met"]), readings[0] if readings else {})
-    kept = {key: clause[key] for key in ("side", "clause", "group", "limit", "met")}
+    state = state_of(clause)
+    told = next((each for each in readings if state_of(each) == state), readings[0] if readings else {})
+    kept = {key: clause[key] for key in ("side", "clause", "group", "limit", "met")} | {"state": state}
     return kept | {key: told.get(key) for key in ("measured", "bound", "n")}
 
 

@@ -13,7 +13,7 @@ from unweave.ledger.selector import Selector
 
 DAYS = 30  # from the day on which a request was received to its due date, unless the request says otherwise
 FIRST = date(1970, 1, 1)
-YEARS = 100  # between both, at most
+YEARS = 1000  # between both, at most
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -25,7 +25,7 @@ class Deletion:
         id: a case number, never a name: letters, digits, '.', '_', '-', 64 at most.
         selector: the records.
         received: when it came, from 1970 on; None: today.
-        due: until when it has to be answered, within 100 years; None: `DAYS` later.
+        due: until when it has to be answered, within 1000 years; None: `DAYS` later.
         basis: on what grounds it is made, in one line.
         note: anything else, in one line. It stays for good: nothing personal belongs in it.
 

@@ -33,7 +33,7 @@ def publish(ledger: Ledger) -> None:
 
 def _carded(ledger: Ledger, each: Standing) -> bool:
     """Its model has a card, if it lies where it was and is to have one."""
-    if each.status != "certified":
+    if not each.issued:
         return True
     place = files.folder_of(ledger.folder, each.decided.body["model"])
     return (place / card.FILE).exists() or not (place.parent / "recipe.yaml").is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unweave.contract.reading import state_of
 from unweave.ledger.chain import Entry, Json
 from unweave.run.record import counted
 
@@ -33,8 +34,7 @@ def _details(found: Json) -> Sequence[str]:
         for name in next(iter(sheets.values()), {})
     ]
     clauses = [
-        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {c['n'] or 'not read'} | "
-        f"{'met' if c['met'] else 'missed'} |"
+        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {c['n'] or 'not read'} | {state_of(c)} |"
         for c in found["contract"]
     ]
     return [
