@@ -19,6 +19,16 @@ KeyFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A case number, never a name.", show_default=False)]
 _HERE = Path("ledger")
+
+
+@requests.callback()
+def told(context: typer.Context) -> None:
+    """Warnings are said as plain lines."""
+    from unweave.commands.progress import speaking
+
+    context.with_resource(speaking())
+
+
 _DATE = ["%Y-%m-%d"]
 
 

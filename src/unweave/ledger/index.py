@@ -124,8 +124,10 @@ class Index:
             with self._open() as database:
                 if not database.execute("select count(*) from sqlite_master").fetchone()[0]:
                     return None, "none"  # its first transaction was ended before it came to the disk
-                number, digest = database.execute("select number, hash from head").fetchone()
-                return (int(number), str(digest)), "same"
+                known = database.execute("select number, hash from head").fetchall()
+                last = database.execute("select number, hash from entries order by number desc limit 1").fetchall()
+                ((number, digest),) = known
+                return ((int(number), str(digest)), "same") if known == last else (None, "damaged")
         except _DAMAGED as error:
             return None, "none" if _of_machine(error) else "damaged"
 
