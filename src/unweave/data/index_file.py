@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unweave.data.text_file import lines, parse_csv, parse_json, parse_json_lines, read_text, short
+from unweave.data.text_file import as_meant, lines, parse_csv, parse_json, parse_json_lines, read_text, short
 from unweave.errors import ConfigurationError
 
 Listed = list[tuple[str, Any]]
@@ -126,7 +126,7 @@ def _csv(path: Path, kind: _Kind) -> Listed:
     rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     named = _named(rows[0][1], kind) if rows else None
     return [
-        (f"line {line}", cells[named or 0] if len(cells) > (named or 0) else "")
+        (f"line {line}", as_meant(cells[named or 0]) if len(cells) > (named or 0) else "")
         for line, cells in rows[named is not None :]
     ]
 
