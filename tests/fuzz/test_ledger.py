@@ -115,7 +115,9 @@ def damage(dice: random.Random, folder: Path) -> None:
             place = dice.randrange(len(content) + 1)
             content[place:place] = dice.choice([b"\n", b"{}\n", b"\0" * 100, b"[" * 3000, b"\xff", b"null\n", b'"'])
         case 5:
-            content = bytearray(dice.choice([b"", b"{}", b"[]", b"\xff\xfe", b"null\n", b"0" * 64, b"[1,2.5]", b'"a"']))
+            content = bytearray(
+                dice.choice([b"", b"{}", b"[]", b"[" * 4000, b"\xff\xfe", b"null\n", b"0" * 64, b"[1,2.5]", b'"a"'])
+            )
         case 6:
             path.unlink()
             if dice.random() < 0.5:
@@ -162,7 +164,7 @@ def test_arguments(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         assert written == expected, (arguments, written, said.err)
         codes[ended] += 1
     assert not verify(ledger).faults
-    assert codes.total() == ran and codes[0] > ran // 8 and codes[2] > ran // 8
+    assert codes.total() == ran and min(codes[0], codes[2]) > ran // 12
 
 
 def test_damaged_files(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

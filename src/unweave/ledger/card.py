@@ -6,7 +6,6 @@ keeps everything of its own; what an earlier section said is replaced.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from unweave.errors import ConfigurationError
 from unweave.ledger.book import Standing
 from unweave.ledger.certificate import LIMITS
 from unweave.ledger.chain import Entry, Json
-from unweave.ledger.files import ADAPTER
+from unweave.ledger.files import ADAPTER, read_json
 from unweave.ledger.line import written
 from unweave.run.modality import Modality, modality
 
@@ -60,7 +59,7 @@ def write(folder: Path, certified: Sequence[Standing]) -> Path:
     try:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         new = merged(old, _index(folder, certified), section(certified))
-    except (yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{path}: its metadata, or those of the run, cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error
@@ -82,7 +81,7 @@ def state(folder: Path, certified: Sequence[Standing]) -> Literal["same", "more"
         front = _FRONT.match(card)
         data = yaml.safe_load(front["yaml"]) if front else {}
         told = {*TAGS} <= {*data["tags"]} and (not index["results"] or index in data["model-index"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError):
         return "other"
     return "more" if told and _OURS.findall(card) == [ours] else "other"
 
@@ -130,7 +129,7 @@ def section(certified: Sequence[Standing]) -> str:
 def _index(folder: Path, certified: Sequence[Standing]) -> Json:
     try:
         recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"recipe.yaml: {error}") from error
     return model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
 
@@ -144,7 +143,7 @@ def _network(recipe: Json, folder: Path) -> str:
     if (network := recipe["model"].get("network")) is not None:
         return str(network)
     for file, key in ((ADAPTER, "base_model_name_or_path"), ("config.json", "model_type")):
-        if (folder / file).is_file() and (name := json.loads((folder / file).read_text(encoding="utf-8")).get(key)):
+        if (folder / file).is_file() and (name := read_json(folder / file).get(key)):
             return Path(name).name
     return "model"
 

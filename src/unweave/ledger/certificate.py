@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from unweave.contract.keeper import HARD, SPENT
 from unweave.contract.reading import state_of
 from unweave.data.images import TensorImages
 from unweave.data.text import Text
-from unweave.errors import ConfigurationError
 from unweave.evaluation.claims import Claim
 from unweave.ledger import files
 from unweave.ledger.chain import Json, canonical
+from unweave.ledger.files import read_json
 from unweave.ledger.words import plain
 from unweave.run import sequence
 from unweave.run.environment import code_sha256
@@ -57,7 +56,7 @@ class Carried:
     @property
     def status(self) -> str:
         """How the last run ended."""
-        return str(_read(self.last / "summary.json")["status"])
+        return str(read_json(self.last / "summary.json")["status"])
 
     @property
     def reason(self) -> tuple[str, str] | None:
@@ -104,7 +103,10 @@ class Carried:
         """The contract, as the last run that touched it left it: keep clauses after a repair, if there was one."""
         sides = {"forget": self.first, "keep": self.last}
         return [
-            c for side, place in sides.items() for c in _read(place / "summary.json")["contract"] if c["side"] == side
+            c
+            for side, place in sides.items()
+            for c in read_json(place / "summary.json")["contract"]
+            if c["side"] == side
         ]
 
     @property
@@ -118,7 +120,7 @@ class Carried:
     @property
     def weights(self) -> Json:
         """SHA-256 over names, shapes, types and values of all tensors, before and after."""
-        before, after = (_read(place / "summary.json") for place in (self.first, self.last))
+        before, after = (read_json(place / "summary.json") for place in (self.first, self.last))
         return {"before": before["model_before"], "after": after["model_after"]}
 
 
@@ -131,7 +133,7 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         records: how many the request named, how many were still there, and their digest under the key.
         claim: what the evidence supports.
     """
-    reason, summary = carried.reason, _read(carried.last / "summary.json")
+    reason, summary = carried.reason, read_json(carried.last / "summary.json")
     issued = {"verdict": carried.verdict, "shown": not carried.unshown}
     end = {"cause": reason[0], "reason": reason[1]} if reason else issued
     return "rejection" if reason else "certificate", {
@@ -175,7 +177,7 @@ def digests(records: TensorImages | Sequence[Text]) -> list[bytes]:
 def _base(model: Path, folder: Path) -> Json:
     """The model that adapters are for, if it lies in a folder; no digest tells of a name on the hub."""
     adapter = model / files.ADAPTER
-    name = _read(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    name = read_json(adapter).get("base_model_name_or_path") if adapter.is_file() else None
     return {"base": files.told(Path(name), folder)} if name and Path(name).is_dir() else {}
 
 
@@ -195,7 +197,8 @@ def _missed(clause: Json) -> str:
 
 def _scores(path: Path) -> Json:
     return {
-        name: {score: _score(found) for score, found in sheet.items()} for name, sheet in _read(path)["models"].items()
+        name: {score: _score(found) for score, found in sheet.items()}
+        for name, sheet in read_json(path)["models"].items()
     }
 
 
@@ -203,11 +206,3 @@ def _score(found: Json) -> Json:
     """A score, and why it is undefined if it is."""
     why = {"reason": found["reason"]} if found["value"] is None and found.get("reason") else {}
     return {key: found[key] for key in _SCORES} | why
-
-
-def _read(path: Path) -> Json:
-    try:
-        found: Json = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected a file of a finished run, which cannot be read: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from unweave.ledger.book import Batch
 from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.evidence import claim_of
+from unweave.ledger.files import read_json
 from unweave.ledger.ledger import Ledger, find
 from unweave.run import devices, sequence
 from unweave.run.checkpoint import tensors_sha256
@@ -51,7 +51,7 @@ def decide(
     """
     folder = ledger.folder / "runs" / batch.id
     path = folder / sequence.FILE
-    done = json.loads(path.read_text(encoding="utf-8"))["requests"] if path.is_file() else []
+    done = read_json(path)["requests"] if path.is_file() else []
     together = batch.body.get("together") is not None
     each = (_together if together else _each)(ledger, batch, recipe, data, folder, done)
     return [_record(ledger, recipe, data, decided, publish) for decided in each]

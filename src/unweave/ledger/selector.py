@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.data.index_file import read_ids, read_rows, rows_of
+from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError
 from unweave.ledger.key import Key
 from unweave.ledger.line import fault_of_line
@@ -143,7 +143,7 @@ def read_kept(path: Path, key: Key, name: str, hmac: str) -> tuple[int, ...]:
         ConfigurationError: the file is gone, is not one of row numbers, or holds others than were recorded.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = parse_json(read_text(path))
         if not all(type(row) is int for row in rows):
             raise ValueError("not a list of whole numbers")
     except (OSError, ValueError, TypeError) as error:

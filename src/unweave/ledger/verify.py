@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError, gathered
 from unweave.ledger import card, files, words
 from unweave.ledger.book import Book, Standing, annulled, entered
@@ -156,7 +156,7 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
         yield Fault("end", f"{text}; the next one takes it away", False)
     for path in sorted((ledger.folder / "certificates").glob("*.json")):
         try:
-            entry = Entry(**json.loads(path.read_bytes()))
+            entry = Entry(**parse_json(read_text(path)))
             text = cut_short(chain, (entry.number, entry.hash), f"certificates/{path.name}")
         except (OSError, ValueError, TypeError):
             text = "cannot be read as a certificate: damaged or edited"
