@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -9,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from unweave.commands.requests_app import requests
-from unweave.errors import ConfigurationError, UnweaveError
+from unweave.errors import MACHINE, ConfigurationError, UnweaveError
 
 app = typer.Typer(
     name="unweave",
@@ -245,7 +246,8 @@ def metrics(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can mend is one message on stderr and exit code 2."""
+    """Runs the command; what the user can mend is one message on stderr and exit code 2; what the machine lacks, 1."""
+    _printable()
     try:
         app(arguments)
     except UnweaveError as error:
@@ -260,10 +262,19 @@ def main(arguments: list[str] | None = None) -> None:
             _interrupted()
         raise
     except OSError as error:
-        if error.filename is None:
+        lacking = error.errno in MACHINE
+        if error.filename is None and not lacking:
             raise
-        sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
-        raise SystemExit(2) from None
+        place = "" if error.filename is None else f"{error.filename}: "
+        sys.stderr.write(f"error: {place}{error.strerror or error}\n")
+        raise SystemExit(1 if lacking else 2) from None
+
+
+def _printable() -> None:
+    """Names of files may be no text, and a terminal may lack a character: such are printed as their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupted() -> NoReturn:

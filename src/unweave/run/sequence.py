@@ -74,7 +74,9 @@ def run(
         directory.clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
     resolved = resolve(recipe, jobs[0], folder)
-    atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+    whole = finished(folder) if resume else None  # nothing of it is written again
+    if whole is None:
+        atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
     tests: list[Again] = []
     done: list[Json] = []
     left: Path | None = None  # the last model
@@ -105,8 +107,11 @@ def run(
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
-        write_json(folder / FILE, summary(done, len(singles)))
-    write_json(folder / FILE, content := summary(done, len(singles)))
+        if whole is None:
+            write_json(folder / FILE, summary(done, len(singles)))
+    content = summary(done, len(singles)) | ({} if whole is None else {"created": whole["created"]})
+    if content != whole:
+        write_json(folder / FILE, content)
     return content
 
 

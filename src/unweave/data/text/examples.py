@@ -19,7 +19,7 @@ class Text:
     """A conversation and the answer that a model is to give, or a running text.
 
     Attributes:
-        id: unique in its table.
+        id: in its table; several texts may share it, as those of one person do.
         turns: what comes before the answer; empty for a running text.
         answer: what is learned, or forgotten.
         copy: whether this repeats a forget example on purpose, so that no check takes it for an oversight.
@@ -54,7 +54,8 @@ def texts(
 
     Raises:
         ConfigurationError: an empty table, columns that are not there, an empty answer, a message that is not text
-            alone (no content, an image, a tool's call), or an id that comes twice; all of them at once.
+            alone (no content, an image, a tool's call), or a text without an id whose row's number is an id; all of
+            them at once.
     """
     if not table:
         raise ConfigurationError("the table must hold at least one text, found 0 rows")
@@ -71,9 +72,10 @@ def texts(
         if not answer.strip():
             wrong.setdefault("have an empty answer: remove them, or write one", []).append(name)
         found.append(Text(name, turns, answer))
-    ids = [t.id for t in found]
-    if len(set(ids)) < len(ids):
-        wrong["have an id that another text has too: make it unique"] = sorted({i for i in ids if ids.count(i) > 1})
+    given = {str(row["id"]) for row in table if row.get("id") is not None}
+    without = [t.id for t, row in zip(found, table, strict=False) if row.get("id") is None and t.id in given]
+    if without and not wrong:
+        wrong["have no id, and their row's number is the id of another text: give them one"] = without
     if wrong:
         raise ConfigurationError([f"{len(names)} texts ({listed(names)}) {what}" for what, names in wrong.items()])
     return found

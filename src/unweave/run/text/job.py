@@ -98,8 +98,8 @@ class TextJob:
         """The retain set without what is held out, and that."""
         if self.held is None:
             return self.retain, {}
-        gone = {name for part in self.held for name in part.ids}
-        rows = [row for row, name in enumerate(self.retain.ids) if name not in gone]
+        gone = {text for part in self.held for text in part.texts}
+        rows = [row for row, text in enumerate(self.retain.texts) if text not in gone]
         return self.retain.subset(rows), dict(zip(("guard", "final"), self.held, strict=True))
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:

@@ -78,7 +78,7 @@ def _own(
     found = {"forget": part(asked.forget, how.generate, how.gradient), "retain": part(asked.retain, how.generate)}
     if holdout:
         found["holdout"] = part(holdout, gradient=how.gradient)
-    rows = [asked.rows.get(text.id, {}) for text in asked.forget[:most]]
+    rows = [asked.rows.get(text, {}) for text in asked.forget[:most]]
     if rows and all("paraphrased_question" in row and "answer" in row for row in rows):
         reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in rows]
         encode = encoder(tokenizer, form)
@@ -105,4 +105,4 @@ def _examples(tokenizer: Any, chosen: Sequence[Text], rows: Rows, form: Chat | P
 
 
 def _row(rows: Rows, text: Text) -> Mapping[str, Any]:
-    return rows.get(text.id) or {}
+    return rows.get(text) or {}
