@@ -14,12 +14,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
+from unweave import arguments as takes
+from unweave.arguments import Rule
 from unweave.contract import Contract, Keeper
 from unweave.contract.sets import hold_out
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_filled, check_overlap
 from unweave.data.pairs import Pairs
-from unweave.errors import SEEDS, ConfigurationError, check_value, gathered, suggest
+from unweave.errors import SEEDS, ConfigurationError, gathered, shown
 from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import (
     FirstStep,
@@ -37,7 +39,7 @@ from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import Method, made
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
-from unweave.parameters import Mask, choose, saliency_mask
+from unweave.parameters import Mask, choose, patterns, saliency_mask
 from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
 
@@ -47,6 +49,38 @@ if TYPE_CHECKING:
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 TASKS: dict[str, Callable[[], Task]] = {"vision": Vision, "language": Language}
+STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
+SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
+MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
+
+
+def _does(task: Any) -> bool:
+    return callable(getattr(task, "nll", None)) and callable(getattr(task, "divergence", None))
+
+
+def _step(name: str, step: object) -> str:
+    given = isinstance(step, TrustRegion) or (isinstance(step, str) and step == "trust") or takes.callable_with(step, 1)
+    return "" if given and step is not TrustRegion else takes.wrong(name, STEP, step) + SGD
+
+
+ARGUMENTS: dict[str, Rule] = {
+    **{"model": takes.model, "retrained": takes.maybe(takes.model), "forget": takes.examples, "retain": takes.examples},
+    **dict.fromkeys(("holdout", "guard", "final", "probe"), takes.maybe(takes.examples)),
+    "task": takes.named(TASKS, "an object with nll and divergence", _does),
+    "method": takes.named(CATALOGUE, "an unweave.Method", lambda given: isinstance(given, (Method, OneShot))),
+    "step": _step,
+    "contract": takes.kind("an unweave.Contract or None", Contract, none=True),
+    "steps": takes.value(int, "[0, inf)"),
+    "stop": takes.functions("of one Record", 1),
+    "monitors": takes.functions("of a Record and the Objectives", 2),
+    "parameters": patterns,
+    **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
+    "seed": takes.value(int, SEEDS),
+    **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
+    "accelerator": takes.prepared,
+    "guards": takes.kind("an unweave.Guards or None", Guards, none=True),
+}
+"""What the arguments of the call may be."""
 
 
 def unlearn(
@@ -97,7 +131,8 @@ def unlearn(
         retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
-        stop, monitors: called with every `Record`; the first reason that a `stop` returns ends the run.
+        stop: called with every `Record`; the first one that returns a reason (a text) ends the run.
+        monitors: called with every `Record` and the `Objectives` as they are after that step.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
         forget_batch, retain_batch: examples per step, over all ranks.
         micro: micro-batches that each of them is divided into; the accumulation is exact.
@@ -111,20 +146,16 @@ def unlearn(
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
 
     Raises:
-        ConfigurationError: everything that is wrong with the arguments, before a weight moves.
+        ConfigurationError: everything that is wrong with the arguments, before a weight moves. What a function of the
+            caller's raises (`stop`, `monitors`) passes as it is, with a note of whose it is.
 
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    check_value("seed", seed, int, SEEDS)
+    broken = _checked(locals())
     with seeded(seed):
-        does, method, broken, *_ = gathered(
-            partial(_task, task),
-            partial(_known, method, step),
-            partial(_read, forget, retain),
-            partial(check_value, "steps", steps, int, "[0, inf)"),
-            partial(_module, model),
-        )
+        does = TASKS[task]() if isinstance(task, str) else task
+        method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
         device = device_of(model)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
@@ -187,9 +218,24 @@ def unlearn(
     return result
 
 
-def _module(model: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise ConfigurationError(f"model must be a torch.nn.Module; found {type(model).__name__}.")
+def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Checks all arguments of the call; what can be said of both sets without a model: rows with NaN or infinity.
+
+    Raises:
+        ConfigurationError: everything that is wrong with them.
+    """
+    wrong = takes.faults(ARGUMENTS, given)
+    method, alone = given["method"], [name for name in MEASURED if given[name] is not None]
+    once = method.name if isinstance(method, OneShot) else method
+    if not wrong.keys() & {"method", "step"} and isinstance(once, str) and once in ONESHOT and given["step"] != "trust":
+        wrong["method"] = f"step: {once} takes no steps; leave it out."
+    if given["contract"] is None and alone:
+        wrong["contract"] = (
+            f"{' and '.join(alone)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
+        )
+    sides = [] if wrong.keys() & {"forget", "retain"} else [partial(_read, given["forget"], given["retain"])]
+    with seeded(0 if "seed" in wrong else given["seed"]):
+        return gathered(*sides, partial(takes.refuse, wrong.values()))[0]
 
 
 def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
@@ -218,28 +264,6 @@ def _batches(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
         yield moved(batch, device)
 
 
-def _task(task: str | Task) -> Task:
-    if not isinstance(task, str):
-        return task
-    if task not in TASKS:
-        raise ConfigurationError(
-            f"There is no task {task!r}.{suggest(task, TASKS)} Known: {', '.join(TASKS)}; "
-            "or pass an object with nll and divergence."
-        )
-    return TASKS[task]()
-
-
-def _known(method: str | Method | OneShot, step: object) -> str | Method | OneShot:
-    if isinstance(method, str) and method not in CATALOGUE:
-        raise ConfigurationError(
-            f"There is no method {method!r}.{suggest(method, CATALOGUE)} Known: {', '.join(CATALOGUE)}."
-        )
-    method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
-    if isinstance(method, OneShot) and step != "trust":
-        raise ConfigurationError(f"step: {method.name} takes no steps; leave it out.")
-    return method
-
-
 def _kept(
     contract: Contract | None,
     task: Task,
@@ -252,13 +276,7 @@ def _kept(
 ) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper of the contract, if there is one."""
     if contract is None:
-        if named := [name for name, value in given.items() if value is not None]:
-            raise ConfigurationError(
-                f"{' and '.join(named)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
-            )
         return retain, None
-    if not isinstance(contract, Contract):
-        raise ConfigurationError(f"contract must be an unweave.Contract or None; found {contract!r}.")
     keeps = contract.keeps(hasattr(task, "logits"))
     sets = {name: value for name, value in given.items() if name != "retrained"}
     retain, held = hold_out(contract, keeps, retain, forget=forget, **sets, seed=seed)
@@ -272,18 +290,14 @@ def _stepper(
         region = copy.deepcopy(step)
         region.mask = region.mask if mask is None else mask
         return region
-    if step == "trust":
+    if isinstance(step, str):
         return TrustRegion(mask=mask)
     try:
-        made = step([p for p in model.parameters() if p.requires_grad]) if callable(step) else None
-    except ValueError as error:
+        made = step([p for p in model.parameters() if p.requires_grad])
+    except (ValueError, TypeError) as error:
         raise ConfigurationError(f"step: the optimizer refuses its settings: {error}.") from error
     if not isinstance(made, torch.optim.Optimizer):
-        raise ConfigurationError(
-            "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; "
-            f"{f'it returned {made!r}' if callable(step) else f'found {step!r}'}. "
-            "For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
-        )
+        raise ConfigurationError(f"step must be {STEP}; it returned {shown(made)}.{SGD}")
     return made
 
 

@@ -105,6 +105,7 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
 FINITE = "(-inf, inf)"
 SEEDS = "[0, 9223372036854775808)"
 """What torch, NumPy and Python all take as a seed, and what may be counted up from it: integers below 2^63."""
+_SHOWN = 120  # characters of a value in a message
 _NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
 _OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
 
@@ -159,7 +160,19 @@ def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FI
     if any(type(value) is type(option) and value == option for option in options):
         return ""
     near = suggest(value, map(str, options)) if isinstance(value, str) else ""
-    return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {value!r}.{near}"
+    return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {shown(value)}.{near}"
+
+
+def shown(value: object) -> str:
+    """A value in a few words: itself, if it is a small one, or what it is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object that cannot speak of itself
+        text = ""
+    short = len(text) <= _SHOWN and "\n" not in text and not text.startswith("<")
+    return text if short and text else type(value).__name__
 
 
 def _inside(value: Any, interval: str) -> bool:

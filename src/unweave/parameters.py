@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
 
 _SHOWN = 8  # names in a message
@@ -29,6 +30,7 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
     Raises:
         ConfigurationError: a pattern is no text or matches no parameter, or nothing may move.
     """
+    check({"parameters": patterns}, {"parameters": selection})
     named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point()]
     before = [p.requires_grad for _, p in named]
     chosen = before if selection is None else _matches([n for n, _ in named], selection)
@@ -136,19 +138,24 @@ def batch_gradients(
         raise ConfigurationError("There is no batch to take a gradient of: the data set is empty.")
 
 
+def patterns(name: str, selection: object) -> str:
+    """What is wrong with a selection, whatever the model's parameters are called; nothing where nothing is."""
+    if selection is None or isinstance(selection, str):
+        return ""
+    several = selection if isinstance(selection, Collection) and not isinstance(selection, Mapping) else [selection]
+    odd = [type(each).__name__ for each in several if not isinstance(each, str)]
+    return f"{name} must be 'all' or patterns on names, such as 'head.*'; found {odd[0]}." if odd else ""
+
+
 def _matches(names: Sequence[str], selection: str | Sequence[str]) -> list[bool]:
-    patterns = [selection] if isinstance(selection, str) else list(selection)
-    if strange := [p for p in patterns if not isinstance(p, str)]:
-        raise ConfigurationError(
-            f"parameters must be 'all' or patterns on names, such as 'head.*'; found {type(strange[0]).__name__}."
-        )
-    if patterns == ["all"]:
+    wanted = [selection] if isinstance(selection, str) else list(selection)
+    if wanted == ["all"]:
         return [True for _ in names]
-    unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
+    unmatched = [p for p in wanted if not any(fnmatchcase(n, p) for n in names)]
     if unmatched:
         known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
         raise ConfigurationError([f"No parameter is named {p!r}.{suggest(p, names) or known}" for p in unmatched])
-    return [any(fnmatchcase(n, p) for p in patterns) for n in names]
+    return [any(fnmatchcase(n, p) for p in wanted) for n in names]
 
 
 def _allow(named: Sequence[tuple[str, nn.Parameter]], may_move: Sequence[bool]) -> None:

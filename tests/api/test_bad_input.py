@@ -57,7 +57,7 @@ TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=
         ("parameters", "haed.*", "No parameter is named 'haed.*'. Known: 0.weight, 0.bias"),
         ("parameters", [torch.nn.Parameter(torch.zeros(2))], "patterns on names, such as 'head.*'; found Parameter"),
         ("task", Summed(), r"nll must return one value per example, \[b\]; it returned \(\). Do not reduce"),
-        ("seed", -1, r"seed must be an integer in \[0, inf\); found -1"),
+        ("seed", -1, r"seed must be an integer in \[0, 9223372036854775808\); found -1"),
         ("forget_batch", 0, "forget_batch must be at least 1, found 0"),
         ("micro", 0, "micro must be at least 1, found 0"),
         ("steps", -1, r"steps must be an integer in \[0, inf\); found -1"),
