@@ -54,10 +54,6 @@ SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
 
 
-def _does(task: Any) -> bool:
-    return callable(getattr(task, "nll", None)) and callable(getattr(task, "divergence", None))
-
-
 def _step(name: str, step: object) -> str:
     given = isinstance(step, TrustRegion) or (isinstance(step, str) and step == "trust") or takes.callable_with(step, 1)
     return "" if given and step is not TrustRegion else takes.wrong(name, STEP, step) + SGD
@@ -66,8 +62,8 @@ def _step(name: str, step: object) -> str:
 ARGUMENTS: dict[str, Rule] = {
     **{"model": takes.model, "retrained": takes.maybe(takes.model), "forget": takes.examples, "retain": takes.examples},
     **dict.fromkeys(("holdout", "guard", "final", "probe"), takes.maybe(takes.examples)),
-    "task": takes.named(TASKS, "an object with nll and divergence", _does),
-    "method": takes.named(CATALOGUE, "an unweave.Method", lambda given: isinstance(given, (Method, OneShot))),
+    "task": takes.named(TASKS, takes.DOES, takes.task),
+    "method": takes.named(CATALOGUE, "an unweave.Method", takes.kind("", Method, OneShot)),
     "step": _step,
     "contract": takes.kind("an unweave.Contract or None", Contract, none=True),
     "steps": takes.value(int, "[0, inf)"),

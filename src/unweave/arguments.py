@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from functools import wraps
+from types import UnionType
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from unweave.errors import FINITE, ConfigurationError, fault, shown, suggest
 
+P = ParamSpec("P")
+T = TypeVar("T")
+DOES = "an object with nll and divergence"
 Rule = Callable[[str, Any], str]
 """Of an argument's name and value: what is wrong, what it must be and what to do; an empty text where nothing is."""
 
@@ -18,6 +23,26 @@ Rule = Callable[[str, Any], str]
 def faults(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with the arguments that have a rule, by their names."""
     return {name: text for name, rule in rules.items() if name in given and (text := rule(name, given[name]))}
+
+
+def checked(rules: Mapping[str, Rule]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A function whose arguments are checked before it is called.
+
+    Raises:
+        ConfigurationError: every argument that its rule refuses.
+    """
+
+    def checking(function: Callable[P, T]) -> Callable[P, T]:
+        called = inspect.signature(function)
+
+        @wraps(function)
+        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+            check(rules, called.bind(*args, **kwargs).arguments)
+            return function(*args, **kwargs)
+
+        return asked
+
+    return checking
 
 
 def check(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> None:
@@ -51,7 +76,7 @@ def natural(name: str, given: Any) -> str:
     return fault(name, given, int, "[1, inf)")
 
 
-def kind(words: str, *types: type, none: bool = False) -> Rule:
+def kind(words: str, *types: type | UnionType, none: bool = False) -> Rule:
     """Objects of these types; with `none`, None too."""
 
     def rule(name: str, given: Any) -> str:
@@ -60,16 +85,25 @@ def kind(words: str, *types: type, none: bool = False) -> Rule:
     return rule
 
 
-def named(names: Mapping[str, Any], otherwise: str, holds: Callable[[Any], bool]) -> Rule:
-    """A name of a table, or an object for which `holds` is true; `otherwise` says which that is."""
+def named(names: Mapping[str, Any], otherwise: str, other: Rule) -> Rule:
+    """A name of a table, or what another rule allows; `otherwise` says what that is."""
 
     def rule(name: str, given: Any) -> str:
         if not isinstance(given, str):
-            holding = not isinstance(given, type) and holds(given)
-            return "" if holding else wrong(name, f"the name of a {name} or {otherwise}", given)
+            return wrong(name, f"the name of a {name} or {otherwise}", given) if other(name, given) else ""
         known = ", ".join(names)
         told = f"There is no {name} {given!r}.{suggest(given, names)} Known: {known}; or pass {otherwise}."
         return "" if given in names else told
+
+    return rule
+
+
+def having(words: str, *methods: str) -> Rule:
+    """Objects with these methods; not the class of such objects."""
+
+    def rule(name: str, given: Any) -> str:
+        there = not isinstance(given, type) and all(callable(getattr(given, each, None)) for each in methods)
+        return "" if there else wrong(name, words, given)
 
     return rule
 
@@ -84,6 +118,10 @@ def functions(words: str, takes: int) -> Rule:
         return wrong(f"{name}[{odd[0][0]}]", f"a function {words}", odd[0][1]) if odd else ""
 
     return rule
+
+
+task = having(DOES, "nll", "divergence")
+"""A `tasks.Task`."""
 
 
 def model(name: str, given: Any) -> str:

@@ -160,7 +160,8 @@ def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FI
     if any(type(value) is type(option) and value == option for option in options):
         return ""
     near = suggest(value, map(str, options)) if isinstance(value, str) else ""
-    return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {shown(value)}.{near}"
+    wanted = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{name} must be {wanted}; found {shown(value)}.{near}"
 
 
 def shown(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
+from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import bare, check, check_third_order, examples, looking, reshard, still, summed, world
@@ -30,6 +31,16 @@ Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be min
 FORGET, RETAIN = 0, 1
 # Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
 _DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
+
+
+def _pair(name: str, losses: Any) -> str:
+    two = isinstance(losses, tuple) and len(losses) == 2
+    if two and all(each is None or takes.callable_with(each, 2) for each in losses):
+        return ""
+    return takes.wrong(name, "two functions (model, batch) -> [b], of which one may be None", losses)
+
+
+_RULES = {"model": takes.model, "losses": _pair, "accelerator": takes.prepared}
 
 
 class Objectives:
@@ -47,7 +58,7 @@ class Objectives:
         radius: length that a trust region gives the coming step; None under an optimizer.
 
     Raises:
-        ConfigurationError: nothing may move, or both losses are missing.
+        ConfigurationError: nothing may move, both losses are missing, or an argument is of another type.
         UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
     """
 
@@ -58,6 +69,7 @@ class Objectives:
         accelerator: Accelerator | None = None,
         probe: Sequence[Batch] = (),
     ):
+        takes.check(_RULES, locals())
         reshard(model)
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
