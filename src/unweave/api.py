@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 from unweave import arguments as takes
 from unweave.arguments import Rule
 from unweave.contract import Contract, Keeper
-from unweave.contract.sets import hold_out
+from unweave.contract.sets import hold_out, indexed
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_filled, check_overlap
-from unweave.data.pairs import Pairs
-from unweave.errors import SEEDS, ConfigurationError, gathered, shown
+from unweave.data.pairs import Pairs, fetched
+from unweave.errors import SEEDS, ConfigurationError, gathered, shown, told
 from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import (
     FirstStep,
@@ -239,7 +239,8 @@ def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
     sides = {"forget": _examples(forget), "retain": _examples(retain)}
     gathered(*(partial(check_filled, len(data), name) for name, data in sides.items() if data is not None))  # type: ignore[arg-type]
     found = tuple(data for data in sides.values() if data is not None)
-    return check_overlap(*found) if len(found) == 2 else {}
+    with told("the examples of forget and retain cannot be compared"):
+        return check_overlap(*found) if len(found) == 2 else {}
 
 
 def _examples(data: Data) -> Dataset[Any] | None:
@@ -256,8 +257,12 @@ def _examples(data: Data) -> Dataset[Any] | None:
 
 
 def _batches(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
-    for batch in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size):
-        yield moved(batch, device)
+    if indexed(data):
+        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
+        batches: Iterable[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
+    else:
+        batches = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size)
+    yield from (moved(batch, device) for batch in batches)
 
 
 def _kept(
@@ -288,10 +293,8 @@ def _stepper(
         return region
     if isinstance(step, str):
         return TrustRegion(mask=mask)
-    try:
+    with told("step: the optimizer refuses its settings"):
         made = step([p for p in model.parameters() if p.requires_grad])
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"step: the optimizer refuses its settings: {error}.") from error
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigurationError(f"step must be {STEP}; it returned {shown(made)}.{SGD}")
     return made

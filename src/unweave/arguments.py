@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from functools import wraps
 from types import UnionType
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from unweave.errors import FINITE, ConfigurationError, fault, shown, suggest
 
@@ -112,7 +112,7 @@ def functions(words: str, takes: int) -> Rule:
     """Functions that can be called with so many arguments each; `words` say which ones."""
 
     def rule(name: str, given: Any) -> str:
-        if isinstance(given, str | Mapping) or not isinstance(given, Collection):
+        if isinstance(given, str) or not isinstance(given, Sequence | Set):
             return wrong(name, f"a list of functions {words}", given)
         odd = [(i, each) for i, each in enumerate(given) if not callable_with(each, takes)]
         return wrong(f"{name}[{odd[0][0]}]", f"a function {words}", odd[0][1]) if odd else ""
@@ -138,8 +138,10 @@ def model(name: str, given: Any) -> str:
 
 def examples(name: str, given: Any) -> str:
     """A data set: of torch, a loader, or anything else with a length and an index that gives examples."""
-    if isinstance(given, (Dataset, DataLoader)) or _indexed(given):
+    if isinstance(given, (IterableDataset, DataLoader)) or _indexed(given):
         return ""
+    if isinstance(given, Dataset):
+        return wrong(name, "a data set with a length and an index", given) + " Put it into a DataLoader."
     if isinstance(given, tuple) and given:
         advice = f" For example: {name}=torch.utils.data.TensorDataset(inputs, labels)."
     else:
@@ -178,11 +180,13 @@ def wrong(name: str, words: str, given: Any) -> str:
 
 
 def _indexed(given: Any) -> bool:
-    """Whether it is no data set of torch and gives examples by number all the same."""
+    """Whether it gives examples by number, and says how many."""
     if isinstance(given, (str, bytes, bytearray, Mapping, nn.Module, type)):
         return False
     if isinstance(given, tuple) and all(hasattr(each, "__getitem__") and hasattr(each, "shape") for each in given):
         return not given  # (inputs, labels), and not examples
+    if isinstance(given, Dataset):
+        return hasattr(given, "__len__")
     try:
         return not len(given) or given[0] is not None
     except Exception:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, signature
@@ -100,6 +101,37 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
     if found:
         raise ConfigurationError(found) from next(filter(None, causes), None)
     return made
+
+
+@contextmanager
+def told(what: str, advice: str = "") -> Iterator[None]:
+    """What code of the caller's raises inside, before anything is computed, as one message that says what was done.
+
+    Raises:
+        ConfigurationError: whatever it was; lack of memory passes, and so does what has a message of ours.
+    """
+    try:
+        yield
+    except (UnweaveError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            raise
+        known = isinstance(error, RuntimeError | TypeError | ValueError | OSError) and str(error)
+        text = str(error) if known else f"{type(error).__name__} {error}".strip()
+        raise ConfigurationError(f"{what}: {text.rstrip('.')}. {advice}".rstrip()) from error
+
+
+@contextmanager
+def noted(where: str) -> Iterator[None]:
+    """What code of the caller's raises inside, in the middle of a run, passes with a note of where that was."""
+    try:
+        yield
+    except UnweaveError:
+        raise
+    except Exception as error:
+        error.add_note(f"raised in {where}")
+        raise
 
 
 FINITE = "(-inf, inf)"

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
-from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.errors import ConfigurationError, UnsupportedError, noted
 from unweave.execution import bare, check, check_third_order, examples, looking, reshard, still, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts
 
@@ -279,18 +279,24 @@ class Objectives:
         loss = self._losses[side]
         assert loss is not None
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
-        with looking(self.pair, side, micro), nullcontext() if statistics else still(self._norms):
+        name = f"the {('forget', 'retain')[side]} loss"
+        with looking(self.pair, side, micro), nullcontext() if statistics else still(self._norms), noted(name):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)
-        if values.ndim != 1:
+        if not isinstance(values, Tensor) or values.ndim != 1:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ConfigurationError(
-                f"A loss must return one value per example, [b]; the {('forget', 'retain')[side]} loss returned "
-                f"{tuple(values.shape)}. Do not reduce over the batch."
+                f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
             )
         return values
 
     def _backward(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ConfigurationError(
+                "A loss has no gradient: it does not depend on a parameter that may move. Compute it from the model's "
+                "output, without detach() or no_grad()."
+            )
         loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:

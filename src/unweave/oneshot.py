@@ -152,7 +152,7 @@ class OneShot:
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name in ONESHOT):
             raise ConfigurationError(
-                f"There is no method without steps {shown(self.name)}.{suggest(str(self.name), ONESHOT)} Known: "
+                f"There is no method without steps {shown(self.name)}.{suggest(shown(self.name), ONESHOT)} Known: "
                 f"{', '.join(ONESHOT)}."
             )
         check({"arguments": kind("a mapping of names to values", Mapping)}, vars(self))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -142,7 +142,7 @@ def patterns(name: str, selection: object) -> str:
     """What is wrong with a selection, whatever the model's parameters are called; nothing where nothing is."""
     if selection is None or isinstance(selection, str):
         return ""
-    several = selection if isinstance(selection, Collection) and not isinstance(selection, Mapping) else [selection]
+    several = selection if isinstance(selection, Sequence | Set) else [selection]
     odd = [type(each).__name__ for each in several if not isinstance(each, str)]
     return f"{name} must be 'all' or patterns on names, such as 'head.*'; found {odd[0]}." if odd else ""
 

@@ -18,7 +18,7 @@ from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.images import TensorImages
 from unweave.data.text import TextRows
-from unweave.errors import SEEDS, ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, told
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
 
@@ -268,14 +268,19 @@ class _Cycled:
 
 
 def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
-    """The given rows of a map-style data set as one batch, by the fastest way that it has."""
+    """The given rows of a map-style data set as one batch, by the fastest way that it has.
+
+    Raises:
+        ConfigurationError: a row cannot be read, or the examples make no batch.
+    """
     if isinstance(data, TensorImages):
         return data.batch(rows)
-    if isinstance(data, TensorDataset):
-        return data[rows]
-    if hasattr(data, "__getitems__"):
-        return collated(data.__getitems__(rows.tolist()))
-    return collated([data[row] for row in rows.tolist()])
+    with told(f"{type(data).__name__} cannot give {len(rows)} of its {len(data)} examples"):  # type: ignore[arg-type]
+        if isinstance(data, TensorDataset):
+            return data[rows]
+        if hasattr(data, "__getitems__"):
+            return collated(data.__getitems__(rows.tolist()))
+        return collated([data[row] for row in rows.tolist()])
 
 
 def _answer_tokens(data: Dataset[Any]) -> Tensor | None:
