@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from unweave.commands import machine
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
@@ -245,25 +246,30 @@ def metrics(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can mend is one message on stderr and exit code 2."""
+    """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
     try:
+        machine.alone()
         app(arguments)
     except UnweaveError as error:
-        faults = getattr(error, "faults", [str(error)])
+        faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
         sys.stderr.write(head + "\n  ".join(faults) + "\n")
-        raise SystemExit(2) from None
+        raise SystemExit(1 if text else 2) from None
     except KeyboardInterrupt:  # before or after the work that a command can go on with
         _interrupted()
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer saw it first
             _interrupted()
         raise
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        text = machine.fault(error)
+        if not text and isinstance(error, OSError) and error.filename is not None:
+            sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
+            raise SystemExit(2) from None
+        if not text:
             raise
-        sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
-        raise SystemExit(2) from None
+        sys.stderr.write(f"error: {text}\n")
+        raise SystemExit(1) from None
 
 
 def _interrupted() -> NoReturn:
