@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Set
@@ -16,6 +17,12 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+"""Errors of the system that are the machine's and nobody's input, such as a full disk; the command exits with 1."""
 
 
 class UnweaveError(Exception):

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 
-from unweave.errors import UnsupportedError
+from unweave.errors import MACHINE, UnsupportedError
 
 # How many processes a launcher started, and which this one is: torchrun and accelerate, srun, mpirun (of two kinds).
 # Within an allocation of several tasks Slurm's own script is one process: only a step (srun) has a number of tasks.
@@ -20,7 +20,6 @@ _LAUNCHERS = (
 )
 _PATIENCE = 3.0  # seconds that the others leave the first one to say it: a launcher ends all as soon as one has ended
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_BROKEN = {errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ENXIO, errno.ESTALE}
 _SQLITE = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_IOERR": errno.EIO, "SQLITE_READONLY": errno.EROFS}
 
 
@@ -50,7 +49,7 @@ def fault(error: BaseException) -> str:
         if isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError":
             return f"out of memory: {' '.join(str(each).split()) or 'the system gives no more'}"
         code = _code(each)
-        if code in _FULL | _BROKEN:
+        if code in MACHINE:
             where = f"{each.filename}: " if isinstance(each, OSError) and each.filename else ""
             told = f"{where}{os.strerror(code).lower()}"
             kept = "What was written before is whole. Make room, and go on: the same command, of a run with --resume."
