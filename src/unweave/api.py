@@ -221,7 +221,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    method, alone = given["method"], [name for name in MEASURED if given[name] is not None]
+    method, alone = given["method"], [name for name in MEASURED if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method
     if not wrong.keys() & {"method", "step"} and isinstance(once, str) and once in ONESHOT and given["step"] != "trust":
         wrong["method"] = f"step: {once} takes no steps; leave it out."

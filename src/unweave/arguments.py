@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from functools import wraps
 from types import UnionType
 from typing import Any, ParamSpec, TypeVar
@@ -145,7 +145,7 @@ def examples(name: str, given: Any) -> str:
     if isinstance(given, tuple) and given:
         advice = f" For example: {name}=torch.utils.data.TensorDataset(inputs, labels)."
     else:
-        advice = " A list of examples will do, too." if hasattr(given, "__iter__") else ""
+        advice = " A list of examples will do, too." if isinstance(given, Iterator | Set) else ""
     return wrong(name, "a torch Dataset or DataLoader", given) + advice
 
 
