@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "unweave"
 # A room imports from rooms in the lines above its own, and from itself. A new room gets its place here.
 LAYERS = [
     {"errors"},
-    {"extras"},
+    {"extras", "arguments"},
     {"modules"},
     {"gramian", "parameters", "data"},
     {"networks", "pretrained", "tasks", "execution"},

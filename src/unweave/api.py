@@ -14,13 +14,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
+from unweave import arguments as takes
 from unweave import modules
+from unweave.arguments import Rule
 from unweave.contract import Contract, Keeper
-from unweave.contract.sets import hold_out
+from unweave.contract.sets import hold_out, indexed
 from unweave.data.batches import Batch, moved
 from unweave.data.checks import check_filled, check_overlap
-from unweave.data.pairs import Pairs
-from unweave.errors import SEEDS, ConfigurationError, check_value, gathered, suggest
+from unweave.data.pairs import Pairs, fetched
+from unweave.errors import SEEDS, ConfigurationError, gathered, shown, told
 from unweave.execution import bare, device_of, rank, seeded, world
 from unweave.guards import (
     FirstStep,
@@ -39,7 +41,7 @@ from unweave.loop import unlearn as run
 from unweave.methods import Method, made
 from unweave.modules import copied, joined, mode
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
-from unweave.parameters import Mask, choose, saliency_mask
+from unweave.parameters import Mask, choose, patterns, saliency_mask
 from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
 
@@ -49,6 +51,34 @@ if TYPE_CHECKING:
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 TASKS: dict[str, Callable[[], Task]] = {"vision": Vision, "language": Language}
+STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
+SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
+MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
+
+
+def _step(name: str, step: object) -> str:
+    given = isinstance(step, TrustRegion) or (isinstance(step, str) and step == "trust") or takes.callable_with(step, 1)
+    return "" if given and step is not TrustRegion else takes.wrong(name, STEP, step) + SGD
+
+
+ARGUMENTS: dict[str, Rule] = {
+    **{"model": takes.model, "retrained": takes.maybe(takes.model), "forget": takes.examples, "retain": takes.examples},
+    **dict.fromkeys(("holdout", "guard", "final", "probe"), takes.maybe(takes.examples)),
+    "task": takes.named(TASKS, takes.DOES, takes.task),
+    "method": takes.named(CATALOGUE, "an unweave.Method", takes.kind("", Method, OneShot)),
+    "step": _step,
+    "contract": takes.kind("an unweave.Contract or None", Contract, none=True),
+    "steps": takes.value(int, "[0, inf)"),
+    "stop": takes.functions("of one Record", 1),
+    "monitors": takes.functions("of a Record and the Objectives", 2),
+    "parameters": patterns,
+    **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
+    "seed": takes.value(int, SEEDS),
+    **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
+    "accelerator": takes.prepared,
+    "guards": takes.kind("an unweave.Guards or None", Guards, none=True),
+}
+"""What the arguments of the call may be."""
 
 
 def unlearn(
@@ -99,7 +129,8 @@ def unlearn(
         retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
-        stop, monitors: called with every `Record`; the first reason that a `stop` returns ends the run.
+        stop: called with every `Record`; the first one that returns a reason (a text) ends the run.
+        monitors: called with every `Record` and the `Objectives` as they are after that step.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
         forget_batch, retain_batch: examples per step, over all ranks.
         micro: micro-batches that each of them is divided into; the accumulation is exact.
@@ -113,20 +144,16 @@ def unlearn(
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
 
     Raises:
-        ConfigurationError: everything that is wrong with the arguments, before a weight moves.
+        ConfigurationError: everything that is wrong with the arguments, before a weight moves. What a function of the
+            caller's raises (`stop`, `monitors`) passes as it is, with a note of whose it is.
 
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    check_value("seed", seed, int, SEEDS)
+    broken = _checked(locals())
     with seeded(seed):
-        does, method, broken, *_ = gathered(
-            partial(_task, task),
-            partial(_known, method, step),
-            partial(_read, forget, retain),
-            partial(check_value, "steps", steps, int, "[0, inf)"),
-            partial(modules.check, model),
-        )
+        does = TASKS[task]() if isinstance(task, str) else task
+        method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
         device = device_of(model)
         probes = [] if probe is None else list(_batches(probe, retain_batch, device))
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
@@ -190,12 +217,34 @@ def unlearn(
     return result
 
 
+def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Checks all arguments of the call; what can be said of both sets without a model: rows with NaN or infinity.
+
+    Raises:
+        ConfigurationError: everything that is wrong with them.
+    """
+    wrong = takes.faults(ARGUMENTS, given)
+    method, alone = given["method"], [name for name in MEASURED if given[name] is not None and name not in wrong]
+    once = method.name if isinstance(method, OneShot) else method
+    if not wrong.keys() & {"method", "step"} and isinstance(once, str) and once in ONESHOT and given["step"] != "trust":
+        wrong["method"] = f"step: {once} takes no steps; leave it out."
+    if given["contract"] is None and alone:
+        wrong["contract"] = (
+            f"{' and '.join(alone)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
+        )
+    sides = [] if wrong.keys() & {"forget", "retain"} else [partial(_read, given["forget"], given["retain"])]
+    models = [] if "model" in wrong else [partial(modules.check, given["model"])]
+    with seeded(0 if "seed" in wrong else given["seed"]):
+        return gathered(*sides, *models, partial(takes.refuse, wrong.values()))[0]
+
+
 def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
     """What can be said of both sets without a model, where they can be read by index: rows with NaN or infinity."""
     sides = {"forget": _examples(forget), "retain": _examples(retain)}
     gathered(*(partial(check_filled, len(data), name) for name, data in sides.items() if data is not None))  # type: ignore[arg-type]
     found = tuple(data for data in sides.values() if data is not None)
-    return check_overlap(*found) if len(found) == 2 else {}
+    with told("the examples of forget and retain cannot be compared"):
+        return check_overlap(*found) if len(found) == 2 else {}
 
 
 def _examples(data: Data) -> Dataset[Any] | None:
@@ -212,30 +261,12 @@ def _examples(data: Data) -> Dataset[Any] | None:
 
 
 def _batches(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
-    for batch in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size):
-        yield moved(batch, device)
-
-
-def _task(task: str | Task) -> Task:
-    if not isinstance(task, str):
-        return task
-    if task not in TASKS:
-        raise ConfigurationError(
-            f"There is no task {task!r}.{suggest(task, TASKS)} Known: {', '.join(TASKS)}; "
-            "or pass an object with nll and divergence."
-        )
-    return TASKS[task]()
-
-
-def _known(method: str | Method | OneShot, step: object) -> str | Method | OneShot:
-    if isinstance(method, str) and method not in CATALOGUE:
-        raise ConfigurationError(
-            f"There is no method {method!r}.{suggest(method, CATALOGUE)} Known: {', '.join(CATALOGUE)}."
-        )
-    method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
-    if isinstance(method, OneShot) and step != "trust":
-        raise ConfigurationError(f"step: {method.name} takes no steps; leave it out.")
-    return method
+    if indexed(data):
+        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
+        batches: Iterable[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
+    else:
+        batches = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size)
+    yield from (moved(batch, device) for batch in batches)
 
 
 def _kept(
@@ -250,13 +281,7 @@ def _kept(
 ) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper of the contract, if there is one."""
     if contract is None:
-        if named := [name for name, value in given.items() if value is not None]:
-            raise ConfigurationError(
-                f"{' and '.join(named)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
-            )
         return retain, None
-    if not isinstance(contract, Contract):
-        raise ConfigurationError(f"contract must be an unweave.Contract or None; found {contract!r}.")
     keeps = contract.keeps(hasattr(task, "logits"))
     sets = {name: value for name, value in given.items() if name != "retrained"}
     retain, held = hold_out(contract, keeps, retain, forget=forget, **sets, seed=seed)
@@ -270,18 +295,12 @@ def _stepper(
         region = copy.deepcopy(step)
         region.mask = region.mask if mask is None else mask
         return region
-    if step == "trust":
+    if isinstance(step, str):
         return TrustRegion(mask=mask)
-    try:
-        made = step([p for p in model.parameters() if p.requires_grad]) if callable(step) else None
-    except ValueError as error:
-        raise ConfigurationError(f"step: the optimizer refuses its settings: {error}.") from error
+    with told("step: the optimizer refuses its settings"):
+        made = step([p for p in model.parameters() if p.requires_grad])
     if not isinstance(made, torch.optim.Optimizer):
-        raise ConfigurationError(
-            "step must be 'trust', a TrustRegion, or a function from parameters to an optimizer; "
-            f"{f'it returned {made!r}' if callable(step) else f'found {step!r}'}. "
-            "For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
-        )
+        raise ConfigurationError(f"step must be {STEP}; it returned {shown(made)}.{SGD}")
     if isinstance(made, torch.optim.SparseAdam | torch.optim.LBFGS):
         raise ConfigurationError(
             f"step: {type(made).__name__} cannot follow a direction: a rule gives one dense gradient, and no closure. "

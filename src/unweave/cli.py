@@ -9,8 +9,9 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from unweave.commands import machine
 from unweave.commands.requests_app import requests
-from unweave.errors import MACHINE, ConfigurationError, UnweaveError
+from unweave.errors import ConfigurationError, UnweaveError
 
 app = typer.Typer(
     name="unweave",
@@ -246,28 +247,31 @@ def metrics(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can mend is one message on stderr and exit code 2; what the machine lacks, 1."""
+    """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
     _printable()
     try:
+        machine.alone()
         app(arguments)
     except UnweaveError as error:
-        faults = getattr(error, "faults", [str(error)])
+        faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
         sys.stderr.write(head + "\n  ".join(faults) + "\n")
-        raise SystemExit(2) from None
+        raise SystemExit(1 if text else 2) from None
     except KeyboardInterrupt:  # before or after the work that a command can go on with
         _interrupted()
     except SystemExit as end:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer saw it first
             _interrupted()
         raise
-    except OSError as error:
-        lacking = error.errno in MACHINE
-        if error.filename is None and not lacking:
+    except Exception as error:
+        text = machine.fault(error)
+        if not text and isinstance(error, OSError) and error.filename is not None:
+            sys.stderr.write(f"error: {error.filename}: {error.strerror or error}\n")
+            raise SystemExit(2) from None
+        if not text:
             raise
-        place = "" if error.filename is None else f"{error.filename}: "
-        sys.stderr.write(f"error: {place}{error.strerror or error}\n")
-        raise SystemExit(1 if lacking else 2) from None
+        sys.stderr.write(f"error: {text}\n")
+        raise SystemExit(1) from None
 
 
 def _printable() -> None:

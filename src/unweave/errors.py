@@ -6,7 +6,8 @@ import difflib
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, signature
@@ -109,9 +110,41 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
     return made
 
 
+@contextmanager
+def told(what: str, advice: str = "") -> Iterator[None]:
+    """What code of the caller's raises inside, before anything is computed, as one message that says what was done.
+
+    Raises:
+        ConfigurationError: whatever it was; lack of memory passes, and so does what has a message of ours.
+    """
+    try:
+        yield
+    except (UnweaveError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            raise
+        known = isinstance(error, RuntimeError | TypeError | ValueError | OSError) and str(error)
+        text = str(error) if known else f"{type(error).__name__} {error}".strip()
+        raise ConfigurationError(f"{what}: {text.rstrip('.')}. {advice}".rstrip()) from error
+
+
+@contextmanager
+def noted(where: str) -> Iterator[None]:
+    """What code of the caller's raises inside, in the middle of a run, passes with a note of where that was."""
+    try:
+        yield
+    except UnweaveError:
+        raise
+    except Exception as error:
+        error.add_note(f"raised in {where}")
+        raise
+
+
 FINITE = "(-inf, inf)"
 SEEDS = "[0, 9223372036854775808)"
 """What torch, NumPy and Python all take as a seed, and what may be counted up from it: integers below 2^63."""
+_SHOWN = 120  # characters of a value in a message
 _NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
 _OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
 
@@ -166,7 +199,20 @@ def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FI
     if any(type(value) is type(option) and value == option for option in options):
         return ""
     near = suggest(value, map(str, options)) if isinstance(value, str) else ""
-    return f"{name} must be {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}; found {value!r}.{near}"
+    wanted = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{name} must be {wanted}; found {shown(value)}.{near}"
+
+
+def shown(value: object) -> str:
+    """A value in a few words: itself, if it is a small one, or what it is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object that cannot speak of itself
+        text = ""
+    short = len(text) <= _SHOWN and "\n" not in text and not text.startswith("<")
+    return text if short and text else type(value).__name__
 
 
 def _inside(value: Any, interval: str) -> bool:

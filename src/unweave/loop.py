@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from unweave.contract import Keeper, Outcome
 from unweave.data.pairs import Batch, Pair
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, noted, shown, told
 from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -276,7 +277,7 @@ def _run(
         )
     if contract is not None and (reason := contract.begin(objectives.model, rule, stepper)):
         return reason
-    for number, pair in enumerate(islice(pairs, steps), progress.made + 1):
+    for number, pair in enumerate(islice(pairs, None if steps is None else min(steps, sys.maxsize)), progress.made + 1):
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
         progress.count(record)
@@ -285,7 +286,8 @@ def _run(
             kept = contract.look(record, objectives, rule, stepper)
             rule.steer(contract.remaining(record, None if steps is None else steps - len(result.history)))
         for monitor in monitors:
-            monitor(record, objectives)
+            with noted(f"a monitor, after step {record.number}"):
+                monitor(record, objectives)
         if reason := kept or record.step.stop:
             return reason
         if progress.failures == _GIVE_UP:
@@ -295,6 +297,14 @@ def _run(
                 f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction and moved nothing; the model "
                 f"is {left}. Use a smaller learning rate or step='trust', and look for NaN in the data."
             )
-        if reason := next(filter(None, (criterion(record) for criterion in stop)), None):
+        if reason := next(filter(None, (_asked(criterion, record) for criterion in stop)), None):
             return reason
     return "pairs exhausted" if len(result.history) != steps else "steps used up"
+
+
+def _asked(criterion: Stop, record: Record) -> str:
+    """Why a stopping criterion ends the run; one that gives no reason, but anything that is true, ends it too."""
+    with noted(f"a stop, after step {record.number}"):
+        reason = criterion(record)
+    with told("a stop must return a text or None"):
+        return reason if isinstance(reason, str) else f"a stop returned {shown(reason)}" if reason else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
+from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
-from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.errors import ConfigurationError, UnsupportedError, noted
 from unweave.execution import bare, check, check_third_order, exact, examples, looking, reshard, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts, real
 from unweave.modules import Buffers, check_memory, differentiable
@@ -32,6 +33,16 @@ FORGET, RETAIN = 0, 1
 _SIDES = ("forget", "retain")
 # Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
 _DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
+
+
+def _pair(name: str, losses: Any) -> str:
+    two = isinstance(losses, tuple) and len(losses) == 2
+    if two and all(each is None or takes.callable_with(each, 2) for each in losses):
+        return ""
+    return takes.wrong(name, "two functions (model, batch) -> [b], of which one may be None", losses)
+
+
+_RULES = {"model": takes.model, "losses": _pair, "accelerator": takes.prepared}
 
 
 class Objectives:
@@ -49,7 +60,8 @@ class Objectives:
         radius: length that a trust region gives the coming step; None under an optimizer.
 
     Raises:
-        ConfigurationError: nothing may move, parameters share memory, or both losses are missing.
+        ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
+            another type.
         UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
     """
 
@@ -60,6 +72,7 @@ class Objectives:
         accelerator: Accelerator | None = None,
         probe: Sequence[Batch] = (),
     ):
+        takes.check(_RULES, locals())
         reshard(model)
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
@@ -288,16 +301,20 @@ class Objectives:
         loss = self._losses[side]
         assert loss is not None
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
-        with looking(self.pair, side, micro):
+        name = f"the {_SIDES[side]} loss"
+        with looking(self.pair, side, micro), noted(name):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)
-        if values.ndim != 1 or values.is_complex():
-            complex_ = values.is_complex()
+        if not isinstance(values, Tensor) or values.ndim != 1:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ConfigurationError(
-                f"A loss must return one value per example, [b]; the {_SIDES[side]} loss returned "
-                f"{values.dtype if complex_ else tuple(values.shape)}. "
-                f"{'Take its real part or its modulus' if complex_ else 'Do not reduce over the batch'}."
+                f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
+            )
+        if values.is_complex():
+            raise ConfigurationError(
+                f"A loss must return one value per example, [b]; {name} returned {values.dtype}. Take its real part or "
+                "its modulus."
             )
         return values
 

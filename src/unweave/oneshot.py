@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from unweave.arguments import check, kind
 from unweave.contract.keeper import ONLY
 from unweave.contract.sets import indexed
 from unweave.data.batches import moved
-from unweave.errors import ConfigurationError, UnsupportedError, fault, suggest
+from unweave.errors import ConfigurationError, UnsupportedError, fault, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
 from unweave.loop import Record
@@ -163,11 +164,12 @@ class OneShot:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name not in ONESHOT:
+        if not (isinstance(self.name, str) and self.name in ONESHOT):
             raise ConfigurationError(
-                f"There is no method without steps {self.name!r}.{suggest(self.name, ONESHOT)} Known: "
+                f"There is no method without steps {shown(self.name)}.{suggest(shown(self.name), ONESHOT)} Known: "
                 f"{', '.join(ONESHOT)}."
             )
+        check({"arguments": kind("a mapping of names to values", Mapping)}, vars(self))
         hints, found = get_type_hints(ONESHOT[self.name]), list[str]()
         takes = [name for name, p in signature(ONESHOT[self.name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
         for name, value in self.arguments.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
 from unweave.modules import differentiable, evaluating
 
@@ -31,6 +32,7 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
         ConfigurationError: a pattern is no text, matches no parameter or only another name of one, nothing may move, or
             there is nothing that could: the weights are quantised.
     """
+    check({"parameters": patterns}, {"parameters": selection})
     named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point() or p.is_complex()]
     before = [p.requires_grad for _, p in named]
     if not named:
@@ -162,18 +164,23 @@ def _tied(model: nn.Module) -> dict[str, str]:
     return tied
 
 
+def patterns(name: str, selection: object) -> str:
+    """What is wrong with a selection, whatever the model's parameters are called; nothing where nothing is."""
+    if selection is None or isinstance(selection, str):
+        return ""
+    several = selection if isinstance(selection, Sequence | Set) else [selection]
+    odd = [type(each).__name__ for each in several if not isinstance(each, str)]
+    return f"{name} must be 'all' or patterns on names, such as 'head.*'; found {odd[0]}." if odd else ""
+
+
 def _matches(names: Sequence[str], selection: str | Sequence[str], tied: Mapping[str, str]) -> list[bool]:
-    patterns = [selection] if isinstance(selection, str) else list(selection)
-    if strange := [p for p in patterns if not isinstance(p, str)]:
-        raise ConfigurationError(
-            f"parameters must be 'all' or patterns on names, such as 'head.*'; found {type(strange[0]).__name__}."
-        )
-    if patterns == ["all"]:
+    wanted = [selection] if isinstance(selection, str) else list(selection)
+    if wanted == ["all"]:
         return [True for _ in names]
-    unmatched = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
+    unmatched = [p for p in wanted if not any(fnmatchcase(n, p) for n in names)]
     if unmatched:
         raise ConfigurationError([_unknown(p, names, tied) for p in unmatched])
-    return [any(fnmatchcase(n, p) for p in patterns) for n in names]
+    return [any(fnmatchcase(n, p) for p in wanted) for n in names]
 
 
 def _unknown(pattern: str, names: Sequence[str], tied: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unweave.arguments import kind
 from unweave.errors import check
 from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
@@ -69,7 +70,8 @@ class TrustRegion:
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check(self, budget="(0, inf]", start=f"(0, {LARGEST}]")
+        mask = kind("a parameters.Mask or None", Mask, none=True)("mask", self.mask)
+        check(self, mask, budget="(0, inf]", start=f"(0, {LARGEST}]")
 
     @property
     def tolerated(self) -> float:

@@ -88,7 +88,7 @@ def test_the_log_is_readable_while_it_grows_and_continues_after_what_it_keeps(tm
     path.write_text(path.read_text() + '{"step": 4, "lo')
     assert [row["step"] for row in read_steps(path)] == [1, 2, 3], "a line cut short is left out"
     assert read_steps(tmp_path / "nowhere.jsonl") == []
-    with pytest.warns(UserWarning, match="should hold 5 steps and holds 4"), StepLog(path, before=5):
+    with pytest.warns(UserWarning, match="should hold 5 steps and holds 3"), StepLog(path, before=5):
         pass
 
 

@@ -13,7 +13,7 @@ from unweave.commands.progress import say, watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
 from unweave.evaluation.every_metric import described
-from unweave.run import devices, outcome, prepare
+from unweave.run import devices, directory, outcome, prepare
 from unweave.run.evidence.one_model import one_model
 from unweave.run.recipe import read
 
@@ -26,6 +26,7 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
             f"{model}: expected a run directory, or weights together with --recipe; found no {recipe_file}"
         )
     recipe = read(recipe_file, overrides)
+    directory.finished(model, also={"model"})
     job = prepare.job(recipe)
     device = devices.chosen(recipe.run.device)
     with watching() as watch:

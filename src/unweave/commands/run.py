@@ -20,7 +20,7 @@ from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.damage import readable
-from unweave.run import directory, prepare
+from unweave.run import directory, prepare, seal
 from unweave.run.interrupt import REASON
 from unweave.run.recipe import read
 from unweave.run.record import counted
@@ -59,6 +59,8 @@ def main(
         return _INTERRUPTED
     if finished:
         print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)
+        if seal.KEY not in summary:
+            print("an earlier version wrote it: without hashes its files are taken as they are", file=sys.stderr)
     with readable(folder) if finished else nullcontext():
         return _told(summary, folder, finished, as_json=as_json)
 

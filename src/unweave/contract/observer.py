@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unweave.contract.clauses import Forget, Keep, Metric
 from unweave.contract.metrics import SCORE, Once, key, values
 from unweave.contract.sets import SAMPLE, Examples, Sets, halves
+from unweave.errors import told
 from unweave.evaluation.value import Array
 from unweave.execution import bare, device_of, reshard, seeded, world
 from unweave.modules import evaluating
@@ -57,7 +58,7 @@ class Observer:
         for number, batch in enumerate(self.sets[name].batches(device)):
             once = Once(model)
             for each, metric in self._metrics[name].items():
-                with seeded(self._seed, number):
+                with seeded(self._seed, number), told(f"{each} cannot be read of batch {number + 1} of {name}"):
                     found[each].append(values(metric, self._task, once, batch))
         return {each: _agreed(torch.cat(parts) if parts else torch.zeros(0), device) for each, parts in found.items()}
 

@@ -12,16 +12,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
+from unweave.arguments import check, examples, natural, value
 from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.images import TensorImages
 from unweave.data.text import TextRows
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, told
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
 
 NAMES = ("forget", "retain")
+_RULES = {
+    **dict.fromkeys(NAMES, examples),
+    **dict.fromkeys(("forget_batch", "retain_batch", "micro", "world"), natural),
+    "seed": value(int, SEEDS),
+}
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ class Pairs:
         device: where the tensors of a batch go; None leaves them where they are.
 
     Raises:
-        ConfigurationError: an empty set, a size below one, fewer examples in a batch than processes, or a
-            dataset without a length.
+        ConfigurationError: an empty set, a size below one, fewer examples in a batch than processes, a dataset without
+            a length, or a value of another type.
     """
 
     def __init__(
@@ -83,12 +89,10 @@ class Pairs:
         world: int = 1,
         device: torch.device | str | None = None,
     ) -> None:
-        sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro, "world": world}
-        faults = [f"{name} must be at least 1, found {size}" for name, size in sizes.items() if size < 1]
-        if not 0 <= rank < max(world, 1):
-            faults.append(f"rank must be at least 0 and below world={world}, found {rank}")
-        if faults:
-            raise ConfigurationError(faults)
+        given = locals()
+        ranks = 1 if natural("world", world) else world
+        check(_RULES | {"rank": value(int, f"[0, {ranks})")}, given)
+        seed = int(seed)
         self._share = _Share(rank, world, micro)
         self._sides = tuple(
             _side(data, side, batch, seed, self._share)
@@ -264,14 +268,19 @@ class _Cycled:
 
 
 def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
-    """The given rows of a map-style data set as one batch, by the fastest way that it has."""
+    """The given rows of a map-style data set as one batch, by the fastest way that it has.
+
+    Raises:
+        ConfigurationError: a row cannot be read, or the examples make no batch.
+    """
     if isinstance(data, TensorImages):
         return data.batch(rows)
-    if isinstance(data, TensorDataset):
-        return data[rows]
-    if hasattr(data, "__getitems__"):
-        return collated(data.__getitems__(rows.tolist()))
-    return collated([data[row] for row in rows.tolist()])
+    with told(f"{type(data).__name__} cannot give {len(rows)} of its {len(data)} examples"):  # type: ignore[arg-type]
+        if isinstance(data, TensorDataset):
+            return data[rows]
+        if hasattr(data, "__getitems__"):
+            return collated(data.__getitems__(rows.tolist()))
+        return collated([data[row] for row in rows.tolist()])
 
 
 def _answer_tokens(data: Dataset[Any]) -> Tensor | None:

@@ -12,10 +12,12 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from unweave import arguments as takes
 from unweave.data.pairs import Pairs, count
 from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
 from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
@@ -23,7 +25,7 @@ from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front
 from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Diagnosis, Point
 from unweave.diagnosis.sample import Sample
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.modules import evaluating, joined
@@ -32,6 +34,16 @@ from unweave.tasks import Task
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the fastest forgetting: the points of the front
 Data = Dataset[Any] | DataLoader[Any]
+
+
+_RULES: dict[str, takes.Rule] = {
+    **{"model": takes.model, "forget": takes.examples, "retain": takes.examples, "task": takes.task},
+    **dict.fromkeys(("batches", "examples", "steps"), takes.value(int)),
+    **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
+    **{"blocks": takes.value(Blocks), "share": takes.value(float), "seed": takes.value(int, SEEDS)},
+    **{"epochs": takes.value(int | None, "[0, inf)"), "retrain_seconds": takes.value(float | None, "[0, inf)")},
+    "groups": takes.kind("a sequence of one name per forget example, or None", Sequence, np.ndarray, none=True),
+}
 
 
 def diagnose(
@@ -82,6 +94,7 @@ def diagnose(
             gradient that is not finite.
     """
     begin = time.perf_counter()
+    takes.check(_RULES, locals())
     if min(batches, examples, steps) < 1 or not 0 < share <= 1:
         raise ConfigurationError(
             f"batches, examples and steps must be at least 1 and share in (0, 1]; found {batches}, {examples}, {steps} "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 
 SAMPLE = 500  # examples of each side that a guard looks at, at most: a share is known to 2 points, for one short pass
 LEVEL = 0.01  # a model "does not do better than chance" unless chance would do as well less often than this
@@ -56,15 +56,7 @@ class Guards:
     distance: float = NEAR
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.near_duplicates not in ("pixels", "features", "off"):
-            faults.append(f"near_duplicates must be 'pixels', 'features' or 'off'; found {self.near_duplicates!r}.")
-        if not 0 < self.distance < 1:
-            faults.append(
-                f"distance must be in (0, 1); found {self.distance}. It is a share of the distance of random examples."
-            )
-        if faults:
-            raise ConfigurationError(faults)
+        check(self, distance="(0, 1)")
 
 
 def settled(findings: Iterable[Finding | None]) -> list[str]:

@@ -13,7 +13,7 @@ from unweave.contract.metrics import Once
 from unweave.contract.sets import Data, Examples, Rows
 from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, told
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
 from unweave.guards.labels import Labelled, labelled
@@ -65,7 +65,9 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
     losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
-        try:
+        weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
+        what = f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)})"
+        with told(what, "Check that inputs have the shape and the type that it was trained on."):
             if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
                 logits = task.logits(once, batch)
                 classes = logits.shape[1]
@@ -74,21 +76,14 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(as_int64(batch[1]).cpu())
             loss = task.nll(once, batch)
-            if loss.ndim != 1:
+            if not isinstance(loss, Tensor) or loss.ndim != 1:
+                found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
                 raise ConfigurationError(
-                    f"A task's nll must return one value per example, [b]; it returned {tuple(loss.shape)}. "
+                    f"A task's nll must return one value per example, [b]; it returned {found}. "
                     "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())
             tokens += labelled(batch)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
-            raise ConfigurationError(
-                f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)}): {error}. "
-                "Check that inputs have the shape and the type that it was trained on."
-            ) from error
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
         return Seen(every_loss, tokens=tokens)

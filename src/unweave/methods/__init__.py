@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
+from unweave import arguments as takes
 from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError, at_once
 from unweave.gramian import local
-from unweave.losses import remember
+from unweave.losses import Reference, remember
 from unweave.methods._base import PAPERS, Method
 from unweave.methods.baselines import (
     aligned_mtl,
@@ -43,8 +44,12 @@ from unweave.tasks import Task
 
 __all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "Method", "divided", "made", "title"]
 
+_GIVEN = {
+    "task": takes.task,
+    "original": takes.kind("the original model (a torch.nn.Module), or what stands for it", Reference),
+}
 METHODS: dict[str, Callable[..., Method]] = {
-    f.__name__: at_once(f)
+    f.__name__: at_once(takes.checked(_GIVEN)(f))
     for f in (
         hamu_q,
         hamu_u,

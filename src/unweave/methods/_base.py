@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unweave import rules
+from unweave.arguments import callable_with, faults, kind, maybe, wrong
 from unweave.errors import check
 from unweave.objectives import Loss
+
+SIDES = ("forget", "retain")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class Method:
         rule: how two objectives become one direction.
         paper: where it comes from.
         saliency: share of the weights that may move, by `parameters.saliency_mask`; None is all of them.
+
+    Raises:
+        ConfigurationError: a loss is no function, a rule is no rule, or a share is out of range.
     """
 
     forget: Loss | None
@@ -28,7 +34,14 @@ class Method:
     saliency: float | None = None
 
     def __post_init__(self) -> None:
-        check(self, saliency="(0, 1]")
+        check(self, *faults(_RULES, vars(self)).values(), saliency="(0, 1]")
+
+
+_LOSS = "a function (model, batch) -> [b], or None"
+_RULES = {
+    **{side: maybe(lambda name, given: "" if callable_with(given, 2) else wrong(name, _LOSS, given)) for side in SIDES},
+    "rule": kind("a rule, such as rules.HAMU()", rules.Rule),
+}
 
 
 PAPERS = {

@@ -22,7 +22,7 @@ def readable(directory: Path) -> Iterator[None]:
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise ConfigurationError(f"{directory}: a file of the run cannot be read, or is damaged: {text}") from error
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         what = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ConfigurationError(
             f"{directory}: a file of the run is damaged, or of another version of unweave ({what}). Show it with the "

@@ -83,11 +83,15 @@ def load(directory: Path) -> Run:
     """A run directory; files that an interrupted run did not write are simply not there.
 
     Raises:
-        ConfigurationError: the evidence in it is of a form that this version does not know.
+        ConfigurationError: what the run says of itself was changed since it was written, or the evidence in it is of a
+            form that this version does not know.
     """
+    from unweave.run import seal
+    from unweave.run.directory import SUMMARY, TOLD
     from unweave.run.record import read_steps
 
-    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    seal.check(directory / SUMMARY, summary, also={*TOLD, "recipe.yaml"})
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
     recipe = (directory / "recipe.yaml").read_text("utf-8")
     quoted, examples, answers = (_optional(directory / f"{name}.json") for name in ("quote", "examples", "answers"))

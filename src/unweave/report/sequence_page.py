@@ -32,8 +32,17 @@ def page(sequence: Json) -> Page:
 
 
 def read(directory: Path) -> Page:
-    """The page of a sequence's directory."""
-    return page(json.loads((directory / "sequence.json").read_text(encoding="utf-8")))
+    """The page of a sequence's directory.
+
+    Raises:
+        ConfigurationError: what it says was changed since it was written.
+    """
+    from unweave.run import seal
+
+    path = directory / "sequence.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    seal.check(path, content)
+    return page(content)
 
 
 def _verdicts(sequence: Json) -> list[Verdict]:

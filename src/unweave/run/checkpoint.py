@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,14 @@ from unweave.data.cache import on_disk
 from unweave.errors import ConfigurationError
 from unweave.gramian import real
 from unweave.run.record import write_json
+from unweave.run.seal import file_sha256
 
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
+"""What reading a file raises that is not what was written."""
 State = dict[str, Any]
 _FORMAT = 1
 _FILES = ("tensors.safetensors", "state.json")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _BROKEN = ".broken"  # what a checkpoint that cannot be read is renamed to, once an older one took its place
 
 
@@ -51,7 +58,7 @@ def save(folder: Path, states: dict[str, State]) -> None:
     save_file(tensors, partial / "tensors.safetensors")
     on_disk(partial / "tensors.safetensors")
     write_json(partial / "state.json", {"format": _FORMAT, "tree": tree})
-    write_json(partial / "sha256.json", {name: _sha256(partial / name) for name in _FILES})
+    write_json(partial / "sha256.json", {name: file_sha256(partial / name) for name in _FILES})
     os.replace(partial, made)
     on_disk(folder)
     for path in folder.iterdir():
@@ -72,7 +79,7 @@ def load(folder: Path) -> dict[str, State] | None:
     for path in reversed(_numbered(folder)):
         try:
             states = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except UNREADABLE as error:
             faults[path] = f"{path} cannot be read: {' '.join(str(error).split())}"
             continue
         for broken, fault in faults.items():
@@ -86,9 +93,26 @@ def load(folder: Path) -> dict[str, State] | None:
     return None
 
 
+@contextmanager
+def of_this_version(folder: Path) -> Iterator[None]:
+    """Around what goes on from the states of a checkpoint.
+
+    Raises:
+        ConfigurationError: they are whole, and not what this version writes.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"{folder}: a checkpoint of another version of unweave, or of another run "
+            f"({type(error).__name__}: {' '.join(str(error).split())}). Go on with the version that wrote it, or begin "
+            "again with --overwrite."
+        ) from error
+
+
 def _read(path: Path) -> dict[str, State]:
     hashes = json.loads((path / "sha256.json").read_text())
-    changed = [name for name, digest in hashes.items() if _sha256(path / name) != digest]
+    changed = [name for name, digest in hashes.items() if file_sha256(path / name) != digest]
     if changed or set(hashes) != set(_FILES):
         raise ValueError(f"{' and '.join(changed) or 'sha256.json'} changed since it was written")
     content = json.loads((path / "state.json").read_text())
@@ -100,7 +124,7 @@ def _read(path: Path) -> dict[str, State]:
 
 def _numbered(folder: Path) -> list[Path]:
     """Checkpoints, oldest first."""
-    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    found = [path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name))
 
 
@@ -133,11 +157,6 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -6,17 +6,26 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
+from unweave.run import seal
 from unweave.run.interrupt import REASON
+from unweave.run.record import strict
 
 EVIDENCE = "evidence.json"
 FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
     *("scores.json", "examples.json", "answers.json", "values", "summary.json", "report.html")
 }
+
+SUMMARY = "summary.json"
+SEALED = FILES - {EVIDENCE, "checkpoint", SUMMARY, "report.html"}
+"""Files and folders that a run does not touch again once its summary is written."""
+TOLD = SEALED - {"model", "values", "recipe.yaml"}
+"""Those of them that say what came of it, in the run's own words."""
 
 SEQUENCE = {"recipe.yaml", "sequence.json", "report.html"}
 
@@ -105,14 +114,33 @@ def check_evidence(directory: Path) -> bool:
     return "recipe.yaml" in found
 
 
-def finished(directory: Path) -> dict[str, Any] | None:
-    """The summary of a run that went to its end; None for one that has something left to do, or never began."""
+def finished(directory: Path, also: Collection[str] | None = None) -> dict[str, Any] | None:
+    """The summary of a run that went to its end; None for one that has something left to do, or never began.
+
+    Args:
+        directory: of the run.
+        also: which of its other files must be as they were, by name; None is all.
+
+    Raises:
+        ConfigurationError: the summary, or one of these files, was changed since the run wrote it.
+    """
+    path = directory / SUMMARY
     try:
-        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
         left = all((directory / name).exists() for name in ("scores.json", "model"))  # or it is made again
-        return summary if summary["status"] != REASON and left else None
-    except (OSError, ValueError, KeyError, TypeError):
+        done = summary["status"] != REASON and left
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    if done:
+        seal.check(path, summary, also=also)
+    return summary if done else None
+
+
+def sealed(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a run as it is written, when all other files are: it vouches for them."""
+    below = (each for name in SEALED for each in (directory / name, *(directory / name).rglob("*")))
+    files = [path for path in below if path.is_file() and not path.name.startswith(".")]
+    return seal.sealed(directory / SUMMARY, strict(summary), files)
 
 
 def clear(directory: Path) -> None:

@@ -39,8 +39,8 @@ def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
 
 def identity(resolved: Recipe) -> dict[str, Any]:
     """All that decides what the run does, as `section.key: value`."""
-    keys = _flat(resolved.plain())
-    prints = resolved.environment.get("data", {})
+    keys, prints = _flat(resolved.plain()), resolved.environment.get("data")
+    prints = prints if isinstance(prints, Mapping) else {}  # of a recipe, or of a run's that was edited
     return {key: value for key, value in keys.items() if not key.startswith(FREE)} | {
         f"{name} set": f"sha256 {digest}" for name, digest in prints.items()
     }

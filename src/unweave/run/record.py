@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -88,21 +89,41 @@ def hardness(step: Step) -> Hardness:
 class StepLog:
     """A monitor that appends one line a step to `steps.jsonl`, readable while the run goes on."""
 
-    def __init__(self, path: Path, *, before: int = 0):
-        """Opens `path` anew, or after its first `before` lines if a run is resumed."""
-        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:before] if before and path.exists() else []
+    def __init__(self, path: Path, *, before: int = 0, sha256: str | None = None):
+        """Opens `path` anew, or after its first `before` lines if a run is resumed.
+
+        Args:
+            path: of the file.
+            before: steps that were made.
+            sha256: of their lines, as the checkpoint has it; None: an earlier version's has none.
+
+        Warns:
+            UserWarning: it is not the record of these steps; also in `fault`, which is empty where it is.
+        """
+        kept = _records(path)[:before] if before else []
+        self._digest, self.fault = hashlib.sha256(b"".join(kept)), ""
         if len(kept) < before:
-            warnings.warn(
+            self.fault = (
                 f"{path} should hold {before} steps and holds {len(kept)}: the others are lost to the record, not to "
-                "the model",
-                stacklevel=2,
+                "the model"
             )
-        atomically(path, "".join(kept).encode())
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        elif sha256 not in (None, self.sha256):
+            self.fault = f"{path} was changed since the run wrote it: its first {before} steps are not to be believed"
+        if self.fault:
+            warnings.warn(self.fault, stacklevel=2)
+        atomically(path, b"".join(kept))
+        self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)
+
+    @property
+    def sha256(self) -> str:
+        """Of all lines so far."""
+        return self._digest.hexdigest()
 
     def __call__(self, record: Record, objectives: Objectives) -> None:
         """Writes one step."""
-        self._file.write(json.dumps(line(record), allow_nan=False) + "\n")
+        text = json.dumps(line(record), allow_nan=False) + "\n"
+        self._digest.update(text.encode())
+        self._file.write(text)
 
     def sync(self) -> None:
         """Returns once all lines are on the disk."""
@@ -118,14 +139,22 @@ class StepLog:
 
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `steps.jsonl`; a last line cut short by a crash is left out."""
-    rows = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    """The lines of a `steps.jsonl`, up to the first that is no record: the last one may be cut short by a crash."""
+    return [json.loads(text) for text in _records(path)]
+
+
+def _records(path: Path) -> list[bytes]:
+    """The lines of a `steps.jsonl`, each with its end, up to the first that is no record."""
+    found = []
+    for text in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
         try:
-            rows.append(json.loads(text))
-        except json.JSONDecodeError:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
             break
-    return rows
+        if not isinstance(row, dict):
+            break
+        found.append(text.rstrip(b"\r\n") + b"\n")
+    return found
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -18,7 +18,8 @@ from unweave.guards import FirstStep, GuardWarning, check, check_alone
 from unweave.loop import Record, Result, unlearn
 from unweave.objectives import Objectives
 from unweave.parameters import choose
-from unweave.run import checkpoint, devices, directory, outcome, prepare
+from unweave.run import checkpoint, devices, directory, outcome, prepare, seal
+from unweave.run.checkpoint import of_this_version
 from unweave.run.examples import examples, look
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
@@ -30,6 +31,7 @@ from unweave.run.session import Session, check_readable
 from unweave.run.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
+QUOTE = "quote.json"
 QUOTED = 200  # examples of a side that `quote.json` holds
 
 
@@ -94,7 +96,10 @@ def carry_out(
         return done
     states = checkpoint.load(folder / "checkpoint") if resume else None
     if states is not None:
-        check_same(states["run"]["identity"], identity(resolved))
+        with of_this_version(folder / "checkpoint"):
+            check_same(states["run"]["identity"], identity(resolved))
+    elif resume and (folder / "steps.jsonl").exists():
+        warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     device = devices.chosen(recipe.run.device)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
@@ -112,22 +117,21 @@ def carry_out(
             session.keeper.check(session.model)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
-        if recipe.evaluation.quote:
-            watch("looking at the request", 0, 1)
-            write_json(folder / "quote.json", quote(recipe, job, original).as_dict(most=QUOTED))
-            watch("looking at the request", 1, 1)
+        _quoted(session, recipe, job, folder / QUOTE, original, watch)
         checkpoint.save(folder / "checkpoint", session.state())
     scored = {"original": _score(original, job, folder, watch, "original")}
     looks = {"original": look(job, original)}
     if states is not None:
-        session.restore(states)
+        with of_this_version(folder / "checkpoint"):
+            session.restore(states)
+        (folder / directory.SUMMARY).unlink(missing_ok=True)  # of the run as it was, when it was interrupted
+        _quoted(session, recipe, job, folder / QUOTE, original, watch)
     result = _loop(session, folder, watch, promise)
     job.save(session.model, folder / "model")
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     write_json(folder / "scores.json", outcome.scores(job, scored))
     looks["unlearned"] = look(job, session.model)
-    path = folder / "quote.json"
-    quoted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if recipe.evaluation.quote else None
     write_json(folder / "examples.json", examples(job, quoted, looks))
     if result.reason != REASON:
         try:
@@ -141,9 +145,22 @@ def carry_out(
         except KeyboardInterrupt:
             result.reason = REASON
     job.leave(folder)
-    summary = outcome.summary(session, job, result, scored)
-    write_json(folder / "summary.json", summary)
+    summary = directory.sealed(folder, outcome.summary(session, job, result, scored))
+    write_json(folder / directory.SUMMARY, summary)
     return summary
+
+
+def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn.Module, watch: Watch) -> None:
+    """Writes `quote.json`, where the recipe asks for it and the one that the checkpoint knows is not there."""
+    known = session.files.get(path.name)
+    if not recipe.evaluation.quote or (known and path.is_file() and seal.file_sha256(path) == known):
+        return
+    if known:
+        warnings.warn(f"{path} is not what the run wrote: it is made again", stacklevel=3)
+    watch("looking at the request", 0, 1)
+    write_json(path, quote(recipe, job, original).as_dict(most=QUOTED))
+    session.files[path.name] = seal.file_sha256(path)
+    watch("looking at the request", 1, 1)
 
 
 def _looked(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:
@@ -161,8 +178,11 @@ def _said(found: Sequence[str]) -> list[str]:
 def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
     """Runs the steps that are left; a checkpoint every so often, when the run is interrupted, and at the end."""
     settings, progress, keeper, begin = session.recipe.run, session.progress, session.keeper, time.perf_counter()
+    steps = folder / "steps.jsonl"
+    log = StepLog(steps, before=progress.made, sha256=session.files.get(steps.name))
+    session.warnings += filter(None, [log.fault])
     if session.ended:
-        with choose(session.model, session.recipe.model.parameters):
+        with log, choose(session.model, session.recipe.model.parameters):
             found = None if keeper is None else keeper.finish(session.model, session.ended)
         return Result(session.model, reason=session.ended, progress=progress, contract=found)
     first, paused = progress.made + 1, False
@@ -174,6 +194,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
 
     def save() -> None:
         log.sync()
+        session.files[steps.name] = log.sha256
         checkpoint.save(folder / "checkpoint", session.state(time.perf_counter() - begin))
 
     def pause(record: Record) -> str | None:
@@ -187,7 +208,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
     parameters = session.recipe.model.parameters
     with (
         Interrupt() as interrupt,
-        StepLog(folder / "steps.jsonl", before=progress.made) as log,
+        log,
         choose(session.model, parameters),
     ):
         begun = progress.made > progress.skipped + progress.rejected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from torch import nn
 
 from unweave.contract import Contract, overall
 from unweave.data.cache import atomically
-from unweave.errors import ConfigurationError
-from unweave.run import devices, directory, prepare
+from unweave.errors import ConfigurationError, gathered
+from unweave.run import devices, directory, prepare, seal
 from unweave.run.again import Again
 from unweave.run.environment import now
 from unweave.run.identity import resolve
 from unweave.run.interrupt import REASON
 from unweave.run.job import Job
 from unweave.run.recipe import ForgetSection, Recipe
-from unweave.run.record import write_json
+from unweave.run.record import strict, write_json
 from unweave.run.records import Records, records
 from unweave.run.runner import Promise, carry_out, unheard
 from unweave.run.session import contract_sets
@@ -108,20 +109,36 @@ def run(
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
         if whole is None:
-            write_json(folder / FILE, summary(done, len(singles)))
+            write_json(folder / FILE, _sealed(folder, summary(done, len(singles))))
     content = summary(done, len(singles)) | ({} if whole is None else {"created": whole["created"]})
+    content = _sealed(folder, content)
     if content != whole:
         write_json(folder / FILE, content)
     return content
 
 
 def finished(folder: Path) -> Json | None:
-    """What a sequence left that went to its end; None for one that has something left to do."""
+    """What a sequence left that went to its end; None for one that has something left to do.
+
+    Raises:
+        ConfigurationError: it, or a run of it, was changed since it was written.
+    """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return content if content["status"] == "done" else None
-    except (OSError, ValueError, KeyError, TypeError):
+        done = content["status"] == "done"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    if not done:
+        return None
+    seal.check(folder / FILE, content)
+    runs = [path.parent for path in sorted(folder.glob(f"*/{directory.SUMMARY}"))]
+    gathered(*(partial(directory.finished, each) for each in runs))
+    return dict(content)
+
+
+def _sealed(folder: Path, content: Json) -> Json:
+    runs = [folder / entry["directory"] / directory.SUMMARY for entry in content["requests"]]
+    return seal.sealed(folder / FILE, strict(content), runs)
 
 
 def parts(recipe: Recipe) -> list[Recipe]:

@@ -45,6 +45,7 @@ class Session:
         accelerator: of passes in another precision.
         fixed: names of the parameters that never move.
         warnings: what the guards found.
+        files: SHA-256 of what lies beside the checkpoint and is read again, by name.
         probe: retain examples that no step trains on, in micro-batches, where the rule asks for them.
     """
 
@@ -60,6 +61,7 @@ class Session:
     ended: str = ""
     keeper: Keeper | None = None
     warnings: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     accelerator: Accelerator | None = None
     fixed: frozenset[str] = frozenset()
     probe: Sequence[Batch] = ()
@@ -129,6 +131,7 @@ class Session:
                 "seconds": self.seconds + seconds,
                 "ended": self.ended,
                 "warnings": list(self.warnings),
+                "files": dict(self.files),
                 "identity": identity(self.recipe),
                 "original": self.original,
                 "machine": self._machine(),
@@ -164,7 +167,7 @@ class Session:
         if self.keeper is not None:
             self.keeper.load_state_dict(states["contract"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
-        self.warnings = list(run["warnings"])
+        self.warnings, self.files = list(run["warnings"]), dict(run.get("files", {}))
         checkpoint.set_rng_state(states["random"])
 
     def _moving(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, check
 from unweave.tasks._base import Owners, Predictions, divergence
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
 
@@ -40,8 +40,7 @@ class Language:
     reduction: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
-        if self.reduction not in ("mean", "sum"):
-            raise ConfigurationError(f"reduction must be 'mean' or 'sum'; found {self.reduction!r}.")
+        check(self)
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per answer token, those of the first example first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,11 @@ from unweave.data.splits import Split
 from unweave.errors import ConfigurationError
 from unweave.run import checkpoint, directory
 from unweave.run.checkpoint import tensors_sha256
+from unweave.run.directory import TOLD
 from unweave.run.identity import differing, identity
 from unweave.run.prepare import Request
 from unweave.run.recipe import Recipe, read
+from unweave.run.seal import file_sha256
 
 HELD = "held out set"  # of the identity: a sequence draws it for all of its requests, a run for itself
 
@@ -95,7 +96,7 @@ def finished_run(folder: Path) -> Own:
         raise ConfigurationError(
             f"{folder}: evidence is about one request, found a sequence: give the folder of one of its runs, DIR/01-..."
         )
-    summary = directory.finished(folder)
+    summary = directory.finished(folder, also=TOLD)  # the recipe and both models are looked at here, by what they are
     if summary is None:
         raise ConfigurationError(
             f"{folder}: expected the summary.json of a finished run: finish it with `unweave run --resume`, or give "
@@ -105,8 +106,8 @@ def finished_run(folder: Path) -> Own:
     if states is not None and (changed := differing(states["run"]["identity"], identity(recipe))):
         raise ConfigurationError([f"{file} was edited since the run: {key}: {how}" for key, how in changed.items()])
     try:
-        about = _about(recipe, summary)
-        return Own(folder, recipe.model.weights, _sha256(file), summary["model_before"], summary["model_after"], about)
+        ends = summary["model_before"], summary["model_after"]
+        return Own(folder, recipe.model.weights, file_sha256(file), *ends, _about(recipe, summary))
     except KeyError as error:
         raise ConfigurationError(f"{folder / 'summary.json'}: expected what a run writes, {error} is missing") from None
 
@@ -162,7 +163,3 @@ def _about(recipe: Recipe, summary: Mapping[str, Any]) -> dict[str, Any]:
         "contract": summary["contract"],
         "peak_memory_bytes": summary["peak_memory_bytes"],
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,72 @@
+"""What the command asks of the machine: one process, and room to write; what it says where that is not so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+
+from unweave.errors import MACHINE, UnsupportedError
+
+# How many processes a launcher started, and which this one is: torchrun and accelerate, srun, mpirun (of two kinds).
+# Within an allocation of several tasks Slurm's own script is one process: only a step (srun) has a number of tasks.
+_LAUNCHERS = (
+    ("WORLD_SIZE", ("RANK", "LOCAL_RANK")),
+    ("SLURM_STEP_NUM_TASKS", ("SLURM_PROCID",)),
+    ("OMPI_COMM_WORLD_SIZE", ("OMPI_COMM_WORLD_RANK",)),
+    ("PMI_SIZE", ("PMI_RANK",)),
+)
+_PATIENCE = 3.0  # seconds that the others leave the first one to say it: a launcher ends all as soon as one has ended
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SQLITE = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_IOERR": errno.EIO, "SQLITE_READONLY": errno.EROFS}
+
+
+def alone(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuses to be one of several processes, of which each would do the whole job in the same folder.
+
+    Raises:
+        UnsupportedError: a launcher started several, and this is the first; the others end later, without a word.
+    """
+    for size, ranks in _LAUNCHERS:
+        rank = next((environment[name] for name in ranks if name in environment), None)
+        if rank is None or not environment.get(size, "").isdecimal() or int(environment[size]) < 2:
+            continue
+        if rank != "0":
+            time.sleep(_PATIENCE)
+            raise SystemExit(2)
+        raise UnsupportedError(
+            f"the command runs in one process, and a launcher started {environment[size]} ({size}): each would do the "
+            "whole job in the same folder. Start it without torchrun, accelerate launch, srun or mpirun; of several "
+            f"processes only the call is served, unweave.unlearn. If none was started: env -u {size} unweave ..."
+        )
+
+
+def fault(error: BaseException) -> str:
+    """What the machine has run out of, if that is what an error is about; an empty text if it is not."""
+    for each in _causes(error):
+        if isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError":
+            return f"out of memory: {' '.join(str(each).split()) or 'the system gives no more'}"
+        code = _code(each)
+        if code in MACHINE:
+            where = f"{each.filename}: " if isinstance(each, OSError) and each.filename else ""
+            told = f"{where}{os.strerror(code).lower()}"
+            kept = "What was written before is whole. Make room, and go on: the same command, of a run with --resume."
+            return f"{told}. {kept}" if code in _FULL else told
+    return ""
+
+
+def _code(error: BaseException) -> int:
+    """The system's number of an error, whoever reports it: Python, SQLite, or Rust's safetensors in its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    name = getattr(error, "sqlite_errorname", "")
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return next((code for kind, code in _SQLITE.items() if name.startswith(kind)), int(told[1]) if told else 0)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
