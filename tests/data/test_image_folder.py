@@ -149,7 +149,7 @@ SAID: dict[str, tuple[Callable[[Path], Any], str, tuple[int, int]]] = {
     ),
     "a folder with files and without images": (
         lambda root: write(root / "train" / "bat", 4, ".txt"),
-        "as they hold no image: bat (4 files)",
+        "train/bat (4 files)",
         (12, 6),
     ),
     "pictures of formats that are not read": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,33 +50,33 @@ def image_folder(folder: Path, size: int = 32) -> Source:
         UnsupportedError: the extra that reads images is not installed.
     """
     if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
-        files, _ = _files(folder)
-        if parts := [name for name in files if name.lower() in PARTS and _has_classes(folder / name)]:
+        whole = _found(folder)
+        if parts := [name for name in whole.files if name.lower() in PARTS and _has_classes(folder / name)]:
             raise ConfigurationError(
                 f"{folder} must hold train/ and test/ with a folder per class in each, or the classes alone; found "
                 f"{', '.join(f'{name}/' for name in parts)} with folders of images: name the two train and test"
             )
-        _check_classes(folder, files)
-        train, test = _divided(_read(files, size))
+        _check_classes(folder, whole.files)
+        (train, test), files, said = _divided(_read(whole.files, size)), whole.files, whole.said
     else:
-        (files, bare), (unseen, also) = _files(folder / "train"), _files(folder / "test")
-        _check_classes(folder / "train", files)
-        if strange := [folder / "test" / name for name in unseen if name not in files]:
+        seen, unseen = _found(folder / "train"), _found(folder / "test")
+        _check_classes(folder / "train", files := seen.files)
+        if strange := [folder / "test" / name for name in unseen.files if name not in files]:
             raise ConfigurationError(
                 f"{each} holds images, and no image of that class is in {folder / 'train'}: add some, rename the "
                 "folder, or take it out"
                 for each in strange
             )
-        if not unseen:
+        if not unseen.files:
             raise ConfigurationError(_without_images(folder / "test"))
-        if nothing := sorted(bare & also):
-            warnings.warn(f"{folder}: no image of {', '.join(nothing)}, in train/ nor in test/", stacklevel=2)
-        train, test = _read(files, size), _read({name: unseen.get(name, []) for name in files}, size)
-    if absent := [name for label, name in enumerate(files) if not (test.labels == label).any()]:
-        warnings.warn(
-            f"{folder}: no image of {', '.join(absent)} is left to test with: nothing unseen is measured of them",
-            stacklevel=2,
-        )
+        train, test = _read(files, size), _read({name: unseen.files.get(name, []) for name in files}, size)
+        nothing = sorted(seen.bare & unseen.bare)
+        said = [*seen.said, *unseen.said]
+        said += [f"no image of {', '.join(nothing)}, in train/ nor in test/"] if nothing else []
+    absent = [name for label, name in enumerate(files) if not (test.labels == label).any()]
+    said += [f"no image of {', '.join(absent)} is left to test with: nothing unseen is measured of them"] * bool(absent)
+    for text in said:
+        warnings.warn(f"{folder}: {text}", stacklevel=2)
     return Source(folder.name, train, test, tuple(files))
 
 
@@ -84,26 +85,33 @@ def _has_classes(folder: Path) -> bool:
     return any(path.parent != folder for path in images)
 
 
-def _files(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
-    """The images of every class, both in the order of their names; and the names of folders that hold none."""
-    found: dict[str, list[Path]] = {}
+@dataclass(frozen=True)
+class _Found:
+    """The images of every class, both in the order of their names; folders that hold none; and what to say of it."""
+
+    files: dict[str, list[Path]]
+    bare: set[str]
+    said: list[str]
+
+
+def _found(folder: Path) -> _Found:
+    images: dict[str, list[Path]] = {}
     bare: set[str] = set()
-    strays, unread = [], Counter[str]()
+    strays, unread, said = list[str](), Counter[str](), list[str]()
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path.name)):
         files = list(_visible(path))
-        images = [file for file in files if file.suffix.lower() in ENDINGS]
         unread.update(file.suffix.lower() for file in files if file.suffix.lower() in UNREAD)
-        if images:
-            found[path.name] = images
+        if own := [file for file in files if file.suffix.lower() in ENDINGS]:
+            images[path.name] = own
         else:
             bare.add(path.name)
-            strays += [f"{path.name} ({len(files)} files)"] if files else []
+            strays += [f"{path} ({len(files)} files)"] if files else []
     if strays:
-        warnings.warn(f"{folder}: no classes, as they hold no image: {', '.join(strays)}", stacklevel=3)
+        said.append(f"no classes, as they hold no image: {', '.join(strays)}")
     if unread:
         counts = ", ".join(f"{count} {ending}" for ending, count in sorted(unread.items()))
-        warnings.warn(f"{folder}: passed over, as their formats are not read: {counts}. Save them as PNG", stacklevel=3)
-    return found, bare
+        said.append(f"passed over, as their formats are not read: {counts}. Save them as PNG")
+    return _Found(images, bare, said)
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -77,3 +77,6 @@ def test_a_recipe_is_read_without_its_models_and_a_run_says_how_to_get_them(tmp_
         prepare.job(images)
     assert "no class is named 'three'" in caught.value.faults[0] and len(caught.value.faults) == 2
     assert f"model.weights: no such file or folder: {tmp_path / 'gone.safetensors'}" in caught.value.faults[1]
+    (tmp_path / "long.yaml").write_text((tmp_path / "images.yaml").read_text().replace("gone", "g" * 5000))
+    with pytest.raises(ConfigurationError, match="File name too long"):
+        read(tmp_path / "long.yaml")
