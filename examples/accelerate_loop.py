@@ -3,6 +3,7 @@
 Each rank reads its own share of the data; gradients and losses are reduced before a rule sees them.
 """
 
+import gc
 import sys
 
 import torch
@@ -12,14 +13,22 @@ from accelerate import Accelerator
 from unweave import METHODS, Pairs, Vision
 from unweave.loop import unlearn
 
-accelerator = Accelerator(cpu=True)
-method = METHODS["hamu_q"](Vision(), model)
-model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
-pairs = Pairs(forget, retain, rank=accelerator.process_index, world=accelerator.num_processes)
-steps = 5 if "--smoke" in sys.argv else 50
-result = unlearn(model, method, pairs, optimizer, accelerator=accelerator, steps=steps)
 
-if accelerator.is_main_process:
-    forgetting, retaining = result.history[-1].step.losses.tolist()
-    print(f"{result.steps} steps on {accelerator.num_processes} process(es): {result.reason}")
-    print(f"forget objective {forgetting:.3f}   retain loss {retaining:.3f}")
+def main(accelerator: Accelerator) -> None:
+    method = METHODS["hamu_q"](Vision(), model)
+    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    pairs = Pairs(forget, retain, rank=accelerator.process_index, world=accelerator.num_processes)
+    steps = 5 if "--smoke" in sys.argv else 50
+    result = unlearn(prepared, method, pairs, optimizer, accelerator=accelerator, steps=steps)
+
+    if accelerator.is_main_process:
+        forgetting, retaining = result.history[-1].step.losses.tolist()
+        print(f"{result.steps} steps on {accelerator.num_processes} process(es): {result.reason}")
+        print(f"forget objective {forgetting:.3f}   retain loss {retaining:.3f}")
+    accelerator.free_memory()
+
+
+accelerator = Accelerator(cpu=True)
+main(accelerator)
+gc.collect()  # the prepared model goes before the processes part: later it would hang now and then
+accelerator.end_training()

@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
+from tests._gloo import group
 from tests._toys import TEXT_ONLY
 from unweave.contract import Contract, Forget, Keep, Keeper, Sets
 from unweave.data.pairs import Pairs
@@ -196,9 +195,7 @@ def worker(rank: int, folder: str) -> None:
         MASTER_ADDR="localhost", MASTER_PORT="0", OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true",
     )  # fmt: skip
     torch.set_num_threads(1)
-    meeting, patience = f"file://{folder}/meeting", timedelta(seconds=90)  # ranks that decide differently wait for ever
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=patience)
-    try:
+    with group(Path(folder), rank, WORLD):
         found = {
             "ddp": outcomes(DistributedDataParallel, lambda: data(WORLD, rank, 3)),
             "fsdp2": outcomes(shard, lambda: data(WORLD, rank, 2), sharded=True),
@@ -206,7 +203,3 @@ def worker(rank: int, folder: str) -> None:
             "refused": refusals(),
         }
         torch.save(found, Path(folder, f"rank{rank}.pt"))
-        dist.barrier()
-        os._exit(0)  # all is on disk, and gloo's threads abort a process now and then while it is torn down
-    finally:
-        dist.destroy_process_group()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from tests._gloo import group
 from tests.evaluation.text import _tiny as tiny
 from unweave.errors import UnsupportedError
 from unweave.evaluation.text import sheet
@@ -51,11 +49,8 @@ def sharded_and_wrapped(folder: Path) -> dict[str, Any]:
 
 def worker(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/rendezvous", world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=120))
-    on_disk = collect(tiny.Plain(), tiny.Characters(), shares(), folder=Path(folder, "values"))
-    in_memory = collect(tiny.Plain(), tiny.Characters(), shares())
-    torch.save((on_disk, in_memory), f"{folder}/rank{rank}.pt")
-    torch.save(sharded_and_wrapped(Path(folder)), f"{folder}/whole{rank}.pt")
-    dist.barrier()
-    os._exit(0)  # all is on disk, and gloo's threads abort a process now and then while it is torn down
+    with group(Path(folder), rank, world):
+        on_disk = collect(tiny.Plain(), tiny.Characters(), shares(), folder=Path(folder, "values"))
+        in_memory = collect(tiny.Plain(), tiny.Characters(), shares())
+        torch.save((on_disk, in_memory), f"{folder}/rank{rank}.pt")
+        torch.save(sharded_and_wrapped(Path(folder)), f"{folder}/whole{rank}.pt")
