@@ -46,7 +46,7 @@ def limit(clause: Keep, values: Any, sets: Sets = SETS) -> Limit:
 
 
 def reading(measured: float, bound: float | None = None, met: bool = True) -> Reading:
-    return Reading(measured, bound, met, N)
+    return Reading(measured, bound, "met" if met else "missed", N)
 
 
 def read(made: Limit, before: Any, after: Any, place: str = "guard") -> Reading:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.rules._functions import objectives
-from unweave.rules import EUPMU, GRU, HAMU, OFMU, Fixed, LossRule, Nash, PCGrad, Step, UnilateralSurgery
+from unweave.rules import EUPMU, GRU, HAMU, OFMU, PDU, Fixed, LossRule, Nash, PCGrad, Step, UnilateralSurgery
 from unweave.rules._base import FORGET, RETAIN
 from unweave.rules.eupmu_compat import EUPMUCompat
 from unweave.rules.ofmu import _guarded
@@ -106,3 +106,15 @@ def test_a_term_that_is_not_finite_leaves_the_gradient_as_it_is() -> None:
     assert bounded.tolist() == pytest.approx([6.0, 8.0])
     (free,) = _guarded(gradient, 2.0, [torch.tensor([300.0, 400.0])], strict=True)
     assert free.tolist() == pytest.approx([603.0, 804.0])
+
+
+def test_pdu_descends_its_ceiling() -> None:
+    """The first step is the forget side's alone; then the multiplier is what the retain loss lay above the ceiling."""
+    _, given = objectives([1.0, 2.0], lambda t: t[0] + 4.0, lambda t: 2 * t[1] + 7.0)
+    rule = PDU()
+    assert (rule.epsilon, rule.dual_lr, rule.multiplier) == (0.1, 1.0, 0.0)
+    for multiplier in (0.0, 10.9, 21.8):
+        step = rule.backward(given)
+        assert step.weights.tolist() == [[1.0, pytest.approx(multiplier)]] and step.losses.tolist() == [5.0, 11.0]
+        assert given.direction()[0].tolist() == pytest.approx([1.0, 2 * multiplier])
+        rule.observe(given)

@@ -148,6 +148,25 @@ def test_joint_says_direct_where_nothing_is_asked_of_it() -> None:
         assert delivered < room
 
 
+@pytest.mark.parametrize("radius", [None, 0.3])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_joint_is_direct_up_to_what_the_direct_steps_deliver(scale: float, radius: float | None) -> None:
+    """`sum_i R_i/|a_i| <a_i, b_i>`; a block without an objective delivers nothing."""
+    g_r = [scale * np.array([1.0, 0.2]), scale * np.array([0.4, -0.3]), np.zeros(2)]
+    g_f = [scale * np.array([-1.0, 0.1]), scale * np.array([0.2, 0.6]), scale * np.array([0.5, 0.0])]
+    gram = gram_of(g_r, g_f, [0, 1, 2])
+    length = [np.linalg.norm(g) for g in g_r[:2]]
+    shares = [1.0 if radius is None else radius / n for n in length]
+    delivered = -sum(s * (a @ b) for s, a, b in zip(shares, g_r, g_f, strict=False))
+    for factor, branch in ((0.999, "direct"), (1.001, "rectified")):
+        rule = HAMU(rate=factor * float(delivered), split="joint", radius=radius)
+        assert rule.branches(gram) == (branch,) * 3
+        weights = rule.weights(gram)
+        assert float((gram[:, FORGET] * weights).sum()) >= 0.999999 * factor * delivered
+        if branch == "direct":
+            assert weights.numpy() == pytest.approx(np.array([[0.0, s] for s in (*shares, 0.0)]))
+
+
 def test_ranges() -> None:
     for wrong in ({"ratio": 1.0}, {"ratio": -0.1}, {"rate": -1.0}, {"radius": 0.0}, {"patience": 0}, {"slack": -0.1}):
         with pytest.raises(ConfigurationError):
