@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint types model examples picture clean
+.PHONY: help demo test fuzz mutants lint types model modeltest examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: $(DEV)/installed        ## the whole suite
 fuzz: $(DEV)/installed        ## 2,000 damaged inputs for every entry (minutes)
 	UNWEAVE_FUZZ=2000 $(ONE) $(DEV)/bin/python -m pytest -n 2 tests/fuzz
 
+mutants: $(DEV)/installed        ## small errors in the core: which does no test see? (hours; ARGS="--only trust.py --sample 20")
+	$(ONE) $(DEV)/bin/python scripts/mutants.py $(ARGS)
+
 lint: $(DEV)/installed        ## ruff: rules and formatting of imports
 	$(DEV)/bin/python -m ruff check .
 
@@ -29,7 +32,10 @@ types: $(DEV)/installed        ## mypy, strict
 	$(DEV)/bin/python -m mypy
 
 model: $(DEV)/installed        ## fetch the small language model that some tests need, once
-	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its test will be skipped"
+	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its tests will be skipped"
+
+modeltest: model        ## the tests that need that model
+	$(ONE) UNWEAVE_MODEL="$$($(DEV)/bin/python scripts/smollm2.py --where)" $(DEV)/bin/python -m pytest -m model
 
 examples: $(DEV)/installed        ## run every example, small
 	@for example in examples/[a-z]*.py; do echo "$$example"; $(ONE) $(DEV)/bin/python -W error $$example --smoke || exit 1; done

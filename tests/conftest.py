@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,30 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # two processes with two threads each starve each other
+
+OURS = ("UNWEAVE_VECTORS", "UNWEAVE_DATA", "UNWEAVE_TOFU", "UNWEAVE_MODEL", "UNWEAVE_FUZZ")  # what tests are told
+SETTINGS = (
+    *("UNWEAVE_", "XDG_", "HF_", "HUGGING", "TRANSFORMERS_", "TORCH_HOME", "ACCELERATE_", "MPL", "HYPOTHESIS_"),
+    *("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TZ", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"),
+    *("SLURM_", "OMPI_", "PMI_"),
+)
+ROOMS = {"HOME": "", "USERPROFILE": "", "XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config", "HF_HOME": ".hf"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test sees the user's home folder, settings or models: it and all that it starts have an empty one of ours.
+
+    The workers of one call share it, each with a cache of trained models of its own.
+    """
+    worker = getattr(config, "workerinput", {}).get("workerid", "main")
+    home = Path(tempfile.mkdtemp(prefix="unweave-tests-") if worker == "main" else os.environ["HOME"])
+    for name in [name for name in os.environ if name.startswith(SETTINGS) and name not in OURS]:
+        del os.environ[name]
+    os.environ |= {name: str(home / room) for name, room in ROOMS.items()} | {"HF_HUB_OFFLINE": "1"}
+    os.environ["UNWEAVE_CACHE"] = str(home / f"unweave-{worker}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell started us in the background
+    if worker == "main":
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +69,6 @@ run: {steps: 4, forget_batch: 16, retain_batch: 32}
 contract: none
 evaluation: {retrained: 0, quote: false}
 """
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache of trained models."""
-    monkeypatch.setenv("UNWEAVE_CACHE", str(cache))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "src" / "unweave"
 LAYERS = [
     {"errors"},
     {"extras", "arguments"},
+    {"modules"},
     {"gramian", "parameters", "data"},
     {"networks", "pretrained", "tasks", "execution"},
     {"objectives"},

@@ -147,3 +147,53 @@ def test_large_float32_gradients_are_summed_as_exactly_as_their_angle_asks_for(a
 
     if scale:
         torch.testing.assert_close(sine(gram), sine(wanted), rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("width", [torch.float32, torch.float64])
+def test_a_complex_tensor_counts_as_its_two_parts(width: torch.dtype) -> None:
+    """`<a, b> = Re sum conj(a) b`, in every layout, beside real tensors, in all that multiplies gradients."""
+    kind = torch.complex64 if width == torch.float32 else torch.complex128
+    shapes = [(40, 33), (3,), (4, 3, 5, 5), ()]
+    f, r = ([torch.randn(s, dtype=kind) for s in shapes] + [torch.randn(7, dtype=width)] for _ in range(2))
+    f[0], r[2] = f[0].T.contiguous().T, r[2].contiguous(memory_format=torch.channels_last)
+    r[1] = r[1].conj()
+    products = [
+        torch.stack([(a.conj() * b).sum().real.double() for a, b in ((x, x), (x, y), (y, y))])
+        for x, y in zip(f, r, strict=True)
+    ]
+    found = gramian((f, r), [0, 1, 2, 3, 4])
+    rtol = 1e-6 if width == torch.float32 else 1e-13
+    torch.testing.assert_close(found.flatten(1)[:, [0, 1, 3]], torch.stack(products), rtol=rtol, atol=rtol)
+    torch.testing.assert_close(dot(f, r), torch.stack(products)[:, 1].sum(), rtol=rtol, atol=rtol)
+    torch.testing.assert_close(norm(f), torch.stack(products)[:, 0].sum().sqrt(), rtol=rtol, atol=0)
+    for weights in ([1.0, -1.0], [1e40, 0.0]):  # plainly, and where the sum is formed in float64
+        small = [x * (1e-40 if weights[0] > 1 else 1.0) for x in f]
+        expected = [weights[0] * a.to(torch.complex128) + weights[1] * b for a, b in zip(small, r, strict=True)]
+        got = combine(
+            (small, [b.resolve_conj().clone() for b in r]),
+            torch.tensor([weights], dtype=torch.float64),
+            gramian((small, r), [0] * 5),
+            [0] * 5,
+        )
+        assert [g.dtype for g in got] == [g.dtype for g in r]
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a.to(torch.complex128), b.to(torch.complex128), rtol=1e-4, atol=1e-6)
+
+
+def test_autocast_and_the_precision_of_matrix_products_change_nothing() -> None:
+    """A matrix product in bfloat16 would be off by 4e-4 of the squared norm (sqrt(n) roundings of 2^-9 at most)."""
+    f, r = ([torch.randn(70_000), torch.randn(300), torch.randn(50, 70)] for _ in range(2))
+    plain, length, inner = gramian((f, r), [0, 1, 1]), norm(f), dot(f, r)
+    torch.testing.assert_close(plain, naive(f, r, [0, 1, 1]), rtol=1e-6, atol=1e-2)
+    count, before = 0, torch.get_float32_matmul_precision()
+    try:
+        for precision in ("highest", "high", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            for kind in (torch.bfloat16, torch.float16, None):
+                with torch.autocast("cpu", dtype=kind, enabled=kind is not None):
+                    assert gramian((f, r), [0, 1, 1]).equal(plain)
+                    assert norm(f).equal(length) and dot(f, r).equal(inner)
+                count += 1
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert count == 9

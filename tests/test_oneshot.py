@@ -125,3 +125,39 @@ def test_its_own_draws_leave_no_trace() -> None:
 def test_an_unknown_one_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="Did you mean 'ssd'"):
         OneShot("sssd")
+
+
+@pytest.mark.parametrize("side", ["forget", "retain"])
+def test_one_nan_in_the_stream_is_named(side: str) -> None:
+    """The loss may be finite where its gradient is not: a root at 0 is another such row."""
+    batches = {name: [torch.ones(2, 4) for _ in range(4)] for name in ("forget", "retain")}
+    batches[side][2][1, 0] = torch.nan
+    model, before = Dot(), Dot().theta.detach()
+    with pytest.raises(ConfigurationError, match=f"{side}: the gradient of batch 3 of 4 is not finite"):
+        ssd(model, Linear(), *batches.values(), selection=1.0)
+    assert model.theta.equal(before)
+
+
+def test_a_complex_weight_is_dampened_by_its_parts() -> None:
+    """Output `Re(theta conj(x))`: the gradient is x. Of (2 + i) the real part alone matters more to the forget set."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter(torch.tensor([4 + 8j]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.conj() * self.theta).real[:, 0]
+
+    model = Turned()
+    changed = ssd(model, Linear(), [torch.tensor([[2 + 1j]])], [torch.tensor([[1 + 1j]])], selection=2.0, dampening=1.0)
+    assert model.theta.tolist() == [1 + 8j]
+    assert changed.changed == {"theta": 1} and changed.total == 2
+
+
+def test_weights_in_one_memory_are_dampened_once() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    model[0].weight.data.fill_(2.0)
+    model[1].weight = nn.Parameter(model[0].weight.data)
+    ssd(model, SumTask(), [torch.full((2, 1), 2.0)], [torch.ones(2, 1)], selection=2.0, dampening=2.0)
+    assert model[0].weight.item() == model[1].weight.item() == 1.0

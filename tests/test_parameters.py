@@ -51,6 +51,29 @@ def test_every_pattern_that_matches_nothing_is_named() -> None:
     assert "Did you mean '3.weight'?" in error.value.faults[0]
 
 
+class Tied(nn.Module):
+    """An embedding, a layer, and a head whose weight is the embedding's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.inner = nn.Embedding(5, 3), nn.Linear(3, 3)
+        self.head = nn.Linear(3, 5)
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("selection", ["head.weight", ["inner.*", "*ead.w*"]])
+def test_another_name_of_a_tied_weight_is_said_to_be_one(selection: str | list[str]) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"head\.weight is tied, one tensor shared with embed\.weight\. Choose"),
+        choose(Tied(), selection),
+    ):
+        pass
+    with choose(Tied(), "head.*") as model:
+        assert movable(model) == ["head.bias"], "what is the head's alone may be chosen"
+    with choose(Tied(), ["head.*", "embed.*"]) as model:
+        assert movable(model) == ["embed.weight", "head.bias"]
+
+
 def test_all_frozen_is_refused() -> None:
     model = net().requires_grad_(False)
     with pytest.raises(ConfigurationError, match="All parameters are frozen"), choose(model):
@@ -112,8 +135,8 @@ def test_saliency_of_a_network() -> None:
 
 
 def test_saliency_refuses_an_empty_set_and_a_share_out_of_range() -> None:
-    for value in (0.0, torch.nan, torch.inf):
-        with pytest.raises(ConfigurationError, match=r"^mask: the gradient of the forget loss is zero everywhere or"):
+    for value, found in ((0.0, "exactly 0"), (torch.nan, "not finite"), (torch.inf, "not finite")):
+        with pytest.raises(ConfigurationError, match=f"^mask: the gradient of the forget loss is {found}"):
             saliency_mask(Dot(), dot, [torch.tensor([[value] + 3 * [0.0]])])
     with pytest.raises(ConfigurationError, match="no batch"):
         saliency_mask(Dot(), dot, [])

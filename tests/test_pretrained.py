@@ -13,7 +13,7 @@ import torch
 from tests._texts import batch, llama, tokenizer
 from unweave.errors import ConfigurationError
 from unweave.losses import AdaptersOff, Swapped, reference
-from unweave.pretrained import Lora, adapt, load
+from unweave.pretrained import Lora, adapt, load, read_config, read_tokenizer
 from unweave.tasks import Language
 
 
@@ -111,3 +111,61 @@ def test_what_is_wrong_with_the_wish(folder: Path) -> None:
         load(folder, dtype=torch.bfloat16)
     with pytest.raises(ConfigurationError, match="give one of them"):
         load(folder, lora=Lora(), adapter=folder)
+
+
+CODE = """
+from pathlib import Path
+Path(__file__).with_name("ran").write_text("")
+Path({mark!r}).write_text("")
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+class Config(LlamaConfig):
+    model_type = "brings-code"
+class Model(LlamaForCausalLM):
+    config_class = Config
+class Tokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+BRINGS = {  # in which file of the folder, what is set there
+    "configuration": ("config.json", {"model_type": "brings-code", "auto_map": {"AutoConfig": "own.Config"}}),
+    "model": ("config.json", {"model_type": "vit", "auto_map": {"AutoModelForCausalLM": "own.Model"}}),
+    "tokenizer": (
+        "tokenizer_config.json",
+        {"tokenizer_class": "Tokenizer", "auto_map": {"AutoTokenizer": [None, "own.Tokenizer"]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("part", BRINGS)
+def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A "y" on stdin would run it; nobody reads that here, and the code would leave a mark."""
+    brings, mark = copied(folder, tmp_path), tmp_path / "ran"
+    (brings / "own.py").write_text(CODE.format(mark=str(mark)))
+    (brings / "custom_generate").mkdir()
+    (brings / "custom_generate" / "generate.py").write_text(CODE.format(mark=str(mark)))
+    name, change = BRINGS[part]
+    (brings / name).write_text(json.dumps(json.loads((brings / name).read_text()) | change))
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    reads = {"configuration": read_config, "model": load, "tokenizer": read_tokenizer}
+    checked = 0
+    for read in (load, reads[part]):
+        with pytest.raises(ConfigurationError, match=f"its {part} needs code .*runs no code .*trust_remote_code=True"):
+            read(brings)
+        checked += 1
+    assert checked == 2 and not asked and not mark.exists() and not list(tmp_path.rglob("ran"))
+
+
+def test_code_beside_a_model_that_does_without_is_no_matter(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brings, mark = copied(folder, tmp_path), tmp_path / "ran"
+    (brings / "own.py").write_text(CODE.format(mark=str(mark)))
+    config = json.loads((brings / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    (brings / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    model, _ = load(brings)
+    torch.testing.assert_close(Language().nll(model, batch()), Language().nll(llama(), batch()))
+    assert not mark.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
 from unweave import arguments as takes
+from unweave import modules
 from unweave.arguments import Rule
 from unweave.contract import Contract, Keeper
 from unweave.contract.sets import hold_out, indexed
@@ -38,6 +39,7 @@ from unweave.guards import (
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.loop import unlearn as run
 from unweave.methods import Method, made
+from unweave.modules import copied, joined, mode
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, choose, patterns, saliency_mask
 from unweave.tasks import Language, Task, Vision
@@ -157,7 +159,7 @@ def unlearn(
         given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
         per_step = forget_batch + retain_batch
         trained, keeper = _kept(contract, does, forget, retain, given, per_step=per_step, seed=seed)
-    unlearned = model if inplace or accelerator is not None else copy.deepcopy(model)
+    unlearned = model if inplace or accelerator is not None else copied(model)
     once = method if isinstance(method, OneShot) else None
     pairs = Pairs(
         forget,
@@ -177,7 +179,8 @@ def unlearn(
             _, warned = gathered(
                 partial(stack.enter_context, choose(unlearned, parameters)), looked if steps else list[str]
             )
-        stack.enter_context(_mode(unlearned, train_mode))
+        stack.enter_context(joined(unlearned))
+        stack.enter_context(mode(unlearned, train_mode))
         if steps:
             check_alone(unlearned, *sides, pairs)
         if isinstance(method, Method):
@@ -188,7 +191,7 @@ def unlearn(
         if row.saliency is not None:
             with seeded(seed):
                 mask = saliency_mask(unlearned, does.nll, _batches(forget, forget_batch, device), row.saliency)
-        first = FirstStep(unlearned, mask)
+        first = FirstStep(unlearned, mask, certain=bool(before) and not bool(before["forget"].loss.any()))
         result = run(
             unlearned,
             replace(row, rule=copy.deepcopy(row.rule)),
@@ -229,9 +232,13 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         wrong["contract"] = (
             f"{' and '.join(alone)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
         )
-    sides = [] if wrong.keys() & {"forget", "retain"} else [partial(_read, given["forget"], given["retain"])]
+    looked: list[Callable[[], Any]] = []
+    if not wrong.keys() & {"forget", "retain"}:
+        looked.append(partial(_read, given["forget"], given["retain"]))
+    if "model" not in wrong:
+        looked.append(partial(modules.check, given["model"]))
     with seeded(0 if "seed" in wrong else given["seed"]):
-        return gathered(*sides, partial(takes.refuse, wrong.values()))[0]
+        return dict(gathered(*looked, partial(takes.refuse, wrong.values()))[0])
 
 
 def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
@@ -297,15 +304,9 @@ def _stepper(
         made = step([p for p in model.parameters() if p.requires_grad])
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigurationError(f"step must be {STEP}; it returned {shown(made)}.{SGD}")
+    if isinstance(made, torch.optim.SparseAdam | torch.optim.LBFGS):
+        raise ConfigurationError(
+            f"step: {type(made).__name__} cannot follow a direction: a rule gives one dense gradient, and no closure. "
+            "Use another optimizer (SGD, Adam), or 'trust'."
+        )
     return made
-
-
-@contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    before = [(m, m.training) for m in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -246,7 +247,8 @@ def metrics(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
+    """Runs the command; what the user can mend is one message on stderr and exit code 2; what the machine lacks, 1."""
+    _printable()
     try:
         machine.alone()
         app(arguments)
@@ -270,6 +272,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"error: {text}\n")
         raise SystemExit(1) from None
+
+
+def _printable() -> None:
+    """Names of files may be no text, and a terminal may lack a character: such are printed as their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupted() -> NoReturn:

@@ -102,16 +102,25 @@ def draws(count: int) -> Tensor:
 
 
 @contextmanager
-def still(norms: Sequence[_NormBase]) -> Iterator[None]:
-    """Norms in training mode normalise as usual but keep their running statistics."""
-    aside = [(m, dict(m._buffers)) for m in norms if m.training]
-    for m, buffers in aside:
-        m._buffers.update(dict.fromkeys(buffers))
+def exact(model: nn.Module) -> Iterator[None]:
+    """For derivatives of derivatives: embeddings give dense gradients, as sparse ones have none.
+
+    Raises:
+        UnsupportedError: PyTorch does not know the derivative of an operation's gradient.
+    """
+    sparse: list[Any] = [m for m in model.modules() if getattr(m, "sparse", None) is True]
+    for m in sparse:
+        m.sparse = False
     try:
         yield
+    except NotImplementedError as error:
+        raise UnsupportedError(
+            f"PyTorch knows no exact second derivative of this model ({' '.join(str(error).split())[:200]}). Use "
+            "curvature='finite', which needs none."
+        ) from error
     finally:
-        for m, buffers in aside:
-            m._buffers.update(buffers)
+        for m in sparse:
+            m.sparse = True
 
 
 def check_third_order(model: nn.Module) -> None:

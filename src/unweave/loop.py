@@ -166,7 +166,7 @@ class OptimizerStep:
             objectives.discard()
             return Record(number, step, 0.0, False, note="non-finite loss or direction")
         if step.stop:
-            objectives.clear()
+            objectives.discard()
             return Record(number, step, 0.0, False, note=step.stop)
         if self.clip is not None and length > self.clip:
             torch._foreach_mul_(direction, self.clip / length)

@@ -2,33 +2,35 @@
 
 Every answer is reduced over micro-batches and ranks before anyone sees it, so all ranks take the same decision.
 Forward passes are re-seeded per pair, side and micro-batch: a second look sees the same dropout masks, and the global
-random state is found again as it was. BatchNorm statistics move on the first look with a gradient only.
+random state is found again as it was. Buffers (running statistics, whatever a layer keeps) move on the first look with
+a gradient only; every other look begins with those that it began with, and leaves them as it found them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError, noted
-from unweave.execution import bare, check, check_third_order, examples, looking, reshard, still, summed, world
-from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts
+from unweave.execution import bare, check, check_third_order, exact, examples, looking, reshard, summed, world
+from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts, real
+from unweave.modules import Buffers, check_memory, differentiable
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised, pure in (model, batch)
 FORGET, RETAIN = 0, 1
+_SIDES = ("forget", "retain")
 # Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
 _DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
 
@@ -58,7 +60,8 @@ class Objectives:
         radius: length that a trust region gives the coming step; None under an optimizer.
 
     Raises:
-        ConfigurationError: nothing may move, both losses are missing, or an argument is of another type.
+        ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
+            another type.
         UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
     """
 
@@ -74,6 +77,7 @@ class Objectives:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
+        check_memory(model)
         if losses == (None, None):
             raise ConfigurationError("Neither a forget nor a retain loss was given; pass at least one.")
         self.model, self._losses, self._accelerator, self._probe = model, losses, accelerator, probe
@@ -82,15 +86,12 @@ class Objectives:
         self.lr: float | None = None
         self.radius: float | None = None
         self.pair = Pair((), ())
-        self._seen = [False, False]
-        self._statistics: list[tuple[Tensor, Tensor]] = []
-        self._norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+        self._begun: dict[int, Buffers] = {}  # as the first look with a gradient found them, by side
         check(model, accelerator)
 
     def at(self, pair: Pair) -> Objectives:
         """The same objectives on another pair."""
-        self.pair, self._seen = pair, [False, False]
-        self._statistics = [(b, b.clone()) for m in self._norms if m.training for b in m.buffers(recurse=False)]
+        self.pair, self._begun = pair, {}
         return self
 
     def losses(self) -> Tensor:
@@ -102,14 +103,16 @@ class Objectives:
         """One side's loss, likewise; the other side is not looked at."""
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
-        return self._mean(side, [self._values(side, i, b, False) for i, b in enumerate(self._micro(side))])
+        with self._looking(side):
+            return self._mean(side, [self._values(side, i, b) for i, b in enumerate(self._micro(side))])
 
     @torch.no_grad()
     def probe_loss(self) -> float:
         """The retain loss on the probe, examples that no step trains on."""
         if not self._probe:
             raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
-        return float(self._mean(RETAIN, [self._values(RETAIN, i, b, False) for i, b in enumerate(self._probe)]))
+        with self._looking(RETAIN):
+            return float(self._mean(RETAIN, [self._values(RETAIN, i, b) for i, b in enumerate(self._probe)]))
 
     def backward(
         self, weights: Tensor | Callable[[Tensor], Tensor], needs_forget: bool = True
@@ -123,21 +126,21 @@ class Objectives:
         if isinstance(weights, Tensor):
             return torch.stack([self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]), weights
         retain = self._accumulate(RETAIN, 1.0)
-        micro, values = self._micro(FORGET), None
-        if self._losses[FORGET] is None or not needs_forget:
-            forget = retain.new_tensor(float("nan"))
-        elif len(micro) == 1:
-            values = self._values(FORGET, 0, micro[0], self._first_look(FORGET))
-            forget = self._mean(FORGET, [values])
-        else:
-            forget = self.loss(FORGET)
-        w = weights(torch.stack([forget, retain]))
-        if grads := parts([p.grad for p in self.parameters if p.grad is not None]):
-            torch._foreach_mul_(grads, float(w[RETAIN]))
-        if values is None:
+        micro, forget = self._micro(FORGET), retain.new_tensor(float("nan"))
+        at_once = self._losses[FORGET] is not None and needs_forget and len(micro) == 1
+        with self._looking(FORGET, moves=True) if at_once else nullcontext():
+            if at_once:
+                values = self._values(FORGET, 0, micro[0])
+                forget = self._mean(FORGET, [values])
+            elif self._losses[FORGET] is not None and needs_forget:
+                forget = self.loss(FORGET)
+            w = weights(torch.stack([forget, retain]))
+            if grads := parts([p.grad for p in self.parameters if p.grad is not None]):
+                torch._foreach_mul_(grads, float(w[RETAIN]))
+            if at_once:
+                self._backward(FORGET, values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
+        if not at_once:
             forget = self._weighted(FORGET, float(w[FORGET]))
-        else:
-            self._backward(values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
         return torch.stack([forget, retain]), w
 
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
@@ -168,7 +171,7 @@ class Objectives:
         length, size = float(norm(vector)), max(float(norm([p.detach() for p in self.parameters])), 1e-3)
         if size > length * torch.finfo(self.parameters[0].dtype).max:  # no h of this precision would do
             return [torch.zeros_like(v) for v in vector]
-        h = _DIFFERENCE[self.parameters[0].dtype == torch.float64, gradient is None] * size / length
+        h = _DIFFERENCE[real(self.parameters[0]).dtype == torch.float64, gradient is None] * size / length
         before = self.snapshot()
         self.move(vector, h)
         difference = self.gradient(side)[1]
@@ -188,8 +191,8 @@ class Objectives:
         Exact, and additive over micro-batches and ranks.
 
         Raises:
-            UnsupportedError: the parameters are sharded, or third derivatives of a layer are wrong in PyTorch;
-                differences (`hvp`) work there.
+            UnsupportedError: the parameters are sharded, or PyTorch has no second or no right third derivatives of a
+                layer; differences (`hvp`) work there.
         """
         if local(self.parameters[0]) is not self.parameters[0]:
             raise UnsupportedError("Exact second derivatives do not shard; use curvature='finite'.")
@@ -200,19 +203,22 @@ class Objectives:
         if self._losses[side] is None:
             return total
         n = 0.0
-        for i, batch in enumerate(batches):
-            values = self._values(side, i, batch, False, outside=True)
-            n = n or examples(batches, values)
-            loss = values.sum() / n
-            grads: Sequence[Tensor] = torch.autograd.grad(
-                loss, self.parameters, create_graph=True, materialize_grads=True
-            )
-            for v in vectors:
-                inner = torch.stack([(g * x).sum() for g, x in zip(grads, v, strict=True)]).sum()
-                if not inner.requires_grad:  # a derivative that is constant
-                    inner = sum((p.sum() * 0.0 for p in self.parameters), inner)
-                grads = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
-            torch._foreach_add_(total, [p.detach() for p in grads])
+        with self._looking(side), exact(self.model):
+            for i, batch in enumerate(batches):
+                values = self._values(side, i, batch, outside=True)
+                n = n or examples(batches, values)
+                loss = values.sum() / n
+                differentiable(loss, _SIDES[side])
+                grads: Sequence[Tensor] = torch.autograd.grad(
+                    loss, self.parameters, create_graph=True, materialize_grads=True
+                )
+                for v in vectors:
+                    products = [(real(g) * real(x)).sum() for g, x in zip(grads, v, strict=True)]
+                    inner = torch.stack(products).sum()
+                    if not inner.requires_grad:  # a derivative that is constant
+                        inner = sum((real(p).sum() * 0.0 for p in self.parameters), inner)
+                    grads = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
+                torch._foreach_add_(total, [p.detach() for p in grads])
         if world() > 1:
             for t in total:
                 dist.all_reduce(t)
@@ -243,10 +249,10 @@ class Objectives:
             p.grad = None
 
     def discard(self) -> None:
-        """Empties `.grad` and puts the running statistics back to what they were before this pair."""
+        """Empties `.grad` and puts the buffers back to what they were before this pair."""
         self.clear()
-        for buffer, value in self._statistics:
-            buffer.copy_(value)
+        if self._begun:
+            next(iter(self._begun.values())).restore()
 
     def direction(self) -> Gradient:
         """What `.grad` holds; zeros where a parameter was not used."""
@@ -266,51 +272,64 @@ class Objectives:
     def _accumulate(self, side: int, scale: float) -> Tensor:
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
-        batches, seen, first, total = self._micro(side), [], self._first_look(side), 0.0
-        for i, batch in enumerate(batches):
-            with nullcontext() if i == len(batches) - 1 else self._no_sync():
-                values = self._values(side, i, batch, first)
-                total = total or examples(batches, values)
-                self._backward(values.sum() * (scale * world() / total))  # DDP and FSDP average over ranks
-            seen.append(values.detach())
+        batches, seen, total = self._micro(side), [], 0.0
+        with self._looking(side, moves=True):
+            for i, batch in enumerate(batches):
+                with nullcontext() if i == len(batches) - 1 else self._no_sync():
+                    values = self._values(side, i, batch)
+                    total = total or examples(batches, values)
+                    self._backward(side, values.sum() * (scale * world() / total))  # DDP and FSDP average over ranks
+                seen.append(values.detach())
         return self._mean(side, seen)
 
-    def _values(self, side: int, micro: int, batch: Batch, statistics: bool, outside: bool = False) -> Tensor:
+    @contextmanager
+    def _looking(self, side: int, moves: bool = False) -> Iterator[None]:
+        """Around all passes of one look: what becomes of the buffers. `moves`: it takes a gradient."""
+        found = Buffers(self.model)
+        if moves and side not in self._begun:
+            self._begun[side] = found
+            yield
+            return
+        if side in self._begun:
+            self._begun[side].restore()
+        try:
+            yield
+        finally:
+            found.restore()
+
+    def _values(self, side: int, micro: int, batch: Batch, outside: bool = False) -> Tensor:
         loss = self._losses[side]
         assert loss is not None
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
-        name = f"the {('forget', 'retain')[side]} loss"
-        with looking(self.pair, side, micro), nullcontext() if statistics else still(self._norms), noted(name):
+        with looking(self.pair, side, micro), noted(f"the {_SIDES[side]} loss"):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)
-        if not isinstance(values, Tensor) or values.ndim != 1:
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        if not isinstance(values, Tensor) or values.ndim != 1 or values.is_complex():
+            shown = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            complex_ = isinstance(values, Tensor) and values.is_complex()
             raise ConfigurationError(
-                f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
+                f"A loss must return one value per example, [b]; the {_SIDES[side]} loss returned "
+                f"{values.dtype if complex_ else shown}. "
+                f"{'Take its real part or its modulus' if complex_ else 'Do not reduce over the batch'}."
             )
         return values
 
-    def _backward(self, loss: Tensor) -> None:
-        if not loss.requires_grad:
-            raise ConfigurationError(
-                "A loss has no gradient: it does not depend on a parameter that may move. Compute it from the model's "
-                "output, without detach() or no_grad()."
-            )
+    def _backward(self, side: int, loss: Tensor) -> None:
+        differentiable(loss, _SIDES[side])
         loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
+        for p in self.parameters:
+            if p.grad is not None and (p.grad.layout != torch.strided or p.grad.is_conj()):
+                p.grad = p.grad.to_dense().resolve_conj()  # of an embedding with sparse=True; of complex weights
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
-            raise ConfigurationError(f"The pair holds no {('forget', 'retain')[side]} micro-batch on this rank.")
+            raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
         sums = torch.stack(
             [torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)]) for v in values]
         )
         total = summed(sums.sum(0).detach())
         return total[0] / total[1]
-
-    def _first_look(self, side: int) -> bool:
-        first, self._seen[side] = not self._seen[side], True
-        return first
 
     def _no_sync(self) -> AbstractContextManager[object]:
         if self._accelerator is not None:

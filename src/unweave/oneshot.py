@@ -20,10 +20,12 @@ from unweave.contract.sets import indexed
 from unweave.data.batches import moved
 from unweave.errors import ConfigurationError, UnsupportedError, fault, shown, suggest
 from unweave.execution import seeded, world
+from unweave.gramian import real
 from unweave.loop import Record
 from unweave.losses import Ascent
 from unweave.methods import METHODS, Method
 from unweave.methods import PAPERS as WITH_STEPS
+from unweave.modules import check_memory, joined
 from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
 from unweave.rules import Fixed
@@ -66,7 +68,8 @@ def ssd(
 
     `theta_i <- min(lambda I_r,i / I_f,i, 1) theta_i`  where  `I_f,i > alpha I_r,i`, with the importance `I_i
     = mean over batches of (d nll / d theta_i)^2`, the squared gradient of each batch's mean nll, in eval
-    mode, batches weighted by their size. Only parameters with `requires_grad` are touched.
+    mode, batches weighted by their size. Only parameters with `requires_grad` are touched; a complex one counts as its
+    real and imaginary parts.
 
     Args:
         model: changed in place.
@@ -78,7 +81,8 @@ def ssd(
         batch: examples in a batch where a Dataset is given.
 
     Raises:
-        ConfigurationError: alpha, lambda or the batch is not positive, all parameters are frozen, or a set is empty.
+        ConfigurationError: alpha, lambda or the batch is not positive, all parameters are frozen, a set is empty, or a
+            gradient is not finite.
 
     Foster et al., "Fast machine unlearning without retraining through selective synaptic dampening", AAAI
     2024 (arXiv:2308.07707), equations 8 to 10; alpha = 10 and lambda = 1 are the paper's for ResNet-18.
@@ -91,24 +95,34 @@ def ssd(
         faults.append("All parameters are frozen: nothing can be dampened. Set requires_grad_(True) on some.")
     if faults:
         raise ConfigurationError(faults)
-    parameters = [p for _, p in named]
-    device = parameters[0].device
-    forgotten = _importance(model, task, _batches(forget, batch, device), parameters)
-    retained = _importance(model, task, _batches(retain, batch, device), parameters)
-    changed = {}
-    for (name, parameter), f, r in zip(named, forgotten, retained, strict=True):
-        if count := _dampen(parameter, f, r, selection, dampening):
-            changed[name] = count
-    return Dampened(changed, sum(p.numel() for p in parameters))
+    with joined(model):
+        check_memory(model)
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        parameters = [p for _, p in named]
+        sides = [("forget", forget), ("retain", retain)]
+        forgotten, retained = (_importance(model, task, name, data, batch, parameters) for name, data in sides)
+        changed = {}
+        for (name, parameter), f, r in zip(named, forgotten, retained, strict=True):
+            if count := _dampen(real(parameter), f, r, selection, dampening):
+                changed[name] = count
+        return Dampened(changed, sum(real(p).numel() for p in parameters))
 
 
 def _importance(
-    model: nn.Module, task: Task, batches: Iterable[Any], parameters: Sequence[nn.Parameter]
+    model: nn.Module, task: Task, name: str, data: Data, size: int, parameters: Sequence[nn.Parameter]
 ) -> list[Tensor]:
-    total, examples = [torch.zeros_like(p) for p in parameters], 0
-    for gradients, count in batch_gradients(model, task.nll, batches, parameters):
+    total, examples, broken = [torch.zeros_like(real(p)) for p in parameters], 0, list[Tensor]()
+    batches = _batches(data, size, parameters[0].device)
+    for found, count in batch_gradients(model, task.nll, batches, parameters):
+        gradients = [real(g) for g in found]
         torch._foreach_addcmul_(total, gradients, gradients, value=1 / count)  # count * (gradient / count)^2
         examples += count
+        broken.append(torch.stack([~t.isfinite().all() for t in total]).any())
+    if lost := torch.stack(broken).nonzero()[:, 0].tolist():
+        raise ConfigurationError(
+            f"{name}: the gradient of batch {lost[0] + 1} of {len(broken)} is not finite, so nothing can be weighed. "
+            "Look for NaN or infinity in its examples, and take them out."
+        )
     return [t / examples for t in total]
 
 

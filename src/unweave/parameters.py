@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
+from unweave.modules import differentiable, evaluating
 
 _SHOWN = 8  # names in a message
 
@@ -23,17 +24,20 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
 
     Args:
         model: the model to unlearn.
-        selection: None keeps the model's own `requires_grad`; "all" is every floating-point parameter;
+        selection: None keeps the model's own `requires_grad`; "all" is every real or complex parameter;
             otherwise a shell-style pattern, or several, on the names of `named_parameters`: `"classifier.*"`,
             `["*.bias"]`.
 
     Raises:
-        ConfigurationError: a pattern is no text or matches no parameter, or nothing may move.
+        ConfigurationError: a pattern is no text, matches no parameter or only another name of one, nothing may move, or
+            there is nothing that could: the weights are quantised.
     """
     check({"parameters": patterns}, {"parameters": selection})
-    named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point()]
+    named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point() or p.is_complex()]
     before = [p.requires_grad for _, p in named]
-    chosen = before if selection is None else _matches([n for n, _ in named], selection)
+    if not named:
+        raise ConfigurationError(_none(model))
+    chosen = before if selection is None else _matches([n for n, _ in named], selection, _tied(model))
     if not any(chosen):
         raise ConfigurationError(
             "All parameters are frozen: nothing can be unlearned. Set requires_grad_(True) on those that may "
@@ -102,10 +106,13 @@ def saliency_mask(
     for gradients, _ in batch_gradients(model, loss, batches, parameters):
         torch._foreach_add_(total, gradients)
     sizes = torch.cat([g.abs().flatten() for g in total])
-    if not (sizes.isfinite().all() and sizes.any()):
+    if not sizes.isfinite().all():
+        raise ConfigurationError("mask: the gradient of the forget loss is not finite. Look for NaN in the data.")
+    if not sizes.any():
         raise ConfigurationError(
-            "mask: the gradient of the forget loss is zero everywhere or not finite somewhere: no weight is salient. "
-            "Look for NaN in the data, and for a model that is certain of all of it."
+            "mask: the gradient of the forget loss is exactly 0, so no weight is salient: the model is certain of "
+            "every forget example, beyond what its precision can tell. Run it in float64 (model.double(), and the "
+            "inputs), or use a method without a mask, with a loss that does not saturate (random_label)."
         )
     kept = max(1, round(share * sizes.numel()))
     threshold = sizes.kthvalue(sizes.numel() - kept + 1).values
@@ -118,22 +125,18 @@ def batch_gradients(
     batches: Iterable[Any],
     parameters: Sequence[nn.Parameter],
 ) -> Iterator[tuple[list[Tensor], int]]:
-    """The gradient of each batch's summed loss, and its number of examples; in eval mode, undone at the end.
+    """The gradient of each batch's summed loss, and its number of examples; in eval mode, modes and buffers put back.
 
     Raises:
         ConfigurationError: there is no batch.
     """
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     empty = True
-    try:
+    with evaluating(model):
         for batch in batches:
             empty, values = False, loss(model, batch)
-            total = values.sum()
-            yield list(torch.autograd.grad(total, parameters, materialize_grads=True)), values.numel()
-    finally:
-        for module, training in modes:
-            module.training = training
+            differentiable(values, "given")
+            gradients = torch.autograd.grad(values.sum(), parameters, materialize_grads=True)
+            yield [g.to_dense().resolve_conj() for g in gradients], values.numel()
     if empty:
         raise ConfigurationError("There is no batch to take a gradient of: the data set is empty.")
 
@@ -147,15 +150,49 @@ def patterns(name: str, selection: object) -> str:
     return f"{name} must be 'all' or patterns on names, such as 'head.*'; found {odd[0]}." if odd else ""
 
 
-def _matches(names: Sequence[str], selection: str | Sequence[str]) -> list[bool]:
+def _none(model: nn.Module) -> str:
+    """What to say of a model without a parameter that could move."""
+    whole = [n for n, t in (*model.named_parameters(), *model.named_buffers()) if not t.is_floating_point()]
+    kinds = [m for m in model.modules() if "quantized" in type(m).__module__]
+    if kinds or whole:
+        what = type(kinds[0]).__name__ if kinds else whole[0]
+        return (
+            f"The model has no parameter that could move: its weights are quantised ({what}), and no gradient reaches "
+            "integers. Unlearn the model that it was made from, in floating point, and quantise the result; or train "
+            "adapters (LoRA) over it."
+        )
+    return "The model has no parameter: there is nothing to unlearn. Pass the trained module itself."
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Other names of parameters, as of a head that is the embedding, and the names that they go by."""
+    first, tied = dict[int, str](), dict[str, str]()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if (known := first.setdefault(id(parameter), name)) != name:
+            tied[name] = known
+    return tied
+
+
+def _matches(names: Sequence[str], selection: str | Sequence[str], tied: Mapping[str, str]) -> list[bool]:
     wanted = [selection] if isinstance(selection, str) else list(selection)
     if wanted == ["all"]:
         return [True for _ in names]
     unmatched = [p for p in wanted if not any(fnmatchcase(n, p) for n in names)]
     if unmatched:
-        known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
-        raise ConfigurationError([f"No parameter is named {p!r}.{suggest(p, names) or known}" for p in unmatched])
+        raise ConfigurationError([_unknown(p, names, tied) for p in unmatched])
     return [any(fnmatchcase(n, p) for p in wanted) for n in names]
+
+
+def _unknown(pattern: str, names: Sequence[str], tied: Mapping[str, str]) -> str:
+    """What to say of a pattern that matches no parameter."""
+    if found := [name for name in tied if fnmatchcase(name, pattern)]:
+        own = tied[found[0]]
+        return (
+            f"No parameter is named {pattern!r} alone: {found[0]} is tied, one tensor shared with {own}. Choose "
+            f"{own!r}, which moves both, or untie them first (tie_word_embeddings=False and a copy of the weight)."
+        )
+    known = f" Known: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}."
+    return f"No parameter is named {pattern!r}.{suggest(pattern, names) or known}"
 
 
 def _allow(named: Sequence[tuple[str, nn.Parameter]], may_move: Sequence[bool]) -> None:

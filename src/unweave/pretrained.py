@@ -15,6 +15,7 @@ from torch import nn
 from unweave.errors import ConfigurationError, suggest
 from unweave.extras import require
 
+NO_CODE = {"trust_remote_code": False}  # left out, transformers asks on stdin whether to run what a folder brings
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -61,8 +62,9 @@ def load(
         revision: of the hub.
 
     Raises:
-        ConfigurationError: nothing to load there, a folder without weights or tokenizer, a hub that does not answer or
-            asks for a login, a LoRA target that no layer has, or a model in which nothing can move.
+        ConfigurationError: nothing to load there, a folder without weights or tokenizer, a model or a tokenizer that
+            needs code of its own (none is ever run), a hub that does not answer or asks for a login, a LoRA target that
+            no layer has, or a model in which nothing can move.
         UnsupportedError: the extra `language` is not installed.
     """
     transformers = require("transformers", "language")
@@ -79,7 +81,7 @@ def load(
         raise ConfigurationError(
             f"{source} is quantised: its weights cannot move. Pass lora=Lora() (in a recipe: model.lora: {{}})."
         )
-    model = _read(source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
+    model = _read("model", source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
     tokenizer = read_tokenizer(source, revision)
     if checkpointing:
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -90,7 +92,7 @@ def load(
         peft = require("peft", "language")
         with _without_old_name():
             model = _read(
-                adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True), None
+                "adapters", adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True)
             )
     return model.eval(), tokenizer
 
@@ -103,7 +105,7 @@ def read_config(source: str | Path, revision: str | None = None) -> Any:
     """
     transformers = require("transformers", "language")
     _check_folder(source)
-    return _read(source, transformers.AutoConfig.from_pretrained, revision)
+    return _read("configuration", source, transformers.AutoConfig.from_pretrained, revision)
 
 
 def read_tokenizer(source: str | Path, revision: str | None = None) -> Any:
@@ -114,7 +116,7 @@ def read_tokenizer(source: str | Path, revision: str | None = None) -> Any:
     """
     transformers = require("transformers", "language")
     _check_folder(source)
-    return _read(source, transformers.AutoTokenizer.from_pretrained, revision)
+    return _read("tokenizer", source, transformers.AutoTokenizer.from_pretrained, revision)
 
 
 def adapt(model: nn.Module, lora: Lora) -> Any:
@@ -166,13 +168,19 @@ def _check_folder(source: str | Path) -> None:
         )
 
 
-def _read(source: str | Path, call: Callable[..., Any], revision: str | None, **more: Any) -> Any:
+def _read(part: str, source: str | Path, call: Callable[..., Any], revision: str | None = None, **more: Any) -> Any:
     try:
-        return call(str(source), **({"revision": revision} if revision else {}), **more)
+        return call(str(source), **({"revision": revision} if revision else {}), **NO_CODE, **more)
     except Exception as error:  # whatever transformers, safetensors and the hub's client raise
         words = f"{type(error).__name__} {error}".lower()
         if "gated" in words or "401" in words or "403" in words:
             what = "it is gated: accept its terms on its page and log in with `hf auth login`"
+        elif "trust_remote_code" in words:
+            what = (
+                f"its {part} needs code that comes with it, and unweave runs no code of a model's: read that code, and "
+                "if you trust it, load model and tokenizer yourself (trust_remote_code=True) and call unweave.unlearn "
+                "from Python"
+            )
         elif "tokenizer" in words:
             what = "its tokenizer cannot be read; a model folder holds tokenizer.json too"
         elif Path(source).exists():

@@ -82,13 +82,14 @@ class TrustRegion:
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """One step of the rule, or one restoration; the record says what was realised.
 
-        Whatever interrupts it, the weights are afterwards those of the last step that was taken.
+        Whatever interrupts it, weights and buffers are afterwards those of the last step that was taken.
         """
         before = self._remember(objectives)
         try:
             return self._take(number, rule, objectives, before)
         except BaseException:
             objectives.restore(before)
+            objectives.discard()
             raise
 
     def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:

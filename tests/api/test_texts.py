@@ -87,7 +87,7 @@ def test_forgets_and_keeps(problem: tuple[nn.Module, TextRows, TextRows], name: 
 
 
 def test_npo_by_name_asks_once_and_keeps_no_copy(
-    problem: tuple[nn.Module, TextRows, TextRows], monkeypatch: pytest.MonkeyPatch, cache: Path
+    problem: tuple[nn.Module, TextRows, TextRows], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model, forget, retain = problem
 
@@ -95,11 +95,12 @@ def test_npo_by_name_asks_once_and_keeps_no_copy(
         raise AssertionError("a second model was made")
 
     monkeypatch.setattr("unweave.losses.original.frozen", copied)
+    monkeypatch.setenv("UNWEAVE_CACHE", str(tmp_path))
     first, again = (
         unweave.unlearn(model, forget=forget, retain=retain, task="language", method="npo", steps=4) for _ in range(2)
     )
     assert all(a.equal(b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
-    assert list((cache / "reference").glob("*.safetensors"))
+    assert list((tmp_path / "reference").glob("*.safetensors"))
 
 
 @pytest.mark.filterwarnings("ignore:step length")  # LoRA's A has a gradient once B has moved, and not before

@@ -109,6 +109,84 @@ def test_a_published_log_has_an_arithmetic_of_its_own(tmp_path: Path, capsys: Ca
     assert "a.json is a log of open-unlearning" in said and "expected values.jsonl" in said and said.count("error") == 1
 
 
+FORCED: dict[str, Any] = {
+    "set": "forget", "family": "forced", "index": 0, "logprobs": [-1.0], "hits": [1], "means": [-1.0],
+    "variances": [1.0], "ends": False, "bytes": 9, "paraphrased": [], "perturbed": [], "perturbed_tokens": [],
+}  # fmt: skip
+STRUCTURE: dict[str, tuple[Any, str]] = {
+    "no family": ({"set": "forget", "index": 0}, "line 2: expected the fields set, family, index; family missing"),
+    "another": (FORCED | {"family": "x"}, "line 2: family: expected forced, generated, gradient, found 'x'"),
+    "no set's name": (FORCED | {"set": ["forget"]}, "line 2: set: expected a text, found ['forget']"),
+    "half an index": (FORCED | {"index": 1.5}, "line 2: index: expected a whole number, found 1.5"),
+    "a field that is lost": (
+        {k: v for k, v in FORCED.items() if k != "ends"}, "line 2: expected the fields logprobs, hits, means"
+    ),
+    "a text among numbers": (FORCED | {"means": ["x"]}, "means: expected a list of numbers or null, found ['x']"),
+    "lists of two lengths": (FORCED | {"hits": [1, 0]}, "must be of one length, found [1, 2, 1, 1]"),
+    "wrong answers without lengths": (
+        FORCED | {"perturbed": [0.5]}, "line 2: perturbed, perturbed_tokens must be of one length, found [1, 0]"
+    ),
+    "no bytes": (FORCED | {"bytes": 0}, "line 2: bytes: expected a whole number of at least 1, found 0"),
+    "a number beyond all": (FORCED | {"paraphrased": [10**400]}, "line 2: paraphrased: expected a list of numbers"),
+    "no object": ([1], "line 2: expected a table, found [1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRUCTURE)
+def test_what_a_line_of_values_must_be(case: str, tmp_path: Path, capsys: Captured) -> None:
+    line, expected = STRUCTURE[case]
+    path = tmp_path / "values.jsonl"
+    path.write_text(json.dumps({"unweave_values": 1}) + "\n" + json.dumps(line) + "\n")
+    assert code("--logs", path) == 2
+    assert expected in " ".join(capsys.readouterr().err.split())
+
+
+PUBLISHED: dict[str, tuple[Any, str]] = {
+    "no table": (7, "forget_Q_A_Prob: expected a table, found 7"),
+    "an aggregate in words": (
+        {"agg_value": "high"},
+        "forget_Q_A_Prob.agg_value: expected a number or null, found 'high'",
+    ),
+    "a list of rows": ({"value_by_index": [1]}, "forget_Q_A_Prob.value_by_index: expected a table, found [1]"),
+    "a row of no names": ({"value_by_index": {"4": 2}}, "forget_Q_A_Prob.value_by_index.4: expected a table, found 2"),
+    "a text": ({"value_by_index": {"4": {"prob": "x"}}}, "value_by_index.4.prob: expected a number or null, found 'x'"),
+    "a list": ({"value_by_index": {"4": {"avg_loss": [1]}}}, "value_by_index.4.avg_loss: expected a number or null"),
+}
+
+
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_what_a_published_log_must_be(case: str, tmp_path: Path, capsys: Captured) -> None:
+    entry, expected = PUBLISHED[case]
+    path = tmp_path / "TOFU_EVAL.json"
+    path.write_text(json.dumps({"forget_Q_A_Prob": entry, "extraction_strength": {"agg_value": 0.5}}))
+    assert code("--logs", path) == 2
+    assert expected in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_other_programs_put_into_a_file(tmp_path: Path, capsys: Captured) -> None:
+    """A byte order mark before it, line separators within texts, numbers that are none."""
+    lines = [
+        {"unweave_values": 1},
+        FORCED | {"logprobs": [None]},
+        FORCED | {"index": 1, "logprobs": [1e308]},
+        {"set": "forget", "family": "generated", "index": 0, "stemmer": True, "truth": "a\u2028b", "generation": "\x85"}
+        | {"rouge1_recall": 0.5, "rougeL_recall": 0.5, "rougeL_f1": None},
+    ]
+    path = tmp_path / "values.jsonl"
+    path.write_text("\ufeff" + "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines), encoding="utf-8")
+    assert code("--logs", path, "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["forget_rouge"]["model"]["value"] == 0.5
+    assert "not finite" in metrics["forget_probability"]["model"]["reason"]
+    path = log(tmp_path / "a.json", 0.5)
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert code("--logs", path) == 0
+    for content in (b"\xff\xfe", b"[" * 10000, b"9" * 5000):
+        path.write_bytes(content)
+        assert code("--logs", path) == 2, content[:2]
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

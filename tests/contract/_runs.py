@@ -84,4 +84,7 @@ def bound(run: Run, result: Result, metric: str) -> float:
     alpha = level(run.contract.confidence, run.contract.shrinks + 1)
     assert isinstance(run.sets, Sets) and isinstance(run.sets.guard, TensorDataset)
     change = worse(run.original, result.model, run.sets.guard, metric)
-    return upper(change, alpha, binary=metric == "accuracy")
+    (clip,) = {
+        clause.clip for clause in run.contract.keeps(True) if metric in (clause.metric, "loss") and clause.clip
+    } or {None}
+    return upper(change, alpha, clip if metric != "accuracy" else None)

@@ -14,7 +14,7 @@ from unweave.errors import ConfigurationError
 from unweave.loop import unlearn
 from unweave.methods import METHODS, Method
 
-LOOSE = Contract(keep=(Keep("loss", absolute=0.5),), forget=(), every=4)
+LOOSE = Contract(keep=(Keep("loss", absolute=0.5, clip=2.0),), forget=(), every=4)
 
 
 def made(name: str, **settings: Any) -> Method:
@@ -55,7 +55,7 @@ def test_auto_without_a_contract_is_refused() -> None:
 
 def test_a_second_run_compares_with_the_first_original() -> None:
     """Each run alone may use the whole budget; together they may not."""
-    contract = Contract(keep=(Keep("loss", absolute=0.3),), forget=(), every=2, shrinks=1)
+    contract = Contract(keep=(Keep("loss", absolute=0.3, clip=2.0),), forget=(), every=2, shrinks=1)
     first = Run(contract, ascent())
     used = [first.go(12).contract]
     second = Run(contract, ascent(), extra={"first": lambda: first.original})
@@ -71,7 +71,7 @@ def test_a_second_run_compares_with_the_first_original() -> None:
 
 
 def test_a_run_that_begins_beyond_the_budget_ends_at_once() -> None:
-    contract = Contract(keep=(Keep("loss", absolute=0.01),), forget=(Forget("loss", at_least=9.0),))
+    contract = Contract(keep=(Keep("loss", absolute=0.01, clip=0.1),), forget=(Forget("loss", at_least=9.0),))
     run = Run(contract, extra={"first": lambda: Run(contract).original})
     with torch.no_grad():
         for parameter in run.model.parameters():

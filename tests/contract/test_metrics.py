@@ -79,3 +79,28 @@ def test_a_reduced_metric_is_refused() -> None:
 def test_keys() -> None:
     assert key("perplexity") == key("loss") == "loss" and key("accuracy") == "accuracy"
     assert key(lambda m, b: b, 0) != key(lambda m, b: b, 1)
+
+
+class Named(Counting):
+    def forward(self, x: Tensor, y: Tensor | None = None, **named: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+def test_only_the_very_same_call_is_answered_from_memory() -> None:
+    x, y, z = torch.ones(1, 3), torch.zeros(1, 3), torch.ones(1, 3)
+    different = [((x,), {}), ((y,), {}), ((x, y), {}), ((x, z), {}), ((y, z), {}), ((x,), {"a": y})]
+    different += [((x,), {"b": y}), ((x,), {"b": z}), ((x,), {"b": z, "a": y}), ((x,), {"b": x, "a": y}), ((x,), {})]
+    model = Named()
+    once = Once(model)
+    for calls, (inputs, named) in enumerate(different, 1):
+        for _ in range(2):
+            once(*inputs, **named)
+            assert model.calls == calls
+    with pytest.raises(AttributeError, match="nowhere"):
+        _ = once.nowhere
+
+
+def test_a_metric_that_returns_no_tensor_is_told_what_it_returned() -> None:
+    for wrong, said in (([1.0, 2.0], "list"), (3.0, "float"), (torch.zeros(2, 1), r"\(2, 1\)")):
+        with pytest.raises(ConfigurationError, match=f"one value per example.*returned {said}"):
+            values(lambda m, b, wrong=wrong: wrong, Vision(), nn.Linear(1, 1), None)  # type: ignore[misc]

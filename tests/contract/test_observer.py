@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Subset, TensorDataset
 
 from tests._toys import memorised, network, unseen
 from tests.api._problems import rng
-from unweave.contract.observer import Observer
-from unweave.contract.sets import Examples
+from unweave.contract import Forget, Keep
+from unweave.contract.observer import Observer, chosen
+from unweave.contract.sets import Examples, Sets
 from unweave.tasks import Vision
 
 
@@ -39,3 +41,44 @@ def test_two_looks_see_the_same_noise() -> None:
     observer = Observer(Vision(), {"guard": Examples(unseen())}, {"guard": {"noise": noisy}})
     first, second = (observer.see(network(), ["guard"])["guard"]["noise"] for _ in range(2))
     assert np.array_equal(first, second) and len(set(first)) == 120
+
+
+def test_what_is_read_of_which_set() -> None:
+    """Only what a clause asks for; nothing of a set that is not there."""
+    accuracy, loss = Keep("accuracy", absolute=0.1), Keep("perplexity", absolute=1.0)
+    unseen_, gone, same = Forget("unseen"), Forget("accuracy", at_most=0.5), Forget("retrained")
+    forget, retain = memorised()[1:]
+    every = Sets(forget, retain, retain, unseen())
+    for sets, keeps, forgets, expected in (
+        (Sets(forget), (), (), {"forget": {"loss"}}),
+        (Sets(forget, retain), [loss], (), {"forget": {"loss"}, "guard": {"loss"}}),
+        (Sets(forget, retain), [accuracy], (), {"forget": {"loss", "accuracy"}, "guard": {"accuracy"}}),
+        (every, (), [gone], {"forget": {"loss", "accuracy"}}),
+        (every, (), [same], {"forget": {"loss", "accuracy"}}),
+        (Sets(forget), (), [unseen_], {"forget": {"loss", "score"}}),
+        (every, [loss], (), {"forget": {"loss"}, "guard": {"loss"}, "final": {"loss"}}),
+        (every, (), [unseen_], {"forget": {"loss", "score"}, "holdout": {"loss", "score"}}),
+    ):
+        found, metrics = chosen(sets, keeps, forgets, seed=0)
+        finals = {f"{name} final" for name in ("forget", "holdout") if name in expected}
+        assert set(found) == set(metrics) == set(expected) | finals
+        for name, wanted in expected.items():
+            assert set(metrics[name]) == wanted
+            assert metrics.get(f"{name} final", metrics[name]) == metrics[name]
+
+
+def test_a_set_without_examples_has_no_values() -> None:
+    nothing = Examples(Subset(unseen(), []))
+    observer = Observer(Vision(), {"guard": nothing}, {"guard": {"loss": "loss"}})
+    assert observer.see(network(), ["guard"])["guard"]["loss"].shape == (0,)
+
+
+def test_one_half_of_a_holdout_steers_and_the_other_measures() -> None:
+    forget = memorised()[1]
+    holdout = TensorDataset(torch.arange(240.0)[:, None], torch.zeros(240, dtype=torch.long))
+    found, _ = chosen(Sets(forget, holdout=holdout), (), [Forget("unseen")], seed=0)
+    rows = [
+        {x for batch in found[name].batches(torch.device("cpu")) for x in batch[0][:, 0].tolist()}
+        for name in ("holdout", "holdout final")
+    ]
+    assert [len(part) for part in rows] == [120, 120] and len(rows[0] | rows[1]) == 240

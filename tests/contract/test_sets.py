@@ -48,11 +48,11 @@ def test_divided_without_overlap_and_each_label_in_its_share() -> None:
 
 def test_sizes() -> None:
     contract = Contract()
-    assert guard_size(contract, [Keep("accuracy", absolute=0.05)], 10_000, None) == 201  # 2 z^2 / limit at .05 / 4
+    assert guard_size(contract, [Keep("accuracy", absolute=0.05)], 10_000, None) == 204  # limit / 2 at .05 / 4
     assert guard_size(contract, [Keep("accuracy", absolute=0.05)], 400, None) == 100
     assert guard_size(contract, [Keep("loss", relative=0.05)], 10_000, None) == 1000
     grouped = guard_size(contract, [Keep("accuracy", absolute=0.05, by="class")], 10**6, np.arange(100) % 10)
-    assert grouped > 10 * 201
+    assert grouped > 10 * 204
 
 
 def test_held_out_of_the_retain_set() -> None:

@@ -222,3 +222,53 @@ def test_names_and_paths(tmp_path):
         load("digits", tmp_path)
     with pytest.raises(ConfigurationError, match="set its path, found none"):
         load("cifar10")
+
+
+def parquet_of(folder, cells, labels):
+    parquet, arrow = (pytest.importorskip(name) for name in ("pyarrow.parquet", "pyarrow"))
+    folder.mkdir()
+    for part in ("train", "test"):
+        parquet.write_table(arrow.table({"image": cells, "label": labels}), folder / f"{part}.parquet")
+    return folder
+
+
+def test_parquet_holds_the_values_that_its_images_stand_for(tmp_path):
+    """The conversion of the image folder: 16-bit grey is not clipped, what shines through is white."""
+    pillow = pytest.importorskip("PIL.Image")
+    grey = PIXELS[0, 0].astype(np.uint16) * 256 + 7
+    alpha = np.dstack([PIXELS[1].transpose(1, 2, 0), np.where(PIXELS[2, 0] > 99, 255, 0).astype(np.uint8)])
+    cells = []
+    for image in (pillow.fromarray(grey), pillow.fromarray(alpha)):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        cells.append(buffer.getvalue())
+    source = load("cifar10", parquet_of(tmp_path / "kinds", cells, [1, 2]))
+    assert np.array_equal(source.train.images[0].numpy(), np.repeat(PIXELS[:1, 0], 3, 0))
+    assert np.array_equal(source.train.images[1].numpy(), np.where(PIXELS[2, 0] > 99, PIXELS[1], 255))
+    for number, (bad, labels, says) in enumerate(
+        [
+            ([cells[0][:90], cells[1]], [1, 2], "row 0 must be an image"),
+            ([cells[0], None], [1, 2], "row 1 must be an image"),
+            (cells, [1.5, 2.0], "cannot be read"),
+            (cells, [1, None], "cannot be read"),
+            ([cells[0], png_of(pillow, 28)], [1, 2], r"row 1 must be of 32 x 32 pixels, found \[28, 28, 3\]"),
+        ]
+    ):
+        with pytest.raises(ConfigurationError, match=says):
+            load("cifar10", parquet_of(tmp_path / str(number), bad, labels))
+    assert number == 4
+
+
+def png_of(pillow, size):
+    buffer = io.BytesIO()
+    pillow.new("RGB", (size, size)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data", [np.full((2, 3072), 300), np.full((2, 3072), -1, np.int16), np.full((2, 3072), 0.5)], ids=str
+)
+def test_python_batches_of_other_numbers_are_refused(tmp_path, data):
+    python_folder(tmp_path / "wrong", lambda content: {b"data": data, b"labels": [1, 2]})
+    with pytest.raises(ConfigurationError, match="pixels must be whole numbers of 0 to 255"):
+        load("cifar10", tmp_path / "wrong")

@@ -128,7 +128,7 @@ def promised(model: nn.Module, pairs: Pairs, wrap: Callable[[nn.Module], nn.Modu
     """Plain ascent under a contract, which it breaks: looks, rollbacks and the end are decided on every rank."""
     generator = torch.Generator().manual_seed(2)
     x, y = torch.randn(40, 5, dtype=torch.float64, generator=generator), torch.randint(3, (40,), generator=generator)
-    contract = Contract([Keep("loss", absolute=0.02)], [Forget("loss", at_least=2.0)], every=2)
+    contract = Contract([Keep("loss", absolute=0.02, clip=0.08)], [Forget("loss", at_least=2.0)], every=2)
     keeper = Keeper(contract, Vision(), Sets(TensorDataset(x[:20], y[:20]), TensorDataset(x, y)), per_step=18)
     wrapped = wrap(model)
     step = TrustRegion(start=0.05, budget=0.5)

@@ -189,6 +189,7 @@ def first_step(
     mask: Mask | None = None,
     frozen: float = 0.0,
     lora: bool = False,
+    constant: float = 0.0,
 ) -> list[str]:
     """Warnings of a run of two steps; `frozen` sets columns of the input to zero, whose weights have no gradient.
 
@@ -207,7 +208,7 @@ def first_step(
     pair = Pair(*([tuple(side.tensors)] for side in sides))
 
     def ascent(model: nn.Module, batch: Batch) -> Tensor:
-        return -weight * task.nll(model, batch)
+        return constant - weight * task.nll(model, batch)
 
     method = Method(ascent, task.nll, Fixed(), "a test")
     optimizer = torch.optim.SGD(model.parameters(), lr)
@@ -245,5 +246,15 @@ def test_gradient_norms_far_apart() -> None:
     for ratio in (1e8, 1e5, 0.0):  # squares of norms
         gramian = torch.diag(torch.tensor([1.0, ratio], dtype=torch.float64))[None]
         step = Step(torch.tensor([-1.0, 0.5]), torch.ones(1, 2), gramian)
-        texts.append(_apart(Record(1, step, 0.1, True)))
+        texts.append(_apart(Record(1, step, 0.1, True), lambda: pytest.fail("the Gramian says them")))
     assert [bool(text) for text in texts] == [True, False, False] and "gradient norms" in texts[0]
+
+
+def test_losses_far_apart_by_a_constant_say_nothing_of_scales() -> None:
+    """NPO begins at 2 ln 2 / beta whatever the model: 1386 at beta = 0.001, its gradient that of the likelihood."""
+    said = []
+    for losses, norms in (([1386.3, 0.5], [1.1, 0.9]), ([1386.3, 0.5], [5e4, 0.9]), ([13.9, 0.5], [0.0, 0.0])):
+        record = Record(1, Step(torch.tensor(losses), torch.ones(1, 2), None), 0.1, True)
+        said.append(_apart(record, lambda norms=norms: norms))
+    assert [bool(text) for text in said] == [False, True, False] and "losses of forget and retain" in said[1]
+    assert first_step(1e-3, constant=2e4) == [], "a constant on one side, asked of the model itself"

@@ -48,6 +48,7 @@ def certificate(folder: Path, name: str, number: int) -> Json:
     recipe = {"model": {"network": "digits_cnn"}, "data": {"source": "digits"}}
     written = made(place / "recipe.yaml", yaml.safe_dump(recipe).encode())
     files = {"model": model, "recipe": written}
+    others = [made(place / name, f"{name} of {number}".encode() * 20) for name in ("summary.json", "scores.json")]
     return {
         "request": name,
         "batch": "0001",
@@ -56,6 +57,7 @@ def certificate(folder: Path, name: str, number: int) -> Json:
         "records": {"named": 2, "count": 2, "hmac": "00", "key": "00"},
         "weights": {"before": "00", "after": f"{number}"},
         **{k: {"file": str(path.relative_to(folder)), "sha256": sha256(path)} for k, path in files.items()},
+        "files": [{"file": str(path.relative_to(folder)), "sha256": sha256(path)} for path in others],
         "code": {"unweave": "0", "sha256": "00"},
         "environment": {},
         "method": "hamu_q",

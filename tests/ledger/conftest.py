@@ -18,12 +18,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(path: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger after its first batch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNWEAVE_CACHE", str(cache))
-        folder = tmp_path_factory.mktemp("ledgers") / "finished"
-        assert not run(begun(folder), path).interrupted
+    folder = tmp_path_factory.mktemp("ledgers") / "finished"
+    assert not run(begun(folder), path).interrupted
     return folder
 
 

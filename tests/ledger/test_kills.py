@@ -54,7 +54,7 @@ def test_200_random_kill_points(tmp_path: Path) -> None:
             attempts += 1
             names = [f"{attempts}-{n}" for n in range(3)]
             share = dice.choice([0.0, 1.0, dice.random()])
-            moment = dice.choice(writes) if kills % 5 == 4 else dice.randint(1, total)
+            moment = dice.choice(writes) if kills % 3 == 2 else dice.randint(1, total)
             ended = killed(lambda: work(folder, names, said, reject=True), moments, moment, share)  # noqa: B023
             if ended != signal.SIGKILL:
                 continue
@@ -80,13 +80,13 @@ def test_two_writers_of_whom_one_is_killed(tmp_path: Path) -> None:
                 code = 0
             finally:
                 os._exit(code)
-        names = [f"{turn}-killed-{n}" for n in range(40)]
+        names = [f"{turn}-killed-{n}" for n in range(100_000)]  # more than any machine does in the time
         ended.append(timed(lambda: work(folder, names, said, reject=True), dice.uniform(0.001, 0.08)))  # noqa: B023
         assert os.waitpid(other, 0)[1] == 0, "the other writer fails for nobody's sake"
         check(Ledger(folder), said)
         standing = Ledger(folder).read()[1].requests
         assert all(f"{turn}-steady-{n}" in standing for n in range(4))
-    assert ended.count(signal.SIGALRM) >= 20
+    assert ended == [signal.SIGALRM] * 25
 
 
 def test_two_writers_of_one_id(tmp_path: Path) -> None:

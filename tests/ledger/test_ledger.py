@@ -166,7 +166,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", half)
-        with pytest.raises(ConfigurationError, match="does not count: "):
+        with pytest.raises(OSError, match="does not count: "):
             ledger.add(Deletion("R-9", Selector(classes=(1,))))
     assert ledger.read()[0].head == before and not verify(ledger).refuted and "no end" in str(verify(ledger).faults[0])
     assert ledger.add(Deletion("R-9", Selector(classes=(1,)))).number == before[0] + 1

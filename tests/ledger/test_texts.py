@@ -199,6 +199,23 @@ def test_ids_live_in_the_data(place: Path, ending: str) -> None:
     assert by_ids(place / "request.txt", data).rows == (0, 1, 2, 3)
 
 
+def test_a_person_s_texts_are_certified_by_one_id(place: Path) -> None:
+    """What is held out of them for the contract is by text, not by id: nothing else of the same person is lost."""
+    rows = [fact | {"id": fact["id"].split("/")[0]} for fact in facts()]
+    (place / "facts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (place / "who.csv").write_text("id\nDana\n")
+    ledger = Ledger(place / "ledger")
+    ledger.add(Deletion("dana", by_ids(place / "who.csv", place / "facts.jsonl")))
+    (entry,) = run(ledger, place / "recipe.yaml").entries
+    told, parts = entry.body["records"], sequence.parts(read(ledger.folder / "runs/0001.yaml"))
+    assert (entry.kind, told["ids"], told["named"], told["count"]) == ("certificate", 1, 3, 3)
+    job = records(parts[0]).job(parts[0])
+    held = records(parts[0]).holding([job], ([0, 1], [2, 3]))[0]
+    left, parts_held = held.divided()
+    assert len(left) + sum(map(len, parts_held.values())) == len(rows) - 3
+    assert not verify(ledger).faults and "Dana" not in ledger.truth.read_text()
+
+
 @pytest.mark.parametrize("kind", ["adapters", "all weights"])
 def test_the_next_batch_goes_on_from_the_last_model(place: Path, finished: Path, kind: str) -> None:
     adapters = kind == "adapters"

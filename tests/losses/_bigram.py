@@ -32,7 +32,7 @@ def texts(answers: list[list[int]], **more: Any) -> dict[str, Any]:
     labels = torch.tensor([[-100, *a] + [-100] * (width - 1 - len(a)) for a in answers])
     return {
         "input_ids": ids,
-        "attention_mask": (labels >= 0).long(),
+        "attention_mask": torch.tensor([[1] * (1 + len(a)) + [0] * (width - 1 - len(a)) for a in answers]),
         "labels": labels,
         "index": torch.arange(len(ids)),
         **more,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tests.objectives._problems import (
     RAGGED,
@@ -101,3 +103,70 @@ def test_a_discarded_pair_leaves_no_statistics() -> None:
     objectives.discard()
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+class Running(nn.Module):
+    """Divides by a running quantile, which each pass moves in either mode: what a look is given changes its answer."""
+
+    quantile: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("quantile", torch.ones(6, dtype=torch.float64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.quantile = self.quantile.lerp(x.abs().quantile(0.8, 0), 0.3)  # another tensor each time
+        return x / self.quantile
+
+
+STATEFUL: dict[str, Callable[[], nn.Module]] = {
+    "spectral_norm": lambda: nn.utils.spectral_norm(nn.Linear(6, 6)),
+    "parametrised spectral_norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)),
+    "quantile": Running,
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_look_at_a_pair_begins_with_the_buffers_of_the_first(name: str, training: bool) -> None:
+    model = network(STATEFUL[name]()).train(training)
+    objectives = Objectives(model, SIDES).at(RAGGED[3])
+    begun = [b.clone() for b in model.buffers()]
+    first = objectives.losses()
+    assert_close(list(model.buffers()), begun, 0.0)
+    gradients = objectives.gradients()[1]
+    after = [b.clone() for b in model.buffers()]
+    assert (not training and name != "quantile") == all(a.equal(b) for a, b in zip(after, begun, strict=True))
+    ones = [torch.ones_like(p) for p in objectives.parameters]
+    for _ in range(2):
+        looked = objectives.losses()
+        assert looked[0].equal(first[0]), "the forget side came first"
+        assert_close(objectives.gradients()[1][0], gradients[0], 0.0)
+        assert_close(objectives.gradients()[1][1], gradients[1], 0.0)
+        objectives.backward(torch.ones(2))
+        objectives.backward(lambda losses: losses)
+        objectives.hvp(RETAIN, ones)
+        objectives.contract(FORGET, ones)
+        assert_close(list(model.buffers()), after, 0.0)
+    objectives.discard()
+    assert_close(list(model.buffers()), begun, 0.0)
+
+
+def test_checkpointed_layers_move_no_statistics_in_the_backward_pass_of_an_extra_look() -> None:
+    """They run forward once more while the gradient is taken."""
+
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.norm, x, use_reentrant=False)
+
+    model = network(Again()).train()
+    objectives = Objectives(model, SIDES).at(pair((4, 3), (6, 5)))
+    objectives.gradients()
+    before = copy.deepcopy(model.state_dict())
+    objectives.gradients()
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())

@@ -36,6 +36,13 @@ def test_solves_the_bargain() -> None:
     assert checked == COUNT - 5
 
 
+def test_where_the_bargain_ends() -> None:
+    """At 1 + cos = 7e-15."""
+    for gap, bargains in ((6e-15, False), (8e-15, True)):
+        g = torch.tensor([[[4.0, 2 * (gap - 1)], [2 * (gap - 1), 1.0]]], dtype=torch.float64)
+        assert bool(Nash().weights(g).any()) == bargains
+
+
 def test_pinned_value() -> None:
     """g_u = (2, 0), g_r = (1, 1): cos = 1/sqrt 2, a = (1/2, 1/sqrt 2) / sqrt(1 + 1/sqrt 2)."""
     f, r = vector(2.0, 0.0), vector(1.0, 1.0)

@@ -54,6 +54,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".pt", ".pkl", ".pickle")]
 
 
+def test_complex_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+    """Of both widths, also one that torch holds as the conjugate of another."""
+    tensors = {str(kind): torch.randn(3, 2, dtype=kind) for kind in (torch.complex64, torch.complex128)}
+    tensors |= {"conjugate": torch.randn(3, dtype=torch.complex64).conj(), "scalar": torch.tensor(1 - 2j)}
+    checkpoint.save(tmp_path / "c", {"model": tensors})
+    assert same({"model": tensors}, checkpoint.load(tmp_path / "c"))
+    assert len({checkpoint.tensors_sha256({"w": tensor}) for tensor in tensors.values()}) == 4
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 

@@ -56,7 +56,7 @@ def test_missed_is_exit_code_3_and_in_the_summary(
     assert summary["status"] == "done" and summary["stop_reason"] == "steps used up"
     keep, forget = summary["contract"]
     assert (keep["side"], keep["met"], forget["side"], forget["met"]) == ("keep", True, "forget", False)
-    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met", "metric"}
+    assert set(keep) == {"side", "clause", "group", "limit", "guard", "final", "met", "metric", "clip", "state"}
     assert (keep["metric"], forget["metric"]) == ("accuracy", "loss")
     assert {"measured", "bound", "n", "met"} <= set(keep["guard"]) and keep["final"]["n"] == keep["guard"]["n"]
     reading = summary["contract_reading"]
@@ -84,7 +84,8 @@ def test_resumed_under_a_contract_it_is_the_run_that_was_never_interrupted(
     recipe: Write, tmp_path: Path, step: list[str]
 ) -> None:
     """With a rollback behind it and a snapshot to go back to."""
-    tight = "contract={keep: [{metric: loss, absolute: 0.02}], forget: [{metric: loss, at_least: 90}], every: 2}"
+    keep = "keep: [{metric: loss, absolute: 0.02, clip: 0.5}]"
+    tight = f"contract={{{keep}, forget: [{{metric: loss, at_least: 90}}], every: 2}}"
     settings = read(recipe(), [tight, "run.steps=12", "run.checkpoint_every=5", "method.name=graddiff", *step])
     whole = run(settings, tmp_path / "whole")
 
@@ -140,3 +141,24 @@ def test_a_label_that_the_test_set_lacks_leaves_no_holdout(recipe: Write) -> Non
     assert tensors_sha256({"y": mislabelled(test, 10, 0).labels}) == tensors_sha256(
         {"y": mislabelled(test, 10, 0).labels}
     )
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+def test_three_records_end_as_not_shown(recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Console, page, records and exit code say so in one voice, also when the finished run is told again."""
+    rows = tmp_path / "rows.txt"
+    rows.write_text("3\n70\n151\n")
+    contract = "contract={keep: [{metric: accuracy, absolute: 0.9}], forget: [unseen], every: 2}"
+    arguments = ["run", recipe(), "-s", f"forget={{indices: {rows}}}", "-s", contract, "-o", tmp_path / "o"]
+    for again in ([], ["--resume"]):
+        assert code(*arguments, *again) == 3
+        out = " ".join(capsys.readouterr().out.split())
+        summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+        keep, forget = summary["contract"]
+        assert (keep["state"], forget["met"]) == ("met", False)
+        if forget["state"] == "undecided":
+            assert "contract not shown: 1 of 2 clauses undecided" in out and "UNDECIDED" in out and "MISSED" not in out
+        assert "contract met" not in out and summary["stop_reason"] != "contract met"
+        page = (tmp_path / "o" / "report.html").read_text()
+        assert "contract met" not in page and ("not shown" in page or forget["state"] == "missed")
+    assert "chance" in forget["final"]["note"] and forget["final"]["n"] == 3

@@ -27,7 +27,7 @@ from unweave.run.runner import run
 Write = Callable[..., Path]
 METHODS = ("hamu_q", "eupmu", "ofmu", "scrub")
 STEPS = (["step.name=trust"], ["step.name=adam", "step.lr=1e-3"])
-CONTRACT = "contract={keep: [{metric: loss, absolute: 0.003}], forget: [], every: 1, shrinks: 5}"
+CONTRACT = "contract={keep: [{metric: loss, absolute: 0.003, clip: 0.1}], forget: [], every: 1, shrinks: 5}"
 SETTINGS = ["run.steps=5", "run.checkpoint_every=2", "run.micro=2", "evaluation.quote=false", CONTRACT]
 
 

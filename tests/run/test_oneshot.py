@@ -31,7 +31,7 @@ from unweave.run.session import Session
 Write = Callable[..., Path]
 SSD = "method={name: ssd, selection: 5, dampening: 0.5}"
 MET = "contract={keep: [{metric: loss, absolute: 9.0}], forget: [{metric: loss, at_least: 2.2}]}"
-MISSED = "contract={keep: [{metric: loss, absolute: 1.0e-6}], forget: [{metric: loss, at_least: 90}]}"
+MISSED = "contract={keep: [{metric: loss, absolute: 1.0e-6, clip: 1.0e-5}], forget: [{metric: loss, at_least: 90}]}"
 
 
 def test_a_run_leaves_what_any_run_leaves(recipe: Write, tmp_path: Path) -> None:

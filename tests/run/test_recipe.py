@@ -169,6 +169,10 @@ CONTRACTS = {
     "no level": ("forget: [{metric: accuracy}]", ["contract.forget.0", "accuracy needs at_most"]),
     "another's level": ("forget: [{metric: unseen, at_most: 0.5}]", ["unseen takes margin; found at_most=0.5"]),
     "confidence": ("confidence: 1.5", ["contract.confidence", "less than 1", "found 1.5"]),
+    "percent": ("confidence: 95", ["contract.confidence", "less than 1", "did you mean 0.95"]),
+    "points": ("keep: [{metric: accuracy, absolute: 4}]", ["contract.keep.0", "which is 400 points", "mean 0.04?"]),
+    "at most 5 %": ("forget: [{metric: accuracy, at_most: 5}]", ["contract.forget.0", "in [0, 1]", "mean 0.05?"]),
+    "clip": ("keep: [{metric: loss, absolute: 0.1, clip: -1}]", ["contract.keep.0", "clip must be a positive number"]),
     "unknown section key": ("kep: []", ["contract.kep", "Did you mean 'keep'?"]),
 }
 

@@ -9,7 +9,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from unweave.contract import Verdict
+from unweave.contract import State, Verdict, state_of
+from unweave.contract.reading import WORDS
 
 Json = Mapping[str, Any]
 READ = (
@@ -36,7 +37,7 @@ def promise(clauses: Sequence[Verdict], notes: Sequence[str], *, as_json: bool) 
 
 
 def kept(rows: Sequence[Json], reading: Json) -> Group:
-    """One line a clause: the limit, what the guard set and the final set say, and whether it is met.
+    """One line a clause: the limit, what the guard set and the final set say, and what follows.
 
     Args:
         rows: `contract` of `summary.json`.
@@ -46,13 +47,18 @@ def kept(rows: Sequence[Json], reading: Json) -> Group:
     for column in ("contract", "", "limit", "guard set", "final set", ""):
         made.add_column(column, overflow="fold")
     for row in rows:
-        met = Text("met") if row["met"] else Text("MISSED", style="bold red")
+        said = state_of(row)
         places = (_read(row[place]) for place in ("guard", "final"))
-        made.add_row(row["side"], Text(_name(row["clause"], row["group"])), _number(row["limit"]), *places, met)
+        made.add_row(row["side"], Text(_name(row["clause"], row["group"])), _number(row["limit"]), *places, word(said))
     spent = f"{reading['looks']} looks, {reading['rollbacks']} rollbacks; reading took {100 * reading['share']:.1f} %"
     legend = [READ, *([UNSEEN] if any(row["clause"].startswith("unseen") for row in rows) else [])]
     notes = [Text(note, style="dim") for note in (*legend, *reading["notes"])]
     return Group(made, *notes, Text(f"{spent} of the run's time", style="dim"))
+
+
+def word(state: State) -> Text:
+    """A state as it stands at the end of a line."""
+    return Text("met") if state == "met" else Text(WORDS[state], style="bold red")
 
 
 def _name(clause: str, group: str | None) -> str:

@@ -15,14 +15,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unweave.contract.reading import State, state_of
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, certified
 from unweave.ledger import verify as check
+from unweave.ledger.book import UNSHOWN
 from unweave.ledger.chain import Entry
 from unweave.ledger.ledger import find
 from unweave.ledger.words import text
 
 _REFUTED, _UNCHECKED, _INTERRUPTED = 3, 2, 130
+_STILL: dict[State, str] = {"met": "still", "missed": "UNDONE", "undecided": "not shown, as little as then"}
+
+
+_STYLES = {"rejected": "bold red", UNSHOWN: "yellow"}
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,8 @@ def add(folder: Path, key: Path | None, wanted: Wanted, *, as_json: bool) -> Non
 
 def list_(folder: Path, status: str | None, *, overdue: bool, as_json: bool) -> None:
     """A line for each request, by due date."""
-    ledger, today = Ledger(folder), datetime.now(UTC).date()
-    ledger.read()
-    rows = [row | {"overdue": _late(row, today) > 0} for row in ledger.index.requests(status)]
+    today = datetime.now(UTC).date()
+    rows = [row | {"overdue": _late(row, today) > 0} for row in Ledger(folder).requests(status)]
     rows = [row for row in rows if row["overdue"] or not overdue]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -85,7 +90,7 @@ def list_(folder: Path, status: str | None, *, overdue: bool, as_json: bool) -> 
         if (days := _late(row, today)) > 0:
             due.append(f" OVERDUE by {days} d", style="bold red")
         cells = (row[k] for k in ("selector", "records", "claim", "outcome"))
-        status_ = Text(row["status"], style="bold red" if row["status"] == "rejected" else "")
+        status_ = Text(row["status"], style=_STYLES.get(row["status"], ""))
         made.add_row(Text(row["id"]), status_, due, *(Text("" if c is None else str(c)) for c in cells))
     Console(highlight=False).print(made)
     late = sum(row["overdue"] for row in rows)
@@ -108,7 +113,7 @@ def show(folder: Path, name: str, *, as_json: bool) -> None:
         if key != "id" and value:
             _say(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
     if standing.retest is not None:
-        how = "still met" if standing.holds else "UNDONE"
+        how = {"met": "still met", "missed": "UNDONE", "undecided": "not shown"}[state_of(standing.retest)]
         _say(
             f"  forget clauses after batch {standing.retest['batch']}: {how}",
             style="" if standing.holds else "bold red",
@@ -191,6 +196,14 @@ def reject(folder: Path, key: Path | None, name: str, reason: str) -> None:
     _say(f"{name} is rejected: entry {entry.number}, {entry.hash}")
 
 
+def annul(folder: Path, key: Path | None, numbers: Sequence[int], reason: str) -> None:
+    """Sets entries aside."""
+    ledger = Ledger(folder, key)
+    ledger.check_there()
+    entry = ledger.annul(numbers, reason)
+    _say(f"set aside: {', '.join(map(str, entry.body['entries']))}; entry {entry.number}, {entry.hash}")
+
+
 def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequence[Path], *, as_json: bool) -> int:
     """Says what is not as it was written; 0: nothing, 3: something refutes the ledger, 2: something is missing."""
     ledger = Ledger(folder, key)
@@ -208,9 +221,7 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
         for note in found.notes:
             _say(f"note: {note}", style="yellow")
         for model, names in known.items():
-            _say(
-                f"{model}: certified for {', '.join(names)}" if names else f"{model}: no certificate is for this model"
-            )
+            _say(_whose(ledger, model, names))
         state = f"{len(found.faults)} faults" if found.faults else "everything is as it was written"
         several = "s" if found.attestations > 1 else ""
         evidence = f", {found.attestations} attestation{several}" if found.attestations else ""
@@ -221,17 +232,30 @@ def verify(folder: Path, key: Path | None, heads: Sequence[str], models: Sequenc
     return _UNCHECKED if found.faults else 0
 
 
+def _whose(ledger: Ledger, model: str, names: Sequence[str]) -> str:
+    """For which requests a model is, and whether that was shown."""
+    requests = ledger.read()[1].requests if names else {}
+    shown = [name for name in names if requests[name].status != UNSHOWN]
+    unshown = [name for name in names if name not in shown]
+    said = [f"certified for {', '.join(shown)}"] if shown else []
+    said += [f"carried out, not shown, for {', '.join(unshown)}"] if unshown else []
+    return f"{model}: {'; '.join(said) or 'no certificate is for this model'}"
+
+
 def _tell(entry: Entry) -> None:
     body = entry.body
     if entry.kind == "retest":
         for test in body["tests"]:
             _say(
-                f"{test['id']}: certified before, {'still' if test['met'] else 'UNDONE'}",
-                "" if test["met"] else "bold red",
+                f"{test['id']}: certified before, {_STILL[state_of(test)]}",
+                "bold red" if state_of(test) == "missed" else "",
             )
         return
     if entry.kind == "rejection":
         _say(f"{body['request']}: rejected, {body['reason']}", style="bold red")
+        return
+    if entry.kind == "cover":
+        _say(f"{body['request']}: {body['verdict']}  entry {entry.number}, {entry.hash}")
         return
     if entry.kind == "attestation":
         claim, models = body["claim"], ", ".join(f"{count} {kind}" for kind, count in body["models"].items())
@@ -242,7 +266,9 @@ def _tell(entry: Entry) -> None:
                 _say(f"  {title}: {sentence}")
         _say(f"  {body['copy']['file']}  entry {entry.number}, {entry.hash}")
         return
-    _say(f"{body['request']}: certified, {body['verdict']}; claim {body['claim']['level'] or 'none'}")
+    shown = body.get("shown", True)
+    said = f"{body['request']}: {'certified, ' if shown else ''}{body['verdict']}"
+    _say(f"{said}; claim {body['claim']['level'] or 'none'}", style="" if shown else "yellow")
     _say(f"  {body['model']['file']}  entry {entry.number}, {entry.hash}")
 
 

@@ -19,6 +19,16 @@ KeyFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A case number, never a name.", show_default=False)]
 _HERE = Path("ledger")
+
+
+@requests.callback()
+def told(context: typer.Context) -> None:
+    """Warnings are said as plain lines."""
+    from unweave.commands.progress import speaking
+
+    context.with_resource(speaking())
+
+
 _DATE = ["%Y-%m-%d"]
 
 
@@ -48,7 +58,9 @@ def add(
 
 @requests.command("list")
 def list_(
-    status: Annotated[Literal["open", "running", "certified", "rejected"] | None, typer.Option()] = None,
+    status: Annotated[
+        Literal["open", "running", "certified", "carried out", "covered", "rejected"] | None, typer.Option()
+    ] = None,
     overdue: Annotated[
         bool, typer.Option("--overdue", help="Only those that wait and whose due date is past.")
     ] = False,
@@ -129,6 +141,22 @@ def reject(
     from unweave.commands import requests as command
 
     command.reject(ledger, key, name, reason)
+
+
+@requests.command("annul")
+def annul(
+    entries: Annotated[list[int], typer.Argument(metavar="ENTRY...", help="Numbers of entries.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why they do not count.", show_default=False)],
+    ledger: Folder = _HERE,
+    key: KeyFile = None,
+) -> None:
+    """Set entries aside that nobody can read, or requests that were never to be there; they stay on record.
+
+    `unweave requests verify` names such entries. What was carried out cannot be annulled.
+    """
+    from unweave.commands import requests as command
+
+    command.annul(ledger, key, entries, reason)
 
 
 @requests.command("verify")

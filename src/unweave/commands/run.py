@@ -16,6 +16,7 @@ from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
 from unweave.commands.progress import say, speaking, watching
 from unweave.commands.scores import table
+from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.damage import readable
@@ -25,7 +26,7 @@ from unweave.run.recipe import read
 from unweave.run.record import counted
 from unweave.run.runner import carry_out
 
-_MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed
+_MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed, or not shown to be met
 _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
 
@@ -35,7 +36,7 @@ def main(
     """Runs the recipe (a file, or that of a run directory).
 
     The exit code is 0 if the run went to its end and met its contract (or did something, without one), 3 if a clause is
-    missed, 130 if it was interrupted, 1 for any other end.
+    missed or could not be decided, 130 if it was interrupted, 1 for any other end.
 
     Raises:
         ConfigurationError: the recipe's faults, and those of the directory.
@@ -73,7 +74,7 @@ def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, as_json: 
         print(json.dumps({"directory": str(folder), "summary": summary, "scores": scores}, indent=2))
     else:
         _tell(summary, scores, page)
-    missed = any(not clause["met"] for clause in summary["contract"])
+    missed = overall(summary["contract"]) != "met"
     if summary["status"] == REASON:
         return _INTERRUPTED
     return (_MISSED if missed else 0) if summary["status"] == "done" else 1
@@ -96,6 +97,10 @@ def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> 
     if summary["contract"]:
         console.print(kept(summary["contract"], summary["contract_reading"]))
     effort = f"{counted(summary['steps'], 'step', 'steps')}, {summary['seconds']:.1f} s"
-    why = "continue with --resume" if summary["status"] == "interrupted" else summary["stop_reason"]
+    why = ended(summary["stop_reason"], summary["contract"])
+    if summary["status"] == "interrupted":
+        why = "continue with --resume"
+    elif summary["contract"] and (told := headline(summary["contract"])) != why:
+        console.print(told, style="bold red" if overall(summary["contract"]) != "met" else "bold", markup=False)
     console.print(f"{summary['status']} after {effort}: {why}", markup=False, soft_wrap=True)
     console.print(f"report: {page}", markup=False, soft_wrap=True)

@@ -12,21 +12,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unweave.commands.contract import promise
+from unweave.commands.contract import promise, word
 from unweave.commands.numbers import number
 from unweave.commands.progress import speaking, watching
+from unweave.contract import state_of
 from unweave.report.build import build
 from unweave.report.damage import readable
 from unweave.run import sequence
 from unweave.run.recipe import Recipe
 
 _MISSED, _INTERRUPTED = 3, 130
+_STILL = {"met": "yes", "missed": "no", "undecided": "not shown"}
 
 
 def main(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
     """Runs a recipe's requests in order.
 
-    The exit code is 0 if every contract is met and nothing regressed, 3 if not, 130 if the sequence was interrupted.
+    The exit code is 0 if every contract is met and nothing regressed, 3 if one is missed or not decided,
+    130 if the sequence was interrupted.
     """
     if (done := sequence.finished(folder) if resume else None) is not None:
         with readable(folder):
@@ -81,14 +84,14 @@ def _table(done: Mapping[str, Any]) -> Table:
     last = {test["id"]: test for test in done["requests"][-1]["retests"]} if done["requests"] else {}
     for entry in done["requests"]:
         test = last.get(entry["id"])
-        still = "" if test is None else "REGRESSED" if test["regressed"] else "yes" if test["met"] else "no"
+        still = "" if test is None else "REGRESSED" if test["regressed"] else _STILL[state_of(test)]
         made.add_row(
             Text(entry["id"]),
             Text(entry["text"]),
             str(entry["forget"]),
             str(entry["steps"]),
             f"{entry['seconds']:.1f}",
-            Text("met") if entry["met"] else Text("MISSED", style="bold red"),
+            word(state_of(entry)),
             f"{100 * entry['left']:.0f} %",
             Text(still, style="bold red" if still == "REGRESSED" else ""),
             Text(entry["reason"]),

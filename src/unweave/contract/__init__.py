@@ -2,7 +2,21 @@
 
 from unweave.contract.clauses import Contract, Forget, Keep
 from unweave.contract.keeper import Keeper
-from unweave.contract.reading import Outcome, Reading, Verdict
+from unweave.contract.reading import Outcome, Reading, State, Verdict, ended, headline, overall, state_of
 from unweave.contract.sets import Sets
 
-__all__ = ["Contract", "Forget", "Keep", "Keeper", "Outcome", "Reading", "Sets", "Verdict"]
+__all__ = [
+    "Contract",
+    "Forget",
+    "Keep",
+    "Keeper",
+    "Outcome",
+    "Reading",
+    "Sets",
+    "State",
+    "Verdict",
+    "ended",
+    "headline",
+    "overall",
+    "state_of",
+]

@@ -10,19 +10,30 @@ rollback opens a new path, and a clause may have many groups: the level is divid
 JASA 56, 1961). That all clauses hold together needs none (intersection-union test; Berger, Technometrics 24, 1982).
 A path that begins after a rollback depends on when the failure came: the final claim is therefore made on a set of its
 own, looked at once.
+
+What is bounded. Of a metric that is 0 or 1: the mean difference. Of any other no finite sample bounds the mean, as one
+example in a thousand may lose without limit and none of them be drawn: the difference is clipped at `clip` either way,
+its mean is bounded for every distribution, and so is the share of examples that lose more.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 from unweave.evaluation.value import Array
 
-SIZE = 1000  # guard examples for a metric whose spread nobody knows
+SIZE = 1000  # guard examples for a limit that is a share of what nobody has read yet
 PARTS = 4  # the guard set takes at most this part of the retain set, and so does the final set
+BETS = np.array(
+    [(2.0**-k, 2.0 ** -min(k + 1, 5)) for k in range(6)]
+).T  # shares of the largest bet, what is put on them
+MOST = 1 << 40
+SAFE = 0.9  # Tango's bound is taken at this part of the level: it is not exact
 
 
 def level(confidence: float, paths: int = 1, groups: int = 1) -> float:
@@ -30,19 +41,82 @@ def level(confidence: float, paths: int = 1, groups: int = 1) -> float:
     return (1 - confidence) / (paths * groups)
 
 
-def upper(worse: Array, alpha: float, *, binary: bool) -> float:
-    """Upper bound of a mean from its examples `d_i`: Tango's score bound for a binary metric, else Student's.
+def upper(worse: Array, alpha: float, clip: float | None = None) -> float:
+    """Upper bound of a mean from its examples `d_i`; without a clip they are -1, 0 and 1.
 
-    Not finite examples, or too few, give infinity.
+    Examples that are not finite, or none, give infinity.
     """
     if not len(worse) or not np.isfinite(worse).all():
         return math.inf
-    if binary:
+    if clip is None:
         return tango(int((worse > 0).sum()), int((worse < 0).sum()), len(worse), alpha)
-    return student(worse, alpha)
+    return clipped(worse, alpha, clip)
+
+
+def lower(worse: Array, alpha: float, clip: float | None = None) -> float:
+    """Lower bound of the same mean; infinity if examples are not finite."""
+    if not len(worse) or not np.isfinite(worse).all():
+        return math.inf
+    if clip is None:
+        return -upper(-worse, alpha)
+    return -betting(-np.clip(worse, -clip, clip), np.ones(len(worse)), alpha, clip)
 
 
 def tango(b: int, c: int, n: int, alpha: float) -> float:
+    """Upper bound of a difference of paired proportions, `(b - c) / n`: Tango's score bound, mended for rare failures.
+
+    By itself it claims a broken limit in up to 2.5 times as many cases as promised, where failures are rare. It is
+    raised by what it falls short of the exact bound (Clopper and Pearson, Biometrika 26, 1934) where the original alone
+    fails nowhere. Counted out over all tables of n from 20 to 1,000, for limits up to a half: no more than promised for
+    alpha of at least 0.0125; up to a quarter more of it at the smaller ones of many groups, down to 0.0005.
+
+    Args:
+        b: examples on which the new model alone fails.
+        c: examples on which the original alone fails.
+        n: examples in all, at least 1.
+        alpha: one-sided error probability.
+    """
+    short = exact(b, n, alpha) - score(b, 0, n, SAFE * alpha)
+    return min(score(b, c, n, SAFE * alpha) + max(short, 0.0), 1.0)
+
+
+def exact(b: int, n: int, alpha: float) -> float:
+    """Clopper and Pearson's upper bound of a proportion, b of n."""
+    from scipy.special import betaincinv
+
+    return 1.0 if b >= n else float(betaincinv(b + 1, n - b, 1 - alpha))
+
+
+def clipped(worse: Array, alpha: float, clip: float) -> float:
+    """Upper bound of the mean of differences, each clipped at `clip` either way, for every distribution.
+
+    With probability 1 - alpha each, two things lie below it: the mean of the clipped differences, and `clip` times the
+    share of examples beyond the clip, which alone would use such a limit up. A rise beyond the clip that was seen is
+    not clipped: the bound is that of a range that holds it, and so no less.
+    """
+    beyond = int((worse > clip).sum())
+    mean = betting(np.maximum(worse, -clip), np.ones(len(worse)), alpha, max(clip, float(worse.max())))
+    return max(mean, clip * exact(beyond, len(worse), alpha))
+
+
+def betting(values: Array, counts: Array, alpha: float, high: float) -> float:
+    r"""Upper bound of the mean of a variable that is at most `high`, by betting against every larger mean.
+
+    If the mean is m or more, the capital `sum_k w_k prod_i (1 + l_k (m - x_i))`, `0 <= l_k <= 1 / (high - m)`, is at
+    most 1 on average, so that it reaches `1 / alpha` with probability alpha at most (Markov; Waudby-Smith and Ramdas,
+    J. R. Stat. Soc. B 86, 2024). The bound is the least m that is refuted. Half of the capital is bet on the largest
+    l, a quarter on half of it, and so on: the bets depend neither on the examples nor on their order.
+    """
+    low, top, goal = float(values @ counts / counts.sum()), high, -math.log(alpha)
+    shares, weights = BETS
+    while low < (middle := (low + top) / 2) < top and top - low > 1e-10 * high:  # the capital rises with m
+        with np.errstate(divide="ignore"):
+            logs = np.log1p(np.outer(shares, (middle - values) / (high - middle))) @ counts + np.log(weights)
+        low, top = (middle, top) if np.logaddexp.reduce(logs) < goal else (low, middle)
+    return top
+
+
+def score(b: int, c: int, n: int, alpha: float) -> float:
     r"""Score bound of a difference of paired proportions, `(b - c) / n`.
 
     The largest `delta` that the score test does not reject:
@@ -70,16 +144,6 @@ def tango(b: int, c: int, n: int, alpha: float) -> float:
     while low < (middle := (low + high) / 2) < high:  # the statistic falls with delta
         low, high = (middle, high) if statistic(middle) > -z else (low, middle)
     return high
-
-
-def student(worse: Array, alpha: float) -> float:
-    """`mean + t(1 - alpha; n - 1) s / sqrt(n)`; infinity from a single example."""
-    from scipy.special import stdtrit
-
-    n = len(worse)
-    if n < 2:
-        return math.inf
-    return float(worse.mean() + stdtrit(n - 1, 1 - alpha) * worse.std(ddof=1) / math.sqrt(n))
 
 
 def below(values: Array, others: Array) -> float:
@@ -111,19 +175,43 @@ def quantile(alpha: float) -> float:
     return NormalDist().inv_cdf(1 - alpha)
 
 
-def smallest(n: int, alpha: float) -> float:
-    """The bound that an unchanged model has on n examples of a binary metric: no smaller limit can be decided."""
-    return quantile(alpha) ** 2 / (n + quantile(alpha) ** 2) if n else 1.0
+def chance(n: int, m: int, alpha: float) -> float:
+    """How far from 0.5 chance alone takes an AUC over n and m examples alike: `z sqrt((n + m + 1) / 12 n m)`.
+
+    Mann and Whitney, Ann. Math. Stat. 18 (1947); equal scores make it less.
+    """
+    return quantile(alpha) * math.sqrt((n + m + 1) / (12 * n * m)) if n and m else math.inf
 
 
-def needed(limit: float, alpha: float) -> int:
-    """Examples on which an unchanged model just keeps a limit of a binary metric."""
-    return math.ceil(quantile(alpha) ** 2 * (1 - limit) / limit)
+def smallest(n: int, alpha: float, clip: float | None = None) -> float:
+    """The bound that an unchanged model has on n examples: no smaller limit can be decided."""
+    if not n:
+        return math.inf if clip else 1.0
+    if clip is None:
+        return tango(0, 0, n, alpha)
+    return max(betting(np.zeros(1), np.full(1, float(n)), alpha, clip), clip * exact(0, n, alpha))
 
 
-def size(limit: float | None, alpha: float) -> int:
-    """Guard examples: twice what an unchanged model needs, `2 z^2 / limit`; `SIZE` where the spread is unknown (None).
+@lru_cache(maxsize=256)
+def needed(limit: float, alpha: float, clip: float | None = None) -> int:
+    """Examples on which an unchanged model just keeps a limit."""
+    return _least(lambda n: smallest(n, alpha, clip) <= limit)
+
+
+def size(limit: float | None, alpha: float, clip: float | None = None) -> int:
+    """Guard examples: what an unchanged model needs for half the limit; `SIZE` where that is unknown (None).
 
     With these, half of the limit is left for real changes.
     """
-    return SIZE if limit is None else math.ceil(2 * quantile(alpha) ** 2 / limit)
+    return SIZE if limit is None else needed(limit / 2, alpha, clip)
+
+
+def _least(enough: Callable[[int], bool]) -> int:
+    """The least number that is enough, where every larger one is; `MOST` if none up to it is."""
+    low, high = 0, 1
+    while not enough(high) and high < MOST:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -15,12 +16,19 @@ Metric = Callable[[nn.Module, Any], Tensor]
 UTILITY = ("accuracy", "loss", "perplexity")
 FORGETTING = {"accuracy": "at_most", "loss": "at_least", "unseen": "margin", "retrained": "margin"}
 MARGINS = {"unseen": 0.05, "retrained": 0.02}
+CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most, where nothing else is said
+MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
+TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
 DEFAULT_SHARE = 0.01  # of the original's accuracy or perplexity, where no clause is given
 
 
 @dataclass(frozen=True)
 class Keep:
     """Utility may get worse than the original's by at most so much, on examples held out of the retain set.
+
+    No finite number of examples bounds the mean of a metric that has no end: one example in a thousand may lose without
+    limit. What is promised of such a metric is that the mean difference, each example's counted up to `clip`, is within
+    the limit, and that at most limit / clip of the examples lose more than `clip` (`bounds.clipped`).
 
     Args:
         metric: "accuracy", "loss" (nats), "perplexity" (`exp` of the mean loss), or a function
@@ -31,6 +39,9 @@ class Keep:
             the order of the data set. Groups are corrected for (`bounds.level`).
         better: whether "higher" or "lower" values of a function are better; for functions only.
         name: what tables call the clause.
+        clip: what one example counts at most, up and down, in the metric's unit (nats for perplexity); None: 3 nats for
+            loss, 1 for perplexity, 1 for a function whose values of the original lie in [0, 1], the span of its values
+            for another, and always a fifth more than the limit. A metric that is 0 or 1 needs none.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -42,6 +53,7 @@ class Keep:
     by: Literal["class"] | Sequence[Any] | None = None
     better: Literal["higher", "lower"] | None = None
     name: str | None = None
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -61,11 +73,31 @@ class Keep:
         named = [key for key, value in given.items() if value is not None]
         if len(named) != 1:
             faults.append(f"keep: expected exactly one of absolute, relative; found {' and '.join(named) or 'none'}.")
-        faults += [_positive(f"keep: {key}", value) for key, value in given.items() if not _is_positive(value)]
-        if isinstance(self.by, str) and self.by != "class":
+        faults += [
+            f"keep: {key} must be a positive number; found {value!r}."
+            for key, value in (given | {"clip": self.clip}).items()
+            if value is not None and not (_finite(value) and value > 0)
+        ]
+        faults += self._slips()
+        listed = not isinstance(self.by, str) and hasattr(self.by, "__len__") and hasattr(self.by, "__getitem__")
+        if not listed and self.by not in (None, "class"):
             faults.append(f"keep: by must be 'class' or one group per retain example; found {self.by!r}.")
         if faults:
             raise ConfigurationError(faults)
+
+    def _slips(self) -> list[str]:
+        """Limits that limit nothing: points or percent where a share is meant."""
+        faults = []
+        for key, value in (("absolute", self.absolute), ("relative", self.relative)):
+            share = self.metric == "accuracy" or key == "relative"
+            top = 1.0 if self.metric == "accuracy" else TRIPLE
+            if share and value is not None and _finite(value) and (value >= top if top == 1 else value > top):
+                asked = f"{100 * value:.4g} {'points' if key == 'absolute' else '%'}"
+                span = f"below {top:g}" if top == 1 else f"at most {top:g}"
+                faults.append(f"keep: {key} is a share, {span}; found {value}, which is {asked}.{_meant(value)}")
+        if self.clip is not None and self.metric == "accuracy":
+            faults.append("keep: an example's accuracy is 0 or 1 and needs no clip. Leave it out.")
+        return faults
 
     @property
     def higher(self) -> bool:
@@ -82,6 +114,17 @@ class Keep:
     def limit(self) -> float:
         """The number that was given."""
         return (self.absolute if self.absolute is not None else self.relative) or 0.0
+
+    def averaged(self, value: float | None = None) -> float | None:
+        """The limit in what is averaged (nats for perplexity), given the original's value; None if that is missing."""
+        if self.metric == "perplexity":
+            share = self.relative if self.absolute is None else value and self.absolute / value
+            return None if share is None else math.log1p(share)
+        return self.absolute if self.relative is None else value and self.relative * abs(value)
+
+    def counted(self, limit: float, usual: float) -> float:
+        """What one example counts at most: as was asked, else what is usual, and `MORE` than the limit at least."""
+        return self.clip if self.clip is not None else max(CLIPS.get(str(self.metric), usual), MORE * limit)
 
     @property
     def text(self) -> str:
@@ -119,7 +162,7 @@ class Forget:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in FORGETTING:
+        if not isinstance(self.metric, str) or self.metric not in FORGETTING:
             raise ConfigurationError(
                 f"forget: metric must be one of {', '.join(FORGETTING)}; found {self.metric!r}."
                 f"{suggest(str(self.metric), FORGETTING)}"
@@ -135,9 +178,9 @@ class Forget:
         if value is None and own != "margin":
             faults.append(f"forget: {self.metric} needs {own}.")
         top = {"at_most": 1.0, "margin": 0.5, "at_least": math.inf}[own]
-        if value is not None and not (0 <= value <= top and math.isfinite(value)):
+        if value is not None and not (_finite(value) and 0 <= value <= top):
             span = "at least 0" if math.isinf(top) else f"in [0, {top:g}]"
-            faults.append(f"forget: {own} must be {span}; found {value}.")
+            faults.append(f"forget: {own} must be {span}; found {value!r}.{'' if math.isinf(top) else _meant(value)}")
         if faults:
             raise ConfigurationError(faults)
 
@@ -189,12 +232,13 @@ class Contract:
             for name, value, kind in (("keep", self.keep, Keep), ("forget", self.forget, Forget))
             if value is not None and not (isinstance(value, Sequence) and all(isinstance(v, kind) for v in value))
         ]
-        if not 0.5 <= self.confidence < 1:
-            faults.append(f"contract: confidence must be in [0.5, 1); found {self.confidence}.")
-        if self.shrinks < 0:
-            faults.append(f"contract: shrinks must be at least 0; found {self.shrinks}.")
-        if self.every is not None and self.every < 1:
-            faults.append(f"contract: every must be at least 1; found {self.every}.")
+        if not (_finite(self.confidence) and 0.5 <= self.confidence < 1):
+            found = f"{self.confidence!r}.{_meant(self.confidence, least=0.5)}"
+            faults.append(f"contract: confidence must be in [0.5, 1); found {found}")
+        if not (_whole(self.shrinks) and self.shrinks >= 0):
+            faults.append(f"contract: shrinks must be at least 0, and whole; found {self.shrinks!r}.")
+        if self.every is not None and not (_whole(self.every) and self.every >= 1):
+            faults.append(f"contract: every must be at least 1, and whole; found {self.every!r}.")
         if faults:
             raise ConfigurationError(faults)
 
@@ -215,9 +259,14 @@ class Contract:
         return (Forget("unseen"), Forget("accuracy", at_most=0.0)) if whole_class else (Forget("unseen"),)
 
 
-def _is_positive(value: float | None) -> bool:
-    return value is None or (value > 0 and math.isfinite(value))
+def _finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _positive(name: str, value: float | None) -> str:
-    return f"{name} must be a positive number; found {value}."
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _meant(value: Any, least: float = 0.0) -> str:
+    """A percentage where a share is expected, if it makes one."""
+    return f" Did you mean {value / 100:g}?" if _finite(value) and max(1, 100 * least) <= value < 100 else ""

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unweave.contract import bounds
-from unweave.contract.clauses import DEFAULT_SHARE, Contract, Forget, Keep
+from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, Contract, Forget, Keep
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.observer import Seen
-from unweave.contract.reading import Reading
+from unweave.contract.reading import Reading, State
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.evaluation.value import Array
 
 PLACES = ("guard", "final")
+WIDE = 2.0  # margins that chance alone may use up where a forget clause is to be shown
 Mask = NDArray[np.bool_]
 
 
@@ -34,7 +35,7 @@ class Limit:
         judged: the limit in what is averaged: nats for perplexity, the metric's unit elsewhere.
         members: the group's examples of guard and final set.
         alphas: error probability of a test on guard and final set.
-        binary: whether the original's values are 0 and 1 alone.
+        clip: what one example counts at most, in what is averaged; None if the original's values are 0 and 1 alone.
     """
 
     clause: Keep
@@ -44,12 +45,20 @@ class Limit:
     judged: float
     members: Mapping[str, Mask]
     alphas: Mapping[str, float]
-    binary: bool
+    clip: float | None
 
     @property
     def limit(self) -> float:
         """In the metric's unit."""
         return self._shown(self.judged)
+
+    @property
+    def text(self) -> str:
+        """The clause in words, with the clip."""
+        if self.clip is None:
+            return self.clause.text
+        unit = " nats" if self.clause.metric in CLIPS else ""
+        return f"{self.clause.text}, each example counted up to {self.clip:.3g}{unit}"
 
     def read(self, now: Seen, original: Seen, place: str) -> Reading | None:
         """The clause on a set; None where the set is not there or holds no example of the group."""
@@ -57,9 +66,12 @@ class Limit:
             return None
         before, after = original[place][self.key][mask], now[place][self.key][mask]
         worse = before - after if self.clause.higher else after - before
-        bound = bounds.upper(worse, self.alphas[place], binary=_binary(before) and _binary(after))
+        clip = None if self.clip is None and _binary(before) and _binary(after) else self.clip or 1.0
+        high, low = (bound(worse, self.alphas[place], clip) for bound in (bounds.upper, bounds.lower))
         measured = float(worse.mean()) if np.isfinite(worse).all() else math.inf
-        return Reading(self._shown(measured), self._shown(bound), bound <= self.judged, len(worse))
+        state: State = "met" if high <= self.judged else "missed" if low > self.judged else "undecided"
+        note = "" if clip is None else f"{100 * np.mean(worse > clip):.2g} % lose more than {clip:.3g}"
+        return Reading(self._shown(measured), self._shown(high), state, len(worse), note, self._shown(low))
 
     def used(self, reading: Reading) -> float:
         """Share of the budget that the bound uses up: 0 at that of an unchanged model, 1 at the limit."""
@@ -69,7 +81,7 @@ class Limit:
     @property
     def _unchanged(self) -> float:
         n = int(self.members["guard"].sum())
-        return bounds.smallest(n, self.alphas["guard"]) if self.binary else 0.0
+        return self._shown(bounds.smallest(n, self.alphas["guard"], self.clip))
 
     def _shown(self, value: float) -> float:
         if self.clause.metric != "perplexity":
@@ -79,7 +91,16 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """A forget clause, with the level that meets it."""
+    """A forget clause, with the level that meets it.
+
+    It is read on the forget set itself, so that the measured value decides. What compares it with others, "unseen" and
+    "retrained", is met only if the examples can show it: chance alone must stay within `WIDE` margins.
+
+    Attributes:
+        clause: as it was written.
+        limit: the level.
+        alpha: error probability of a test.
+    """
 
     clause: Forget
     limit: float
@@ -91,23 +112,24 @@ class Goal:
         values = forget[SCORE if self.clause.metric == "unseen" else self._key]
         n = len(values)
         if not np.isfinite(values).all():
-            return Reading(math.nan, None, False, n, "not finite")
+            return Reading(math.nan, None, "missed", n, "not finite")
         match self.clause.metric:
             case "unseen":
                 return self._unseen(forget, seen[f"holdout{suffix}"])
             case "retrained":
                 measured = float(values.mean())
-                return Reading(measured, None, abs(measured - self.limit) <= self.clause.level, n)
+                within, by_chance = abs(measured - self.limit) <= self.clause.level, bounds.smallest(n, self.alpha)
+                return Reading(measured, None, self._state(within, by_chance), n, _left(by_chance))
             case "loss":
                 measured = float(values.mean())
-                return Reading(measured, None, measured >= self.limit, n)
+                return Reading(measured, None, "met" if measured >= self.limit else "missed", n)
             case _:
                 measured = float(values.mean())
-                return Reading(measured, None, measured <= self.limit, n)
+                return Reading(measured, None, "met" if measured <= self.limit else "missed", n)
 
     def progress(self, now: Reading, start: Reading) -> float:
-        """From 0, the original, to 1, met."""
-        if now.met:
+        """From 0, the original, to 1, within the limit."""
+        if now.state != "missed":
             return 1.0
         margin = self.clause.level if self.clause.metric == "retrained" else 0.0
         whole = abs(start.measured - self.limit) - margin
@@ -124,12 +146,16 @@ class Goal:
     def _unseen(self, forget: Mapping[str, Array], holdout: Mapping[str, Array]) -> Reading:
         n = len(forget[SCORE])
         if not all(np.isfinite(values).all() for values in (*forget.values(), *holdout.values())):
-            return Reading(math.nan, None, False, n, "not finite")
+            return Reading(math.nan, None, "missed", n, "not finite")
         measured = bounds.attack(forget[SCORE], holdout[SCORE])
         p = bounds.below(forget["loss"], holdout["loss"])
         gap = float(forget["loss"].mean() - holdout["loss"].mean())
-        note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below"
-        return Reading(measured, None, measured <= self.limit and p >= self.alpha, n, note)
+        by_chance = bounds.chance(n, len(holdout[SCORE]), self.alpha)
+        note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below; {_left(by_chance)}"
+        return Reading(measured, None, self._state(measured <= self.limit and p >= self.alpha, by_chance), n, note)
+
+    def _state(self, within: bool, by_chance: float) -> State:
+        return "missed" if not within else "met" if by_chance <= WIDE * self.clause.level else "undecided"
 
 
 def accuracy(
@@ -187,9 +213,11 @@ def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Se
             problem = _undecidable(made, own)
             if problem and contract.keep is None:
                 made = _widened(made, own)
+                unit = "points" if made.clause.relative is None else "%"
                 notes.append(
-                    f"Default: {clause.title} within {100 * made.limit:.2g} points of the original's instead of "
-                    f"{100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be decided."
+                    f"Default: {clause.title} within {100 * (made.clause.relative or made.limit):.2g} {unit} of the "
+                    f"original's instead of {100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be "
+                    "decided with room for a change."
                 )
             elif problem:
                 faults.append(problem)
@@ -212,35 +240,48 @@ def _limit(
     clause: Keep, group: str | None, name: str, own: Array, members: Mapping[str, Mask], alphas: Mapping[str, float]
 ) -> Limit:
     mean = float(own.mean())
-    if clause.metric == "perplexity":
-        base = math.exp(min(mean, 700.0))
-        share = clause.relative if clause.relative is not None else clause.limit / base
-        return Limit(clause, group, name, base, math.log1p(share), members, alphas, binary=False)
-    judged = clause.limit if clause.relative is None else clause.limit * abs(mean)
-    return Limit(clause, group, name, mean, judged, members, alphas, _binary(own))
+    base = math.exp(min(mean, 700.0)) if clause.metric == "perplexity" else mean
+    judged = clause.averaged(base) or 0.0
+    clip = None
+    if clause.clip is not None or clause.metric in CLIPS or not _binary(own):
+        clip = clause.counted(judged, 1.0 if own.min() >= 0 and own.max() <= 1 else float(np.ptp(own)))
+    return Limit(clause, group, name, base, judged, members, alphas, clip)
 
 
 def _undecidable(limit: Limit, own: Array) -> str:
     """Why an unchanged model could not keep the limit; empty if it could."""
+    title = f"keep {limit.clause.title}" + (f" for group {limit.group}" if limit.group is not None else "")
     if not limit.judged > 0:
-        return f"keep {limit.clause.title}: a share of the original's value, {limit.base:.3g}, leaves no limit."
-    alpha, n = limit.alphas["guard"], len(own)
-    if not _binary(own) or (least := bounds.smallest(n, alpha)) <= limit.judged:
-        return "" if n > 1 else f"keep {limit.clause.title}: one guard example decides nothing."
-    asked, smallest = f"{limit.judged:.3g}", f"{least:.3g}"
-    if limit.clause.relative is not None and limit.base:
+        return f"{title}: a share of the original's value, {limit.base:.3g}, leaves no limit."
+    if limit.clip is not None and limit.clip <= limit.judged:
+        return (
+            f"{title}: one example must be able to count more than the limit, {limit.judged:.3g}; found {limit.clip}."
+        )
+    alpha, n, clip = limit.alphas["guard"], len(own), limit.clip
+    if (least := bounds.smallest(n, alpha, clip)) <= limit.judged:
+        return ""
+    unit = " nats" if limit.clause.metric in CLIPS else ""
+    asked, smallest = f"{limit.judged:.3g}{unit}", f"{least:.3g}{unit}"
+    if limit.clause.relative is not None and limit.clause.metric != "perplexity":
         asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"
-    where = f" for group {limit.group}" if limit.group is not None else ""
+    counted = "" if clip is None else f" that count up to {clip:.3g}{unit} each"
+    less = "" if clip is None else f"; or let one example count less: clip={0.9 * clip * limit.judged / least:.2g}"
     return (
-        f"keep {limit.clause.title}{where}: a limit of {asked} cannot be decided with {n} guard examples: even an "
-        f"unchanged model would miss it. The smallest that can is {smallest}; yours needs "
-        f"{bounds.needed(limit.judged, alpha)} examples. Ask for less, group less, or give a larger guard set."
+        f"{title}: a limit of {asked} cannot be decided with {n} guard examples{counted}: even an unchanged model "
+        f"would miss it. The smallest that can is {smallest}; yours needs {bounds.needed(limit.judged, alpha, clip)} "
+        f"examples. Ask for less, group less, or give a larger guard set{less}."
     )
 
 
 def _widened(limit: Limit, own: Array) -> Limit:
-    wide = 2 * bounds.smallest(len(own), limit.alphas["guard"])
+    wide = 2 * bounds.smallest(len(own), limit.alphas["guard"], limit.clip)
+    if limit.clause.metric == "perplexity":
+        return replace(limit, clause=replace(limit.clause, relative=math.expm1(wide)), judged=wide)
     return replace(limit, clause=replace(limit.clause, absolute=wide, relative=None), judged=wide)
+
+
+def _left(by_chance: float) -> str:
+    return f"so many examples leave {by_chance:.2g} to chance"
 
 
 def _binary(values: Array) -> bool:

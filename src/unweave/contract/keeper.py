@@ -16,7 +16,7 @@ from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
-from unweave.contract.reading import Look, Outcome, Reading, Verdict
+from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict, ended
 from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
@@ -104,7 +104,7 @@ class Keeper:
     def clauses(self) -> list[Verdict]:
         """The clauses with their limits, nothing read yet; empty before `begin`."""
         keeps = [
-            Verdict("keep", each.clause.text, each.group, each.limit, None, None, each.clause.title)
+            Verdict("keep", each.text, each.group, each.limit, None, None, each.clause.title, each.clip)
             for each in self._limits
         ]
         return keeps + [
@@ -167,7 +167,7 @@ class Keeper:
             return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
         looks = len(self.path)
         if self._moved and self._judged(model) and reason in OVER and self._enough():
-            reason = "contract met"
+            reason = MET
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
         guards = [*self._now[0], *self._now[1]]
@@ -176,6 +176,7 @@ class Keeper:
         read = zip(self.clauses, guards, finals, strict=True)
         verdicts = [replace(clause, guard=guard, final=final) for clause, guard, final in read]
         self._moved = False
+        reason = ended(reason, [verdict.as_dict() for verdict in verdicts])
         if reason.startswith("hard:") and not reason.startswith(HARD):
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
@@ -206,7 +207,7 @@ class Keeper:
         self._settle({p: {k: v.numpy().copy() for k, v in seen.items()} for p, seen in state["original"].items()})
         self._kept.load_state_dict(state["kept"])
         self._best.load_state_dict(state["best"])
-        self._now = [[None if each is None else Reading(**each) for each in side] for side in state["now"]]
+        self._now = [[None if each is None else Reading.of(each) for each in side] for side in state["now"]]
         self.path = [Look(**look) for look in state["path"]]
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
@@ -216,7 +217,7 @@ class Keeper:
         if self._judged(model):
             self._kept.take(model, rule, stepper)
             self._reach = 0.0
-            return "contract met" if self._enough() else None
+            return MET if self._enough() else None
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
             return SPENT

@@ -2,32 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+State = Literal["met", "missed", "undecided"]
+NONE, MET = "no contract", "contract met"
+REACHED = "limits reached on the examples that steered the run"
+WORDS: Mapping[State, str] = {"met": "met", "missed": "MISSED", "undecided": "UNDECIDED"}
+
+
+def state_of(row: Mapping[str, Any]) -> State:
+    """The state of a clause, or of a reading, as it is written; older records say only whether it was met."""
+    found: State = row.get("state") or ("met" if row["met"] else "missed")
+    return found
+
+
+def worst(states: Iterable[State]) -> State:
+    """Missed if any is missed, else undecided if any is, else met."""
+    found = set(states)
+    return "missed" if "missed" in found else "undecided" if "undecided" in found else "met"
+
+
+def overall(rows: Iterable[Mapping[str, Any]]) -> State:
+    """The state of a whole contract from its clauses, as they are written."""
+    return worst(map(state_of, rows))
+
+
+def headline(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What came of a contract, in a few words that every output begins with."""
+    if not rows:
+        return NONE
+    states = [state_of(row) for row in rows]
+    of = f"of {len(rows)} {'clause' if len(rows) == 1 else 'clauses'}"
+    match worst(states):
+        case "met":
+            return MET
+        case "missed":
+            return f"contract missed: {states.count('missed')} {of}"
+        case _:
+            return f"contract not shown: {states.count('undecided')} {of} undecided"
+
+
+def ended(reason: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why a run ended, in words that its clauses bear out: what steered it may have met what its end does not."""
+    return REACHED if reason == MET and overall(rows) != "met" else reason
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one clause said of one state.
+    """What one clause said of one state of the model.
 
     Attributes:
         measured: keep: how much worse than the original, in the metric's unit; forget: the value itself.
         bound: keep: the one-sided upper bound on `measured`, which decides; None for a forget clause.
-        met: within the limit.
+        state: "met", "missed" or "undecided", where so many examples show neither (`judge`).
         n: examples that entered.
         note: what else was looked at.
+        low: keep: the one-sided lower bound; above the limit it is missed.
     """
 
     measured: float
     bound: float | None
-    met: bool
+    state: State
     n: int
     note: str = ""
+    low: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it is shown to be within the limit."""
+        return self.state == "met"
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain data; `Reading(**fields)` reads them back."""
-        return asdict(self)
+        """The fields as plain data."""
+        return {**asdict(self), "met": self.met}
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> Reading:
+        """What `as_dict` gave, of this version or an older one."""
+        fields = {name: row.get(name) for name in ("measured", "bound", "n", "low")}
+        return Reading(**fields, state=state_of(row), note=row.get("note", ""))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -42,6 +97,7 @@ class Verdict:
         guard: on the set that steered the run; None if it was never read.
         final: on a set that steered nothing; None without one.
         metric: its name; of a function that has none, what it is called.
+        clip: keep: what one example counts at most, in what is averaged; None where the metric is 0 or 1.
     """
 
     side: Literal["keep", "forget"]
@@ -51,16 +107,29 @@ class Verdict:
     guard: Reading | None
     final: Reading | None
     metric: str = ""
+    clip: float | None = None
+
+    @property
+    def state(self) -> State:
+        """The worse of the readings that there are; without any nothing is decided."""
+        found: list[State] = [reading.state for reading in (self.guard, self.final) if reading is not None]
+        return worst(found or ["undecided"])
+
+    @property
+    def told(self) -> Reading | None:
+        """The reading that decides: the one whose state is the clause's, of the final set if it is both."""
+        found = [reading for reading in (self.final, self.guard) if reading is not None]
+        return next((reading for reading in found if reading.state == self.state), None)
 
     @property
     def met(self) -> bool:
-        """Whether every reading that there is is within the limit, and there is one."""
-        found = [reading.met for reading in (self.guard, self.final) if reading is not None]
-        return bool(found) and all(found)
+        """Whether every reading that there is shows it within the limit, and there is one."""
+        return self.state == "met"
 
     def as_dict(self) -> dict[str, Any]:
         """As in `summary.json`."""
-        return {**asdict(self), "met": self.met}
+        read = {p: None if r is None else r.as_dict() for p, r in (("guard", self.guard), ("final", self.final))}
+        return {**asdict(self), **read, "met": self.met, "state": self.state}
 
 
 @dataclass(frozen=True)
@@ -117,9 +186,19 @@ class Outcome:
     share: float = 0.0
 
     @property
+    def state(self) -> State:
+        """What came of all clauses together, on every set: the worst of them."""
+        return worst(verdict.state for verdict in self.verdicts)
+
+    @property
     def met(self) -> bool:
         """Every clause is met, on every set."""
-        return all(verdict.met for verdict in self.verdicts)
+        return self.state == "met"
+
+    @property
+    def headline(self) -> str:
+        """The state in a few words."""
+        return headline(self.clauses())
 
     @property
     def kept(self) -> bool:
@@ -131,14 +210,15 @@ class Outcome:
         return replace(self, share=self.seconds / max(seconds, self.seconds) if self.seconds > 0 else 0.0)
 
     def __str__(self) -> str:
-        lines = [f"{self.reason}; read {self.looks} times, {self.rollbacks} rollbacks"]
+        ended = "" if self.reason == self.headline else f"; ended: {self.reason}"
+        lines = [f"{self.headline}{ended}; read {self.looks} times, {self.rollbacks} rollbacks"]
         for verdict in self.verdicts:
-            read = verdict.final or verdict.guard
+            read = verdict.told
             shown = "not read" if read is None else f"{read.measured:.4g}"
             shown += "" if read is None or read.bound is None else f", at most {read.bound:.4g}"
             group = "" if verdict.group is None else f" ({verdict.group})"
-            met = "met" if verdict.met else "MISSED"
-            lines.append(f"{verdict.side:6} {verdict.clause}{group}: {shown}; limit {verdict.limit:.4g}: {met}")
+            said = f"limit {verdict.limit:.4g}: {WORDS[verdict.state]}"
+            lines.append(f"{verdict.side:6} {verdict.clause}{group}: {shown}; {said}")
         return "\n".join([*lines, *self.notes])
 
     def clauses(self) -> list[dict[str, Any]]:

@@ -159,7 +159,10 @@ def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Row
         if clause.by is not None:
             groups = len(set((known if known is not None else ()) if isinstance(clause.by, str) else clause.by)) or 1
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
-        wanted.append(groups * bounds.size(clause.limit if clause.metric == "accuracy" else None, alpha))
+        limit, clip = clause.limit if clause.metric == "accuracy" else clause.averaged(), None
+        if clause.metric != "accuracy" and limit is not None:
+            clip = clause.counted(limit, 1.0)
+        wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
 
 
@@ -220,7 +223,7 @@ def labels(data: Data) -> Rows | None:
         array = np.asarray(found)
     except (TypeError, ValueError, RuntimeError):
         return None
-    whole = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+    whole = array.ndim == 1 and array.dtype.kind in "iub"
     return array.astype(np.int64) if whole else None
 
 

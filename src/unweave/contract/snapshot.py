@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.gramian import parts
+from unweave.modules import writable
 
 
 class Stateful(Protocol):
@@ -105,7 +106,7 @@ class Snapshot:
 
 
 def _live(model: nn.Module) -> list[Tensor]:
-    return [*(p.detach() for p in model.parameters() if p.requires_grad), *model.buffers()]
+    return [*(p.detach() for p in model.parameters() if p.requires_grad), *(b for b in model.buffers() if writable(b))]
 
 
 def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:

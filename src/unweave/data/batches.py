@@ -43,8 +43,13 @@ def collated(examples: list[Any]) -> Batch:
         why = str(error).partition("\n")[0]
         raise ConfigurationError(
             f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
-            "Transform them (ToTensor, Resize), or pass a DataLoader with a collate_fn."
+            "Transform them (ToTensor, Resize, to_dense), or pass a DataLoader with a collate_fn."
         ) from error
+
+
+def as_int64(labels: Tensor) -> Tensor:
+    """Labels of any integer type, or true and false, as int64, which indexing needs; others as they are."""
+    return labels if labels.is_floating_point() or labels.is_complex() else labels.long()
 
 
 def moved(batch: Batch, device: torch.device | str | None) -> Batch:
@@ -71,6 +76,13 @@ def _cut(leaf: Any, rows: Tensor) -> Tensor:
         raise ConfigurationError(
             f"a batch must hold tensors alone to be divided into micro-batches, found {type(leaf).__name__}: "
             "collate it to tensors, or set micro=1 and use a smaller batch"
+        )
+    if leaf.layout == torch.sparse_coo:
+        return leaf.index_select(0, rows.to(leaf.device))
+    if leaf.layout != torch.strided:
+        raise ConfigurationError(
+            f"a batch must be dense or sparse_coo to be divided into micro-batches, found {leaf.layout}: collate it "
+            "so, or set micro=1 and use a smaller batch"
         )
     return leaf[int(rows[0]) : int(rows[-1]) + 1]
 

@@ -1,10 +1,19 @@
-"""The user's cache folder."""
+"""The user's cache folder, and the one way to write a file."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-\d+\.partial", re.DOTALL)
+_DAY = 86_400.0  # seconds after which no write of another machine goes on
 
 
 def cache_folder(room: str) -> Path:
@@ -12,18 +21,50 @@ def cache_folder(room: str) -> Path:
     return Path(os.environ.get("UNWEAVE_CACHE") or Path.home() / ".cache" / "unweave") / room
 
 
-def atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none of it, also after a crash; make its folder if need be."""
+def atomically(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees all of it or none of it, also after a crash; make its folder if need be.
+
+    What earlier writes left in the folder that were killed in between is taken away.
+
+    Args:
+        path: of the file.
+        content: of it.
+        private: nobody else on this machine may read it.
+
+    Raises:
+        OSError: what the system refused, a full disk among them; the file is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    tidy(path.parent)
+    partial = beside(path)
     try:
+        partial.touch(0o600 if private else 0o666)
         partial.write_bytes(content)
         on_disk(partial)
         os.replace(partial, path)
         on_disk(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it gets its name: hidden, and of this very thread."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{threading.get_ident()}.partial")
+
+
+def tidy(folder: Path) -> None:
+    """Takes away what killed writes left: of processes of this machine that are gone, and whatever is older than a day.
+
+    A folder that cannot be read or changed stays as it is.
+    """
+    with suppress(OSError), os.scandir(folder) as found:
+        for each in found:
+            if (named := _PARTIAL.fullmatch(each.name)) and _left(each.path, named["host"], int(named["process"])):
+                os.unlink(each.path)
 
 
 def on_disk(path: Path) -> None:
@@ -35,3 +76,15 @@ def on_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _left(path: str, host: str, process: int) -> bool:
+    """Whether nobody writes this file any more."""
+    if host == _HOST and os.name == "posix":
+        try:
+            os.kill(process, 0)  # asks, and sends nothing
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass
+    return time.time() - os.stat(path).st_mtime > _DAY

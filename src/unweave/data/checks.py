@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
+from unweave.data.content import content
 from unweave.data.images import TensorImages
-from unweave.data.text import Text, TextRows
+from unweave.data.origin import Origin, origin
+from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError
 
 
@@ -28,11 +28,13 @@ def check_filled(size: int, name: str) -> None:
 
 
 def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[int]]:
-    """Refuse examples that are in both sets, bit for bit, input and label alike.
+    """Refuse examples that are in both sets: the same row of one data set, or the same input and label, bit for bit.
 
-    The same input under another label is no overlap: a corrected copy of a mislabelled example may be kept. Texts
-    are the same if their words are: case, punctuation and gaps do not count. A retain text that is marked as a copy
-    is there on purpose.
+    By row also where the data set draws something at random at every look (`Subset`, `ConcatDataset`, `random_split`
+    and wrappers with a `dataset` are followed to where the rows are). The same input under another label is no
+    overlap: a corrected copy of a mislabelled example may be kept. Texts are the same if their words are: case,
+    sentence punctuation and gaps do not count. A retain text that is marked as a copy is there on purpose. Objects are
+    compared by what they hold (`content`).
 
     Returns:
         Rows of "forget" and of "retain" that hold NaN or infinity: the model may know what to do with them, or not.
@@ -40,20 +42,25 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
     Raises:
         ConfigurationError: there are some; the message counts them and names the first by their index.
     """
-    known: dict[bytes, int] = {}
+    contents: dict[bytes, int] = {}
+    places: dict[tuple[int, int], int] = {}
     shared: list[tuple[int, int]] = []
     broken: dict[str, list[int]] = {"forget": [], "retain": []}
-    for row, (digest, finite) in enumerate(_digests(forget)):
-        known[digest] = row
+    for row, (at, digest, finite) in enumerate(_rows(forget)):
+        contents[digest] = places[id(at.data), at.row] = row
         broken["forget"] += [] if finite else [row]
-    for row, (digest, finite) in enumerate(_digests(retain, copies=False)):
-        shared += [(known[digest], row)] if digest in known else []
+    for row, (at, digest, finite) in enumerate(_rows(retain)):
+        twin = contents.get(digest)
+        if twin is None and (place := places.get((id(at.data), at.row))) is not None:
+            twin = place if _same_label(forget, place, retain, row) else None
+        meant = isinstance(at.data, TextRows) and at.data.texts[at.row].copy
+        shared += [] if twin is None or meant else [(twin, row)]
         broken["retain"] += [] if finite else [row]
     if shared:
         first = ", ".join(f"forget[{a}] = retain[{b}]" for a, b in shared[:5])
         both = len({a for a, _ in shared})
         raise ConfigurationError(
-            f"forget and retain must share no example, found {both} of {len(known)} forget "
+            f"forget and retain must share no example, found {both} of {len(places)} forget "
             f"examples in the retain set too (first: {first}): take them out of one of the two"
         )
     return broken
@@ -96,50 +103,21 @@ def _image_digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
-def _digests(data: Dataset[Any], copies: bool = True) -> Iterable[tuple[bytes, bool]]:
-    """One per example, in order, and whether its numbers are finite; b"" for a copy that is to be passed over."""
-    if (chosen := _texts(data)) is not None:
-        for text in chosen:
-            yield b"" if text.copy and not copies else text.normalised().encode(), True
-        return
-    if isinstance(data, TensorImages):
-        examples: Iterable[Any] = zip(data.images, data.labels, strict=True)
-    else:
-        examples = (data[row] for row in range(len(data)))  # type: ignore[arg-type]
-    for example in examples:
-        digest = hashlib.blake2b(digest_size=16)
-        finite = _feed(digest, example)
-        yield digest.digest(), finite
+def _rows(data: Dataset[Any]) -> Iterable[tuple[Origin, bytes, bool]]:
+    """Of every example, in order: where it comes from, a digest, and whether its numbers are finite."""
+    for row in range(len(data)):  # type: ignore[arg-type]
+        at = origin(data, row)
+        if isinstance(at.data, TextRows):
+            yield at, at.data.texts[at.row].normalised().encode(), True
+        elif isinstance(data, TensorImages):
+            yield at, *content((data.images[row], data.labels[row]))
+        else:
+            yield at, *content(data[row])
 
 
-def _texts(data: Dataset[Any]) -> list[Text] | None:
-    """The texts of tokenised rows, or of a subset of them."""
-    if isinstance(data, TextRows):
-        return list(data.texts)
-    if isinstance(data, Subset) and (whole := _texts(data.dataset)) is not None:
-        return [whole[row] for row in data.indices]
-    return None
-
-
-def _feed(digest: hashlib.blake2b, value: Any) -> bool:
-    """Adds a value to what is hashed; whether all its numbers are finite."""
-    if isinstance(value, Mapping):
-        value = list(value.items())
-    if isinstance(value, (tuple, list)):
-        finite = [_feed(digest, part) for part in value]
-        return all(finite)
-    if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous()
-        digest.update(f"{content.dtype}{list(content.shape)}".encode())
-        digest.update(content.reshape(-1).view(torch.uint8).numpy().data)
-        return not content.is_floating_point() or bool(content.isfinite().all())
-    if isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
-        return value.dtype.kind != "f" or bool(np.isfinite(value).all())
-    if hasattr(value, "__array_interface__"):  # a picture that is no tensor yet
-        return _feed(digest, np.asarray(value))
-    if repr(value) == object.__repr__(value):  # an address, which the next object may have: like nothing else
-        digest.update(os.urandom(16))
-    else:
-        digest.update(repr(value).encode())
-    return True
+def _same_label(forget: Dataset[Any], one: int, retain: Dataset[Any], other: int) -> bool:
+    """Whether both give one row the same label; it has none but in pairs (input, label)."""
+    if not (origin(forget, one).wrapped or origin(retain, other).wrapped):
+        return True
+    pairs = [each for each in (forget[one], retain[other]) if isinstance(each, (tuple, list)) and len(each) == 2]
+    return len(pairs) < 2 or content(pairs[0][1])[0] == content(pairs[1][1])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from unweave.data.cache import atomically, cache_folder
 from unweave.data.images import Source, TensorImages
 from unweave.data.pickles import read_plain
+from unweave.data.picture import picture
 from unweave.errors import ConfigurationError
 from unweave.extras import require
 
@@ -57,7 +59,7 @@ def _part(folder: Path, part: str) -> TensorImages:
 
 def _decoded(paths: list[Path]) -> dict[str, Tensor]:
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths))
-    kept = cache_folder("data") / f"cifar10-{digest.hexdigest()[:32]}.safetensors"
+    kept = cache_folder("data") / f"cifar10-rgb-{digest.hexdigest()[:32]}.safetensors"
     if kept.exists():
         try:
             return safetensors.torch.load_file(kept)
@@ -69,7 +71,7 @@ def _decoded(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def _of_parquet(paths: list[Path]) -> dict[str, Tensor]:
-    parquet, pillow = require("pyarrow.parquet", "vision"), require("PIL.Image", "vision")
+    parquet = require("pyarrow.parquet", "vision")
     images: list[np.ndarray] = []
     labels: list[int] = []
     for path in paths:
@@ -78,10 +80,12 @@ def _of_parquet(paths: list[Path]) -> dict[str, Tensor]:
             pixels = next((name for name in ("image", "img") if name in table.column_names), None)
             if pixels is None or "label" not in table.column_names:
                 raise ValueError(f"it needs the columns image (or img) and label, found {table.column_names}")
-            labels += table["label"].to_pylist()
-            for cell in table[pixels].to_pylist():
+            labels += map(operator.index, table["label"].to_pylist())
+            for row, cell in enumerate(table[pixels].to_pylist()):
                 content = cell["bytes"] if isinstance(cell, dict) else cell
-                images.append(np.asarray(pillow.open(io.BytesIO(content)).convert("RGB")))
+                images.append(np.asarray(picture(io.BytesIO(content), f"{path}: row {row}")))
+                if images[-1].shape != (32, 32, 3):
+                    raise ValueError(f"row {row} must be of 32 x 32 pixels, found {list(images[-1].shape)}")
         except (ValueError, OSError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} must hold images and labels and cannot be read: {error}") from error
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
@@ -93,8 +97,11 @@ def _unpickled(paths: list[Path]) -> dict[str, Tensor]:
     for path in paths:
         content = read_plain(path)
         try:
-            images.append(torch.from_numpy(np.array(content[b"data"], dtype=np.uint8)).view(-1, 3, 32, 32))
-            labels.append(torch.tensor(content[b"labels"], dtype=torch.int64))
+            pixels = np.asarray(content[b"data"])
+            if pixels.min() < 0 or pixels.max() > 255 or pixels.dtype.kind not in "iu":
+                raise ValueError(f"pixels must be whole numbers of 0 to 255, found {pixels.min()} to {pixels.max()}")
+            images.append(torch.from_numpy(pixels.astype(np.uint8)).view(-1, 3, 32, 32))
+            labels.append(torch.tensor([operator.index(label) for label in content[b"labels"]], dtype=torch.int64))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"{path} must hold CIFAR-10's data and labels: {error}") from error
     return {"images": torch.cat(images), "labels": torch.cat(labels)}

@@ -2,67 +2,158 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from unweave.data.images import Source, TensorImages
+from unweave.data.picture import picture
 from unweave.errors import ConfigurationError
 from unweave.extras import require
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".tif", ".tiff"}
+ENDINGS = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+}
+UNREAD = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".raw", ".npy"}  # pictures, too
+JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 TEST_SHARE = 0.2
+TOLD = 20  # faults of single files
 
 
 def image_folder(folder: Path, size: int = 32) -> Source:
     """Every image below `folder`, as RGB of `size` x `size` pixels; the name of its folder is its class.
+
+    A class is a folder that holds an image, at whatever depth. What is hidden (`.ipynb_checkpoints`, `._cat.jpg`) and
+    what systems leave behind (`__MACOSX`, `Thumbs.db`) is passed over, and so are files that are no images; how a file
+    becomes RGB is said at `picture`.
 
     Args:
         folder: holds `train/CLASS/...` and `test/CLASS/...`; or `CLASS/...` alone, of which a fifth of every
             class becomes the test part, always the same for the same files.
         size: height and width after resizing.
 
+    Warns:
+        UserWarning: folders that look like a class and hold no image, pictures of a format that is not read, and
+            classes without an image in `test/`.
+
     Raises:
-        ConfigurationError: no images, fewer than two classes, or files that are no images (all are named).
+        ConfigurationError: no images, fewer than two classes, a class of `test/` that `train/` does not have, a folder
+            that is divided in other parts than `train/` and `test/`, or images that cannot be read (the first 20 are
+            named).
         UnsupportedError: the extra that reads images is not installed.
     """
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        classes = _classes(folder / "train")
-        train = _read(folder / "train", classes, size)
-        test = _read(folder / "test", classes, size)
+    if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+        files, _ = _files(folder)
+        if parts := [name for name in files if name.lower() in PARTS and _has_classes(folder / name)]:
+            raise ConfigurationError(
+                f"{folder} must hold train/ and test/ with a folder per class in each, or the classes alone; found "
+                f"{', '.join(f'{name}/' for name in parts)} with folders of images: name the two train and test"
+            )
+        _check_classes(folder, files)
+        train, test = _divided(_read(files, size))
     else:
-        classes = _classes(folder)
-        train, test = _divided(_read(folder, classes, size))
-    return Source(folder.name, train, test, classes)
+        (files, bare), (unseen, also) = _files(folder / "train"), _files(folder / "test")
+        _check_classes(folder / "train", files)
+        if strange := [folder / "test" / name for name in unseen if name not in files]:
+            raise ConfigurationError(
+                f"{each} holds images, and no image of that class is in {folder / 'train'}: add some, rename the "
+                "folder, or take it out"
+                for each in strange
+            )
+        if not unseen:
+            raise ConfigurationError(_without_images(folder / "test"))
+        if nothing := sorted(bare & also):
+            warnings.warn(f"{folder}: no image of {', '.join(nothing)}, in train/ nor in test/", stacklevel=2)
+        train, test = _read(files, size), _read({name: unseen.get(name, []) for name in files}, size)
+    if absent := [name for label, name in enumerate(files) if not (test.labels == label).any()]:
+        warnings.warn(
+            f"{folder}: no image of {', '.join(absent)} is left to test with: nothing unseen is measured of them",
+            stacklevel=2,
+        )
+    return Source(folder.name, train, test, tuple(files))
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if len(found) < 2:
-        raise ConfigurationError(f"{folder} must hold one folder per class, at least two, found {len(found)}")
-    return tuple(found)
+def _has_classes(folder: Path) -> bool:
+    images = (path for path in _visible(folder) if path.suffix.lower() in ENDINGS)
+    return any(path.parent != folder for path in images)
 
 
-def _read(folder: Path, classes: tuple[str, ...], size: int) -> TensorImages:
-    pillow = require("PIL.Image", "vision")
+def _files(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
+    """The images of every class, both in the order of their names; and the names of folders that hold none."""
+    found: dict[str, list[Path]] = {}
+    bare: set[str] = set()
+    strays, unread = [], Counter[str]()
+    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path.name)):
+        files = list(_visible(path))
+        images = [file for file in files if file.suffix.lower() in ENDINGS]
+        unread.update(file.suffix.lower() for file in files if file.suffix.lower() in UNREAD)
+        if images:
+            found[path.name] = images
+        else:
+            bare.add(path.name)
+            strays += [f"{path.name} ({len(files)} files)"] if files else []
+    if strays:
+        warnings.warn(f"{folder}: no classes, as they hold no image: {', '.join(strays)}", stacklevel=3)
+    if unread:
+        counts = ", ".join(f"{count} {ending}" for ending, count in sorted(unread.items()))
+        warnings.warn(f"{folder}: passed over, as their formats are not read: {counts}. Save them as PNG", stacklevel=3)
+    return found, bare
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files below, without those that are hidden or in hidden folders."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(map(_passed_over, path.relative_to(folder).parts))
+        if not hidden and (path.is_file() or (path.is_symlink() and not path.exists())):  # a broken link is a fault
+            yield path
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name in JUNK
+
+
+def _check_classes(folder: Path, files: dict[str, list[Path]]) -> None:
+    faults = [f"{name!r} must be a name in UTF-8: rename the folder" for name in files if not _is_text(name)]
+    if not files:
+        faults.append(_without_images(folder))
+    elif len(files) < 2:
+        faults.append(f"{folder} must hold one folder of images per class, at least two, found {', '.join(files)}")
+    if faults:
+        raise ConfigurationError(faults)
+
+
+def _is_text(name: str) -> bool:
+    return name.encode(errors="replace").decode() == name
+
+
+def _without_images(folder: Path) -> str:
+    return (
+        f"{folder} must hold one folder per class, at least two, with images in them ({', '.join(sorted(ENDINGS))}), "
+        "found none"
+    )
+
+
+def _read(files: dict[str, list[Path]], size: int) -> TensorImages:
+    bilinear = require("PIL.Image", "vision").Resampling.BILINEAR
     images: list[np.ndarray] = []
     labels: list[int] = []
     faults = []
-    for label, name in enumerate(classes):
-        for path in sorted((folder / name).rglob("*")):
-            if path.suffix.lower() not in ENDINGS:
-                continue
+    for label, paths in enumerate(files.values()):
+        for path in paths:
             try:
-                with pillow.open(path) as image:
-                    images.append(np.asarray(image.convert("RGB").resize((size, size), pillow.Resampling.BILINEAR)))
+                images.append(np.asarray(picture(path, str(path)).resize((size, size), bilinear)))
                 labels.append(label)
-            except (OSError, ValueError) as error:
-                faults.append(f"{path} must be an image and cannot be read: {error}")
-    if not images and not faults:
-        faults.append(f"{folder} must hold images ({', '.join(sorted(ENDINGS))}) in its class folders, found none")
+            except ConfigurationError as error:
+                faults += error.faults
     if faults:
-        raise ConfigurationError(faults)
+        more = [f"and {len(faults) - TOLD} more images that cannot be read"] if len(faults) > TOLD else []
+        raise ConfigurationError(faults[:TOLD] + more)
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return TensorImages(stacked, torch.tensor(labels, dtype=torch.int64))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unweave.data.batches import as_int64
 from unweave.errors import ConfigurationError
 
 Indices = Sequence[int] | np.ndarray | Tensor
@@ -26,7 +27,7 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         images: [n, channels, height, width], uint8 or floating point.
-        labels: [n], int64.
+        labels: [n], of any integer type or bool; kept as int64.
         mean: per channel, subtracted; empty for none.
         std: per channel, divided by; empty for none.
 
@@ -49,9 +50,10 @@ class TensorImages(Dataset[tuple[Tensor, Tensor]]):
         elif self.images.is_floating_point() and not bool(torch.isfinite(self.images).all()):
             bad = int((~torch.isfinite(self.images).flatten(1).all(1)).sum())
             faults.append(f"images must be finite, found NaN or infinity in {bad} of {len(self.images)}: remove them")
+        object.__setattr__(self, "labels", as_int64(self.labels))
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             faults.append(
-                f"labels must be int64 [{len(self.images)}], found {self.labels.dtype} {list(self.labels.shape)}"
+                f"labels must be integers [{len(self.images)}], found {self.labels.dtype} {list(self.labels.shape)}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and self.images.ndim == 4 and len(values) != self.images.shape[1]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unweave.data.text_file import lines, parse_csv, parse_json, parse_json_lines, read_text, short
+from unweave.data.text_file import as_meant, lines, parse_csv, parse_json, parse_json_lines, read_text, short
 from unweave.errors import ConfigurationError
 
 Listed = list[tuple[str, Any]]
@@ -88,6 +88,14 @@ def _read(path: Path, kind: _Kind, readers: dict[str, Callable[[Path, _Kind], Li
     return [v for _, _, v in found]
 
 
+def rows_of(ids: Iterable[str]) -> dict[str, list[int]]:
+    """The rows of each id, in order: one that comes several times, as a person's does, has several."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(ids):
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
 def _txt(path: Path, kind: _Kind) -> Listed:
     signs = r"[ \t]+" if kind.divided else r"(?!)"
     written = [(f"line {n}", line.strip(" \t")) for n, line in enumerate(lines(read_text(path)), 1)]
@@ -118,7 +126,7 @@ def _csv(path: Path, kind: _Kind) -> Listed:
     rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     named = _named(rows[0][1], kind) if rows else None
     return [
-        (f"line {line}", cells[named or 0] if len(cells) > (named or 0) else "")
+        (f"line {line}", as_meant(cells[named or 0]) if len(cells) > (named or 0) else "")
         for line, cells in rows[named is not None :]
     ]
 

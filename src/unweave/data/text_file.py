@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ _OTHER_MARKS = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _DELIMITERS = ",;\t"
+_RUN = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _SHOWN = 80
 _DIGITS = 300  # of a whole number that is still a float
 
@@ -126,10 +128,31 @@ def csv_table(text: str) -> list[dict[str, str | None]]:
     return found
 
 
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV in which no spreadsheet finds a formula: a text that begins like one gets an apostrophe before it.
+
+    `as_meant` takes it away again.
+    """
+    found = io.StringIO()
+    guarded = ([f"'{cell}" if _formula(str(cell)) else cell for cell in row] for row in (header, *rows))
+    csv.writer(found, lineterminator="\n").writerows(guarded)
+    return found.getvalue()
+
+
+def as_meant(cell: str) -> str:
+    """A cell without the apostrophe that keeps a spreadsheet from running it."""
+    return cell[1:] if cell.startswith("'") and _formula(cell[1:]) else cell
+
+
 def short(value: object) -> str:
     """What was found, for a message: its representation, which shows what cannot be seen, and not all of a long one."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _formula(cell: str) -> bool:
+    """Whether a spreadsheet may run it, apostrophes before it or not; a plain number is none."""
+    return bool(_RUN.match(cell)) and not _NUMBER.fullmatch(cell)
 
 
 def _first(text: str, delimiter: str) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.execution import bare, reshard, seeded
 from unweave.gramian import Gradient, norm
+from unweave.modules import evaluating
 from unweave.objectives import Loss, Objectives
 
 STEP = 1e-3  # of the parameters' norm: how far the difference reaches, as far as the trust region's first step
@@ -51,7 +52,8 @@ def along(
 
     Positive: a step along `direction` raises the example's loss. Costs three forward passes over the sample, two where
     the losses at theta are known; no gradient of a single example is formed. The model runs in evaluation mode with
-    the same randomness at all points. Weights are put back from a copy, to the bit; modes and the random state too.
+    the same randomness and buffers at all points. Weights are put back from a copy, to the bit; modes, buffers and the
+    random state too.
 
     Args:
         objectives: give the parameters, and move them.
@@ -71,9 +73,7 @@ def along(
     size = max(float(norm([p.detach() for p in parameters])), 1e-3)
     reach = max(step, _ROUNDING * torch.finfo(parameters[0].dtype).eps)
     h, before = reach * size, objectives.snapshot()
-    modes = [(m, m.training) for m in model.modules()]
     try:
-        model.eval()
         middle = _losses(model, loss, sample) if value is None else value
         objectives.move(direction, h / length)
         above = _losses(model, loss, sample)
@@ -82,17 +82,16 @@ def along(
         below = _losses(model, loss, sample)
     finally:
         objectives.restore(before)
-        for module, mode in modes:
-            module.training = mode
     return Along(middle, (above - below) / (2 * h), (above - 2 * middle + below) / h**2, reach)
 
 
 def _losses(model: nn.Module, loss: Loss, sample: Sample) -> Tensor:
     found = []
-    for i, batch in enumerate(sample):
-        with seeded(i):
-            found.append(_checked(loss(bare(model), batch), batch))
-        reshard(model)
+    with evaluating(model):
+        for i, batch in enumerate(sample):
+            with seeded(i):
+                found.append(_checked(loss(bare(model), batch), batch))
+            reshard(model)
     return torch.cat(found)
 
 

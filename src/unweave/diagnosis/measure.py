@@ -28,6 +28,7 @@ from unweave.diagnosis.sample import Sample
 from unweave.errors import SEEDS, ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
+from unweave.modules import evaluating, joined
 from unweave.objectives import Objectives
 from unweave.tasks import Task
 
@@ -99,12 +100,12 @@ def diagnose(
             f"batches, examples and steps must be at least 1 and share in (0, 1]; found {batches}, {examples}, {steps} "
             f"and {share}."
         )
-    objectives = Objectives(model, (Ascent(task.nll), task.nll))
-    index, device = objectives.block_index(blocks), objectives.parameters[0].device
     sizes = {"forget_batch": forget_batch, "retain_batch": retain_batch, "micro": micro}
-    pairs = Pairs(forget, retain, **sizes, seed=seed, device=device)
     at_once = max(1, retain_batch // micro)
-    with _untouched(model):
+    with joined(model), _untouched(model):
+        objectives = Objectives(model, (Ascent(task.nll), task.nll))
+        index, device = objectives.block_index(blocks), objectives.parameters[0].device
+        pairs = Pairs(forget, retain, **sizes, seed=seed, device=device)
         met = _steps(objectives, pairs, batches, index, device)
         sides = Sample(forget, None, at_once, seed, device), Sample(retain, examples, at_once, seed, device)
         named = _groups(groups, sides[0]), sides[1].labels()
@@ -235,17 +236,11 @@ def _negative(value: float | None) -> float | None:
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; puts modes, buffers and `.grad` back."""
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
     grads = [(p, p.grad) for p in model.parameters()]
-    model.eval()
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for buffer, value in buffers:
-            buffer.copy_(value)
         for parameter, grad in grads:
             parameter.grad = grad
 

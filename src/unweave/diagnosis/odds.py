@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import Batch
+from unweave.data.batches import Batch, as_int64
 from unweave.objectives import Loss
 from unweave.tasks import Task, Vision
 
@@ -29,7 +29,7 @@ def log_odds(task: Task) -> Loss:
 
     def of_logits(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(task, Vision)
-        logits, labels = task.logits(model, batch), batch[1][:, None]
+        logits, labels = task.logits(model, batch), as_int64(batch[1])[:, None]
         return logits.scatter(1, labels, -torch.inf).logsumexp(1) - logits.gather(1, labels)[:, 0]
 
     def of_nll(model: nn.Module, batch: Batch) -> Tensor:

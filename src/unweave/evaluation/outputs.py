@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.data.batches import moved
+from unweave.data.batches import as_int64, moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.value import Array
 from unweave.execution import device_of
+from unweave.modules import evaluating
 
 Data = Dataset[Any] | DataLoader[Any]
 
@@ -38,6 +37,9 @@ class Outputs:
 
     logits: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_int64(self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,7 +100,7 @@ class Splits:
 def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int = 512, name: str = "scored") -> Outputs:
     """Runs the model once over the data, in evaluation mode and without a graph.
 
-    The modes of all modules and torch's random state are afterwards as they were.
+    Modes, buffers and torch's random state are afterwards as they were.
 
     Args:
         model: a classifier; its first parameter tells the device.
@@ -127,18 +129,6 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
     if not labels:
         raise ConfigurationError(f"The {name} set is empty: there is nothing to measure. Check the split.")
     return _checked(Outputs(torch.cat(logits), torch.cat(labels)), name)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; outside, every module is again in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _pair(batch: Any, name: str) -> tuple[Tensor, Tensor]:

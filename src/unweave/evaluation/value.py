@@ -69,9 +69,12 @@ class Score:
 
 
 def measured(name: str, definition: str, unit: str, measure: Callable[[], Measurement]) -> Score:
-    """Runs `measure`; an `UndefinedScore` becomes a score without a value that says why."""
+    """Runs `measure`; an `UndefinedScore`, or a number that is not finite, becomes a score without a value, and why."""
     try:
-        m = measure()
+        with np.errstate(all="ignore"):  # what is not finite is looked for below
+            m = measure()
+        if not all(x is None or math.isfinite(x) for x in (m.value, m.low, m.high)):
+            raise UndefinedScore(f"Formed from {m.n} examples, it is not finite: some of their values are too large.")
     except UndefinedScore as undefined:
         return Score(name, None, None, None, 0, definition, unit, str(undefined))
     return Score(name, m.value, m.low, m.high, m.n, definition, unit)

@@ -10,12 +10,13 @@ from unweave.contract.sets import Data, Examples
 from unweave.data.batches import count, divided
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, gathered
-from unweave.execution import bare, device_of, reshard, seeded, still
+from unweave.execution import bare, device_of, reshard, seeded
+from unweave.modules import still
 from unweave.tasks import Task
 
 
 def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
-    """Runs one example alone, where a step would and a norm minds; the statistics stay as they are.
+    """Runs one example alone, where a step would and a norm minds; the buffers stay as they are.
 
     Args:
         model: in the mode in which it will run.
@@ -33,7 +34,7 @@ def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs:
     def alone(name: str, data: Data) -> None:
         batch = next(iter(Examples(data, most=1).batches(device_of(whole))))
         try:
-            with still(norms), seeded(0):
+            with still(whole), seeded(0):
                 task.nll(whole, divided(batch, count(batch))[0])
         except ValueError as error:
             raise ConfigurationError(

@@ -62,9 +62,10 @@ def check(
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
             found.append(Finding(f"{name}: {error}", fatal=True, cause=cause))
-    settled(found)
+    found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
+    warned = settled(found)
     found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
-    return settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
 
 
 def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[int], seed: int) -> Finding | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from unweave.execution import summed
-from unweave.gramian import local
+from unweave.gramian import local, norm
 from unweave.guards.finding import SCALES, STUCK
+from unweave.modules import still
 from unweave.objectives import FORGET, RETAIN, Objectives
 from unweave.parameters import Mask
 
@@ -27,6 +28,7 @@ class FirstStep:
     Args:
         model: before that step; at most 1024 elements of each tensor that may move are remembered.
         mask: what may move of them.
+        certain: the original's loss is exactly 0 on every forget example that was looked at.
         begun: the run that is resumed has made its first step.
         warnings: where to add what does not look right, each with what to do.
     """
@@ -36,13 +38,14 @@ class FirstStep:
         model: nn.Module,
         mask: Mask | None = None,
         *,
+        certain: bool = False,
         begun: bool = False,
         warnings: list[str] | None = None,
     ) -> None:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._before = _strided(self._parameters).clone()
         self._mask = None if mask is None else _strided(mask.tensors)
-        self._over, self.warnings = begun, [] if warnings is None else warnings
+        self._certain, self._over, self.warnings = certain, begun, [] if warnings is None else warnings
 
     @property
     def moved(self) -> bool:
@@ -51,11 +54,35 @@ class FirstStep:
 
     def __call__(self, record: Record, objectives: Objectives) -> None:
         """Looks once."""
-        if self._over or not record.accepted or record.step.stop:  # a whole method in one step weighs no gradients
+        if self._over or not record.accepted:
             return
-        self._over = True
-        found = (_apart(record), self._stuck(record, objectives))
+        self._over, whole = True, bool(record.step.stop)  # a whole method in one step weighs no gradients
+        found = [self._without(record, objectives)]
+        if not whole:
+            found = [_apart(record, lambda: _norms(objectives)), found[0] or self._stuck(record, objectives)]
         self.warnings += [text for text in found if text]
+
+    def _without(self, record: Record, objectives: Objectives) -> str:
+        """Looks for gradients of exactly 0, where the model is certain of the forget set or nothing moved."""
+        if self.moved and not self._certain:
+            return ""
+        zero = [length == 0 for length in _norms(objectives)]
+        kind = str(self._parameters[0].dtype).removeprefix("torch.")
+        mend = "" if kind == "float64" else "run it in float64 (model.double(), and the inputs), or "
+        mend += "use a loss that does not saturate (method 'random_label')"
+        if self._certain and zero[FORGET]:
+            return (
+                "gradient: that of the forget loss is exactly 0: the model is certain of every forget example, beyond "
+                f"what {kind} can tell, and what follows this gradient cannot start. To go on, {mend}."
+            )
+        if not all(zero):
+            return ""
+        losses = "{:.3g} and {:.3g}".format(*record.step.losses.tolist())
+        return (
+            f"gradient: it is exactly 0 on both sides, at losses of {losses}. Either the model is certain of these "
+            f"examples, beyond what {kind} can tell: {mend}. Or no weight that may move has a part in the losses: let "
+            "others move, and look for detach and .data in the model."
+        )
 
     def _stuck(self, record: Record, objectives: Objectives) -> str:
         """Counts elements that stayed because the step, along the gradients, is shorter than their rounding.
@@ -67,10 +94,8 @@ class FirstStep:
         stayed = (_strided(self._parameters) == self._before) & free
         if _share(stayed, free) <= STUCK:
             return ""
-        buffers = [(buffer, buffer.clone()) for buffer in objectives.model.buffers()]
-        gradients = objectives.gradients()[1]
-        for buffer, value in buffers:
-            buffer.copy_(value)
+        with still(objectives.model):
+            gradients = objectives.gradients()[1]
         largest = record.step.weights.abs().amax(0).tolist()
         pull = sum(
             w * _strided(gradients[side]).abs().float() for w, side in zip(largest, (FORGET, RETAIN), strict=True)
@@ -92,22 +117,36 @@ def _rounding(parameters: Sequence[Tensor], values: Tensor) -> Tensor:
     return torch.finfo(parameters[0].dtype).eps * values.abs().float()
 
 
-def _apart(record: Record) -> str:
-    """Losses or gradient norms of the two sides, by more than three orders; a zero says nothing."""
-    pairs = {"losses": [abs(value) for value in record.step.losses.tolist()]}
+def _norms(objectives: Objectives) -> list[float]:
+    """Of both sides' gradients, on the batch of the step; buffers are afterwards as they were."""
+    with still(objectives.model):
+        return [float(norm(gradient)) for gradient in objectives.gradients()[1]]
+
+
+def _apart(record: Record, norms: Callable[[], list[float]]) -> str:
+    """Gradient norms of the two sides, by more than three orders; a zero says nothing.
+
+    A step that knows no Gramian knows the losses. Far apart they are a hint and no proof, as one may be large by a
+    constant (NPO begins at 2 ln 2 / beta): then the gradients are asked for.
+    """
     if record.step.gramian is not None:
-        whole = record.step.gramian.sum(0)
-        pairs = {"gradient norms": whole.diagonal().clamp_min(0).sqrt().tolist()} | pairs
-    for name, (forget, retain) in pairs.items():
-        if min(forget, retain) > 0 and math.isfinite(forget + retain):
-            ratio = max(forget, retain) / min(forget, retain)
-            if ratio > SCALES:
-                return (
-                    f"scales: at the first step the {name} of forget and retain side are {forget:.3g} and "
-                    f"{retain:.3g}, a factor of {ratio:.0e} apart. A fixed weighting of the two follows the larger "
-                    "one alone: use a rule that compares gradients (hamu_q, pcgrad, munba), or other weights."
-                )
-    return ""
+        told, name = record.step.gramian.sum(0).diagonal().clamp_min(0).sqrt().tolist(), "gradient norms"
+    else:
+        told, name = [abs(value) for value in record.step.losses.tolist()], "losses"
+        if not _ratio(told) > SCALES or not _ratio(norms()) > SCALES:
+            return ""
+    if not _ratio(told) > SCALES:
+        return ""
+    return (
+        f"scales: at the first step the {name} of forget and retain side are {told[0]:.3g} and {told[1]:.3g}, a factor "
+        f"of {_ratio(told):.0e} apart. A fixed weighting of the two follows the larger one alone: use a rule that "
+        "compares gradients (hamu_q, pcgrad, munba), or other weights."
+    )
+
+
+def _ratio(sides: Sequence[float]) -> float:
+    """Of the larger to the smaller; 1 where one is 0 or not finite."""
+    return max(sides) / min(sides) if min(sides) > 0 and math.isfinite(sum(sides)) else 1.0
 
 
 def _strided(tensors: Sequence[Tensor]) -> Tensor:

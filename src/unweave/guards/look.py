@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
 from unweave.contract.sets import Data, Examples, Rows
+from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError, told
-from unweave.evaluation.outputs import evaluating
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
+from unweave.guards.labels import Labelled, labelled
+from unweave.modules import evaluating
 from unweave.tasks import Task
 
 
@@ -28,12 +30,14 @@ class Seen:
         predicted: class of each, `[n]`; None where the task has no classes.
         labels: true class of each, `[n]`; None likewise.
         classes: that the model knows; 0 likewise.
+        tokens: what is odd about the labels of batches of tokens.
     """
 
     loss: Tensor
     predicted: Tensor | None = None
     labels: Tensor | None = None
     classes: int = 0
+    tokens: Labelled = field(default_factory=Labelled)
 
     @property
     def correct(self) -> int:
@@ -58,7 +62,7 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
         ConfigurationError: the model does not run on a batch, its output does not fit the labels, or its loss is not
             per example.
     """
-    losses, predicted, labels, classes = list[Tensor](), list[Tensor](), list[Tensor](), 0
+    losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
@@ -70,7 +74,7 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                 if every is not None and not losses:
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
-                labels.append(batch[1].cpu())
+                labels.append(as_int64(batch[1]).cpu())
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
                 found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -79,8 +83,11 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
                     "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())
+            tokens += labelled(batch)
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
-    return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes) if predicted else Seen(every_loss)
+    if not predicted:
+        return Seen(every_loss, tokens=tokens)
+    return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 
 def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:

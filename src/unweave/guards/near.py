@@ -82,7 +82,7 @@ def _inputs(batch: Any) -> Tensor:
             "near_duplicates='pixels' compares inputs [b, ...] of floating-point numbers; these are others. Use "
             "'features', or 'off'."
         )
-    return first
+    return first if first.layout == torch.strided else first.to_dense()
 
 
 @torch.no_grad()

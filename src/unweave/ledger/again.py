@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from unweave.ledger import files
@@ -16,7 +16,7 @@ from unweave.ledger.ledger import Ledger, find
 from unweave.run import devices, sequence
 from unweave.run.again import Again
 from unweave.run.job import Job
-from unweave.run.marks import Document
+from unweave.run.marks import Document, load
 from unweave.run.recipe import Recipe, checked
 from unweave.run.records import Records
 from unweave.run.watch import Watch
@@ -36,7 +36,7 @@ def again(ledger: Ledger, batch: Batch, data: Records[Any], watch: Watch) -> Ent
     chain, book = ledger.read()
     if any(entry.kind == "retest" and entry.body["batch"] == batch.id for entry in chain.entries):
         return None
-    earlier = [each for each in book.requests.values() if each.status == "certified" and each.batch != batch.id]
+    earlier = [each for each in book.requests.values() if each.issued and each.batch != batch.id]
     if not earlier or book.model is None:
         return None
     model = files.folder_of(ledger.folder, book.model)
@@ -76,7 +76,7 @@ def single(ledger: Ledger, book: Book, each: Standing, model: Path | None = None
         model: the folder of the one to read; None: no weights are named.
     """
     batch = book.batches[str(each.batch)]
-    content = yaml.safe_load((ledger.folder / batch.body["recipe"]["file"]).read_text(encoding="utf-8"))
+    content = deepcopy(load(ledger.folder / batch.body["recipe"]["file"]).content)
     if "together" in batch.body:
         content["requests"] = [{"id": TOGETHER, "indices": str(ledger.union_file(batch.id).resolve())}]
     else:

@@ -81,7 +81,7 @@ def parsed(raw: bytes) -> Json:
 
 def against(book: Book, standing: Standing, found: Json) -> Iterator[str]:
     """In what evidence is not about a request's certified model and its records."""
-    if standing.status != "certified" or standing.outcome is None:
+    if not standing.issued or standing.outcome is None:
         yield f"request {standing.id} is {standing.status}: evidence is put on record for a certified one"
         return
     told, own = standing.outcome.body, found["own_run"]

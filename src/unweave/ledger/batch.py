@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unweave.contract.reading import state_of
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
@@ -13,7 +14,7 @@ from unweave.ledger.book import Batch
 from unweave.ledger.chain import Entry
 from unweave.ledger.decide import decide
 from unweave.ledger.files import sha256
-from unweave.ledger.ledger import Ledger, find
+from unweave.ledger.ledger import Ledger
 from unweave.ledger.publish import publish
 from unweave.ledger.selector import read_kept
 from unweave.run import sequence
@@ -39,9 +40,10 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Every request is certified, and no earlier certificate was undone."""
-        rejected = any(entry.kind == "rejection" for entry in self.entries)
-        return not rejected and all(test["met"] for entry in self.entries for test in entry.body.get("tests", ()))
+        """Every request is certified or covered, which was shown, and no earlier certificate was undone."""
+        short = any(entry.kind == "rejection" or not entry.body.get("shown", True) for entry in self.entries)
+        tests = [test for entry in self.entries for test in entry.body.get("tests", ())]
+        return not short and all(state_of(test) != "missed" for test in tests)
 
 
 def run(
@@ -75,6 +77,7 @@ def run(
     """
     with ledger.running():
         publish(ledger)
+        entries: list[Entry] = []
         batch = ledger.read()[1].under_way
         asked = None if recipe is None else load(recipe).override(overrides)
         if batch is not None and abandon:
@@ -85,7 +88,7 @@ def run(
         if batch is not None:
             told = batch.body["asked"], "together" in batch.body
             other = asked is not None and (digest(asked), together) != told
-            if other or (names and {*names} != {*batch.body["requests"]}):
+            if other or (names and {*names} != {*batch.body["requests"], *batch.body.get("beside", ())}):
                 raise ConfigurationError(
                     f"batch {batch.id} is under way, with another recipe, other settings or other requests: finish it "
                     "with `unweave requests run` alone, or give it up with --abandon"
@@ -93,8 +96,8 @@ def run(
         if batch is None:
             if recipe is None or asked is None:
                 raise ConfigurationError("no batch is under way: give the RECIPE.yaml that open requests are run under")
-            batch = begin(ledger, asked, recipe.resolve().parent, names, digest(asked), together)
-        entries: list[Entry] = []
+            entries, batch = begin(ledger, asked, recipe.resolve().parent, names, digest(asked), together)
+            publish(ledger)
         while batch is not None:
             made, batch, interrupted = _carry(ledger, batch, watch, promise)
             entries += made
@@ -121,7 +124,7 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
         raise ConfigurationError([*error.faults, f"batch {batch.id} stays under way: {hint}"]) from error
     data = records(recipe)
     entries = decide(ledger, batch, recipe, data, lambda: publish(ledger))
-    left = [name for name in batch.body["requests"] if find(ledger.read()[1], name).waits]
+    left = _waiting(ledger, batch.body["requests"])
     if failed is not None:
         stopped, left = (left, []) if "together" in batch.body else (left[:1], left[1:])
         entries += [_refused(ledger, batch, name, failed) for name in stopped]
@@ -129,12 +132,20 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
         entries.append(tested)
     _end(ledger, batch, "done")
     following = None
-    if left:
+    if left := left + _waiting(ledger, batch.body.get("beside", ())):
         content = {key: value for key, value in recipe.plain().items() if key not in TAKEN}
         if ledger.read()[1].model is not None:
             content["model"]["weights"] = None  # the ledger knows where it goes on from
-        following = begin(ledger, Document(content, file.name), ledger.folder, left, batch.body["asked"])
+        covered, following = begin(ledger, Document(content, file.name), ledger.folder, left, batch.body["asked"])
+        publish(ledger)
+        entries += covered
     return entries, following, False
+
+
+def _waiting(ledger: Ledger, names: Sequence[str]) -> list[str]:
+    """Those of these requests that have no outcome; one that was set aside meanwhile is none of them."""
+    requests = ledger.read()[1].requests
+    return [name for name in names if name in requests and requests[name].waits]
 
 
 def _refused(ledger: Ledger, batch: Batch, name: str, error: InfeasibleError) -> Entry:

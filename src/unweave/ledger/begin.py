@@ -11,8 +11,9 @@ import numpy as np
 
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
-from unweave.ledger.book import Batch, Book, Standing
-from unweave.ledger.chain import Json, canonical
+from unweave.ledger.book import UNSHOWN, Batch, Book, Standing
+from unweave.ledger.certificate import digests
+from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.files import ADAPTER, told, unlike
 from unweave.ledger.ledger import Ledger, find
 from unweave.run import sequence
@@ -24,6 +25,8 @@ from unweave.run.records import Records, Rows, records
 TOGETHER = "together"
 TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
 
+_HINT = "reject what cannot be carried out with `unweave requests reject ID`, or name the others to run"
+
 
 def digest(asked: Document) -> str:
     """Of what the user asks for."""
@@ -32,8 +35,11 @@ def digest(asked: Document) -> str:
 
 def begin(
     ledger: Ledger, asked: Document, folder: Path, names: Sequence[str], asked_for: str, together: bool = False
-) -> Batch:
+) -> tuple[list[Entry], Batch | None]:
     """Puts a batch on record, once it is known that every request in it names something.
+
+    A request all of whose records were certified before is covered by those certificates, and on record as that. One
+    all of whose records an earlier request of this batch takes waits for what becomes of that.
 
     Args:
         ledger: whose open requests.
@@ -42,6 +48,9 @@ def begin(
         names: of the requests; none: all open ones.
         asked_for: digest of what the user asked for.
         together: as one request of the sequence.
+
+    Returns:
+        Those that are covered, and the batch of the others; None if there is nothing left to carry out.
 
     Raises:
         ConfigurationError: no open request, one that names nothing, a recipe that does not fit; nothing was recorded.
@@ -59,31 +68,109 @@ def begin(
             "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
             "one, or begin a new ledger for a model of other data"
         )
-    _check(recipe, data, together)
-    gone = _gone(ledger, book, recipe, data)
-    if gone:
-        path = ledger.gone_file(number).resolve()
-        atomically(path, canonical(gone))
-        recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
+    named = _named(recipe, data)
+    held, gone = _gone(ledger, book, recipe, data)
+    first, covered, after = shared(named, held, gone, together)
+    if first:
+        recipe = recipe.model_copy(update={"requests": tuple(r for r in recipe.requests if r.id in first)})
         _check(recipe, data, together)
+        if gone:
+            path = ledger.gone_file(number).resolve()
+            atomically(path, canonical(gone), private=True)
+            recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
+            _check(recipe, data, together)
+    entries = [_cover(ledger, name, named[name], recipe, data) for name in covered]
+    if not first:
+        return entries, None
     kept: Json = {"gone": {"count": len(gone), "hmac": ledger.key.rows(number, gone)}} if gone else {}
     if together:
         union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, data), gone).tolist()
         path = ledger.union_file(number).resolve()
-        atomically(path, canonical(union))
+        atomically(path, canonical(union), private=True)
         recipe = recipe.model_copy(update={"requests": (ForgetSection(id=TOGETHER, indices=path),)})
         kept["together"] = {"count": len(union), "hmac": ledger.key.rows(f"{number} {TOGETHER}", union)}
+    if covered or after:
+        kept["beside"] = [*covered, *after]
     file = ledger.folder / "runs" / f"{number}.yaml"
     atomically(file, recipe.to_yaml().encode())
     place = told(file, ledger.folder)
-    names = [each.id for each in chosen]
-    body = {"batch": number, "requests": names, "asked": asked_for, "recipe": place, "data": fingerprint, **kept}
+    body = {"batch": number, "requests": first, "asked": asked_for, "recipe": place, "data": fingerprint, **kept}
 
     def make(now: Book) -> tuple[str, Json]:
-        _chosen(now, names)
+        _chosen(now, first)
         return "batch", {**body, "begins": now.model}
 
-    return Batch(ledger.write(make).body)
+    return entries, Batch(ledger.write(make).body)
+
+
+def shared(
+    named: dict[str, Rows], held: Rows, gone: Sequence[int], together: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Which requests have rows of their own, which are covered, and which get none that earlier ones of these leave.
+
+    Args:
+        named: the rows of each, in the order in which they are carried out.
+        held: rows that are certified, and whose certificates hold.
+        gone: rows that earlier batches have taken out of the training set.
+        together: all at once: then none leaves another one nothing.
+    """
+    first, covered, after = list[str](), list[str](), list[str]()
+    taken = np.asarray(gone, dtype=np.int64)
+    for name, rows in named.items():
+        if not len(np.setdiff1d(rows, held)):
+            covered.append(name)
+        elif not len(np.setdiff1d(rows, taken)):
+            after.append(name)
+        else:
+            first.append(name)
+            taken = taken if together else np.union1d(taken, rows)
+    return first, covered, after
+
+
+def takers(ledger: Ledger, book: Book, rows: Rows, recipe: Recipe, data: Records[Any]) -> list[str]:
+    """The requests that were carried out and that named some of these rows."""
+    carried = (each for each in book.requests.values() if each.outcome is not None and "model" in each.outcome.body)
+    return [each.id for each in carried if len(np.intersect1d(_rows([forgetting(ledger, each)], recipe, data), rows))]
+
+
+def named_by(standing: Standing) -> Json:
+    """By how many ids a request named its rows, if it did."""
+    ids = standing.body["selector"].get("rows", {}).get("ids")
+    return {} if ids is None else {"ids": ids}
+
+
+def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Records[Any]) -> Entry:
+    """Puts on record that certificates which hold have all records of a request."""
+    mac = ledger.key.records(name, digests(data.records(rows)))
+
+    def make(book: Book) -> tuple[str, Json]:
+        (standing,) = _chosen(book, [name])
+        by = [each for each in takers(ledger, book, rows, recipe, data) if book.requests[each].holds]
+        told: Json = {"named": len(rows), "count": len(rows), "hmac": mac, "key": ledger.key.name}
+        verdict = f"covered by the certificate{'s' if by[1:] else ''} of {', '.join(by)}"
+        if unshown := [each for each in by if book.requests[each].status == UNSHOWN]:
+            verdict += f"; carried out, not shown: {', '.join(unshown)}"
+        made = {"request": name, "by": by, "verdict": verdict, "shown": not unshown}
+        return "cover", made | {"records": told | named_by(standing)}
+
+    return ledger.write(make)
+
+
+def _named(recipe: Recipe, data: Records[Any]) -> dict[str, Rows]:
+    """The rows that each request names.
+
+    Raises:
+        ConfigurationError: of what the training set does not have; all of them at once.
+    """
+    rows, faults = dict[str, Rows](), list[str]()
+    for each in recipe.requests:
+        try:
+            rows[str(each.id)] = data.named(recipe.model_copy(update={"forget": each}))
+        except ConfigurationError as error:
+            faults += [f"request {each.id}: {fault}" for fault in error.faults]
+    if faults:
+        raise ConfigurationError([*faults, _HINT])
+    return rows
 
 
 def _chosen(book: Book, names: Sequence[str]) -> list[Standing]:
@@ -141,8 +228,8 @@ def _not_as_left(ledger: Ledger, book: Book) -> Iterator[str]:
             yield f"expected the model that request {left['request']} left: {text}"
 
 
-def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> list[int]:
-    """The rows that earlier requests have taken out of the training set.
+def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> tuple[Rows, list[int]]:
+    """The rows whose certificates hold, and all that earlier requests have taken out of the training set.
 
     Those of all that were certified; those of a rejected one, or of one that was undone, as well, for no later step
     should learn them again, unless they are asked for once more.
@@ -150,7 +237,7 @@ def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> lis
     certified, tried = (_rows(_sections(ledger, book, holds), recipe, data) for holds in (True, False))
     again = _rows(recipe.requests, recipe, data)
     gone: list[int] = np.setdiff1d(np.union1d(certified, tried), np.intersect1d(tried, again)).tolist()
-    return gone
+    return certified, gone
 
 
 def _sections(ledger: Ledger, book: Book, holds: bool) -> Iterator[ForgetSection]:
@@ -187,5 +274,4 @@ def _check(recipe: Recipe, data: Records[Any], together: bool) -> None:
             without = " (the records of earlier requests are gone)" if single.already else ""
             faults += [f"request {single.forget.id}: {fault}{without}" for fault in error.faults]
     if faults:
-        hint = "reject what cannot be carried out with `unweave requests reject ID`, or name the others to run"
-        raise ConfigurationError([*faults, hint])
+        raise ConfigurationError([*faults, _HINT])

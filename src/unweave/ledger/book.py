@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
+from unweave.contract.reading import state_of
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import Entry, Json
 
-Status = Literal["open", "running", "certified", "rejected"]
-STATUSES: tuple[Status, ...] = ("open", "running", "certified", "rejected")
-STATUS_AFTER: dict[str, Status] = {"certificate": "certified", "rejection": "rejected"}
+Status = Literal["open", "running", "certified", "carried out", "covered", "rejected"]
+STATUS_AFTER: dict[str, Status] = {"certificate": "certified", "cover": "covered", "rejection": "rejected"}
+UNSHOWN: Status = "carried out"  # with a certificate that says: not shown
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class Standing:
 
     Attributes:
         body: as it was recorded: id, received, due, selector, basis, note.
-        status: "open", "running" in a batch, "certified" or "rejected".
+        status: "open", "running" in a batch, "certified", "carried out" where its certificate says that the numbers do
+            not show what the contract asks, "covered" by the certificates of others, or "rejected".
         batch: in which it is, or was carried out.
-        outcome: its certificate or its rejection.
+        outcome: its certificate, its rejection, or which certificates cover it.
         retest: what its forget clauses said of the last model of the last batch, where they were read again.
         attestations: evidence over several trainings about its certified model, in the order in which it was recorded.
     """
@@ -37,7 +39,7 @@ class Standing:
 
     @property
     def decided(self) -> Entry:
-        """Its certificate or its rejection; of a request that does not wait."""
+        """Its outcome; of a request that does not wait."""
         assert self.outcome is not None
         return self.outcome
 
@@ -62,8 +64,19 @@ class Standing:
 
     @property
     def holds(self) -> bool:
-        """It is certified, and no later batch has undone that."""
-        return self.status == "certified" and (self.retest is None or bool(self.retest["met"]))
+        """It has a certificate or is covered by some, and no later batch has undone that."""
+        answered = self.issued or self.status == "covered"
+        return answered and (self.retest is None or state_of(self.retest) != "missed")
+
+    @property
+    def issued(self) -> bool:
+        """It has a certificate of its own, whether that shows what was asked or says that it does not."""
+        return self.status in ("certified", UNSHOWN)
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The requests whose certificates cover it."""
+        return tuple(self.outcome.body["by"]) if self.status == "covered" and self.outcome is not None else ()
 
     @property
     def id(self) -> str:
@@ -72,7 +85,7 @@ class Standing:
 
     @property
     def waits(self) -> bool:
-        """It is neither certified nor rejected."""
+        """It has no outcome yet."""
         return self.outcome is None
 
     def overdue(self, today: date) -> bool:
@@ -114,13 +127,19 @@ class Book:
 
     @property
     def certified(self) -> list[Standing]:
-        """The requests that are, in the order of their certificates."""
-        found = [each for each in self.requests.values() if each.status == "certified"]
+        """The requests with a certificate of their own, in the order of these."""
+        found = [each for each in self.requests.values() if each.issued]
+        return sorted(found, key=lambda each: each.decided.number)
+
+    @property
+    def answered(self) -> list[Standing]:
+        """The requests that have a certificate or are covered, each with a file, in the order of their entries."""
+        found = [each for each in self.requests.values() if each.issued or each.status == "covered"]
         return sorted(found, key=lambda each: each.decided.number)
 
     @property
     def outcomes(self) -> list[Entry]:
-        """Certificates and rejections, in order."""
+        """Certificates, covers and rejections, in order."""
         found = [each.outcome for each in self.requests.values() if each.outcome is not None]
         return sorted(found, key=lambda entry: entry.number)
 
@@ -129,21 +148,43 @@ def fold(entries: Iterable[Entry]) -> Book:
     """The book of these entries.
 
     Raises:
-        ConfigurationError: an entry does not hold what its kind holds.
+        ConfigurationError: an entry does not hold what its kind holds; each of them is named.
     """
+    book, faults = entered(entries)
+    if faults:
+        numbers = " ".join(map(str, faults))
+        hint = f"set them aside with `unweave requests annul {numbers} --reason ...`, which keeps them on record"
+        raise ConfigurationError([*faults.values(), hint])
+    return book
+
+
+def entered(entries: Iterable[Entry]) -> tuple[Book, dict[int, str]]:
+    """The book of those entries that can be read, and what is wrong with the others, by number."""
+    entries = tuple(entries)
+    aside, faults = annulled(entries), dict[int, str]()
     requests: dict[str, Standing] = {}
     batches: dict[str, Batch] = {}
     model: Json | None = None
     for entry in entries:
+        if entry.number in aside:
+            continue
         try:
             _enter(entry, requests, batches)
             model = entry.body.get("model") or model
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"entry {entry.number} ({entry.kind}) does not hold what such an entry holds ({error!r}): "
-                "look with `unweave requests verify`"
-            ) from error
-    return Book(requests, batches, model)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            faults[entry.number] = (
+                f"entry {entry.number} ({entry.kind}) does not hold what such an entry holds ({error!r})"
+            )
+    return Book(requests, batches, model), faults
+
+
+def annulled(entries: Iterable[Entry]) -> dict[int, Entry]:
+    """The entries that later ones set aside, by number, each with the one that did."""
+    found: dict[int, Entry] = {}
+    for entry in entries:
+        if entry.kind == "annulment":
+            found |= dict.fromkeys(entry.body.get("entries", ()), entry)
+    return found
 
 
 def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch]) -> None:
@@ -151,22 +192,46 @@ def _enter(entry: Entry, requests: dict[str, Standing], batches: dict[str, Batch
     body = entry.body
     match entry.kind:
         case "request":
+            _check_request(body)
             requests[body["id"]] = Standing(body)
         case "batch":
+            running = {n: replace(requests[n], status="running", batch=body["batch"]) for n in body["requests"]}
+            requests |= running
             batches[body["batch"]] = Batch(body)
-            for name in body["requests"]:
-                requests[name] = replace(requests[name], status="running", batch=body["batch"])
-        case "certificate" | "rejection":
+        case "certificate" | "rejection" | "cover":
             name, status = body["request"], STATUS_AFTER[entry.kind]
+            status = UNSHOWN if status == "certified" and not body.get("shown", True) else status
+            if strange := [each for each in body.get("by", ()) if each not in requests]:
+                raise ValueError(f"there are no requests {strange}")
             requests[name] = replace(requests[name], status=status, batch=body.get("batch"), outcome=entry)
         case "attestation":
             known, _ = requests[body["request"]], (body["claim"]["refuted"], body["evidence"]["sha256"])
             requests[body["request"]] = replace(known, attestations=(*known.attestations, entry))
         case "retest":
             for test in body["tests"]:
-                requests[test["id"]] = replace(requests[test["id"]], retest={"batch": body["batch"], **test})
+                _retested(test["id"], {"batch": body["batch"], **test}, requests)
         case "end":
             batches[body["batch"]] = replace(batches[body["batch"]], ended=True)
             for name in batches[body["batch"]].body["requests"]:
                 if requests[name].waits:
                     requests[name] = replace(requests[name], status="open", batch=None)
+
+
+def _check_request(body: Json) -> None:
+    """What every reader of a request relies on; what else is odd about it can be rejected with it."""
+    for key in ("received", "due"):
+        date.fromisoformat(body[key])
+    texts, what = [body[key] for key in ("id", "basis", "note")], body["selector"]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"expected text, found {texts}")
+    if isinstance(what["rows"]["count"] if "rows" in what else what["class"], str):
+        raise TypeError(f"expected a selector, found {what}")
+
+
+def _retested(name: str, test: Json, requests: dict[str, Standing]) -> None:
+    """A request, and those that its certificate covers; of several that cover one, a missed test stays."""
+    requests[name] = replace(requests[name], retest=test)
+    for each in [each for each in requests.values() if name in each.by]:
+        known = each.retest
+        if known is None or state_of(known) != "missed" or known["batch"] != test["batch"]:
+            requests[each.id] = replace(each, retest=test)

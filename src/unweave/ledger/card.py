@@ -6,22 +6,25 @@ keeps everything of its own; what an earlier section said is replaced.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
+from unweave.contract.reading import state_of
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Standing
 from unweave.ledger.certificate import LIMITS
 from unweave.ledger.chain import Entry, Json
-from unweave.ledger.files import ADAPTER
+from unweave.ledger.files import ADAPTER, read_json
+from unweave.ledger.line import written
 from unweave.run.modality import Modality, modality
 
 TAGS = ("machine-unlearning", "unweave")
+FILE = "README.md"
 _BEGIN, _END = "<!-- unweave: begin -->", "<!-- unweave: end -->"
 _FRONT = re.compile(r"\A---\n(?P<yaml>.*?)^---\n", re.DOTALL | re.MULTILINE)
 _OURS = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END) + "\n?", re.DOTALL)
@@ -52,18 +55,35 @@ def write(folder: Path, certified: Sequence[Standing]) -> Path:
     Raises:
         ConfigurationError: a card is there whose metadata cannot be read.
     """
-    recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
-    path = folder / "README.md"
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    index = model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
+    path = folder / FILE
     try:
-        new = merged(old, index, section(certified))
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = merged(old, _index(folder, certified), section(certified))
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"{path}: its metadata cannot be read as YAML: {' '.join(str(error).split())}"
+            f"{path}: its metadata, or those of the run, cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error
-    atomically(path, new.encode())
+    atomically(path, written(new))
     return path
+
+
+def state(folder: Path, certified: Sequence[Standing]) -> Literal["same", "more", "other"]:
+    """Whether the card beside a model is the one of these requests, that and text of others, or another one.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: card or recipe cannot be read.
+    """
+    found, index, ours = (folder / FILE).read_bytes(), _index(folder, certified), section(certified)
+    if found == written(merged("", index, ours)):
+        return "same"
+    try:
+        card = found.decode()
+        front = _FRONT.match(card)
+        data = yaml.safe_load(front["yaml"]) if front else {}
+        told = {*TAGS} <= {*data["tags"]} and (not index["results"] or index in data["model-index"])
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError):
+        return "other"
+    return "more" if told and _OURS.findall(card) == [ours] else "other"
 
 
 def section(certified: Sequence[Standing]) -> str:
@@ -76,7 +96,7 @@ def section(certified: Sequence[Standing]) -> str:
         for body in [each.decided.body]
     ]
     what = f"{len(rows)} deletion request{'s' if rows[1:] else ''}"
-    clauses = [f"- {c['clause']} ({'met' if c['met'] else 'missed'})" for c in last["contract"]]
+    clauses = [f"- {c['clause']} ({state_of(c)})" for c in last["contract"]]
     return "\n".join(
         [
             _BEGIN,
@@ -106,6 +126,14 @@ def section(certified: Sequence[Standing]) -> str:
     )
 
 
+def _index(folder: Path, certified: Sequence[Standing]) -> Json:
+    try:
+        recipe = yaml.safe_load((folder.parent / "recipe.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"recipe.yaml: {error}") from error
+    return model_index(certified[-1].decided, _network(recipe, folder), recipe["data"]["source"])
+
+
 def _claim(each: Standing) -> str:
     return ", ".join(filter(None, (each.claim["level"] or "none", each.attested)))
 
@@ -115,7 +143,7 @@ def _network(recipe: Json, folder: Path) -> str:
     if (network := recipe["model"].get("network")) is not None:
         return str(network)
     for file, key in ((ADAPTER, "base_model_name_or_path"), ("config.json", "model_type")):
-        if (folder / file).is_file() and (name := json.loads((folder / file).read_text(encoding="utf-8")).get(key)):
+        if (folder / file).is_file() and (name := read_json(folder / file).get(key)):
             return Path(name).name
     return "model"
 

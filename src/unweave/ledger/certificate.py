@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from unweave.contract.keeper import HARD, SPENT
+from unweave.contract.reading import state_of
 from unweave.data.images import TensorImages
 from unweave.data.text import Text
-from unweave.errors import ConfigurationError
 from unweave.evaluation.claims import Claim
 from unweave.ledger import files
 from unweave.ledger.chain import Json, canonical
+from unweave.ledger.files import read_json
 from unweave.ledger.words import plain
+from unweave.run import sequence
 from unweave.run.environment import code_sha256
 from unweave.run.record import counted
 
@@ -55,20 +56,20 @@ class Carried:
     @property
     def status(self) -> str:
         """How the last run ended."""
-        return str(_read(self.last / "summary.json")["status"])
+        return str(read_json(self.last / "summary.json")["status"])
 
     @property
     def reason(self) -> tuple[str, str] | None:
         """Why there is no certificate: the cause in a word, and in words; None where there is one."""
         if self.status != "done":
             return self.status, f"the run ended as {self.status}: {self.entry['reason']}"
-        if missed := [_missed(clause) for clause in self.clauses if not clause["met"]]:
+        if missed := [_missed(clause) for clause in self.clauses if state_of(clause) == "missed"]:
             cause = "infeasible" if self.entry["reason"] in (HARD, SPENT) else "missed"
             taken = counted(self.entry["steps"], "step", "steps")
             said = f"{_CAUSES[cause]} under this contract: {self.entry['reason']} after {taken}"
             return cause, f"{said}; {'; '.join(missed)}"
-        if not self.retest["met"]:
-            lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if not clause["met"])
+        if state_of(self.retest) == "missed":
+            lost = "; ".join(_missed(clause) for clause in self.retest["clauses"] if state_of(clause) == "missed")
             if self.retest["regressed"]:
                 return "undone", f"undone by a later request of the batch: {lost}"
             return "missed", f"not reached under this contract, once all of its examples were read: {lost}"
@@ -81,20 +82,45 @@ class Carried:
         """What a certificate says first."""
         same = self.weights["before"] == self.weights["after"]
         told = "contract met, as it was before: no weight changed" if same else "contract met"
+        if unshown := self.unshown:
+            told = f"carried out, not shown: {'; '.join(unshown)}"
         return told if self.of is None else f"{told}, on {self.of[0]} records of {self.of[1]} requests together"
+
+    @property
+    def unshown(self) -> list[str]:
+        """What so few examples do not decide, or that nothing was asked of what is forgotten; empty: all is shown."""
+        clauses = list(map(_clause, self.clauses))
+        found = [
+            f"{c['clause']} is undecided on {c['n'] or 'no'} examples" for c in clauses if state_of(c) == "undecided"
+        ]
+        tested = [c for c in self.retest["clauses"] if state_of(c) == "undecided"] if not found else []
+        found += [f"{c['clause']} is undecided on {c['n']} examples, once all were read" for c in tested]
+        asked = any(clause["side"] == "forget" for clause in clauses)
+        return found if asked else [*found, "no clause asks what was forgotten"]
 
     @property
     def clauses(self) -> list[Json]:
         """The contract, as the last run that touched it left it: keep clauses after a repair, if there was one."""
         sides = {"forget": self.first, "keep": self.last}
         return [
-            c for side, place in sides.items() for c in _read(place / "summary.json")["contract"] if c["side"] == side
+            c
+            for side, place in sides.items()
+            for c in read_json(place / "summary.json")["contract"]
+            if c["side"] == side
         ]
+
+    @property
+    def files(self) -> list[Path]:
+        """What it was made of, beside model and recipe: clauses and scores as the runs and the batch left them."""
+        places = dict.fromkeys((self.first, self.last))
+        found = [place / name for place in places for name in ("summary.json", "scores.json", "steps.jsonl")]
+        whole = [self.first.parent / name for name in ("recipe.yaml", sequence.FILE)]
+        return [path for path in (*found, *whole) if path.is_file()]
 
     @property
     def weights(self) -> Json:
         """SHA-256 over names, shapes, types and values of all tensors, before and after."""
-        before, after = (_read(place / "summary.json") for place in (self.first, self.last))
+        before, after = (read_json(place / "summary.json") for place in (self.first, self.last))
         return {"before": before["model_before"], "after": after["model_after"]}
 
 
@@ -107,8 +133,9 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         records: how many the request named, how many were still there, and their digest under the key.
         claim: what the evidence supports.
     """
-    reason, summary = carried.reason, _read(carried.last / "summary.json")
-    end = {"cause": reason[0], "reason": reason[1]} if reason else {"verdict": carried.verdict}
+    reason, summary = carried.reason, read_json(carried.last / "summary.json")
+    issued = {"verdict": carried.verdict, "shown": not carried.unshown}
+    end = {"cause": reason[0], "reason": reason[1]} if reason else issued
     return "rejection" if reason else "certificate", {
         "request": carried.request,
         "batch": carried.batch,
@@ -124,6 +151,7 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         "model": files.model(carried.last / "model", folder),
         **_base(carried.last / "model", folder),
         "recipe": files.told(carried.last / "recipe.yaml", folder),
+        "files": [files.told(path, folder) for path in carried.files],
         "code": {"unweave": summary["environment"]["unweave"], "sha256": code_sha256()},
         "environment": summary["environment"],
         "method": summary["method"],
@@ -149,15 +177,16 @@ def digests(records: TensorImages | Sequence[Text]) -> list[bytes]:
 def _base(model: Path, folder: Path) -> Json:
     """The model that adapters are for, if it lies in a folder; no digest tells of a name on the hub."""
     adapter = model / files.ADAPTER
-    name = _read(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    name = read_json(adapter).get("base_model_name_or_path") if adapter.is_file() else None
     return {"base": files.told(Path(name), folder)} if name and Path(name).is_dir() else {}
 
 
 def _clause(clause: Json) -> Json:
-    """A clause with the reading that decides: the one that misses it, else that of the final set."""
+    """A clause with the reading that decides: the one whose state is the clause's, else that of the final set."""
     readings = [clause[place] for place in ("final", "guard") if clause[place] is not None]
-    told = next((each for each in readings if not each["met"]), readings[0] if readings else {})
-    kept = {key: clause[key] for key in ("side", "clause", "group", "limit", "met")}
+    state = state_of(clause)
+    told = next((each for each in readings if state_of(each) == state), readings[0] if readings else {})
+    kept = {key: clause[key] for key in ("side", "clause", "group", "limit", "met")} | {"state": state}
     return kept | {key: told.get(key) for key in ("measured", "bound", "n")}
 
 
@@ -168,7 +197,8 @@ def _missed(clause: Json) -> str:
 
 def _scores(path: Path) -> Json:
     return {
-        name: {score: _score(found) for score, found in sheet.items()} for name, sheet in _read(path)["models"].items()
+        name: {score: _score(found) for score, found in sheet.items()}
+        for name, sheet in read_json(path)["models"].items()
     }
 
 
@@ -176,11 +206,3 @@ def _score(found: Json) -> Json:
     """A score, and why it is undefined if it is."""
     why = {"reason": found["reason"]} if found["value"] is None and found.get("reason") else {}
     return {key: found[key] for key in _SCORES} | why
-
-
-def _read(path: Path) -> Json:
-    try:
-        found: Json = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected a file of a finished run, which cannot be read: {error}") from error

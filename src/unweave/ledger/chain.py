@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unweave.data.cache import on_disk
-from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.errors import MACHINE, ConfigurationError, UnsupportedError
+from unweave.ledger.line import faults_of_texts
 
 Json = dict[str, Any]
 Seal = Callable[[str], str]
@@ -94,9 +95,19 @@ def canonical(value: Any) -> bytes:
 
 
 def following(chain: Chain, time: str, kind: str, body: Json, seal: Seal) -> Entry:
-    """The entry that comes next."""
+    """The entry that comes next.
+
+    Raises:
+        ConfigurationError: its body holds what cannot be written: no plain data, or text that is none.
+    """
     number, previous = chain.head
-    entry = Entry(number + 1, time, kind, json.loads(canonical(body)), previous, "", "")
+    if faults := list(faults_of_texts(body, kind)):
+        raise ConfigurationError(faults)
+    try:
+        held = json.loads(canonical(body))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{kind}: expected plain data, which cannot be written: {error}") from error
+    entry = Entry(number + 1, time, kind, held, previous, "", "")
     return Entry(**{**vars(entry), "hash": entry.digest, "seal": seal(entry.digest)})
 
 
@@ -165,6 +176,8 @@ def locked(path: Path, *, write: bool, wait: bool = True) -> Iterator[int]:
         new = write and not path.exists()
         handle = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
     except OSError as error:
+        if error.errno in MACHINE:
+            raise
         raise ConfigurationError(f"{path}: expected a ledger's file, which cannot be opened: {error}") from error
     try:
         if new:
@@ -192,7 +205,7 @@ def append(handle: int, chain: Chain, entry: Entry) -> None:
     A torn line at the end, of a write that was ended before it returned, is taken away first.
 
     Raises:
-        ConfigurationError: the disk is full or fails; nothing was acknowledged.
+        OSError: the disk is full or fails; nothing was acknowledged.
     """
     left, place = entry.line + b"\n", chain.size
     try:
@@ -203,4 +216,8 @@ def append(handle: int, chain: Chain, entry: Entry) -> None:
             left, place = left[written:], place + written
         os.fsync(handle)
     except OSError as error:
-        raise ConfigurationError(f"the entry could not be written, and does not count: {error}") from error
+        if not left:
+            with suppress(OSError):  # whole, and not acknowledged: nobody may find it
+                os.ftruncate(handle, chain.size)
+        said = f"the entry could not be written, and does not count: {error.strerror or error}"
+        raise OSError(error.errno, said) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from unweave.errors import ConfigurationError
 from unweave.evaluation.claims import Claim
 from unweave.ledger import certificate
-from unweave.ledger.begin import forgetting
+from unweave.ledger.begin import forgetting, named_by, takers
 from unweave.ledger.book import Batch
 from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.evidence import claim_of
+from unweave.ledger.files import read_json
 from unweave.ledger.ledger import Ledger, find
 from unweave.run import devices, sequence
+from unweave.run.checkpoint import tensors_sha256
 from unweave.run.job import Job
 from unweave.run.recipe import Recipe
 from unweave.run.records import Records, Rows
@@ -27,12 +29,12 @@ from unweave.run.watch import silent
 
 @dataclass(frozen=True)
 class _Decided:
-    """A request: what was carried out, what can be claimed of it, its own rows, and how many it named."""
+    """A request: what was carried out, what can be claimed of it, its own rows, and those that it named."""
 
     carried: Carried
     claim: Claim
     own: Rows
-    named: int
+    named: Rows
 
 
 def decide(
@@ -49,10 +51,10 @@ def decide(
     """
     folder = ledger.folder / "runs" / batch.id
     path = folder / sequence.FILE
-    done = json.loads(path.read_text(encoding="utf-8"))["requests"] if path.is_file() else []
+    done = read_json(path)["requests"] if path.is_file() else []
     together = batch.body.get("together") is not None
     each = (_together if together else _each)(ledger, batch, recipe, data, folder, done)
-    return [_record(ledger, data, decided, publish) for decided in each]
+    return [_record(ledger, recipe, data, decided, publish) for decided in each]
 
 
 def _each(
@@ -69,7 +71,7 @@ def _each(
             places = folder / f"{number:02d}-{name}", folder / told["directory"]
             short = len(np.intersect1d(np.setdiff1d(named, own), rejected))
             carried = Carried(name, batch.id, told, retest, *places, short)
-            yield _Decided(carried, _claim(carried, data, job, recipe), own, len(named))
+            yield _Decided(carried, _claim(carried, data, job, recipe), own, named)
         if find(ledger.read()[1], name).status == "rejected":
             rejected = np.union1d(rejected, named)
 
@@ -89,18 +91,26 @@ def _together(
         if not (standing := find(ledger.read()[1], name)).waits:
             continue
         named = data.named(recipe.model_copy(update={"forget": forgetting(ledger, standing)}))
-        yield _Decided(replace(whole, request=name), claim, np.intersect1d(named, rows), len(named))
+        yield _Decided(replace(whole, request=name), claim, np.intersect1d(named, rows), named)
 
 
 def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Claim:
-    model = job.opened(carried.last, silent).to(devices.chosen(recipe.run.device))
+    model = job.opened(carried.last, silent)
+    if (found := tensors_sha256(model.state_dict())) != (known := carried.weights["after"]):
+        raise ConfigurationError(
+            f"{carried.last / 'model'}: expected the model that the run left, weights {known[:12]}..., found others, "
+            f"{found[:12]}...: put it back, or give the batch up with --abandon"
+        )
+    model = model.to(devices.chosen(recipe.run.device))
     return claim_of(carried, data, job, model, recipe.run.seed)
 
 
-def _record(ledger: Ledger, data: Records[Any], each: _Decided, publish: Callable[[], None]) -> Entry:
-    carried, own = each.carried, each.own
+def _record(ledger: Ledger, recipe: Recipe, data: Records[Any], each: _Decided, publish: Callable[[], None]) -> Entry:
+    carried, own, book = each.carried, each.own, ledger.read()[1]
+    earlier = takers(ledger, book, np.setdiff1d(each.named, own), recipe, data)
     mac = ledger.key.records(carried.request, certificate.digests(data.records(own)))
-    records = {"named": each.named, "count": len(own), "hmac": mac, "key": ledger.key.name}
+    records = {"named": len(each.named), "count": len(own), "hmac": mac, "key": ledger.key.name}
+    records |= named_by(find(book, carried.request)) | ({"earlier": earlier} if earlier else {})
     made = certificate.body(carried, ledger.folder, records, each.claim)
     entry = ledger.write(lambda book: made)
     publish()

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from unweave.contract.reading import State, overall
 from unweave.data.checks import check_overlap
 from unweave.errors import ConfigurationError
 from unweave.evaluation.attacks import blind_baseline, forget_against_holdout
@@ -13,6 +14,8 @@ from unweave.evaluation.claims import Claim, Finding, claim, finding
 from unweave.ledger.certificate import Carried
 from unweave.run.job import Job
 from unweave.run.records import Membership, Records
+
+_SAYS: dict[State, Finding] = {"met": "supports", "missed": "refutes", "undecided": "undecided"}
 
 
 def claim_of(carried: Carried, data: Records[Any], job: Job, model: nn.Module, seed: int) -> Claim:
@@ -34,12 +37,12 @@ def claim_of(carried: Carried, data: Records[Any], job: Job, model: nn.Module, s
 
 def _of_contract(carried: Carried) -> dict[str, Finding]:
     """Whether the run went to its end, and what its clauses say."""
-    keep = [clause["met"] for clause in carried.clauses if clause["side"] == "keep"]
+    keep = [clause for clause in carried.clauses if clause["side"] == "keep"]
     changed = carried.weights["before"] != carried.weights["after"]
     return {
         "ran": "refutes" if carried.status != "done" else "supports" if changed else "undecided",
-        "utility": "undecided" if not keep else "supports" if all(keep) else "refutes",
-        "budget": "refutes" if carried.reason else "supports",
+        "utility": _SAYS[overall(keep)] if keep else "undecided",
+        "budget": "refutes" if carried.reason else "undecided" if carried.unshown else "supports",
     }
 
 

@@ -6,7 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from unweave.data.text_file import parse_json, read_text
+from unweave.errors import ConfigurationError
 from unweave.ledger.chain import Json, canonical
 
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_config.json"
@@ -48,6 +51,18 @@ def folder_of(ledger: Path, entry: Json) -> Path:
 def held(folder: Path) -> list[str]:
     """The files that make the model in a folder, tokenizer included; its card is none of them."""
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.suffix in _MAKE)
+
+
+def read_json(path: Path) -> Any:
+    """What a file of a finished run holds.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        return parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: expected a file of a finished run, which cannot be read: {error}") from error
 
 
 def over(files: Json) -> str:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweave.data.cache import on_disk
+from unweave.data.cache import beside, on_disk, tidy
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import canonical
 
@@ -70,7 +70,9 @@ def made(path: Path) -> Key:
     """The key in a file, drawn if there is none; whoever comes second takes the first one's."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        tidy(path.parent)
+        partial = beside(path)
+        partial.unlink(missing_ok=True)
         try:
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="ascii") as file:

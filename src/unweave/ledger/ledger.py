@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,11 +12,12 @@ from pathlib import Path
 from unweave.data.cache import atomically, on_disk
 from unweave.errors import ConfigurationError, suggest
 from unweave.ledger import key as keys
-from unweave.ledger.book import Book, Standing, fold
+from unweave.ledger.book import Book, Standing, entered, fold
 from unweave.ledger.chain import Chain, Entry, Json, append, canonical, contents, following, locked, parse
-from unweave.ledger.deletion import Deletion, fault_of_line
-from unweave.ledger.index import Index
+from unweave.ledger.deletion import Deletion
+from unweave.ledger.index import Index, listed
 from unweave.ledger.key import Key
+from unweave.ledger.line import fault_of_line
 from unweave.ledger.selector import read_kept
 
 FORMAT = 1
@@ -63,8 +65,9 @@ class Ledger:
                 raise ConfigurationError(f"request {request.id} is in the ledger already: give this one another id")
             chosen: Json = {"class": list(request.selector.classes)}
             if rows:
-                atomically(self.rows_file(request.id), canonical(sorted(rows)))
-                chosen = {"rows": {"count": len(rows), "hmac": self.key.rows(request.id, rows)}}
+                atomically(self.rows_file(request.id), canonical(sorted(rows)), private=True)
+                ids = {} if request.selector.ids is None else {"ids": request.selector.ids}
+                chosen = {"rows": {"count": len(rows), "hmac": self.key.rows(request.id, rows), **ids}}
             dates = {"received": begin.isoformat(), "due": end.isoformat()}
             words = {"basis": request.basis, "note": request.note}
             return "request", {"id": request.id, **dates, "selector": chosen, **words}
@@ -87,14 +90,56 @@ class Ledger:
 
         return self.write(make)
 
+    def annul(self, numbers: Sequence[int], reason: str) -> Entry:
+        """Sets entries aside, for good: open requests, and what an older version wrote and nobody can read.
+
+        They stay in the truth, which is only ever appended to; from now on it is read without them, and the id of a
+        request can be used again.
+
+        Args:
+            numbers: of the entries.
+            reason: why, in one line.
+
+        Raises:
+            ConfigurationError: no reason in one line, an entry that is not there, that is set aside already or that
+                the ledger stands on, or others that cannot be read either.
+        """
+        if fault := fault_of_line("reason", reason) or ("" if reason.strip() else "an annulment needs a reason"):
+            raise ConfigurationError(fault)
+
+        def make(chain: Chain) -> tuple[str, Json]:
+            book, unread = entered(chain.entries)
+            entries, chosen = {entry.number: entry for entry in chain.entries}, list(dict.fromkeys(numbers))
+            free = {n: e.body["id"] for n, e in entries.items() if n not in unread and _is_open(e, book)}
+            faults = [f"there is no entry {n}: the last one is {chain.head[0]}" for n in chosen if n not in entries]
+            faults += [
+                f"entry {n} ({entries[n].kind}): only an open request can be annulled, or what cannot be read"
+                for n in chosen
+                if n in entries and n not in unread and n not in free
+            ]
+            if faults or not chosen:
+                raise ConfigurationError(faults or "expected the number of an entry, found none")
+            names = [free[n] for n in chosen if n in free]
+            return "annulment", {"entries": chosen, "requests": names, "reason": reason}
+
+        return self._write(make)
+
+    def requests(self, status: str | None = None) -> list[Json]:
+        """A row for each request, or for each of a status, by due date: as the index has them, from the truth.
+
+        Raises:
+            ConfigurationError: there is no ledger, or it is damaged.
+        """
+        return listed(self.read()[1], status)
+
     def read(self) -> tuple[Chain, Book]:
-        """Everything that the ledger says; the index is brought up to date if need be.
+        """Everything that the ledger says; the index is brought up to date if need be and it can be written.
 
         Raises:
             ConfigurationError: there is no ledger, or it is damaged.
         """
         with self.still() as (chain, book):
-            if self.index.head() == chain.head:
+            if self.index.state(chain, book) == "same" or not os.access(self.truth, os.W_OK):
                 return chain, book
         with locked(self.truth, write=True) as handle:
             chain = self._sound(parse(contents(handle)))
@@ -118,19 +163,11 @@ class Ledger:
         """Appends the entry (kind and body) that `make` derives from the book, while no other process writes.
 
         Raises:
-            ConfigurationError: the ledger is damaged, the key is another one, or `make` refuses.
+            ConfigurationError: the ledger is damaged, the key is another one, `make` refuses, or what it makes could
+                not be read again.
+            OSError: the disk is full or fails; the entry does not count.
         """
-        key = self.key
-        with locked(self.truth, write=True) as handle:
-            chain = parse(contents(handle), key.seal)
-            self.check_key(chain)
-            self._sound(chain)
-            if not chain.entries:
-                chain = self._append(handle, chain, "opened", {"format": FORMAT, "key": key.name})
-            kind, body = make(fold(chain.entries))
-            chain = self._append(handle, chain, kind, body)
-            self.index.follow(chain, fold(chain.entries))
-        return chain.entries[-1]
+        return self._write(lambda chain: make(fold(chain.entries)))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -201,17 +238,61 @@ class Ledger:
     def _open(self) -> None:
         """Makes the folders and the key, so that they outlive the machine's crash."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.private.mkdir(exist_ok=True, mode=0o700)
-        (self.private / "rows").mkdir(exist_ok=True)
+        for folder in self._closed:
+            folder.mkdir(exist_ok=True, mode=0o700)
+        self._close()
         keys.made(self.key_file)
         for folder in (self.private, self.folder, self.folder.resolve().parent):
             on_disk(folder)
 
-    def _append(self, handle: int, chain: Chain, kind: str, body: Json) -> Chain:
+    @property
+    def _closed(self) -> tuple[Path, ...]:
+        """Folders that nobody else may look into."""
+        return self.private, self.private / "rows", self.private / "batches"
+
+    def _close(self) -> None:
+        """Sees to it that nobody else on this machine can read what is private.
+
+        Raises:
+            ConfigurationError: others can, and it cannot be changed.
+        """
+        try:
+            for folder in filter(exposed, self._closed):
+                folder.chmod(0o700)
+                for path in filter(Path.is_file, folder.iterdir()):
+                    path.chmod(0o600)
+            if self.key_file.parent == self.private and exposed(self.key_file):
+                self.key_file.chmod(0o600)
+            left = [str(path) for path in (*self._closed, self.private / "key") if exposed(path)]
+        except OSError as error:
+            left = [f"{error.filename} ({error.strerror})"]
+        if left:
+            raise ConfigurationError(
+                f"{self.private}: others on this machine can read {', '.join(left)}, and that cannot be changed: keep "
+                f"the ledger where files have owners, and close it with `chmod -R go= {self.private}`"
+            )
+
+    def _write(self, make: Callable[[Chain], tuple[str, Json]]) -> Entry:
+        key = self.key
+        self._close()
+        with locked(self.truth, write=True) as handle:
+            chain = parse(contents(handle), key.seal)
+            self.check_key(chain)
+            self._sound(chain)
+            if not chain.entries:
+                chain, _ = self._append(handle, chain, "opened", {"format": FORMAT, "key": key.name})
+            chain, book = self._append(handle, chain, *make(chain))
+            self.index.follow(chain, book)
+        return chain.entries[-1]
+
+    def _append(self, handle: int, chain: Chain, kind: str, body: Json) -> tuple[Chain, Book]:
+        """The chain and the book with one entry more, which is on the disk; none is written that cannot be read."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         entry = following(chain, time, kind, body, self.key.seal)
+        longer = Chain((*chain.entries, entry), (), chain.size + len(entry.line) + 1, 0)
+        book = fold(longer.entries)
         append(handle, chain, entry)
-        return Chain((*chain.entries, entry), (), chain.size + len(entry.line) + 1, 0)
+        return longer, book
 
     def _sound(self, chain: Chain) -> Chain:
         """The chain, if it can be built on."""
@@ -227,6 +308,17 @@ class Ledger:
             ]
             raise ConfigurationError([*faults[:10], *damaged])
         return chain
+
+
+def _is_open(entry: Entry, book: Book) -> bool:
+    """It is the entry of a request that waits, and is in no batch."""
+    known = book.requests.get(str(entry.body.get("id"))) if entry.kind == "request" else None
+    return known is not None and known.body is entry.body and known.status == "open"
+
+
+def exposed(path: Path) -> bool:
+    """Whether it is there and others on this machine may read it, or what is in it."""
+    return path.exists() and bool(path.stat().st_mode & 0o077)
 
 
 def find(book: Book, name: str) -> Standing:

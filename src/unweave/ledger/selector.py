@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
-from unweave.data.index_file import read_ids, read_rows
+from unweave.data.index_file import read_ids, read_rows, rows_of
+from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError
 from unweave.ledger.key import Key
+from unweave.ledger.line import fault_of_line
+
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -19,27 +24,59 @@ class Selector:
     Args:
         classes: all records of these, numbers or names.
         rows: numbers of rows of the training set, in the order in which the recipe's data source has them.
+        ids: by how many ids the rows were given; an id may name several. None: by their numbers.
 
     Raises:
-        ConfigurationError: it names nothing, a row twice, or both.
+        ConfigurationError: it names nothing, a row twice, both, or what is no class and no row.
     """
 
     classes: tuple[int | str, ...] = ()
     rows: tuple[int, ...] = ()
+    ids: int | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.classes) == bool(self.rows):
-            found = "both" if self.rows else "neither: it names no record"
+        classes, rows = _several("classes", self.classes), _several("rows", self.rows)
+        if bool(classes) == bool(rows):
+            found = "both" if rows else "neither: it names no record"
             raise ConfigurationError(f"a request names records by class or by row, found {found}")
-        if twice := len(self.rows) - len(set(self.rows)):
-            raise ConfigurationError(f"a request must name each row once, found {twice} named again")
-        if self.rows and min(self.rows) < 0:
-            raise ConfigurationError(f"rows are counted from 0, found {min(self.rows)}")
+        if faults := [*filter(None, map(_of_class, classes)), *_of_rows(rows)]:
+            raise ConfigurationError(faults)
+        object.__setattr__(self, "classes", tuple(each if isinstance(each, str) else int(each) for each in classes))
+        object.__setattr__(self, "rows", tuple(map(int, rows)))
+
+
+def _several(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{name}: expected several, as a tuple, found {type(values).__name__} {values!r:.40}")
+    return tuple(values)
+
+
+def _of_class(name: Any) -> str:
+    """What is wrong with a class; nothing, if it is one."""
+    if isinstance(name, str):
+        return (
+            fault_of_line("class", name) if name.strip() else "class: expected a number or a name, found an empty one"
+        )
+    if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= int(name) <= _MOST:
+        return ""
+    return f"class: expected a number from 0 on or a name, found {type(name).__name__} {name!r:.40}"
+
+
+def _of_rows(rows: Sequence[Any]) -> Iterator[str]:
+    if strange := [row for row in rows if not isinstance(row, Integral) or isinstance(row, bool)]:
+        yield f"rows are whole numbers, found {type(strange[0]).__name__} {strange[0]!r:.40}"
+        return
+    if twice := len(rows) - len(set(rows)):
+        yield f"a request must name each row once, found {twice} named again"
+    if rows and min(rows) < 0:
+        yield f"rows are counted from 0, found {min(rows)}"
+    if rows and max(rows) > _MOST:
+        yield "no training set has so many rows: found a row number of more than 63 bits"
 
 
 def by_class(names: Sequence[str]) -> Selector:
     """All records of the classes; a number is a class number."""
-    return Selector(classes=tuple(int(name) if name.isdecimal() else name for name in names))
+    return Selector(classes=tuple(int(name) if _number(name) else name for name in names))
 
 
 def by_rows(path: Path) -> Selector:
@@ -60,7 +97,7 @@ def by_ids(path: Path, of: Path) -> Selector:
     Args:
         path: ids to forget: .txt, .csv or .json.
         of: the ids of all training records, in the order of the rows; or the texts themselves, .jsonl, .parquet, or
-            .csv with a column `id`.
+            .csv with a column `id`. An id that comes several times there, as a person's does, names all of its rows.
 
     Raises:
         ConfigurationError: a file cannot be read, names nothing or an id twice, or an id is not in the training set.
@@ -68,18 +105,20 @@ def by_ids(path: Path, of: Path) -> Selector:
     wanted, every = read_ids(path), _ids_in(of) or read_ids(of)
     if not wanted:
         raise ConfigurationError(f"{path} names no record: expected at least one id, found 0")
-    row = {name: number for number, name in enumerate(every)}
+    rows = rows_of(every)
     faults = []
-    if len(row) < len(every):
-        faults.append(f"{of} must name each record once, found {len(every) - len(row)} ids named again")
     if len(set(wanted)) < len(wanted):
-        faults.append(f"{path} must name each record once, found {len(wanted) - len(set(wanted))} ids named again")
-    if missing := [name for name in wanted if name not in row]:
+        faults.append(f"{path} must name each id once, found {len(wanted) - len(set(wanted))} ids named again")
+    if missing := [name for name in wanted if name not in rows]:
         few = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
         faults.append(f"{path}: {len(missing)} of {len(wanted)} ids are not in {of} ({few}): no such records to forget")
     if faults:
         raise ConfigurationError(faults)
-    return Selector(rows=tuple(row[name] for name in wanted))
+    return Selector(rows=tuple(row for name in wanted for row in rows[name]), ids=len(wanted))
+
+
+def _number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 19
 
 
 def _ids_in(path: Path) -> list[str]:
@@ -91,6 +130,9 @@ def _ids_in(path: Path) -> list[str]:
     table = read_file(path)
     if path.suffix == ".csv" and not (table and "id" in table[0]):
         return []  # of ids alone
+    given = {str(row["id"]) for row in table if row.get("id") is not None}
+    if strange := [n for n, row in enumerate(table) if row.get("id") is None and str(n) in given]:
+        raise ConfigurationError(f"{path}: row {strange[0]} has no id, and its number is that of another: give it one")
     return [str(number if row.get("id") is None else row["id"]) for number, row in enumerate(table)]
 
 
@@ -101,7 +143,7 @@ def read_kept(path: Path, key: Key, name: str, hmac: str) -> tuple[int, ...]:
         ConfigurationError: the file is gone, is not one of row numbers, or holds others than were recorded.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = parse_json(read_text(path))
         if not all(type(row) is int for row in rows):
             raise ValueError("not a list of whole numbers")
     except (OSError, ValueError, TypeError) as error:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import date
+from functools import partial
+from pathlib import Path, PurePosixPath
 
-from unweave.errors import ConfigurationError
-from unweave.ledger import files, words
-from unweave.ledger.book import Book, fold
+from unweave.data.text_file import parse_json, read_text
+from unweave.errors import ConfigurationError, gathered
+from unweave.ledger import card, files, words
+from unweave.ledger.book import Book, Standing, annulled, entered
 from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
-from unweave.ledger.ledger import Ledger, cut_short
-from unweave.ledger.selector import read_kept
+from unweave.ledger.deletion import Deletion
+from unweave.ledger.ledger import Ledger, cut_short, exposed
+from unweave.ledger.line import written
+from unweave.ledger.selector import Selector, read_kept
+
+_EDITED = "is not what the ledger says: it was edited"
+_OTHERS = "holds text of others beside the section of the ledger, which was not checked"
+_SET_ASIDE = ": `unweave requests annul {} --reason ...` sets it aside"
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,11 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     known = ledger.key_file.is_file()
     if not known:
         notes.append(f"no key at {ledger.key_file}: seals, and the digests of rows, were not checked")
-    elif ledger.key_file.stat().st_mode & 0o077:
-        notes.append(f"{ledger.key_file} can be read by others on this machine: chmod 600")
+    notes += [
+        f"{path} can be read by others on this machine: chmod {mode}"
+        for path, mode in ((ledger.key_file, "600"), (ledger.private, "700"))
+        if exposed(path)
+    ]
     with locked(ledger.truth, write=False) as handle:
         chain = parse(contents(handle), ledger.key.seal if known else None)
         index = ledger.index.head()
@@ -68,13 +79,19 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
     faults = [*chain.faults, *_end(ledger, chain, index, heads)]
     if index is None:
         notes.append("no index: whether the end was cut off is known only as far as certificates and --head reach")
-    try:
-        book = fold(chain.entries)
-        faults += ledger.index.faults(chain, book) if not chain.faults else []
-    except ConfigurationError as error:
-        book = Book()
-        faults += [Fault("ledger", text) for text in error.faults if not chain.faults]
-    faults += _files(ledger, chain, book)
+    book, unread = entered(chain.entries)
+    if not chain.faults:
+        faults += [Fault("ledger", text + _SET_ASIDE.format(number), False) for number, text in unread.items()]
+        faults += [] if unread else ledger.index.faults(chain, book)
+    faults += _waiting(chain, book)
+    aside = annulled(chain.entries)
+    for number, by in aside.items():
+        notes.append(f"entry {number} was set aside by entry {by.number}: {by.body.get('reason')}")
+    faults += _files(ledger, [entry for entry in chain.entries if entry.number not in aside], book)
+    places = {fault.place for fault in faults}  # a card that tells of another model is no fault of its own
+    cards = [fault for name, fault in _cards(ledger, chain, book) if f"certificate of {name}" not in places]
+    notes += [str(fault) for fault in cards if fault.text.endswith(_OTHERS)]
+    faults += [fault for fault in cards if not fault.text.endswith(_OTHERS)]
     if known:
         faults += _rows(ledger, book)
     counts = [sum(entry.kind == kind for entry in chain.entries) for kind in ("certificate", "attestation")]
@@ -105,6 +122,25 @@ def certified(ledger: Ledger, model: Path) -> list[str]:
     return [name for name, known in models if known["sha256"] in digests]
 
 
+def _waiting(chain: Chain, book: Book) -> Iterator[Fault]:
+    """Whether the requests that are still to be carried out name what a request can name."""
+    numbers = {entry.body.get("id"): entry.number for entry in chain.entries if entry.kind == "request"}
+    for each in book.requests.values():
+        if not each.waits:
+            continue
+        body, classes = each.body, each.body["selector"].get("class", (0,))
+        days = date.fromisoformat(body["received"]), date.fromisoformat(body["due"])
+        try:
+            gathered(
+                partial(Deletion, each.id, Selector((0,)), *days, body["basis"], body["note"]),
+                partial(Selector, classes),
+            )
+        except ConfigurationError as error:
+            for text in error.faults:
+                said = f"{text}: reject it, or" + _SET_ASIDE.format(numbers[each.id]).removeprefix(":")
+                yield Fault(f"request {each.id}", said, False)
+
+
 def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Sequence[str]) -> Iterator[Fault]:
     """Whether everything is there that somebody knows of."""
     if text := cut_short(chain, index, "the index"):
@@ -120,7 +156,7 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
         yield Fault("end", f"{text}; the next one takes it away", False)
     for path in sorted((ledger.folder / "certificates").glob("*.json")):
         try:
-            entry = Entry(**json.loads(path.read_bytes()))
+            entry = Entry(**parse_json(read_text(path)))
             text = cut_short(chain, (entry.number, entry.hash), f"certificates/{path.name}")
         except (OSError, ValueError, TypeError):
             text = "cannot be read as a certificate: damaged or edited"
@@ -128,23 +164,63 @@ def _end(ledger: Ledger, chain: Chain, index: tuple[int, str] | None, heads: Seq
             yield Fault(f"certificates/{path.name}", text)
 
 
-def _files(ledger: Ledger, chain: Chain, book: Book) -> Iterator[Fault]:
+def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fault]:
     """Whether the files that entries speak of are there and are the ones they mean."""
     read: dict[bytes, list[tuple[str, bool]]] = {}  # several entries speak of one model
-    for entry in chain.entries:
-        if entry.kind not in ("certificate", "rejection", "batch", "attestation") or entry.hash != entry.digest:
+    for entry in entries:
+        if (
+            entry.kind not in ("certificate", "cover", "rejection", "batch", "attestation")
+            or entry.hash != entry.digest
+        ):
             continue
         try:
-            if entry.kind == "certificate":
+            if entry.kind in ("certificate", "cover"):
                 yield from _copy(ledger, entry, book)
-            for what in ("model", "base", "recipe", "copy"):
-                if file := entry.body.get(what):
-                    key = canonical([what, file])
-                    if key not in read:
-                        read[key] = list(files.unlike(ledger.folder / file["file"], what, file))
-                    yield from (_file(_place(entry), what, *found) for found in read[key])
+            spoken = [(what, entry.body[what]) for what in ("model", "base", "recipe", "copy") if entry.body.get(what)]
+            spoken += [(PurePosixPath(file["file"]).name, file) for file in entry.body.get("files", ())]
+            for what, file in spoken:
+                key = canonical([what, file])
+                if key not in read:
+                    read[key] = list(files.unlike(ledger.folder / file["file"], what, file))
+                yield from (_file(_place(entry), what, *found) for found in read[key])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             yield Fault(f"entry {entry.number}", f"does not hold what a {entry.kind} holds: {error!r}")
+
+
+def _cards(ledger: Ledger, chain: Chain, book: Book) -> Iterator[tuple[str, Fault]]:
+    """Whether the card beside each certified model says what the ledger does, by the last request that it is for."""
+    certified = book.certified
+    lasts = {str(_model(ledger, each)): count for count, each in enumerate(certified, 1)}
+    for count in lasts.values():
+        name = certified[count - 1].id
+        if text := _of_card(ledger, chain, certified[:count]):
+            yield name, Fault(f"card of {name}", text, text.endswith(_EDITED))
+
+
+def _of_card(ledger: Ledger, chain: Chain, certified: Sequence[Standing]) -> str:
+    """What is wrong with the card for these requests, beside the model of the last; nothing if it is theirs."""
+    place = _model(ledger, certified[-1])
+    path = place / card.FILE
+    if not (place.parent / "recipe.yaml").is_file():
+        return ""  # it moved, and is told of
+    if not path.is_file():
+        return f"is not at {path}: `unweave requests run` writes it again"
+    try:
+        state = card.state(place, certified)
+        if state != "other":
+            return "" if state == "same" else f"{path} {_OTHERS}"
+        for number in reversed([e.number for e in chain.entries if e.kind in ("certificate", "attestation")]):
+            known = entered(e for e in chain.entries if e.number < number)[0].certified
+            known = known[: max((n for n, each in enumerate(known, 1) if _model(ledger, each) == place), default=0)]
+            if known and card.state(place, known) != "other":
+                return f"{path} is behind: `unweave requests run` writes it again"
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        return f"{path} cannot be compared with the ledger: {error!r}"
+    return f"{path} {_EDITED}"
+
+
+def _model(ledger: Ledger, each: Standing) -> Path:
+    return files.folder_of(ledger.folder, each.decided.body["model"])
 
 
 def _place(entry: Entry) -> str:
@@ -159,7 +235,7 @@ def _file(place: str, what: str, text: str, refutes: bool) -> Fault:
 def _copy(ledger: Ledger, entry: Entry, book: Book) -> Iterator[Fault]:
     name = entry.body["request"]
     path, attested = ledger.certificate_file(name), book.requests[name].attestations if name in book.requests else ()
-    texts = [words.text(entry, attested[:count]).encode() for count in range(len(attested) + 1)]
+    texts = [written(words.text(entry, attested[:count])) for count in range(len(attested) + 1)]
     for file, known in ((path, [entry.pretty]), (path.with_suffix(".md"), texts)):
         if not file.is_file():
             yield Fault(_place(entry), f"its file is not at {file}: `unweave requests run` writes it again", False)

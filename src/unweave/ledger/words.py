@@ -1,19 +1,24 @@
-"""A certificate and a rejection in words."""
+"""A certificate, a cover and a rejection in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unweave.contract.reading import state_of
 from unweave.ledger.chain import Entry, Json
 from unweave.run.record import counted
 
+_TITLES = {"certificate": "Certificate", "cover": "Covered", "rejection": "Rejection"}
+
 
 def text(entry: Entry, attestations: Sequence[Entry] = ()) -> str:
-    """A certificate or a rejection for people, in Markdown, with the evidence about it that is on record."""
-    found, certified = entry.body, entry.kind == "certificate"
-    lines = [f"# {'Certificate' if certified else 'Rejection'}: request {found['request']}", ""]
-    lines += [f"**{found['verdict'] if certified else found['reason']}**", ""]
+    """What a request ended in, for people, in Markdown, with the evidence about it that is on record."""
+    found = entry.body
+    lines = [f"# {_TITLES[entry.kind]}: request {found['request']}", ""]
+    lines += [f"**{found['reason'] if entry.kind == 'rejection' else found['verdict']}**", ""]
     lines += [f"- time: {entry.time}", f"- entry {entry.number} of the ledger: `{entry.hash}`"]
+    if entry.kind == "cover":
+        lines += [_records(found["records"]), "- what became of them stands in the certificates named above"]
     if "weights" in found:
         lines += _details(found)
     for each in attestations:
@@ -22,19 +27,18 @@ def text(entry: Entry, attestations: Sequence[Entry] = ()) -> str:
 
 
 def _details(found: Json) -> Sequence[str]:
-    records, weights, claim = found["records"], found["weights"], found["claim"]
+    weights, claim = found["weights"], found["claim"]
     sheets = found["scores"]
     scored = [
         f"| {name} | {' | '.join(_number(sheet[name]) for sheet in sheets.values())} |"
         for name in next(iter(sheets.values()), {})
     ]
     clauses = [
-        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {c['n'] or 'not read'} | "
-        f"{'met' if c['met'] else 'missed'} |"
+        f"| {c['clause']} | {plain(c['limit'])} | {plain(c['measured'])} | {c['n'] or 'not read'} | {state_of(c)} |"
         for c in found["contract"]
     ]
     return [
-        f"- records: {records['count']} (of {records['named']} named), HMAC-SHA-256 `{records['hmac']}`",
+        _records(found["records"]),
         f"- weights before: `{weights['before']}`",
         f"- weights after: `{weights['after']}`",
         *_files("model", found["model"]),
@@ -48,6 +52,13 @@ def _details(found: Json) -> Sequence[str]:
         *("", f"| score | {' | '.join(sheets)} |", f"|---|{'---|' * len(sheets)}", *scored),
         *("", found["limits"]),
     ]
+
+
+def _records(found: Json) -> str:
+    """How many a request named, by how many ids, how many were still there, and with which requests the others went."""
+    by = f" by {counted(found['ids'], 'id', 'ids')}" if "ids" in found else ""
+    others = f"; the others were carried out with {', '.join(found['earlier'])}" if found.get("earlier") else ""
+    return f"- records: {found['count']} (of {found['named']} named{by}), HMAC-SHA-256 `{found['hmac']}`{others}"
 
 
 def _files(what: str, told: Json) -> Sequence[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unweave.errors import ConfigurationError, check
 from unweave.losses._base import Batch, language, predictor
 from unweave.losses.original import Reference, frozen, is_frozen, standing
-from unweave.tasks import Task, divergence
+from unweave.modules import copied
+from unweave.tasks import Task, cross_entropy, divergence, kl
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ class Divergence:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The divergence of each example, `[b]`, in nats, at least 0."""
-        reference = standing(self.reference, model)
-        if self.temperature == 1.0:
-            return self.task.divergence(model, reference, batch)
-        task = predictor(self.task, f"temperature={self.temperature}")
-        with torch.no_grad():
-            target = task.predictions(reference, batch).log_p(self.temperature)
+        with standing(self.reference, model) as reference:
+            if self.temperature == 1.0:
+                return self.task.divergence(model, reference, batch)
+            task = predictor(self.task, f"temperature={self.temperature}")
+            with torch.no_grad():
+                target = task.predictions(reference, batch).log_p(self.temperature)
         seen = task.predictions(model, batch)
         return seen.owners.reduced(divergence(target, seen, self.temperature))
 
@@ -84,22 +83,22 @@ class Undial:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example, `[b]`."""
-        before = standing(self.reference, model)
         if self.compat is not None:
             task = language(self.task, "compat='open-unlearning'")
-            with torch.no_grad():
-                logits = task.everywhere(before, batch)[:, :-1]
-            own, labels = task.everywhere(model, batch)[:, :-1], batch["labels"][:, 1:]
-            return self._each(own, logits, torch.where(labels < 0, labels + logits.shape[-1], labels)).mean(1)
+            with torch.no_grad(), standing(self.reference, model) as before:
+                logits = task.everywhere(before, batch)[0][:, :-1]
+            own, labels = task.everywhere(model, batch)
+            targets = torch.where(labels < 0, labels + logits.shape[-1], labels)[:, 1:]
+            return self._each(own[:, :-1], logits, targets).mean(1)
         task_ = predictor(self.task, "UNDIAL")
-        with torch.no_grad():
+        with torch.no_grad(), standing(self.reference, model) as before:
             logits = task_.predictions(before, batch).logits
         seen = task_.predictions(model, batch)
         return seen.owners.reduced(self._each(seen.logits, logits, seen.targets))
 
     def _each(self, own: Tensor, before: Tensor, targets: Tensor) -> Tensor:
         lowered = before.scatter_add(-1, targets[..., None], before.new_full((*targets.shape, 1), -self.beta))
-        return -(lowered.softmax(-1) * own.log_softmax(-1)).sum(-1)
+        return cross_entropy(lowered.softmax(-1), own.log_softmax(-1))
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,10 @@ class DivergenceEverywhere:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`."""
         task = language(self.task, "compat='open-unlearning'")
-        with torch.no_grad():
-            before = task.everywhere(standing(self.reference, model), batch).log_softmax(-1)
-        own = task.everywhere(model, batch).log_softmax(-1)
-        return F.kl_div(own, before, reduction="none", log_target=True).sum(-1).mean(1)
+        with torch.no_grad(), standing(self.reference, model) as original:
+            before = task.everywhere(original, batch)[0].log_softmax(-1)
+        own = task.everywhere(model, batch)[0].log_softmax(-1)
+        return kl(before, own).mean(1)
 
 
 def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -131,7 +130,7 @@ def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
     A module with `reset_parameters` uses it; other modules' own tensors keep their mean and spread. The
     global random state is left as it was.
     """
-    teacher = copy.deepcopy(model)
+    teacher = copied(model)
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(seed)
         for module in teacher.modules():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError
 from unweave.execution import bare
 from unweave.losses._base import Batch, predictor
+from unweave.modules import copied, evaluating, mode, still
 from unweave.tasks import Task
 
 
@@ -50,7 +50,7 @@ class Swapped:
     """The model itself with the weights that may move as they were: costs a copy of these alone.
 
     Args:
-        values: name to tensor, of every parameter that may move.
+        values: name to tensor, of every parameter that may move, and of buffers.
     """
 
     values: Mapping[str, Tensor]
@@ -105,32 +105,46 @@ Reference = nn.Module | AdaptersOff | Swapped | Remembered
 
 def reference(original: nn.Module | AdaptersOff | Swapped | Remembered) -> Reference:
     """The least that stands for the original model: the model itself without adapters that start at zero, the model
-    with its adapters as they are now, or a frozen copy. What is such a thing already is returned.
+    with its adapters as they are now, or a frozen copy; where it cannot be copied, the model with the weights that may
+    move as they are now. What is such a thing already is returned.
     """
-    if not isinstance(original, nn.Module) or not hasattr(original, "disable_adapter"):
-        return frozen(original) if isinstance(original, nn.Module) else original
+    if not isinstance(original, nn.Module):
+        return original
+    if not hasattr(original, "disable_adapter"):
+        try:
+            return frozen(original)
+        except ConfigurationError:
+            return _swapped(original)
     named = dict(original.named_parameters())
     moving = {n: p for n, p in named.items() if p.requires_grad}
     ends = [p for n, p in named.items() if "lora_B" in n or "lora_embedding_B" in n]
     plain = ends and all("lora_" in n and "magnitude" not in n for n in moving)
     if plain and not any(bool(p.any()) for p in ends):
         return AdaptersOff()
-    return Swapped({n: p.detach().clone() for n, p in moving.items()})
+    return _swapped(original)
 
 
-def standing(reference: Reference, model: nn.Module) -> nn.Module:
-    """What to call in the original's place, given the model that moves.
+def _swapped(model: nn.Module) -> Swapped:
+    moving = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    return Swapped({n: t.detach().clone() for n, t in (*moving, *model.named_buffers())})
+
+
+@contextmanager
+def standing(reference: Reference, model: nn.Module) -> Iterator[nn.Module]:
+    """What to call in the original's place, given the model that moves; its buffers are afterwards as they were.
 
     Raises:
         ConfigurationError: the reference is a memory of log-probabilities, which knows no distribution.
     """
-    if isinstance(reference, nn.Module):
-        return reference
     if isinstance(reference, Remembered):
         raise ConfigurationError(
             "this loss needs the original's whole prediction: pass a model, or losses.reference(it)."
         )
-    return reference.of(model)
+    if isinstance(reference, nn.Module):
+        with still(reference):
+            yield reference
+    else:
+        yield reference.of(model)
 
 
 def logprob(task: Task, model: nn.Module, batch: Batch) -> Tensor:
@@ -143,8 +157,8 @@ def logprob_before(task: Task, reference: Reference, model: nn.Module, batch: Ba
     """The same under the original model, without a graph."""
     if isinstance(reference, Remembered):
         return reference(batch)
-    with torch.no_grad():
-        return logprob(task, standing(reference, model), batch)
+    with torch.no_grad(), standing(reference, model) as original:
+        return logprob(task, original, batch)
 
 
 def remember(
@@ -179,7 +193,12 @@ def is_frozen(model: nn.Module) -> bool:
 
 def frozen(model: nn.Module) -> nn.Module:
     """A copy of the model that never trains, or the model itself if it is one."""
-    return model if is_frozen(model) else copy.deepcopy(model).eval().requires_grad_(False)
+    if is_frozen(model):
+        return model
+    made = copied(model).eval()
+    for p in made.parameters():
+        p.requires_grad_(False)
+    return made
 
 
 class _Before(nn.Module):
@@ -193,35 +212,25 @@ class _Before(nn.Module):
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = self.module
-        with _evaluated(model):
+        kept = self._values or {}
+        buffers = {n: kept.get(n, b).clone() for n, b in model.named_buffers()}  # a pass may write into these
+        with mode(model, False):
             if self._values is not None:
-                return functional_call(model, dict(self._values), args, kwargs)
+                return functional_call(model, {**kept, **buffers}, args, kwargs)
             flags = [p.requires_grad for p in model.parameters()]
             try:
                 with model.disable_adapter():
-                    return model(*args, **kwargs)
+                    return functional_call(model, buffers, args, kwargs)
             finally:  # peft sets them anew
                 for p, flag in zip(model.parameters(), flags, strict=True):
                     p.requires_grad_(flag)
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    training = [m for m in model.modules() if m.training]
-    for m in training:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
 
 
 @torch.no_grad()
 def _asked(model: nn.Module, task: Task, rows: TextRows, size: int) -> Tensor:
     device = next(model.parameters()).device
     values = torch.full((int(rows.numbers.max()) + 1,), float("nan"))
-    with _evaluated(model):
+    with evaluating(model):
         for chosen in rows.bounds.diff().argsort().split(size):  # texts of a length together
             batch = {k: v.to(device) for k, v in rows.batch(chosen).items() if isinstance(v, Tensor)}
             values[rows.numbers[chosen]] = logprob(task, bare(model), batch).float().cpu()

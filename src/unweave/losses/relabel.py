@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +18,8 @@ from unweave.tasks import Task
 @dataclass(frozen=True)
 class RandomLabels:
     """Cross-entropy against labels drawn uniformly at random, `-log p_model(z | x)` with `z ~ U{classes}`.
+
+    Classes whose logit is -inf, which cannot come, are not drawn.
 
     An example's label is a function of the seed, the epoch and the example (`Pairs`): every look sees the same
     one, however a step is divided into micro-batches or over ranks, and an example gets a new one in each pass
@@ -44,18 +47,28 @@ class RandomLabels:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example with its random label, `[b]`."""
         seen = predictor(self.task, "Random relabelling").predictions(model, batch)
-        labels = self._draw(seen.targets, seen.owners, seen.logits.shape[-1])
+        labels = self._draw(seen.targets, seen.owners, ~seen.logits.detach().isneginf())
         return seen.owners.reduced(F.cross_entropy(seen.logits, labels, reduction="none"))
 
-    def _draw(self, labels: Tensor, owners: Owners, classes: int) -> Tensor:
+    def _draw(self, labels: Tensor, owners: Owners, possible: Tensor) -> Tensor:
         least, device = int(self.exclude_true), labels.device
         own = draws(owners.count).to(device)[owners.of().to(device)]
-        return (labels + least + numbers(own, owners.place().to(device)) % (classes - least)) % classes
+        numbered = numbers(own, owners.place().to(device))
+        if bool(possible.all()):
+            classes = possible.shape[-1]
+            return (labels + least + numbered % (classes - least)) % classes
+        places = possible.cumsum(-1)  # a class that cannot come is drawn by nobody
+        count = places[:, -1].clamp(min=1 + least)
+        place = places.gather(1, labels[:, None])[:, 0] - 1
+        drawn = (place + least + numbered % (count - least)) % count
+        return torch.searchsorted(places, drawn[:, None] + 1)[:, 0]
 
 
 @dataclass(frozen=True)
 class Flattening:
     """PDU's logit-margin flattening, `(max_k z_k - mean_k z_k)^2`: 0 at a uniform prediction, and never less.
+
+    The mean is over the classes that can come, those whose logit is not -inf.
 
     Args:
         task: one with `predictions`.
@@ -74,4 +87,7 @@ class Flattening:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The squared margin of each example, `[b]`."""
         seen = predictor(self.task, "Logit flattening").predictions(model, batch)
-        return seen.owners.reduced((seen.logits.amax(-1) - seen.logits.mean(-1)).square())
+        never = seen.logits.isneginf()
+        share = (~never).double().mean(-1).to(seen.logits.dtype)
+        mean = seen.logits.masked_fill(never, 0.0).mean(-1) / share
+        return seen.owners.reduced((seen.logits.amax(-1) - mean).square())

@@ -67,7 +67,7 @@ class Anchor:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`."""
         task = language(self.task, "RMU")
-        with torch.no_grad():
-            before, _ = task.states(standing(self.reference, model), batch, self.layer)
+        with torch.no_grad(), standing(self.reference, model) as original:
+            before, _ = task.states(original, batch, self.layer)
         states, owners = task.states(model, batch, self.layer)
         return owners.mean((states - before).square().mean(-1))

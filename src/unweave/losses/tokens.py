@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, check
 from unweave.losses._base import Batch, language, predictor
-from unweave.tasks import Task
+from unweave.tasks import Task, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -103,4 +103,4 @@ class CEU:
         seen = language(self.task, "CE-U").predictions(model, later)
         with torch.no_grad():
             target = seen.logits.scatter(-1, seen.targets[:, None], float("-inf")).softmax(-1)
-        return seen.owners.reduced(-(target * seen.logits.log_softmax(-1)).sum(-1))
+        return seen.owners.reduced(cross_entropy(target, seen.logits.log_softmax(-1)))

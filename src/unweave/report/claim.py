@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from unweave.evaluation.card.findings import kept
 from unweave.evaluation.claims import CLAIMS, RUNGS, Finding, claim
 
 Json = Mapping[str, Any]
@@ -49,16 +50,16 @@ def of_card(card: Json) -> Shown | None:
 def of_run(summary: Json, scores: Json) -> Shown:
     """What one run supports: E0, as its attack has no blind baseline beside it."""
     clauses = summary["contract"]
-    keeps = [row["met"] for row in clauses if row["side"] == "keep"]
+    keeps = [row for row in clauses if row["side"] == "keep"]
     broken = any("not finite" in (score["reason"] or "") for score in scores["models"]["unlearned"].values())
     ran = summary["status"] == "done" and summary["model_before"] != summary["model_after"] and not broken
     found: dict[str, Finding] = {"ran": "supports" if ran else "refutes" if broken else "undecided"}
     near = any(text.startswith("near-duplicates") for text in summary["warnings"])
     found["disjoint"] = "undecided" if near else "supports"  # a run refuses examples that are in both sets
     if keeps:
-        found["utility"] = "supports" if all(keeps) else "refutes"
+        found["utility"] = kept(keeps)
     if clauses:
-        found["budget"] = "supports" if all(row["met"] for row in clauses) else "refutes"
+        found["budget"] = kept(clauses)
     retrained = sum(name in scores["models"] for name in ("retrained", "retrained again"))
     made = asdict(claim(found, retrained=retrained))
     return Shown(made["level"], CLAIMS[made["level"]], made["against"], [_plain(text) for text in made["missing"]])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unweave.contract import headline, state_of
 from unweave.report import plots
 from unweave.report.page import Plot, Section, Table, Verdict, number
 from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 TITLE = "The contract"
+SHORT = {"missed": "missed", "undecided": "not shown"}
+SAID = {"met": "met", "missed": "MISSED", "undecided": "not shown"}
 COLUMNS = ["", "limit", "guard set", "bound", "n", "final set", "bound", "n", "kept"]
 
 
@@ -39,9 +42,9 @@ def verdicts(summary: Json, against: bool) -> list[Verdict]:
     clauses = summary["contract"]
     if not clauses:
         return [Verdict("Contract", "none: nothing was promised, and nothing stopped the run", "note")]
-    words = [f"{row['side']}: {row['clause']}, {'met' if row['met'] else 'MISSED'}" for row in clauses]
-    missed = [row["clause"] for row in clauses if not row["met"]]
-    if not missed:
+    words = [f"{row['side']}: {row['clause']}, {SAID[state_of(row)]}" for row in clauses]
+    short = told(clauses)
+    if not short:
         text = f"kept: all {len(clauses)} clauses met"
         return [
             Verdict(
@@ -51,7 +54,13 @@ def verdicts(summary: Json, against: bool) -> list[Verdict]:
                 words,
             )
         ]
-    return [Verdict("Contract", f"not kept; missed: {'; '.join(missed)}", "bad", words)]
+    return [Verdict("Contract", f"{headline(clauses)}; {short}", "bad", words)]
+
+
+def told(clauses: Sequence[Json]) -> str:
+    """The clauses that are not met, by what became of them; empty if all are."""
+    found = {said: [r["clause"] for r in clauses if state_of(r) == state] for state, said in SHORT.items()}
+    return "; ".join(f"{said}: {'; '.join(named)}" for said, named in found.items() if named)
 
 
 def _clauses(rows: Sequence[Json]) -> Table:
@@ -67,7 +76,7 @@ def _row(row: Json) -> list[str]:
             cells += ["–", "–", "–"]
         else:
             cells += [number(found["measured"], 4), number(found["bound"], 4), str(found["n"])]
-    return [*cells, "yes" if row["met"] else "NO"]
+    return [*cells, SAID[state_of(row)]]
 
 
 def _path(path: Sequence[Json]) -> list[Plot]:

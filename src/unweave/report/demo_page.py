@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unweave.contract import state_of
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.report import plots
+from unweave.report.contract import SAID
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 from unweave.report.scores import score_text
 
@@ -59,7 +61,7 @@ def _request(request: Json) -> Section:
             *(score_text(row["scores"][key]) for key in GAP_METRICS),
             "–" if row["steps"] is None else str(row["steps"]),
             number(row["seconds"], 1),
-            {None: "–", True: "met", False: "missed"}[row.get("met")],
+            "–" if row.get("met") is None else SAID[state_of(row)],
             row["ended"],
         ]
         for row in request["rows"]

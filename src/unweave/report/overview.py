@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from unweave.contract import ended
 from unweave.errors import ConfigurationError
 from unweave.evaluation.gap import GAP_METRICS
+from unweave.report import contract
 from unweave.report.damage import readable
 from unweave.report.page import Table, number
 from unweave.report.run_page import Run, load
@@ -32,18 +34,18 @@ def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table
 
 def _row(name: str, run: Run, held: list[str]) -> list[str]:
     summary, scores = run.summary, run.scores["models"]["unlearned"]
-    ended = f"{summary['status']}: {summary['stop_reason']}"
+    why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
     shown = [score_text(scores.get(each), short=True) for each in held]
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
     distance = number(distances(run.scores).get("unlearned"), 1)
-    return [name, summary["request"], summary["method"], ended, _kept(run), distance, *shown, _claim(run), *cost]
+    return [name, summary["request"], summary["method"], why, _kept(run), distance, *shown, _claim(run), *cost]
 
 
 def _kept(run: Run) -> str:
-    missed = [clause["clause"] for clause in run.summary["contract"] if not clause["met"]]
-    if not run.summary["contract"]:
+    rows = run.summary["contract"]
+    if not rows:
         return "none"
-    return "missed: " + "; ".join(missed) if missed else "kept"
+    return contract.told(rows) or "kept"
 
 
 def _claim(run: Run) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unweave.contract import state_of
 from unweave.report import plots
+from unweave.report.contract import SAID
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
+STILL = {"met": "met", "missed": "not met", "undecided": "not shown"}
 
 
 def page(sequence: Json) -> Page:
@@ -45,10 +48,10 @@ def read(directory: Path) -> Page:
 def _verdicts(sequence: Json) -> list[Verdict]:
     requests = sequence["requests"]
     lost = _lost(requests)
-    missed = [r["id"] for r in requests if not r["met"]]
+    short = [f"{SAID[state_of(r)]}: {r['id']}" for r in requests if state_of(r) != "met"]
     return [
         Verdict("Status", sequence["status"], "good" if sequence["status"] == "done" else "bad"),
-        Verdict("Contracts", f"missed: {', '.join(missed)}" if missed else "all met", "bad" if missed else "good"),
+        Verdict("Contracts", "; ".join(short) or "all met", "bad" if short else "good"),
         Verdict("Regressions", f"still there: {', '.join(lost)}" if lost else "none", "bad" if lost else "good"),
         Verdict("Budget left", "–" if not requests else f"{100 * requests[-1]['left']:.0f} %", "plain"),
         Verdict("Advice", sequence["advice"], "note"),
@@ -69,7 +72,7 @@ def _requests(requests: Sequence[Json]) -> Table:
             str(r["forget"]),
             str(r["steps"]),
             number(r["seconds"], 1),
-            "met" if r["met"] else "MISSED",
+            SAID[state_of(r)],
             f"{100 * r['left']:.0f} %",
             r["reason"] + (f"; repaired: {', '.join(r['repaired'])}" if r["repaired"] else ""),
             r["directory"],
@@ -111,4 +114,4 @@ def _retests(requests: Sequence[Json]) -> Table:
 
 def _cell(test: Json) -> str:
     values = ", ".join(number(clause["measured"]) for clause in test["clauses"])
-    return f"{values} ({'REGRESSED' if test['regressed'] else 'met' if test['met'] else 'not met'})"
+    return f"{values} ({'REGRESSED' if test['regressed'] else STILL[state_of(test)]})"

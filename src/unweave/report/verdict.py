@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unweave.contract import ended, headline, overall, state_of
 from unweave.evaluation.claims import CLAIMS, RUNGS
 from unweave.report import contract
 from unweave.report.claim import Shown
@@ -27,14 +28,19 @@ EVIDENCE = "unweave evidence recipe.yaml"
 def bottom(summary: Json, shown: Shown, card: Json | None) -> Bottom:
     """The page in one sentence, and what follows from it."""
     clauses, status = summary["contract"], summary["status"]
-    missed = [row for row in clauses if not row["met"]]
     if status == "interrupted":
         return Bottom("This run is not finished.", "Go on with: unweave run --resume, and its directory.", "bad")
     if status != "done":
         return Bottom(f"This run failed: {status}.", f"It ended because: {summary['stop_reason']}.", "bad")
-    if missed:
-        then = "The model that was saved keeps what it can. Do not rely on: " + "; ".join(r["clause"] for r in missed)
-        return Bottom(f"The contract was not kept: {len(missed)} of {len(clauses)} clauses missed.", f"{then}.", "bad")
+    if (state := overall(clauses)) != "met":
+        short = "; ".join(row["clause"] for row in clauses if state_of(row) != "met")
+        then = f"The model that was saved keeps what it can. Do not rely on: {short}."
+        told = (
+            "The contract was not kept"
+            if state == "missed"
+            else "So few examples do not show that the contract is kept"
+        )
+        return Bottom(f"{told}; {headline(clauses)}.", then, "bad")
     kept = "The contract was kept" if clauses else "No contract was agreed"
     if shown.against:
         text = f"{kept}, but the evidence speaks against the result: it is not ready to be signed off."
@@ -57,7 +63,11 @@ def strip(summary: Json, shown: Shown, card: Json | None, absent: Sequence[str])
     found = [Verdict("What was asked", asked)]
     if summary["status"] != "done" or not summary["contract"]:
         tone: Tone = "good" if summary["status"] == "done" else "bad"
-        found.append(Verdict("How the run ended", f"{summary['status']}: {summary['stop_reason']}", tone))
+        found.append(
+            Verdict(
+                "How the run ended", f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}", tone
+            )
+        )
     found += [*contract.verdicts(summary, bool(shown.against)), subject(summary, card), *claims(shown)]
     if absent:
         found.append(Verdict("Not on this page", "what these would add:", "note", absent))

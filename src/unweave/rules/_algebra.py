@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-OPPOSED = 1e-12  # 1 + cos below this: the sum of two unit gradients in float32 is rounding noise
+# sin^2 of the angle at which two gradients count as one line: a Gramian in float64 gives it to +-9e-16 (measured), so
+# here to a tenth. Gradients of less precision are on one line earlier: `gramian` sees to that.
+COLLINEAR = 1.4e-14
 
 
 def entries(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:

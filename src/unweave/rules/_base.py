@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import check_value
-from unweave.gramian import Blocks, Gradient, combine, gramian
+from unweave.gramian import Blocks, Gradient, combine, gramian, squared
 
 FORGET, RETAIN = 0, 1
 
@@ -73,7 +73,7 @@ class Step:
         """Norm of the direction, `sqrt(sum_b w_b G_b w_b)`, where the Gramian gives it without another pass."""
         if self.gramian is None:
             return None
-        return float(torch.einsum("bi,bij,bj->", self.weights, self.gramian, self.weights).clamp_min(0).sqrt())
+        return float(squared(self.weights, self.gramian).sum().sqrt())
 
 
 @dataclass(frozen=True)

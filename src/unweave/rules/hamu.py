@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from unweave.errors import check
-from unweave.gramian import Blocks
+from unweave.gramian import Blocks, sine2
+from unweave.rules._algebra import COLLINEAR
 from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
 
-_COLLINEAR = 1e-7  # sin^2 of the angle below which the orthogonal part is rounding noise; costs at most R A sin(angle)
+_DOUBT = 8.9e-16  # by so much is the sin^2 of a Gramian uncertain; taken as too small, the step would leave the ball
 # "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.
 _START, _LEAST, _MOST, _LOWER, _HIGHER = 0.1, 0.02, 0.4, 0.7, 1.15
 _TOLERATED = 0.25  # excess of the realised over the predicted change, as a share of the predicted changes
@@ -31,7 +32,7 @@ class HAMU(GradientRule):
         direct      <a,b> >= q |a| / r        D = (r / |a|) a
         rectified   otherwise                 D = alpha a + beta b,
                     alpha = sqrt((r^2 - q^2/|b|^2) / (|a|^2 sin^2)),  beta = (q - alpha <a,b>) / |b|^2
-        collinear   sin = 0 or a = 0          D = (q / |b|^2) b
+        collinear   sin = 0 or a = 0          D = (q / |b|^2) b             sin^2 <= 1.4e-14, see `gramian`
         infeasible  q > r |b|
 
     `guarantee="forget"` is HAMU-Q, `"retain"` HAMU-U. The specification writes the same with raw gradients of the
@@ -163,7 +164,7 @@ class HAMU(GradientRule):
         """0 direct, 1 rectified, 2 collinear, 3 infeasible."""
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
         case = torch.ones_like(aa, dtype=torch.long)
-        case[(_sine2(g) <= _COLLINEAR) | (aa == 0)] = 2
+        case[(sine2(g) <= COLLINEAR) | (aa == 0)] = 2
         case[(r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0))] = 0
         case[q > r * bb.sqrt() * (1 + 1e-12)] = 3
         return case
@@ -174,7 +175,7 @@ class HAMU(GradientRule):
         case = self._case(g, q, r)
         zero = torch.zeros_like(aa)
         room = (r.square() - _over(q.square(), bb)).clamp_min(0)
-        alpha = _over(room, aa * _sine2(g)).sqrt()
+        alpha = _over(room, aa * (sine2(g) + _DOUBT)).sqrt()
         beyond = {"stop": zero, "skip": zero, "clip": _over(r, bb.sqrt())}[self.infeasible]
         by_case = torch.stack(
             [
@@ -199,7 +200,7 @@ class HAMU(GradientRule):
         direct = torch.stack([_over(r, a), zero], -1)
         if (g[:, 1] * direct).sum() >= q:
             return direct
-        sine = torch.where(_sine2(g) <= _COLLINEAR, 0.0, _sine2(g).sqrt())
+        sine = torch.where(sine2(g) <= COLLINEAR, 0.0, (sine2(g) + _DOUBT).sqrt())
         along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, _over(g[:, 0, 1], b)), a * sine
 
         def at(lam: float) -> Tensor:
@@ -230,9 +231,3 @@ def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
     """`numerator / denominator`, 0 where the denominator is 0."""
     return torch.where(denominator > 0, numerator / torch.where(denominator > 0, denominator, 1.0), 0.0)
 
-
-def _sine2(g: Tensor) -> Tensor:
-    """Squared sine of the angle of the two gradients; 1 where one of them is zero."""
-    product = g[:, 0, 0].sqrt() * g[:, 1, 1].sqrt()
-    cosine = torch.where(product > 0, g[:, 0, 1] / torch.where(product > 0, product, 1.0), 0.0)
-    return (1 - cosine.square()).clamp_min(0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unweave.rules._algebra import OPPOSED, entries, ratio
+from unweave.rules._algebra import COLLINEAR, entries, ratio
 from unweave.rules._base import GradientRule
 
 
@@ -20,8 +20,8 @@ class Nash(GradientRule):
     `<g_i, d> = 1/a_i > 0`.
 
     Wu and Harandi, "MUNBa: machine unlearning via Nash bargaining", ICCV 2025 (arXiv:2411.15537). Opposed
-    gradients have no bargain, the model is Pareto stationary: the weights are 0 where `1 + cos phi <= 1e-12`,
-    below which the sum of two float32 unit vectors is rounding noise. Published ports of the formula fail `G
+    gradients have no bargain, the model is Pareto stationary: the weights are 0 where `1 + cos phi <= 7e-15`,
+    below which a Gramian in float64 does not tell the angle from 180 degrees. Published ports of the formula fail `G
     a = 1/a`: the forget weight turns negative whenever the gradients agree.
     """
 
@@ -29,6 +29,6 @@ class Nash(GradientRule):
         """`[B, 2, 2] -> [B, 2]`; a gradient that is 0 gets the weight 0, and the other is normalised."""
         ff, fr, rr = entries(gramian)
         u, r = ff.sqrt(), rr.sqrt()
-        bargain = 1 + ratio(ratio(fr, u), r)
-        share = torch.where(bargain > OPPOSED, bargain.clamp_min(OPPOSED).rsqrt(), 0.0)
+        bargain, least = 1 + ratio(ratio(fr, u), r), COLLINEAR / 2
+        share = torch.where(bargain > least, bargain.clamp_min(least).rsqrt(), 0.0)
         return torch.stack([ratio(share, u), ratio(share, r)], -1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave.contract import Contract, Sets
+from unweave.contract import Contract, Sets, overall
 from unweave.contract.judge import goals
 from unweave.contract.observer import Observer, chosen
 from unweave.contract.sets import whole_class
@@ -37,7 +37,7 @@ class Again:
         if retrained is not None:
             seen["retrained"] = self._observer.see(retrained, ["forget final"])["forget final"]
         self._goals = goals(contract, [c for c in clauses if c.metric != "retrained" or seen], seen)
-        self._met: bool | None = None
+        self._met: bool | None = None  # or at least not missed
 
     def read(self, model: nn.Module) -> Json:
         """What the clauses say of a model."""
@@ -46,10 +46,10 @@ class Again:
         for goal in self._goals:
             reading = goal.read(seen, " final")
             clauses.append({"clause": goal.clause.text, "limit": goal.limit, **reading.as_dict()})
-        met = all(clause["met"] for clause in clauses)
-        self._met = met if self._met is None else self._met
-        return {"id": self.name, "clauses": clauses, "met": met}
+        state = overall(clauses)
+        self._met = state != "missed" if self._met is None else self._met
+        return {"id": self.name, "clauses": clauses, "met": state == "met", "state": state}
 
     def regressed(self, found: Json) -> bool:
-        """Whether a later model misses what the one right after the request's run met."""
-        return bool(self._met) and not found["met"]
+        """Whether a later model misses what the one right after the request's run did not."""
+        return bool(self._met) and not found["met"] and found["state"] != "undecided"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unweave.data.cache import on_disk
 from unweave.errors import ConfigurationError
+from unweave.gramian import real
 from unweave.run.record import write_json
 from unweave.run.seal import file_sha256
 
@@ -152,7 +153,7 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     """A digest of names, shapes, types and values of a state dict, independent of its order."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name].detach().resolve_conj().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
@@ -161,8 +162,8 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON, its tensors moved to `tensors` under their path."""
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().cpu().clone().contiguous()
-        return {"kind": "tensor", "name": name}
+        tensors[name] = real(value.detach()).cpu().clone().contiguous()  # safetensors knows no complex128
+        return {"kind": "complex" if value.is_complex() else "tensor", "name": name}
     if isinstance(value, dict):
         items = [[_key(k), _split(v, f"{name}/{k}", tensors)] for k, v in value.items()]
         return {"kind": "dict", "items": items}
@@ -182,6 +183,8 @@ def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
     match node["kind"]:
         case "tensor":
             return tensors[node["name"]]
+        case "complex":
+            return torch.view_as_complex(tensors[node["name"]])
         case "dict":
             return {key: _join(item, tensors) for key, item in node["items"]}
         case "list":

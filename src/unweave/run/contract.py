@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from unweave.contract import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
@@ -20,10 +20,11 @@ class KeepEntry(BaseModel):
     absolute: float | None = None
     relative: float | None = None
     by: Literal["class"] | None = None
+    clip: float | None = None
 
     def clause(self) -> Keep:
         """As the library writes it."""
-        return Keep(self.metric, self.absolute, self.relative, self.by)
+        return Keep(self.metric, self.absolute, self.relative, self.by, clip=self.clip)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -64,6 +65,13 @@ class ContractSection(BaseModel):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     shrinks: Annotated[int, Field(ge=0)] = 3
     every: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("confidence", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and 50 <= value < 100:
+            raise ValueError(f"a share, less than 1; did you mean {value / 100:g}?")
+        return value
 
     def contract(self) -> Contract:
         """As the library writes it."""

@@ -199,8 +199,9 @@ def _promise(outcome: Outcome | None) -> str:
 def _kept(result: Result) -> Json:
     """What came of the contract; None where there was none."""
     if (found := result.contract) is None:
-        return {"met": None, "kept": None, "reading": None, "rollbacks": None}
-    return {"met": found.met, "kept": found.kept, "reading": found.seconds, "rollbacks": found.rollbacks}
+        return {"met": None, "state": None, "kept": None, "reading": None, "rollbacks": None}
+    told = {"met": found.met, "state": found.state, "kept": found.kept}
+    return {**told, "reading": found.seconds, "rollbacks": found.rollbacks}
 
 
 def _share(requests: Sequence[Json]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps, predict
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.scores import score_outputs
+from unweave.modules import copied
 from unweave.run.job import Job, Json, Scored, Sheet
 from unweave.run.modality import IMAGES
 from unweave.run.pictures import png
@@ -118,7 +118,7 @@ class Request:
 
     def movable(self, model: nn.Module) -> nn.Module:
         """A copy."""
-        return copy.deepcopy(model)
+        return copied(model)
 
     def reference(self, number: int, watch: Watch = silent) -> nn.Module:
         """Retrained from a seed of its own."""
@@ -220,9 +220,8 @@ def request(recipe: Recipe, source: Source | None = None) -> Request:
     (usual_network, usual_training), wanted = DEFAULTS[recipe.data.source], recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
     network = Network(recipe.model.network or usual_network, len(source.classes), source.train.images.shape[1])
-    weights = [] if recipe.model.weights is None else [partial(with_weights, network, recipe.model.weights)]
     splits = [partial(split_of, each, source) for each in (wanted, *recipe.already)]
-    (text, train, split), *others = gathered(*splits, *weights)
+    (text, train, split), *others = gathered(*splits, partial(_check_weights, recipe, network))
     if earlier := others[: len(recipe.already)]:
         split = without(split, [row for _, _, each in earlier for row in each.forget])
     training = replace(usual_training, **recipe.training.arguments)
@@ -279,6 +278,12 @@ def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) ->
             [f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}." for each in unknown]
         )
     return [names.index(each) if isinstance(each, str) else each for each in every]
+
+
+def _check_weights(recipe: Recipe, network: Network) -> None:
+    recipe.check_models()
+    if recipe.model.weights is not None:
+        with_weights(network, recipe.model.weights)
 
 
 def original(recipe: Recipe, job: Job, watch: Watch = silent) -> nn.Module:

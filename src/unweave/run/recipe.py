@@ -25,6 +25,7 @@ from unweave.run.sections import (
     OpenSection,
     RunSection,
     SequenceSection,
+    is_name,
 )
 
 __all__ = ["DataSection", "ForgetSection", "NamedSection", "OpenSection", "Recipe", "RunSection", "read"]
@@ -74,6 +75,24 @@ class Recipe(BaseModel):
     @field_serializer("contract", when_used="json")
     def _written(self, value: ContractSection | None) -> Any:
         return "none" if value is None else value.model_dump(mode="json")
+
+    def check_models(self) -> None:
+        """Refuse models that are not where the recipe says; a recipe is read without them, a run needs them.
+
+        Raises:
+            ConfigurationError: each that is no file or folder and no name on the hub, and how to get it.
+        """
+        names = {f"model.{key}": getattr(self.model, key) for key in ("weights", "base", "adapter")}
+        names["evaluation.reference"] = self.evaluation.reference
+        gone = {key: path for key, path in names.items() if path and not is_name(path) and not path.exists()}
+        how = "give the .safetensors file or the folder of a run that holds it"
+        if self.data.source not in modality.IMAGES:
+            how = (
+                "fetch it (`hf download OWNER/NAME --local-dir FOLDER`; SmolLM2-135M-Instruct: `python "
+                "scripts/smollm2.py`), or give a folder that holds it or its name on the hub, owner/name"
+            )
+        if gone:
+            raise ConfigurationError([f"{key}: no such file or folder: {path}: {how}" for key, path in gone.items()])
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""

@@ -32,13 +32,20 @@ def _exists(path: Path) -> bool:
         raise ValueError(f"{path}: {error.strerror}") from error
 
 
-def _there(path: Path, info: ValidationInfo) -> Path:
+def _found(path: Path, info: ValidationInfo) -> Path:
     """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
     found = _beside(path, info)
-    name = not path.is_absolute() and len(path.parts) == 2 and not {"~", ".", ".."} & set(path.parts)
-    if name and not _exists(found):
-        return path
-    return _existing(found)
+    there = _exists(found)
+    return path if is_name(path) and not there else found
+
+
+def _there(path: Path) -> Path:
+    return path if is_name(path) else _existing(path)
+
+
+def is_name(path: Path) -> bool:
+    """Whether a path may be a name on the hub, owner/name."""
+    return not path.is_absolute() and len(path.parts) == 2 and not {"~", ".", ".."} & set(path.parts)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -50,7 +57,9 @@ ClassName = Natural | str
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 AnyPath = Annotated[Path, AfterValidator(_beside)]
 ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(_existing)]
-Place = Annotated[Path, AfterValidator(_there)]
+Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
+ModelPlace = Annotated[Path, AfterValidator(_found)]
+"""Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""
 OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="constants")
 STRICT = OPEN | ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -158,11 +167,11 @@ class ModelSection(BaseModel):
 
     model_config = STRICT
     network: str | None = None
-    weights: Place | None = None
-    base: Place | None = None
+    weights: ModelPlace | None = None
+    base: ModelPlace | None = None
     revision: str | None = None
     lora: LoraSection | None = None
-    adapter: Place | None = None
+    adapter: ModelPlace | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     checkpointing: bool = False
     parameters: tuple[str, ...] | None = None
@@ -231,7 +240,7 @@ class EvaluationSection(BaseModel):
     quote: bool = True
     retrained: Annotated[int, Field(ge=0, le=2)] = 1
     seed: Natural = 0
-    reference: Place | None = None
+    reference: ModelPlace | None = None
     at_most: Count | None = 400
     generate: Natural = 200
     gradient: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave.contract import Contract
+from unweave.contract import Contract, overall
 from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError, gathered
 from unweave.run import devices, directory, prepare, seal
@@ -75,7 +75,9 @@ def run(
         directory.clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
     resolved = resolve(recipe, jobs[0], folder)
-    atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+    whole = finished(folder) if resume else None  # nothing of it is written again
+    if whole is None:
+        atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
     tests: list[Again] = []
     done: list[Json] = []
     left: Path | None = None  # the last model
@@ -106,8 +108,11 @@ def run(
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
-        write_json(folder / FILE, _sealed(folder, summary(done, len(singles))))
-    write_json(folder / FILE, content := _sealed(folder, summary(done, len(singles))))
+        if whole is None:
+            write_json(folder / FILE, _sealed(folder, summary(done, len(singles))))
+    content = _sealed(folder, summary(done, len(singles)) | ({} if whole is None else {"created": whole["created"]}))
+    if content != whole:
+        write_json(folder / FILE, content)
     return content
 
 
@@ -234,7 +239,8 @@ def _entry(
         "forget": len(job.rows("forget")),
         "steps": kept["steps"],
         "seconds": kept["seconds"],
-        "met": all(clause["met"] for clause in kept["contract"]),
+        "met": overall(kept["contract"]) == "met",
+        "state": overall(kept["contract"]),
         "left": kept["contract_reading"]["left"],
         "guard": max((c["guard"]["n"] for c in kept["contract"] if c["side"] == "keep" and c["guard"]), default=0),
         "repaired": list(repaired),

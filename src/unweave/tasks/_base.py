@@ -89,6 +89,20 @@ class Predictions:
 
 
 def divergence(target: Tensor, model: Predictions, temperature: float = 1.0) -> Tensor:
-    """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`; target: the reference's `log_p(T)`."""
-    own = model.log_p(temperature)
-    return temperature**2 * F.kl_div(own, target, reduction="none", log_target=True).sum(-1)
+    """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`; target: the reference's `log_p(T)`.
+
+    What the reference rules out (a logit of -inf: a masked class, a padded vocabulary) adds nothing, 0 log 0 = 0.
+    """
+    return temperature**2 * kl(target, model.log_p(temperature))
+
+
+def kl(target: Tensor, own: Tensor) -> Tensor:
+    """`sum_v q_v (log q_v - log p_v)` over the last axis, of log q and log p; 0 where q is, in the gradient too."""
+    never = target.isneginf()
+    own, target = own.masked_fill(never, 0.0), target.masked_fill(never, 0.0)
+    return F.kl_div(own, target, reduction="none", log_target=True).sum(-1)
+
+
+def cross_entropy(target: Tensor, own: Tensor) -> Tensor:
+    """`-sum_v q_v log p_v` over the last axis, of q and log p; 0 where q is, in the gradient too."""
+    return -(target * own.masked_fill(target == 0, 0.0)).sum(-1)

@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError, UnsupportedError
 
+_OF_TOKENS = ("input_ids", "attention_mask", "labels", "position_ids")  # one number per token
+
 
 def inner(model: nn.Module) -> nn.Module:
     """The model inside wrappers (DDP, a reference's, `torch.compile`, PEFT), whose forward says what it takes."""
@@ -39,11 +41,29 @@ def attends_to_all(model: nn.Module) -> bool:
     return kinds == {"full_attention"} and not windowed
 
 
+def to_the_front(batch: Batch) -> Batch:
+    """The same rows, each turned so that its first attended token is the first: padding before it goes to the end.
+
+    Causal models do not see what comes later, so a row gives what it gives alone, whatever is made of positions.
+    """
+    mask = batch["attention_mask"]
+    first = (mask != 0).int().argmax(1, keepdim=True)
+    order = (torch.arange(mask.shape[1], device=mask.device) + first) % mask.shape[1]
+    return {**batch, **{name: batch[name].gather(1, order) for name in _OF_TOKENS if name in batch}}
+
+
 def forward(model: nn.Module, batch: Batch, **more: object) -> Any:
     """One pass over a batch of tokens, without a cache of keys and values."""
     own = inner(model)
     if takes(own, "use_cache"):
         more["use_cache"] = False
+    if "position_ids" in batch:
+        if not takes(own, "position_ids"):
+            raise ConfigurationError(
+                f"the batch has position_ids, and the forward of {type(own).__name__} takes none: leave them out, or "
+                "pass a model that takes them."
+            )
+        more["position_ids"] = batch["position_ids"]
     with _checkpointed(own):
         return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **more)
 

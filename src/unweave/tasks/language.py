@@ -12,17 +12,19 @@ from torch import Tensor, nn
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError, check
 from unweave.tasks._base import Owners, Predictions, divergence
-from unweave.tasks._passes import block_output, forward, takes
+from unweave.tasks._passes import block_output, forward, takes, to_the_front
 
 IGNORED = -100  # the label of a token that nothing is to predict
 
 
 @dataclass(frozen=True)
 class Language:
-    """A causal language model over right-padded batches `{"input_ids", "attention_mask", "labels"}`, each `[b, t]`.
+    """A causal language model over padded batches `{"input_ids", "attention_mask", "labels"}`, each `[b, t]`.
 
-    `labels` are the input ids where the token is part of the answer, its end-of-sequence token included, and -100
-    elsewhere. Only these tokens count, and only for them logits are computed, where the model's forward takes
+    Padding may be on either side: a row that begins with padding is moved to the front, so that its first token has the
+    first position, as it has alone. `position_ids` of the batch's own are passed on. `labels` are the input ids where
+    the token is part of the answer, its end-of-sequence token included, and -100 elsewhere; they are not shifted. Only
+    these tokens count, and only for them logits are computed, where the model's forward takes
     `logits_to_keep`. Any `transformers` model fits, PEFT models too, and any module with such a forward.
 
     Args:
@@ -31,8 +33,8 @@ class Language:
             `losses.TokenWeighted`.
 
     Raises:
-        ConfigurationError: a batch is not such a mapping, an example has no answer token, or the model returns no
-            logits.
+        ConfigurationError: a batch is not such a mapping, an example has no answer token, the model does not take the
+            position_ids of a batch, or it returns no logits.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
@@ -42,7 +44,8 @@ class Language:
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per answer token, those of the first example first."""
-        labels, answers = self._answers(batch)
+        batch, answers = self._read(batch)
+        labels = batch["labels"]
         keep = answers.any(0).nonzero().flatten()  # where any example of the batch predicts an answer token
         if takes(model, "logits_to_keep"):
             logits = self._logits(forward(model, batch, logits_to_keep=keep))
@@ -67,8 +70,12 @@ class Language:
         return seen.owners.reduced(divergence(target, seen))
 
     def token_logprobs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the tokens, `[b, t - 1]`, 0 where the mask `[b, t - 1]` says that none is asked for."""
-        seen, (_, answers) = self.predictions(model, batch), self._answers(batch)
+        """Log-probabilities of the tokens, `[b, t - 1]`, 0 where the mask `[b, t - 1]` says that none is asked for.
+
+        Of rows that begin with padding both are those of the row moved to the front.
+        """
+        batch, answers = self._read(batch)
+        seen = self.predictions(model, batch)
         return torch.zeros_like(answers, dtype=seen.logits.dtype).masked_scatter(answers, -seen.nll()), answers
 
     def states(self, model: nn.Module, batch: Batch, layer: int) -> tuple[Tensor, Owners]:
@@ -79,19 +86,22 @@ class Language:
         Raises:
             ConfigurationError: the model has no such block below its last.
         """
-        labels, _ = self._answers(batch)
-        answers = labels != IGNORED
+        batch, _ = self._read(batch)
+        answers = batch["labels"] != IGNORED
         states = block_output(model, batch, layer)[answers]
-        return states, Owners(len(labels), answers.nonzero()[:, 0], self.reduction)
+        return states, Owners(len(answers), answers.nonzero()[:, 0], self.reduction)
 
-    def everywhere(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Logits at all positions, prompt and padding included, `[b, t, V]`: what faults of other code look at."""
-        self._answers(batch)
+    def everywhere(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits at all positions, prompt and padding included, `[b, t, V]`, and their labels `[b, t]`.
+
+        It is what faults of other code look at.
+        """
+        batch, _ = self._read(batch)
         logits = self._logits(forward(model, batch))
-        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, batch["labels"]
 
-    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Labels `[b, t]`, and which positions predict an answer token, `[b, t - 1]`."""
+    def _read(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The batch with every row at the front, and which positions predict an answer token, `[b, t - 1]`."""
         keys = ("input_ids", "attention_mask", "labels")
         if not isinstance(batch, Mapping) or any(not isinstance(batch.get(k), Tensor) for k in keys):
             found = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
@@ -99,17 +109,23 @@ class Language:
                 f"task 'language' reads batches with the tensors {', '.join(keys)}, each [b, t]; found {found}. "
                 "data.text.TextRows makes them from texts."
             )
-        labels: Tensor = batch["labels"]
-        answers = labels[:, 1:] != IGNORED
-        empty = (~answers.any(1)).nonzero().flatten().tolist()
-        if empty:
+        if any(batch[k].shape != batch["input_ids"].shape or batch[k].ndim != 2 for k in keys):
+            found = ", ".join(f"{k} {list(batch[k].shape)}" for k in keys)
+            raise ConfigurationError(f"{', '.join(keys)} must have one shape, [b, t]; found {found}.")
+        answers = batch["labels"][:, 1:] != IGNORED
+        filled, front = torch.stack([answers.any(1), batch["attention_mask"][:, 0] != 0]).tolist()  # the one wait
+        if not all(front):
+            batch = to_the_front(batch)
+            answers = batch["labels"][:, 1:] != IGNORED
+            filled = answers.any(1).tolist()
+        if empty := [row for row, some in enumerate(filled) if not some]:
             rows = batch["index"][empty].tolist() if "index" in batch else empty
             raise ConfigurationError(
-                f"Every example needs a token to predict; found none in {len(empty)} of {len(labels)} "
+                f"Every example needs a token to predict; found none in {len(empty)} of {len(answers)} "
                 f"(rows {', '.join(map(str, rows[:5]))}): its answer is empty or was cut off. "
                 "Remove it, or allow more tokens."
             )
-        return labels, answers
+        return batch, answers
 
     def _logits(self, output: Any) -> Tensor:
         logits = getattr(output, "logits", output)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from unweave.data.text_file import as_meant
 from unweave.errors import ConfigurationError
-from unweave.evaluation.audit import draw, load, read_ids
+from unweave.evaluation.audit import draw, load, read_ids, read_scores
 
 IDS = [f"r{i}" for i in range(200)]
 
@@ -119,3 +120,26 @@ def test_ids_from_files(tmp_path: Path) -> None:
     for name, says in (("f.json", "expected a list"), ("gone.txt", "cannot be read"), ("a.pkl", "must end in")):
         with pytest.raises(ConfigurationError, match=says):
             read_ids(tmp_path / name)
+
+
+FORMULAS = ("=1+1", "+A1", "-2+3", "@SUM(A1)", "\t=1", "＝1", " =1", "'=1", "''@x", "-x")
+HARMLESS = ("-5", "+3.5", "-1e9", "a=1", "'x", "x-1", "O'Neill", "id with, comma", 'quo"te')
+
+
+def test_no_spreadsheet_runs_an_id_and_every_id_is_read_back(tmp_path: Path) -> None:
+    ids = [*FORMULAS, *HARMLESS, "plain"]
+    made = draw(ids, seed=0, few=True)
+    made.save(tmp_path / "audit")
+    read = 0
+    for name, meant in (("train", made.train), ("forget", made.forget), ("coins", made.canaries)):
+        path = tmp_path / "audit" / f"{name}.csv"
+        with path.open(newline="") as file:
+            cells = [row[0] for row in csv.reader(file)][1:]
+        assert not [cell for cell in cells if cell.lstrip()[0] in "=@＝＋－＠" or cell[0] in "\t\r"], cells
+        assert all(cell == own for cell, own in zip(cells, meant, strict=True) if own in HARMLESS)
+        assert read_ids(path) == [own.strip() for own in meant]
+        read += len(cells)
+    assert read == 2 * len(made.forget) + 20 and load(tmp_path / "audit").canaries == tuple(ids)
+    scores = "id,score\n" + "".join(f'"{as_meant(own)}",1\n' for own in ("'=1", "plain"))
+    (tmp_path / "scores.csv").write_text(scores)
+    assert read_scores(tmp_path / "scores.csv") == {"=1": 1.0, "plain": 1.0}

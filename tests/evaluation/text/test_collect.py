@@ -16,7 +16,7 @@ from tests.evaluation.text import _tiny as tiny
 from tests.evaluation.text._ranks import shares, worker, written
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.text import log_scores, read_log
-from unweave.evaluation.text.collect import Part, batches, collect
+from unweave.evaluation.text.collect import Part, batches, check, collect
 from unweave.evaluation.text.examples import Example, Tokenised, choices, examples
 from unweave.evaluation.text.stored import Line, read_lines, stored
 from unweave.evaluation.text.values import fingerprint
@@ -192,6 +192,12 @@ def test_bad_input() -> None:
     with pytest.raises(ConfigurationError) as caught:
         collect(model, TOKENIZER, {"retain": Part([]), "forget": Part([e, long], generate=250)})
     assert len(caught.value.faults) == 3 and "row 3 needs 300 tokens, the model's context has 256" in str(caught.value)
+    room = 256 - e.answer.start
+    assert f"behind the prompts of 1 of 2 rows: the model's context has 256, the longest prompt {e.answer.start}" in (
+        said := caught.value.faults[2]
+    )
+    assert f"Ask for {room} at most (Part(generate=...); in a recipe: evaluation.generate)" in said, "no shorter texts"
+    check(model, {"forget": Part([e, Example(4, Tokenised((5,) * 256, 4), "x")], generate=room)})
     with pytest.raises(ConfigurationError, match="every index once"):
         collect(model, TOKENIZER, {"forget": Part([e, e])})
     with pytest.raises(ConfigurationError) as caught:
@@ -199,6 +205,17 @@ def test_bad_input() -> None:
         examples([*rows, {"question": "q", "answer": ""}], lambda q, a: ([1, 2] + [3] * len(a), 2))
     assert len(caught.value.faults) == 2 and "row 1: expected a column 'question'" in str(caught.value)
     assert "row 3: an answer needs a token of its own" in str(caught.value)
+    wrong = [
+        {"question": "q", "answer": None},
+        {"question": [1], "answer": "a"},
+        {"question": "q", "answer": "a", "perturbed_answer": ["b", None]},
+        {"question": "q", "answer": "a", "paraphrased_answer": 3},
+    ]
+    with pytest.raises(ConfigurationError) as caught:
+        examples(wrong, lambda q, a: ([1, 2] + [3] * len(a), 2))
+    assert len(caught.value.faults) == 4 and "row 0: answer must be text, found None" in str(caught.value)
+    nothing = {"question": "q", "answer": "a", "perturbed_answer": None, "paraphrased_answer": "b"}
+    assert len(examples([nothing], lambda q, a: ([1, 2] + [3] * len(a), 2))[0].others) == 1
     with pytest.raises(UnsupportedError, match="all of this model's are frozen"):
         collect(model.requires_grad_(False), TOKENIZER, {"forget": Part([e], gradient=True)})
     with pytest.raises(UnsupportedError, match="cannot write texts"):

@@ -35,13 +35,11 @@ SEQUENCE = (
 
 
 @pytest.fixture(scope="module")
-def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two requests in a row, in 01-threes and 02-sevens."""
     folder = tmp_path_factory.mktemp("sequence")
     (folder / "recipe.yaml").write_text(SEQUENCE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNWEAVE_CACHE", str(cache))
-        sequence.run(read(folder / "recipe.yaml"), folder / "out")
+    sequence.run(read(folder / "recipe.yaml"), folder / "out")
     return folder / "out"
 
 

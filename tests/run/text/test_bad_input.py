@@ -59,13 +59,6 @@ def everything(folder: Path) -> None:
     (folder / "all.txt").write_text("\n".join(row["id"] for row in rows))
 
 
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for a hub."""
-    for module in ("huggingface_hub.constants", "datasets.config"):
-        monkeypatch.setattr(f"{module}.HF_HUB_OFFLINE", True)
-
-
 CASES = {
     "no chat template": Case((), ("no chat template", "data.format: "), without("chat_template.jinja")),
     "an answer longer than the context": Case(

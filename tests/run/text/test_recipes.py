@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from unweave.data.text import Text, TextRows
+from unweave.errors import ConfigurationError
+from unweave.run import prepare
 from unweave.run.recipe import read
 from unweave.run.text.memory import estimate
 
@@ -52,3 +54,26 @@ def test_a_recipe_fits_the_gpu_that_it_names(name: str) -> None:
 def test_all_are_read() -> None:
     assert len(GPUS) == 6 and len(list(FOLDER.glob("*.yaml"))) == 7
     assert read(FOLDER / "smollm2-tofu.yaml").model.base is not None
+
+
+def test_a_recipe_is_read_without_its_models_and_a_run_says_how_to_get_them(tmp_path: Path) -> None:
+    """Nothing of them is loaded, and nothing of the data thrown away: what else is wrong is told with it."""
+    named = "weights: ~/gone, base: nobody/nothing, adapter: here/and/not"
+    (tmp_path / "texts.yaml").write_text(
+        "data: {source: texts, path: texts.yaml}\nforget: {random: 0.1}\nevaluation: {reference: gone/for/good}\n"
+        f"model: {{{named}}}\n"
+    )
+    (tmp_path / "images.yaml").write_text(
+        "data: {source: digits}\nforget: {class: three}\nmodel: {weights: gone.safetensors}\n"
+    )
+    texts, images = read(tmp_path / "texts.yaml"), read(tmp_path / "images.yaml")
+    assert texts.model.weights == Path.home() / "gone" and texts.model.base == Path("nobody/nothing")
+    with pytest.raises(ConfigurationError) as caught:
+        prepare.job(texts)
+    told = [fault.split(": ")[0] for fault in caught.value.faults]
+    assert told[:3] == ["model.weights", "model.adapter", "evaluation.reference"] and "texts.yaml" in told[3]
+    assert "hf download" in caught.value.faults[0] and "scripts/smollm2.py" in caught.value.faults[0]
+    with pytest.raises(ConfigurationError) as caught:
+        prepare.job(images)
+    assert "no class is named 'three'" in caught.value.faults[0] and len(caught.value.faults) == 2
+    assert f"model.weights: no such file or folder: {tmp_path / 'gone.safetensors'}" in caught.value.faults[1]

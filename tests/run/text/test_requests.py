@@ -99,3 +99,15 @@ def test_dpo_prefers_refusals(recipe: Write, tmp_path: Path) -> None:
         read(recipe(), ["method.name=dpo", "data.refusals=idk.txt", "evaluation.generate=0"]), tmp_path / "out"
     )
     assert summary["status"] == "done" and summary["model_before"] != summary["model_after"]
+
+
+def test_texts_of_one_person_keep_their_own_paraphrases(recipe: Write, tmp_path: Path) -> None:
+    """Four rows of two people: each is scored beside what its own row holds, and none is lost from what is kept."""
+    path = recipe()
+    rows = [row | {"id": row["id"].split("/")[0], "paraphrased_answer": f"{row['answer']} Yes."} for row in facts()]
+    (path.parent / "facts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (path.parent / "request.txt").write_text("Ana\nHugo\n")
+    job = prepare.job(read(path))
+    assert job.text == "the texts named in request.txt: 6 of 2 ids" and len(job.retain) == len(rows) - 6
+    assert [job.asked.rows[text]["answer"] for text in job.asked.forget] == [text.answer for text in job.asked.forget]
+    assert job.rows("forget") == list(range(6)) and job.asked.numbers == (0, 1, 2, 21, 22, 23)

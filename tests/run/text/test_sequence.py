@@ -154,7 +154,7 @@ def test_the_commands(written: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         main(["run", str(written), "-o", str(tmp_path / "out")])
     told = capsys.readouterr()
     assert caught.value.code in (0, 3), told.err
-    assert "left of the budget" in told.out and "lot" in told.out and (tmp_path / "out" / "report.html").is_file()
+    assert "of the budget" in told.out and "lot" in told.out and (tmp_path / "out" / "report.html").is_file()
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(tmp_path / "out" / "02-2")])
     told = capsys.readouterr()

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from unweave.data.cache import cache_folder
 from unweave.run.recipe import read
 from unweave.run.runner import run
 
 ROOT = Path(__file__).parents[3]
-MODEL = cache_folder("models") / "SmolLM2-135M-Instruct"  # of the user: no test has begun
+MODEL = Path(os.environ.get("UNWEAVE_MODEL", "nowhere"))
 TOFU = Path(os.environ.get("UNWEAVE_TOFU", ROOT.parent / "shared" / "data" / "tofu"))
 SMALL = [
     *(
@@ -30,7 +29,8 @@ SMALL = [
 ]
 
 
-@pytest.mark.skipif(not (MODEL / "model.safetensors").is_file(), reason="no SmolLM2 here: python scripts/smollm2.py")
+@pytest.mark.model
+@pytest.mark.skipif(not (MODEL / "model.safetensors").is_file(), reason="UNWEAVE_MODEL names no model: make modeltest")
 @pytest.mark.skipif(not (TOFU / "full.jsonl").is_file(), reason="no TOFU here: set UNWEAVE_TOFU to its folder")
 def test_forgets_two_authors(tmp_path: Path) -> None:
     summary = run(read(ROOT / "examples" / "recipes" / "smollm2-tofu.yaml", SMALL), tmp_path / "out")

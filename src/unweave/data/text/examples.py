@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unweave.data.text.words import words
 from unweave.errors import ConfigurationError, suggest
 
 Turn = tuple[str, str]  # role, content
 PAIRS = (("question", "answer"), ("prompt", "response"))
+_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")  # in a message
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Text:
     """A conversation and the answer that a model is to give, or a running text.
 
     Attributes:
-        id: unique in its table.
+        id: in its table; several texts may share it, as those of one person do.
         turns: what comes before the answer; empty for a running text.
         answer: what is learned, or forgotten.
         copy: whether this repeats a forget example on purpose, so that no check takes it for an oversight.
@@ -30,10 +30,14 @@ class Text:
     answer: str
     copy: bool = False
 
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"text {self.id}" if self.id else "this text"
+
     def normalised(self) -> str:
-        """The words alone: compatibility forms joined, case, punctuation and the width of gaps set aside."""
-        joined = "\n".join([content for _, content in self.turns] + [self.answer])
-        return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", joined).casefold()))
+        """What it says: `words` of its turns and its answer."""
+        return " ".join(map(words, [content for _, content in self.turns] + [self.answer]))
 
 
 def texts(
@@ -43,13 +47,15 @@ def texts(
 
     Args:
         table: rows with `question` and `answer`, `prompt` and `response`, `messages`, or `text`; and an `id`, without
-            which the row's number is taken.
+            which the row's number is taken. Of a message its role and content are read: text, or a list of parts
+            `{"type": "text", "text": ...}`, which are joined.
         columns: the two columns of question and answer, or the one of running texts, where they have other names.
         prefix: of ids that are row numbers.
 
     Raises:
-        ConfigurationError: an empty table, columns that are not there, an empty answer, or an id that comes twice;
-            all of them at once.
+        ConfigurationError: an empty table, columns that are not there, an empty answer, a message that is not text
+            alone (no content, an image, a tool's call), or a text without an id whose row's number is an id; all of
+            them at once.
     """
     if not table:
         raise ConfigurationError("the table must hold at least one text, found 0 rows")
@@ -66,9 +72,10 @@ def texts(
         if not answer.strip():
             wrong.setdefault("have an empty answer: remove them, or write one", []).append(name)
         found.append(Text(name, turns, answer))
-    ids = [t.id for t in found]
-    if len(set(ids)) < len(ids):
-        wrong["have an id that another text has too: make it unique"] = sorted({i for i in ids if ids.count(i) > 1})
+    given = {str(row["id"]) for row in table if row.get("id") is not None}
+    without = [t.id for t, row in zip(found, table, strict=False) if row.get("id") is None and t.id in given]
+    if without and not wrong:
+        wrong["have no id, and their row's number is the id of another text: give them one"] = without
     if wrong:
         raise ConfigurationError([f"{len(names)} texts ({listed(names)}) {what}" for what, names in wrong.items()])
     return found
@@ -98,11 +105,40 @@ def _columns(row: Mapping[str, Any], columns: tuple[str, str] | str | None) -> t
 
 def _parts(row: Mapping[str, Any], columns: tuple[str, ...]) -> tuple[tuple[Turn, ...], str]:
     if columns == ("messages",):
-        turns = [(str(m["role"]), str(m["content"])) for m in row["messages"]]
+        turns = _turns(row["messages"])
         if not turns or turns[-1][0] != "assistant":
             raise ValueError("messages must end with one of the assistant, which is the answer")
-        return tuple(turns[:-1]), turns[-1][1]
+        return turns[:-1], turns[-1][1]
     values = [row[c] for c in columns]
     if not all(isinstance(v, str) for v in values):
         raise TypeError(f"{', '.join(columns)} must be text, found {', '.join(type(v).__name__ for v in values)}")
     return ((("user", values[0]),), values[1]) if len(values) == 2 else ((), values[0])
+
+
+def _turns(messages: Any) -> tuple[Turn, ...]:
+    """Role and text of each message; what is no text is refused, so that none of it is lost."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise TypeError(f"messages must be a list, found {type(messages).__name__}")
+    turns = list[Turn]()
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise TypeError(f"message {number} must have a role and a content, found {message!r:.60}")
+        if beside := [key for key in _BESIDE if message.get(key)]:
+            raise ValueError(f"message {number} has {', '.join(beside)}: only its content is read, write it there")
+        turns.append((message["role"], _content(message.get("content"), number)))
+    return tuple(turns)
+
+
+def _content(content: Any, number: int) -> str:
+    """The text of a message, whose parts are joined as chat templates join them."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        raise ValueError(f"message {number} has no content, as if it only called a tool: write its text, or remove it")
+    if not isinstance(content, Sequence) or not content:
+        raise TypeError(f"the content of message {number} must be text, found {content!r:.60}")
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type", "text") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise ValueError(f"message {number} has a part that is no text, {kind}: only texts are read")
+    return "".join(part["text"] for part in content)

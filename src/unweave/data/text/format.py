@@ -6,13 +6,16 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from unweave.data.text.aligned import aligned
 from unweave.data.text.examples import Text
 from unweave.errors import ConfigurationError
 
 _CLOCK = re.compile(r"strftime_now\((['\"])(.*?)\1\)")
 DATE = "10 Apr 2025"  # open-unlearning's: some templates write today's date into every prompt
+_SHOWN = 5  # faults of single texts in a message
 
 
 @dataclass(frozen=True)
@@ -22,32 +25,80 @@ class Chat:
     Args:
         system: a system message before every conversation that has none.
         date: what a template reads as today, as in "10 Apr 2025".
+
+    Raises:
+        ConfigurationError: the date is none.
     """
 
     system: str | None = None
     date: str = DATE
 
-    def render(self, tokenizer: Any, text: Text) -> tuple[str, int]:
-        """The whole conversation, and the place in it where the answer begins."""
-        turns = [{"role": role, "content": content} for role, content in text.turns]
-        if self.system is not None and text.turns[0][0] != "system":
-            turns.insert(0, {"role": "system", "content": self.system})
-        settings = {"tokenize": False, "date_string": self.date, "chat_template": self._still(tokenizer)}
-        head = tokenizer.apply_chat_template(turns, add_generation_prompt=True, **settings)
-        whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": text.answer}], **settings)
-        if whole.startswith(head):
-            return whole, len(head)
-        return whole, whole.rindex(text.answer.strip())  # a template that opens the answer in another way
+    def __post_init__(self) -> None:
+        try:
+            time.strptime(self.date, "%d %b %Y")
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"date must be written as in {DATE!r}; found {self.date!r}") from error
 
-    def _still(self, tokenizer: Any) -> str:
-        """The template, with the date where it asks the clock."""
-        day = time.strptime(self.date, "%d %b %Y")
-        return _CLOCK.sub(lambda call: repr(time.strftime(call[2], day)), tokenizer.get_chat_template())
+    def render(self, tokenizer: Any, text: Text) -> tuple[str, int, int]:
+        """The whole conversation, and where in it the answer begins and ends.
+
+        The template is asked a second time, for the same conversation with a mark before the answer: what comes before
+        the mark is the template's. Where the mark moves that (an answer that begins with a thought may be treated in
+        another way), it is put behind the answer.
+
+        Raises:
+            ConfigurationError: the template fails, or it writes the answer in another way than the text has it, white
+                space around it aside.
+        """
+        whole = self._written(tokenizer, text, text.answer)
+        mark = next(c for c in map(chr, range(0xE000, 0xF900)) if c not in whole)  # private use: no text has them
+        forms = [text.answer, text.answer.rstrip(), text.answer.lstrip(), text.answer.strip()]
+        before, *rest = self._written(tokenizer, text, mark + text.answer).split(mark)
+        if len(rest) == 1 and whole.startswith(before):
+            begin = len(before)
+            for form in forms:
+                if whole.startswith(form, begin):
+                    return whole, begin, begin + len(form)
+        *rest, behind = self._written(tokenizer, text, text.answer + mark).split(mark)
+        if len(rest) == 1 and whole.endswith(behind):
+            end = len(whole) - len(behind)
+            for form in forms:
+                if whole.endswith(form, 0, end):
+                    return whole, end - len(form), end
+        raise ConfigurationError(
+            f"{text.named}: the chat template does not write the answer as it stands there, {text.answer!r:.60}: it "
+            "cuts, changes or repeats it, so which tokens are the answer cannot be told. Write the answer as the "
+            "template does (some cut a thought off), give the tokenizer another template, or use format=Plain(...)."
+        )
+
+    def _written(self, tokenizer: Any, text: Text, answer: str) -> str:
+        """The conversation with this answer."""
+        turns = [{"role": role, "content": content} for role, content in (*text.turns, ("assistant", answer))]
+        if self.system is not None and turns[0]["role"] != "system":
+            turns.insert(0, {"role": "system", "content": self.system})
+        try:
+            template = _still(tokenizer.get_chat_template(), self.date)
+            return str(
+                tokenizer.apply_chat_template(turns, tokenize=False, date_string=self.date, chat_template=template)
+            )
+        except Exception as error:  # a template is a program of the user's, which may raise anything
+            raise ConfigurationError(
+                f"{text.named}: the chat template fails ({type(error).__name__}: {error}). Its roles are "
+                f"{', '.join(turn['role'] for turn in turns)}: change them (a system message is left out with "
+                "system=None), mend the template, or use format=Plain(...)."
+            ) from error
 
     def prompt(self, tokenizer: Any, text: Text) -> str:
         """What a model continues."""
-        whole, begin = self.render(tokenizer, text)
+        whole, begin, _ = self.render(tokenizer, text)
         return whole[:begin]
+
+
+@lru_cache(maxsize=8)
+def _still(template: str, date: str) -> str:
+    """The template, with the date where it asks the clock."""
+    day = time.strptime(date, "%d %b %Y")
+    return _CLOCK.sub(lambda call: repr(time.strftime(call[2], day)), template)
 
 
 @dataclass(frozen=True)
@@ -64,19 +115,20 @@ class Plain:
         if "{question}" not in self.template:
             raise ConfigurationError(f"a plain template must hold {{question}}; found {self.template!r}")
 
-    def render(self, tokenizer: Any, text: Text) -> tuple[str, int]:
-        """Prompt and answer, and where the answer begins."""
+    def render(self, tokenizer: Any, text: Text) -> tuple[str, int, int]:
+        """Prompt and answer, and where the answer begins and ends."""
         if len(text.turns) != 1:
             raise ConfigurationError(
-                f"a plain prompt has one question; text {text.id} has {len(text.turns)} turns before its answer: "
+                f"a plain prompt has one question; {text.named} has {len(text.turns)} turns before its answer: "
                 "use format=Chat() and a tokenizer with a chat template"
             )
         head = self.template.replace("{question}", text.turns[0][1])
-        return head + text.answer, len(head)
+        whole = head + text.answer
+        return whole, len(head), len(whole)
 
     def prompt(self, tokenizer: Any, text: Text) -> str:
         """What a model continues."""
-        whole, begin = self.render(tokenizer, text)
+        whole, begin, _ = self.render(tokenizer, text)
         return whole[:begin]
 
 
@@ -99,7 +151,8 @@ def encoded(
         eos: whether answers end with that token; None: those with a prompt do, running texts do not.
 
     Raises:
-        ConfigurationError: no chat template where one is needed, or no end-of-sequence token.
+        ConfigurationError: no chat template where one is needed, no end-of-sequence token, or texts of which it cannot
+            be told which tokens are the answer.
     """
     if isinstance(form, Chat) and any(t.turns for t in texts) and not getattr(tokenizer, "chat_template", None):
         raise ConfigurationError(
@@ -110,26 +163,34 @@ def encoded(
         raise ConfigurationError(
             "this tokenizer has no end-of-sequence token, so no answer would end: set tokenizer.eos_token, or eos=False"
         )
-    rendered = [form.render(tokenizer, t) if t.turns else (t.answer, 0) for t in texts]
-    special = [not (t.turns and isinstance(form, Chat)) for t in texts]  # a chat template writes its own
-    result = []
-    for text, (whole, begin), add in zip(texts, rendered, special, strict=True):
-        ids, start = _tokens(tokenizer, whole, begin, add)
+    result, faults = list[tuple[list[int], int]](), list[str]()
+    for text in texts:
+        try:
+            ids, start, stop = _tokens(tokenizer, text, form)
+        except ConfigurationError as error:
+            faults += error.faults
+            continue
         if eos or (eos is None and text.turns):
-            ids = _ended(ids, start, tokenizer.eos_token_id)
+            ids = _ended(ids, stop, tokenizer.eos_token_id)
         result.append((ids, start))
+    if faults:
+        more = [f"and {len(faults) - _SHOWN} more texts likewise"] if len(faults) > _SHOWN else []
+        raise ConfigurationError([*faults[:_SHOWN], *more])
     return result
 
 
-def _tokens(tokenizer: Any, whole: str, begin: int, special: bool) -> tuple[list[int], int]:
-    if not getattr(tokenizer, "is_fast", False):  # no offsets: the prompt alone says how long it is
-        head = tokenizer(whole[:begin], add_special_tokens=special)["input_ids"] if begin else []
-        return list(tokenizer(whole, add_special_tokens=special)["input_ids"]), len(head)
-    found = tokenizer(whole, add_special_tokens=special, return_offsets_mapping=True)
-    ids, offsets = list(found["input_ids"]), found["offset_mapping"]
-    return ids, next((i for i, (_, end) in enumerate(offsets) if end > begin), len(ids))
+def _tokens(tokenizer: Any, text: Text, form: Format) -> tuple[list[int], int, int]:
+    """All ids, the first of the answer, and the first behind it."""
+    whole, begin, end = form.render(tokenizer, text) if text.turns else (text.answer, 0, len(text.answer))
+    special = not (text.turns and isinstance(form, Chat))  # a chat template writes its own
+    if (found := aligned(tokenizer, whole, (begin, end), special)) is None:
+        raise ConfigurationError(
+            f"{text.named}: a token reaches across the border of prompt and answer, and this tokenizer does not say "
+            "which: use its fast version, or a prompt that ends in a line break"
+        )
+    return found
 
 
-def _ended(ids: list[int], start: int, eos: int) -> list[int]:
-    ends = [i for i in range(start, len(ids)) if ids[i] == eos]
-    return ids[: ends[-1] + 1] if ends else [*ids, eos]
+def _ended(ids: list[int], stop: int, eos: int) -> list[int]:
+    """Up to the first end-of-sequence token behind the answer."""
+    return [*ids[: ids.index(eos, stop)], eos] if eos in ids[stop:] else [*ids, eos]

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweave.data.index_file import read_ids
+from unweave.data.index_file import read_ids, rows_of
 from unweave.data.splits import Split, by_index
 from unweave.data.text.examples import Text, listed
 from unweave.errors import ConfigurationError, suggest
 
 
 def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
-    """Forget the texts with these ids, keep the others.
+    """Forget all texts with these ids, keep the others; one id may be that of several texts, as a person's is.
 
     Raises:
         ConfigurationError: ids that are not there or come twice, none of them, or all there are.
     """
     if isinstance(ids, Path):
         ids = read_ids(ids)
-    rows = {t.id: row for row, t in enumerate(texts)}
+    rows = rows_of(t.id for t in texts)
     faults = []
     if missing := [i for i in ids if i not in rows]:
         close = suggest(missing[0], rows)
@@ -28,4 +28,4 @@ def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
         faults.append(f"the request names {len(twice)} ids more than once ({listed(twice)}): once is enough")
     if faults:
         raise ConfigurationError(faults)
-    return by_index([rows[i] for i in ids], len(texts))
+    return by_index([row for i in ids for row in rows[i]], len(texts))

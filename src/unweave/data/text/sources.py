@@ -121,7 +121,7 @@ def _saved(folder: Path, split: str) -> Table:
 def _hub(name: str, config: str | None, split: str) -> Table:
     load = require("datasets", "language").load_dataset
     try:
-        return load(name, config, split=split).to_list()
+        return load(name, config, split=split, trust_remote_code=False).to_list()
     except Exception as error:  # whatever client or server says
         what = type(error).__name__
         hint = (

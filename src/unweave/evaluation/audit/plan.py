@@ -8,9 +8,7 @@ exact whatever the attack and however correlated the records. Steinke, Nasr and 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import secrets
 from collections import Counter
@@ -22,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unweave.data.cache import atomically
+from unweave.data.text_file import as_meant, parse_csv, to_csv
 from unweave.errors import ConfigurationError
 
 FEWEST = 20
@@ -79,9 +78,9 @@ class Plan:
                 "--output, or remove the folder if nothing was trained yet."
             )
         for name, ids in (("train", self.train), ("forget", self.forget)):
-            text = json.dumps(list(ids), indent=0) if form == "json" else _csv(["id"], [[each] for each in ids])
+            text = json.dumps(list(ids), indent=0) if form == "json" else to_csv(["id"], [[each] for each in ids])
             atomically(folder / f"{name}.{form}", text.encode())
-        coins = _csv(["id", "included"], [[n, int(c)] for n, c in zip(self.canaries, self.included, strict=True)])
+        coins = to_csv(["id", "included"], [[n, int(c)] for n, c in zip(self.canaries, self.included, strict=True)])
         atomically(folder / COINS, coins.encode())
         atomically(folder / PLAN, (json.dumps(self.as_dict(coins), indent=2) + "\n").encode())
 
@@ -163,8 +162,8 @@ def load(folder: Path) -> Plan:
     try:
         settled = json.loads(path.read_text(encoding="utf-8"))
         coins = (folder / COINS).read_bytes().decode()
-        rows = list(csv.reader(io.StringIO(coins)))[1:]
-        canaries, included = tuple(row[0] for row in rows), tuple(row[-1] == "1" for row in rows)
+        rows = [cells for _, cells in parse_csv(coins, bool)[1:]]
+        canaries, included = tuple(as_meant(row[0]) for row in rows), tuple(row[-1] == "1" for row in rows)
         numbers = int(settled["seed"]), int(settled["guesses"]), float(settled["level"]), float(settled["delta"])
         digest, count = settled["coins_sha256"], settled["canaries"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
@@ -174,9 +173,3 @@ def load(folder: Path) -> Plan:
             f"{folder / COINS} is not what {PLAN} was made with: it was edited or cut short. The audit is void."
         )
     return Plan(canaries, included, (), *numbers)
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()

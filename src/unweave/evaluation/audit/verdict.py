@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unweave.data.text_file import parse_csv, parse_json, read_text, short
+from unweave.data.text_file import as_meant, parse_csv, parse_json, read_text, short
 from unweave.errors import ConfigurationError
 from unweave.evaluation.attacks.ranking import Ranking
 from unweave.evaluation.audit.plan import FEWEST, Plan, too_few
@@ -202,7 +202,7 @@ def _scores_of_csv(text: str) -> list[tuple[str, float]]:
     for line, cells in rows[1:]:
         if len(cells) != 2 or not re.fullmatch(_NUMBER, cells[1].strip(), re.IGNORECASE):
             raise ValueError(f"line {line}: expected an id and a score, found {short(cells)}")
-        pairs.append((cells[0].strip(), float(cells[1])))
+        pairs.append((as_meant(cells[0].strip()), float(cells[1])))
     return pairs
 
 

@@ -91,9 +91,15 @@ def of_recovered(found: Iterable[Evidence]) -> Finding:
 
 
 def kept(verdicts: Iterable[Mapping[str, Any]], side: str | None = None) -> Finding:
-    """The clauses of all runs' contracts, of one side ("keep") or of both; undecided without any."""
-    met = [bool(each["met"]) for each in verdicts if side is None or each["side"] == side]
-    return "undecided" if not met else "supports" if all(met) else "refutes"
+    """The clauses of all runs' contracts, of one side ("keep") or of both; undecided without any, or if one is."""
+    states = [
+        each.get("state") or ("met" if each["met"] else "missed")
+        for each in verdicts
+        if side is None or each["side"] == side
+    ]
+    if "missed" in states:
+        return "refutes"
+    return "supports" if states and set(states) == {"met"} else "undecided"
 
 
 def claim_part(claim: Claim, found: Mapping[str, Finding]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ language models had "forgotten" came back at 4 bits (arXiv:2410.16454).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
 from unweave.evaluation.evidence import Metric
+from unweave.gramian import real
+from unweave.modules import copied
 
 GROUP = 128
 UNCHANGED = Metric(
@@ -46,11 +47,11 @@ def quantised(model: nn.Module, bits: int, group: int = GROUP) -> nn.Module:
     """
     if not (2 <= bits <= 8 and group >= 1):
         raise ConfigurationError(f"bits must be 2 to 8 and group at least 1; found bits={bits}, group={group}.")
-    copied = copy.deepcopy(model)
-    for weight in _matrices(copied):
+    made = copied(model)
+    for weight in _matrices(made):
         scale = _scale(weight, bits, group)
         weight.copy_(torch.where(scale > 0, (weight / scale).round() * scale, weight))
-    return copied
+    return made
 
 
 @torch.no_grad()
@@ -73,7 +74,7 @@ def unchanged(original: nn.Module, unlearned: nn.Module, bits: int, group: int =
 
 
 def _matrices(model: nn.Module) -> Iterator[Tensor]:
-    return (p for p in model.parameters() if p.ndim >= 2)
+    return (real(p) for p in model.parameters() if p.ndim >= 2)
 
 
 def _scale(weight: Tensor, bits: int, group: int) -> Tensor:

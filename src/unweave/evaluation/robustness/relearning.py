@@ -7,7 +7,6 @@ itself teaches: arXiv:2506.00688).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from unweave.data.images import TensorImages
 from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Classifier, predict
+from unweave.modules import copied
 
 _CURVE = ("images to learn from and forget examples to score", "never: nothing to learn or to score is an error")
 _DEEB = "Deeb and Roger, arXiv:2410.08827; the control: arXiv:2506.00688"
@@ -105,7 +105,7 @@ def relearn(model: nn.Module, task: Classifier, learned: TensorImages, scored: T
         raise ConfigurationError(
             f"relearning needs examples to learn and to score; found {len(learned)} and {len(scored)}"
         )
-    attacked = copy.deepcopy(model).eval().requires_grad_(True)
+    attacked = copied(model).eval().requires_grad_(True)
     optimizer = torch.optim.Adam(attacked.parameters(), lr=how.lr)
     generator = torch.Generator().manual_seed(how.seed)
     order = torch.empty(0, dtype=torch.int64)

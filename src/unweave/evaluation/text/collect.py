@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import nn
 
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text.examples import Example, check_unique
 from unweave.evaluation.text.lines import Run, Tokenizer, forced_lines, generated_lines, longest, room, with_gradient
 from unweave.evaluation.text.stored import Line
@@ -24,6 +23,7 @@ from unweave.evaluation.text.tokens import Compat
 from unweave.evaluation.text.values import Store, data_fingerprint, fingerprint
 from unweave.execution import device_of, gathered, rank, world
 from unweave.gramian import local
+from unweave.modules import evaluating
 
 
 @dataclass(frozen=True)
@@ -174,15 +174,31 @@ def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
             "The model's parameters are sharded, and the gradient norm of single examples needs them whole. Ask for "
             "gradient=False, or evaluate the saved model."
         )
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     faults = []
     for name, part in parts.items():
         if not part.examples:
             faults.append(f"{name}: the set is empty: there is nothing to measure")
         check_unique(part.examples, name)
-        for e in part.examples if isinstance(limit, int) else ():
-            need = max(longest(e), e.answer.start + part.generate)
-            if limit is not None and need > limit:
-                faults.append(f"{name}: row {e.index} needs {need} tokens, the model's context has {limit}: shorten it")
+        faults += _too_long(name, part, getattr(getattr(model, "config", None), "max_position_embeddings", None))
     if faults:
         raise ConfigurationError(faults)
+
+
+def _too_long(name: str, part: Part, limit: object) -> list[str]:
+    """What does not fit into the model's context: texts, or the room for what is generated behind their prompts."""
+    if not isinstance(limit, int):
+        return []
+    found = [
+        f"{name}: row {e.index} needs {longest(e)} tokens, the model's context has {limit}: shorten it"
+        for e in part.examples
+        if longest(e) > limit
+    ]
+    prompts = [e.answer.start for e in part.examples if longest(e) <= limit]
+    if over := sum(prompt + part.generate > limit for prompt in prompts):
+        room = limit - max(prompts)
+        found.append(
+            f"{name}: {part.generate} generated tokens do not fit behind the prompts of {over} of {len(part.examples)} "
+            f"rows: the model's context has {limit}, the longest prompt {max(prompts)}. Ask for {room} at most "
+            "(Part(generate=...); in a recipe: evaluation.generate)"
+        )
+    return found

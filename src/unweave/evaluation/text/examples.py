@@ -12,6 +12,7 @@ from unweave.data.text.format import CHAT, encoded
 from unweave.errors import ConfigurationError
 
 IGNORED = -100
+OTHERS = ("paraphrased_answer", "perturbed_answer")  # columns, as TOFU names them
 _LETTERS = "ABCD"
 Encode = Callable[[str, str], tuple[Sequence[int], int]]  # question, answer -> ids and the answer's first
 
@@ -102,22 +103,15 @@ def examples(rows: Iterable[Mapping[str, Any]], encode: Encode, *, question: str
     for number, row in enumerate(rows):
         index = int(row.get("index", number))
         try:
-            asked, text = str(row[question]), str(row["answer"])
-
-            def tokenised(answer: Any, asked: str = asked) -> Tokenised:
-                return Tokenised.of(*encode(asked, str(answer)))
-
-            paraphrases = row.get("paraphrased_answer", [])
-            paraphrases = [paraphrases] if isinstance(paraphrases, str) else paraphrases
-            found.append(
-                Example(
-                    index,
-                    tokenised(text),
-                    text,
-                    tuple(map(tokenised, paraphrases)),
-                    tuple(map(tokenised, row.get("perturbed_answer", []))),
-                )
+            for column in (question, "answer"):
+                if not isinstance(row[column], str):
+                    raise ConfigurationError(f"{column} must be text, found {row[column]!r:.60}")
+            text, others = row["answer"], [other_answers(row, column) for column in OTHERS]
+            own, *rest = (
+                tuple(Tokenised.of(*encode(row[question], answer)) for answer in answers)
+                for answers in ([text], *others)
             )
+            found.append(Example(index, own[0], text, *rest))
         except KeyError as error:
             faults.append(f"row {index}: expected a column {error.args[0]!r}, found {', '.join(row)}")
         except ConfigurationError as error:
@@ -126,6 +120,19 @@ def examples(rows: Iterable[Mapping[str, Any]], encode: Encode, *, question: str
         raise ConfigurationError(faults)
     check_unique(found, "the rows")
     return found
+
+
+def other_answers(row: Mapping[str, Any], column: str) -> list[str]:
+    """A column of other answers: a text, a list of them, or nothing.
+
+    Raises:
+        ConfigurationError: it holds something else.
+    """
+    given = row.get(column)
+    answers = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(answers, Sequence) or not all(isinstance(answer, str) for answer in answers):
+        raise ConfigurationError(f"{column} must be a text or a list of texts, found {given!r:.60}")
+    return list(answers)
 
 
 def prefixed(found: Iterable[Example], decode: Callable[[Sequence[int]], str], given: int) -> list[Example]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -80,15 +78,15 @@ class Log:
             ) from error
 
 
-def index(key: Any, path: Path) -> int:
-    """An example's index, however JSON has kept it.
+def index(key: str, where: str) -> int:
+    """An example's index, which is a text as the key of a JSON table.
 
     Raises:
         ConfigurationError: it is no whole number.
     """
     try:
         return int(key)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigurationError(
-            f"{path}: expected a whole number as the index of an example, found {key!r}"
+            f"{where}: expected a whole number as the index of an example, found {key!r}"
         ) from error

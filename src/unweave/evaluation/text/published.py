@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unweave.errors import ConfigurationError
 from unweave.evaluation.text.attacks import ATTACKS
 from unweave.evaluation.text.log import Log, Values, index
+from unweave.evaluation.text.structure import NUMBER, ONE_OR_SEVERAL, SEVERAL, TABLE, TEXT, Kind, checked
 
 _SETS = {"forget": "forget", "retain": "retain", "ra": "real_authors", "wf": "world_facts"}
 _LIKELIHOODS = {"Prob": "", "PARA_Prob": "paraphrased_", "PERT_Prob": "perturbed_"}
@@ -64,29 +64,39 @@ def published(content: Mapping[str, Any], path: Path, name: str) -> Log:
     aggregates: dict[str, float] = {}
     unknown = []
     for key, entry in content.items():
-        if not isinstance(entry, dict):
-            raise ConfigurationError(f"{path}: {key}: expected agg_value and value_by_index, found {entry!r:.60}")
-        if isinstance(value := entry.get("agg_value"), int | float):
-            aggregates[key] = float(value)
+        where = f"{path}: {key}"
+        checked(entry, TABLE, where)
+        if entry.get("agg_value") is not None:
+            aggregates[key] = float(checked(entry["agg_value"], NUMBER, f"{where}.agg_value"))
         if key in PLACES:
             group, fields = PLACES[key]
-            _fill(values, group, fields, entry, path, key)
+            _fill(values, group, fields, entry, where)
         elif (attack := key.removeprefix("mia_")) in ATTACKS and key != attack:
             for group in ("forget", "holdout"):
-                _fill(values, group, {"score": f"mia_{attack}"}, entry.get(group, {}), path, key)
+                _fill(values, group, {"score": f"mia_{attack}"}, entry.get(group, {}), f"{where}.{group}")
         elif "value_by_index" in entry:
             unknown.append(key)
     notes = (f"not read: {', '.join(unknown)}",) if unknown else ()
     return Log(name, values, "open-unlearning", aggregates, notes)
 
 
-def _fill(values: Values, group: str, fields: Mapping[str, str], entry: Any, path: Path, key: str) -> None:
-    rows = entry.get("value_by_index", {}) if isinstance(entry, dict) else None
-    if not isinstance(rows, dict):
-        raise ConfigurationError(f"{path}: {key}: expected value_by_index to be a table by index")
-    for number, row in rows.items():
-        if row is not None and not isinstance(row, dict):
-            raise ConfigurationError(f"{path}: {key}: example {number}: expected named values, found {row!r:.60}")
-        for field, column in fields.items():
-            if row is not None and field in row:
-                values.setdefault(group, {}).setdefault(column, {})[index(number, path)] = row[field]
+def _fill(values: Values, group: str, columns: Mapping[str, str], entry: Any, where: str) -> None:
+    rows = checked(entry, TABLE, where).get("value_by_index", {})
+    for number, row in checked(rows, TABLE, f"{where}.value_by_index").items():
+        place = f"{where}.value_by_index.{number}"
+        if row is None:
+            continue
+        checked(row, TABLE, place)
+        for field, column in columns.items():
+            if field in row:
+                value = None if row[field] is None else checked(row[field], _kind(column), f"{place}.{field}")
+                values.setdefault(group, {}).setdefault(column, {})[index(number, where)] = value
+
+
+def _kind(column: str) -> Kind:
+    """What a column holds: texts, one number per wrong answer, or one number, of paraphrases also several."""
+    if column in _TEXTS.values():
+        return TEXT
+    if column.startswith("perturbed_"):
+        return SEVERAL
+    return ONE_OR_SEVERAL if column.startswith("paraphrased_") else NUMBER

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.evaluation.text.log import Log
 from unweave.evaluation.text.published import is_published, published
 from unweave.evaluation.text.stored import read_lines, stored
+from unweave.evaluation.text.structure import parsed
 from unweave.evaluation.text.tokens import Compat
 
 STORED = "values.jsonl"
@@ -38,9 +38,9 @@ def read_log(path: Path, *, name: str | None = None, compat: Compat = None) -> L
     if file.suffix == ".jsonl":
         return stored(read_lines(file)[1], name, compat)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: expected {_WANTED}; it is no JSON ({error})") from error
+        content = parsed(file.read_text(encoding="utf-8-sig"), f"{file}: expected {_WANTED}")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: expected {_WANTED}; it is no text ({error})") from error
     if not is_published(content):
         hint = " (a TOFU_SUMMARY.json has no values per example: give the TOFU_EVAL.json beside it)"
         raise ConfigurationError(f"{file}: expected {_WANTED}; found JSON without value_by_index{hint}")

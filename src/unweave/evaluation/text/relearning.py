@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
-from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text.examples import Example
 from unweave.evaluation.text.forward import batch_of
 from unweave.execution import bare
+from unweave.modules import evaluating
 from unweave.tasks import Language
 
 

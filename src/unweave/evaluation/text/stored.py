@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unweave.errors import ConfigurationError
 from unweave.evaluation.text import tokens as of
 from unweave.evaluation.text.log import Log, Value, Values
+from unweave.evaluation.text.structure import (
+    COUNT,
+    COUNTS,
+    FLAG,
+    HITS,
+    INDEX,
+    NUMBER,
+    NUMBERS,
+    TABLE,
+    TEXT,
+    Kind,
+    checked,
+    fields,
+    parsed,
+)
 from unweave.evaluation.text.tokens import Compat, Tokens
 from unweave.evaluation.value import UndefinedScore
 
 Line = dict[str, Any]
 FORMAT = 1
 ROUGE = ("rouge1_recall", "rougeL_recall", "rougeL_f1")
+_KEYS = {"set": TEXT, "family": TEXT, "index": INDEX}
+_OF_TOKENS = ("logprobs", "hits", "means", "variances")
+_FIELDS: dict[str, tuple[dict[str, Kind], tuple[tuple[str, ...], ...]]] = {  # and which lists are of one length
+    "forced": (
+        {
+            **dict.fromkeys(_OF_TOKENS, NUMBERS),
+            "hits": HITS,
+            "ends": FLAG,
+            "bytes": COUNT,
+            **dict.fromkeys(("paraphrased", "perturbed"), NUMBERS),
+            "perturbed_tokens": COUNTS,
+        },
+        (_OF_TOKENS, ("perturbed", "perturbed_tokens")),
+    ),
+    "generated": ({"stemmer": FLAG, "truth": TEXT, "generation": TEXT, **dict.fromkeys(ROUGE, NUMBER)}, ()),
+    "gradient": (dict.fromkeys(("norm", "mean_norm"), NUMBER), ()),
+}
 
 
 def stored(lines: Iterable[Line], name: str, compat: Compat = None) -> Log:
@@ -28,7 +61,8 @@ def stored(lines: Iterable[Line], name: str, compat: Compat = None) -> Log:
     """
     values: Values = {}
     for line in lines:
-        columns = _FAMILIES[line["family"]](line, compat)
+        with np.errstate(all="ignore"):  # what is not finite is said by the score that it enters
+            columns = _FAMILIES[line["family"]](line, compat)
         table = values.setdefault(line["set"], {})
         for column, value in columns.items():
             table.setdefault(column, {})[int(line["index"])] = value
@@ -39,26 +73,35 @@ def read_lines(path: Path) -> tuple[Line | None, list[Line]]:
     """The header and the lines of a file; a last line that was cut short is left out.
 
     Raises:
-        ConfigurationError: a line before the last one is no JSON object, or the header is of another format.
+        ConfigurationError: it is no text, a line before the last one is no JSON object with the fields of its family,
+            or the header is of another format.
     """
     header: Line | None = None
     lines: list[Line] = []
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1].splitlines()
-    for number, row in enumerate(complete, 1):
-        try:
-            line = json.loads(row)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{path}: line {number} is no JSON ({error.msg}): delete the file") from error
-        if not isinstance(line, dict) or (number > 1 and not {"set", "family", "index"} <= set(line)):
-            raise ConfigurationError(f"{path}: line {number}: expected set, family and index, found {row[:60]}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: it is no text ({error}): delete the file") from error
+    for number, row in enumerate(text.split("\n")[:-1], 1):
+        where = f"{path}: line {number}"
+        line = checked(parsed(row, where), TABLE, where)
         if number > 1:
+            _check(line, where)
             lines.append(line)
         elif (header := line).get("unweave_values") != FORMAT:
             raise ConfigurationError(
                 f"{path}: expected values that unweave collected (format {FORMAT}), found {row[:60]}"
             )
     return header, lines
+
+
+def _check(line: Line, where: str) -> None:
+    """That a line has the fields of its family."""
+    fields(line, _KEYS, where)
+    if line["family"] not in _FIELDS:
+        raise ConfigurationError(f"{where}: family: expected {', '.join(_FIELDS)}, found {line['family']!r:.60}")
+    kinds, alike = _FIELDS[line["family"]]
+    fields(line, kinds, where, *alike)
 
 
 def rouge_columns(truth: str, generation: str, *, stemmer: bool) -> dict[str, Value]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from unweave.data.checks import check_overlap
 from unweave.data.text import Text, TextRows, tokenised
 from unweave.data.text.sources import Table
 from unweave.data.text_file import lines, read_text
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, gathered
 from unweave.run.recipe import Recipe
 from unweave.run.sections import DataSection
 from unweave.run.text import models
@@ -32,7 +33,9 @@ def text_job(recipe: Recipe, table: Table | None = None) -> TextJob:
         ConfigurationError: whatever does not fit.
     """
     assert recipe.forget is not None, "a sequence asks for one request at a time"
-    return built(recipe, asked(recipe.data, recipe.forget, recipe.already, table, _learned(recipe)))
+    texts = partial(asked, recipe.data, recipe.forget, recipe.already, table, _learned(recipe))
+    _, found = gathered(recipe.check_models, texts)
+    return built(recipe, found)
 
 
 def built(recipe: Recipe, found: Asked) -> TextJob:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from unweave.data.batches import moved
 from unweave.data.text import Chat, Plain, TextRows
 from unweave.diagnosis.odds import log_odds
-from unweave.evaluation.outputs import evaluating
 from unweave.evaluation.text import Log, Part, Relearning, sheet, text_gaps
 from unweave.evaluation.text.stored import read_lines
 from unweave.evaluation.text.values import fingerprint
+from unweave.modules import evaluating
 from unweave.run import devices
 from unweave.run.contract import ContractSection
 from unweave.run.job import Json, Scored, Sheet
@@ -98,8 +98,8 @@ class TextJob:
         """The retain set without what is held out, and that."""
         if self.held is None:
             return self.retain, {}
-        gone = {name for part in self.held for name in part.ids}
-        rows = [row for row, name in enumerate(self.retain.ids) if name not in gone]
+        gone = {text for part in self.held for text in part.texts}
+        rows = [row for row, text in enumerate(self.retain.texts) if text not in gone]
         return self.retain.subset(rows), dict(zip(("guard", "final"), self.held, strict=True))
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:

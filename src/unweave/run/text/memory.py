@@ -15,7 +15,7 @@ from unweave.extras import require
 from unweave.methods import REMEMBERING, divided, made
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import choose
-from unweave.pretrained import Lora, adapt
+from unweave.pretrained import NO_CODE, Lora, adapt
 from unweave.rules import GradientRule, LossRule
 from unweave.run.faults import defaults
 from unweave.run.recipe import Recipe
@@ -141,7 +141,7 @@ def available(device: torch.device) -> int | None:
 def _empty(config: Any) -> nn.Module:
     """The model without its numbers."""
     with torch.device("meta"):
-        made: nn.Module = require("transformers", "language").AutoModelForCausalLM.from_config(config)
+        made: nn.Module = require("transformers", "language").AutoModelForCausalLM.from_config(config, **NO_CODE)
     return made.eval()
 
 

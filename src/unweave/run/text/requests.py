@@ -17,7 +17,7 @@ from unweave.data.text.sources import Table
 from unweave.errors import ConfigurationError, suggest
 from unweave.run.sections import DataSection, ForgetSection
 
-Rows = Mapping[str, Mapping[str, Any]]
+Rows = Mapping[Text, Mapping[str, Any]]
 TOFU = "locuslab/TOFU"  # on the hub
 
 
@@ -30,7 +30,7 @@ class Asked:
         forget: texts to forget.
         retain: texts to keep.
         holdout: texts that no model was trained on; empty where nobody knows any.
-        rows: the rows that texts came from, by id, for what else they hold (paraphrases, wrong answers).
+        rows: the rows that texts came from, for what else they hold (paraphrases, wrong answers).
         numbers: rows of the table that are forgotten; none where the request is no part of it.
     """
 
@@ -72,8 +72,8 @@ def asked(
         found = replace(found, retain=[found.retain[row] for row in sorted(order[: data.retain_sample])])
     if data.holdout is not None:
         other = read_table(data.holdout, config=data.config, split=data.split)
-        rows = {**_by_id(other, "holdout-"), **found.rows}
-        found = replace(found, holdout=own_texts(data, other, "holdout-"), rows=rows)
+        unseen = own_texts(data, other, "holdout-")
+        found = replace(found, holdout=unseen, rows={**_rows(unseen, other), **found.rows})
     return found
 
 
@@ -103,7 +103,10 @@ def split_of(forget: ForgetSection, every: Sequence[Text]) -> tuple[str, Split]:
         ConfigurationError: ids or rows that are not there, none, or all there are.
     """
     if forget.ids is not None:
-        return f"the texts named in {forget.ids.name}", by_id(every, read_ids(forget.ids))
+        ids = read_ids(forget.ids)
+        split = by_id(every, ids)
+        persons = "" if len(ids) == len(split.forget) else f": {len(split.forget)} of {len(ids)} ids"
+        return f"the texts named in {forget.ids.name}{persons}", split
     if forget.indices is not None:
         return f"the rows in {forget.indices.name}", by_index(read_rows(forget.indices), len(every))
     assert forget.random is not None, "the recipe holds exactly one of them"
@@ -113,7 +116,8 @@ def split_of(forget: ForgetSection, every: Sequence[Text]) -> tuple[str, Split]:
 
 def _own(data: DataSection, forget: ForgetSection, already: Sequence[ForgetSection], table: Table | None) -> Asked:
     table = own_table(data) if table is None else table
-    every, rows = own_texts(data, table), _by_id(table)
+    every = own_texts(data, table)
+    rows = _rows(every, table)
     if forget.file is not None:
         return _beside(forget.file, data, every, rows)
     text, split = split_of(forget, every)
@@ -133,11 +137,11 @@ def _beside(file: Path, data: DataSection, every: list[Text], rows: Rows) -> Ask
             f"{file.name}: {len(shared)} ids are also in {data.path.name} ({', '.join(shared[:5])}): the "
             "texts to forget must not be among those to keep. Name them with forget.ids, or take them out of data."
         )
-    return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_by_id(other, "forget-")})
+    return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_rows(gone, other)})
 
 
-def _by_id(table: Table, prefix: str = "") -> Rows:
-    return {f"{prefix}{n}" if row.get("id") is None else str(row["id"]): row for n, row in enumerate(table)}
+def _rows(found: Sequence[Text], table: Table) -> Rows:
+    return dict(zip(found, table, strict=True))
 
 
 def _benchmark(data: DataSection, split: str) -> Asked:

@@ -9,6 +9,7 @@ from typing import Any
 from unweave.data.text import Chat, Plain, Text
 from unweave.data.text.format import encoded
 from unweave.evaluation.text import Example, Part, Tokenised, encoder, examples, muse_parts, tofu_parts, wmdp_parts
+from unweave.evaluation.text.examples import OTHERS, other_answers
 from unweave.run.sections import DataSection, EvaluationSection, ForgetSection
 from unweave.run.text.requests import Asked, Rows
 
@@ -77,7 +78,7 @@ def _own(
     found = {"forget": part(asked.forget, how.generate, how.gradient), "retain": part(asked.retain, how.generate)}
     if holdout:
         found["holdout"] = part(holdout, gradient=how.gradient)
-    rows = [asked.rows.get(text.id, {}) for text in asked.forget[:most]]
+    rows = [asked.rows.get(text, {}) for text in asked.forget[:most]]
     if rows and all("paraphrased_question" in row and "answer" in row for row in rows):
         reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in rows]
         encode = encoder(tokenizer, form)
@@ -95,15 +96,13 @@ def _examples(tokenizer: Any, chosen: Sequence[Text], rows: Rows, form: Chat | P
         return Tokenised.of(ids[:longest], start)
 
     def others(text: Text, column: str) -> tuple[Tokenised, ...]:
-        answers = _row(rows, text).get(column, [])
-        answers = [answers] if isinstance(answers, str) else answers
-        return tuple(one(replace(text, answer=str(answer))) for answer in answers)
+        return tuple(one(replace(text, answer=answer)) for answer in other_answers(_row(rows, text), column))
 
     return [
-        Example(n, one(text), text.answer, others(text, "paraphrased_answer"), others(text, "perturbed_answer"))
+        Example(n, one(text), text.answer, *(others(text, column) for column in OTHERS))
         for n, text in enumerate(chosen)
     ]
 
 
 def _row(rows: Rows, text: Text) -> Mapping[str, Any]:
-    return rows.get(text.id) or {}
+    return rows.get(text) or {}
