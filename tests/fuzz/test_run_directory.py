@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +34,20 @@ class Ended(Exception):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Path, Path]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A finished run, and one that ended after two of its four steps."""
     place = tmp_path_factory.mktemp("runs")
     (place / "recipe.yaml").write_text(QUOTED)
     settings = read(place / "recipe.yaml", ["run.checkpoint_every=1"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNWEAVE_CACHE", str(cache))
-        run(settings, place / "whole")
+    run(settings, place / "whole")
 
-        def watch(phase: str, done: int, total: int) -> None:
-            if (phase, done) == ("unlearning", 3):
-                raise Ended
+    def watch(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("unlearning", 3):
+            raise Ended
 
-        with pytest.raises(Ended):
-            run(settings, place / "cut", watch=watch)
-    yield place / "whole", place / "cut"
+    with pytest.raises(Ended):
+        run(settings, place / "cut", watch=watch)
+    return place / "whole", place / "cut"
 
 
 def files(folder: Path) -> list[Path]:

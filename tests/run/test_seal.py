@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Ended(Exception):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tuple[Path, Path]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that missed its contract, and one that ended in its fourth step of four."""
     place = tmp_path_factory.mktemp("runs")
     (place / "recipe.yaml").write_text(SETTINGS)
@@ -41,12 +41,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tupl
         if (phase, done) == ("unlearning", 4):
             raise Ended
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNWEAVE_CACHE", str(cache))
-        run(settings, place / "whole")
-        with pytest.raises(Ended):
-            run(settings, place / "cut", watch=watch)
-    yield place / "whole", place / "cut"
+    run(settings, place / "whole")
+    with pytest.raises(Ended):
+        run(settings, place / "cut", watch=watch)
+    return place / "whole", place / "cut"
 
 
 @pytest.fixture

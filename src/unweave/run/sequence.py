@@ -110,8 +110,7 @@ def run(
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
         if whole is None:
             write_json(folder / FILE, _sealed(folder, summary(done, len(singles))))
-    content = summary(done, len(singles)) | ({} if whole is None else {"created": whole["created"]})
-    content = _sealed(folder, content)
+    content = _sealed(folder, summary(done, len(singles)) | ({} if whole is None else {"created": whole["created"]}))
     if content != whole:
         write_json(folder / FILE, content)
     return content
