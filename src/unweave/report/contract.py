@@ -12,7 +12,7 @@ from unweave.run.record import counted
 
 Json = Mapping[str, Any]
 TITLE = "The contract"
-SHORT = {"missed": "missed", "undecided": "not shown"}
+SHORT: Mapping[str, str] = {"missed": "missed", "undecided": "not shown"}
 SAID = {"met": "met", "missed": "MISSED", "undecided": "not shown"}
 COLUMNS = ["", "limit", "guard set", "bound", "n", "final set", "bound", "n", "kept"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from unweave.contract import state_of
 from unweave.report import plots
-from unweave.report.contract import SAID
+from unweave.report.contract import SAID, SHORT
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
@@ -48,7 +48,7 @@ def read(directory: Path) -> Page:
 def _verdicts(sequence: Json) -> list[Verdict]:
     requests = sequence["requests"]
     lost = _lost(requests)
-    short = [f"{SAID[state_of(r)]}: {r['id']}" for r in requests if state_of(r) != "met"]
+    short = [f"{SHORT[state_of(r)]}: {r['id']}" for r in requests if state_of(r) != "met"]
     return [
         Verdict("Status", sequence["status"], "good" if sequence["status"] == "done" else "bad"),
         Verdict("Contracts", "; ".join(short) or "all met", "bad" if short else "good"),
