@@ -15,6 +15,7 @@ from unweave.objectives import Objectives
 from unweave.tasks import Vision
 
 SOUND: dict[str, Any] = {
+    **{"prepare": print, "backward": print},
     "scaler": None,
     "mixed_precision": "bf16",
     "distributed_type": SimpleNamespace(value="NO"),

@@ -151,11 +151,7 @@ def examples(name: str, given: Any) -> str:
 
 def prepared(name: str, given: Any) -> str:
     """An `accelerate.Accelerator`, or None."""
-    if given is None:
-        return ""
-    from accelerate import Accelerator
-
-    return kind("an accelerate.Accelerator or None", Accelerator)(name, given)
+    return maybe(having("an accelerate.Accelerator or None", "prepare", "backward"))(name, given)
 
 
 def maybe(rule: Rule) -> Rule:

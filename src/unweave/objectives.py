@@ -36,7 +36,7 @@ _DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (T
 
 
 def _pair(name: str, losses: Any) -> str:
-    two = isinstance(losses, tuple) and len(losses) == 2
+    two = isinstance(losses, tuple | list) and len(losses) == 2
     if two and all(each is None or takes.callable_with(each, 2) for each in losses):
         return ""
     return takes.wrong(name, "two functions (model, batch) -> [b], of which one may be None", losses)

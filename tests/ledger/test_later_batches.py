@@ -83,7 +83,7 @@ class _Undone(Again):
     """Whatever is read again is missed."""
 
     def read(self, model: Any) -> Any:
-        return {**super().read(model), "met": False}
+        return {**super().read(model), "met": False, "state": "missed"}
 
 
 def test_small_requests_together_are_one_run_and_a_certificate_each(tmp_path: Path, path: Path) -> None:

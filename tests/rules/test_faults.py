@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from unweave import rules
-from unweave.errors import ConfigurationError, check, fault
+from unweave.errors import ConfigurationError, check, fault, shown
 from unweave.rules import EUPMU, HAMU, OFMU, PDU, Alternating, EUPMUCompat, Fixed, Rule, UnilateralSurgery
 from unweave.rules.torchjd import AGGREGATORS
 
@@ -76,7 +76,7 @@ def test_no_field_of_any_rule_takes_what_it_cannot_be(name: str, field: str) -> 
     wrong = [math.nan, object(), *(option[:-1] for option in known)]
     for value in wrong:
         text = told(rule, **{field: value})[0]
-        assert text.startswith(f"{field} must be ") and repr(value) in text
+        assert text.startswith(f"{field} must be ") and shown(value) in text
         if isinstance(value, str):
             assert "Did you mean '" in text and all(repr(option) in text for option in known), text
 
@@ -84,7 +84,8 @@ def test_no_field_of_any_rule_takes_what_it_cannot_be(name: str, field: str) -> 
 @pytest.mark.parametrize(("rule", "arguments"), OUT, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_out_of_range(rule: Callable[..., Rule], arguments: dict[str, Any]) -> None:
     text = told(rule, **arguments)[0]
-    assert any(text.startswith(f"{name} must be ") and f"found {value!r}" in text for name, value in arguments.items())
+    said = {f"{name} must be ": f"found {shown(value)}" for name, value in arguments.items()}
+    assert any(text.startswith(begin) and end in text for begin, end in said.items())
 
 
 def test_all_faults_at_once() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Book, Standing
-from unweave.ledger.chain import Chain, Fault, Json
+from unweave.ledger.chain import START, Chain, Fault, Json
 from unweave.ledger.line import written
 from unweave.run.record import counted
 
@@ -127,7 +127,8 @@ class Index:
                 known = database.execute("select number, hash from head").fetchall()
                 last = database.execute("select number, hash from entries order by number desc limit 1").fetchall()
                 ((number, digest),) = known
-                return ((int(number), str(digest)), "same") if known == last else (None, "damaged")
+                sound = known == (last or [(0, START)])  # a ledger may have been killed before its first entry
+                return ((int(number), str(digest)), "same") if sound else (None, "damaged")
         except _DAMAGED as error:
             return None, "none" if _of_machine(error) else "damaged"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -89,7 +89,7 @@ def verify(ledger: Ledger, heads: Sequence[str] = ()) -> Verification:
         notes.append(f"entry {number} was set aside by entry {by.number}: {by.body.get('reason')}")
     faults += _files(ledger, [entry for entry in chain.entries if entry.number not in aside], book)
     places = {fault.place for fault in faults}  # a card that tells of another model is no fault of its own
-    cards = [fault for name, fault in _cards(ledger, chain, book) if f"certificate of {name}" not in places]
+    cards = list(_cards(ledger, chain, book, places))
     notes += [str(fault) for fault in cards if fault.text.endswith(_OTHERS)]
     faults += [fault for fault in cards if not fault.text.endswith(_OTHERS)]
     if known:
@@ -187,14 +187,14 @@ def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fau
             yield Fault(f"entry {entry.number}", f"does not hold what a {entry.kind} holds: {error!r}")
 
 
-def _cards(ledger: Ledger, chain: Chain, book: Book) -> Iterator[tuple[str, Fault]]:
-    """Whether the card beside each certified model says what the ledger does, by the last request that it is for."""
+def _cards(ledger: Ledger, chain: Chain, book: Book, places: Collection[str]) -> Iterator[Fault]:
+    """Whether the card beside each certified model says what the ledger does, but for those that have a fault already."""
     certified = book.certified
     lasts = {str(_model(ledger, each)): count for count, each in enumerate(certified, 1)}
     for count in lasts.values():
         name = certified[count - 1].id
-        if text := _of_card(ledger, chain, certified[:count]):
-            yield name, Fault(f"card of {name}", text, text.endswith(_EDITED))
+        if f"certificate of {name}" not in places and (text := _of_card(ledger, chain, certified[:count])):
+            yield Fault(f"card of {name}", text, text.endswith(_EDITED))
 
 
 def _of_card(ledger: Ledger, chain: Chain, certified: Sequence[Standing]) -> str:

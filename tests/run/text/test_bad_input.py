@@ -74,9 +74,6 @@ CASES = {
         ("1 of 5 ids are of no text (Ana/dorn)", "Did you mean 'Ana/born'?"),
         rewritten("request.txt", lambda t: t + "Ana/dorn\n"),
     ),
-    "an id twice": Case(
-        (), ("have an id that another text has too",), added(id="Ana/born", question="who?", answer="me")
-    ),
     "forget rows inside retain": Case(
         (),
         ("must share no example", "forget[0] = retain[20]"),
@@ -201,4 +198,4 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 42
+    assert len(CASES) == 41
