@@ -29,6 +29,9 @@ def test_one_block_is_read_again_and_the_other_is_not() -> None:
         forget, retain = ([(x, x)[n] for n in order], [(y, line)[n] for n in order])
         found = sine2(gramian((forget, retain), [0, 1]))
         assert found[order.index(1)] < 2e-15 and found[order.index(0)] > 0.9
+    near = x + 1e-3 * y
+    found, alone = (sine2(gramian(pair, range(len(pair[0])))) for pair in (([x, x], [y, near]), ([x], [near])))
+    torch.testing.assert_close(found[1:], alone, rtol=1e-9, atol=0.0)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])

@@ -151,9 +151,9 @@ def test_joint_says_direct_where_nothing_is_asked_of_it() -> None:
 @pytest.mark.parametrize("radius", [None, 0.3])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 def test_joint_is_direct_up_to_what_the_direct_steps_deliver(scale: float, radius: float | None) -> None:
-    """`sum_i R_i/|a_i| <a_i, b_i>`; a block without an objective delivers nothing."""
+    """`sum_i R_i/|a_i| <a_i, b_i>`; one block takes from it, one without an objective adds nothing."""
     g_r = [scale * np.array([1.0, 0.2]), scale * np.array([0.4, -0.3]), np.zeros(2)]
-    g_f = [scale * np.array([-1.0, 0.1]), scale * np.array([0.2, 0.6]), scale * np.array([0.5, 0.0])]
+    g_f = [scale * np.array([-1.0, 0.1]), scale * np.array([0.2, -0.6]), scale * np.array([0.5, 0.0])]
     gram = gram_of(g_r, g_f, [0, 1, 2])
     length = [np.linalg.norm(g) for g in g_r[:2]]
     shares = [1.0 if radius is None else radius / n for n in length]

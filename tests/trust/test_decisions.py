@@ -180,14 +180,23 @@ def test_with_a_mask_the_length_is_that_of_what_is_left() -> None:
     assert record.radius == 5 * 2**-6 and model.theta.tolist() == pytest.approx([3 + 5 * 2**-6, 4.0], rel=1e-12)
 
 
+@dataclass
+class Up(PCGrad):
+    """Up the retain loss, and says so."""
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        return torch.tensor([[0.0, -1.0]], dtype=gramian.dtype)
+
+
+def test_a_small_predicted_rise_makes_no_step_longer() -> None:
+    model = Vector(1.0)
+    (record,) = on(model, flat, lambda t: 0.25 * t[0], Up(), TrustRegion(budget=1.0, start=2**-6)).history
+    assert record.radius == 2**-6 and model.theta.item() == 1 + 2**-6
+
+
 @pytest.mark.parametrize("budget", [1.0, 0.25])
 @pytest.mark.parametrize("slope", [0.5, 64.0])
 def test_half_the_budget_is_the_most_that_may_be_predicted(budget: float, slope: float) -> None:
-    @dataclass
-    class Up(PCGrad):
-        def weights(self, gramian: Tensor) -> Tensor:
-            return torch.tensor([[0.0, -1.0]], dtype=gramian.dtype)
-
     size = budget / slope
     model = Vector(30 * size)  # a radius of three times the allowance
     region = TrustRegion(budget=budget, start=0.05)
@@ -257,6 +266,24 @@ def test_a_step_that_is_not_taken_leaves_running_statistics_where_they_were(why:
     pair = Pair([torch.randn(8, 1)], [torch.randn(8, 1)])
     (record, *_) = unlearn(model, method, [pair], TrustRegion(), monitors=[read]).history
     assert not record.accepted and seen == [True] * 3
+
+
+def test_an_interrupt_leaves_running_statistics_where_they_were() -> None:
+    model, looks = Normed(), list[int]()
+    model.norm(torch.randn(8, 1))
+    before = [b.clone() for b in model.norm.buffers()]
+
+    def retain(m: nn.Module, batch: Tensor) -> Tensor:
+        looks.append(1)
+        values = m.norm(batch)[:, 0] * 0 + m.theta
+        if len(looks) == 2:  # after the gradient, in the look at what the step did
+            raise KeyboardInterrupt
+        return values
+
+    method = Method(lambda m, batch: -m.theta + 0 * m.norm(batch)[:, 0], retain, Fixed(), "")
+    result = unlearn(model, method, [Pair([torch.randn(8, 1)], [torch.randn(8, 1)])], TrustRegion())
+    assert result.reason == "interrupted" and len(looks) == 2
+    assert all(a.equal(b) for a, b in zip(before, model.norm.buffers(), strict=True))
 
 
 def test_the_constants_that_the_documentation_names() -> None:
