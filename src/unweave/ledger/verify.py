@@ -188,7 +188,7 @@ def _files(ledger: Ledger, entries: Sequence[Entry], book: Book) -> Iterator[Fau
 
 
 def _cards(ledger: Ledger, chain: Chain, book: Book, places: Collection[str]) -> Iterator[Fault]:
-    """Whether the card beside each certified model says what the ledger does, but for those that have a fault already."""
+    """Whether the card beside each certified model says what the ledger does; but for those that have a fault."""
     certified = book.certified
     lasts = {str(_model(ledger, each)): count for count, each in enumerate(certified, 1)}
     for count in lasts.values():

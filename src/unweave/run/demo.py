@@ -57,7 +57,7 @@ REQUESTS = {
     "random": Case(ForgetSection(random=0.1), None),
 }
 TOLERATED = KeepEntry(metric="accuracy", absolute=0.06)
-"""Less leaves little room on 168 guard images: 2.9 points are the bound of a model that lost nothing."""
+"""Less leaves little room on 169 guard images: 3.0 points are the bound of a model that lost nothing."""
 
 # Headline methods as the one call runs them; baselines with the settings that docs/benchmarks.md chooses.
 ENTRIES = (
