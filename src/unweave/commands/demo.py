@@ -73,7 +73,7 @@ def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
         "the row 'retrained' says.\n"
         "±: the wider side of the 95 % interval over the n examples, for this model only. A row is one training: its "
         "distance has no interval, and 'retrained again' is what chance gives an exact method. Several trainings: "
-        "unweave evidence.  ! a clause of the contract was missed.",
+        "unweave evidence.  ! the contract was missed, or is not shown to be met.",
         style="dim",
         markup=False,
     )

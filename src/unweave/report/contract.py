@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unweave.contract import headline, state_of
+from unweave.contract.reading import WORDS
 from unweave.report import plots
 from unweave.report.page import Plot, Section, Table, Verdict, number
 from unweave.run.record import counted
@@ -14,6 +15,7 @@ Json = Mapping[str, Any]
 TITLE = "The contract"
 SHORT: Mapping[str, str] = {"missed": "missed", "undecided": "not shown"}
 SAID = {"met": "met", "missed": "MISSED", "undecided": "not shown"}
+"""Of a whole contract; a clause has the words of `contract.reading`, as on the console."""
 COLUMNS = ["", "limit", "guard set", "bound", "n", "final set", "bound", "n", "kept"]
 
 
@@ -42,7 +44,7 @@ def verdicts(summary: Json, against: bool) -> list[Verdict]:
     clauses = summary["contract"]
     if not clauses:
         return [Verdict("Contract", "none: nothing was promised, and nothing stopped the run", "note")]
-    words = [f"{row['side']}: {row['clause']}, {SAID[state_of(row)]}" for row in clauses]
+    words = [f"{row['side']}: {row['clause']}, {WORDS[state_of(row)]}" for row in clauses]
     short = told(clauses)
     if not short:
         text = f"kept: all {len(clauses)} clauses met"
@@ -76,7 +78,7 @@ def _row(row: Json) -> list[str]:
             cells += ["–", "–", "–"]
         else:
             cells += [number(found["measured"], 4), number(found["bound"], 4), str(found["n"])]
-    return [*cells, SAID[state_of(row)]]
+    return [*cells, WORDS[state_of(row)]]
 
 
 def _path(path: Sequence[Json]) -> list[Plot]:
