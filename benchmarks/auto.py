@@ -17,11 +17,12 @@ import torch
 
 from unweave.evaluation import gaps
 from unweave.loop import unlearn
-from unweave.run import prepare
-from unweave.run.contract import ContractSection
+from unweave.modalities.images import job as prepare
+from unweave.recipe.contract import ContractSection
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import NamedSection
 from unweave.run.environment import environment
 from unweave.run.outcome import sheet
-from unweave.run.recipe import NamedSection, Recipe
 from unweave.run.session import Session
 
 REQUESTS: dict[str, dict[str, Any]] = {"poison": {"poison": 0.1}, "class": {"class": 3}, "random": {"random": 0.1}}

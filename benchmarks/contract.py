@@ -30,10 +30,10 @@ from unweave.contract import Keeper
 from unweave.contract.bounds import level, upper
 from unweave.contract.metrics import values
 from unweave.contract.sets import hold_out
-from unweave.data.digits import digits
 from unweave.data.pairs import Pairs
 from unweave.loop import unlearn
 from unweave.methods import METHODS
+from unweave.modalities.images.digits import digits
 from unweave.run.environment import environment
 from unweave.trust import TrustRegion
 
@@ -113,7 +113,7 @@ def one(case: tuple[Problem, str, str, float, str], steps: int) -> dict[str, Any
     asked, name, metric, limit, step = case
     seed = asked.seed
     contract = unweave.Contract([unweave.Keep(metric, absolute=limit)], [unweave.Forget("accuracy", at_most=0.05)])
-    train, sets = hold_out(contract, contract.keeps(True), asked.retain, forget=asked.forget, seed=seed)
+    train, sets = hold_out(contract, contract.keeps("accuracy"), asked.retain, forget=asked.forget, seed=seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
     model.load_state_dict(asked.model.state_dict())
     keeper = Keeper(contract, task, sets, per_step=320, seed=seed)

@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave.data.text import Plain
-from unweave.evaluation.text import Part, collect, log_scores, tofu_parts
-from unweave.evaluation.text.examples import Example, Tokenised
-from unweave.evaluation.text.forward import batch_of
-from unweave.evaluation.text.generations import rouge
-from unweave.evaluation.text.log import Log, Values
-from unweave.evaluation.text.stored import stored
+from unweave.modalities.texts.data import Plain
+from unweave.modalities.texts.evaluation import Part, collect, log_scores, tofu_parts
+from unweave.modalities.texts.evaluation.examples import Example, Tokenised
+from unweave.modalities.texts.evaluation.forward import batch_of
+from unweave.modalities.texts.evaluation.generations import rouge
+from unweave.modalities.texts.evaluation.log import Log, Values
+from unweave.modalities.texts.evaluation.stored import stored
 from unweave.tasks import Language
 
 BATCH = 32

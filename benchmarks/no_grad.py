@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from unweave import networks
+from unweave.modalities.images import networks
 
 MODES = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
 

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave import Objectives, Pair, networks, rules
+from unweave import Objectives, Pair, rules
 from unweave.loop import OptimizerStep
 from unweave.losses import NPO, Ascent, Remembered
+from unweave.modalities.images import networks
 from unweave.objectives import Loss
 from unweave.pretrained import Lora, adapt
 from unweave.tasks import Language, Task, Vision

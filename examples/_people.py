@@ -1,7 +1,7 @@
 """What the example on texts starts from: a small language model that knows people, and a request to forget some."""
 
-from unweave.data.text.people import people
-from unweave.run.text_training import TextTraining, as_tokens, trained_model, trained_tokenizer
+from unweave.modalities.texts.data.people import people
+from unweave.modalities.texts.training import TextTraining, as_tokens, trained_model, trained_tokenizer
 
 world = people(30, share=0.1, seed=0)
 how = TextTraining(epochs=12)

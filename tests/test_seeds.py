@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from tests._toys import memorised
 from unweave import unlearn
+from unweave.audit.robustness import Relearning
 from unweave.cli import app
 from unweave.errors import SEEDS, ConfigurationError, fault
-from unweave.evaluation.robustness import Relearning
-from unweave.evaluation.text import Relearning as TextRelearning
 from unweave.losses.representation import Misdirection
-from unweave.run.text.finetuning import Finetuning
-from unweave.run.training import Training
+from unweave.modalities.images.training import Training
+from unweave.modalities.texts.evaluation import Relearning as TextRelearning
+from unweave.modalities.texts.finetuning import Finetuning
 from unweave.tasks import Language
 
 TAKERS: dict[str, Callable[[int], object]] = {

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from unweave.data.cifar10 import cifar10
-from unweave.data.images import TensorImages
-from unweave.data.poison import poison_swap
 from unweave.data.splits import by_class, by_index, by_random_fraction, hardness_mix
-from unweave.run.training import CIFAR10, Epoch, Network, trained
+from unweave.modalities.images.cifar10 import cifar10
+from unweave.modalities.images.poison import poison_swap
+from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.images.training import CIFAR10, Epoch, Network, trained
 
 NETWORK = Network("cifar_net", classes=10, channels=3)
 

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from unweave.evaluation import Score, gaps, score
 from unweave.loop import Result, unlearn
+from unweave.modalities.images.job import ImageJob
 from unweave.oneshot import ONESHOT
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import NamedSection, RunSection
 from unweave.run.environment import environment
 from unweave.run.outcome import now
-from unweave.run.prepare import Request
-from unweave.run.recipe import NamedSection, Recipe, RunSection
 from unweave.run.session import Session
 
 Json = dict[str, Any]
@@ -52,7 +53,7 @@ class Counter:
 class Bench:
     """A request with its original and its reference; makes cells."""
 
-    def __init__(self, data: str, asked: Request, recipe: Recipe, steps: int) -> None:
+    def __init__(self, data: str, asked: ImageJob, recipe: Recipe, steps: int) -> None:
         self.data, self.asked, self.steps, self.recipe = data, asked, steps, recipe
         self.seed = asked.training.seed
         torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a process's first optimizer spends seconds on imports

@@ -8,13 +8,13 @@ import stopping
 import torch
 from torch import nn
 
-from unweave.data.images import Source, TensorImages
-from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import auc, predict
 from unweave.loop import Stop
-from unweave.run.prepare import Request
-from unweave.run.training import DEFAULTS, Network, seconds_spent
+from unweave.modalities.images.job import ImageJob
+from unweave.modalities.images.poison import poison_random, poison_swap
+from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modalities.images.training import DEFAULTS, Network, seconds_spent
 from unweave.tasks import Vision
 
 REQUESTS = ("poison", "class", "random", "mix")
@@ -22,7 +22,7 @@ LOOK = 1000  # examples of a set, at most, that a look at the target reads
 SCORED = 5_000  # retain examples, at most, that a model is scored on
 
 
-def request(source: Source, name: str, seed: int) -> Request:
+def request(source: Source, name: str, seed: int) -> ImageJob:
     """A request on digits or CIFAR-10 by its name; the same rows as `benchmarks/cifar10/train.py` trains without."""
     train, digits = source.train, source.name == "digits"
     count, classes = len(train), len(source.classes)
@@ -35,7 +35,7 @@ def request(source: Source, name: str, seed: int) -> Request:
         split = _split(name, train, seed if digits else 0, seed)
     network, training = DEFAULTS[source.name]
     size = Network(network, classes, source.channels)
-    return Request(name, train, source.test, split, size, replace(training, seed=seed))
+    return ImageJob(name, train, source.test, split, size, replace(training, seed=seed))
 
 
 def _split(name: str, train: TensorImages, forgotten: int, seed: int) -> Split:
@@ -51,14 +51,14 @@ def retrained_seeds(source: str, seed: int) -> tuple[int, int]:
     return (seed + 1, seed + 2) if source == "digits" else (seed, (seed + 1) % 3)
 
 
-def is_trained(asked: Request, seed: int | None) -> bool:
+def is_trained(asked: ImageJob, seed: int | None) -> bool:
     """Whether the cache holds the original (None) or the model retrained from a seed."""
     data = asked.train if seed is None else asked.retain
     training = asked.training if seed is None else replace(asked.training, seed=seed)
     return seconds_spent(asked.network, data, training) is not None
 
 
-def scored(asked: Request) -> TensorImages:
+def scored(asked: ImageJob) -> TensorImages:
     """The retain examples that models are scored on."""
     return _some(asked.retain, SCORED)
 
@@ -69,7 +69,7 @@ class Target:
     The accuracy on the forget set; for a random request the AUC of the loss-threshold attack against the test set.
     """
 
-    def __init__(self, asked: Request, retrained: nn.Module) -> None:
+    def __init__(self, asked: ImageJob, retrained: nn.Module) -> None:
         self.task: Vision = asked.task
         self.by_membership = asked.text == "random"
         self.forget, self.test = _some(asked.forget, LOOK), _some(asked.test, LOOK)

@@ -21,8 +21,8 @@ from measure import Bench, recipe
 from problems import REQUESTS, is_trained, request, retrained_seeds
 from settings import BASELINES, HEADLINE, TUNED_ON, Setting, names, steps, tuned
 
-from unweave.data import sources
-from unweave.data.images import Source
+from unweave.modalities.images import sources
+from unweave.modalities.images.tensors import Source
 
 STEPS = {"digits": 150, "cifar10": 100}
 BATCHES = {"digits": (64, 256), "cifar10": (64, 256)}

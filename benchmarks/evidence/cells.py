@@ -21,12 +21,12 @@ from methods import unlearned
 from torch import nn
 from world import World
 
+from unweave.audit.attacks import OUT, UNLEARNED, thirds
+from unweave.audit.canaries import Plan, draw
+from unweave.audit.robustness import Relearning, quantised, relearn, unchanged
 from unweave.evaluation.accuracy import accuracy
-from unweave.evaluation.attacks import OUT, UNLEARNED, thirds
-from unweave.evaluation.audit import Plan, draw
 from unweave.evaluation.membership import auc
 from unweave.evaluation.outputs import Outputs, predict
-from unweave.evaluation.robustness import Relearning, quantised, relearn, unchanged
 
 Json = dict[str, Any]
 SEEDS = {"pool": 0, "third": 1000, "coin": 2000}

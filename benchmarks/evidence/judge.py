@@ -9,12 +9,12 @@ import numpy as np
 from cells import layout, plan
 from world import World
 
+from unweave.audit.attacks import epsilon_bound, forgetting_score, klom_score, per_example, u_lira
+from unweave.audit.canaries import judge
+from unweave.audit.evidence_parts.gaps import table_part
+from unweave.audit.evidence_parts.over_runs import ulira_part
+from unweave.audit.runs import recovered_share, retrain_gap
 from unweave.evaluation import Score
-from unweave.evaluation.attacks import epsilon_bound, forgetting_score, klom_score, per_example, u_lira
-from unweave.evaluation.audit import judge
-from unweave.evaluation.card.gaps import table_part
-from unweave.evaluation.card.over_runs import ulira_part
-from unweave.evaluation.runs import recovered_share, retrain_gap
 
 Json = dict[str, Any]
 Known = Callable[[tuple[str, int]], Mapping[str, Json]]

@@ -15,9 +15,9 @@ from torch import nn
 from world import World
 
 import unweave
-from unweave.data.images import TensorImages
 from unweave.evaluation.accuracy import accuracy
 from unweave.evaluation.outputs import predict
+from unweave.modalities.images.tensors import TensorImages
 
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
 ENDS = ("original", "retrained")

@@ -29,9 +29,8 @@ from methods import METHODS
 from world import SIZES, World, world
 
 import unweave
-from unweave.data.cache import atomically, cache_folder
 from unweave.run.environment import environment, now
-from unweave.run.record import write_json
+from unweave.store import atomically, cache_folder, write_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "evidence"
 Task = tuple[str, int]

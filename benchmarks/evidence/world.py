@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from unweave.data import sources
-from unweave.data.images import TensorImages
-from unweave.run.training import DEFAULTS, Network, Training, train
+from unweave.modalities.images import sources
+from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.images.training import DEFAULTS, Network, Training, train
 from unweave.tasks import Vision
 
 

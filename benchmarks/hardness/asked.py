@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave.data.images import Source, TensorImages
-from unweave.data.poison import poison_random, poison_swap
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import predict
-from unweave.run.prepare import Request
-from unweave.run.training import DEFAULTS, Network, seconds_spent
+from unweave.modalities.images.job import ImageJob
+from unweave.modalities.images.poison import poison_random, poison_swap
+from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modalities.images.training import DEFAULTS, Network, seconds_spent
 
 MIXED = {"digits": (0, 4, 8), "cifar10": (0, 3, 5)}
 RHO = (0.25, 0.5, 0.75)
 PLANTED = {"digits": (0.05, 0.1, 0.2), "cifar10": ()}
 
 
-def requests(source: Source, seed: int, cached_only: bool) -> Iterator[Request]:
+def requests(source: Source, seed: int, cached_only: bool) -> Iterator[ImageJob]:
     """Whole and half classes, HAMU's mixes, random tenths, wrong labels, near-duplicates, the surest and least sure.
 
     All but the wrong labels share one original model. With `cached_only`, requests whose original is not in the cache
@@ -31,10 +31,10 @@ def requests(source: Source, seed: int, cached_only: bool) -> Iterator[Request]:
     n, classes = len(train), len(source.classes)
     labels = train.labels.numpy()
 
-    def made(text: str, split: Split, data: TensorImages = train) -> Request:
+    def made(text: str, split: Split, data: TensorImages = train) -> ImageJob:
         network, training = DEFAULTS[source.name]
         size = Network(network, classes, source.channels)
-        return Request(text, data, source.test, split, size, replace(training, seed=seed))
+        return ImageJob(text, data, source.test, split, size, replace(training, seed=seed))
 
     plain = made("class 0", by_class(labels, 0))
     if _known(plain, cached_only):
@@ -74,12 +74,12 @@ def some(data: TensorImages, most: int) -> TensorImages:
     return data.subset(rows.sort().values)
 
 
-def kept_test(asked: Request) -> TensorImages:
+def kept_test(asked: ImageJob) -> TensorImages:
     """Test examples of the classes that the retain set has; a class that is to go is no utility."""
     return asked.test.subset(torch.isin(asked.test.labels, asked.retain.labels.unique()).nonzero()[:, 0])
 
 
-def _known(asked: Request, cached_only: bool) -> bool:
+def _known(asked: ImageJob, cached_only: bool) -> bool:
     return not cached_only or seconds_spent(asked.network, asked.train, asked.training) is not None
 
 
@@ -101,7 +101,7 @@ def _neighbours(train: TensorImages) -> tuple[Tensor, Tensor]:
     return torch.tensor(chosen), nearest.argsort()[-(len(train) // 10) :]
 
 
-def _by_loss(model: nn.Module, train: TensorImages, asked: Request) -> tuple[np.ndarray, np.ndarray]:
+def _by_loss(model: nn.Module, train: TensorImages, asked: ImageJob) -> tuple[np.ndarray, np.ndarray]:
     """Of at most 10,000 rows the tenth with the largest margin, and the tenth with the least."""
     rows = np.sort(np.random.default_rng(0).permutation(len(train))[:10_000])
     margin = predict(model, asked.task, train.subset(rows)).margin

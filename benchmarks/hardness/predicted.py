@@ -14,13 +14,13 @@ from unweave.data.pairs import Pairs
 from unweave.diagnosis import Conflict, Sample, conflict, cosine, forecast, kappa, log_odds
 from unweave.gramian import gramian
 from unweave.losses import Ascent
+from unweave.modalities.images.job import ImageJob
 from unweave.objectives import Objectives
-from unweave.run.prepare import Request
 
 CPU = torch.device("cpu")
 
 
-def predicted(original: nn.Module, asked: Request, forget: int, retain: int) -> dict[str, float]:
+def predicted(original: nn.Module, asked: ImageJob, forget: int, retain: int) -> dict[str, float]:
     """All candidates by name, and the seconds of the first; large means hard."""
     sides = [
         Sample(some(data, most), None, 256, 0, CPU) for data, most in ((asked.forget, forget), (asked.retain, retain))
@@ -52,7 +52,7 @@ def predicted(original: nn.Module, asked: Request, forget: int, retain: int) -> 
     }
 
 
-def _conflict(original: nn.Module, asked: Request, sides: list[Sample], odds: bool) -> Conflict:
+def _conflict(original: nn.Module, asked: ImageJob, sides: list[Sample], odds: bool) -> Conflict:
     loss = log_odds(asked.task) if odds else asked.task.nll
     objectives = Objectives(original, (loss, loss))
     return conflict(objectives, loss, *sides, [0] * len(objectives.parameters))

@@ -12,14 +12,14 @@ from asked import kept_test, some
 from torch import nn
 
 from unweave import METHODS, TrustRegion
-from unweave.data.images import TensorImages
 from unweave.data.pairs import Pairs
 from unweave.evaluation import predict
 from unweave.gramian import norm
 from unweave.loop import Record
+from unweave.modalities.images.job import ImageJob
+from unweave.modalities.images.tensors import TensorImages
 from unweave.objectives import Objectives
 from unweave.rules import Rule
-from unweave.run.prepare import Request
 
 RISE = 1.0  # nats: the forget loss has risen by so much
 RULES = ("ascent", "hamu_q", "default")
@@ -97,7 +97,7 @@ class Realised:
         return asdict(self)
 
 
-def realised(original: nn.Module, asked: Request, rule: str, size: Size) -> Realised:
+def realised(original: nn.Module, asked: ImageJob, rule: str, size: Size) -> Realised:
     """Unlearns a copy until the forget loss has risen by `RISE`, and reads what that cost.
 
     `ascent`: gradient ascent, `hamu_q`: HAMU-Q with ratio .5, both with steps of one length; `default`: HAMU-Q as it
@@ -134,11 +134,11 @@ def realised(original: nn.Module, asked: Request, rule: str, size: Size) -> Real
     return Realised(reached, risen[-1], retain, test, -accuracy, len(risen) - 1, *means)
 
 
-def _nll(model: nn.Module, asked: Request, data: TensorImages) -> float:
+def _nll(model: nn.Module, asked: ImageJob, data: TensorImages) -> float:
     return float(predict(model, asked.task, data).nll.mean())
 
 
-def _scores(model: nn.Module, asked: Request, sets: tuple[TensorImages, TensorImages]) -> list[float]:
+def _scores(model: nn.Module, asked: ImageJob, sets: tuple[TensorImages, TensorImages]) -> list[float]:
     """Retain nll, test nll, test accuracy."""
     retain, test = (predict(model, asked.task, data) for data in sets)
     return [float(retain.nll.mean()), float(test.nll.mean()), float(test.correct.mean())]

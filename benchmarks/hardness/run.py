@@ -21,9 +21,9 @@ from asked import requests
 from predicted import predicted
 from realised import RISE, RULES, Size, realised
 
-from unweave.data import sources
-from unweave.data.cache import atomically
-from unweave.data.images import Source
+from unweave.modalities.images import sources
+from unweave.modalities.images.tensors import Source
+from unweave.store import atomically
 
 RESULTS = Path(__file__).parents[1] / "results" / "hardness"
 SIZE = {"digits": Size(2e-3, 150, 256, 500, 1500), "cifar10": Size(4e-3, 60, 128, 250, 1000)}

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from world import World
 
 from unweave.data.pairs import Pairs
-from unweave.evaluation.text import Relearning, Sheet, log_scores, sheet
 from unweave.loop import Record, Stepper, unlearn
 from unweave.losses import NPO, WGA, remember
 from unweave.methods import METHODS, REMEMBERING, Method
+from unweave.modalities.texts.evaluation import Relearning, Sheet, log_scores, sheet
 from unweave.run.environment import environment, now
 from unweave.tasks import Language
 from unweave.trust import TrustRegion

@@ -25,13 +25,13 @@ from cell import Place
 from safetensors.torch import load_file, save
 from torch import nn
 
-from unweave.data.cache import atomically, cache_folder
-from unweave.data.text import TextRows, texts, tokenised
-from unweave.data.text.benchmarks import tofu
-from unweave.evaluation.text import Part, encoder, examples
-from unweave.evaluation.text.values import fingerprint
 from unweave.execution import seeded
-from unweave.run.text_training import FORM, TextTraining, fit, trained_tokenizer, untrained
+from unweave.modalities.texts.data import TextRows, texts, tokenised
+from unweave.modalities.texts.data.benchmarks import tofu
+from unweave.modalities.texts.evaluation import Part, encoder, examples
+from unweave.modalities.texts.evaluation.values import fingerprint
+from unweave.modalities.texts.training import FORM, TextTraining, fit, trained_tokenizer, untrained
+from unweave.store import atomically, cache_folder
 
 Rows = list[dict[str, Any]]
 AUTHOR = 20  # rows of each

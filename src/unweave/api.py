@@ -42,7 +42,7 @@ from unweave.methods import Method, made
 from unweave.modules import copied, joined, mode
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, choose, patterns, saliency_mask
-from unweave.tasks import Language, Task, Vision
+from unweave.tasks import Known, Language, Task, Vision
 from unweave.trust import TrustRegion
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def _kept(
     """What is left of the retain set to train on, and the keeper of the contract, if there is one."""
     if contract is None:
         return retain, None
-    keeps = contract.keeps(hasattr(task, "logits"))
+    keeps = contract.keeps(Known(task).utility)
     sets = {name: value for name, value in given.items() if name != "retrained"}
     retain, held = hold_out(contract, keeps, retain, forget=forget, **sets, seed=seed)
     return retain, Keeper(contract, task, held, per_step=per_step, retrained=given["retrained"], seed=seed)

@@ -193,3 +193,14 @@ def check(model: nn.Module, accelerator: Accelerator | None) -> None:
             f"gradient_accumulation_steps is {accelerator.gradient_accumulation_steps}; leave it at 1 and let a pair "
             "hold micro-batches (micro=...): accumulation then is exact and has one owner."
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For networks so small that a second thread waits more than it works."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -14,9 +14,9 @@ from tests._toys import memorised, same, weights
 from tests.api._problems import sgd
 from unweave import Vision
 from unweave.contract.sets import labels as labels_of
-from unweave.data.images import TensorImages
 from unweave.diagnosis.odds import log_odds
 from unweave.evaluation import predict
+from unweave.modalities.images.tensors import TensorImages
 
 KINDS = [torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.bool]
 

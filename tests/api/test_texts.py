@@ -13,9 +13,9 @@ from torch import nn
 
 import unweave
 from tests._texts import llama, tokenizer
-from unweave.data.text import TextRows, by_id, read_table, texts, tokenised
 from unweave.losses import NPO, Anchor, Misdirection, SimNPO, reference
 from unweave.methods import METHODS, Method
+from unweave.modalities.texts.data import TextRows, by_id, read_table, texts, tokenised
 from unweave.pretrained import Lora, adapt, load
 from unweave.tasks import Language
 

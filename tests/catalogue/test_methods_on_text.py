@@ -12,9 +12,9 @@ from torch import nn
 
 from tests._texts import VOCABULARY, llama
 from unweave.data.pairs import Pairs
-from unweave.data.text import Text, TextRows
 from unweave.loop import Result, unlearn
 from unweave.methods import METHODS, Method
+from unweave.modalities.texts.data import Text, TextRows
 from unweave.parameters import saliency_mask
 from unweave.tasks import Language
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unweave.audit.canaries import load
 from unweave.cli import main
-from unweave.evaluation.audit import load
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from unweave import networks
+from unweave import modalities
 from unweave.cli import main
-from unweave.data import sources
-from unweave.run import prepare
+from unweave.modalities.images import networks, sources
 
 Write = Callable[..., Path]
 
@@ -188,7 +187,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 def test_all_faults_before_anything_is_trained(
     recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "job", lambda recipe: pytest.fail("the data were loaded"))
+    monkeypatch.setattr(modalities, "job", lambda recipe: pytest.fail("the data were loaded"))
     with pytest.raises(SystemExit):
         main(["run", str(recipe()), *(part for each in ALL for part in ("-s", each))])
     message = capsys.readouterr().err

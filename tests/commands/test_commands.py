@@ -15,7 +15,7 @@ from rich.console import Console
 from unweave.cli import main
 from unweave.commands.contract import kept
 from unweave.commands.demo import _hardness, _notes, _table
-from unweave.run.demo import ENTRIES, REQUESTS, demo
+from unweave.demos.digits import ENTRIES, REQUESTS, demo
 
 Write = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]

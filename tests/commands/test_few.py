@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unweave.audit import models
+from unweave.audit.canaries import draw
 from unweave.cli import main
-from unweave.evaluation.audit import draw
+from unweave.modalities.images import training
 from unweave.report.build import build
-from unweave.run import training
-from unweave.run.evidence import models
 
 RECIPE = """\
 data: {source: digits}

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from unweave import cli
 from unweave.commands import machine
 from unweave.errors import ConfigurationError
-from unweave.run.recipe import read
+from unweave.modalities import read
 from unweave.run.runner import run
 
 Write = Callable[..., Path]

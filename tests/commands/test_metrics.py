@@ -7,7 +7,7 @@ import json
 import pytest
 
 from unweave.cli import main
-from unweave.evaluation.every_metric import EVERY, METRICS
+from unweave.report.every_metric import EVERY, METRICS
 
 Captured = pytest.CaptureFixture[str]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from unweave.commands import progress
 from unweave.commands.progress import Lines, Pace, watching
-from unweave.run.watch import spoken
+from unweave.watch import spoken
 
 
 @pytest.fixture

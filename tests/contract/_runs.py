@@ -43,7 +43,7 @@ class Run:
     def __post_init__(self) -> None:
         self.model, self.forget, retain = memorised()
         self.original = memorised()[0]
-        keeps = self.contract.keeps(True)
+        keeps = self.contract.keeps("accuracy")
         self.train, self.sets = hold_out(
             self.contract, keeps, retain, forget=self.forget, holdout=wrong(unseen()), seed=self.seed
         )
@@ -85,6 +85,6 @@ def bound(run: Run, result: Result, metric: str) -> float:
     assert isinstance(run.sets, Sets) and isinstance(run.sets.guard, TensorDataset)
     change = worse(run.original, result.model, run.sets.guard, metric)
     (clip,) = {
-        clause.clip for clause in run.contract.keeps(True) if metric in (clause.metric, "loss") and clause.clip
+        clause.clip for clause in run.contract.keeps("accuracy") if metric in (clause.metric, "loss") and clause.clip
     } or {None}
     return upper(change, alpha, clip if metric != "accuracy" else None)

@@ -97,7 +97,7 @@ def test_words() -> None:
 
 def test_defaults() -> None:
     contract = Contract()
-    assert contract.keeps(True) == (Keep("accuracy", relative=0.01),)
-    assert contract.keeps(False) == (Keep("perplexity", relative=0.01),)
+    assert contract.keeps("accuracy") == (Keep("accuracy", relative=0.01),)
+    assert contract.keeps("perplexity") == (Keep("perplexity", relative=0.01),)
     assert contract.forgets() == (Forget("unseen"),) and Contract(forget=()).forgets() == ()
     assert contract.forgets(whole_class=True)[1] == Forget("accuracy", at_most=0.0)

@@ -11,8 +11,8 @@ from tests._toys import memorised, unseen
 from tests.api._problems import Stream, rng
 from unweave.contract import Contract, Keep
 from unweave.contract.sets import BATCH, Examples, divide, guard_size, halves, hold_out, labels
-from unweave.data.images import TensorImages
 from unweave.errors import ConfigurationError
+from unweave.modalities.images.tensors import TensorImages
 
 KEEP = [Keep("accuracy", absolute=0.05)]
 CPU = torch.device("cpu")

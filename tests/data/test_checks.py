@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from unweave.data.checks import check_labels, check_overlap, check_unseen
-from unweave.data.images import TensorImages
+from unweave.data.checks import check_labels, check_overlap
 from unweave.errors import ConfigurationError
+from unweave.modalities.images.tensors import TensorImages, check_unseen
 
 IMAGES, LABELS = torch.randint(256, (20, 3, 4, 4), dtype=torch.uint8), torch.arange(20) % 4
 

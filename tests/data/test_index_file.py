@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from unweave.data.index_file import read_ids, read_rows
-from unweave.data.text import by_id, texts
 from unweave.errors import ConfigurationError
 from unweave.ledger.selector import by_rows
+from unweave.modalities.texts.data import by_id, texts
 
 MARK = "\ufeff"
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from unweave.data.batches import count
-from unweave.data.images import TensorImages
 from unweave.data.pairs import Pair, Pairs
 from unweave.errors import ConfigurationError
+from unweave.modalities.images.tensors import TensorImages
 
 
 class Numbers(Dataset):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from unweave.data.text import read_table
+from unweave.audit.canaries import read_scores
 from unweave.data.text_file import csv_table, lines, parse_csv, parse_json, parse_json_lines, read_text
 from unweave.errors import ConfigurationError
-from unweave.evaluation.audit import read_scores
+from unweave.modalities.texts.data import read_table
 
 SIGNS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\u200b", "\ufeff", "\t"]
 

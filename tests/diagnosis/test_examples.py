@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from unweave.data.images import TensorImages
 from unweave.diagnosis import Sample, along, log_odds
 from unweave.errors import ConfigurationError
+from unweave.modalities.images.tensors import TensorImages
 from unweave.objectives import Loss, Objectives
 from unweave.tasks import Vision
 

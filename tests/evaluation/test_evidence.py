@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from unweave.evaluation import UndefinedScore
-from unweave.evaluation.every_metric import EVERY
 from unweave.evaluation.evidence import Evidence, Found, Metric, Null, whole
+from unweave.report.every_metric import EVERY
 
 METRIC = Metric("m", "d", "share", "as null", (-math.inf, math.inf), "run", "n", "u")
 

@@ -15,15 +15,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from unweave.evaluation.attacks import epsilons, forget_against_holdout, klom, lira, modified_entropy
+from unweave.audit.attacks import epsilons, forget_against_holdout, klom, lira, modified_entropy
 from unweave.evaluation.membership import auc, confidence_attack
-from unweave.evaluation.text.attacks import privleak
-from unweave.evaluation.text.generations import rouge
-from unweave.evaluation.text.log import Log
-from unweave.evaluation.text.ratios import arithmetic_truth_ratio, forget_quality, truth_ratio
-from unweave.evaluation.text.scores import log_scores
-from unweave.evaluation.text.tokens import Compat, Tokens, extraction_strength, min_k
 from unweave.evaluation.value import Score, UndefinedScore
+from unweave.modalities.texts.evaluation.attacks import privleak
+from unweave.modalities.texts.evaluation.generations import rouge
+from unweave.modalities.texts.evaluation.log import Log
+from unweave.modalities.texts.evaluation.ratios import arithmetic_truth_ratio, forget_quality, truth_ratio
+from unweave.modalities.texts.evaluation.scores import log_scores
+from unweave.modalities.texts.evaluation.tokens import Compat, Tokens, extraction_strength, min_k
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-read-the-evidence.md"
 

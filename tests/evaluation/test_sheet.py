@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unweave.evaluation import attacks
-from unweave.evaluation.attacks import blind, divergence, epsilon, forgetting, population, ulira
-from unweave.evaluation.audit import verdict
-from unweave.evaluation.every_metric import METRICS
+from unweave.audit import attacks
+from unweave.audit.attacks import blind, divergence, epsilon, forgetting, population, ulira
+from unweave.audit.canaries import verdict
+from unweave.audit.runs import recovered
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.runs import recovered
 from unweave.evaluation.scores import score_outputs
 from unweave.evaluation.sheet import ROWS, SHEET
-from unweave.run.recipe import read
+from unweave.modalities import read
+from unweave.report.every_metric import METRICS
 from unweave.run.runner import run
 
 

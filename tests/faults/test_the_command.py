@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.faults.test_the_call import METHODS, Wrapped
-from unweave import networks
+from unweave import modalities
 from unweave.cli import main
-from unweave.data import sources
-from unweave.data.images import Source
-from unweave.run import prepare
+from unweave.modalities.images import networks, sources
+from unweave.modalities.images.tensors import Source
 
 Write = Callable[..., Path]
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -44,8 +43,8 @@ def model(change: Callable[[nn.Module], nn.Module]) -> Patch:
     """Another original."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        opened = prepare.original
-        monkeypatch.setattr(prepare, "original", lambda *given: change(opened(*given)))
+        opened = modalities.original
+        monkeypatch.setattr(modalities, "original", lambda *given: change(opened(*given)))
 
     return patch
 

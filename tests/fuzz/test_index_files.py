@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from tests.fuzz._cases import cases
+from unweave.audit.canaries import read_scores
 from unweave.data.index_file import read_ids, read_rows
-from unweave.data.text import read_table
 from unweave.errors import ConfigurationError
-from unweave.evaluation.audit import read_scores
+from unweave.modalities.texts.data import read_table
 
 ODD = [
     *("\ufeff", "\u200b", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\xa0", "\0", "\x1c", "\r", "\n", "\r\n", "\t"),

@@ -12,7 +12,8 @@ import yaml
 
 from tests.fuzz._cases import cases
 from unweave.errors import UnweaveError
-from unweave.run.recipe import Recipe, read
+from unweave.modalities import read
+from unweave.recipe.recipe import Recipe
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
 PIECES = [

@@ -13,12 +13,12 @@ import pytest
 
 from tests.conftest import RECIPE
 from tests.fuzz._cases import cases
+from unweave.audit.origin import finished_run
 from unweave.cli import main
 from unweave.errors import UnweaveError
+from unweave.modalities import read
 from unweave.report import overview
 from unweave.run import checkpoint, directory
-from unweave.run.evidence.origin import finished_run
-from unweave.run.recipe import read
 from unweave.run.runner import run
 
 Damage = Callable[[random.Random, Path], None]

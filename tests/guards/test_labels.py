@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 import unweave
 from tests._texts import VOCABULARY, llama, tokenizer
-from unweave.data.text import Text, tokenised
 from unweave.errors import ConfigurationError
 from unweave.guards import Guards
 from unweave.guards.before import check
+from unweave.modalities.texts.data import Text, tokenised
 from unweave.tasks import Language
 
 LENGTHS = (4, 9, 7, 10, 6)

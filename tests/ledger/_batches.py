@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from unweave.data.digits import digits
 from unweave.ledger import Deletion, Ledger, Selector, by_class
+from unweave.modalities.images.digits import digits
 
 RECIPE = """\
 data: {source: digits}

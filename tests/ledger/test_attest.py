@@ -16,14 +16,14 @@ import pytest
 from tests.ledger._ledgers import evidence, small
 from tests.ledger._processes import killed, watched
 from tests.run._kills import timed
+from unweave.audit.collect import evidence as collected
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, verify
 from unweave.ledger.attest import attest
 from unweave.ledger.attestation import put
 from unweave.ledger.publish import publish
-from unweave.run.evidence.collect import evidence as collected
-from unweave.run.recipe import read
+from unweave.modalities import read
 
 FOR = {"level": "E2", "text": "Well.", "against": [], "refuted": False}
 FEW = ("evidence.runs=2", "evidence.retrained=2", "evidence.retain_examples=50", "evidence.relearning.steps=[0, 1]")

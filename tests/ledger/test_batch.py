@@ -17,13 +17,13 @@ import yaml
 from tests.ledger._batches import FEW, THREES, begun, weights
 from tests.ledger._processes import killed, watched
 from tests.run._kills import timed
-from unweave.data.digits import digits
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, certified, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.certificate import digests
 from unweave.ledger.publish import publish
+from unweave.modalities.images.digits import digits
 from unweave.run import sequence
 
 

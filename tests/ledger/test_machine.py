@@ -22,9 +22,9 @@ import pytest
 from tests.ledger._ledgers import small
 from tests.run._kills import forked
 from unweave.cli import main
-from unweave.data.cache import atomically, beside, tidy
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, verify
+from unweave.store import atomically, beside, tidy
 
 ONE = Selector(classes=(1,))
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)

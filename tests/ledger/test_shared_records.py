@@ -11,13 +11,13 @@ import pytest
 
 from tests.ledger._batches import FEW, THREES
 from unweave.cli import main
-from unweave.data.digits import digits
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.begin import shared
 from unweave.ledger.certificate import digests
+from unweave.modalities.images.digits import digits
 from unweave.run import sequence
 
 EASY = ["contract.forget=[{metric: accuracy, at_most: 0.95}]"]

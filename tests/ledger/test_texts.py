@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from tests.ledger._batches import weights
+from tests.modalities.texts._world import facts, made
 from tests.run._kills import forked
-from tests.run.text._world import facts, made
 from unweave.cli import main
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, certified, verify
@@ -26,9 +26,8 @@ from unweave.ledger.batch import run
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import canonical
 from unweave.ledger.evidence import _attacked, _disjoint
+from unweave.modalities import read, training_set
 from unweave.run import sequence
-from unweave.run.recipe import read
-from unweave.run.records import records
 
 RECIPE = """\
 data: {source: texts, path: facts.jsonl, holdout: holdout.jsonl}
@@ -95,7 +94,7 @@ def test_requests_end_in_certificates_of_a_folder(ledger: Ledger, finished: Path
     assert base["file"] == "../model" and "model.safetensors" in base["files"]
     assert model["sha256"] == hashlib.sha256(canonical(model["files"])).hexdigest()
     assert ana.body["records"]["count"] == 4 and rows.body["records"] | {"named": 3, "count": 2} == rows.body["records"]
-    data = records(read(ledger.folder / "runs/0001.yaml"))
+    data = training_set(read(ledger.folder / "runs/0001.yaml"))
     assert ana.body["records"]["hmac"] == ledger.key.records("ana", digests(data.records([0, 1, 2, 3])))
     assert rows.body["records"]["hmac"] == ledger.key.records("rows", digests(data.records([9, 10])))
     undefined = ana.body["scores"]["unlearned"]["mia_loss"]
@@ -209,8 +208,8 @@ def test_a_person_s_texts_are_certified_by_one_id(place: Path) -> None:
     (entry,) = run(ledger, place / "recipe.yaml").entries
     told, parts = entry.body["records"], sequence.parts(read(ledger.folder / "runs/0001.yaml"))
     assert (entry.kind, told["ids"], told["named"], told["count"]) == ("certificate", 1, 3, 3)
-    job = records(parts[0]).job(parts[0])
-    held = records(parts[0]).holding([job], ([0, 1], [2, 3]))[0]
+    job = training_set(parts[0]).job(parts[0])
+    held = training_set(parts[0]).holding([job], ([0, 1], [2, 3]))[0]
     left, parts_held = held.divided()
     assert len(left) + sum(map(len, parts_held.values())) == len(rows) - 3
     assert not verify(ledger).faults and "Dana" not in ledger.truth.read_text()
@@ -264,7 +263,7 @@ def test_the_attack_of_one_run_tells_a_model_that_knows_the_texts(place: Path) -
     (place / "rows.json").write_text(json.dumps(list(range(21))))
     (place / "holdout.jsonl").write_text("".join(f'{{"question": "q {n}?", "answer": "In {n}."}}\n' for n in range(40)))
     recipe = read(place / "recipe.yaml", ["forget.indices=rows.json"])
-    data = records(recipe)
+    data = training_set(recipe)
     job = data.job(recipe)
     seen = data.membership(job, job.opened(recipe.model.weights), 0)
     assert seen is not None and (len(seen.forget), len(seen.holdout)) == (21, 40)

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from tests._texts import batch, llama, lora
-from unweave.data.text import Text, TextRows
 from unweave.errors import ConfigurationError
 from unweave.losses import (
     DPO,
@@ -25,6 +24,7 @@ from unweave.losses import (
     reference,
     remember,
 )
+from unweave.modalities.texts.data import Text, TextRows
 from unweave.tasks import Language
 
 TASK, BATCH = Language(), batch()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tests._texts import batch, llama
 from unweave.data.batches import divided
 from unweave.data.pairs import Pair, Pairs
-from unweave.data.text import Text, TextRows
 from unweave.losses import Ascent, TokenWeighted
+from unweave.modalities.texts.data import Text, TextRows
 from unweave.objectives import FORGET, RETAIN, Objectives
 from unweave.tasks import Language
 

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 
 from tests.report.test_pages import HOSTILE, run_directory
-from unweave.evaluation.attacks import IN, UNLEARNED, crossfit, thirds, u_lira
-from unweave.evaluation.card import findings
-from unweave.evaluation.card.attacks import attacked
-from unweave.evaluation.card.examples import examples_part, tested
-from unweave.evaluation.card.gaps import gap_table, gaps_part, sheets_of
-from unweave.evaluation.card.over_runs import bounded, over_runs_part
-from unweave.evaluation.card.pools import KINDS, Pools, Seen
-from unweave.evaluation.card.robustness import METRICS, Relearned, Rounded
-from unweave.evaluation.claims import claim
+from unweave.audit.attacks import IN, UNLEARNED, crossfit, thirds, u_lira
+from unweave.audit.claims import claim
+from unweave.audit.evidence_parts import findings
+from unweave.audit.evidence_parts.attacks import attacked
+from unweave.audit.evidence_parts.examples import examples_part, tested
+from unweave.audit.evidence_parts.gaps import gap_table, gaps_part, sheets_of
+from unweave.audit.evidence_parts.over_runs import bounded, over_runs_part
+from unweave.audit.evidence_parts.pools import KINDS, Pools, Seen
+from unweave.audit.evidence_parts.robustness import METRICS, Relearned, Rounded
+from unweave.audit.robustness import Curve
+from unweave.audit.runs import Margins
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.robustness import Curve
-from unweave.evaluation.runs import Margins
 
 RUNS, FORGET, RETAIN, UNSEEN, CLASSES = 8, 60, 80, 1000, 3
 KNOWS = {"original": 2.0, "retrained": 0.0, "unlearned": 1.5}  # nats more of the forget set than of unseen examples

@@ -11,8 +11,8 @@ import pytest
 
 from tests.report.card import card
 from tests.report.test_pages import checked
+from unweave.audit.claims import BLIND
 from unweave.errors import ConfigurationError
-from unweave.evaluation.claims import BLIND
 from unweave.report.build import build
 
 FOR = {"against": [], "refuted": False, "level": "E2"}

@@ -16,7 +16,7 @@ import pytest
 from unweave.data.pairs import Pairs
 from unweave.objectives import Objectives
 from unweave.run import checkpoint, outcome
-from unweave.run.record import StepLog
+from unweave.run.steps_log import StepLog
 
 SPOTS: tuple[tuple[Any, str], ...] = (
     (os, "replace"),

@@ -15,6 +15,7 @@ import torch
 
 from unweave.errors import ConfigurationError
 from unweave.run import checkpoint
+from unweave.store import tensors_sha256
 
 STATES = {
     "model": {
@@ -60,7 +61,7 @@ def test_complex_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     tensors |= {"conjugate": torch.randn(3, dtype=torch.complex64).conj(), "scalar": torch.tensor(1 - 2j)}
     checkpoint.save(tmp_path / "c", {"model": tensors})
     assert same({"model": tensors}, checkpoint.load(tmp_path / "c"))
-    assert len({checkpoint.tensors_sha256({"w": tensor}) for tensor in tensors.values()}) == 4
+    assert len({tensors_sha256({"w": tensor}) for tensor in tensors.values()}) == 4
 
 
 def names(folder: Path) -> list[str]:
@@ -198,7 +199,7 @@ def test_two_damaged_checkpoints_are_one_clear_message(tmp_path: Path, how: str)
 def test_digest_of_a_model_sees_names_values_types_and_shapes() -> None:
     base = {"a": torch.zeros(2, 2), "b": torch.zeros(3)}
     digests = {
-        checkpoint.tensors_sha256(tensors)
+        tensors_sha256(tensors)
         for tensors in (
             base,
             {"a": torch.zeros(2, 2), "c": torch.zeros(3)},
@@ -208,7 +209,7 @@ def test_digest_of_a_model_sees_names_values_types_and_shapes() -> None:
         )
     }
     assert len(digests) == 5
-    assert checkpoint.tensors_sha256(dict(reversed(base.items()))) in digests
+    assert tensors_sha256(dict(reversed(base.items()))) in digests
 
 
 def test_random_state(tmp_path: Path) -> None:

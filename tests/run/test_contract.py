@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from unweave import modalities
 from unweave.cli import main
-from unweave.run import prepare
-from unweave.run.checkpoint import tensors_sha256
-from unweave.run.prepare import exchangeable, mislabelled, request
-from unweave.run.recipe import read
+from unweave.modalities import read
+from unweave.modalities.images.job import exchangeable, mislabelled, request
 from unweave.run.runner import run
 from unweave.run.session import Session
+from unweave.store import tensors_sha256
 
 Write = Callable[..., Path]
 MET = "contract={keep: [{metric: loss, absolute: 3.0}], forget: [{metric: loss, at_least: 0.0001}], every: 2}"
@@ -34,7 +34,7 @@ def code(*arguments: str | Path) -> int:
 def test_no_step_sees_what_is_measured_on(recipe: Write) -> None:
     settings = read(recipe(), [MISSED])
     asked = request(settings)
-    session = Session.start(settings, asked, prepare.original(settings, asked))
+    session = Session.start(settings, asked, modalities.original(settings, asked))
     assert session.keeper is not None
     sets = session.keeper._sets
     trained = session.pairs._sides[1]._data

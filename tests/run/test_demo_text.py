@@ -14,11 +14,11 @@ import pytest
 from unweave.cli import main
 from unweave.commands import demo_text as command
 from unweave.contract.reading import REACHED
+from unweave.demos.people import ELSEWHERE, ENTRIES, FORGOTTEN, KEPT, demo_text
+from unweave.demos.text_world import Json, Size
+from unweave.modalities.texts.training import TextTraining
 from unweave.report.demo_text_page import COLUMNS, standing
-from unweave.run.demo_text import ELSEWHERE, ENTRIES, FORGOTTEN, KEPT, demo_text
-from unweave.run.text_training import TextTraining
-from unweave.run.text_world import Json, Size
-from unweave.run.watch import Watch
+from unweave.watch import Watch
 
 TRAINING = TextTraining(epochs=5, hidden=32, layers=1, vocabulary=600, lr=2e-2)  # enough to know the people a little
 SMALL = Size(50, TRAINING, steps=2, forget_batch=4, retain_batch=4)

@@ -11,11 +11,12 @@ import pytest
 import safetensors.torch
 
 from tests.run.test_resume import ended
+from unweave import modalities
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.guards import GuardWarning
-from unweave.run import prepare
-from unweave.run.recipe import read
+from unweave.modalities import read
+from unweave.modalities.images import job as prepare
 from unweave.run.runner import run
 
 Write = Callable[..., Path]
@@ -61,10 +62,10 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(
     recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = read(recipe(), PLAIN)
-    original = prepare.original(settings, prepare.request(settings))
+    original = modalities.original(settings, prepare.request(settings))
     for parameter in original.parameters():
         parameter.data.fill_(float("inf"))
-    monkeypatch.setattr(prepare, "original", lambda *_: original)
+    monkeypatch.setattr(modalities, "original", lambda *_: original)
     with pytest.raises(ConfigurationError, match="the original's loss is not finite"):
         run(settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -18,11 +18,12 @@ import safetensors.torch
 
 from tests.run._kills import Moments, killed, timed, watched
 from unweave.cli import main
+from unweave.modalities import read
+from unweave.recipe.recipe import Recipe
 from unweave.run import directory, outcome
-from unweave.run.checkpoint import tensors_sha256
-from unweave.run.recipe import Recipe, read
-from unweave.run.record import read_steps
 from unweave.run.runner import run
+from unweave.run.steps_log import read_steps
+from unweave.store import tensors_sha256
 
 Write = Callable[..., Path]
 METHODS = ("hamu_q", "eupmu", "ofmu", "scrub")

@@ -15,18 +15,19 @@ import pytest
 import safetensors.torch
 import torch
 
+from unweave import modalities
+from unweave.audit.models import World, make
 from unweave.cli import main
 from unweave.contract.keeper import ONLY
 from unweave.errors import ConfigurationError
+from unweave.modalities import read
+from unweave.modalities.images import job as prepare
 from unweave.oneshot import ONESHOT, ssd
 from unweave.report.build import build
-from unweave.run import prepare
-from unweave.run.checkpoint import tensors_sha256
-from unweave.run.evidence.models import World, make
-from unweave.run.recipe import read
-from unweave.run.record import read_steps
 from unweave.run.runner import run
 from unweave.run.session import Session
+from unweave.run.steps_log import read_steps
+from unweave.store import tensors_sha256
 
 Write = Callable[..., Path]
 SSD = "method={name: ssd, selection: 5, dampening: 0.5}"
@@ -40,7 +41,7 @@ def test_a_run_leaves_what_any_run_leaves(recipe: Write, tmp_path: Path) -> None
     assert (summary["status"], summary["steps"], summary["method"]) == ("done", 1, "ssd")
     assert summary["stop_reason"] == "contract met" and all(clause["met"] for clause in summary["contract"])
     asked = prepare.request(settings)
-    original = prepare.original(settings, asked)
+    original = modalities.original(settings, asked)
     retain = Session.start(settings, asked, original).pairs._sides[1]._data
     assert 0 < len(retain) < len(asked.retain), "what the contract reads is held out"
     expected = copy.deepcopy(original)

@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweave.run import prepare
-from unweave.run.evidence.models import World, make
-from unweave.run.recipe import read
-from unweave.run.record import read_steps
+from unweave import modalities
+from unweave.audit.models import World, make
+from unweave.modalities import read
+from unweave.modalities.images import job as prepare
 from unweave.run.runner import run
 from unweave.run.session import Session
+from unweave.run.steps_log import read_steps
 
 Write = Callable[..., Path]
 PROBE = ["method={name: eupmu, estimator: probe, dual_lr: 5.0, tolerance: -5.0}", "step={name: sgd, lr: 0.05}"]
 
 
-def started(recipe: Write, *changes: str) -> tuple[Session, prepare.Request]:
+def started(recipe: Write, *changes: str) -> tuple[Session, prepare.ImageJob]:
     settings = read(recipe(), [*PROBE, *changes])
     asked = prepare.request(settings)
-    return Session.start(settings, asked, prepare.original(settings, asked)), asked
+    return Session.start(settings, asked, modalities.original(settings, asked)), asked
 
 
 def images(batches: list[torch.Tensor]) -> set[bytes]:

@@ -15,17 +15,20 @@ import pytest
 import torch
 
 from tests.run.test_kills import digest
+from unweave import modalities
 from unweave.cli import main
-from unweave.data import sources
 from unweave.errors import ConfigurationError
 from unweave.loop import Record
+from unweave.modalities import read
+from unweave.modalities.images import job as prepare
+from unweave.modalities.images import sources
 from unweave.objectives import Objectives
+from unweave.recipe.recipe import Recipe
 from unweave.rules import Rule
-from unweave.run import checkpoint, prepare
+from unweave.run import checkpoint
 from unweave.run.interrupt import Interrupt
-from unweave.run.recipe import Recipe, read
-from unweave.run.record import read_steps
 from unweave.run.runner import run
+from unweave.run.steps_log import read_steps
 from unweave.trust import TrustRegion
 
 Write = Callable[..., Path]
@@ -164,7 +167,7 @@ def test_another_original_does_not_resume_a_run(
     recipe: Write, unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = prepare.request(read(recipe())).network.build(seed=5)
-    monkeypatch.setattr(prepare, "original", lambda *_: other)
+    monkeypatch.setattr(modalities, "original", lambda *_: other)
     with pytest.raises(ConfigurationError, match="original model changed since the run began: sha256"):
         run(read(recipe(), EVERY), unfinished, resume=True)
 
@@ -211,7 +214,7 @@ def test_ctrl_c_while_scoring_says_how_to_go_on(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setattr(prepare.Request, "score", interrupted)
+        patch.setattr(prepare.ImageJob, "score", interrupted)
         main(["run", str(recipe()), "-o", str(tmp_path / "out")])
     assert caught.value.code == 130 and f"unweave run --resume {tmp_path / 'out'}" in capsys.readouterr().err
     assert run(read(recipe()), tmp_path / "out", resume=True)["status"] == "done"

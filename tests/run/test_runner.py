@@ -14,13 +14,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from unweave import modalities
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.evaluation import predict
-from unweave.run import prepare
-from unweave.run.checkpoint import tensors_sha256
-from unweave.run.recipe import read
-from unweave.run.record import read_steps
+from unweave.modalities import read
+from unweave.modalities.images import job as prepare
 from unweave.run.runner import run
+from unweave.run.steps_log import read_steps
+from unweave.store import tensors_sha256
 
 Write = Callable[..., Path]
 FILES = ["checkpoint", "examples.json", "model", "recipe.yaml", "scores.json", "steps.jsonl", "summary.json"]
@@ -186,4 +187,4 @@ def test_weights_of_a_file_are_the_original(recipe: Write, tmp_path: Path) -> No
     model = request.network.build(seed=5)
     safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
     settings: Any = read(recipe(), ["model.weights=w.safetensors"])
-    assert tensors_sha256(prepare.original(settings, request).state_dict()) == tensors_sha256(model.state_dict())
+    assert tensors_sha256(modalities.original(settings, request).state_dict()) == tensors_sha256(model.state_dict())

@@ -12,14 +12,14 @@ import pytest
 import safetensors.torch
 
 from tests.conftest import RECIPE
+from unweave.audit.origin import finished_run
 from unweave.cli import main
 from unweave.errors import ConfigurationError
+from unweave.modalities import read
 from unweave.report import overview
 from unweave.run import directory, seal
-from unweave.run.evidence.origin import finished_run
-from unweave.run.recipe import read
-from unweave.run.record import read_steps
 from unweave.run.runner import run
+from unweave.run.steps_log import read_steps
 
 Edit = Callable[[Path], None]
 CONTRACT = "contract: {keep: [{metric: loss, absolute: 9}], forget: [{metric: loss, at_least: 99}]}"

@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 
 from unweave.errors import ConfigurationError
+from unweave.modalities import read, training_set
+from unweave.modalities.images import job as prepare
 from unweave.report.build import build
-from unweave.run import prepare, sequence
-from unweave.run.again import Again
-from unweave.run.recipe import read
-from unweave.run.records import records
+from unweave.run import sequence
+from unweave.run.retest import Again
 
 Write = Callable[..., Path]
 RECIPE = """\
@@ -65,7 +65,7 @@ def test_no_request_touches_what_is_measured_on(recipe: Write) -> None:
     settings = read(recipe(RECIPE))
     singles = sequence.parts(settings)
     assert settings.contract is not None
-    requests = sequence._jobs(settings, singles, settings.contract.contract(), records(settings))
+    requests = sequence._jobs(settings, singles, settings.contract.contract(), training_set(settings))
     rows = [set(map(int, part)) for part in requests[0].held or ()]
     assert len(rows) == 2 and min(map(len, rows)) > 100 and not rows[0] & rows[1]
     taken: set[int] = set()

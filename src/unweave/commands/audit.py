@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from unweave.evaluation.audit import draw, epsilon_of, judge, load, read_ids, read_scores
+from unweave.audit.canaries import draw, epsilon_of, judge, load, read_ids, read_scores
 
 _REFUTED = 3
 

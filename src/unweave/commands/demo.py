@@ -14,11 +14,11 @@ from rich.text import Text
 
 from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
+from unweave.demos.digits import demo
 from unweave.report.build import build
 from unweave.report.page import number
-from unweave.run.demo import demo
 from unweave.run.directory import creatable
-from unweave.run.record import write_json
+from unweave.store import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"

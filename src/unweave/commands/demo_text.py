@@ -15,13 +15,13 @@ from rich.text import Text
 from unweave.commands.demo import Choice
 from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
+from unweave.demos.people import demo_text
+from unweave.demos.text_world import DEMO
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.demo_text_page import COLUMNS, SIDES, cells, standing, world
-from unweave.run.demo_text import demo_text
 from unweave.run.directory import creatable
-from unweave.run.record import write_json
-from unweave.run.text_world import DEMO
+from unweave.store import write_json
 
 Json = Mapping[str, Any]
 

@@ -6,22 +6,23 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from unweave import devices, modalities
 from unweave.commands.progress import say, watching
 from unweave.guards import check
-from unweave.run import devices, prepare, sequence
+from unweave.modalities import read
+from unweave.run import sequence
 from unweave.run.quote import quote
-from unweave.run.recipe import read
 
 
 def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     """Prints the quote of a recipe's request, or of each of several; no weight changes, only the cache is written."""
     recipe = read(path, overrides)
     parts = sequence.parts(recipe) if recipe.requests else [recipe]
-    jobs = [prepare.job(single) for single in parts]
+    jobs = [modalities.job(single) for single in parts]
     for needed in filter(None, (job.memory() for job in jobs)):
         say(needed)
     with watching() as watch:
-        model = prepare.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
+        model = modalities.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
     quotes = []
     for single, job in zip(parts, jobs, strict=True):
         guards = recipe.guards.guards()

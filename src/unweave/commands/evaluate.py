@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from unweave import devices, modalities
+from unweave.audit.one_model import one_model
 from unweave.commands.numbers import evidence_table
 from unweave.commands.progress import say, watching
 from unweave.commands.scores import table
 from unweave.errors import ConfigurationError
-from unweave.evaluation.every_metric import described
-from unweave.run import devices, directory, outcome, prepare
-from unweave.run.evidence.one_model import one_model
-from unweave.run.recipe import read
+from unweave.modalities import read
+from unweave.report.every_metric import described
+from unweave.run import directory, outcome
 
 
 def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_json: bool) -> None:
@@ -27,12 +29,12 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
         )
     recipe = read(recipe_file, overrides)
     directory.finished(model, also={"model"})
-    job = prepare.job(recipe)
+    job: Any = modalities.job(recipe)
     device = devices.chosen(recipe.run.device)
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
         alone, blind = {}, ""
-        if isinstance(job, prepare.Request):
+        if modalities.of(recipe).over_trainings:
             outputs = job.outputs(opened)  # asked once, for the scores and for the attacks
             scored = {"unlearned": job.scored(outputs)}
             evidence, baseline = one_model(job, outputs, recipe.evaluation.seed)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console, Group
 
+from unweave.audit.collect import FILE, evidence
+from unweave.audit.evidence_parts.pools import KINDS
+from unweave.audit.work import cores
 from unweave.commands.numbers import NO_TEST, Columns, Json, evidence_table, number
 from unweave.commands.progress import say, speaking, watching
 from unweave.errors import ConfigurationError
-from unweave.evaluation.card.pools import KINDS
-from unweave.run.evidence.collect import FILE, evidence
-from unweave.run.evidence.work import cores
-from unweave.run.recipe import read
+from unweave.modalities import read
 
 _REFUTED, _INTERRUPTED = 3, 130
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from unweave.commands.scores import score_table
 from unweave.errors import ConfigurationError
-from unweave.evaluation.text import Log, compared, read_log
-from unweave.evaluation.text.tokens import Compat
+from unweave.modalities.texts.evaluation import Log, compared, read_log
+from unweave.modalities.texts.evaluation.tokens import Compat
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.oneshot import CATALOGUE, PAPERS
-from unweave.run.faults import hyperparameters
+from unweave.recipe.faults import hyperparameters
 
 
 def main(name: str | None, *, as_json: bool) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.evaluation.every_metric import EVERY, METRICS
 from unweave.evaluation.evidence import Metric
+from unweave.report.every_metric import EVERY, METRICS
 
 RIGHT = {"higher": "higher", "lower": "lower", "as null": "as retrained"}
 _RIGHT = {**RIGHT, "as null": "as an exact method: away from its null level, both ways are wrong"}

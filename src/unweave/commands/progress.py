@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from unweave.run.watch import Watch, spoken
+from unweave.watch import Watch, spoken
 
 EVERY = 30.0  # seconds between two lines of a phase, where there is no terminal
 

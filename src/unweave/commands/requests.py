@@ -20,9 +20,9 @@ from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, certified
 from unweave.ledger import verify as check
 from unweave.ledger.book import UNSHOWN
+from unweave.ledger.certificate_text import text
 from unweave.ledger.chain import Entry
 from unweave.ledger.ledger import find
-from unweave.ledger.words import text
 
 _REFUTED, _UNCHECKED, _INTERRUPTED = 3, 2, 130
 _STILL: dict[State, str] = {"met": "still", "missed": "UNDONE", "undecided": "not shown, as little as then"}

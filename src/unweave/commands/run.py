@@ -12,19 +12,20 @@ from typing import Any
 
 from rich.console import Console
 
+from unweave import modalities
 from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
 from unweave.commands.progress import say, speaking, watching
 from unweave.commands.scores import table
 from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
+from unweave.modalities import read
 from unweave.report.build import build
-from unweave.report.damage import readable
-from unweave.run import directory, prepare, seal
+from unweave.report.readable import readable
+from unweave.run import directory, seal
 from unweave.run.interrupt import REASON
-from unweave.run.recipe import read
-from unweave.run.record import counted
 from unweave.run.runner import carry_out
+from unweave.run.steps_log import counted
 
 _MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed, or not shown to be met
 _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
@@ -47,7 +48,7 @@ def main(
         return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
     finished = resume and directory.finished(folder) is not None
     directory.check(folder, resume, overwrite)
-    job = prepare.job(recipe)
+    job = modalities.job(recipe)
     if (needed := job.memory()) is not None and not finished:
         say(needed)
     told = partial(promise, as_json=as_json)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from unweave.commands.metrics import RIGHT
 from unweave.commands.numbers import Json, reasons
-from unweave.evaluation.every_metric import METRICS
+from unweave.report.every_metric import METRICS
 from unweave.report.scores import ORDER
 
 _OVER = "[ , ]: 95 % interval over the n examples or prompts, for this model only. unweave metrics NAME: what it is"

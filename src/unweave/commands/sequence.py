@@ -16,10 +16,10 @@ from unweave.commands.contract import promise, word
 from unweave.commands.numbers import number
 from unweave.commands.progress import speaking, watching
 from unweave.contract import state_of
+from unweave.recipe.recipe import Recipe
 from unweave.report.build import build
-from unweave.report.damage import readable
+from unweave.report.readable import readable
 from unweave.run import sequence
-from unweave.run.recipe import Recipe
 
 _MISSED, _INTERRUPTED = 3, 130
 _STILL = {"met": "yes", "missed": "no", "undecided": "not shown"}

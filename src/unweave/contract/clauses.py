@@ -242,11 +242,9 @@ class Contract:
         if faults:
             raise ConfigurationError(faults)
 
-    def keeps(self, logits: bool) -> Sequence[Keep]:
-        """The keep clauses, the default written out."""
-        if self.keep is not None:
-            return self.keep
-        return (Keep("accuracy" if logits else "perplexity", relative=DEFAULT_SHARE),)
+    def keeps(self, utility: str) -> Sequence[Keep]:
+        """The keep clauses, the default written out: of what the task is judged by (`tasks.Known.utility`)."""
+        return (Keep(utility, relative=DEFAULT_SHARE),) if self.keep is None else self.keep
 
     def forgets(self, whole_class: bool = False) -> Sequence[Forget]:
         """The forget clauses, the default written out.

@@ -21,7 +21,7 @@ from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
 from unweave.rules._base import Left
-from unweave.tasks import Task
+from unweave.tasks import Known, Task
 
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
@@ -73,7 +73,7 @@ class Keeper:
         seed: int = 0,
     ) -> None:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
-        self._keeps = contract.keeps(hasattr(task, "logits"))
+        self._keeps = contract.keeps(Known(task).utility)
         self._forgets = contract.forgets(sets.whole_class)
         check(self._keeps, self._forgets, sets, retrained is not None)
         self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unweave.contract.clauses import Metric
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.outputs import Outputs
-from unweave.tasks import Task
+from unweave.tasks import Known, Task
 
 SCORE = "score"  # what a membership attack looks at: high for examples that are known
 
@@ -31,13 +31,13 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         found = metric(model, batch)
     elif metric in ("loss", "perplexity"):
         found = task.nll(model, batch)
-    elif not hasattr(task, "logits"):
-        if metric != SCORE:
-            raise UnsupportedError(f"{metric} needs a task with logits; use 'loss' or 'perplexity', or a function.")
-        found = -task.nll(model, batch)
-    else:
-        outputs = Outputs(task.logits(model, batch).float().cpu(), batch[1].cpu())
+    elif (known := Known(task)).logits is not None:
+        outputs = Outputs(known.logits(model, batch).float().cpu(), batch[1].cpu())
         found = torch.from_numpy(outputs.correct if metric == "accuracy" else outputs.margin)
+    elif metric == SCORE:
+        found = known.score(model, batch)
+    else:
+        raise UnsupportedError(f"{metric} needs a task with logits; use 'loss' or 'perplexity', or a function.")
     if not isinstance(found, Tensor) or found.ndim != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ConfigurationError(f"A metric must return one value per example, [b]; {key(metric)} returned {shape}.")

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from unweave.contract import bounds
 from unweave.contract.clauses import Contract, Keep
 from unweave.data.batches import count, moved
-from unweave.data.images import TensorImages
 from unweave.data.pairs import fetched
+from unweave.data.protocol import examples
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
 
@@ -198,8 +198,8 @@ def indexed(data: Data) -> bool:
 
 def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:
     """Some rows of a data set."""
-    if isinstance(data, TensorImages):
-        return data.subset(rows)
+    if (own := examples(data)) is not None:
+        return own.subset(rows)  # type: ignore[return-value]
     if type(data) is TensorDataset:
         return TensorDataset(*(tensor[torch.from_numpy(rows)] for tensor in data.tensors))
     return Subset(data, rows.tolist())
@@ -209,8 +209,8 @@ def labels(data: Data) -> Rows | None:
     """The label of every example of a data set of (input, label); None where there are none to be found."""
     if not indexed(data) or not len(data):  # type: ignore[arg-type]
         return None
-    if isinstance(data, TensorImages):
-        return data.labels.numpy()
+    if (own := examples(data)) is not None:
+        return None if own.labels is None else own.labels.numpy()
     if type(data) is TensorDataset:
         found: Any = data.tensors[1] if len(data.tensors) == 2 else None
     elif isinstance(data, Subset):

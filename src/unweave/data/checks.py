@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,9 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unweave.data.content import content
-from unweave.data.images import TensorImages
 from unweave.data.origin import Origin, origin
-from unweave.data.text import TextRows
+from unweave.data.protocol import examples
 from unweave.errors import ConfigurationError
 
 
@@ -53,7 +51,7 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
         twin = contents.get(digest)
         if twin is None and (place := places.get((id(at.data), at.row))) is not None:
             twin = place if _same_label(forget, place, retain, row) else None
-        meant = isinstance(at.data, TextRows) and at.data.texts[at.row].copy
+        meant = (own := examples(at.data)) is not None and own.repeated(at.row)
         shared += [] if twin is None or meant else [(twin, row)]
         broken["retain"] += [] if finite else [row]
     if shared:
@@ -64,22 +62,6 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
             f"examples in the retain set too (first: {first}): take them out of one of the two"
         )
     return broken
-
-
-def check_unseen(test: TensorImages, train: TensorImages) -> None:
-    """Refuse a test set that a model was trained on: an attack that compares with it would find nothing.
-
-    Raises:
-        ConfigurationError: images of the test set are, bit for bit and whatever their label, in the training set.
-    """
-    trained = set(map(_image_digest, train.images.numpy()))
-    shared = [row for row, image in enumerate(test.images.numpy()) if _image_digest(image) in trained]
-    if shared:
-        first = ", ".join(f"test[{row}]" for row in shared[:5])
-        raise ConfigurationError(
-            f"test and holdout set must hold no training image; {len(shared)} of {len(test)} are in the "
-            f"training set too (first: {first}): take them out of one of the two"
-        )
 
 
 def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
@@ -99,20 +81,12 @@ def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
         )
 
 
-def _image_digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-
-
 def _rows(data: Dataset[Any]) -> Iterable[tuple[Origin, bytes, bool]]:
     """Of every example, in order: where it comes from, a digest, and whether its numbers are finite."""
     for row in range(len(data)):  # type: ignore[arg-type]
         at = origin(data, row)
-        if isinstance(at.data, TextRows):
-            yield at, at.data.texts[at.row].normalised().encode(), True
-        elif isinstance(data, TensorImages):
-            yield at, *content((data.images[row], data.labels[row]))
-        else:
-            yield at, *content(data[row])
+        own = None if at.wrapped else examples(at.data)
+        yield at, *(content(data[row]) if own is None else own.digest(at.row))
 
 
 def _same_label(forget: Dataset[Any], one: int, retain: Dataset[Any], other: int) -> bool:

@@ -16,8 +16,7 @@ from unweave.arguments import check, examples, natural, value
 from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
-from unweave.data.images import TensorImages
-from unweave.data.text import TextRows
+from unweave.data.protocol import examples as held
 from unweave.errors import SEEDS, ConfigurationError, told
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
@@ -56,7 +55,7 @@ class Pairs:
     micro-batches. A DataLoader is cycled as it is, each of its batches being one rank's draw. The global
     random state of torch is left as it was, also by datasets that draw from it, and what they draw depends on
     (seed, side, epoch, position) alone. What a loss draws for an example depends on (seed, side, epoch, row of the
-    dataset) alone; of a DataLoader, on the place in this rank's epoch instead of the row. A batch of texts (`TextRows`)
+    dataset) alone; of a DataLoader, on the place in this rank's epoch instead of the row. A batch of texts
     also holds `"weight"` `[b]`: the tokens of each answer over the mean of the step's, all micro-batches and ranks
     included (`losses.TokenWeighted`).
 
@@ -172,7 +171,7 @@ class _Shuffled:
         self._data, self._side, self._seed, self._share = data, side, seed, share
         size = len(data)
         check_filled(size, NAMES[side])
-        self._tokens = _answer_tokens(data)
+        self._tokens = _amounts(data)
         self._batches = -(-size // batch)
         self._epoch, self._position = 0, 0
         smallest = size // self._batches
@@ -273,8 +272,8 @@ def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
     Raises:
         ConfigurationError: a row cannot be read, or the examples make no batch.
     """
-    if isinstance(data, TensorImages):
-        return data.batch(rows)
+    if (own := held(data)) is not None:
+        return own.batch(rows)
     with told(f"{type(data).__name__} cannot give {len(rows)} of its {len(data)} examples"):  # type: ignore[arg-type]
         if isinstance(data, TensorDataset):
             return data[rows]
@@ -283,11 +282,11 @@ def fetched(data: Dataset[Any], rows: Tensor) -> Batch:
         return collated([data[row] for row in rows.tolist()])
 
 
-def _answer_tokens(data: Dataset[Any]) -> Tensor | None:
-    """How many tokens of each text are to be predicted, `[n]`; None for other data."""
-    if isinstance(data, TextRows):
-        return data.answer_tokens
-    if isinstance(data, Subset) and (whole := _answer_tokens(data.dataset)) is not None:
+def _amounts(data: Dataset[Any]) -> Tensor | None:
+    """How much there is to predict in each example, `[n]`; None where nobody says."""
+    if (own := held(data)) is not None:
+        return own.amounts
+    if isinstance(data, Subset) and (whole := _amounts(data.dataset)) is not None:
         return whole[list(data.indices)]
     return None
 

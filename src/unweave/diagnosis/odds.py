@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-
-from unweave.data.batches import Batch, as_int64
 from unweave.objectives import Loss
-from unweave.tasks import Task, Vision
-
-_LEAST = 1e-6  # nats; what float32 resolves of an nll that comes from a log-softmax
+from unweave.tasks import Known, Task
 
 
 def log_odds(task: Task) -> Loss:
@@ -24,16 +18,6 @@ def log_odds(task: Task) -> Loss:
     below 1e-6 nats has no slope.
 
     Args:
-        task: gives the nll, or is `Vision`.
+        task: gives the nll, logits, or odds of its own.
     """
-
-    def of_logits(model: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(task, Vision)
-        logits, labels = task.logits(model, batch), as_int64(batch[1])[:, None]
-        return logits.scatter(1, labels, -torch.inf).logsumexp(1) - logits.gather(1, labels)[:, 0]
-
-    def of_nll(model: nn.Module, batch: Batch) -> Tensor:
-        nll = task.nll(model, batch).clamp_min(_LEAST)
-        return nll + (-torch.expm1(-nll)).log()
-
-    return of_logits if isinstance(task, Vision) else of_nll
+    return Known(task).odds

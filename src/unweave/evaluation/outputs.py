@@ -113,7 +113,7 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
         ConfigurationError: the data are empty, no pairs, or have a label that is no class of the model.
         UnsupportedError: the task has no logits, or the model one class.
     """
-    if not hasattr(task, "logits"):
+    if not callable(getattr(task, "logits", None)):
         raise UnsupportedError(
             f"Classification scores need a task with logits(model, batch); {type(task).__name__} has none. "
             "Use task 'vision', or score this model with metrics of its own kind."

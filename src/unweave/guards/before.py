@@ -16,7 +16,7 @@ from unweave.errors import ConfigurationError
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.look import Seen, look, sample
 from unweave.guards.near import near_duplicates
-from unweave.tasks import Task
+from unweave.tasks import Known, Task
 
 
 def check(
@@ -56,7 +56,7 @@ def check(
         try:
             examples = sample(data, seed)
             check_filled(len(examples), name)
-            every = labels(data) if hasattr(task, "logits") else None
+            every = labels(data) if Known(task).logits is not None else None
             seen[name] = look(model, task, examples, seed, every)
             found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
         except ConfigurationError as error:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
 from unweave.contract.sets import Data, Examples, Rows
-from unweave.data.batches import as_int64
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError, told
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
 from unweave.guards.labels import Labelled, labelled
 from unweave.modules import evaluating
-from unweave.tasks import Task
+from unweave.tasks import Known, Task
 
 
 @dataclass(frozen=True)
@@ -62,24 +61,25 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
         ConfigurationError: the model does not run on a batch, its output does not fit the labels, or its loss is not
             per example.
     """
+    known = Known(task)
     losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
         what = f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)})"
         with told(what, "Check that inputs have the shape and the type that it was trained on."):
-            if hasattr(task, "logits") and isinstance(batch, (tuple, list)) and len(batch) == 2:
-                logits = task.logits(once, batch)
+            if (found := known.classified(once, batch)) is not None:
+                logits, right = found
                 classes = logits.shape[1]
                 if every is not None and not losses:
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
-                labels.append(as_int64(batch[1]).cpu())
+                labels.append(right.cpu())
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
-                found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
                 raise ConfigurationError(
-                    f"A task's nll must return one value per example, [b]; it returned {found}. "
+                    f"A task's nll must return one value per example, [b]; it returned {shape}. "
                     "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())

@@ -93,7 +93,7 @@ def _features(model: nn.Module, task: Task, batch: Any) -> Tensor:
     module = linear[-1] if linear else model
     hook = module.register_forward_hook(lambda _, given, answer: caught.append(given[0] if linear else answer))
     try:
-        (task.logits if hasattr(task, "logits") else task.nll)(model, batch)
+        task.nll(model, batch)
     finally:
         hook.remove()
     return caught[-1]

@@ -7,17 +7,16 @@ from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.ledger import attestation
-from unweave.ledger.again import single
 from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Book, Standing
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
+from unweave.ledger.retest import single
+from unweave.modalities import of_document, training_set
+from unweave.recipe.yaml_lines import load
 from unweave.run.directory import EVIDENCE
-from unweave.run.marks import load
-from unweave.run.modality import of_document
-from unweave.run.records import records
 
 
 def attest(ledger: Ledger, name: str, path: Path) -> Entry:
@@ -63,13 +62,14 @@ def _of_texts(ledger: Ledger, book: Book, standing: Standing) -> bool:
     if standing.outcome is None or standing.batch is None:
         return False
     path = ledger.folder / book.batches[standing.batch].body["recipe"]["file"]
-    return path.is_file() and of_document(load(path)) == "texts"
+    kind = of_document(load(path)) if path.is_file() else None
+    return kind is not None and not kind.over_trainings
 
 
 def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Iterator[str]:
     """In what the records are not the certified ones, as far as the key tells."""
     recipe = single(ledger, book, standing)
-    data = records(recipe)
+    data = training_set(recipe)
     job = data.job(recipe)
     assert standing.outcome is not None
     batch, own = book.batches[str(standing.batch)], standing.outcome.body["records"]

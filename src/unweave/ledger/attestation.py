@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Book, Standing
 from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.ledger import Ledger, find
+from unweave.store import atomically
 
 SCHEMA = 1
 KINDS = ("original", "retrained", "unlearned")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from unweave.contract.reading import state_of
 from unweave.errors import ConfigurationError, InfeasibleError
-from unweave.ledger.again import again
 from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
 from unweave.ledger.chain import Entry
@@ -16,14 +15,14 @@ from unweave.ledger.decide import decide
 from unweave.ledger.files import sha256
 from unweave.ledger.ledger import Ledger
 from unweave.ledger.publish import publish
+from unweave.ledger.retest import again
 from unweave.ledger.selector import read_kept
+from unweave.modalities import read, training_set
+from unweave.recipe.yaml_lines import Document, load
 from unweave.run import sequence
 from unweave.run.interrupt import REASON
-from unweave.run.marks import Document, load
-from unweave.run.recipe import read
-from unweave.run.records import records
 from unweave.run.runner import Promise, unheard
-from unweave.run.watch import Watch, silent
+from unweave.watch import Watch, silent
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tupl
     except ConfigurationError as error:
         hint = "mend this and `unweave requests run` again, or give the batch up with --abandon"
         raise ConfigurationError([*error.faults, f"batch {batch.id} stays under way: {hint}"]) from error
-    data = records(recipe)
+    data = training_set(recipe)
     entries = decide(ledger, batch, recipe, data, lambda: publish(ledger))
     left = _waiting(ledger, batch.body["requests"])
     if failed is not None:

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from unweave.data.cache import atomically
+from unweave import modalities
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import UNSHOWN, Batch, Book, Standing
 from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.files import ADAPTER, told, unlike
 from unweave.ledger.ledger import Ledger, find
+from unweave.modalities import TrainingSet, checked, training_set
+from unweave.modalities._base import Rows
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import ForgetSection
+from unweave.recipe.yaml_lines import Document
 from unweave.run import sequence
-from unweave.run.marks import Document
-from unweave.run.modality import BENCHMARKS, of_document
-from unweave.run.recipe import ForgetSection, Recipe, checked
-from unweave.run.records import Records, Rows, records
+from unweave.store import atomically
 
 TOGETHER = "together"
 TAKEN = ("forget", "requests", "already", "output", "environment")  # the ledger says these, not the recipe
@@ -61,7 +63,7 @@ def begin(
     recipe = checked(_with_requests(ledger, book, asked, chosen), folder)
     if recipe.contract is None:
         raise ConfigurationError("requests are run under a contract: leave 'contract: none' out of the recipe")
-    data = records(recipe)
+    data = training_set(recipe)
     fingerprint = data.fingerprint()
     if any(batch.body["data"] != fingerprint for batch in book.batches.values()):
         raise ConfigurationError(
@@ -77,7 +79,7 @@ def begin(
         if gone:
             path = ledger.gone_file(number).resolve()
             atomically(path, canonical(gone), private=True)
-            recipe = recipe.model_copy(update={"already": (ForgetSection(indices=path),)})
+            recipe = recipe.model_copy(update={"already": (modalities.of(recipe).forget(indices=path),)})
             _check(recipe, data, together)
     entries = [_cover(ledger, name, named[name], recipe, data) for name in covered]
     if not first:
@@ -87,7 +89,7 @@ def begin(
         union: list[int] = np.setdiff1d(_rows(recipe.requests, recipe, data), gone).tolist()
         path = ledger.union_file(number).resolve()
         atomically(path, canonical(union), private=True)
-        recipe = recipe.model_copy(update={"requests": (ForgetSection(id=TOGETHER, indices=path),)})
+        recipe = recipe.model_copy(update={"requests": (modalities.of(recipe).forget(id=TOGETHER, indices=path),)})
         kept["together"] = {"count": len(union), "hmac": ledger.key.rows(f"{number} {TOGETHER}", union)}
     if covered or after:
         kept["beside"] = [*covered, *after]
@@ -127,10 +129,12 @@ def shared(
     return first, covered, after
 
 
-def takers(ledger: Ledger, book: Book, rows: Rows, recipe: Recipe, data: Records[Any]) -> list[str]:
+def takers(ledger: Ledger, book: Book, rows: Rows, recipe: Recipe, data: TrainingSet[Any]) -> list[str]:
     """The requests that were carried out and that named some of these rows."""
     carried = (each for each in book.requests.values() if each.outcome is not None and "model" in each.outcome.body)
-    return [each.id for each in carried if len(np.intersect1d(_rows([forgetting(ledger, each)], recipe, data), rows))]
+    kind = modalities.of(recipe)
+    named = {each.id: _rows([forgetting(ledger, each, kind)], recipe, data) for each in carried}
+    return [name for name, own in named.items() if len(np.intersect1d(own, rows))]
 
 
 def named_by(standing: Standing) -> Json:
@@ -139,7 +143,7 @@ def named_by(standing: Standing) -> Json:
     return {} if ids is None else {"ids": ids}
 
 
-def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Records[Any]) -> Entry:
+def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: TrainingSet[Any]) -> Entry:
     """Puts on record that certificates which hold have all records of a request."""
     mac = ledger.key.records(name, digests(data.records(rows)))
 
@@ -156,7 +160,7 @@ def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Records[
     return ledger.write(make)
 
 
-def _named(recipe: Recipe, data: Records[Any]) -> dict[str, Rows]:
+def _named(recipe: Recipe, data: TrainingSet[Any]) -> dict[str, Rows]:
     """The rows that each request names.
 
     Raises:
@@ -195,12 +199,14 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
     faults = [
         f"{asked.place((key,))}: {key}: the ledger says this: leave it out" for key in TAKEN if key in asked.content
     ]
-    texts = of_document(asked) == "texts"
-    if texts and asked.content["data"]["source"] in BENCHMARKS:
-        faults.append(f"{asked.place(('data', 'source'))}: data.source: expected texts of your own (source: texts)")
-    for each in chosen if texts else ():
-        if "class" in each.body["selector"]:
-            faults.append(f"request {each.id}: names a class, and texts have none: reject it, and name rows or ids")
+    if (kind := modalities.of_document(asked)) is not None:
+        if asked.content["data"]["source"] not in kind.numbered:
+            own = f"{kind.name} of your own (source: {', '.join(kind.numbered)})"
+            faults.append(f"{asked.place(('data', 'source'))}: data.source: expected {own}")
+        for each in chosen if not kind.classes else ():
+            if "class" in each.body["selector"]:
+                text = f"names a class, and {kind.name} have none: reject it, and name rows or ids"
+                faults.append(f"request {each.id}: {text}")
     model = asked.content.get("model") or {}
     if book.model is not None and isinstance(model, dict):
         last = (ledger.folder / book.model["file"]).resolve()
@@ -228,41 +234,42 @@ def _not_as_left(ledger: Ledger, book: Book) -> Iterator[str]:
             yield f"expected the model that request {left['request']} left: {text}"
 
 
-def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: Records[Any]) -> tuple[Rows, list[int]]:
+def _gone(ledger: Ledger, book: Book, recipe: Recipe, data: TrainingSet[Any]) -> tuple[Rows, list[int]]:
     """The rows whose certificates hold, and all that earlier requests have taken out of the training set.
 
     Those of all that were certified; those of a rejected one, or of one that was undone, as well, for no later step
     should learn them again, unless they are asked for once more.
     """
-    certified, tried = (_rows(_sections(ledger, book, holds), recipe, data) for holds in (True, False))
+    kind = modalities.of(recipe)
+    certified, tried = (_rows(_sections(ledger, book, holds, kind), recipe, data) for holds in (True, False))
     again = _rows(recipe.requests, recipe, data)
     gone: list[int] = np.setdiff1d(np.union1d(certified, tried), np.intersect1d(tried, again)).tolist()
     return certified, gone
 
 
-def _sections(ledger: Ledger, book: Book, holds: bool) -> Iterator[ForgetSection]:
+def _sections(ledger: Ledger, book: Book, holds: bool, kind: modalities.Modality) -> Iterator[ForgetSection]:
     """The requests that were carried out and whose certificate holds, or the others."""
     for each in book.requests.values():
         if each.outcome is None or "model" not in each.outcome.body or each.holds != holds:
             continue
-        yield forgetting(ledger, each)
+        yield forgetting(ledger, each, kind)
 
 
-def forgetting(ledger: Ledger, each: Standing) -> ForgetSection:
+def forgetting(ledger: Ledger, each: Standing, kind: modalities.Modality) -> ForgetSection:
     """A request as a recipe holds it."""
     told = ledger.section(each)
     if "indices" in told:
-        return ForgetSection(indices=Path(told["indices"]))
-    return ForgetSection.model_validate({"class": tuple(told["class"])})
+        return kind.forget(indices=Path(told["indices"]))
+    return kind.forget.model_validate({"class": tuple(told["class"])})
 
 
-def _rows(sections: Iterable[ForgetSection], recipe: Recipe, data: Records[Any]) -> Rows:
+def _rows(sections: Iterable[ForgetSection], recipe: Recipe, data: TrainingSet[Any]) -> Rows:
     """The rows that any of these names."""
     found = [data.named(recipe.model_copy(update={"forget": each})) for each in sections]
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def _check(recipe: Recipe, data: Records[Any], together: bool) -> None:
+def _check(recipe: Recipe, data: TrainingSet[Any], together: bool) -> None:
     """Refuses a batch with a request that names nothing, or not what is there; all of them at once."""
     faults = []
     alone = [recipe.model_copy(update={"requests": (), "forget": each}) for each in recipe.requests]

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from unweave.audit.claims import Claim
 from unweave.contract.keeper import HARD, SPENT
 from unweave.contract.reading import state_of
-from unweave.data.images import TensorImages
-from unweave.data.text import Text
-from unweave.evaluation.claims import Claim
 from unweave.ledger import files
+from unweave.ledger.certificate_text import plain
 from unweave.ledger.chain import Json, canonical
 from unweave.ledger.files import read_json
-from unweave.ledger.words import plain
+from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.texts.data import Text
 from unweave.run import sequence
 from unweave.run.environment import code_sha256
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 LIMITS = (
     "Approximate unlearning bounds the influence of these records on the weights, as far as the scores and the claim "

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unweave.data.cache import on_disk
 from unweave.errors import MACHINE, ConfigurationError, UnsupportedError
 from unweave.ledger.line import faults_of_texts
+from unweave.store import on_disk
 
 Json = dict[str, Any]
 Seal = Callable[[str], str]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from unweave import devices, modalities
+from unweave.audit.claims import Claim
 from unweave.errors import ConfigurationError
-from unweave.evaluation.claims import Claim
 from unweave.ledger import certificate
 from unweave.ledger.begin import forgetting, named_by, takers
 from unweave.ledger.book import Batch
@@ -19,12 +20,12 @@ from unweave.ledger.chain import Entry, Json
 from unweave.ledger.evidence import claim_of
 from unweave.ledger.files import read_json
 from unweave.ledger.ledger import Ledger, find
-from unweave.run import devices, sequence
-from unweave.run.checkpoint import tensors_sha256
-from unweave.run.job import Job
-from unweave.run.recipe import Recipe
-from unweave.run.records import Records, Rows
-from unweave.run.watch import silent
+from unweave.modalities import TrainingSet
+from unweave.modalities._base import Job, Rows
+from unweave.recipe.recipe import Recipe
+from unweave.run import sequence
+from unweave.store import tensors_sha256
+from unweave.watch import silent
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class _Decided:
 
 
 def decide(
-    ledger: Ledger, batch: Batch, recipe: Recipe, data: Records[Any], publish: Callable[[], None]
+    ledger: Ledger, batch: Batch, recipe: Recipe, data: TrainingSet[Any], publish: Callable[[], None]
 ) -> list[Entry]:
     """Puts a certificate or a rejection on record for each request that was carried out and has none yet.
 
@@ -58,7 +59,7 @@ def decide(
 
 
 def _each(
-    ledger: Ledger, batch: Batch, recipe: Recipe, data: Records[Any], folder: Path, done: list[Json]
+    ledger: Ledger, batch: Batch, recipe: Recipe, data: TrainingSet[Any], folder: Path, done: list[Json]
 ) -> Iterator[_Decided]:
     """One run for each request."""
     rejected = np.zeros(0, dtype=np.int64)  # rows of those requests of this batch that were
@@ -77,7 +78,7 @@ def _each(
 
 
 def _together(
-    ledger: Ledger, batch: Batch, recipe: Recipe, data: Records[Any], folder: Path, done: list[Json]
+    ledger: Ledger, batch: Batch, recipe: Recipe, data: TrainingSet[Any], folder: Path, done: list[Json]
 ) -> Iterator[_Decided]:
     """One run for all of them."""
     if not done:
@@ -90,11 +91,11 @@ def _together(
     for name in names:
         if not (standing := find(ledger.read()[1], name)).waits:
             continue
-        named = data.named(recipe.model_copy(update={"forget": forgetting(ledger, standing)}))
+        named = data.named(recipe.model_copy(update={"forget": forgetting(ledger, standing, modalities.of(recipe))}))
         yield _Decided(replace(whole, request=name), claim, np.intersect1d(named, rows), named)
 
 
-def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Claim:
+def _claim(carried: Carried, data: TrainingSet[Any], job: Job, recipe: Recipe) -> Claim:
     model = job.opened(carried.last, silent)
     if (found := tensors_sha256(model.state_dict())) != (known := carried.weights["after"]):
         raise ConfigurationError(
@@ -105,7 +106,9 @@ def _claim(carried: Carried, data: Records[Any], job: Job, recipe: Recipe) -> Cl
     return claim_of(carried, data, job, model, recipe.run.seed)
 
 
-def _record(ledger: Ledger, recipe: Recipe, data: Records[Any], each: _Decided, publish: Callable[[], None]) -> Entry:
+def _record(
+    ledger: Ledger, recipe: Recipe, data: TrainingSet[Any], each: _Decided, publish: Callable[[], None]
+) -> Entry:
     carried, own, book = each.carried, each.own, ledger.read()[1]
     earlier = takers(ledger, book, np.setdiff1d(each.named, own), recipe, data)
     mac = ledger.key.records(carried.request, certificate.digests(data.records(own)))

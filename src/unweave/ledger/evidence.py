@@ -6,19 +6,19 @@ from typing import Any
 
 from torch import nn
 
+from unweave.audit.attacks import blind_baseline, forget_against_holdout
+from unweave.audit.claims import Claim, Finding, claim, finding
 from unweave.contract.reading import State, overall
 from unweave.data.checks import check_overlap
 from unweave.errors import ConfigurationError
-from unweave.evaluation.attacks import blind_baseline, forget_against_holdout
-from unweave.evaluation.claims import Claim, Finding, claim, finding
 from unweave.ledger.certificate import Carried
-from unweave.run.job import Job
-from unweave.run.records import Membership, Records
+from unweave.modalities import TrainingSet
+from unweave.modalities._base import Job, Membership
 
 _SAYS: dict[State, Finding] = {"met": "supports", "missed": "refutes", "undecided": "undecided"}
 
 
-def claim_of(carried: Carried, data: Records[Any], job: Job, model: nn.Module, seed: int) -> Claim:
+def claim_of(carried: Carried, data: TrainingSet[Any], job: Job, model: nn.Module, seed: int) -> Claim:
     """The strongest claim that a request's own run supports.
 
     The attack reads the loss on the forget set and on that part of the holdout which did not steer the run.
@@ -53,7 +53,7 @@ def _attacked(read: Membership | None) -> dict[str, Finding]:
     return {"holdout_attack": finding(attack.auc), "blind_baseline": finding(blind.evidence)}
 
 
-def _disjoint(data: Records[Any], job: Job) -> Finding:
+def _disjoint(data: TrainingSet[Any], job: Job) -> Finding:
     """Images bit for bit, texts word for word; near copies are the guards' business."""
     try:
         for other in data.apart(job):

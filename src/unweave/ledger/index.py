@@ -18,7 +18,7 @@ from unweave.errors import ConfigurationError
 from unweave.ledger.book import Book, Standing
 from unweave.ledger.chain import START, Chain, Fault, Json
 from unweave.ledger.line import written
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 State = Literal["none", "behind", "same", "damaged", "other"]
 _TABLES = """

@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweave.data.cache import beside, on_disk, tidy
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import canonical
+from unweave.store import beside, on_disk, tidy
 
 _BYTES = 32
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from unweave.data.cache import atomically, on_disk
 from unweave.errors import ConfigurationError, suggest
 from unweave.ledger import key as keys
 from unweave.ledger.book import Book, Standing, entered, fold
@@ -19,6 +18,7 @@ from unweave.ledger.index import Index, listed
 from unweave.ledger.key import Key
 from unweave.ledger.line import fault_of_line
 from unweave.ledger.selector import read_kept
+from unweave.store import atomically, on_disk
 
 FORMAT = 1
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from unweave.data.cache import atomically, tidy
-from unweave.ledger import card, files
+from unweave.ledger import files
+from unweave.ledger import model_card as card
 from unweave.ledger.book import Standing
+from unweave.ledger.certificate_text import text
 from unweave.ledger.ledger import Ledger
 from unweave.ledger.line import written
-from unweave.ledger.words import text
+from unweave.store import atomically, tidy
 
 
 def publish(ledger: Ledger) -> None:

@@ -123,7 +123,7 @@ def _number(name: str) -> bool:
 
 def _ids_in(path: Path) -> list[str]:
     """What a recipe calls the rows of a table of texts, their numbers where they have no `id`; none in other files."""
-    from unweave.data.text.sources import read_file
+    from unweave.modalities.texts.data.sources import read_file
 
     if path.suffix not in (".jsonl", ".parquet", ".csv") or not path.is_file():
         return []

@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError, gathered
-from unweave.ledger import card, files, words
+from unweave.ledger import certificate_text as words
+from unweave.ledger import files
+from unweave.ledger import model_card as card
 from unweave.ledger.book import Book, Standing, annulled, entered
 from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
 from unweave.ledger.deletion import Deletion

@@ -34,11 +34,11 @@ def predictor(task: object, what: str) -> Predictor:
 
 def language(task: object, what: str) -> Language:
     """The task itself, if it is a language task; otherwise says that `what` is about texts."""
-    if not isinstance(task, Language):
+    if not callable(getattr(task, "token_logprobs", None)):
         raise UnsupportedError(
             f"{what} is about texts and needs tasks.Language; found {type(task).__name__}. Choose another method."
         )
-    return task
+    return cast(Language, task)
 
 
 __all__ = ["Batch", "Loss", "Owners", "Predictions", "Predictor", "language", "predictor"]

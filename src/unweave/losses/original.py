@@ -7,20 +7,47 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from unweave.data.cache import atomically, cache_folder
-from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError
 from unweave.execution import bare
 from unweave.losses._base import Batch, predictor
 from unweave.modules import copied, evaluating, mode, still
+from unweave.store import atomically, cache_folder
 from unweave.tasks import Task
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A set of texts with numbers, whose batches hold the number of each as "index" (`TextRows`)."""
+
+    @property
+    def numbers(self) -> Tensor:
+        """Of the rows, `[n]`."""
+        ...
+
+    @property
+    def bounds(self) -> Tensor:
+        """Where each text begins and the last ends, `[n + 1]`."""
+        ...
+
+    @property
+    def alternate(self) -> Answers | None:
+        """The same prompts with other answers."""
+        ...
+
+    def batch(self, indices: Any) -> Any:
+        """The given rows as one padded batch."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that it holds."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -161,9 +188,7 @@ def logprob_before(task: Task, reference: Reference, model: nn.Module, batch: Ba
         return logprob(task, original, batch)
 
 
-def remember(
-    model: nn.Module, task: Task, rows: TextRows, *, batch: int = 16, folder: Path | None = None
-) -> Remembered:
+def remember(model: nn.Module, task: Task, rows: Answers, *, batch: int = 16, folder: Path | None = None) -> Remembered:
     """Asks the model once for the log-probability of every row's answer, and keeps what it says on disk.
 
     A second call with the same weights and the same rows reads it back.
@@ -227,7 +252,7 @@ class _Before(nn.Module):
 
 
 @torch.no_grad()
-def _asked(model: nn.Module, task: Task, rows: TextRows, size: int) -> Tensor:
+def _asked(model: nn.Module, task: Task, rows: Answers, size: int) -> Tensor:
     device = next(model.parameters()).device
     values = torch.full((int(rows.numbers.max()) + 1,), float("nan"))
     with evaluating(model):
@@ -237,7 +262,7 @@ def _asked(model: nn.Module, task: Task, rows: TextRows, size: int) -> Tensor:
     return values
 
 
-def _fingerprint(model: nn.Module, rows: TextRows) -> str:
+def _fingerprint(model: nn.Module, rows: Answers) -> str:
     digest = hashlib.sha256(rows.fingerprint().encode())
     for name, value in sorted(bare(model).state_dict().items()):
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())

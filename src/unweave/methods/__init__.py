@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from unweave import arguments as takes
-from unweave.data.text import TextRows
 from unweave.errors import ConfigurationError, at_once
 from unweave.gramian import local
 from unweave.losses import Reference, remember
+from unweave.losses.original import Answers
 from unweave.methods._base import PAPERS, Method
 from unweave.methods.baselines import (
     aligned_mtl,
@@ -102,7 +102,7 @@ def made(name: str, task: Task, original: nn.Module, forget: object, arguments: 
         name: of the row.
         task: what the model does.
         original: before it moves.
-        forget: the forget set; the answers of `TextRows` are asked for, of anything else a copy of the model is kept.
+        forget: the forget set; the answers of texts are asked for, of anything else a copy of the model is kept.
         arguments: hyperparameters other than the defaults; with "over", the name of another row or a mapping of its
             `name` and hyperparameters, the rule is this row's and the losses are that one's.
 
@@ -137,6 +137,6 @@ def title(name: str, arguments: Mapping[str, Any]) -> str:
 
 def _known(name: str, task: Task, original: nn.Module, forget: object) -> Any:
     """The original, or what it said of the forget answers where a row asks no more of it."""
-    if name in REMEMBERING and isinstance(forget, TextRows) and all(local(p) is p for p in original.parameters()):
+    if name in REMEMBERING and isinstance(forget, Answers) and all(local(p) is p for p in original.parameters()):
         return remember(original, task, forget)
     return original

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unweave.evaluation.card.findings import kept
-from unweave.evaluation.claims import CLAIMS, RUNGS, Finding, claim
+from unweave.audit.claims import CLAIMS, RUNGS, Finding, claim
+from unweave.audit.evidence_parts.findings import kept
 
 Json = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from unweave.contract import headline, state_of
 from unweave.contract.reading import WORDS
 from unweave.report import plots
 from unweave.report.page import Plot, Section, Table, Verdict, number
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
 TITLE = "The contract"

@@ -8,9 +8,9 @@ from typing import Any
 
 from unweave.report import card as cards
 from unweave.report import claim, verdict
+from unweave.report.glossary import WORDS, limits
 from unweave.report.objections import objections
 from unweave.report.page import Bottom, Page, Point, Tone, Verdict
-from unweave.report.words import WORDS, limits
 
 Json = Mapping[str, Any]
 

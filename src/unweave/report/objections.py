@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unweave.evaluation.claims import BLIND
+from unweave.audit.claims import BLIND
 from unweave.report.card import attacks, gaps, records, robustness
 from unweave.report.card.evidence import span, value
 from unweave.report.contract import TITLE as CONTRACT

@@ -9,8 +9,8 @@ from unweave.contract import ended
 from unweave.errors import ConfigurationError
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.report import contract
-from unweave.report.damage import readable
 from unweave.report.page import Table, number
+from unweave.report.readable import readable
 from unweave.report.run_page import Run, load
 from unweave.report.scores import distances, score_text
 

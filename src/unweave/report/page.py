@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from unweave.data.cache import atomically
+from unweave.store import atomically
 
 if TYPE_CHECKING:
     from unweave.report.plots.canvas import Drawing

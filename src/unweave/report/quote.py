@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unweave.report import plots
-from unweave.report.each import picture
+from unweave.report.examples import picture
 from unweave.report.page import Gallery, Plot, Section, Table, number
 
 Json = Mapping[str, Any]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from unweave.report import card as cards
-from unweave.report import claim, contract, each, quote, traces, tradeoff, verdict
+from unweave.report import claim, contract, quote, traces, tradeoff, verdict
+from unweave.report import examples as each
+from unweave.report.glossary import WORDS, limits
 from unweave.report.page import Listing, Page, Section, Table, number
 from unweave.report.scores import ORDER
-from unweave.report.words import WORDS, limits
 
 Json = Mapping[str, Any]
 
@@ -88,7 +89,7 @@ def load(directory: Path) -> Run:
     """
     from unweave.run import seal
     from unweave.run.directory import SUMMARY, TOLD
-    from unweave.run.record import read_steps
+    from unweave.run.steps_log import read_steps
 
     summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     seal.check(directory / SUMMARY, summary, also={*TOLD, "recipe.yaml"})

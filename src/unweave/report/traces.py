@@ -8,7 +8,7 @@ from typing import Any
 
 from unweave.report import plots
 from unweave.report.page import Plot, Section
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unweave.audit.claims import CLAIMS, RUNGS
 from unweave.contract import ended, headline, overall, state_of
-from unweave.evaluation.claims import CLAIMS, RUNGS
 from unweave.report import contract
 from unweave.report.claim import Shown
 from unweave.report.objections import objections
 from unweave.report.page import Bottom, Tone, Verdict
 from unweave.report.scores import distances
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
 FIGURES = {

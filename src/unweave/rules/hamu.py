@@ -230,4 +230,3 @@ class HAMU(GradientRule):
 def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
     """`numerator / denominator`, 0 where the denominator is 0."""
     return torch.where(denominator > 0, numerator / torch.where(denominator > 0, denominator, 1.0), 0.0)
-

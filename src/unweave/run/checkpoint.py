@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -20,11 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unweave.data.cache import on_disk
 from unweave.errors import ConfigurationError
 from unweave.gramian import real
-from unweave.run.record import write_json
-from unweave.run.seal import file_sha256
+from unweave.store import file_sha256, on_disk, write_json
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
 """What reading a file raises that is not what was written."""
@@ -147,16 +144,6 @@ def set_rng_state(state: State) -> None:
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     random.setstate(state["python"])
-
-
-def tensors_sha256(tensors: dict[str, Tensor]) -> str:
-    """A digest of names, shapes, types and values of a state dict, independent of its order."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().resolve_conj().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
 
 
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from unweave.errors import ConfigurationError
 from unweave.run import seal
 from unweave.run.interrupt import REASON
-from unweave.run.record import strict
+from unweave.store import strict
 
 EVIDENCE = "evidence.json"
 FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave.run.job import Job, Json
+from unweave.modalities._base import Job, Json
 
 MOST = 12  # examples of a kind that a run directory shows
 WORST = 10

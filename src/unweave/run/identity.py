@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
+from unweave.modalities._base import Job
 from unweave.oneshot import CATALOGUE
-from unweave.run import faults
+from unweave.recipe import faults
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import NamedSection
+from unweave.recipe.steps import STEPS
 from unweave.run.environment import environment, now
-from unweave.run.job import Job
-from unweave.run.recipe import NamedSection, Recipe
-from unweave.run.steps import STEPS
 
 FREE = (
     *("output", "environment", "guards", "run.checkpoint_every", "run.device", "data.path", "data.holdout"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from unweave.diagnosis import Diagnosis, diagnose
+from unweave.modalities._base import Job
 from unweave.parameters import choose
-from unweave.run.job import Job
-from unweave.run.recipe import Recipe
+from unweave.recipe.recipe import Recipe
 
 
 def quote(recipe: Recipe, job: Job, model: nn.Module) -> Diagnosis:

@@ -11,24 +11,26 @@ from typing import Any
 
 from torch import nn
 
+from unweave import devices, modalities
 from unweave.contract import Verdict
-from unweave.data.cache import atomically
 from unweave.errors import InfeasibleError
 from unweave.guards import FirstStep, GuardWarning, check, check_alone
 from unweave.loop import Record, Result, unlearn
+from unweave.modalities import read
+from unweave.modalities._base import Job, Scored
 from unweave.objectives import Objectives
 from unweave.parameters import choose
-from unweave.run import checkpoint, devices, directory, outcome, prepare, seal
+from unweave.recipe.recipe import Recipe
+from unweave.run import checkpoint, directory, outcome
 from unweave.run.checkpoint import of_this_version
 from unweave.run.examples import examples, look
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
-from unweave.run.job import Job, Scored
 from unweave.run.quote import quote
-from unweave.run.recipe import Recipe, read
-from unweave.run.record import StepLog, write_json
 from unweave.run.session import Session, check_readable
-from unweave.run.watch import Watch, silent
+from unweave.run.steps_log import StepLog
+from unweave.store import atomically, file_sha256, write_json
+from unweave.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
 QUOTE = "quote.json"
@@ -70,7 +72,7 @@ def run(
         InfeasibleError: the rule refused the very first step.
     """
     directory.check(folder, resume, overwrite)
-    return carry_out(recipe, prepare.job(recipe), folder, resume=resume, watch=watch, promise=promise)
+    return carry_out(recipe, modalities.job(recipe), folder, resume=resume, watch=watch, promise=promise)
 
 
 def carry_out(
@@ -103,7 +105,7 @@ def carry_out(
     device = devices.chosen(recipe.run.device)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
-    original = prepare.original(recipe, job, watch).to(device)
+    original = modalities.original(recipe, job, watch).to(device)
     if states is None:
         warned += _said(_looked(recipe, job, original))
     retrained = None
@@ -153,13 +155,13 @@ def carry_out(
 def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn.Module, watch: Watch) -> None:
     """Writes `quote.json`, where the recipe asks for it and the one that the checkpoint knows is not there."""
     known = session.files.get(path.name)
-    if not recipe.evaluation.quote or (known and path.is_file() and seal.file_sha256(path) == known):
+    if not recipe.evaluation.quote or (known and path.is_file() and file_sha256(path) == known):
         return
     if known:
         warnings.warn(f"{path} is not what the run wrote: it is made again", stacklevel=3)
     watch("looking at the request", 0, 1)
     write_json(path, quote(recipe, job, original).as_dict(most=QUOTED))
-    session.files[path.name] = seal.file_sha256(path)
+    session.files[path.name] = file_sha256(path)
     watch("looking at the request", 1, 1)
 
 

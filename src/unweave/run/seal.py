@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
+from unweave.store import file_sha256
 
 KEY = "sha256"
 Json = dict[str, Any]
@@ -51,12 +52,6 @@ def check(path: Path, content: Any, *, also: Collection[str] | None = None) -> N
             [f"{path.parent / name} was changed since it was written: its SHA-256 is another one" for name in changed]
             + ["what such a run says is not what it found: put back what was changed, or begin again with --overwrite"]
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: Json, others: Json) -> str:

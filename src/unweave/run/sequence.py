@@ -10,21 +10,22 @@ from typing import Any
 
 from torch import nn
 
+from unweave import devices, modalities
 from unweave.contract import Contract, overall
-from unweave.data.cache import atomically
 from unweave.errors import ConfigurationError, gathered
-from unweave.run import devices, directory, prepare, seal
-from unweave.run.again import Again
+from unweave.modalities import TrainingSet, training_set
+from unweave.modalities._base import Job
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import ForgetSection
+from unweave.run import directory, seal
 from unweave.run.environment import now
 from unweave.run.identity import resolve
 from unweave.run.interrupt import REASON
-from unweave.run.job import Job
-from unweave.run.recipe import ForgetSection, Recipe
-from unweave.run.record import strict, write_json
-from unweave.run.records import Records, records
+from unweave.run.retest import Again
 from unweave.run.runner import Promise, carry_out, unheard
 from unweave.run.session import contract_sets
-from unweave.run.watch import Watch, silent
+from unweave.store import atomically, strict, write_json
+from unweave.watch import Watch, silent
 
 Json = dict[str, Any]
 FILE = "sequence.json"
@@ -64,11 +65,11 @@ def run(
     directory.check_sequence(folder, resume, overwrite)
     folder = folder.resolve()  # each part's recipe names the model of the one before, wherever it is read from
     contract, asks, device = recipe.contract.contract(), recipe.contract.asks_retrained, recipe.run.device
-    singles, data = parts(recipe), records(recipe)
+    singles, data = parts(recipe), training_set(recipe)
     jobs = _jobs(recipe, singles, contract, data)
 
     def first() -> nn.Module:
-        return prepare.original(singles[0], jobs[0], watch).to(devices.chosen(device))
+        return modalities.original(singles[0], jobs[0], watch).to(devices.chosen(device))
 
     if not resume:
         first()  # what is wrong with it is said before anything is cleared away
@@ -187,13 +188,12 @@ def summary(done: Sequence[Json], total: int) -> Json:
 
 
 def continued(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe on the model that a run left in a folder: no adapters are put on those that are there."""
-    lora = None if recipe.model.base is None else recipe.model.lora  # of references that are fine-tuned from the base
-    changes = {"weights": folder, "adapter": None, "lora": lora}
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+    """The recipe on the model that a run left in a folder."""
+    model = modalities.of(recipe).left(recipe.model, folder)
+    return recipe.model_copy(update={"model": model})
 
 
-def _jobs(recipe: Recipe, singles: Sequence[Recipe], contract: Contract, data: Records[Any]) -> list[Any]:
+def _jobs(recipe: Recipe, singles: Sequence[Recipe], contract: Contract, data: TrainingSet[Any]) -> list[Any]:
     """All requests, with guard and final sets that none of them touches: out of what they all leave."""
     made = [data.job(single) for single in singles]
     _, sets = contract_sets(contract, made[-1], recipe.run.seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unweave import devices
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.checks import check as check_contract
 from unweave.contract.sets import Data, divide, hold_out, labels, subset
@@ -19,13 +20,16 @@ from unweave.data.pairs import Pairs, fetched
 from unweave.errors import ConfigurationError
 from unweave.loop import Progress, Stepper
 from unweave.methods import Method, made
+from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
-from unweave.run import checkpoint, devices
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import RunSection
+from unweave.recipe.steps import stepper
+from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
-from unweave.run.job import Job
-from unweave.run.recipe import Recipe, RunSection
-from unweave.run.steps import stepper
+from unweave.store import tensors_sha256
+from unweave.tasks import Known
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -84,7 +88,7 @@ class Session:
             retrained: for the forget clause of that name.
             first: opens what the keep clauses compare with, where it is not the original: the first one of a sequence.
         """
-        before = checkpoint.tensors_sha256(original.state_dict())
+        before = tensors_sha256(original.state_dict())
         settings, device = recipe.run, next(original.parameters()).device
         retain, keeper = _kept(recipe, job, retrained, first)
         once = OneShot(recipe.method.name, recipe.method.arguments) if recipe.method.name in ONESHOT else None
@@ -224,11 +228,11 @@ def check_readable(recipe: Recipe, job: Job) -> None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]
         forgets = contract.forgets(sets.whole_class)
-        check_contract(contract.keeps(hasattr(job.task, "logits")), forgets, sets, retrained=True)
+        check_contract(contract.keeps(Known(job.task).utility), forgets, sets, retrained=True)
 
 
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:
     """What is left of the retain set to train on, and all sets that the contract reads."""
-    keeps = contract.keeps(hasattr(job.task, "logits"))
+    keeps = contract.keeps(Known(job.task).utility)
     retain, given = job.divided()
     return hold_out(contract, keeps, retain, forget=job.forget, holdout=job.holdout, **given, seed=seed)

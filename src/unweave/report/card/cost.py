@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unweave.report.page import Section, Table
-from unweave.run.record import counted
+from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
 

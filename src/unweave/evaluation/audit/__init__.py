@@ -1,7 +1,0 @@
-"""The randomised-inclusion audit: coins before training, an exact test after unlearning, whatever the attack."""
-
-from unweave.data.index_file import read_ids
-from unweave.evaluation.audit.plan import Plan, draw, load
-from unweave.evaluation.audit.verdict import Judgement, epsilon_of, judge, read_scores
-
-__all__ = ["Judgement", "Plan", "draw", "epsilon_of", "judge", "load", "read_ids", "read_scores"]

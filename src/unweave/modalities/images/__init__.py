@@ -1,0 +1,34 @@
+"""Images and their classes: sources, networks, their training, requests and scores."""
+
+from unweave.evaluation.gap import RTE
+from unweave.evaluation.sheet import SHEET
+from unweave.modalities._base import Card, Modality
+from unweave.modalities.images.job import request
+from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
+from unweave.modalities.images.training import Training
+from unweave.modalities.images.training_set import training_set
+from unweave.tasks import Vision
+
+IMAGES = Modality(
+    name="images",
+    sources=SOURCES,
+    recipe=ImageRecipe,
+    forget=ImageForget,
+    task=Vision,
+    training=Training,
+    job=request,
+    training_set=training_set,
+    faults=faults_of,
+    left=left,
+    metrics={**SHEET, RTE.name: RTE},
+    card=Card(
+        "image-classification",
+        {
+            "TA": ("test", "accuracy", "Accuracy on unseen examples"),
+            "RA": ("retain", "accuracy", "Accuracy on retained training examples"),
+        },
+    ),
+    classes=True,
+    numbered=SOURCES,
+    over_trainings=True,
+)

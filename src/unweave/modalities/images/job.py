@@ -1,0 +1,274 @@
+"""Everything that a recipe of images names, loaded and checked: data, request, network, original model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from unweave.data.checks import check_overlap
+from unweave.data.index_file import read_rows
+from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix, without
+from unweave.errors import ConfigurationError, gathered, suggest
+from unweave.evaluation import gaps, predict
+from unweave.evaluation.outputs import Outputs
+from unweave.evaluation.scores import score_outputs
+from unweave.modalities._base import Json, Scored, Sheet
+from unweave.modalities.images import sources
+from unweave.modalities.images.pictures import png
+from unweave.modalities.images.poison import poison_random
+from unweave.modalities.images.recipe import ImageForget, ImageRecipe
+from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
+from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained
+from unweave.modalities.images.weights import with_weights
+from unweave.modules import copied
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import OpenSection
+from unweave.store import atomically
+from unweave.tasks import Vision
+from unweave.watch import Watch, silent
+
+
+@dataclass(frozen=True, eq=False)
+class ImageJob:
+    """Data, what is to be forgotten of it, and how models of it are trained.
+
+    Attributes:
+        text: the request in words.
+        train: all training examples, with the labels that the original was trained on.
+        test: examples of the same distribution that no model is trained on.
+        split: rows of `train` to forget and to retain.
+        network: what is trained.
+        training: how.
+        held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
+            set.
+        holdout: test examples that are exchangeable with the forget set: its labels in their proportions, and labels
+            made wrong in the same way, where the request is to forget wrong ones; None where nobody made it.
+        scoring: seed of the scores.
+    """
+
+    text: str
+    train: TensorImages
+    test: TensorImages
+    split: Split
+    network: Network
+    training: Training
+    holdout: TensorImages | None = None
+    held: tuple[np.ndarray, np.ndarray] | None = None
+    task: Vision = field(default_factory=Vision)
+    scoring: int = 0
+    notes: tuple[str, ...] = ()
+    looked: int = 2000
+
+    @cached_property
+    def forget(self) -> TensorImages:
+        """The examples to forget."""
+        return self.train.subset(self.split.forget)
+
+    @cached_property
+    def retain(self) -> TensorImages:
+        """The examples to keep."""
+        return self.train.subset(self.split.retain)
+
+    def original(self, watch: Watch = silent) -> nn.Module:
+        """The network trained on everything, from the cache if it was before."""
+        return self._trained(self.train, self.training, "training the original", watch)
+
+    def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
+        """The network trained on the retain set alone, from the cache if it was before."""
+        training = replace(self.training, seed=seed)
+        return self._trained(self.retain, training, f"retraining without the forget set (seed {seed})", watch)
+
+    def retrain_seconds(self, seed: int) -> float | None:
+        """How long `retrained` took when it was trained; None if it never was."""
+        return seconds_spent(self.network, self.retain, replace(self.training, seed=seed))
+
+    def prints(self) -> dict[str, str]:
+        """SHA-256 of the training, the test and the forget set, and of what is held out."""
+        sets = {"train": self.train, "test": self.test, "forget": self.forget}
+        found = {name: data.fingerprint() for name, data in sets.items()}
+        if self.held is not None:
+            found["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in self.held)).hexdigest()
+        return found
+
+    def resolved(self, recipe: Recipe) -> dict[str, Any]:
+        """The training and the network."""
+        model = recipe.model.model_copy(update={"network": self.network.name})
+        return {"training": OpenSection(**asdict(self.training)), "model": model}
+
+    def divided(self) -> tuple[TensorImages, dict[str, TensorImages]]:
+        """The retain set without what is held out, and that."""
+        if self.held is None:
+            return self.retain, {}
+        given = {name: self.train.subset(rows) for name, rows in zip(("guard", "final"), self.held, strict=True)}
+        return self.train.subset(np.setdiff1d(self.split.retain, np.concatenate(self.held))), given
+
+    def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
+        """The original, or the network with the weights of a file or folder."""
+        if path is None:
+            return self.original(watch)
+        return with_weights(self.network, path)
+
+    def movable(self, model: nn.Module) -> nn.Module:
+        """A copy."""
+        return copied(model)
+
+    def reference(self, number: int, watch: Watch = silent) -> nn.Module:
+        """Retrained from a seed of its own."""
+        return self.retrained(self.training.seed + number, watch)
+
+    def reference_seconds(self) -> float | None:
+        """Of the first retrained model."""
+        return self.retrain_seconds(self.training.seed + 1)
+
+    def retraining(self) -> tuple[float | None, int | None]:
+        """Of a retrained model that is there, or of the original by the share of examples."""
+        epochs = self.training.epochs
+        for seed in range(self.training.seed, self.training.seed + 3):
+            if (known := self.retrain_seconds(seed)) is not None:
+                return known, epochs
+        known = seconds_spent(self.network, self.train, self.training)
+        return None if known is None else known * len(self.retain) / len(self.train), epochs
+
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+        """On what it should have lost, what it should have kept, and unseen examples; nothing is kept."""
+        return self.scored(self.outputs(model))
+
+    def outputs(self, model: nn.Module) -> dict[str, Outputs]:
+        """What the model says of forget, retain and test set: one inference pass per example."""
+        sets = {"forget": self.forget, "retain": self.retain, "test": self.test}
+        return {name: predict(model, self.task, data, name=name) for name, data in sets.items()}
+
+    def scored(self, outputs: Mapping[str, Outputs]) -> Scored:
+        """The scores of a model that was asked already."""
+        return Scored(score_outputs(**outputs, seed=self.scoring))
+
+    def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
+        """In UA, RA, TA and the attack."""
+        return gaps(sheet, retrained)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes `model.safetensors`, the state dict."""
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        atomically(folder / "model.safetensors", safetensors.torch.save(tensors))
+
+    def rows(self, side: str) -> list[int]:
+        """Those of the training set; of the holdout, their places."""
+        if side == "holdout":
+            return list(range(len(self.holdout or ())))
+        return [int(row) for row in self._rows(side)]
+
+    def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
+        """From the logits."""
+        if side == "holdout" and self.holdout is not None:
+            data = self.holdout.subset(list(places))
+        else:
+            data = self.train.subset(self._rows(side)[np.asarray(places, dtype=np.int64)])
+        return -torch.from_numpy(predict(model, self.task, data).margin)
+
+    def shown(self, side: str, place: int) -> Json:
+        """Label and picture."""
+        row = int(self._rows(side)[place])
+        return {"label": int(self.train.labels[row]), "png": png(self.train.images[row])}
+
+    def memory(self) -> None:
+        """A network of images is small."""
+
+    def leave(self, folder: Path) -> None:
+        """Pictures are in `examples.json` already."""
+
+    def _rows(self, side: str) -> np.ndarray:
+        return self.split.forget if side == "forget" else self.split.retain
+
+    def _trained(self, data: TensorImages, training: Training, phase: str, watch: Watch) -> nn.Module:
+        def progress(epoch: Epoch) -> None:
+            watch(phase, epoch.number, epoch.total)
+
+        watch(phase, 0, training.epochs)
+        model = trained(self.network, data, training, progress)
+        watch(phase, training.epochs, training.epochs)
+        return model
+
+
+def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
+    """Loads the images of a recipe, if they are not given, and splits them as it asks.
+
+    Raises:
+        ConfigurationError: the data cannot be read, or the request does not fit them.
+    """
+    source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
+    (usual_network, usual_training), wanted = DEFAULTS[recipe.data.source], recipe.forget
+    assert wanted is not None, "a sequence asks for one request at a time"
+    network = Network(recipe.model.network or usual_network, len(source.classes), source.train.images.shape[1])
+    splits = [partial(split_of, each, source) for each in (wanted, *recipe.already)]
+    (text, train, split), *others = gathered(*splits, partial(_check_weights, recipe, network))
+    if earlier := others[: len(recipe.already)]:
+        split = without(split, [row for _, _, each in earlier for row in each.forget])
+    training = replace(usual_training, **recipe.training.arguments)
+    holdout = exchangeable(source.test, train.labels[split.forget])
+    if wanted.poison is not None:
+        holdout = mislabelled(source.test, len(source.classes), wanted.seed)
+    made = ImageJob(text, train, source.test, split, network, training, holdout, scoring=recipe.evaluation.seed)
+    gathered(partial(check_overlap, made.forget, made.retain), partial(check_unseen, made.test, made.train))
+    return made
+
+
+def split_of(wanted: ImageForget, source: Source) -> tuple[str, TensorImages, Split]:
+    """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
+    train, seed = source.train, wanted.seed
+    if wanted.class_ is not None:
+        classes = _classes(wanted.class_, source.classes)
+        names = ", ".join(source.classes[k] for k in classes if k < len(source.classes))
+        text = f"class {names}" + (f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else "")
+        return text, train, hardness_mix(train.labels, classes, wanted.mix, seed)
+    if wanted.indices is not None:
+        return f"the rows in {wanted.indices.name}", train, by_index(read_rows(wanted.indices), len(train))
+    if wanted.random is not None:
+        text = f"a random {100 * wanted.random:g} % of the training set"
+        return text, train, by_random_fraction(len(train), wanted.random, seed)
+    assert wanted.poison is not None, "the recipe holds exactly one of them"
+    labels, rows = poison_random(train.labels, wanted.poison, len(source.classes), seed)
+    text = f"wrong labels, planted in {100 * wanted.poison:g} % of the training set"
+    return text, train.relabelled(labels), by_index(rows, len(train))
+
+
+def exchangeable(test: TensorImages, labels: Tensor) -> TensorImages:
+    """As many test examples as there are with the labels of the forget set in their proportions."""
+    wanted = labels.bincount(minlength=int(test.labels.max()) + 1).double() / len(labels)
+    there = test.labels.bincount(minlength=len(wanted))
+    whole = (there / wanted)[wanted > 0].min()  # so many would use up the scarcest label
+    rows = [
+        (test.labels == label).nonzero().flatten()[: int(share * whole + 1e-6)] for label, share in enumerate(wanted)
+    ]
+    return test.subset(torch.cat(rows).sort().values)
+
+
+def mislabelled(test: TensorImages, classes: int, seed: int) -> TensorImages:
+    """The test examples, each with a wrong label drawn as `poison_random` draws it."""
+    shift = np.random.default_rng([seed, 1]).integers(1, classes, len(test))
+    return test.relabelled((test.labels.numpy() + shift) % classes)
+
+
+def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
+    """Class numbers; a name stands for its number."""
+    every = wanted if isinstance(wanted, tuple) else (wanted,)
+    unknown = [each for each in every if isinstance(each, str) and each not in names]
+    if unknown:
+        raise ConfigurationError(
+            [f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}." for each in unknown]
+        )
+    return [names.index(each) if isinstance(each, str) else each for each in every]
+
+
+def _check_weights(recipe: ImageRecipe, network: Network) -> None:
+    recipe.check_models()
+    if recipe.model.weights is not None:
+        with_weights(network, recipe.model.weights)

@@ -1,0 +1,127 @@
+"""A recipe of images: the keys that texts do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from unweave.modalities.images import networks
+from unweave.modalities.images.training import DEFAULTS
+from unweave.parameters import choose
+from unweave.recipe.evidence import EvidenceSection
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import (
+    ClassName,
+    DataSection,
+    ForgetSection,
+    Fraction,
+    ModelSection,
+    Share,
+    check_places,
+    existing,
+)
+from unweave.recipe.signatures import heard
+from unweave.recipe.yaml_lines import Document
+
+SOURCES = ("digits", "cifar10", "image_folder")
+
+
+class ImageData(DataSection):
+    """Where the training and the test images come from."""
+
+    source: Literal["digits", "cifar10", "image_folder"]
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Self:
+        if self.source == "digits" and self.path is not None:
+            raise ValueError("digits is built in and takes no path")
+        if self.source != "digits" and self.path is None:
+            raise ValueError(f"{self.source} needs a 'path'")
+        if self.path is not None:
+            existing(self.path)
+        return self
+
+
+class ImageForget(ForgetSection):
+    """What is to be forgotten: exactly one of class, indices, random, poison.
+
+    `mix`, with `class`, is HAMU's hardness mix rho: that share of the set is drawn at random instead.
+    `poison` gives that share of the training set wrong labels, which the original is trained on.
+    `indices` is a file with row numbers.
+    """
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("class", "indices", "random", "poison")
+    class_: ClassName | tuple[ClassName, ...] | None = Field(default=None, alias="class")
+    poison: Fraction | None = None
+    mix: Share = 0.0
+
+    @model_validator(mode="after")
+    def _mixed(self) -> Self:
+        if self.mix and self.class_ is None:
+            raise ValueError("'mix' is a share of a class request: it needs 'class'")
+        return self
+
+
+class ImageModel(ModelSection):
+    """The network, its weights, and which of them may move.
+
+    Without a network the data source's own is taken; without weights it is trained, and cached.
+    """
+
+    network: str | None = None
+
+
+class ImageRecipe(Recipe):
+    """One run on images: data, request, model, method, step length, contract, evaluation, evidence."""
+
+    data: ImageData
+    forget: ImageForget | None = None
+    requests: tuple[ImageForget, ...] = ()
+    already: tuple[ImageForget, ...] = ()
+    model: ImageModel = ImageModel()
+    evidence: EvidenceSection = EvidenceSection()
+
+    @model_validator(mode="after")
+    def _poison_alone(self) -> Self:
+        if any(each.poison is not None for each in (*self.requests, *self.already)):
+            raise ValueError("requests: 'poison' plants wrong labels for one request alone; name rows with 'indices'")
+        return self
+
+    def check_models(self) -> None:
+        """Refuse weights that are not there (`sections.check_places`)."""
+        how = "give the .safetensors file or the folder of a run that holds it"
+        check_places({"model.weights": self.model.weights}, how)
+
+
+def faults_of(document: Document) -> list[str]:
+    """The network of images by its name, and what may move of it by theirs; it is built without memory."""
+    data, written = (document.content.get(section) for section in ("data", "model"))
+    source = data.get("source") if isinstance(data, dict) else None
+    if not isinstance(written, dict) or not isinstance(source, str) or source not in DEFAULTS:
+        return []
+    name, patterns = written.get("network") or DEFAULTS[source][0], written.get("parameters")
+    if not isinstance(name, str) or not isinstance(patterns, str | list | None):
+        return []
+    if name in networks.NETWORKS and not patterns:
+        return []
+    built: list[nn.Module] = []
+
+    def build() -> None:
+        with torch.device("meta" if name in networks.NETWORKS else "cpu"), torch.random.fork_rng(devices=[]):
+            built.append(networks.build(name, classes=2, channels=3))
+
+    def move() -> None:
+        with choose(built[0], patterns):
+            pass
+
+    found = heard(build, written, document, "model")
+    return found or (heard(move, {}, document, "model.parameters") if built else [])
+
+
+def left(model: ImageModel, folder: Path) -> ImageModel:
+    """The same network with the weights that a run left."""
+    return model.model_copy(update={"weights": folder})

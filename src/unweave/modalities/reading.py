@@ -1,0 +1,52 @@
+"""From YAML to the recipe of its modality: every fault reported at once, with its file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from unweave.errors import ConfigurationError
+from unweave.modalities._base import Modality
+from unweave.recipe import faults, signatures
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.yaml_lines import Document, load
+
+
+def read(modalities: Mapping[str, Modality], path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, `section.key=value` overrides applied.
+
+    Raises:
+        ConfigurationError: all faults at once, each as `file:line: section.key: expected this, found that`.
+    """
+    return checked(modalities, load(path).override(overrides), path.resolve().parent)
+
+
+def checked(modalities: Mapping[str, Modality], document: Document, folder: Path) -> Recipe:
+    """The recipe in a document, whose relative paths are relative to `folder`.
+
+    Raises:
+        ConfigurationError: as `read`.
+    """
+    own = of_document(modalities, document)
+    kind = own or next(iter(modalities.values()))
+    others = {each.name: each.recipe for each in modalities.values() if each.name != kind.name}
+    found, recipe = [] if own is None else own.faults(document), None
+    try:
+        recipe = kind.recipe.model_validate_json(document.to_json(), context={"folder": folder})
+    except ValidationError as error:
+        found += faults.of_model(error, kind.recipe, document, {} if own is None else others, kind.name)
+        if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
+            found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
+    found += signatures.faults_of(document, kind.task(), kind.training)
+    if found or recipe is None:
+        raise ConfigurationError(found)
+    return recipe
+
+
+def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:
+    """The modality of what a recipe says; None where its source is none of any."""
+    data = document.content.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    return next((each for each in modalities.values() if source in each.sources), None)

@@ -1,0 +1,36 @@
+"""Texts and the language models that learn them: sources, tokens, fine-tuning, requests and scores."""
+
+from unweave.modalities._base import Card, Modality
+from unweave.modalities.texts.build import request
+from unweave.modalities.texts.evaluation.metrics import SHEET
+from unweave.modalities.texts.finetuning import Finetuning
+from unweave.modalities.texts.recipe import SOURCES, TextForget, TextRecipe, faults_of, left
+from unweave.modalities.texts.training_set import training_set
+from unweave.tasks import Language
+
+TEXTS = Modality(
+    name="texts",
+    sources=SOURCES,
+    recipe=TextRecipe,
+    forget=TextForget,
+    task=Language,
+    training=Finetuning,
+    job=request,
+    training_set=training_set,
+    faults=faults_of,
+    left=left,
+    metrics=SHEET,
+    card=Card(
+        "text-generation",
+        {
+            "model_utility": ("retain", "model_utility", "Model utility"),
+            "forget_quality": ("forget", "forget_quality", "Forget quality"),
+            "retain_probability": ("retain", "probability", "Probability of retained answers"),
+            "retain_rouge": ("retain", "rouge", "ROUGE-L recall of retained answers"),
+            "forget_probability": ("forget", "probability", "Probability of forgotten answers"),
+            "forget_rouge": ("forget", "rouge", "ROUGE-L recall of forgotten answers"),
+        },
+        pipeline=True,
+    ),
+    numbered=("texts",),
+)

@@ -1,0 +1,212 @@
+"""Runs a text model over its evaluation sets: once over every sequence, for all metrics that read it.
+
+Works during a run: modes, random state and gradients are afterwards as they were. On several processes, each takes its
+share and all get all values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.execution import device_of, gathered, rank, world
+from unweave.gramian import local
+from unweave.modalities.texts.evaluation.examples import Example, check_unique
+from unweave.modalities.texts.evaluation.lines import (
+    Run,
+    Tokenizer,
+    forced_lines,
+    generated_lines,
+    longest,
+    room,
+    with_gradient,
+)
+from unweave.modalities.texts.evaluation.stored import Line
+from unweave.modalities.texts.evaluation.tokens import Compat
+from unweave.modalities.texts.evaluation.values import Store, data_fingerprint, fingerprint
+from unweave.modules import evaluating
+
+
+@dataclass(frozen=True)
+class Part:
+    """One evaluation set and what is measured on it.
+
+    Args:
+        examples: its rows.
+        forced: the teacher-forced metrics.
+        generate: tokens at most of a greedily generated answer; 0 generates none.
+        gradient: the gradient norm, at the price of one backward pass per example.
+        stops: strings that end a generated answer, besides the model's own end.
+        stemmer: of ROUGE; MUSE goes without.
+    """
+
+    examples: Sequence[Example]
+    forced: bool = True
+    generate: int = 0
+    gradient: bool = False
+    stops: tuple[str, ...] = field(default=())
+    stemmer: bool = True
+
+
+def collect(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    parts: Mapping[str, Part],
+    *,
+    folder: Path | None = None,
+    batch_tokens: int | None = None,
+    share: bool = True,
+    compat: Compat = None,
+) -> list[Line]:
+    """The values of every example, which `stored` makes a log of.
+
+    Args:
+        model: a causal language model: plain, PEFT, DDP or FSDP2 (each process then holds all weights meanwhile).
+        tokenizer: the model's.
+        parts: the sets by their names in a `Log`.
+        folder: values are streamed there, and what it holds is not computed again; None keeps them in memory.
+        batch_tokens: of one forward pass, padding included; None: 8192, but 2048 to score answers on a CPU, where more
+            is slower.
+        share: make one sequence of a prompt and all its answers, where the model can (`packed.packs`).
+        compat: "open-unlearning" hides the ends of texts from attention, as that code does where padding is the end of
+            a text; the others collect the same as None.
+
+    Raises:
+        ConfigurationError: a set is empty or has an index twice, texts are longer than the model's context, or the
+            folder belongs to another model, other data or other settings.
+        UnsupportedError: the gradient norm of a model whose parameters are sharded.
+    """
+    check(model, parts)
+    with Store(folder, header(model, parts, compat), rank()) as store:
+        if world() > 1:
+            dist.barrier()  # everyone has read the folder before anyone writes to it
+        gather(Run.of(model, tokenizer, share=share, compat=compat), parts, store, batch_tokens)
+    exchange(store)
+    return store.lines()
+
+
+def gather(run: Run, parts: Mapping[str, Part], store: Store, batch_tokens: int | None) -> None:
+    """Fills the store with this process's share of what is missing, in eval mode and with the random state kept."""
+    with gathered(run.model), evaluating(run.model), torch.random.fork_rng(devices=[]):
+        for name, part in parts.items():
+            for lines in _asked(run, name, part, store, batch_tokens):
+                store.write(lines)
+
+
+def batches(lengths: Sequence[int], widths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Places in order of falling length, in batches of at most `budget` padded tokens, or of one.
+
+    Args:
+        lengths: of the longest sequence at each place.
+        widths: how many sequences each place has.
+        budget: tokens.
+    """
+    batch: list[int] = []
+    rows = 0
+    for place in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else 0
+        if batch and (rows + widths[place]) * longest > budget:
+            yield batch
+            batch, rows = [], 0
+        batch.append(place)
+        rows += widths[place]
+    if batch:
+        yield batch
+
+
+def _mine(part: Part, length: Callable[[Example], int]) -> list[Example]:
+    """This process's share: every so many of the examples in order of length, so that all have equal work."""
+    return sorted(part.examples, key=lambda e: (length(e), e.index))[rank() :: world()]
+
+
+def _asked(run: Run, name: str, part: Part, store: Store, budget: int | None) -> Iterator[list[Line]]:
+    """The lines that are still missing, batch by batch."""
+    scored = budget or (2048 if device_of(run.model).type == "cpu" else 8192)
+
+    def missing(family: str, length: Callable[[Example], int]) -> list[Example]:
+        return [e for e in _mine(part, length) if (name, family, e.index) not in store]
+
+    if part.gradient:
+        for e in missing("gradient", longest):
+            yield with_gradient(run, name, e, whole=part.forced)
+    if part.forced:
+        todo = missing("forced", longest)
+        rooms = [room(run, e) for e in todo]
+        for batch in batches([width for width, _ in rooms], [count for _, count in rooms], scored):
+            yield forced_lines(run, name, [todo[i] for i in batch])
+    if part.generate:
+        todo = missing("generated", lambda e: e.answer.start)
+        for batch in batches([e.answer.start + part.generate for e in todo], [1] * len(todo), budget or 8192):
+            yield generated_lines(run, name, [todo[i] for i in batch], part.generate, part.stops, part.stemmer)
+
+
+def exchange(store: Store) -> None:
+    """Everyone gets everyone's lines; the first process writes the one file."""
+    if world() > 1:
+        gathered: list[list[Line]] = [[] for _ in range(world())]
+        dist.all_gather_object(gathered, store.lines())
+        for lines in gathered:
+            store.add(lines)
+    if rank() == 0:
+        store.merge()
+    if world() > 1:
+        dist.barrier()
+
+
+def header(model: nn.Module, parts: Mapping[str, Part], compat: Compat, **more: Any) -> Line:
+    """What collected values belong to: the model, the data, the settings."""
+    sets = {n: {"generate": p.generate, "stops": list(p.stops), "stemmer": p.stemmer} for n, p in parts.items()}
+    return {
+        "model": fingerprint(model),
+        "data": {name: data_fingerprint(part.examples) for name, part in parts.items()},
+        "settings": {"compat": compat if compat == "open-unlearning" else None, "sets": sets, **more},
+    }
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the model's parameters are spread over processes."""
+    return any(local(p) is not p for p in model.parameters())
+
+
+def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
+    """Refuses what cannot be collected; for faults and errors see `collect`."""
+    if is_sharded(model) and any(part.gradient for part in parts.values()):
+        raise UnsupportedError(
+            "The model's parameters are sharded, and the gradient norm of single examples needs them whole. Ask for "
+            "gradient=False, or evaluate the saved model."
+        )
+    faults = []
+    for name, part in parts.items():
+        if not part.examples:
+            faults.append(f"{name}: the set is empty: there is nothing to measure")
+        check_unique(part.examples, name)
+        faults += _too_long(name, part, getattr(getattr(model, "config", None), "max_position_embeddings", None))
+    if faults:
+        raise ConfigurationError(faults)
+
+
+def _too_long(name: str, part: Part, limit: object) -> list[str]:
+    """What does not fit into the model's context: texts, or the room for what is generated behind their prompts."""
+    if not isinstance(limit, int):
+        return []
+    found = [
+        f"{name}: row {e.index} needs {longest(e)} tokens, the model's context has {limit}: shorten it"
+        for e in part.examples
+        if longest(e) > limit
+    ]
+    prompts = [e.answer.start for e in part.examples if longest(e) <= limit]
+    if over := sum(prompt + part.generate > limit for prompt in prompts):
+        room = limit - max(prompts)
+        found.append(
+            f"{name}: {part.generate} generated tokens do not fit behind the prompts of {over} of {len(part.examples)} "
+            f"rows: the model's context has {limit}, the longest prompt {max(prompts)}. Ask for {room} at most "
+            "(Part(generate=...); in a recipe: evaluation.generate)"
+        )
+    return found

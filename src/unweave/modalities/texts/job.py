@@ -1,0 +1,254 @@
+"""One run on texts: what the runner asks of data, models and scores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave import devices
+from unweave.data.batches import moved
+from unweave.diagnosis.odds import log_odds
+from unweave.modalities._base import Json, Scored, Sheet
+from unweave.modalities.texts import models
+from unweave.modalities.texts.data import Chat, Plain, TextRows
+from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
+from unweave.modalities.texts.evaluation.stored import read_lines
+from unweave.modalities.texts.evaluation.values import fingerprint
+from unweave.modalities.texts.finetuning import Finetuning, finetuned
+from unweave.modalities.texts.memory import available, estimate
+from unweave.modalities.texts.recipe import TextRecipe
+from unweave.modalities.texts.requests import Asked
+from unweave.modalities.texts.rows import together, words
+from unweave.modules import evaluating
+from unweave.recipe.contract import ContractSection
+from unweave.recipe.sections import OpenSection
+from unweave.store import write_json
+from unweave.tasks import Language
+from unweave.watch import Watch, silent
+
+ASKED = ("forget", "retain", "forget_knowmem", "retain_knowmem", "forget_verbmem")
+SHOWN = 20  # questions of a side whose answers a run directory holds
+_NO_HOLDOUT = (
+    "no holdout: no forget clause says when forgetting is enough, and the run uses its steps up. Give data.holdout, "
+    "texts like those to forget that the model never saw, or a clause such as contract.forget: "
+    "[{metric: loss, at_least: 3.0}]."
+)
+
+
+@dataclass(eq=False)
+class TextJob:
+    """See `Job`; `build.request` makes it.
+
+    Attributes:
+        recipe, asked, tokenizer, form: what it was made from.
+        forget, retain: what is to be forgotten, and what is kept, that which is held out included.
+        holdout: unseen texts that steer the run; None where no clause looks at any.
+        parts: what models are scored on.
+        measured: unseen texts that steer nothing.
+        held: guard and final set of the contract, given; None: taken from the retain set.
+    """
+
+    recipe: TextRecipe
+    asked: Asked
+    tokenizer: Any
+    form: Chat | Plain
+    forget: TextRows
+    retain: TextRows
+    holdout: TextRows | None
+    parts: Mapping[str, Part]
+    measured: TextRows | None = None
+    held: tuple[TextRows, TextRows] | None = None
+    task: Language = field(default_factory=Language)
+    looked: int = 200
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _logs: dict[str, Log] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Of the request."""
+        return self.asked.text
+
+    @property
+    def notes(self) -> list[str]:
+        """That nothing says when forgetting is enough, if so."""
+        return [_NO_HOLDOUT] if self._endless else []
+
+    def prints(self) -> dict[str, str]:
+        """Of forget, retain and holdout set, and of what is held out."""
+        guard, final = self.held or (None, None)
+        sets = {"forget": self.forget, "retain": self.retain, "holdout": self.holdout, "guard": guard, "final": final}
+        return {name: rows.fingerprint() for name, rows in sets.items() if rows is not None}
+
+    def resolved(self, recipe: Any) -> dict[str, Any]:
+        """The fine-tuning, and the contract where its default has nothing to read."""
+        training = {} if self._training is None else asdict(self._training)
+        found: dict[str, Any] = {"training": OpenSection(**training)}
+        if self._endless and recipe.contract is not None:
+            found["contract"] = recipe.contract.model_copy(update={"forget": ()})
+        return found
+
+    def divided(self) -> tuple[TextRows, dict[str, TextRows]]:
+        """The retain set without what is held out, and that."""
+        if self.held is None:
+            return self.retain, {}
+        gone = {text for part in self.held for text in part.texts}
+        rows = [row for row, text in enumerate(self.retain.texts) if text not in gone]
+        return self.retain.subset(rows), dict(zip(("guard", "final"), self.held, strict=True))
+
+    def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
+        """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
+        if path is None or path == self.recipe.model.weights:
+            model = self._loaded(path)
+            if path is None and self._training is not None:
+                every = together(self.forget, self.retain)
+                self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
+            return model
+        folder = path / "model" if (path / "model").is_dir() else path
+        if (folder / models.ADAPTER).is_file():
+            return models.loaded(self.recipe.model, self.recipe.run.seed, adapter=folder)
+        return models.loaded(self.recipe.model.model_copy(update={"weights": folder, "lora": None}), 0)
+
+    def movable(self, model: nn.Module) -> nn.Module:
+        """The model itself."""
+        return model
+
+    def reference(self, number: int, watch: Watch = silent) -> nn.Module | None:
+        """The recipe's reference, or the base fine-tuned on the retain set alone, from another seed."""
+        given = self.recipe.evaluation.reference
+        if given is not None:
+            changes = {"weights": given, "base": None, "lora": None, "adapter": None, "revision": None}
+            return models.loaded(self.recipe.model.model_copy(update=changes), 0) if number == 1 else None
+        if self._training is None:
+            return None
+        how = Finetuning(**{**asdict(self._training), "seed": self._training.seed + number})
+        model = self._loaded(None)
+        phase = f"retraining without the forget set (seed {how.seed})"
+        self._seconds[f"retrained {number}"] = finetuned(model, self.retain, how, phase, watch)
+        return model
+
+    def reference_seconds(self) -> float | None:
+        """Of the first fine-tuning without the forget set."""
+        return self._seconds.get("retrained 1")
+
+    def retraining(self) -> tuple[float | None, int | None]:
+        """Of the original's fine-tuning, by the share of texts."""
+        if self._training is None:
+            return None, None
+        known, total = self._seconds.get("original"), len(self.forget) + len(self.retain)
+        return None if known is None else known * len(self.retain) / total, self._training.epochs
+
+    def score(self, model: nn.Module, name: str, folder: Path | None = None) -> Scored:
+        """The standard sheet; values are streamed to `values/NAME` and not computed twice for the same weights."""
+        how = self.recipe.evaluation
+        place = None if folder is None else folder / "values" / name.replace(" ", "-")
+        if place is not None:
+            _of_this_model(place, model)
+        relearning = None if how.relearning == "none" else Relearning(**how.relearning.model_dump())
+        found = sheet(
+            model,
+            self.tokenizer,
+            self.parts,
+            relearning=relearning if len(self.parts["forget"].examples) > 1 else None,
+            prefix=how.prefix,
+            folder=place,
+            name=name,
+            batch_tokens=how.batch_tokens,
+            compat=how.compat,
+        )
+        self._logs[name] = found.log
+        return Scored(found.scores, found.log, log_scores)
+
+    def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
+        """In what both have."""
+        return text_gaps(sheet, retrained)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """A folder as `transformers` or PEFT writes it, tokenizer included."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(f".{folder.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        saved: Any = model
+        with models.without_bars():
+            saved.save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+
+    def rows(self, side: str) -> list[int]:
+        """The number of each text in its set."""
+        return list(range(len(self._side(side) or ())))
+
+    def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
+        """From the mean nll of the answer's tokens."""
+        rows, loss, found = self._side(side), log_odds(self.task), []
+        assert rows is not None, "it has places"
+        device = next(model.parameters()).device
+        with torch.no_grad(), evaluating(model):
+            for chosen in torch.as_tensor(list(places)).split(self.recipe.run.retain_batch):
+                found.append(loss(model, moved(rows.batch(chosen), device)).double().cpu())
+        return torch.cat(found)
+
+    def shown(self, side: str, place: int) -> Json:
+        """The text."""
+        return {"text": words((self.forget if side == "forget" else self.retain).texts[place])}
+
+    def memory(self) -> str:
+        """From the configuration of the model, and the longest texts."""
+        found = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain)
+        return found.text(available(devices.chosen(self.recipe.run.device)))
+
+    def leave(self, folder: Path) -> None:
+        """`answers.json`: some questions with the true answer and what every model says."""
+        found = {}
+        for side in (name for name in ASKED if name in self.parts and self.parts[name].generate):
+            said = {name: log.values.get(side, {}).get("generation", {}) for name, log in self._logs.items()}
+            found[side] = [
+                {
+                    "question": _end(str(self.tokenizer.decode(list(e.answer.prompt), skip_special_tokens=True))),
+                    "truth": e.text,
+                    "answers": {name: texts[e.index] for name, texts in said.items()},
+                }
+                for e in self.parts[side].examples[:SHOWN]
+                if all(e.index in texts for texts in said.values())
+            ]
+        write_json(folder / "answers.json", found)
+
+    def _loaded(self, weights: Path | None) -> nn.Module:
+        """The recipe's weights, or its base, where the run computes."""
+        named = self.recipe.model.model_copy(update={"weights": weights})
+        return models.loaded(named, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
+
+    @property
+    def _training(self) -> Finetuning | None:
+        return None if self.recipe.model.base is None else Finetuning(**self.recipe.training.arguments)
+
+    @property
+    def _endless(self) -> bool:
+        contract: ContractSection | None = self.recipe.contract
+        return contract is not None and contract.forget is None and self.holdout is None
+
+    def _side(self, side: str) -> TextRows | None:
+        sides = {"forget": self.forget, "retain": self.retain, "holdout": self.holdout, "measured": self.measured}
+        return sides[side]
+
+
+def _of_this_model(place: Path, model: nn.Module) -> None:
+    """Removes values that a run that was interrupted collected of other weights."""
+    for path in place.glob("values*.jsonl") if place.is_dir() else ():
+        header, _ = read_lines(path)
+        if header is not None and header.get("model") != fingerprint(model):
+            shutil.rmtree(place)
+            return
+
+
+def _end(prompt: str, most: int = 600) -> str:
+    """The end of a prompt, where the question stands."""
+    return prompt if len(prompt) <= most else "..." + prompt[-most:]

@@ -1,0 +1,221 @@
+"""A recipe of texts: the keys that images do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import (
+    STRICT,
+    Count,
+    DataSection,
+    EvaluationSection,
+    ExistingPath,
+    ForgetSection,
+    GuardsSection,
+    ModelPlace,
+    ModelSection,
+    Natural,
+    Place,
+    Positive,
+    RunSection,
+    check_places,
+)
+from unweave.recipe.yaml_lines import Document, Location
+
+BENCHMARKS = ("tofu", "waterdrum", "muse", "wmdp")
+SOURCES = ("texts", *BENCHMARKS)
+REQUESTS = ("requests", "already")  # lists of what `forget` is one of
+_TAKES: dict[bool, tuple[str, tuple[str, ...]]] = {  # what `forget` may be of a benchmark and of one's own, and not
+    True: ("split", ("ids", "indices", "file", "random")),
+    False: ("ids, indices, file or random", ("split",)),
+}
+
+
+class TextData(DataSection):
+    """Where the texts come from.
+
+    `path` is a file, a folder or a name on the hub; `columns` are named where they are not the usual ones;
+    `holdout` are texts like those to forget that the model never saw; `refusals`, one a line, are what DPO prefers;
+    `format` is "chat" (the tokenizer's template) or a prompt of yours with {question} in it; `retain_sample` keeps so
+    many of the texts to keep, drawn at random.
+    """
+
+    source: Literal["texts", "tofu", "waterdrum", "muse", "wmdp"]
+    config: str | None = None
+    split: str = "train"
+    columns: tuple[str, str] | str | None = None
+    holdout: Place | None = None
+    refusals: ExistingPath | None = None
+    duplicates: Literal["exact", "semantic"] | None = None
+    retain_sample: Count | None = None
+    format: str = "chat"
+    system: str | None = None
+    max_length: Count | None = None
+    too_long: Literal["error", "cut", "split", "drop"] = "error"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.source == "texts" and self.path is None:
+            raise ValueError("texts needs a 'path'")
+        if self.format != "chat" and "{question}" not in self.format:
+            raise ValueError(f"'format' must be chat, or a prompt with {{question}} in it; found {self.format!r}")
+        return self
+
+
+class TextForget(ForgetSection):
+    """What is to be forgotten: exactly one of ids, indices, file, random, split.
+
+    `indices` is a file with row numbers, `ids` one with the ids of texts, `file` one with texts that `data` does not
+    hold; `split` is a benchmark's own request: forget01, forget05, forget10 (TOFU, WaterDrum), News, Books (MUSE), bio,
+    cyber (WMDP).
+    """
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("ids", "indices", "file", "random", "split")
+    ids: ExistingPath | None = None
+    file: ExistingPath | None = None
+    split: str | None = None
+
+
+class LoraSection(BaseModel):
+    """Low-rank adapters, made when the run begins; see `unweave.pretrained.Lora`."""
+
+    model_config = STRICT
+    rank: Count = 8
+    alpha: Positive = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class TextModel(ModelSection):
+    """The language model, and which of its weights may move.
+
+    `weights` is the folder or the name on the hub of the model to unlearn; or `base` is one, which is fine-tuned on the
+    data first (`training`). With both, `weights` is unlearned, and references are fine-tuned from `base`. `lora` puts
+    adapters on it, `adapter` loads some. Without `parameters` (shell-style patterns on their names) all may move, or
+    all adapters.
+    """
+
+    base: ModelPlace | None = None
+    revision: str | None = None
+    lora: LoraSection | None = None
+    adapter: ModelPlace | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    checkpointing: bool = False
+
+
+class RelearningSection(BaseModel):
+    """How some forgotten texts are learned again; see `unweave.modalities.texts.evaluation.Relearning`."""
+
+    model_config = STRICT
+    rows: Count = 20
+    steps: Count = 20
+    lr: Positive = 1e-5
+    batch: Count = 4
+    seed: Natural = 0
+
+
+class TextEvaluation(EvaluationSection):
+    """Against how many retrained models the end is measured; the second shows the noise of the first.
+
+    `quote` looks at the request before the run, and says afterwards which examples were hardest and which paid: the run
+    directory then holds small copies of them.
+
+    `reference` is the folder or the name of a model that was retrained without the forget set; `at_most`
+    examples of every set are scored, with answers of at most `generate` tokens; `gradient` adds the attack by gradient
+    norm; `relearning` may be none; `prefix` tokens of an answer are given away by the prefix attack, 0 for none;
+    `batch_tokens` go through the model at a time; `compat` forms the scores as that benchmark's code does.
+    """
+
+    reference: ModelPlace | None = None
+    at_most: Count | None = 400
+    generate: Natural = 200
+    gradient: bool = False
+    relearning: RelearningSection | Literal["none"] = RelearningSection()
+    prefix: Natural = 5
+    batch_tokens: Count | None = None
+    compat: Literal["open-unlearning", "tofu", "muse"] | None = None
+
+
+class TextRun(RunSection):
+    """The same on smaller batches: a text has many tokens."""
+
+    forget_batch: Count = 8
+    retain_batch: Count = 16
+
+
+class TextGuards(GuardsSection):
+    """The same; texts have no pixels to compare."""
+
+    near_duplicates: Literal["pixels", "features", "off"] = "off"
+
+
+class TextRecipe(Recipe):
+    """One run on texts: data, request, model, method, step length, contract, evaluation."""
+
+    data: TextData
+    forget: TextForget | None = None
+    requests: tuple[TextForget, ...] = ()
+    already: tuple[TextForget, ...] = ()
+    model: TextModel = TextModel()
+    run: TextRun = TextRun()
+    guards: TextGuards = TextGuards()
+    evaluation: TextEvaluation = TextEvaluation()
+
+    def check_models(self) -> None:
+        """Refuse models and adapters that are not there (`sections.check_places`)."""
+        places = {f"model.{key}": getattr(self.model, key) for key in ("weights", "base", "adapter")}
+        places["evaluation.reference"] = self.evaluation.reference
+        how = (
+            "fetch it (`hf download OWNER/NAME --local-dir FOLDER`; SmolLM2-135M-Instruct: `python "
+            "scripts/smollm2.py`), or give a folder that holds it or its name on the hub, owner/name"
+        )
+        check_places(places, how)
+
+
+def forgets(document: Document) -> Iterator[tuple[Location, Any]]:
+    """All requests that a recipe names, and where."""
+    yield ("forget",), document.content.get("forget", {})
+    for name in REQUESTS:
+        entries: Any = document.content.get(name)
+        yield from (((name, n), each) for n, each in enumerate(entries)) if isinstance(entries, list | tuple) else ()
+
+
+def faults_of(document: Document) -> list[str]:
+    """What one source of texts takes and another does not, and what a model is given as."""
+    found: list[str] = []
+    source = document.content["data"]["source"]
+
+    def told(what: str, *where: str | int) -> None:
+        found.append(f"{document.place(where)}: {'.'.join(map(str, where))}: {what}")
+
+    model, data = (each if isinstance(each := document.content.get(name), dict) else {} for name in ("model", "data"))
+    takes, others = _TAKES[source in BENCHMARKS]
+    if source in BENCHMARKS:
+        for name in (name for name in REQUESTS if document.content.get(name)):
+            told("several requests in a row are for texts of your own: give this one as 'forget'", name)
+    for place, forget in forgets(document):
+        for key in others if isinstance(forget, dict) else ():
+            if forget.get(key) is not None:
+                told(f"the source {source!r} takes {takes}", *place, key)
+        if place != ("forget",) and isinstance(forget, dict) and forget.get("file") is not None:
+            told("requests in a row are for texts that 'data' holds: name them with ids or indices", *place, "file")
+    if data.get("duplicates") is not None and source not in ("tofu", "waterdrum"):
+        told(f"the source {source!r} has none: they are TOFU's and WaterDrum's", "data", "duplicates")
+    if model.get("weights") is None and model.get("base") is None:
+        told("expected weights (the model to unlearn) or base (a model to fine-tune on the data first)", "model")
+    if model.get("lora") is not None and model.get("adapter") is not None:
+        told("lora makes new adapters and adapter loads old ones: give one of them", "model", "adapter")
+    if model.get("base") is None and model.get("weights") is not None and document.content.get("training"):
+        told("is how model.base is fine-tuned; model.weights is unlearned as it is", "training")
+    return found
+
+
+def left(model: TextModel, folder: Path) -> TextModel:
+    """The model or the adapters that a run left: no adapters are put on those that are there."""
+    lora = None if model.base is None else model.lora  # of references that are fine-tuned from the base
+    return model.model_copy(update={"weights": folder, "adapter": None, "lora": lora})

@@ -1,0 +1,209 @@
+"""The texts that a recipe names: which are to be forgotten, which are kept, and which no model has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unweave.data.index_file import read_rows
+from unweave.data.splits import Split, by_index, by_random_fraction, without
+from unweave.errors import ConfigurationError, suggest
+from unweave.modalities.texts.data import Text, by_id, read_ids, read_table, texts
+from unweave.modalities.texts.data.benchmarks import (
+    SIZES,
+    Benchmark,
+    Duplicates,
+    muse,
+    tofu,
+    tofu_request,
+    waterdrum_tofu,
+    wmdp,
+)
+from unweave.modalities.texts.data.sources import Table
+from unweave.modalities.texts.recipe import TextData, TextForget
+
+Rows = Mapping[Text, Mapping[str, Any]]
+TOFU = "locuslab/TOFU"  # on the hub
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request on texts.
+
+    Attributes:
+        text: it in words.
+        forget: texts to forget.
+        retain: texts to keep.
+        holdout: texts that no model was trained on; empty where nobody knows any.
+        rows: the rows that texts came from, for what else they hold (paraphrases, wrong answers).
+        numbers: rows of the table that are forgotten; none where the request is no part of it.
+    """
+
+    text: str
+    forget: list[Text]
+    retain: list[Text]
+    holdout: list[Text]
+    rows: Rows
+    numbers: tuple[int, ...] = ()
+
+
+def asked(
+    data: TextData,
+    forget: TextForget,
+    already: Sequence[TextForget] = (),
+    table: Table | None = None,
+    learned: bool = False,
+) -> Asked:
+    """Reads the texts of a recipe.
+
+    Args:
+        data, forget: of the recipe.
+        already: earlier requests, whose rows are gone from both sides.
+        table: the user's own texts, where they were read before.
+        learned: models learn these texts here; then a sample of what is kept begins with the texts that the benchmark
+            asks about, or nothing could be said of it.
+
+    Raises:
+        ConfigurationError: whatever is wrong with them; for a user's own, all faults of a table at once.
+    """
+    own = data.source == "texts"
+    found = _own(data, forget, already, table) if own else _benchmark(data, forget.split or "")
+    if data.retain_sample is not None and data.retain_sample < len(found.retain):
+        generator = torch.Generator().manual_seed(forget.seed)
+        order = torch.randperm(len(found.retain), generator=generator).tolist()
+        if learned and data.source == "tofu":
+            scored = {row["id"] for row in tofu("retain_perturbed", _source(data) or TOFU)}
+            order.sort(key=lambda row: found.retain[row].id not in scored)
+        found = replace(found, retain=[found.retain[row] for row in sorted(order[: data.retain_sample])])
+    if data.holdout is not None:
+        other = read_table(data.holdout, config=data.config, split=data.split)
+        unseen = own_texts(data, other, "holdout-")
+        found = replace(found, holdout=unseen, rows={**_rows(unseen, other), **found.rows})
+    return found
+
+
+def own_table(data: TextData) -> Table:
+    """The rows of the user's own texts.
+
+    Raises:
+        ConfigurationError: they cannot be read.
+    """
+    assert data.path is not None, "the recipe has seen to it"
+    return read_table(_name(data.path), config=data.config, split=data.split)
+
+
+def own_texts(data: TextData, table: Table, prefix: str = "") -> list[Text]:
+    """The texts of a table, by the columns of the recipe.
+
+    Raises:
+        ConfigurationError: all faults of the table at once.
+    """
+    return texts(table, columns=data.columns, prefix=prefix)
+
+
+def split_of(forget: TextForget, every: Sequence[Text]) -> tuple[str, Split]:
+    """A request in words, and its rows of the user's own texts to forget and to keep.
+
+    Raises:
+        ConfigurationError: ids or rows that are not there, none, or all there are.
+    """
+    if forget.ids is not None:
+        ids = read_ids(forget.ids)
+        split = by_id(every, ids)
+        persons = "" if len(ids) == len(split.forget) else f": {len(split.forget)} of {len(ids)} ids"
+        return f"the texts named in {forget.ids.name}{persons}", split
+    if forget.indices is not None:
+        return f"the rows in {forget.indices.name}", by_index(read_rows(forget.indices), len(every))
+    assert forget.random is not None, "the recipe holds exactly one of them"
+    text = f"a random {100 * forget.random:g} % of the texts"
+    return text, by_random_fraction(len(every), forget.random, forget.seed)
+
+
+def _own(data: TextData, forget: TextForget, already: Sequence[TextForget], table: Table | None) -> Asked:
+    table = own_table(data) if table is None else table
+    every = own_texts(data, table)
+    rows = _rows(every, table)
+    if forget.file is not None:
+        return _beside(forget.file, data, every, rows)
+    text, split = split_of(forget, every)
+    if already:
+        split = without(split, [row for each in already for row in split_of(each, every)[1].forget])
+    gone, kept = ([every[i] for i in side] for side in (split.forget, split.retain))
+    return Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
+
+
+def _beside(file: Path, data: TextData, every: list[Text], rows: Rows) -> Asked:
+    """Texts to forget that are in a file of their own."""
+    assert data.path is not None, "the recipe has seen to it"
+    other = read_table(file)
+    gone = own_texts(data, other, "forget-")
+    if shared := sorted({t.id for t in gone} & {t.id for t in every}):
+        raise ConfigurationError(
+            f"{file.name}: {len(shared)} ids are also in {data.path.name} ({', '.join(shared[:5])}): the "
+            "texts to forget must not be among those to keep. Name them with forget.ids, or take them out of data."
+        )
+    return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_rows(gone, other)})
+
+
+def _rows(found: Sequence[Text], table: Table) -> Rows:
+    return dict(zip(found, table, strict=True))
+
+
+def _benchmark(data: TextData, split: str) -> Asked:
+    source, duplicates = _source(data), data.duplicates
+    found = _READERS[data.source](split, source, duplicates)
+    name = {"tofu": "TOFU", "waterdrum": "WaterDrum-TOFU", "muse": "MUSE", "wmdp": "WMDP"}[data.source]
+    text = f"{name} {split}" + (f" with {duplicates} duplicates in the retain set" if duplicates else "")
+    return Asked(text, found.forget, found.retain, found.holdout, {})
+
+
+def _size(split: str) -> str:
+    return _one_of(split, {f"forget{size}": size for size in SIZES})
+
+
+def _tofu(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
+    return tofu_request(_size(split), source or TOFU, duplicates)
+
+
+def _waterdrum(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
+    return waterdrum_tofu(_size(split), source or "Glow-AI/WaterDrum-TOFU", duplicates, holdout=None)
+
+
+def _muse(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
+    corpus: Any = _one_of(split, {"News": "News", "Books": "Books"})
+    return Benchmark(*(muse("raw", side, corpus, source) for side in ("forget", "retain1", "holdout")))
+
+
+def _wmdp(split: str, source: str | None, duplicates: Duplicates | None) -> Benchmark:
+    subject = _one_of(split, {"bio": "bio", "cyber": "cyber"})
+    forget, retain = (texts(wmdp(f"{subject}-{side}-corpus", source)) for side in ("forget", "retain"))
+    return Benchmark(forget, retain, [])
+
+
+_READERS: dict[str, Callable[[str, str | None, Duplicates | None], Benchmark]] = {
+    "tofu": _tofu,
+    "waterdrum": _waterdrum,
+    "muse": _muse,
+    "wmdp": _wmdp,
+}
+
+
+def _one_of(split: str, known: Mapping[str, str]) -> str:
+    if split not in known:
+        raise ConfigurationError(
+            f"forget.split must be one of {', '.join(known)}, found {split!r}.{suggest(split, known)}"
+        )
+    return known[split]
+
+
+def _source(data: TextData) -> str | None:
+    return None if data.path is None else _name(data.path)
+
+
+def _name(path: Path) -> str:
+    """A name on the hub has its slash on every system."""
+    return str(path) if path.is_absolute() else path.as_posix()

@@ -1,0 +1,188 @@
+"""The sections that every recipe has. A modality adds its own keys to them (`modalities/*/recipe.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from unweave.errors import ConfigurationError
+from unweave.guards.finding import NEAR, Guards
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is relative to the recipe's folder; ~ is the user's."""
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:  # the home of nobody
+        raise ValueError(f"{path}: {error}") from error
+    return Path(info.context["folder"] / path) if info.context else path
+
+
+def existing(path: Path) -> Path:
+    """The path, of a file or folder that is there."""
+    if not _exists(path):
+        raise ValueError(f"no such file or folder: {path}")
+    return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ValueError(f"{path}: {error.strerror}") from error
+
+
+def _found(path: Path, info: ValidationInfo) -> Path:
+    """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
+    found = _beside(path, info)
+    there = _exists(found)
+    return path if is_name(path) and not there else found
+
+
+def _there(path: Path) -> Path:
+    return path if is_name(path) else existing(path)
+
+
+def is_name(path: Path) -> bool:
+    """Whether a path may be a name on the hub, owner/name."""
+    return not path.is_absolute() and len(path.parts) == 2 and not {"~", ".", ".."} & set(path.parts)
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+ClassName = Natural | str
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+AnyPath = Annotated[Path, AfterValidator(_beside)]
+ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(existing)]
+Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
+ModelPlace = Annotated[Path, AfterValidator(_found)]
+"""Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""
+OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="constants")
+STRICT = OPEN | ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class DataSection(BaseModel):
+    """Where the data come from; `source` says of which modality they are."""
+
+    model_config = STRICT
+    source: str
+    path: Place | None = None
+
+
+class ForgetSection(BaseModel):
+    """What is to be forgotten: exactly one of the keys in `ONE_OF`.
+
+    `indices` is a file with row numbers of the training set. `random` is a share of it, drawn with `seed`. `id` names
+    the request among several, in reports and as a folder.
+    """
+
+    model_config = STRICT
+    ONE_OF: ClassVar[tuple[str, ...]] = ("indices", "random")
+    id: RequestId | None = None
+    indices: ExistingPath | None = None
+    random: Fraction | None = None
+    seed: Natural = 0
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in self.ONE_OF if getattr(self, {"class": "class_"}.get(name, name)) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(self.ONE_OF)}, found {' and '.join(given) or 'none'}")
+        return self
+
+
+class ModelSection(BaseModel):
+    """The model's weights, and which of them may move: `parameters`, shell-style patterns on their names; or all."""
+
+    model_config = STRICT
+    weights: ModelPlace | None = None
+    parameters: tuple[str, ...] | None = None
+
+
+class EvaluationSection(BaseModel):
+    """Against how many retrained models the end is measured; the second shows the noise of the first.
+
+    `quote` looks at the request before the run, and says afterwards which examples were hardest and which paid: the run
+    directory then holds small copies of them.
+    """
+
+    model_config = STRICT
+    quote: bool = True
+    retrained: Annotated[int, Field(ge=0, le=2)] = 1
+    seed: Natural = 0
+
+
+class OpenSection(BaseModel):
+    """Something with parameters of its own, which are checked against its signature."""
+
+    model_config = OPEN
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was written, as keyword arguments."""
+        return dict(self.model_extra or {})
+
+
+class NamedSection(OpenSection):
+    """The same, with the name of what the parameters belong to."""
+
+    name: str
+
+
+class RunSection(BaseModel):
+    """How long, on what batches, from which seed.
+
+    `train_mode` runs dropout and BatchNorm as in training, not as in evaluation. `device` is where; auto is a GPU if
+    there is one. `precision` of the passes: bfloat16 is autocast, on a GPU; weights that move stay float32.
+    """
+
+    model_config = STRICT
+    steps: Count = 100
+    train_mode: bool = False
+    forget_batch: Count = 64
+    retain_batch: Count = 256
+    micro: Count = 1
+    seed: Natural = 0
+    checkpoint_every: Count = 50
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class GuardsSection(BaseModel):
+    """What the guards compare forget and retain set by, to find near-duplicates; the other guards always look."""
+
+    model_config = STRICT
+    near_duplicates: Literal["pixels", "features", "off"] = "pixels"
+    distance: Fraction = NEAR
+
+    def guards(self) -> Guards:
+        """As the library writes it."""
+        return Guards(self.near_duplicates, self.distance)
+
+
+class SequenceSection(BaseModel):
+    """Several requests in a row. `repair` unlearns an earlier request once more if a later one undid it."""
+
+    model_config = STRICT
+    repair: bool = False
+
+
+def check_places(places: Mapping[str, Path | None], how: str) -> None:
+    """Refuse models that are not where the recipe says; a recipe is read without them, a run needs them.
+
+    Args:
+        places: file, folder or name on the hub, by key; None where the recipe names none.
+        how: one gets it.
+
+    Raises:
+        ConfigurationError: each that is no file or folder and no name on the hub.
+    """
+    gone = {key: path for key, path in places.items() if path and not is_name(path) and not path.exists()}
+    if gone:
+        raise ConfigurationError([f"{key}: no such file or folder: {path}: {how}" for key, path in gone.items()])

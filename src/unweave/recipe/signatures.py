@@ -1,0 +1,153 @@
+"""Faults of the sections whose keys are those of a function, and of the network: found before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from unweave.errors import ConfigurationError, UnsupportedError, follows, gathered, suggest
+from unweave.methods import METHODS, OVER
+from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
+from unweave.recipe import faults
+from unweave.recipe.steps import STEPS
+from unweave.recipe.yaml_lines import Document
+from unweave.tasks import Task
+
+
+def faults_of(document: Document, task: Task, training: Callable[..., Any]) -> list[str]:
+    """What is wrong with method, step and training: unknown names and keys, and values they cannot have.
+
+    Args:
+        document: the recipe.
+        task: what the modality's models do.
+        training: what the keys of `training` belong to.
+    """
+    found = _of_named(document, "step", STEPS, lambda name, given: STEPS[name](**given))
+    found += _of_named(document, "method", CATALOGUE, partial(_row, document, task))
+    return [*found, *_of_other(document, task), *_of_oneshot(document), *_of_training(document, training)]
+
+
+def _of_named(
+    document: Document,
+    section: str,
+    table: Mapping[str, Callable[..., Any]],
+    make: Callable[[str, Mapping[str, Any]], object],
+) -> list[str]:
+    """Of a section with the name of a function and arguments of it, which is called to hear what it says of them."""
+    written = document.content.get(section)
+    name = written.get("name") if isinstance(written, dict) else None
+    if not isinstance(written, dict) or not isinstance(name, str):
+        return []  # the model has already said what is wrong
+    if name not in table:
+        place = document.place((section, "name"))
+        return [f"{place}: {section}.name: unknown {section} {name!r}.{suggest(name, table)}"]
+    given = {key: value for key, value in written.items() if key not in ("name", OVER)}
+    return _of_arguments(table[name], given, document, section, partial(make, name))
+
+
+def _of_arguments(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    document: Document,
+    section: str,
+    make: Callable[[Mapping[str, Any]], object],
+    complete: bool = True,
+) -> list[str]:
+    """Of arguments: those that the signature tells, and what `make` says of the others.
+
+    What has to be there and is not, or not of its type, is a number meanwhile that it could be.
+    """
+    found = faults.of_call(function, given, document, section, complete=complete)
+    rest = dict.fromkeys(faults.required(function), 1) | {k: v for k, v in given.items() if k not in found}
+    return [*found.values(), *heard(lambda: make(rest), given, document, section, found.keys())]
+
+
+def _row(document: Document, task: Task, name: str, arguments: Mapping[str, Any]) -> None:
+    """A row of the catalogue, of a model that is none.
+
+    Raises:
+        ConfigurationError: what the row says of its arguments.
+    """
+    if name in ONESHOT:
+        OneShot(name, arguments)
+        return
+    gathered(partial(METHODS[name], task, nn.Module(), **arguments), partial(_contract, document, arguments))
+
+
+def _contract(document: Document, arguments: Mapping[str, Any]) -> None:
+    """There is one where a hyperparameter is derived from it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if document.content.get("contract", ...) in ("none", None):
+        auto = [key for key, value in arguments.items() if value == "auto"]
+        if auto:
+            raise ConfigurationError(f"{key} is 'auto': a contract derives it, and the recipe has none" for key in auto)
+
+
+def heard(
+    make: Callable[[], object],
+    given: Mapping[str, Any],
+    document: Document,
+    section: str,
+    refused: Set[str] = frozenset(),
+) -> list[str]:
+    """The faults that a function finds in its arguments, each with its place; `refused` are told already."""
+    try:
+        make()
+    except ConfigurationError as error:
+        found, path = [], tuple(section.split("."))
+        told = [each.removeprefix(f"{section}.") for each in error.faults]
+        for text in (each for each in told if not follows(each, refused)):
+            key = text.split()[0]
+            named = key in given
+            found.append(f"{document.place((*path, key) if named else path)}: {section}{'.' if named else ': '}{text}")
+        return found
+    except UnsupportedError as error:
+        if error.__cause__ is None:  # not for want of a package: a recipe can be read where it cannot be run
+            return [f"{document.place(tuple(section.split('.')))}: {section}: {error}"]
+    return []
+
+
+def _of_other(document: Document, task: Task) -> list[str]:
+    """Of `method.over`: the name of a row, or a mapping of its name and hyperparameters."""
+    written = document.content.get("method")
+    other = written.get("over") if isinstance(written, dict) else None
+    if other is None:
+        return []
+    name = other.get("name") if isinstance(other, dict) else other
+    where = f"{document.place(('method', 'over'))}: method.over"
+    if not isinstance(name, str):
+        return [f"{where}: expected the name of a method, or a mapping with its 'name'; found {other!r}"]
+    if name not in METHODS:
+        return [f"{where}: unknown method {name!r}, or one without losses.{suggest(name, METHODS)}"]
+    given = {key: value for key, value in other.items() if key != "name"} if isinstance(other, dict) else {}
+    return _of_arguments(METHODS[name], given, document, "method.over", partial(_row, document, task, name))
+
+
+def _of_oneshot(document: Document) -> list[str]:
+    """A method without steps has no losses to take and no step length."""
+    method, step, model = (document.content.get(section) for section in ("method", "step", "model"))
+    name = method.get("name") if isinstance(method, dict) else None
+    if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
+        return []
+    found: dict[tuple[str, str], str] = {}
+    if OVER in method:
+        found["method", OVER] = f"{name} takes no steps and no other row's losses"
+    if isinstance(step, dict) and step.get("name", "trust") != "trust":
+        found["step", "name"] = f"{name} takes no steps: leave the section out"
+    if isinstance(model, dict) and model.get("lora") is not None:
+        found["model", "lora"] = f"{name} shrinks weights, and those of new adapters are zero: leave it out"
+    return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
+
+
+def _of_training(document: Document, kind: Callable[..., Any]) -> list[str]:
+    """What the data's own training does not say is filled in with a number that it could be."""
+    written = document.content.get("training")
+    if not isinstance(written, dict):
+        return []
+    return _of_arguments(kind, written, document, "training", lambda filled: kind(**filled), complete=False)

@@ -1,0 +1,71 @@
+"""How long a step is: the trust region, or the papers' way with a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from unweave.errors import check
+from unweave.parameters import Mask
+from unweave.recipe.sections import NamedSection
+from unweave.trust import TrustRegion
+
+Parameters = Iterable[nn.Parameter]
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent; momentum voids first-order guarantees."""
+
+    lr: float
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)", momentum="[0, 1)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam; it voids first-order guarantees."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.Adam(parameters, lr=self.lr)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW; it voids first-order guarantees."""
+
+    lr: float
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        check(self, lr="(0, inf)", weight_decay="[0, inf)")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+
+STEPS: dict[str, Callable[..., Any]] = {"trust": TrustRegion, "sgd": SGD, "adam": Adam, "adamw": AdamW}
+
+
+def stepper(section: NamedSection, model: nn.Module, mask: Mask | None) -> torch.optim.Optimizer | TrustRegion:
+    """The trust region, or the optimizer over what may move of the model, that a recipe asks for."""
+    if section.name == "trust":
+        return TrustRegion(**section.arguments, mask=mask)
+    return STEPS[section.name](**section.arguments)([p for p in model.parameters() if p.requires_grad])

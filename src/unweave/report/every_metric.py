@@ -1,0 +1,42 @@
+"""Every score that a command prints, by where it is printed: what it is, whatever its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from unweave.audit.attacks import blind, divergence, epsilon, forgetting, permutation, population, ulira
+from unweave.audit.canaries import verdict
+from unweave.audit.evidence_parts.attacks import ABOVE
+from unweave.audit.robustness import precision, relearning
+from unweave.audit.runs import gap, recovered
+from unweave.evaluation.evidence import Metric
+from unweave.modalities import MODALITIES
+
+_TAILS = (metric for rate in population.RATES for metric in population.tail_metrics(rate))
+
+
+def _named(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+EVERY = {
+    **{each.name: dict(each.metrics) for each in MODALITIES.values()},
+    "evidence: gaps": _named(*gap.GAPS),
+    "evidence: examples": _named(*permutation.OVERALL.values(), *permutation.EACH),
+    "evidence: attacks": _named(blind.BLIND, population.AUC, population.DIFFERENCE, ABOVE, *_TAILS),
+    "evidence: two pools": _named(
+        *(ulira.AUC, ulira.WORST, ulira.TAIL, divergence.KLOM, forgetting.FORGETTING, epsilon.EPSILON, epsilon.CEILING)
+    ),
+    "evidence: robustness": _named(
+        *(recovered.RECOVERED, relearning.CONFIDENCE, relearning.ACCURACY, relearning.HALF_LIFE, precision.UNCHANGED)
+    ),
+    "audit": _named(verdict.AUC, verdict.HITS, verdict.EPSILON),
+}
+"""Where it is printed -> name -> metric. No name is there twice."""
+METRICS = {name: metric for metrics in EVERY.values() for name, metric in metrics.items()}
+"""The same by name alone."""
+
+
+def described(names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """What the scores of these names are, ready for JSON; of names that are no score's, nothing."""
+    return {name: METRICS[name].as_dict() for name in names if name in METRICS}

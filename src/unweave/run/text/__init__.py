@@ -1,1 +1,0 @@
-"""Runs on texts: their data, their models, their scores."""

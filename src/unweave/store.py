@@ -1,0 +1,127 @@
+"""The user's cache folder, the one way to write a file, and the one way to hash tensors and files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-\d+\.partial", re.DOTALL)
+_DAY = 86_400.0  # seconds after which no write of another machine goes on
+
+
+def cache_folder(room: str) -> Path:
+    """`$UNWEAVE_CACHE/room`, or `~/.cache/unweave/room` if the variable is not set; not created."""
+    return Path(os.environ.get("UNWEAVE_CACHE") or Path.home() / ".cache" / "unweave") / room
+
+
+def atomically(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees all of it or none of it, also after a crash; make its folder if need be.
+
+    What earlier writes left in the folder that were killed in between is taken away.
+
+    Args:
+        path: of the file.
+        content: of it.
+        private: nobody else on this machine may read it.
+
+    Raises:
+        OSError: what the system refused, a full disk among them; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent)
+    partial = beside(path)
+    try:
+        partial.touch(0o600 if private else 0o666)
+        partial.write_bytes(content)
+        on_disk(partial)
+        os.replace(partial, path)
+        on_disk(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written before it gets its name: hidden, and of this very thread."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{threading.get_ident()}.partial")
+
+
+def tidy(folder: Path) -> None:
+    """Takes away what killed writes left: of processes of this machine that are gone, and whatever is older than a day.
+
+    A folder that cannot be read or changed stays as it is.
+    """
+    with suppress(OSError), os.scandir(folder) as found:
+        for each in found:
+            if (named := _PARTIAL.fullmatch(each.name)) and _left(each.path, named["host"], int(named["process"])):
+                os.unlink(each.path)
+
+
+def on_disk(path: Path) -> None:
+    """Returns once what was written to a file, or which names a folder has, would outlive the machine's crash."""
+    if path.is_dir() and os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _left(path: str, host: str, process: int) -> bool:
+    """Whether nobody writes this file any more."""
+    if host == _HOST and os.name == "posix":
+        try:
+            os.kill(process, 0)  # asks, and sends nothing
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass
+    return time.time() - os.stat(path).st_mtime > _DAY
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes plain data, all or nothing; non-finite numbers become null, as JSON has none."""
+    text = json.dumps(strict(content), indent=2, allow_nan=False, ensure_ascii=False)
+    atomically(path, f"{text}\n".encode())
+
+
+def strict(value: Any) -> Any:
+    """Plain data with null for what is not finite."""
+    if isinstance(value, dict):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    return (value if math.isfinite(value) else None) if isinstance(value, float) else value
+
+
+def tensors_sha256(tensors: dict[str, Tensor]) -> str:
+    """A digest of names, shapes, types and values of a state dict, independent of its order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().resolve_conj().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""All that the library asks of a task, with what it takes where a task says nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.batches import Batch, as_int64
+from unweave.tasks._base import Task
+
+Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
+READ = 512  # examples
+_LEAST = 1e-6  # nats; what float32 resolves of an nll that comes from a log-softmax
+
+
+class Known:
+    """A task, and what only it can tell. A task of two functions (`nll`, `divergence`) is enough; it may say more.
+
+    Attributes:
+        logits: `(model, batch) -> [b, classes]` of a classifier over `(inputs, labels)`; None elsewhere.
+        unit: of the nll: "nats", or what its values mean ("squared error").
+        utility: what the default keep clause reads: "accuracy" of a classifier, "perplexity" of other likelihoods, or
+            "loss" where the nll is no likelihood.
+        reading_batch: examples of one forward pass where the model is only read.
+    """
+
+    def __init__(self, task: Task) -> None:
+        def said(name: str, otherwise: Any) -> Any:
+            return getattr(task, name, otherwise)
+
+        self.task = task
+        self.logits: Values | None = said("logits", None)
+        self.unit: str = said("unit", "nats")
+        plain = "perplexity" if self.unit == "nats" else "loss"
+        self.utility: str = said("utility", plain if self.logits is None else "accuracy")
+        self.reading_batch: int = said("reading_batch", READ)
+        self.odds: Values = said("odds", self._of_nll if self.logits is None else self._of_logits)
+        """Log-odds of an error of each example, `log((1 - p) / p)`, nats: far below 0 it is known, above 0 not."""
+        self.score: Values = said("score", self._negative_nll if self.logits is None else self._margin)
+        """What a membership attack looks at: high for examples that are known."""
+
+    def classified(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Logits `[b, classes]` and labels `[b]`; None of a task, or of a batch, that has none."""
+        if self.logits is None or not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            return None
+        return self.logits(model, batch), as_int64(batch[1])
+
+    def _of_logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        assert self.logits is not None
+        logits, labels = self.logits(model, batch), as_int64(batch[1])[:, None]
+        return logits.scatter(1, labels, -torch.inf).logsumexp(1) - logits.gather(1, labels)[:, 0]
+
+    def _of_nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        nll = self.task.nll(model, batch).clamp_min(_LEAST)
+        return nll + (-torch.expm1(-nll)).log()
+
+    def _margin(self, model: nn.Module, batch: Batch) -> Tensor:
+        """`log p_y - log(1 - p_y)`, which keeps the order of examples whose loss is 0 in float32."""
+        return -self._of_logits(model, batch)
+
+    def _negative_nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        return -self.task.nll(model, batch)

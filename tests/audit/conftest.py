@@ -1,0 +1,3 @@
+from tests.evaluation.conftest import make
+
+__all__ = ["make"]

@@ -1,0 +1,113 @@
+"""YAML with marks: plain data, a line for every key, all faults at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unweave.errors import ConfigurationError
+from unweave.recipe.yaml_lines import Document, load
+
+TEXT = """\
+# a comment
+data:
+  source: digits
+run:
+  steps: 20
+  lr: 1e-3
+  rates: [1, 2.5, -3e4]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_content_and_places(tmp_path: Path) -> None:
+    document = load(written(tmp_path, TEXT))
+    assert document.content == {
+        "data": {"source": "digits"},
+        "run": {"steps": 20, "lr": 0.001, "rates": [1, 2.5, -30000.0]},
+    }
+    assert document.place(("data",)) == "recipe.yaml:2"
+    assert document.place(("data", "source")) == "recipe.yaml:3"
+    assert document.place(("run", "rates", 1)) == "recipe.yaml:7"
+    assert document.place(("run", "missing")) == "recipe.yaml:4"  # the nearest section that is there
+    assert document.place(("nowhere",)) == "recipe.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("5", 5),
+        ("-2", -2),
+        ("1.", 1.0),
+        ("true", True),
+        ("x1", "x1"),
+        ("'7'", "7"),
+    ],
+)
+def test_scalars(tmp_path: Path, text: str, value: object) -> None:
+    found = load(written(tmp_path, f"a: {text}")).content["a"]
+    assert found == value and type(found) is type(value)
+
+
+BAD = {
+    "not a mapping": ("- 1\n- 2\n", ["recipe.yaml:1", "mapping"]),
+    "empty": ("", ["mapping"]),
+    "broken": ("a: 1\n b: 2\n", ["recipe.yaml:2", "not valid YAML"]),
+    "tab": ("a:\n\tb: 1\n", ["recipe.yaml:2", "not valid YAML"]),
+    "written twice": ("a: 1\nb: 2\na: 3\n", ["recipe.yaml:3", "'a' is written twice", "recipe.yaml:1"]),
+    "alias": ("a: &x [1]\nb: *x\n", ["aliases are not supported"]),
+    "recursive": ("a: &x [*x]\n", ["aliases are not supported"]),
+    "object": ("a: !!python/object/apply:os.system ['true']\nb: !local 1\n", ["recipe.yaml:2"]),
+    "not a number": ("a: !!int x\n", ["recipe.yaml:1"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_yaml_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    text, expected = BAD[name]
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(tmp_path, text))
+    assert not [part for part in expected if part not in str(caught.value)], str(caught.value)
+
+
+def test_tags_never_execute(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    with pytest.raises(ConfigurationError):
+        load(written(tmp_path, f"a: !!python/object/apply:os.mkdir\n- {marker}\nb: !!python/name:os.system x\n"))
+    assert not marker.exists()
+
+
+def test_missing_file_and_binary(tmp_path: Path) -> None:
+    for name, content in (("missing.yaml", None), ("binary.yaml", b"\xff\xfe\x00\x81")):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"{name}.*cannot be read as a recipe"):
+            load(tmp_path / name)
+
+
+def test_override() -> None:
+    document = Document(
+        {"run": {"steps": 20}}, "recipe.yaml", {("run",): "recipe.yaml:1", ("run", "steps"): "recipe.yaml:2"}
+    )
+    changed = document.override(["run.steps=5", "method.name=hamu_q", "method.rates=[1, 2e-3]"])
+    assert changed.content == {"run": {"steps": 5}, "method": {"name": "hamu_q", "rates": [1, 0.002]}}
+    assert changed.place(("run", "steps")) == "-s run.steps=5"
+    assert changed.place(("run", "other")) == "recipe.yaml:1"
+    assert changed.place(("method", "other")) == "-s method.name=hamu_q"
+    assert document.content == {"run": {"steps": 20}}, "the document itself does not change"
+
+
+def test_bad_overrides_are_reported_together() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Document({"a": 1}, "r").override(["steps", "=3", "a.b=2", "c=[1"])
+    assert len(caught.value.faults) == 4
+    assert "'a' is not a section" in caught.value.faults[2]
