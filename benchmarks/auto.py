@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from unweave.evaluation import gaps
-from unweave.loop import unlearn
 from unweave.modalities.images import job as prepare
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.recipe import Recipe
@@ -53,9 +52,8 @@ def one(name: str, seed: int) -> list[dict[str, Any]]:
     for method, arguments in SETTINGS:
         recipe = base.model_copy(update={"method": NamedSection(name=method, **arguments)})
         session = Session.start(recipe, request, original, retrained)
-        result = unlearn(
-            session.model, session.method, session.pairs, session.optimizer, steps=STEPS, contract=session.keeper
-        )
+        with session.parts.ready():
+            result = session.parts.run(STEPS)
         assert result.contract is not None
         gap = gaps(sheet(result.model, request, seed), reference)["average_gap"].value
         rows.append(

@@ -87,7 +87,7 @@ def test_every_room_has_a_layer_and_dependencies_point_one_way() -> None:
                 checked += 1
                 if layer.get(there, len(LAYERS)) >= layer[here]:
                     wrong.append(f"{path.relative_to(ROOT)} imports {module}")
-    assert rooms - {"__init__"} <= set(layer)
+    assert rooms - {"__init__"} == set(layer)
     assert not wrong, "\n".join(wrong)
     assert checked > 50
 

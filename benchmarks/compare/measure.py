@@ -18,7 +18,7 @@ from settings import Setting
 from torch import Tensor, nn
 
 from unweave.evaluation import Score, gaps, score
-from unweave.loop import Result, unlearn
+from unweave.loop import Result
 from unweave.modalities.images.job import ImageJob
 from unweave.oneshot import ONESHOT
 from unweave.recipe.recipe import Recipe
@@ -112,16 +112,9 @@ class Bench:
             "step": NamedSection(**setting.step),
         }
         session = Session.start(self.recipe.model_copy(update=changes), self.asked, original)
-        result = unlearn(
-            session.model,
-            session.method,
-            session.pairs,
-            session.optimizer,
-            stop=[self.target.criterion(session.model)],
-            steps=self.steps,
-            mask=session.mask,
-        )
-        rule = session.method.rule
+        with session.parts.ready():
+            result = session.parts.run(self.steps, stop=[self.target.criterion(session.model)])
+        rule = session.parts.method.rule
         return session.model, result, {f.name: _plain(getattr(rule, f.name)) for f in fields(rule) if f.init}
 
     def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result, Json]:

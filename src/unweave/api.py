@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,33 +16,28 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 from unweave import arguments as takes
 from unweave import modules
 from unweave.arguments import Rule
-from unweave.contract import Contract, Keeper
-from unweave.contract.sets import hold_out, indexed
-from unweave.data.batches import Batch, moved
+from unweave.contract import Contract
 from unweave.data.checks import check_filled, check_overlap
-from unweave.data.pairs import Pairs, fetched
 from unweave.errors import SEEDS, ConfigurationError, gathered, shown, told
-from unweave.execution import bare, device_of, rank, seeded, world
+from unweave.execution import bare, device_of, seeded
 from unweave.guards import (
-    FirstStep,
     Guards,
     GuardWarning,
     Seen,
     check,
-    check_alone,
     collapsed,
     looks,
     nothing_changed,
     same_scores,
 )
 from unweave.loop import Monitor, Result, Stepper, Stop
-from unweave.loop import unlearn as run
 from unweave.methods import Method, made
-from unweave.modules import copied, joined, mode
+from unweave.modules import copied
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
-from unweave.parameters import Mask, choose, patterns, saliency_mask
-from unweave.tasks import Known, Language, Task, Vision
+from unweave.parameters import Mask, patterns
+from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
+from unweave.unlearning import Settings, assembled, kept, read
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -151,66 +145,29 @@ def unlearn(
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     broken = _checked(locals())
+    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters)
+    measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
         does = TASKS[task]() if isinstance(task, str) else task
-        method = OneShot(method) if isinstance(method, str) and method in ONESHOT else method
-        device = device_of(model)
-        probes = [] if probe is None else list(_batches(probe, retain_batch, device))
-        given = {"holdout": holdout, "guard": guard, "final": final, "retrained": retrained}
-        per_step = forget_batch + retain_batch
-        trained, keeper = _kept(contract, does, forget, retain, given, per_step=per_step, seed=seed)
+        probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
+        trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
-    once = method if isinstance(method, OneShot) else None
-    pairs = Pairs(
-        forget,
-        trained,
-        forget_batch=forget_batch,
-        retain_batch=retain_batch,
-        micro=micro,
-        seed=seed,
-        rank=rank(),
-        world=world(),
-        device=device,
-    )
+    parts = assembled(unlearned, does, forget, trained, settings, keeper=keeper, probe=probes, accelerator=accelerator)
+    sides, before = (does, forget, retain), dict[str, Seen]()
+    looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
     with ExitStack() as stack:
-        sides, before = (does, forget, retain), dict[str, Seen]()
-        looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
         with seeded(seed):
-            _, warned = gathered(
-                partial(stack.enter_context, choose(unlearned, parameters)), looked if steps else list[str]
-            )
-        stack.enter_context(joined(unlearned))
-        stack.enter_context(mode(unlearned, train_mode))
+            _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
+        if isinstance(method, str):
+            method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
+        parts.make(method, partial(_stepper, step), check=bool(steps))
+        certain = bool(before) and not bool(before["forget"].loss.any())
+        result = parts.run(steps, monitors=monitors, stop=stop, certain=certain)
         if steps:
-            check_alone(unlearned, *sides, pairs)
-        if isinstance(method, Method):
-            row = method
-        else:
-            row = made(method, does, bare(model), forget, {}) if isinstance(method, str) else method.read(does)
-        mask = None
-        if row.saliency is not None:
             with seeded(seed):
-                mask = saliency_mask(unlearned, does.nll, _batches(forget, forget_batch, device), row.saliency)
-        first = FirstStep(unlearned, mask, certain=bool(before) and not bool(before["forget"].loss.any()))
-        result = run(
-            unlearned,
-            replace(row, rule=copy.deepcopy(row.rule)),
-            pairs,
-            _stepper(step, unlearned, mask) if once is None else once.step(does, forget, trained),
-            accelerator=accelerator,
-            monitors=(first, *monitors),
-            stop=stop,
-            steps=steps,
-            probe=probes,
-            mask=mask,
-            contract=keeper,
-        )
-        with seeded(seed):
-            if steps:
                 after = looks(unlearned, *sides, seed) if result.steps else before
-                same = same_scores(before, after)
-                lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
-                warned += [*first.warnings, nothing_changed(first.moved, same), lost]
+            lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
+            warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
     result.warnings = [text for text in warned if text]
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
@@ -258,34 +215,6 @@ def _examples(data: Data) -> Dataset[Any] | None:
             return None
         data = data.dataset
     return data if hasattr(data, "__len__") and hasattr(data, "__getitem__") else None
-
-
-def _batches(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
-    if indexed(data):
-        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
-        batches: Iterable[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
-    else:
-        batches = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size)
-    yield from (moved(batch, device) for batch in batches)
-
-
-def _kept(
-    contract: Contract | None,
-    task: Task,
-    forget: Data,
-    retain: Data,
-    given: Mapping[str, Any],
-    *,
-    per_step: int,
-    seed: int,
-) -> tuple[Data, Keeper | None]:
-    """What is left of the retain set to train on, and the keeper of the contract, if there is one."""
-    if contract is None:
-        return retain, None
-    keeps = contract.keeps(Known(task).utility)
-    sets = {name: value for name, value in given.items() if name != "retrained"}
-    retain, held = hold_out(contract, keeps, retain, forget=forget, **sets, seed=seed)
-    return retain, Keeper(contract, task, held, per_step=per_step, retrained=given["retrained"], seed=seed)
 
 
 def _stepper(

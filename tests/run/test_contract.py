@@ -35,9 +35,9 @@ def test_no_step_sees_what_is_measured_on(recipe: Write) -> None:
     settings = read(recipe(), [MISSED])
     asked = request(settings)
     session = Session.start(settings, asked, modalities.original(settings, asked))
-    assert session.keeper is not None
-    sets = session.keeper._sets
-    trained = session.pairs._sides[1]._data
+    assert session.parts.keeper is not None
+    sets = session.parts.keeper._sets
+    trained = session.parts.pairs._sides[1]._data
     parts = [{image.numpy().tobytes() for image in part.images} for part in (trained, sets.guard, sets.final)]
     assert [len(part) for part in (trained, sets.guard, sets.final)] == [
         len(asked.retain) - 2 * len(sets.guard),

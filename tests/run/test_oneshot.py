@@ -42,7 +42,7 @@ def test_a_run_leaves_what_any_run_leaves(recipe: Write, tmp_path: Path) -> None
     assert summary["stop_reason"] == "contract met" and all(clause["met"] for clause in summary["contract"])
     asked = prepare.request(settings)
     original = modalities.original(settings, asked)
-    retain = Session.start(settings, asked, original).pairs._sides[1]._data
+    retain = Session.start(settings, asked, original).parts.pairs._sides[1]._data
     assert 0 < len(retain) < len(asked.retain), "what the contract reads is held out"
     expected = copy.deepcopy(original)
     assert ssd(expected, asked.task, asked.forget, retain, selection=5, dampening=0.5).share > 0

@@ -34,15 +34,17 @@ def images(batches: list[torch.Tensor]) -> set[bytes]:
 def test_no_step_trains_on_the_probe(recipe: Write, contract: str) -> None:
     session, asked = started(recipe, contract, "run.micro=3")
     again, other = started(recipe, contract)[0], started(recipe, contract, "run.seed=1")[0]
-    probe = images([batch[0] for batch in session.probe])
-    assert [len(batch[0]) for batch in session.probe] == [11, 11, 10] and len(probe) == 32, "run.retain_batch"
-    assert probe == images([again.probe[0][0]]) != images([other.probe[0][0]])
-    trained = session.pairs._sides[1]._data
-    held = 0 if session.keeper is None else 2 * len(session.keeper._sets.guard)
+    probe = images([batch[0] for batch in session.parts.probe])
+    assert [len(batch[0]) for batch in session.parts.probe] == [11, 11, 10] and len(probe) == 32, "run.retain_batch"
+    assert probe == images([again.parts.probe[0][0]]) != images([other.parts.probe[0][0]])
+    trained = session.parts.pairs._sides[1]._data
+    held = 0 if session.parts.keeper is None else 2 * len(session.parts.keeper._sets.guard)
     assert len(trained) == len(asked.retain) - 32 - held and not probe & images([trained.images])
-    assert len(set(session.probe[0][1].tolist() + session.probe[1][1].tolist())) > 5, "every label has its share"
-    assert started(recipe, "run.retain_batch=1000")[0].probe[0][0].shape[0] == len(asked.retain) // 10
-    assert started(recipe, "method={name: eupmu}")[0].probe == ()
+    assert len(set(session.parts.probe[0][1].tolist() + session.parts.probe[1][1].tolist())) > 5, (
+        "every label has its share"
+    )
+    assert started(recipe, "run.retain_batch=1000")[0].parts.probe[0][0].shape[0] == len(asked.retain) // 10
+    assert started(recipe, "method={name: eupmu}")[0].parts.probe == ()
 
 
 def test_a_run_and_its_evidence(recipe: Write, tmp_path: Path) -> None:

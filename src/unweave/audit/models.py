@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from unweave.audit import store
 from unweave.audit.origin import Own, alone
 from unweave.errors import ConfigurationError
-from unweave.loop import unlearn
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import ImageRecipe
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.images.training import record
 from unweave.modalities.images.weights import with_weights
-from unweave.parameters import choose
 from unweave.run.environment import peak_memory
 from unweave.run.identity import identity, resolve
 from unweave.run.session import Session
@@ -206,18 +204,8 @@ def _unlearned(world: World, number: int) -> Made:
     asks = contract is not None and contract.asks_retrained
     begin = time.perf_counter()
     session = Session.start(recipe, request, original, make(world, "retrained", 0).model if asks else None)
-    with choose(session.model, recipe.model.parameters):
-        result = unlearn(
-            session.model,
-            session.method,
-            session.pairs,
-            session.optimizer,
-            steps=recipe.run.steps,
-            probe=session.probe,
-            mask=session.mask,
-            contract=session.keeper,
-            accelerator=session.accelerator,
-        )
+    with session.parts.ready():
+        result = session.parts.run(recipe.run.steps)
     seconds = time.perf_counter() - begin
     before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
     outcome = result.contract

@@ -13,7 +13,7 @@ from unweave.contract import Outcome
 from unweave.demos.shared import chosen
 from unweave.evaluation import GAP_METRICS, gaps
 from unweave.execution import one_thread
-from unweave.loop import Record, Result, unlearn
+from unweave.loop import Record, Result
 from unweave.modalities._base import Sheet
 from unweave.modalities.images import job as prepare
 from unweave.modalities.images.job import ImageJob
@@ -171,15 +171,8 @@ def _unlearn(recipe: ImageRecipe, request: ImageJob, original: nn.Module, entry:
         "step": NamedSection(**entry.step),
     }
     session = Session.start(recipe.model_copy(update=changes), request, original)
-    return unlearn(
-        session.model,
-        session.method,
-        session.pairs,
-        session.optimizer,
-        mask=session.mask,
-        steps=steps or entry.steps,
-        contract=session.keeper,
-    )
+    with session.parts.ready():
+        return session.parts.run(steps or entry.steps)
 
 
 def _level(accuracy: float) -> ForgetEntry:

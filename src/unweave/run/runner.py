@@ -14,8 +14,8 @@ from torch import nn
 from unweave import devices, modalities
 from unweave.contract import Verdict
 from unweave.errors import InfeasibleError
-from unweave.guards import FirstStep, GuardWarning, check, check_alone
-from unweave.loop import Record, Result, unlearn
+from unweave.guards import GuardWarning, check
+from unweave.loop import Record, Result
 from unweave.modalities import read
 from unweave.modalities._base import Job, Scored
 from unweave.objectives import Objectives
@@ -114,9 +114,8 @@ def carry_out(
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = warned
-        check_alone(session.model, job.task, job.forget, job.retain, session.pairs)
-        if session.keeper is not None:
-            session.keeper.check(session.model)
+        if session.parts.keeper is not None:
+            session.parts.keeper.check(session.model)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
@@ -179,12 +178,13 @@ def _said(found: Sequence[str]) -> list[str]:
 
 def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
     """Runs the steps that are left; a checkpoint every so often, when the run is interrupted, and at the end."""
-    settings, progress, keeper, begin = session.recipe.run, session.progress, session.keeper, time.perf_counter()
+    settings, progress, parts, begin = session.recipe.run, session.progress, session.parts, time.perf_counter()
+    keeper = parts.keeper
     steps = folder / "steps.jsonl"
     log = StepLog(steps, before=progress.made, sha256=session.files.get(steps.name))
     session.warnings += filter(None, [log.fault])
     if session.ended:
-        with log, choose(session.model, session.recipe.model.parameters):
+        with log, parts.ready():
             found = None if keeper is None else keeper.finish(session.model, session.ended)
         return Result(session.model, reason=session.ended, progress=progress, contract=found)
     first, paused = progress.made + 1, False
@@ -207,27 +207,13 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
             save()
         return REASON if paused else None
 
-    parameters = session.recipe.model.parameters
-    with (
-        Interrupt() as interrupt,
-        log,
-        choose(session.model, parameters),
-    ):
-        begun = progress.made > progress.skipped + progress.rejected
-        guard = FirstStep(session.model, session.mask, begun=begun, warnings=session.warnings)
-        result = unlearn(
-            session.model,
-            session.method,
-            session.pairs,
-            session.optimizer,
-            accelerator=session.accelerator,
-            monitors=(log, tell, guard),
+    with Interrupt() as interrupt, log, parts.ready():
+        result = parts.run(
+            settings.steps - progress.made,
+            monitors=(log, tell),
             stop=(pause,),
-            steps=settings.steps - progress.made,
-            probe=session.probe,
-            mask=session.mask,
             progress=progress,
-            contract=keeper,
+            warnings=session.warnings,
         )
         if result.reason == REASON and not paused:
             raise KeyboardInterrupt  # a second signal, in the middle of a step: the last checkpoint is what is left

@@ -1,0 +1,249 @@
+"""The one assembly: two data sets, a contract, guards, a mask and a step become a loop that runs.
+
+The one call, the runner (and so sequences and the ledger), evidence and the demos all come through here: a guard, a
+check or a hook that is added here is there for all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from unweave.contract import Contract, Keeper, Sets
+from unweave.contract.sets import Data, divide, hold_out, indexed, labels, subset
+from unweave.data.batches import Batch, divided, moved
+from unweave.data.pairs import Pairs, fetched
+from unweave.execution import device_of, rank, seeded, world
+from unweave.guards import FirstStep, check_alone
+from unweave.loop import Monitor, Progress, Result, Stepper, Stop
+from unweave.loop import unlearn as loop
+from unweave.methods import Method
+from unweave.modules import joined, mode
+from unweave.oneshot import OneShot
+from unweave.parameters import Mask, choose, saliency_mask
+from unweave.tasks import Known, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Step = torch.optim.Optimizer | Stepper
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the examples are drawn, and in which state of the model.
+
+    Attributes:
+        forget_batch, retain_batch: examples per step, over all ranks.
+        micro: micro-batches that each of them is divided into.
+        seed: of the order of the data and of every forward's randomness.
+        train_mode: run dropout and BatchNorm in training mode.
+        parameters: name patterns of what may move; None is what `requires_grad` says.
+    """
+
+    forget_batch: int = 64
+    retain_batch: int = 256
+    micro: int = 1
+    seed: int = 0
+    train_mode: bool = False
+    parameters: str | Sequence[str] | None = None
+
+
+@dataclass(eq=False)
+class Unlearning:
+    """One unlearning, from its parts to its end. `assembled` makes it, `make` completes it, `run` runs it.
+
+    Attributes:
+        model: what moves.
+        task: what it does.
+        forget, retain: the two sides; of the retain set what is left to train on.
+        settings: batches, seed, mode, what may move.
+        pairs: the stream of examples.
+        keeper: of the contract, if there is one.
+        probe: retain examples that no step trains on, in micro-batches, where the rule asks for them.
+        accelerator: of passes in another precision, or over ranks.
+        method, mask, step: losses and rule, what may move of each tensor, how far; set by `make`.
+        first: the guard of the first step; set by `run`.
+    """
+
+    model: nn.Module
+    task: Task
+    forget: Data
+    retain: Data
+    settings: Settings
+    pairs: Pairs
+    keeper: Keeper | None = None
+    probe: Sequence[Batch] = ()
+    accelerator: Accelerator | None = None
+    method: Method = field(init=False)
+    mask: Mask | None = field(init=False, default=None)
+    step: Step = field(init=False)
+    first: FirstStep = field(init=False)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The model as a step finds it; modes, `requires_grad` and storage are afterwards as they were.
+
+        Raises:
+            ConfigurationError: the patterns name no parameter, or nothing may move.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(choose(self.model, self.settings.parameters))
+            stack.enter_context(joined(self.model))
+            stack.enter_context(mode(self.model, self.settings.train_mode))
+            yield
+
+    def make(
+        self, method: Method | OneShot, step: Callable[[nn.Module, Mask | None], Step], *, check: bool = True
+    ) -> None:
+        """Method, mask and step; inside `ready`.
+
+        Args:
+            method: losses and rule, whose state stays as it is; or a method without steps.
+            step: makes the optimizer or the trust region of the model and the mask.
+            check: whether a step will be taken: then a batch that is too small for a layer is refused.
+
+        Raises:
+            ConfigurationError: the data do not fit the method, or a batch is too small for a layer.
+        """
+        if check:
+            check_alone(self.model, self.task, self.forget, self.retain, self.pairs)
+        row = method.read(self.task) if isinstance(method, OneShot) else method
+        self.method = replace(row, rule=copy.deepcopy(row.rule))
+        if row.saliency is not None:
+            batches = read(self.forget, self.settings.forget_batch, device_of(self.model))
+            with seeded(self.settings.seed):
+                self.mask = saliency_mask(self.model, self.task.nll, batches, row.saliency)
+        if isinstance(method, OneShot):
+            self.step = method.step(self.task, self.forget, self.retain)
+        else:
+            self.step = step(self.model, self.mask)
+
+    def run(
+        self,
+        steps: int,
+        *,
+        monitors: Sequence[Monitor] = (),
+        stop: Sequence[Stop] = (),
+        progress: Progress | None = None,
+        certain: bool = False,
+        warnings: list[str] | None = None,
+    ) -> Result:
+        """The loop; inside `ready`.
+
+        Args:
+            steps: at most so many more.
+            monitors, stop, progress: as of `loop.unlearn`.
+            certain: the original's loss is exactly 0 on every forget example that was looked at.
+            warnings: where the guards add what they find; else in the result's.
+        """
+        told: list[str] = [] if warnings is None else warnings
+        begun = progress is not None and progress.made > progress.skipped + progress.rejected
+        self.first = FirstStep(self.model, self.mask, certain=certain, begun=begun, warnings=told)
+        result = loop(
+            self.model,
+            self.method,
+            self.pairs,
+            self.step,
+            accelerator=self.accelerator,
+            monitors=(self.first, *monitors),
+            stop=stop,
+            steps=steps,
+            probe=self.probe,
+            mask=self.mask,
+            progress=progress,
+            contract=self.keeper,
+        )
+        result.warnings = told
+        return result
+
+
+def assembled(
+    model: nn.Module,
+    task: Task,
+    forget: Data,
+    retain: Data,
+    settings: Settings,
+    *,
+    keeper: Keeper | None = None,
+    probe: Sequence[Batch] = (),
+    accelerator: Accelerator | None = None,
+) -> Unlearning:
+    """The parts that need no method yet; arguments as the attributes of `Unlearning`."""
+    pairs = Pairs(
+        forget,
+        retain,
+        forget_batch=settings.forget_batch,
+        retain_batch=settings.retain_batch,
+        micro=settings.micro,
+        seed=settings.seed,
+        rank=rank(),
+        world=world(),
+        device=device_of(model),
+    )
+    return Unlearning(model, task, forget, retain, settings, pairs, keeper, probe, accelerator)
+
+
+def kept(
+    contract: Contract | None,
+    task: Task,
+    forget: Data,
+    retain: Data,
+    settings: Settings,
+    given: Mapping[str, Any],
+    *,
+    retrained: nn.Module | None = None,
+    first: Callable[[], nn.Module] | None = None,
+) -> tuple[Data, Keeper | None]:
+    """What is left of the retain set to train on, and the keeper of the contract; all of it and None without one.
+
+    Args:
+        contract, task, forget, retain: of the call or the recipe.
+        settings: batches and seed.
+        given: "holdout", "guard" and "final", where they were.
+        retrained: for the forget clause of that name.
+        first: opens what keep clauses compare with, where it is not the original.
+
+    Raises:
+        ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
+    """
+    if contract is None:
+        return retain, None
+    left, sets = held_out(contract, task, forget, retain, given, settings.seed)
+    per_step = settings.forget_batch + settings.retain_batch
+    return left, Keeper(contract, task, sets, per_step=per_step, retrained=retrained, first=first, seed=settings.seed)
+
+
+def held_out(
+    contract: Contract, task: Task, forget: Data, retain: Data, given: Mapping[str, Any], seed: int
+) -> tuple[Data, Sets]:
+    """What is left of the retain set to train on, and all sets that the contract reads."""
+    return hold_out(contract, contract.keeps(Known(task).utility), retain, forget=forget, **given, seed=seed)
+
+
+def probed(retain: Data, settings: Settings, device: torch.device) -> tuple[Data, tuple[Batch, ...]]:
+    """What is left of a retain set to train on, and a batch of the others, a tenth of the set at most."""
+    total = len(retain)  # type: ignore[arg-type]
+    size = max(1, min(settings.retain_batch, total // 10))
+    train, rows, _ = divide(total, labels(retain), size, 0, settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        batch = moved(fetched(retain, torch.from_numpy(rows)), device)  # type: ignore[arg-type]
+    parts = tuple(divided(batch, min(settings.micro, size)))
+    return subset(retain, train), parts  # type: ignore[arg-type]
+
+
+def read(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
+    """All batches of a data set, in its order; those of a loader as they come."""
+    if indexed(data):
+        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
+        batches: Iterator[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
+    else:
+        batches = iter(data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size))
+    yield from (moved(batch, device) for batch in batches)
