@@ -275,19 +275,23 @@ def _run(
             "A hyperparameter of the rule is 'auto': it is derived from a contract, and there is none. Pass "
             "contract=..., or a number."
         )
+    # The original is read once: limits follow from it, and it may be good enough already.
     if contract is not None and (reason := contract.begin(objectives.model, rule, stepper)):
         return reason
     for number, pair in enumerate(islice(pairs, None if steps is None else min(steps, sys.maxsize)), progress.made + 1):
+        # The rule weighs the two gradients of this pair, the stepper moves the weights, or refuses to.
         record = stepper.take(number, rule, objectives.at(pair))
         result.history.append(record)
         progress.count(record)
         kept = None
+        # The contract reads its guard set when it is due: it may roll back, shorten the steps, or call it enough.
         if contract is not None:
             kept = contract.look(record, objectives, rule, stepper)
             rule.steer(contract.remaining(record, None if steps is None else steps - len(result.history)))
         for monitor in monitors:
             with noted(f"a monitor, after step {record.number}"):
                 monitor(record, objectives)
+        # Why it may end, the strongest reason first: the contract, the rule, divergence, the caller's own criteria.
         if reason := kept or record.step.stop:
             return reason
         if progress.failures == _GIVE_UP:

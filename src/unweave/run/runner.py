@@ -92,6 +92,7 @@ def carry_out(
         job: what the recipe asks for.
         first: opens what keep clauses compare with, where it is not the model that the recipe starts from.
     """
+    # What is there already: a finished run is handed back, an interrupted one must be this very run.
     resolved = resolve(recipe, job, folder)
     if resume and (done := directory.finished(folder)) is not None:
         check_same(identity(read(folder / "recipe.yaml")), identity(resolved))
@@ -102,6 +103,7 @@ def carry_out(
             check_same(states["run"]["identity"], identity(resolved))
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
+    # Refusals come as early as they can, and before anything is written.
     device = devices.chosen(recipe.run.device)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
@@ -116,10 +118,12 @@ def carry_out(
         session.warnings = warned
         if session.parts.keeper is not None:
             session.parts.keeper.check(session.model)
+        # From here on the folder is this run's, and there is always a checkpoint to go on from.
         directory.clear(folder)
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
         checkpoint.save(folder / "checkpoint", session.state())
+    # Before the first step: scores of the original, and of a resumed run where it stood.
     scored = {"original": _score(original, job, folder, watch, "original")}
     looks = {"original": look(job, original)}
     if states is not None:
@@ -127,6 +131,7 @@ def carry_out(
             session.restore(states)
         (folder / directory.SUMMARY).unlink(missing_ok=True)  # of the run as it was, when it was interrupted
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
+    # The steps; then at once what must not be lost: the model, then its scores, then the examples.
     result = _loop(session, folder, watch, promise)
     job.save(session.model, folder / "model")
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
@@ -134,6 +139,7 @@ def carry_out(
     looks["unlearned"] = look(job, session.model)
     quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if recipe.evaluation.quote else None
     write_json(folder / "examples.json", examples(job, quoted, looks))
+    # Retrained models come last: they take the longest, and Ctrl-C leaves all that was there before them.
     if result.reason != REASON:
         try:
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
@@ -146,6 +152,7 @@ def carry_out(
         except KeyboardInterrupt:
             result.reason = REASON
     job.leave(folder)
+    # The summary is written last and vouches for all files: where it is, the run is finished.
     summary = directory.sealed(folder, outcome.summary(session, job, result, scored))
     write_json(folder / directory.SUMMARY, summary)
     return summary
