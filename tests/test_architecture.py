@@ -29,6 +29,7 @@ LAYERS = [
     {"contract"},
     {"loop"},
     {"trust", "oneshot"},
+    {"repair"},
     {"guards"},
     {"unlearning"},
     {"api"},

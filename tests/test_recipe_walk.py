@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from scripts.recipe_walk import SHORT, visited
 
 RECIPE = Path(__file__).parents[1] / "examples" / "recipe.yaml"

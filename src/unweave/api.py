@@ -30,11 +30,12 @@ from unweave.guards import (
     nothing_changed,
     same_scores,
 )
-from unweave.loop import Monitor, Result, Stepper, Stop
+from unweave.loop import Monitor, Result, Stepper, Stop, asked
 from unweave.methods import Method, made
 from unweave.modules import copied
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
+from unweave.repair import Repair
 from unweave.tasks import Language, Task, Vision
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
@@ -68,7 +69,7 @@ ARGUMENTS: dict[str, Rule] = {
     "parameters": patterns,
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     "seed": takes.value(int, SEEDS),
-    **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
+    **dict.fromkeys(("train_mode", "inplace", "repair"), takes.value(bool)),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, none=True),
 }
@@ -101,6 +102,7 @@ def unlearn(
     inplace: bool = False,
     accelerator: Accelerator | None = None,
     guards: Guards | None = None,
+    repair: bool = False,
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -133,6 +135,8 @@ def unlearn(
         inplace: unlearn the model itself.
         accelerator: the `accelerate.Accelerator` that prepared the model; implies `inplace`.
         guards: what the checks are told; None: near-duplicates are not looked for, all else is.
+        repair: once it is forgotten (the contract's forget clauses hold, or a `stop` gives a reason; without either for
+            the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`).
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
@@ -162,7 +166,8 @@ def unlearn(
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
-        result = parts.run(steps, monitors=monitors, stop=stop, certain=certain)
+        phases, ends = _phases(repair, contract, stop, steps)
+        result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
         if steps:
             with seeded(seed):
                 after = looks(unlearned, *sides, seed) if result.steps else before
@@ -215,6 +220,19 @@ def _examples(data: Data) -> Dataset[Any] | None:
             return None
         data = data.dataset
     return data if hasattr(data, "__len__") and hasattr(data, "__getitem__") else None
+
+
+def _phases(
+    repair: bool, contract: Contract | None, stop: Sequence[Stop], steps: int
+) -> tuple[Repair | None, Sequence[Stop]]:
+    """The second phase, and what still ends the run: without a contract the stops say when it is forgotten."""
+    if not repair:
+        return None, stop
+    if contract is not None:
+        return Repair(), stop
+    if not stop:
+        return Repair(steps=steps), stop
+    return Repair(met=lambda record: next(filter(None, (asked(each, record) for each in stop)), None)), ()
 
 
 def _stepper(

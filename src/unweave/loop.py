@@ -42,6 +42,7 @@ class Record:
         realised: change of both losses on the same pair, `[2]`, where it was looked at.
         radius: the trust region's radius, if there is one.
         note: why a step was refused or rolled back.
+        phase: "push" or "repair", where the run has both.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Record:
     realised: Tensor | None = None
     radius: float | None = None
     note: str = ""
+    phase: str = ""
 
     @property
     def predicted(self) -> Tensor | None:
@@ -136,6 +138,22 @@ class Stepper(Protocol):
         ...
 
 
+class Phases(Protocol):
+    """Push and repair (`repair.Repair`)."""
+
+    def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
+        """One step of the phase that the run is in."""
+        ...
+
+    def look(self, record: Record, objectives: Objectives, contract: Keeper | None, ended: str | None) -> str | None:
+        """After a step: which phase comes next, or why the run ends; `ended` is what would have ended it."""
+        ...
+
+    def finish(self, objectives: Objectives) -> None:
+        """Puts the best state back, where no contract does."""
+        ...
+
+
 Monitor = Callable[[Record, Objectives], None]
 Stop = Callable[[Record], str | None]
 
@@ -216,6 +234,7 @@ def unlearn(
     mask: Mask | None = None,
     progress: Progress | None = None,
     contract: Keeper | None = None,
+    repair: Phases | None = None,
 ) -> Result:
     """Unlearns in place, one pair after another.
 
@@ -233,6 +252,7 @@ def unlearn(
         mask: elements of the direction that may be non-zero (saliency).
         progress: of the run that is resumed; counted on in place.
         contract: keeps the run within its limits; the model ends as the best state that kept them.
+        repair: pays back what forgetting cost before the run ends.
 
     Returns:
         The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
@@ -245,10 +265,12 @@ def unlearn(
     )
     result, begin = Result(model, progress=progress or Progress()), time.perf_counter()
     try:
-        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps, contract)
+        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps, contract, repair)
     except KeyboardInterrupt:
         result.reason = "interrupted"
     objectives.clear()
+    if repair is not None and contract is None:
+        repair.finish(objectives)
     if contract is not None:
         result.contract = contract.finish(model, result.reason)
         result.reason = result.contract.reason
@@ -268,6 +290,7 @@ def _run(
     stop: Sequence[Stop],
     steps: int | None,
     contract: Keeper | None,
+    repair: Phases | None,
 ) -> str:
     progress = result.progress
     if contract is None and rule.needs_contract:
@@ -280,7 +303,8 @@ def _run(
         return reason
     for number, pair in enumerate(islice(pairs, None if steps is None else min(steps, sys.maxsize)), progress.made + 1):
         # The rule weighs the two gradients of this pair, the stepper moves the weights, or refuses to.
-        record = stepper.take(number, rule, objectives.at(pair))
+        at = objectives.at(pair)
+        record = stepper.take(number, rule, at) if repair is None else repair.take(number, rule, stepper, at)
         result.history.append(record)
         progress.count(record)
         kept = None
@@ -292,7 +316,8 @@ def _run(
             with noted(f"a monitor, after step {record.number}"):
                 monitor(record, objectives)
         # Why it may end, the strongest reason first: the contract, the rule, divergence, the caller's own criteria.
-        if reason := kept or record.step.stop:
+        ended = kept or record.step.stop
+        if reason := ended if repair is None else repair.look(record, objectives, contract, ended):
             return reason
         if progress.failures == _GIVE_UP:
             moved = progress.made - progress.skipped - progress.rejected
@@ -301,12 +326,12 @@ def _run(
                 f"diverged: {_GIVE_UP} steps in a row had a non-finite loss or direction and moved nothing; the model "
                 f"is {left}. Use a smaller learning rate or step='trust', and look for NaN in the data."
             )
-        if reason := next(filter(None, (_asked(criterion, record) for criterion in stop)), None):
+        if reason := next(filter(None, (asked(criterion, record) for criterion in stop)), None):
             return reason
     return "pairs exhausted" if len(result.history) != steps else "steps used up"
 
 
-def _asked(criterion: Stop, record: Record) -> str:
+def asked(criterion: Stop, record: Record) -> str:
     """Why a stopping criterion ends the run; one that gives no reason, but anything that is true, ends it too."""
     with noted(f"a stop, after step {record.number}"):
         reason = criterion(record)

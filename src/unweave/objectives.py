@@ -58,6 +58,7 @@ class Objectives:
         parameters, names: what may move, each tensor once.
         lr: length of the last step per unit of direction; the loop sets it.
         radius: length that a trust region gives the coming step; None under an optimizer.
+        heard: told both gradients of every pair that a rule asks for, before the rule has them.
 
     Raises:
         ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
@@ -86,6 +87,7 @@ class Objectives:
         self.lr: float | None = None
         self.radius: float | None = None
         self.pair = Pair((), ())
+        self.heard: Callable[[tuple[Gradient, Gradient]], None] | None = None
         self._begun: dict[int, Buffers] = {}  # as the first look with a gradient found them, by side
         check(model, accelerator)
 
@@ -150,6 +152,8 @@ class Objectives:
             loss, gradient = self.gradient(side)
             losses.append(loss)
             gradients.append(gradient)
+        if self.heard is not None:
+            self.heard((gradients[FORGET], gradients[RETAIN]))
         return torch.stack(losses), (gradients[FORGET], gradients[RETAIN])
 
     def gradient(self, side: int) -> tuple[Tensor, Gradient]:

@@ -22,6 +22,7 @@ from unweave.rules._base import RETAIN, Rule, Step
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
 GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
+REPAIR = 5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
 MEMORY = 0.7  # of the running mean of the retain loss
 OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restoration is the retain gradient alone
@@ -55,6 +56,7 @@ class TrustRegion:
         left: share of the budget that is still in force; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
+        repairing: the steps are those of a `repair.Repair`: at most 0.005 |theta| long, no growth, no restoration.
     """
 
     budget: float | None = None
@@ -67,6 +69,7 @@ class TrustRegion:
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
     restorations: int = field(default=0, init=False)
+    repairing: bool = field(default=False, init=False)
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,8 +98,10 @@ class TrustRegion:
     def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
         size = float(norm(before)) or 1.0
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
+        if self.repairing:
+            radius = self.radius = min(radius, REPAIR * size)
         objectives.radius, objectives.lr = radius, 0.0
-        restoring = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
+        restoring = not self.repairing and self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
         if self.mask is not None:
@@ -130,7 +135,7 @@ class TrustRegion:
             self._undo(objectives, before)
             why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
-        if rise < SHARE * self.tolerated / 2 and self.radius == radius and not restoring:
+        if rise < SHARE * self.tolerated / 2 and self.radius == radius and not (restoring or self.repairing):
             self.radius = min(radius * GROW, LARGEST * size, self.cap)
         if restoring:
             self.restorations += 1

@@ -28,6 +28,7 @@ from unweave.methods import Method
 from unweave.modules import joined, mode
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
+from unweave.repair import Repair
 from unweave.tasks import Known, Task
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Unlearning:
         progress: Progress | None = None,
         certain: bool = False,
         warnings: list[str] | None = None,
+        repair: Repair | None = None,
     ) -> Result:
         """The loop; inside `ready`.
 
@@ -142,9 +144,12 @@ class Unlearning:
             steps: at most so many more.
             monitors, stop, progress: as of `loop.unlearn`.
             certain: the original's loss is exactly 0 on every forget example that was looked at.
+            repair: the second phase, if there is one.
             warnings: where the guards add what they find; else in the result's.
         """
         told: list[str] = [] if warnings is None else warnings
+        if repair is not None and self.keeper is not None:
+            self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected
         self.first = FirstStep(self.model, self.mask, certain=certain, begun=begun, warnings=told)
         result = loop(
@@ -160,6 +165,7 @@ class Unlearning:
             mask=self.mask,
             progress=progress,
             contract=self.keeper,
+            repair=repair,
         )
         result.warnings = told
         return result

@@ -205,7 +205,7 @@ def _unlearned(world: World, number: int) -> Made:
     begin = time.perf_counter()
     session = Session.start(recipe, request, original, make(world, "retrained", 0).model if asks else None)
     with session.parts.ready():
-        result = session.parts.run(recipe.run.steps)
+        result = session.parts.run(recipe.run.steps, repair=session.repair)
     seconds = time.perf_counter() - begin
     before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
     outcome = result.contract

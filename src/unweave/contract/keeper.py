@@ -56,6 +56,7 @@ class Keeper:
         rollbacks: how often the run went back.
         path: all looks.
         notes: what was decided for the user.
+        start: share of the budget that the original uses, by its upper bounds.
 
     Raises:
         ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
@@ -86,9 +87,11 @@ class Keeper:
         self._goals: list[Goal] = []
         self._starts: list[Reading] = []
         self._now: list[list[Reading | None]] = [[], []]  # keep and forget readings of the best state
+        self.cost: Callable[[], float] | None = None  # of states that meet every clause, the cheapest is the best
         self.path: list[Look] = []
         self.notes: list[str] = []
         self.rollbacks = self._last = 0
+        self.start = 0.0
         self._moved, self._reach, self._used, self._rank, self.seconds = False, 0.0, 0.0, [0.0, 0.0], 0.0
 
     @property
@@ -99,6 +102,16 @@ class Keeper:
     def remaining(self, record: Taken, steps: int | None) -> Left:
         """What is left of the budget after a step, for rules that follow it; `steps` of the run are left."""
         return auto.left(self._limits, self.left, steps, record)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the best state keeps every keep clause and meets every forget clause, of which there are some."""
+        return bool(self._goals) and all(each is not None and each.met for side in self._now for each in side)
+
+    @property
+    def last(self) -> Look | None:
+        """The reading after the last step, if there was one."""
+        return self.path[-1] if self.path and self.path[-1].step == self._last else None
 
     @property
     def clauses(self) -> list[Verdict]:
@@ -138,7 +151,8 @@ class Keeper:
             seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
         self._settle(seen)
         kept, forgotten = self._readings(now)
-        self._used, self._rank = self._budget(kept), self._ranked(now, forgotten)
+        self.start = self._budget(kept)
+        self._used, self._rank = self.start, self._ranked(now, forgotten)
         self._now = [kept, forgotten]
         self._kept.take(model, rule, stepper)
         self._best.take(model)
@@ -166,7 +180,9 @@ class Keeper:
         if not self._original:
             return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
         looks = len(self.path)
-        if self._moved and self._judged(model) and reason in OVER and self._enough():
+        if self._moved:
+            self._judged(model)
+        if reason in (*OVER, SPENT) and self.reached:
             reason = MET
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
@@ -264,6 +280,9 @@ class Keeper:
             for goal, now, start in zip(self._goals, forgotten, self._starts, strict=True)
             if now is not None
         ]
+        if self.cost is not None and steps and min(steps) == 1.0:
+            used = self._budget([limit.read(seen, self._original, "guard") for limit in self._limits])
+            return [1.0, -used, -self.cost()]
         loss = float(seen["forget"]["loss"].mean())
         return [sum(steps) / len(steps) if steps else 0.0, loss if math.isfinite(loss) else -math.inf]
 
@@ -276,4 +295,4 @@ class Keeper:
         self.notes = [*notes, *remarks(self._keeps, self._forgets, self._sets, default=self.contract.forget is None)]
 
 
-_COUNTERS = ("rollbacks", "_last", "_moved", "_reach", "_used", "_rank", "seconds")
+_COUNTERS = ("rollbacks", "start", "_last", "_moved", "_reach", "_used", "_rank", "seconds")

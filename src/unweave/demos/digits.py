@@ -172,7 +172,7 @@ def _unlearn(recipe: ImageRecipe, request: ImageJob, original: nn.Module, entry:
     }
     session = Session.start(recipe.model_copy(update=changes), request, original)
     with session.parts.ready():
-        return session.parts.run(steps or entry.steps)
+        return session.parts.run(steps or entry.steps, repair=session.repair)
 
 
 def _level(accuracy: float) -> ForgetEntry:

@@ -221,6 +221,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
             stop=(pause,),
             progress=progress,
             warnings=session.warnings,
+            repair=session.repair,
         )
         if result.reason == REASON and not paused:
             raise KeyboardInterrupt  # a second signal, in the middle of a step: the last checkpoint is what is left

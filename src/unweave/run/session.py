@@ -24,6 +24,7 @@ from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
+from unweave.repair import Repair
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
 from unweave.store import tensors_sha256
@@ -43,6 +44,7 @@ class Session:
         parts: model, method, step and stream of pairs.
         original: SHA-256 of the weights that it began with.
         fixed: names of the parameters that never move.
+        repair: the second phase, if there is one.
         progress: steps made so far, those of a resumed run included.
         seconds: how long the steps took that were made before this session.
         ended: why the loop ended; empty while it goes on, and when it was interrupted.
@@ -54,6 +56,7 @@ class Session:
     parts: Unlearning
     original: str
     fixed: frozenset[str] = frozenset()
+    repair: Repair | None = None
     progress: Progress = field(default_factory=Progress)
     seconds: float = 0.0
     ended: str = ""
@@ -102,7 +105,8 @@ class Session:
             parts.make(method, partial(stepper, recipe.step))
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             fixed = frozenset(name for name, p in named if not p.requires_grad)
-        return cls(recipe, parts, before, fixed)
+        ends = run.steps if recipe.contract is None else None
+        return cls(recipe, parts, before, fixed, Repair(steps=ends) if run.repair else None)
 
     @property
     def model(self) -> nn.Module:
@@ -117,6 +121,7 @@ class Session:
             "rule": self.parts.method.rule.state_dict(),
             "pairs": self.parts.pairs.state_dict(),
             "contract": {} if (keeper := self.parts.keeper) is None else keeper.state_dict(),
+            **({} if self.repair is None else {"repair": self.repair.state_dict()}),
             "random": checkpoint.rng_state(),
             "run": {
                 "progress": asdict(self.progress),
@@ -158,6 +163,8 @@ class Session:
         self.parts.pairs.load_state_dict(states["pairs"])
         if self.parts.keeper is not None:
             self.parts.keeper.load_state_dict(states["contract"])
+        if self.repair is not None:
+            self.repair.load_state_dict(states["repair"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
         self.warnings, self.files = list(run["warnings"]), dict(run.get("files", {}))
         checkpoint.set_rng_state(states["random"])

@@ -50,7 +50,7 @@ def line(record: Record) -> dict[str, Any]:
         "radius": _finite(record.radius),
         "accepted": record.accepted,
         "note": record.note,
-    }
+    } | ({"phase": record.phase} if record.phase else {})
 
 
 class Hardness(NamedTuple):

@@ -1,0 +1,244 @@
+"""The second phase of a run: what forgetting cost the retain side is paid back, and it stays forgotten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from unweave.contract import Keeper
+from unweave.contract.keeper import ONLY
+from unweave.contract.reading import MET
+from unweave.errors import check
+from unweave.gramian import Gradient, combine, gramian, parts
+from unweave.loop import Record, Stepper, Stop
+from unweave.objectives import Objectives
+from unweave.rules import HAMU
+from unweave.rules._base import RETAIN, Asked, Rule, Step
+from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion
+
+GAIN = 0.01  # a look that finds the level lower by less than this share has found nothing
+Level = tuple[float, float]  # share of the budget that is used, and running mean of the retain loss
+NOTHING: Level = (math.inf, math.inf)
+PAID, STALLED = "paid back", "paid back as far as it goes"
+
+
+@dataclass
+class Averages:
+    """`m_i = EMA_beta(g_i)` of both gradients, corrected for its start; two tensors of the model's size.
+
+    Attributes:
+        beta: how much of the past an average keeps.
+        count: pairs that are in it; those with a non-finite gradient are left out.
+    """
+
+    beta: float = 0.9
+    count: int = field(default=0, init=False)
+    _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
+
+    def add(self, gradients: tuple[Gradient, Gradient]) -> None:
+        """One more pair."""
+        if not all(bool(torch.isfinite(g).all()) for side in gradients for g in parts(side)):
+            return
+        if not self._sums:
+            self._sums = [[torch.zeros_like(g) for g in side] for side in gradients]
+        self.count += 1
+        for sums, side in zip(self._sums, gradients, strict=True):
+            torch._foreach_lerp_(parts(sums), parts(side), 1 - self.beta)
+
+    def means(self) -> tuple[Gradient, Gradient]:
+        """Both, corrected."""
+        scale = 1 / (1 - self.beta**self.count)
+        forget, retain = ([m * scale for m in sums] for sums in self._sums)
+        return forget, retain
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and count."""
+        return {"count": self.count, "sums": [list(side) for side in self._sums]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
+
+
+@dataclass
+class RepairRule(Rule):
+    """HAMU at quota 0 on the forget side, exact in the averaged gradients, block by block.
+
+    `D = m_r` where `<m_f, m_r> >= 0`, else its part orthogonal to `m_f` at the length of `m_r`: to first order nothing
+    of the *averaged* forget loss is undone. It is no promise about one batch.
+
+    Args:
+        averages: of the gradients; the pair of the step is the last that is in them.
+    """
+
+    averages: Averages
+    _rule: HAMU = field(default_factory=lambda: HAMU("forget", ratio=0.0, infeasible="clip"), init=False)
+
+    def backward(self, objectives: Asked) -> Step:
+        """Writes the direction; the losses are those of the pair."""
+        losses, gradients = objectives.gradients()
+        means = self.averages.means() if self.averages.count else gradients
+        index = objectives.block_index(self._rule.blocks)
+        gram = gramian(means, index)
+        weights = self._rule.weights(gram)
+        objectives.write(combine(means, weights, gram, index))
+        return Step(losses, weights, gram, self._rule.branches(gram))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the averages are `Repair`'s."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Repair:
+    """Push until it is forgotten, then repair until the retain side is back; push again when it is lost.
+
+    *push*: the rule's own step, until every forget clause of the contract holds, or `met` does.
+    *repair*: steps of `RepairRule` in a trust region of at most 0.005 |theta|, until the level is what it was ("paid
+    back"), or `patience` looks in a row brought it down by less than a hundredth, or the steps are used up.
+
+    The level is the largest share of the budget that a keep clause uses, by the guard set, and, where that is the same,
+    the running mean of the retain loss; both start where the original (the first three steps) stood. The state that is
+    left is, under a contract, the one that uses least of those that meet everything (the keeper's); without one, that
+    of the lowest level at which `met` held.
+
+    Args:
+        met: without a contract: a `Stop`, which gives a reason while it is forgotten. None: the last `share` of the
+            steps repair.
+        steps: of the run, where there is neither contract nor `met`.
+        share: of those steps that repair.
+        every: steps between two looks, where no contract says.
+        beta: of the averages.
+        patience: looks without a gain.
+
+    Attributes:
+        phase: of the next step.
+        lost: how often a repair lost what was forgotten.
+
+    Reference: ours. A one-shot method's single step is the push.
+    """
+
+    met: Stop | None = None
+    steps: int | None = None
+    share: float = 0.3
+    every: int = 5
+    beta: float = 0.9
+    patience: int = 8
+    phase: Literal["push", "repair"] = field(default="push", init=False)
+    lost: int = field(default=0, init=False)
+    _level: float | None = field(default=None, init=False)
+    _origin: float = field(default=0.0, init=False)
+    _seen: int = field(default=0, init=False)
+    _lowest: Level = field(default=NOTHING, init=False)
+    _stalled: int = field(default=0, init=False)
+    _radius: float | None = field(default=None, init=False)
+    _once: bool = field(default=False, init=False)
+    _was: Literal["push", "repair"] = field(default="push", init=False)
+    _best: list[Tensor] | None = field(default=None, init=False, repr=False)
+    _averages: Averages = field(init=False, repr=False)
+    _region: TrustRegion = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check(self, share="(0, 1)", every="[1, inf)", beta="[0, 1)", patience="[1, inf)")
+        self._averages, self._region = Averages(self.beta), TrustRegion(start=REPAIR)
+
+    def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
+        """One step of the phase that the run is in."""
+        objectives.heard = self._averages.add
+        if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
+            self.phase = "repair"
+        region = stepper if isinstance(stepper, TrustRegion) else self._region
+        if self.phase != self._was:  # a push that comes back goes on with the radius that it had
+            self._radius, region.radius = region.radius, self._radius if self._radius is not None else region.radius
+        self._was, region.repairing = self.phase, self.phase == "repair"
+        if region.repairing:
+            record = region.take(number, RepairRule(self._averages), objectives)
+        else:
+            record = stepper.take(number, rule, objectives)
+        self._note(float(record.step.losses[RETAIN]))
+        return replace(record, phase=self.phase)
+
+    def look(self, record: Record, objectives: Objectives, contract: Keeper | None, ended: str | None) -> str | None:
+        """After a step: which phase comes next, or why the run ends; `ended` is what would have ended it."""
+        if ended is not None and ended.endswith(ONLY):
+            self._once, self.phase, ended = True, "repair", None
+        if ended not in (None, MET):
+            return ended
+        if contract is not None:
+            return self._under(contract, ended)
+        if self.met is None or record.number % self.every:
+            return None
+        found = bool(self.met(record))
+        level = (0.0, self.level())
+        if found and level < self._lowest:
+            self._best = objectives.snapshot()
+        return self._next(found, level, (0.0, self._origin))
+
+    def finish(self, objectives: Objectives) -> None:
+        """Puts the best state back, where no contract does."""
+        if self._best is not None:
+            objectives.restore(self._best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs."""
+        numbers = {name: getattr(self, name) for name in _STATE}
+        best = [] if self._best is None else list(self._best)
+        return {**numbers, "best": best, "averages": self._averages.state_dict(), "region": self._region.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        self._lowest = tuple(self._lowest)  # type: ignore[assignment]
+        self._best = [tensor.clone() for tensor in state["best"]] or None
+        self._averages.load_state_dict(state["averages"])
+        self._region.load_state_dict(state["region"])
+
+    def _under(self, contract: Keeper, ended: str | None) -> str | None:
+        """What the keeper's last reading means for the phase; it has gone back already from a state that broke."""
+        if (look := contract.last) is None:
+            return None
+        if look.rolled_back or not look.kept:
+            self._stalled += self._lowest < NOTHING
+            return MET if contract.reached and self._stalled >= self.patience else None
+        found = look.kept and look.forgotten == 1.0
+        ended = self._next(found, (look.used, self.level()), (contract.start, self._origin))
+        return MET if ended is not None and contract.reached else None
+
+    def level(self) -> float:
+        """The running mean of the retain loss."""
+        return math.inf if self._level is None else self._level
+
+    def _next(self, found: bool, level: Level, start: Level) -> str | None:
+        if not found:
+            self.lost += self.phase == "repair"
+            self.phase = "repair" if self._once else "push"
+            self._stalled += self._lowest < NOTHING
+        else:
+            self.phase = "repair"
+            used, loss = self._lowest
+            gained = level[0] < (1 - GAIN) * used or (level[0] <= used and level[1] < (1 - GAIN) * loss)
+            self._stalled = 0 if gained else self._stalled + 1
+            self._lowest = min(self._lowest, level)
+            if level[0] <= start[0] and level[1] <= start[1]:
+                return PAID
+        return STALLED if self._stalled >= self.patience else None
+
+    def _note(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            return
+        self._seen += 1
+        self._level = loss if self._level is None else MEMORY * self._level + (1 - MEMORY) * loss
+        if self._seen <= ORIGIN:
+            self._origin += (loss - self._origin) / self._seen
+
+
+_STATE = ("phase", "lost", "_level", "_origin", "_seen", "_lowest", "_stalled", "_radius", "_once", "_was")

@@ -1,0 +1,180 @@
+"""Push, then repair: what the second phase promises, and what a run with both does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unweave
+from tests._toys import memorised
+from tests.catalogue.test_methods import trained
+from tests.contract._runs import Run, ascent
+from unweave.contract import Contract, Forget, Keep
+from unweave.gramian import gramian
+from unweave.loop import Record
+from unweave.objectives import Objectives
+from unweave.oneshot import OneShot
+from unweave.repair import Averages, Repair, RepairRule
+from unweave.rules import HAMU
+from unweave.trust import REPAIR
+
+KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("accuracy", at_most=0.1)], every=2)
+
+
+class Given:
+    """Objectives whose two gradients are given, a tensor each."""
+
+    def __init__(self, forget: Tensor, retain: Tensor, blocks: int = 1) -> None:
+        self.both, self.blocks, self.direction = ([forget], [retain]), blocks, [torch.empty(0)]
+
+    def gradients(self) -> Any:
+        return torch.zeros(2), self.both
+
+    def block_index(self, blocks: str) -> list[int]:
+        return [0]
+
+    def write(self, direction: list[Tensor]) -> None:
+        self.direction = direction
+
+
+def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long_as_the_retain_gradient() -> None:
+    """Over opposed, aligned, collinear and tiny gradients: <m_f, D> >= 0 and |D| = |m_r|; D = m_r where they agree."""
+    dice, opposed, agreed = torch.Generator().manual_seed(0), 0, 0
+    for case in range(300):
+        forget, retain = torch.randn(2, 12, generator=dice, dtype=torch.float64)
+        retain = retain - (case % 4) * forget * torch.rand(1, generator=dice, dtype=torch.float64)
+        forget = forget * 10.0 ** (case % 7 - 3)
+        averages = Averages(0.5)
+        for shift in (0.3, -0.1, 0.0):
+            averages.add(([forget * (1 + shift)], [retain * (1 - shift)]))
+        (m_f,), (m_r,) = averages.means()
+        at = Given(forget, retain)
+        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        inner, lengths = float(m_f @ at.direction[0]), float(m_f.norm() * m_r.norm())
+        assert inner >= -1e-12 * lengths
+        assert float(at.direction[0].norm()) == pytest.approx(float(m_r.norm()), rel=1e-9)
+        if float(m_f @ m_r) >= 0:
+            assert at.direction[0].allclose(m_r, rtol=1e-12, atol=0)
+            agreed += 1
+        else:
+            assert inner == pytest.approx(0.0, abs=1e-9 * lengths)
+            opposed += 1
+    assert opposed > 50 and agreed > 50
+
+
+def test_averages_are_weighted_means_of_what_was_finite() -> None:
+    dice, seen = torch.Generator().manual_seed(1), []
+    averages = Averages(0.9)
+    for step in range(7):
+        pair = torch.randn(2, 5, generator=dice, dtype=torch.float64)
+        broken = step in (0, 4)
+        averages.add(([pair[0] / 0 if broken else pair[0]], [pair[1]]))
+        seen += [] if broken else [pair]
+    weights = torch.tensor([0.9 ** (len(seen) - 1 - i) for i in range(len(seen))], dtype=torch.float64)
+    expected = (torch.stack(seen) * (weights / weights.sum())[:, None, None]).sum(0)
+    found = torch.stack([side[0] for side in averages.means()])
+    assert averages.count == len(seen) == 5 and found.allclose(expected, rtol=1e-12, atol=0)
+
+
+def test_with_no_past_it_is_hamu_at_quota_0_of_the_pair() -> None:
+    forget, retain = torch.tensor([1.0, 0.0]), torch.tensor([-2.0, 1.0])
+    at = Given(forget, retain)
+    RepairRule(Averages(0.0)).backward(at)  # type: ignore[arg-type]
+    weights = HAMU("forget", ratio=0.0, infeasible="clip").weights(gramian(([forget], [retain]), [0]))[0]
+    assert at.direction[0].allclose(weights[0] * forget + weights[1] * retain)
+
+
+def test_under_a_contract_it_pushes_then_repairs_and_ends_better_than_at_the_first_hit() -> None:
+    plain, both = (Run(KEPT, "graddiff", lr=0.01) for _ in range(2))
+    first = plain.go(60)
+    repair = Repair()
+    both.keeper.cost = repair.level
+    result = both.go(60, repair=repair)
+    assert first.contract is not None and result.contract is not None
+    assert first.reason == result.reason == "contract met" and result.contract.met
+    phases = [record.phase for record in result.history]
+    begin = phases.index("repair")
+    assert begin == first.progress.made and set(phases[:begin]) == {"push"}, "the push is the run without repair"
+    assert len(phases) > begin + 2
+    guards = [next(v.guard for v in each.contract.verdicts if v.side == "keep") for each in (first, result)]  # type: ignore[union-attr]
+    assert guards[0] is not None and guards[1] is not None and guards[1].measured < guards[0].measured
+    size = float(torch.cat([p.detach().flatten() for p in both.original.parameters()]).norm())
+    assert max(r.radius or 0.0 for r in result.history[begin:]) <= 1.5 * REPAIR * size
+
+
+def test_what_is_lost_is_pushed_again() -> None:
+    """A criterion that takes itself back: push, repair, push again; the state that is left met it."""
+    model, forget, retain = memorised()
+    said = iter([None, "enough", None, "enough", *[None] * 50])
+    heard: list[str] = []
+
+    def listen(record: Record, _: Objectives) -> None:
+        heard.append(record.phase)
+
+    answers: list[str | None] = []
+
+    def met(record: Record) -> str | None:
+        answers.append(next(said))
+        return answers[-1]
+
+    result = unweave.unlearn(
+        model,
+        forget=forget,
+        retain=retain,
+        method=ascent(),
+        step=lambda parameters: torch.optim.SGD(parameters, 0.05),
+        stop=[met],
+        monitors=[listen],
+        steps=24,
+        repair=True,
+        forget_batch=15,
+    )
+    assert heard[:10] == ["push"] * 10 and heard[10:15] == ["repair"] * 5 and heard[15:20] == ["push"] * 5
+    assert heard[20:] == ["repair"] * 4 and answers == [None, "enough", None, "enough"] and result.steps
+
+
+def test_without_contract_and_criterion_the_last_part_repairs() -> None:
+    model, forget, retain = memorised()
+    result = unweave.unlearn(model, forget=forget, retain=retain, steps=20, repair=True)
+    assert [record.phase for record in result.history] == ["push"] * 14 + ["repair"] * 6
+    assert result.reason == "steps used up"
+
+
+@pytest.mark.parametrize("method", ["scrub", "ofmu", "eupmu", "npo", OneShot("ssd")])
+def test_every_kind_of_rule_has_it(method: Any) -> None:
+    """Rules that look at losses only, bi-level ones, and a method without steps, whose one change is the push."""
+    model, forget, retain = (copy.deepcopy(each) for each in trained())
+    before = [p.detach().clone() for p in model.parameters()]
+    result = unweave.unlearn(model, forget=forget, retain=retain, method=method, steps=10, repair=True)
+    phases = [record.phase for record in result.history]
+    expected = ["push"] + ["repair"] * 9 if isinstance(method, OneShot) else ["push"] * 7 + ["repair"] * 3
+    assert phases == expected
+    assert not all(a.equal(b) for a, b in zip(before, result.model.parameters(), strict=True))
+
+
+def test_a_state_goes_on_bit_for_bit() -> None:
+    """Stopped in the middle of either phase, states handed on, it ends as if it had not been."""
+    whole, cuts = _run([24]), ([9, 15], [16, 8])
+    for cut in cuts:
+        assert all(a.equal(b) for a, b in zip(whole.parameters(), _run(cut).parameters(), strict=True)), cut
+
+
+def _run(parts: list[int]) -> nn.Module:
+    run = Run(Contract(keep=[], forget=[Forget("loss", at_least=99.0)]), "hamu_q")
+    state: dict[str, Any] = {}
+    for count in parts:
+        repair = Repair(steps=24, share=0.5)
+        if state:
+            repair.load_state_dict(copy.deepcopy(state))
+        unweave.loop.unlearn(run.model, run.made, run.pairs, run.stepper, steps=count, repair=repair, progress=_of(run))
+        state = repair.state_dict()
+    return run.model
+
+
+def _of(run: Run) -> Any:
+    run.extra.setdefault("progress", unweave.loop.Progress())
+    return run.extra["progress"]
