@@ -25,7 +25,7 @@ from unweave.store import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH, BLOCKS = 5, 60  # characters of the longest bar and of a trace: a terminal has 80
+WIDTH, BLOCKS, ROOM = 5, 60, 6  # characters of the longest bar and of a trace, scores that fit: a terminal has 80
 
 
 def main(
@@ -70,7 +70,8 @@ def _tell(console: Console, kind: Kind, request: Json) -> None:
             console.print(f"\n{SIDES[side]}: {one['question']}", style="bold", markup=False)
             console.print(_answers(one))
     console.print(_table(request["rows"], kind))
-    for note in _notes(request["rows"], kind):
+    heads = [f"{head} {key}" for key, (head, *_) in kind.columns.items()] if len(kind.columns) > ROOM else []
+    for note in (*_notes(request["rows"], kind), *filter(None, [", ".join(heads)])):
         console.print(note, style="dim", markup=False)
     for sentence in (*standing(request["rows"]), *map(_hardness, request["traces"])):
         console.print(sentence, markup=False)
@@ -91,7 +92,7 @@ def _table(rows: Sequence[Json], kind: Kind) -> Table:
 
     Where the terminal has room for it, intervals stand beside the scores, and time and a bar at the end.
     """
-    roomy = len(kind.columns) < 6
+    roomy = len(kind.columns) <= ROOM
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     heads = [head for head, *_ in kind.columns.values()]

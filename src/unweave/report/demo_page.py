@@ -50,9 +50,7 @@ KINDS = {
     "demo_text.json": Kind(
         "people who do not exist, and a small language model that knew them",
         "questions",
-        "all columns but FQ. FQ: forget quality, a p-value. In %: MU model utility; fP, fR, TR, ES, AUC on the people "
-        "to forget (probability, ROUGE-L, truth ratio, extraction strength, membership attack); oR asked in other "
-        "words; reP after relearning others; rP, rR on the people to keep",
+        "all scores but forget_quality (a p-value: an exact method's is any number from 0 to 1, equally likely), in %",
         {
             "forget_quality": ("FQ", 2, 1),
             "model_utility": ("MU", 0, 100),
@@ -73,8 +71,7 @@ KINDS = {
         "Every run ends where a membership attack no longer tells the people to forget from others that no model saw, "
         "or when its steps are used up; the attack that is reported here looks at other people again. In place of real "
         "authors and world facts, model utility has people and towns that no method is shown; its n is the least of "
-        "its sets. Forget quality compares truth ratios with the retrained model's: its own against itself is 1, and "
-        "an exact method's is any number from 0 to 1, equally likely.",
+        "its sets.",
     ),
 }
 
@@ -175,10 +172,8 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
         tables = []
         for side, title in SIDES.items():
             asked = answers[side]
-            rows = [["true answer", *(one["truth"] for one in asked)]]
-            rows += [
-                [name, *(one["answers"][name] for one in asked)] for name in (asked[0]["answers"] if asked else ())
-            ]
+            said = [{"true answer": one["truth"], **one["answers"]} for one in asked]
+            rows = [[name, *(each[name] for each in said)] for name in (said[0] if said else ())]
             tables.append(Table(title, ["", *(one["question"] for one in asked)], rows))
         yield Section("What the models say", text, tables)
     rows = [
@@ -200,8 +195,8 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
 
 
 def _plots(request: Json, kind: Kind) -> Iterator[Plot]:
-    name, rows = request["name"], request["rows"]
-    distances = {row["name"]: row["distance"] for row in rows if row in methods_of(rows)}
+    name, rows, methods = request["name"], request["rows"], methods_of(request["rows"])
+    distances = {row["name"]: row["distance"] for row in rows if row in methods}
     drawing = plots.bars(f"Distance to the retrained model: {name}", distances, _ends(rows), x="points")
     yield Plot(drawing, "Shorter is better; between the two dashed lines is all that can be gained.")
     forget, keep, factor, x, y = kind.plane
