@@ -95,7 +95,6 @@ def _request(
     job, seed = prepare.request(recipe), recipe.evaluation.seed
     models = job.original(watch), job.retrained(seed + 1, watch), job.retrained(seed + 2, watch)
     reference = job.score(models[1]).scores
-
     took = {name: job.retrain_seconds(seed + i) for i, name in enumerate(ENDS) if i}
 
     def measure(name: str, model: nn.Module) -> Json:
@@ -143,12 +142,12 @@ def _columns(scores: Sheet, reference: Sheet) -> Json:
 def _trace(name: str, result: Result) -> Json:
     """Hardness and losses over the steps; the forget loss is the negative log-likelihood, not its ascent."""
     hard = [hardness(record.step) for record in result.history]
-    forget, retain = zip(*(record.step.losses.tolist() for record in result.history), strict=True)
+    losses = [record.step.losses.tolist() for record in result.history]
     return {
         "method": name,
         "cosine": [each.cosine for each in hard],
         "kappa": [each.kappa for each in hard],
         "kappa_ratio": [each.ratio for each in hard],
-        "forget": list(forget),
-        "retain": list(retain),
+        "forget": [forget for forget, _ in losses],
+        "retain": [retain for _, retain in losses],
     }

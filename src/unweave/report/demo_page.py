@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.contract import state_of
-from unweave.report import plots
+from unweave.report import plots, traces
 from unweave.report.contract import SAID
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 from unweave.report.scores import score_text
@@ -205,12 +205,7 @@ def _plots(request: Json, kind: Kind) -> Iterator[Plot]:
     drawing = plots.plane(f"Forgotten and kept: {name}", points, x=x, y=y)
     yield Plot(drawing, "Closest to the retrained model is best.")
     for trace in request["traces"]:
-        steps = list(range(1, len(trace["cosine"]) + 1))
-        curves = {"cosine": trace["cosine"], "κ / κ₂": trace["kappa_ratio"]}
-        title = f"Hardness of each step, {trace['method']}: {name}"
-        drawing = plots.lines(title, steps, curves, y="", levels_at={"zero": 0.0})
-        yield Plot(drawing, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost.")
-        for side in ("forget", "retain"):
-            title = f"The {side} objective, {trace['method']}: {name}"
-            drawing = plots.lines(title, steps, {side: trace[side]}, y="loss")
-            yield Plot(drawing, "On the examples of each step, before it; both objectives are minimised.")
+        losses = zip(trace["forget"], trace["retain"], strict=True)
+        values = enumerate(zip(losses, trace["cosine"], trace["kappa_ratio"], strict=True), 1)
+        steps = [{"step": i, "losses": loss, "cosine": cosine, "kappa_ratio": k} for i, (loss, cosine, k) in values]
+        yield from traces.drawn(steps, f", {trace['method']}: {name}") if steps else ()
