@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,12 @@ from unweave.cli import main
 from unweave.commands import demo as command
 from unweave.contract.reading import REACHED
 from unweave.demos.compare import Json
-from unweave.demos.texts import COLUMNS, ENTRIES, Size, demo_text
-from unweave.modalities.texts.training import TextTraining
+from unweave.demos.texts import COLUMNS, ENTRIES, demo_text
 from unweave.report.demo_page import KINDS, standing
 from unweave.watch import Watch
 
-TRAINING = TextTraining(epochs=5, hidden=32, layers=1, vocabulary=600, lr=2e-2)  # enough to know the people a little
+TRAINING = {"epochs": 5, "hidden": 32, "layers": 1, "vocabulary": 600, "lr": 2e-2}  # to know the people a little
 KIND = KINDS["demo_text.json"]
-SMALL = Size(50, TRAINING, steps=2, forget_batch=4, retain_batch=4)
 
 
 def code(arguments: Sequence[str]) -> int:
@@ -35,7 +33,7 @@ def code(arguments: Sequence[str]) -> int:
 def found() -> Json:
     pytest.importorskip("transformers")
     pytest.importorskip("rouge_score")
-    return demo_text(size=SMALL)
+    return demo_text(count=50, training=TRAINING, steps=2, batches=(4, 4))
 
 
 def test_what_is_compared(found: Json) -> None:
@@ -84,8 +82,11 @@ def test_the_command(
 ) -> None:
     asked: list[Any] = []
 
-    def ran(methods: Sequence[str], *, seed: int, size: Size, watch: Watch) -> Json:
-        asked.extend([methods, seed, size.steps, size.training.epochs])
+    def ran(
+        methods: Sequence[str], *, seed: int, steps: int, training: Json, watch: Watch, tell: Callable[[Json], None]
+    ) -> Json:
+        asked.extend([methods, seed, steps, training["epochs"]])
+        tell(found)
         return found
 
     monkeypatch.setattr(command, "demo_text", ran)

@@ -15,10 +15,10 @@ from rich.text import Text
 from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
 from unweave.demos.digits import demo
-from unweave.demos.texts import DEMO, demo_text
+from unweave.demos.texts import demo_text
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
-from unweave.report.demo_page import KINDS, SIDES, Kind, methods_of, notes, requests_of, standing
+from unweave.report.demo_page import KINDS, SIDES, Kind, methods_of, notes, standing, titled
 from unweave.report.page import number
 from unweave.run.directory import creatable
 from unweave.store import write_json
@@ -44,25 +44,22 @@ def main(
         raise ConfigurationError("demo: --request chooses among the digits' requests; --text has one of its own")
     name = "demo_text.json" if text else "demo.json"
     console, kind = Console(stderr=as_json, highlight=False), KINDS[name]
+    run = demo_text if text else partial(demo, requests)
+    training, tell = {} if epochs is None else {"epochs": epochs}, partial(_tell, console, kind)
     creatable(folder)
     with watching() as watch:
-        if text:
-            found = demo_text(methods, seed=seed, size=DEMO.of(steps=steps, epochs=epochs), watch=watch)
-        else:
-            training, tell = {} if epochs is None else {"epochs": epochs}, partial(_tell, console, kind)
-            found = demo(requests, methods, seed=seed, steps=steps, training=training, watch=watch, tell=tell)
+        found = run(methods, seed=seed, steps=steps, training=training, watch=watch, tell=tell)
     write_json(folder / name, found)
     page = build(folder)
     if as_json:
         print(json.dumps(found, indent=2))
-    for request in requests_of(found) if text else ():
-        _tell(console, kind, request)
     console.print("\n" + "\n".join(notes(found, kind)), style="dim", markup=False)
     console.print(f"{found['seconds']:.0f} s. Report with plots: {page}", markup=False, soft_wrap=True)
 
 
 def _tell(console: Console, kind: Kind, request: Json) -> None:
     """One request: what the models say, their table, and who came how close."""
+    request = titled(request)
     console.print(f"\n{request['title']}", style="bold", markup=False)
     console.print(request["text"], markup=False)
     for side, asked in request.get("answers", {}).items():

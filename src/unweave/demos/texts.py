@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -31,6 +31,7 @@ ENTRIES = (
     Entry("EUPMU", "eupmu", {}, ADAM, "headline"),
     Entry("OFMU", "ofmu", {}, REGION, "headline"),
 )
+STEPS, SHOWN = 40, 3  # of every method, at most; questions per side whose answers are shown
 LONGEST_ANSWER = 16  # tokens that are generated, at most
 RELEARNING = Relearning(rows=20, steps=20, lr=1e-3)
 
@@ -41,42 +42,28 @@ COLUMNS = (
 """What the distance is over; the table has forget quality, too, which is no distance to anything."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much of everything: the demo's own numbers, or less.
-
-    Args:
-        people: to learn, a tenth of them to forget; a fifth as many are never learned.
-        training: of the three models.
-        steps: of every method, at most.
-        forget_batch, retain_batch: rows in a step.
-        shown: questions per side whose answers are shown.
-    """
-
-    people: int = 150
-    training: TextTraining = field(default_factory=TextTraining)
-    steps: int = 40
-    forget_batch: int = 20
-    retain_batch: int = 40
-    shown: int = 3
-
-    def of(self, *, steps: int | None, epochs: int | None) -> Size:
-        """The same with other numbers, where they are given."""
-        training = self.training if epochs is None else replace(self.training, epochs=epochs)
-        return replace(self, steps=steps or self.steps, training=training)
-
-
-DEMO = Size()
-
-
-def demo_text(methods: Sequence[str] = (), *, seed: int = 0, size: Size = DEMO, watch: Watch = silent) -> Json:
+def demo_text(
+    methods: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    training: Mapping[str, Any] | None = None,
+    watch: Watch = silent,
+    tell: Callable[[Json], None] = lambda request: None,
+    count: int = 150,
+    batches: tuple[int, int] = (20, 40),
+) -> Json:
     """Trains, forgets, compares; what `demo_text.json` holds.
 
     Args:
         methods: keys of `ENTRIES`; none means all.
         seed: of the people, the models and the batches.
-        size: how much of everything.
+        steps: of every method, at most, in the place of `STEPS`.
+        training: overrides for the `TextTraining` of all models.
         watch: told about every phase.
+        tell: given the results.
+        count: people to learn, a tenth of them to forget; a fifth as many are never learned.
+        batches: rows of forget and retain set in a step.
 
     Raises:
         ConfigurationError: an unknown method.
@@ -86,25 +73,31 @@ def demo_text(methods: Sequence[str] = (), *, seed: int = 0, size: Size = DEMO, 
     entries = list(chosen("method", methods, {entry.key: entry for entry in ENTRIES}).values())
     for module in ("transformers", "tokenizers", "rouge_score"):
         require(module, "language")
+    world = people(count, holdout=count // 5, known=count // 15, seed=seed)
     with one_thread():
-        request = _request(entries, seed, size, watch)
+        request = _request(world, entries, seed, steps or STEPS, TextTraining(**(training or {})), batches, watch)
+    tell(request)
     return {**about(begin, entries, request["rows"]), **request}
 
 
-def _request(entries: Sequence[Entry], seed: int, size: Size, watch: Watch) -> Json:
-    """Draws the people, trains tokenizer and models, runs the methods, and asks every model."""
-    world = people(size.people, holdout=size.people // 5, known=size.people // 15, seed=seed)
+def _request(
+    world: People,
+    entries: Iterable[Entry],
+    seed: int,
+    steps: int,
+    training: TextTraining,
+    batches: tuple[int, int],
+    watch: Watch,
+) -> Json:
+    """Trains tokenizer and models, runs the methods, and asks every model."""
     every = [*world.forget, *world.kept]
-    tokenizer = trained_tokenizer(every, size.training)
-
-    trained = {"original": every, "first retrained": world.kept, "second retrained": world.kept}
+    tokenizer = trained_tokenizer(every, training)
     models = []
-    for i, (name, rows) in enumerate(trained.items()):
-
-        def told(phase: str, done: int, total: int, name: str = name) -> None:
-            watch(f"training the {name} model", done, total)
-
-        models.append(trained_model(as_tokens(rows, tokenizer), tokenizer, size.training, seed + i, told))
+    for i, (name, rows) in enumerate(
+        {"original": every, "first retrained": world.kept, "second retrained": world.kept}.items()
+    ):
+        told = partial(_told, watch, f"training the {name} model")
+        models.append(trained_model(as_tokens(rows, tokenizer), tokenizer, training, seed + i, told))
     parts, half = _parts(world, tokenizer), len(world.holdout) // 2
     log = sheet(models[1], tokenizer, parts, relearning=RELEARNING, name="retrained").log
     reference, sheets = Sheet(log_scores(log, log), log), dict[str, Sheet]()
@@ -122,18 +115,24 @@ def _request(entries: Sequence[Entry], seed: int, size: Size, watch: Watch) -> J
         "retain": as_tokens(world.retain, tokenizer),
         "holdout": as_tokens(world.holdout[:half], tokenizer),  # ends a run; the sheet reads the other half
         "contract": Contract(keep=(), forget=(Forget("unseen"),)),
-        "steps": size.steps,
-        "forget_batch": min(size.forget_batch, len(world.forget)),
-        "retain_batch": size.retain_batch,
-        "seed": seed,
+        **{
+            "steps": steps,
+            "forget_batch": min(batches[0], len(world.forget)),
+            "retain_batch": batches[1],
+            "seed": seed,
+        },
     }
     return {
         "counts": {name: len(rows) for name, rows in vars(world).items()},
         "weights": sum(p.numel() for p in models[0].parameters()),
         "vocabulary": len(tokenizer),
         "rows": [row for row, _ in compared(models, measure, call, entries, watch)],
-        "answers": {side: _answers(world, side, size.shown, sheets) for side in ("forget", "retain")},
+        "answers": {side: _answers(world, side, sheets) for side in ("forget", "retain")},
     }
+
+
+def _told(watch: Watch, name: str, phase: str, done: int, total: int) -> None:
+    watch(name, done, total)
 
 
 def _parts(world: People, tokenizer: Any) -> dict[str, Part]:
@@ -168,7 +167,7 @@ def _columns(own: Sheet, reference: Sheet) -> Json:
     }
 
 
-def _answers(world: People, side: str, shown: int, sheets: Mapping[str, Sheet]) -> list[Json]:
+def _answers(world: People, side: str, sheets: Mapping[str, Sheet]) -> list[Json]:
     """Some questions, of different people and of different kinds: the true answer and what every model says."""
     rows = getattr(world, side)[: len(world.forget)]  # as many as the sheet asks
     return [
@@ -177,5 +176,5 @@ def _answers(world: People, side: str, shown: int, sheets: Mapping[str, Sheet]) 
             "truth": rows[i]["answer"],
             "answers": {name: str(found.log.values[side]["generation"][i]) for name, found in sheets.items()},
         }
-        for i in [(5 * i) % len(rows) for i in range(min(shown, len(rows)))]
+        for i in [(5 * i) % len(rows) for i in range(min(SHOWN, len(rows)))]
     ]

@@ -84,7 +84,7 @@ def read(directory: Path) -> Page:
 
 def page(demo: Json, kind: Kind) -> Page:
     """Words, tables and plots from what a demo found."""
-    requests = requests_of(demo)
+    requests = [titled(request) for request in demo.get("requests", [demo])]
     about = {"Methods": demo["settings"], "Environment": demo["environment"]}
     settings = [
         Table(name, ["", ""], [[key, str(value)] for key, value in each.items()]) for name, each in about.items()
@@ -100,19 +100,20 @@ def page(demo: Json, kind: Kind) -> Page:
     )
 
 
-def requests_of(demo: Json) -> list[Json]:
-    """The requests with title and text; that on texts is one, and is told by what its models are."""
-    if "rows" not in demo:
-        return list(demo["requests"])
-    counts, recited = demo["counts"], demo["rows"][0]["recited"]
+def titled(request: Json) -> Json:
+    """With title and text; the request on texts is told by what its models are."""
+    if "title" in request:
+        return request
+    counts, recited = request["counts"], request["rows"][0]["recited"]
     said = " and ".join(f"{100 * recited[side]:.0f} % on the {side} side" for side in SIDES)
     text = (
-        f"A transformer of {demo['weights']:,} weights, trained on the spot like its tokenizer, answers questions "
+        f"A transformer of {request['weights']:,} weights, trained on the spot like its tokenizer, answers questions "
         f"about people word by word ({said}). It is to forget all {counts['forget']} questions about some of them and "
         f"to keep {counts['retain']} about the others. No method is shown {counts['known'] + counts['places']} more "
         f"that it learned; {counts['holdout']} it never learned."
     )
-    return [{"name": "people", "title": "Forgotten and kept", "text": text, "traces": [], **demo}]
+    title = "Forget people whom a language model knows"
+    return {"name": "people", "title": title, "text": text, "traces": [], **request}
 
 
 def notes(demo: Json, kind: Kind) -> list[str]:
