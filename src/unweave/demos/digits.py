@@ -91,7 +91,6 @@ def demo(
 def _request(
     name: str, recipe: ImageRecipe, enough: float | None, entries: Iterable[Entry], steps: int, watch: Watch
 ) -> Json:
-    """One request: the two ends of the scale, then every method."""
     job, seed = prepare.request(recipe), recipe.evaluation.seed
     models = job.original(watch), job.retrained(seed + 1, watch), job.retrained(seed + 2, watch)
     reference = job.score(models[1]).scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -31,6 +31,7 @@ ENTRIES = (
     Entry("EUPMU", "eupmu", {}, ADAM, "headline"),
     Entry("OFMU", "ofmu", {}, REGION, "headline"),
 )
+NAMES = ("original", "first retrained", "second retrained")  # of the models, as they are trained
 STEPS, SHOWN = 40, 3  # of every method, at most; questions per side whose answers are shown
 LONGEST_ANSWER = 16  # tokens that are generated, at most
 RELEARNING = Relearning(rows=20, steps=20, lr=1e-3)
@@ -73,70 +74,49 @@ def demo_text(
     entries = list(chosen("method", methods, {entry.key: entry for entry in ENTRIES}).values())
     for module in ("transformers", "tokenizers", "rouge_score"):
         require(module, "language")
-    world = people(count, holdout=count // 5, known=count // 15, seed=seed)
+    world, how = people(count, holdout=count // 5, known=count // 15, seed=seed), TextTraining(**(training or {}))
+    half, learned = len(world.holdout) // 2, [*world.forget, *world.kept]
     with one_thread():
-        request = _request(world, entries, seed, steps or STEPS, TextTraining(**(training or {})), batches, watch)
-    tell(request)
-    return {**about(begin, entries, request["rows"]), **request}
+        tokenizer, models = trained_tokenizer(learned, how), []
+        for i, (name, rows) in enumerate(zip(NAMES, (learned, world.kept, world.kept), strict=True)):
+            told = partial(_told, watch, f"training the {name} model")
+            models.append(trained_model(as_tokens(rows, tokenizer), tokenizer, how, seed + i, told))
+        parts = _parts(world, half, tokenizer)
+        log = sheet(models[1], tokenizer, parts, relearning=RELEARNING, name="retrained").log
+        reference, sheets = Sheet(log_scores(log, log), log), dict[str, Sheet]()
 
+        def measure(name: str, model: nn.Module) -> Json:
+            if model is models[1]:
+                sheets[name] = reference
+            else:
+                sheets[name] = sheet(model, tokenizer, parts, retrained=log, relearning=RELEARNING, name=name)
+            return _columns(sheets[name], reference)
 
-def _request(
-    world: People,
-    entries: Iterable[Entry],
-    seed: int,
-    steps: int,
-    training: TextTraining,
-    batches: tuple[int, int],
-    watch: Watch,
-) -> Json:
-    """Trains tokenizer and models, runs the methods, and asks every model."""
-    every = [*world.forget, *world.kept]
-    tokenizer = trained_tokenizer(every, training)
-    models = []
-    for i, (name, rows) in enumerate(
-        {"original": every, "first retrained": world.kept, "second retrained": world.kept}.items()
-    ):
-        told = partial(_told, watch, f"training the {name} model")
-        models.append(trained_model(as_tokens(rows, tokenizer), tokenizer, training, seed + i, told))
-    parts, half = _parts(world, tokenizer), len(world.holdout) // 2
-    log = sheet(models[1], tokenizer, parts, relearning=RELEARNING, name="retrained").log
-    reference, sheets = Sheet(log_scores(log, log), log), dict[str, Sheet]()
-
-    def measure(name: str, model: nn.Module) -> Json:
-        if model is models[1]:
-            sheets[name] = reference
-        else:
-            sheets[name] = sheet(model, tokenizer, parts, retrained=log, relearning=RELEARNING, name=name)
-        return _columns(sheets[name], reference)
-
-    call = {
-        "task": Language(),
-        "forget": as_tokens(world.forget, tokenizer),
-        "retain": as_tokens(world.retain, tokenizer),
-        "holdout": as_tokens(world.holdout[:half], tokenizer),  # ends a run; the sheet reads the other half
-        "contract": Contract(keep=(), forget=(Forget("unseen"),)),
-        **{
-            "steps": steps,
-            "forget_batch": min(batches[0], len(world.forget)),
-            "retain_batch": batches[1],
-            "seed": seed,
-        },
-    }
-    return {
+        forget, retain, holdout = (as_tokens(r, tokenizer) for r in (world.forget, world.retain, world.holdout[:half]))
+        call = {
+            **{"task": Language(), "forget": forget, "retain": retain, "holdout": holdout, "seed": seed},
+            "contract": Contract(keep=(), forget=(Forget("unseen"),)),
+            **{"steps": steps or STEPS, "forget_batch": min(batches[0], len(forget)), "retain_batch": batches[1]},
+        }
+        rows = [row for row, _ in compared(models, measure, call, entries, watch)]
+    found = {
+        **about(begin, entries, rows),
         "counts": {name: len(rows) for name, rows in vars(world).items()},
         "weights": sum(p.numel() for p in models[0].parameters()),
         "vocabulary": len(tokenizer),
-        "rows": [row for row, _ in compared(models, measure, call, entries, watch)],
+        "rows": rows,
         "answers": {side: _answers(world, side, sheets) for side in ("forget", "retain")},
     }
+    tell(found)
+    return found
 
 
 def _told(watch: Watch, name: str, phase: str, done: int, total: int) -> None:
     watch(name, done, total)
 
 
-def _parts(world: People, tokenizer: Any) -> dict[str, Part]:
-    """TOFU's sets; what is measured is asked of people whom the runs did not look at: the other half of the holdout."""
+def _parts(world: People, half: int, tokenizer: Any) -> dict[str, Part]:
+    """TOFU's sets; what is measured is asked of people at whom no run looks: the half of the holdout that ends none."""
     encode = encoder(tokenizer, FORM)
 
     def part(rows: Sequence[Mapping[str, Any]], question: str = "question", generate: int = LONGEST_ANSWER) -> Part:
@@ -145,7 +125,7 @@ def _parts(world: People, tokenizer: Any) -> dict[str, Part]:
     reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in world.forget]
     return {
         "forget": part(world.forget),
-        "holdout": part(world.holdout[len(world.holdout) // 2 :], generate=0),
+        "holdout": part(world.holdout[half:], generate=0),
         "forget_paraphrased": part(reworded, "paraphrased_question"),
         "retain": part(world.retain[: len(world.forget)]),
         "real_authors": part(world.known),
