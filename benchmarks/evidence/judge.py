@@ -11,8 +11,7 @@ from world import World
 
 from unweave.audit.attacks import epsilon_bound, forgetting_score, klom_score, per_example, u_lira
 from unweave.audit.canaries import judge
-from unweave.audit.evidence_parts.gaps import table_part
-from unweave.audit.evidence_parts.over_runs import ulira_part
+from unweave.audit.evidence_parts.over_runs import table_part, ulira_part
 from unweave.audit.runs import recovered_share, retrain_gap
 from unweave.evaluation import Score
 

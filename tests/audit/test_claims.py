@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from unweave.audit.attacks import forget_against_holdout
-from unweave.audit.claims import CLAIMS, ITEMS, RUNGS, Finding, claim, finding, gaps_finding
+from unweave.audit.claims import CLAIMS, ITEMS, RUNGS, Finding, claim, finding
+from unweave.audit.evidence_parts.over_runs import table_part
+from unweave.audit.findings import of_gaps
 from unweave.audit.runs import retrain_gap
 from unweave.errors import ConfigurationError
 from unweave.evaluation import Score
@@ -92,11 +94,14 @@ def test_gaps_become_a_finding() -> None:
         steps = (-spread, 0.0, spread)
         return [{q: Score(q, v + d, None, None, 100, "d", "share") for q, v in values.items()} for d in steps]
 
+    def found(unlearned: list[dict[str, Score]], retrained: list[dict[str, Score]]) -> Finding:
+        return of_gaps(table_part(retrain_gap(unlearned, retrained))["metrics"])
+
     base = sheets(0.1, 0.0005)
-    assert gaps_finding(retrain_gap(sheets(0.101, 0.0005), base)) == "supports"
-    assert gaps_finding(retrain_gap(sheets(0.2, 0.0005), base)) == "refutes"
-    assert gaps_finding(retrain_gap(sheets(0.1, 0.004), base)) == "undecided"
-    assert gaps_finding(retrain_gap(base[:1], base)) == "undecided"
+    assert found(sheets(0.101, 0.0005), base) == "supports"
+    assert found(sheets(0.2, 0.0005), base) == "refutes"
+    assert found(sheets(0.1, 0.004), base) == "undecided"
+    assert found(base[:1], base) == "undecided"
 
 
 def test_more_evidence_never_lowers_a_claim() -> None:

@@ -12,14 +12,12 @@ import pytest
 import safetensors.torch
 
 from tests.report.card import card
-from unweave.audit import models, store, work
+from unweave.audit import experiment, models, work
 from unweave.audit.claims import ITEMS
-from unweave.audit.collect import evidence
+from unweave.audit.collect import _notes, evidence
 from unweave.audit.estimate import Estimate, estimate
-from unweave.audit.evidence_parts.pools import KINDS
-from unweave.audit.models import World, make
-from unweave.audit.parts import _notes
-from unweave.audit.shadows import shadow
+from unweave.audit.experiment import KINDS, Experiment
+from unweave.audit.models import make
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.modalities.images import job as prepare
@@ -106,10 +104,10 @@ def test_the_first_unlearned_model_is_that_of_the_run(made: tuple[Recipe, Path, 
 
 
 def test_other_code_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = store.fingerprint({"a": 1})
-    assert before == store.fingerprint({"a": 1}) != store.fingerprint({"a": 2})
-    monkeypatch.setattr(store, "code_sha256", lambda: "other")
-    assert store.fingerprint({"a": 1}) != before
+    before = experiment.kept_at({"a": 1})
+    assert before == experiment.kept_at({"a": 1}) != experiment.kept_at({"a": 2})
+    monkeypatch.setattr(experiment, "code_sha256", lambda: "other")
+    assert experiment.kept_at({"a": 1}) != before
 
 
 def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +115,7 @@ def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, mon
     asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 40")))
     folder, real, sittings, jobs = tmp_path / "out", work.do, 0, 0
 
-    def interrupted(world: World, job: work.Job) -> dict[str, Any]:
+    def interrupted(world: Experiment, job: work.Piece) -> dict[str, Any]:
         nonlocal jobs
         jobs += 1
         if jobs in (3, 12, 25):
@@ -178,7 +176,7 @@ def test_shadows_are_part_of_the_estimate(recipe: Callable[..., Path]) -> None:
         read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 160").replace("runs: 2", "runs: 2, shadows: 9")))
     )
     assert estimate(world, 1).missing["shadow"] == 9
-    shadow(world, 1)
+    make(world, "shadow", 1)
     there = estimate(world, 1)
     assert there.missing["shadow"] == 8 and there.each["shadow"] > there.each["original"]
 
@@ -264,8 +262,8 @@ def _unlike(one: Any, other: Any, where: str) -> Iterator[str]:
         yield where
 
 
-def _world(asked: Recipe) -> World:
-    return World(asked, prepare.request(asked))
+def _world(asked: Recipe) -> Experiment:
+    return Experiment(asked, prepare.request(asked))
 
 
 def _lists(curve: Any) -> list[list[float]]:

@@ -12,17 +12,16 @@ import numpy as np
 import torch
 
 from tests.report.test_pages import HOSTILE, run_directory
+from unweave.audit import findings
 from unweave.audit.attacks import IN, UNLEARNED, crossfit, thirds, u_lira
 from unweave.audit.claims import claim
-from unweave.audit.evidence_parts import findings
-from unweave.audit.evidence_parts.attacks import attacked
-from unweave.audit.evidence_parts.examples import examples_part, tested
-from unweave.audit.evidence_parts.gaps import gap_table, gaps_part, sheets_of
-from unweave.audit.evidence_parts.over_runs import bounded, over_runs_part
-from unweave.audit.evidence_parts.pools import KINDS, Pools, Seen
-from unweave.audit.evidence_parts.robustness import METRICS, Relearned, Rounded
+from unweave.audit.evidence_parts.attacks import attacks_part
+from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, over_runs_part, sheets_of
+from unweave.audit.evidence_parts.robustness import METRICS, precision_part, relearning_part
+from unweave.audit.experiment import KINDS
 from unweave.audit.robustness import Curve
 from unweave.audit.runs import Margins
+from unweave.audit.seen import Pools, Seen
 from unweave.evaluation.outputs import Outputs
 
 RUNS, FORGET, RETAIN, UNSEEN, CLASSES = 8, 60, 80, 1000, 3
@@ -54,24 +53,23 @@ def card() -> dict[str, Any]:
     difficulty |= {"test": rng.normal(1, 1, UNSEEN), "holdout": rng.normal(1, 1, UNSEEN)}
     pools = Pools(*([_seen(rng, difficulty, KNOWS[kind]) for _ in range(RUNS)] for kind in KINDS))
     sides = {"forget": lambda seen: seen.forget, "retain": lambda seen: seen.retain}
-    each = {name: tested(pools, read) for name, read in sides.items()}
+    each = {name: examples_part(pools, read, range(RETAIN)) for name, read in sides.items()}
     with patch.object(crossfit, "SHUFFLES", 199):
-        attacks = attacked(pools, (rng.normal(size=(FORGET, 4)), rng.normal(size=(UNSEEN, 4))))
-        attack_part = attacks.part()
-    bound, sheets, layout = bounded(pools), sheets_of(pools), thirds(12, FORGET)
+        attacks = attacks_part(pools, (rng.normal(size=(FORGET, 4)), rng.normal(size=(UNSEEN, 4))))
+    gaps, layout = gaps_part(sheets_of(pools), margins), thirds(12, FORGET)
     leak = rng.normal(size=layout.shape) + 2.0 * (layout == IN) + 1.0 * (layout == UNLEARNED)
-    shadows = u_lira(leak, layout, shuffles=50)
+    over = over_runs_part(pools, sides["retain"], u_lira(leak, layout, shuffles=50))
     relearned, rounded = _relearned(rng), _rounded(rng)
     found = {
         **dict.fromkeys(("ran", "disjoint"), "supports"),
-        "gaps": findings.of_gaps(gap_table(sheets, margins)),
+        "gaps": findings.of_gaps(gaps["unlearned"]["metrics"]),
         "per_example": findings.of_examples(each["forget"]),
         "retain_exposure": findings.of_examples(each["retain"]),
-        "blind_baseline": findings.of_blind(attacks.blind),
+        "blind_baseline": findings.of_blind(attacks["blind"]),
         "holdout_attack": findings.of_attacks(attacks, ("loss", "joined")),
-        "epsilon": findings.of_bound(bound),
-        "per_example_attack": findings.of_ulira(shadows),
-        "robustness": findings.of_recovered([one.recovered for one in relearned] + [rounded[-1].recovered]),
+        "epsilon": findings.of_bound(over["epsilon"]),
+        "per_example_attack": findings.of_ulira(over["u_lira"]),
+        "robustness": findings.of_recovered([one["recovered"] for one in [*relearned, rounded[-1]]]),
     }
     seeds = {kind: list(range(RUNS)) for kind in KINDS}
     counts = {"originals": RUNS, "unlearned": RUNS, "retrained": RUNS}
@@ -88,14 +86,11 @@ def card() -> dict[str, Any]:
             **{"points": dict(margins.points), "primary": margins.primary, "digest": margins.digest},
             "settled": "2025-01-01T00:00:00+00:00",
         },
-        "gaps": gaps_part(sheets, margins),
-        "per_example": {name: examples_part(each[name], pools, read, range(RETAIN)) for name, read in sides.items()},
-        "attacks": attack_part,
-        "over_runs": over_runs_part(pools, bound, sides["retain"], shadows),
-        "robustness": {
-            "relearning": [one.part() for one in relearned],
-            "precision": [one.part() for one in rounded],
-        },
+        "gaps": gaps,
+        "per_example": each,
+        "attacks": attacks,
+        "over_runs": over,
+        "robustness": {"relearning": relearned, "precision": rounded},
         "cost": {
             **{"seconds": dict.fromkeys(KINDS, 2.0), "total": 48.0, "share": 0.5, "peak_memory_bytes": 2**30},
             **{"workers": 1, "forwards": 9999},
@@ -136,21 +131,25 @@ def _levels(rng: np.random.Generator, kind: str) -> np.ndarray:
     return np.asarray(0.1 + 0.4 * KNOWS[kind] + 0.02 * rng.random(RUNS))
 
 
-def _relearned(rng: np.random.Generator) -> list[Relearned]:
+def _relearned(rng: np.random.Generator) -> list[dict[str, Any]]:
     def curves(kind: str) -> list[Curve]:
         starts = _levels(rng, kind)
         rises = [tuple(float(1 - (1 - start) * 0.8**step) for step in STEPS) for start in starts]
         return [Curve(STEPS, rise, rise) for rise in rises]
 
     titles = {"forget": "20 % of the forget set", "related": "retain examples", "unrelated": "noise"}
-    return [Relearned(name, title, 12, 48, {k: curves(k) for k in KINDS}) for name, title in titles.items()]
+    return [relearning_part(name, title, 12, 48, {k: curves(k) for k in KINDS}) for name, title in titles.items()]
 
 
-def _rounded(rng: np.random.Generator) -> list[Rounded]:
+def _rounded(rng: np.random.Generator) -> list[dict[str, Any]]:
     shares = {"fp32": None, "int8": 0.5, "int4": 0.9}
     found = []
     for name, unchanged in shares.items():
         levels = {kind: [float(x) for x in _levels(rng, kind)] for kind in KINDS}
-        scores = {kind: [dict.fromkeys(METRICS, level) for level in each] for kind, each in levels.items()}
-        found.append(Rounded(name, unchanged, scores, levels))
+        scores: dict[str, list[dict[str, float]]] = {
+            kind: [dict.fromkeys((*METRICS, "confidence"), level) for level in each] for kind, each in levels.items()
+        }
+        moved = {} if unchanged is None else {"unchanged": unchanged}
+        scores["unlearned"] = [each | moved for each in scores["unlearned"]]
+        found.append(precision_part(name, scores))
     return found

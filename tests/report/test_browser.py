@@ -12,7 +12,7 @@ import pytest
 
 from tests.report.card import RUNS, evidence_directory, sha256
 from tests.report.test_pages import demo_directory, run_directory
-from unweave.audit.evidence_parts.pools import KINDS
+from unweave.audit.experiment import KINDS
 from unweave.report.build import board, build, compare
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 
 from unweave import modalities
-from unweave.audit.models import World, make
+from unweave.audit.experiment import Experiment
+from unweave.audit.models import make
 from unweave.cli import main
 from unweave.contract.keeper import ONLY
 from unweave.errors import ConfigurationError
@@ -53,7 +54,7 @@ def test_a_run_leaves_what_any_run_leaves(recipe: Write, tmp_path: Path) -> None
     assert build(folder).read_text().count("ssd")
     again = run(read(folder / "recipe.yaml"), tmp_path / "again")
     assert again["model_after"] == summary["model_after"] == tensors_sha256(found)
-    made = make(World(settings, asked), "unlearned", 0)
+    made = make(Experiment(settings, asked), "unlearned", 0)
     assert made.about["sha256"] == summary["model_after"] and made.about["steps"] == 1
 
 

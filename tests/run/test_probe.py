@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from unweave import modalities
-from unweave.audit.models import World, make
+from unweave.audit.experiment import Experiment
+from unweave.audit.models import make
 from unweave.modalities import read
 from unweave.modalities.images import job as prepare
 from unweave.run.runner import run
@@ -53,4 +54,6 @@ def test_a_run_and_its_evidence(recipe: Write, tmp_path: Path) -> None:
     assert (summary["status"], summary["steps"]) == ("done", 4)
     weights = [row["weights"][0][1] for row in read_steps(tmp_path / "out" / "steps.jsonl")]
     assert weights[0] == 0.0 and max(weights) > 0.0, "the multiplier follows the probe"
-    assert make(World(settings, prepare.request(settings)), "unlearned", 0).about["sha256"] == summary["model_after"]
+    assert (
+        make(Experiment(settings, prepare.request(settings)), "unlearned", 0).about["sha256"] == summary["model_after"]
+    )

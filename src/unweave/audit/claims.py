@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from unweave.audit.runs import GapTable
 from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation.evidence import Evidence
 
@@ -204,14 +203,6 @@ def finding(evidence: Evidence, level: float = 0.05) -> Finding:
     if evidence.value is None or evidence.p is None:
         return "undecided"
     return "refutes" if evidence.p <= level else "supports"
-
-
-def gaps_finding(table: GapTable) -> Finding:
-    """Every gap with a margin is equivalent: supports; one of them is different: refutes; otherwise undecided."""
-    verdicts = {gap.verdict for gap in table.gaps.values() if gap.margin is not None}
-    if verdicts == {"equivalent"}:
-        return "supports"
-    return "refutes" if "different" in verdicts else "undecided"
 
 
 def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -> tuple[str, ...]:

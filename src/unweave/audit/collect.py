@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from unweave import modalities
-from unweave.audit import settings
+from unweave.audit.attacks import u_lira
 from unweave.audit.attacks.ulira import ULira
-from unweave.audit.estimate import Estimate, estimate, jobs
-from unweave.audit.evidence_parts.pools import KINDS, Pools
-from unweave.audit.models import World, make
-from unweave.audit.origin import check_recipe, finished_run, trained_anew
-from unweave.audit.parts import Card, numbers, robustness
-from unweave.audit.seen import see
-from unweave.audit.shadows import told
-from unweave.audit.sizes import check_sizes
-from unweave.audit.work import Training, work
+from unweave.audit.claims import claim
+from unweave.audit.estimate import Estimate, estimate
+from unweave.audit.evidence_parts.attacks import attacks_part, check_references, features
+from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, over_runs_part, sheets_of
+from unweave.audit.evidence_parts.robustness import robustness_part
+from unweave.audit.experiment import KINDS, Experiment
+from unweave.audit.findings import claim_part, findings
+from unweave.audit.models import make
+from unweave.audit.own import check_recipe, finished_run, trained_anew
+from unweave.audit.seen import Pools, Seen, see
+from unweave.audit.work import Piece, pieces, work
 from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.evaluation.membership import FEWEST
+from unweave.evaluation.outputs import Outputs
 from unweave.modalities.images import job as prepare
 from unweave.modalities.images.recipe import ImageRecipe
 from unweave.recipe.recipe import Recipe
 from unweave.run.directory import check_evidence
 from unweave.run.environment import environment, now
 from unweave.run.identity import identity, resolve
-from unweave.store import write_json
+from unweave.store import kept_json, write_json
 from unweave.watch import Watch, silent
 
 FILE = "evidence.json"
 PARTS = ("gaps", "per_example", "attacks", "over_runs", "robustness", "cost", "claim")
 Json = dict[str, Any]
-
-
-def unheard(estimated: Estimate) -> None:
-    """Nobody listens."""
 
 
 def evidence(
@@ -49,7 +50,7 @@ def evidence(
     references: Sequence[Path] = (),
     few: bool = False,
     watch: Watch = silent,
-    promise: Callable[[Estimate], None] = unheard,
+    promise: Callable[[Estimate], None] | None = None,
 ) -> Json:
     """Trains and unlearns what is missing, scores and attacks all models, and writes `evidence.json` into `folder`.
 
@@ -86,7 +87,6 @@ def evidence(
     request = prepare.request(recipe)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
-    settings.relearning(recipe.evidence, 0)  # says what is wrong with it, before anything is trained
     same = identity(resolve(recipe, request, folder))
     if check_evidence(folder):
         check_recipe(folder, same)
@@ -94,44 +94,73 @@ def evidence(
         check_recipe(own.folder, same)
         own.check(request)
         recipe = recipe if references else trained_anew(recipe)
-    world = World(recipe, request, tuple(references), own)
-    if not few:
-        check_sizes(world)
-    begin, before = time.perf_counter(), _previous(folder / FILE)
-    content = _head(world, before)
-
-    def save(parts: Mapping[str, Any] | None = None, status: str = "running") -> None:
-        content.update(parts or {}, status=status)
-        content["pending"] = [name for name in PARTS if content[name] is None]
-        content["seconds"] = (before.get("seconds") or 0.0 if before.get("status") == "running" else 0.0) + (
-            time.perf_counter() - begin
+    world = Experiment(recipe, request, tuple(references), own)
+    seed, _ = recipe.evaluation.seed, world.relearning  # which says what is wrong with it, before anything is trained
+    if not few and min(world.sizes.values()) < FEWEST:
+        raise ConfigurationError(
+            f"evidence: expected at least {FEWEST} examples in the forget set and in the holdout, found "
+            f"{' and '.join(map(str, world.sizes.values()))}. Give more examples, or go on with --few: attacks on the "
+            "population are left undefined then, and the other intervals say little."
         )
+    begin, before = time.perf_counter(), kept_json(folder / FILE) or {}
+    content = _head(world, before)
+    spent = (before.get("seconds") or 0.0) if before.get("status") == "running" else 0.0
+
+    def save(status: str = "running", **parts: Json) -> None:
+        content.update(parts, status=status, seconds=spent + time.perf_counter() - begin)
+        content["pending"] = [name for name in PARTS if content[name] is None]
         write_json(folder / FILE, content)
 
+    def worked(title: str, what: str, *kinds: str) -> dict[Piece, Json]:
+        todo = pieces(world, what, *kinds)
+        return work(world, todo, workers, _telling(watch, title, len(todo)))
+
+    def retain(seen: Seen) -> Outputs:
+        return seen.retain.where(world.retain_rows)
+
     save()
-    promise(estimate(world, workers))
-    made: dict[Training, Json] = {}
-    for title, kinds in (("training originals and references", KINDS[:2]), ("unlearning", KINDS[2:])):
-        todo = jobs(world, "model", *kinds)
-        made |= work(world, todo, workers, _telling(watch, title, len(todo)))
+    if promise is not None:
+        promise(estimate(world, workers))
+    made = worked("training originals and references", "model", "original", "retrained")
+    made |= worked("unlearning", "model", "unlearned")
     content["runs"]["models"] = list(made.values())
     pools = Pools(*([see(world, make(world, kind, i)) for i in range(world.count(kind))] for kind in KINDS))
-    save({"cost": _cost(made, pools, workers)})
-    card = Card(world, pools, made, content["notes"])
-    shadows = _shadows(world, workers, watch)
-    for part in numbers(card, shadows):
-        save(part)
-    todo = jobs(world, "attack", *KINDS)
-    attacks = work(world, todo, workers, _telling(watch, "attacks that bring back", len(todo)))
-    save(robustness(card, attacks))
-    save(card.conclude(), "complete")
+    save(cost=_cost(list(made.values()), pools, workers))
+    shadows: ULira | None = None
+    if world.count("shadow"):
+        if recipe.model.weights is not None:
+            raise ConfigurationError(
+                "evidence.shadows: shadows are trained anew, 'model.weights' names a trained model"
+            )
+        told = worked("shadows for U-LiRA", "model", "shadow")
+        shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
+    content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
+    save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed))
+    rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
+    per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
+    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed)})
+    attacks = attacks_part(pools, features(request, seed), seed)
+    if references:
+        check_references(pools.retrained, world.references, attacks["blind"]["exchangeable"])
+    if attacks["blind"]["exchangeable"] is False:
+        content["notes"].append(attacks["blind"]["text"])
+    save(attacks=attacks)
+    save(over_runs=over_runs_part(pools, retain, shadows, seed))
+    attacked = worked("attacks that bring back", "attack", *KINDS)
+    by_kind = {kind: [each for (_, of, _), each in attacked.items() if of == kind] for kind in KINDS}
+    save(robustness=robustness_part(world, by_kind))
+    finite = all(bool(part.logits.isfinite().all()) for seen in pools.unlearned for part in seen.whole)
+    found = findings(content, finite)
+    counts = {"originals": "original", "unlearned": "unlearned", "retrained": "retrained"}
+    strongest = claim(found, **{name: world.count(kind) for name, kind in counts.items()})
+    save("complete", claim=claim_part(strongest, found))
     return content
 
 
-def _head(world: World, before: Json) -> Json:
+def _head(world: Experiment, before: Json) -> Json:
     """All that is known before the first training."""
     recipe, request = world.recipe, world.request
-    margins = settings.margins(recipe.evidence)
+    margins = world.margins
     earlier = before.get("margins") or {}
     same = earlier.get("digest") == margins.digest
     notes = []
@@ -176,11 +205,40 @@ def _head(world: World, before: Json) -> Json:
     }
 
 
-def _cost(made: Mapping[Training, Json], pools: Pools, workers: int) -> Json:
-    known = {kind: [m["seconds"] for m in made.values() if m["kind"] == kind and m["seconds"]] for kind in KINDS}
+def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
+    """What these models and sets do not allow."""
+    for made in unlearned:
+        if not made["changed"]:
+            yield f"Seed {made['seed']}: the unlearned model is the original ({made['ended']})."
+    if world.own is not None and world.own.weights is not None and world.count("original") > 1:
+        yield (
+            "The first unlearned model is that of the run, which started from the weights of a file. The other "
+            "originals were trained from seeds of their own on forget and retain set, and keep clauses compare with "
+            "them."
+        )
+    if world.count("original") == 1:
+        yield "All unlearned models come from one original: what is found is about that one, not about the method."
+    contract = world.recipe.contract
+    if contract is not None:
+        whole = not set(world.request.forget.labels.tolist()) & set(world.request.retain.labels.tolist())
+        if "unseen" in {clause.metric for clause in contract.contract().forgets(whole)}:
+            yield (
+                "The contract steered every run by a membership attack that compares with examples of this holdout: "
+                "the loss attack's AUC is better than it would be on others. The comparison over runs is not concerned."
+            )
+    for name, n in world.sizes.items():
+        if n < FEWEST:
+            yield (
+                f"The {name} has {n} examples, fewer than {FEWEST}: attacks on the population are left undefined, and "
+                "intervals over so few examples say little. Read the test of each example over runs."
+            )
+
+
+def _cost(made: Sequence[Json], pools: Pools, workers: int) -> Json:
+    known = {kind: [m["seconds"] for m in made if m["kind"] == kind and m["seconds"]] for kind in KINDS}
     means = {kind: fmean(seconds) if seconds else None for kind, seconds in known.items()}
     share = means["unlearned"] / means["retrained"] if means["unlearned"] and means["retrained"] else None
-    peaks = [m["peak_memory_bytes"] for m in made.values() if m.get("peak_memory_bytes")]
+    peaks = [m["peak_memory_bytes"] for m in made if m.get("peak_memory_bytes")]
     examples = sum(len(s.forget) + len(s.retain) + len(s.test) for kind in KINDS for s in pools.of(kind))
     return {
         "seconds": means,
@@ -192,31 +250,13 @@ def _cost(made: Mapping[Training, Json], pools: Pools, workers: int) -> Json:
     }
 
 
-def _shadows(world: World, workers: int, watch: Watch) -> ULira | None:
-    """U-LiRA, if the recipe asks for it."""
-    if not world.recipe.evidence.shadows:
-        return None
-    if world.recipe.model.weights is not None:
-        raise ConfigurationError("evidence.shadows: shadows are trained anew, 'model.weights' names a trained model")
-    todo = [("shadow", "shadow", number) for number in range(world.recipe.evidence.shadows)]
-    return told(world, list(work(world, todo, workers, _telling(watch, "shadows for U-LiRA", len(todo))).values()))
-
-
-def _telling(watch: Watch, title: str, total: int) -> Callable[[Training], None]:
+def _telling(watch: Watch, title: str, total: int) -> Callable[[Piece], None]:
     done = 0
     watch(title, 0, total)
 
-    def tell(job: Training) -> None:
+    def tell(piece: Piece) -> None:
         nonlocal done
         done += 1
         watch(title, done, total)
 
     return tell
-
-
-def _previous(path: Path) -> Json:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}

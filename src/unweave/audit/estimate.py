@@ -10,10 +10,8 @@ from statistics import fmean
 import torch
 import torch.nn.functional as F
 
-from unweave.audit.evidence_parts.pools import KINDS
-from unweave.audit.models import World, is_there
-from unweave.audit.shadows import shadow_is_there
-from unweave.audit.work import Training
+from unweave.audit.experiment import KINDS, Experiment
+from unweave.audit.models import is_there
 from unweave.execution import one_thread
 from unweave.watch import spoken
 
@@ -64,10 +62,9 @@ class Estimate:
         return f"to make: {', '.join(what)}, and the attacks on {self.models}; {took}"
 
 
-def estimate(world: World, workers: int) -> Estimate:
+def estimate(world: Experiment, workers: int) -> Estimate:
     """Counts what is missing, and times a few steps of what nobody has done before."""
-    there = {kind: [is_there(world, kind, i) for i in range(world.count(kind))] for kind in KINDS}
-    there["shadow"] = [shadow_is_there(world, number) for number in range(world.recipe.evidence.shadows)]
+    there = {kind: [is_there(world, kind, i) for i in range(world.count(kind))] for kind in (*KINDS, "shadow")}
     missing = {kind: found.count(None) for kind, found in there.items()}
     known = {
         kind: [float(each["seconds"]) for each in found if each is not None and each.get("seconds") is not None]
@@ -93,12 +90,7 @@ def estimate(world: World, workers: int) -> Estimate:
     )
 
 
-def jobs(world: World, what: str, *kinds: str) -> list[Training]:
-    """One for every model of these kinds."""
-    return [(what, kind, number) for kind in kinds for number in range(world.count(kind))]
-
-
-def _seconds_of_a_step(world: World) -> float:
+def _seconds_of_a_step(world: Experiment) -> float:
     """Of the training, on this machine, now: the mean of a few after a first one, which warms up."""
     request = world.request
     model = request.network.build().train()

@@ -1,4 +1,4 @@
-"""Jobs that do not know of each other, in as many processes as there are cores; what is done is kept by each."""
+"""Pieces of work that do not know of each other, in as many processes as there are cores; what is done is kept."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from typing import Any
 
 import torch
 
-from unweave.audit.models import World, make
-from unweave.audit.seen import attack, see
-from unweave.audit.shadows import shadow
+from unweave.audit.evidence_parts.robustness import attack
+from unweave.audit.experiment import Experiment
+from unweave.audit.models import make
+from unweave.audit.seen import see
+from unweave.evaluation.outputs import predict
 from unweave.execution import one_thread
 
-Training = tuple[str, str, int]
-"""What is to be done ("model", "attack" or "shadow"), with the model of which kind and number."""
+Piece = tuple[str, str, int]
+"""What is to be done ("model" or "attack"), with the model of which kind and number."""
 
-_world: World | None = None  # of a worker process, set when it begins
+_world: Experiment | None = None  # of a worker process, set when it begins
 
 
 def cores() -> int:
@@ -30,43 +32,49 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def do(world: World, job: Training) -> dict[str, Any]:
-    """One job: the model and its outputs, or the attacks on it; returns what is known about it, plain data."""
-    what, kind, number = job
+def pieces(world: Experiment, what: str, *kinds: str) -> list[Piece]:
+    """One for every model of these kinds."""
+    return [(what, kind, number) for kind in kinds for number in range(world.count(kind))]
+
+
+def do(world: Experiment, piece: Piece) -> dict[str, Any]:
+    """One piece of work; returns what is known about the model, a shadow's margins, or the attacks, as plain data."""
+    what, kind, number = piece
     if what == "attack":
         return attack(world, kind, number)
-    if what == "shadow":
-        return shadow(world, number)
     made = make(world, kind, number)
+    if kind == "shadow":  # whose records are those of this world's forget set, in their order
+        outputs = predict(made.model, world.request.task, world.request.forget, name="records")
+        return {"margins": outputs.margin.tolist()}
     see(world, made)
     return dict(made.about)
 
 
 def work(
-    world: World, jobs: Sequence[Training], workers: int, done: Callable[[Training], None] = lambda job: None
-) -> dict[Training, dict[str, Any]]:
-    """Does all jobs, one thread each; `done` is told of each that ends.
+    world: Experiment, todo: Sequence[Piece], workers: int, done: Callable[[Piece], None] = lambda piece: None
+) -> dict[Piece, dict[str, Any]]:
+    """Does all pieces, one thread each; `done` is told of each that ends.
 
-    Ctrl-C, or a fault in one job, ends the others at once: what they had finished is in the cache.
+    Ctrl-C, or a fault in one, ends the others at once: what they had finished is in the cache.
     """
-    if workers <= 1 or len(jobs) <= 1:
+    if workers <= 1 or len(todo) <= 1:
         found = {}
         with one_thread():
-            for job in jobs:
-                found[job] = do(world, job)
-                done(job)
+            for piece in todo:
+                found[piece] = do(world, piece)
+                done(piece)
         return found
-    with _pool(world, min(workers, len(jobs))) as pool:
-        futures = {pool.submit(_do, job): job for job in jobs}
+    with _pool(world, min(workers, len(todo))) as pool:
+        futures = {pool.submit(_do, piece): piece for piece in todo}
         found = {}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
             done(futures[future])
-    return {job: found[job] for job in jobs}
+    return {piece: found[piece] for piece in todo}
 
 
 @contextlib.contextmanager
-def _pool(world: World, workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(world: Experiment, workers: int) -> Iterator[ProcessPoolExecutor]:
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     pool = ProcessPoolExecutor(workers, context, _begin, (world,))
@@ -80,7 +88,7 @@ def _pool(world: World, workers: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _begin(world: World) -> None:
+def _begin(world: Experiment) -> None:
     global _world
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group: the parent decides
     threading.Thread(target=_follow, daemon=True).start()
@@ -96,6 +104,6 @@ def _follow() -> None:
     os._exit(1)
 
 
-def _do(job: Training) -> dict[str, Any]:
+def _do(piece: Piece) -> dict[str, Any]:
     assert _world is not None
-    return do(_world, job)
+    return do(_world, piece)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from unweave import devices, modalities
-from unweave.audit.one_model import one_model
+from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.numbers import evidence_table
 from unweave.commands.progress import say, watching
 from unweave.commands.scores import table

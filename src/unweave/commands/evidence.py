@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console, Group
 
 from unweave.audit.collect import FILE, evidence
-from unweave.audit.evidence_parts.pools import KINDS
+from unweave.audit.experiment import KINDS
 from unweave.audit.work import cores
 from unweave.commands.numbers import NO_TEST, Columns, Json, evidence_table, number
 from unweave.commands.progress import say, speaking, watching

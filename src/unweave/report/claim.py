@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from unweave.audit.claims import CLAIMS, RUNGS, Finding, claim
-from unweave.audit.evidence_parts.findings import kept
+from unweave.audit.findings import kept
 
 Json = Mapping[str, Any]
 

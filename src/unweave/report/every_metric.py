@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from unweave.audit import robustness, runs
 from unweave.audit.attacks import blind, divergence, epsilon, forgetting, permutation, population, ulira
 from unweave.audit.canaries import verdict
 from unweave.audit.evidence_parts.attacks import ABOVE
-from unweave.audit.robustness import precision, relearning
-from unweave.audit.runs import gap, recovered
 from unweave.evaluation.evidence import Metric
 from unweave.modalities import MODALITIES
 
@@ -21,14 +20,14 @@ def _named(*metrics: Metric) -> dict[str, Metric]:
 
 EVERY = {
     **{each.name: dict(each.metrics) for each in MODALITIES.values()},
-    "evidence: gaps": _named(*gap.GAPS),
+    "evidence: gaps": _named(*runs.GAPS),
     "evidence: examples": _named(*permutation.OVERALL.values(), *permutation.EACH),
     "evidence: attacks": _named(blind.BLIND, population.AUC, population.DIFFERENCE, ABOVE, *_TAILS),
     "evidence: two pools": _named(
         *(ulira.AUC, ulira.WORST, ulira.TAIL, divergence.KLOM, forgetting.FORGETTING, epsilon.EPSILON, epsilon.CEILING)
     ),
     "evidence: robustness": _named(
-        *(recovered.RECOVERED, relearning.CONFIDENCE, relearning.ACCURACY, relearning.HALF_LIFE, precision.UNCHANGED)
+        *(runs.RECOVERED, robustness.CONFIDENCE, robustness.ACCURACY, robustness.HALF_LIFE, robustness.UNCHANGED)
     ),
     "audit": _named(verdict.AUC, verdict.HITS, verdict.EPSILON),
 }

@@ -1,30 +1,38 @@
-"""Every attack on original, retrained and unlearned models: on the first of each, and over runs."""
+"""`attacks` of `evidence.json`: every attack on original, retrained and unlearned models, and on one model alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unweave.audit.attacks import Attack, Blind, Triple, blind_baseline, lira, on_triple, rmia, signals
+from unweave.audit.attacks import Attack, Blind, blind_baseline, forget_against_holdout, lira, rmia, signals
 from unweave.audit.attacks.population import DIFFERENCE, ranking
 from unweave.audit.attacks.roc import roc
-from unweave.audit.evidence_parts.pools import KINDS, Pools, Seen
-from unweave.audit.runs.welch import difference, prediction
+from unweave.audit.experiment import KINDS, holdout_of, rows_of
+from unweave.audit.runs import difference, prediction
+from unweave.audit.seen import Pools, Seen
+from unweave.errors import ConfigurationError
 from unweave.evaluation.evidence import Evidence, Found, Null
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.value import Array, UndefinedScore
+from unweave.modalities.images.job import ImageJob
 
+SURE = 1e-4
+"""A model that never saw the forget set is refused in so small a share of cases."""
+LUCKY = 0.01
+"""More of a class nobody recognises by chance who never saw it: no training pushes an output towards it."""
+BLIND = 2000  # examples a side that the blind baseline looks at
 TITLES = {
     "loss": "threshold on the loss",
     "joined": "seven signals, joined by a cross-fitted logistic regression",
     "lira": "LiRA, offline: against the other retrained models",
     "rmia": "RMIA: against the other retrained models and unseen examples",
 }
-Sides = Mapping[str, tuple[Array, Array]]
+Json = dict[str, Any]
 Ask = Callable[[Seen, Sequence[Seen], int], tuple[Array, Array]]
 ABOVE = replace(
     DIFFERENCE,
@@ -37,43 +45,8 @@ ABOVE = replace(
 )
 
 
-@dataclass(frozen=True)
-class Attacks:
-    """What was found: the blind baseline, and each attack on the first model of each kind, and over all models.
-
-    Args:
-        blind: of the two sets, without any model.
-        triples: by attack: on the first models, or the reason why it could not be made.
-        above: by attack: how far its AUC is above that on retrained models, over runs.
-        sides: by attack and kind: what the attack says of forget and holdout examples of the first model.
-        features: what the blind baseline saw.
-    """
-
-    blind: Blind
-    triples: Mapping[str, Triple | UndefinedScore]
-    above: Mapping[str, Evidence]
-    sides: Mapping[str, Sides]
-    features: tuple[Array, Array]
-
-    def part(self) -> dict[str, Any]:
-        """`attacks` of `evidence.json`."""
-        blind = self.blind.evidence.as_dict() | {
-            "exchangeable": self.blind.exchangeable,
-            "text": self.blind.text,
-            "roc": _curve(*self.features),
-        }
-        return {"blind": blind, "triple": {name: self._triple(name) for name in self.triples}}
-
-    def _triple(self, name: str) -> dict[str, Any]:
-        triple = self.triples[name]
-        if isinstance(triple, UndefinedScore):
-            return {"title": TITLES[name], "reason": str(triple)}
-        models = {kind: _attack(triple.attacks[kind]) | {"roc": _curve(*self.sides[name][kind])} for kind in KINDS}
-        return {"title": TITLES[name], "models": models, "above_retrained": self.above[name].as_dict()}
-
-
-def attacked(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> Attacks:
-    """All attacks.
+def attacks_part(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> Json:
+    """The whole part: the blind baseline, and each attack on the first model of each kind, and over all models.
 
     Args:
         pools: all models. Where an attack needs references, these are the retrained models but one, the attacked
@@ -81,26 +54,26 @@ def attacked(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> Atta
         features: what the blind baseline sees of the forget set and of the holdout, `[n, d]` each.
         seed: of the folds.
     """
-    triples: dict[str, Triple | UndefinedScore] = {}
-    sides: dict[str, Sides] = {}
-    above: dict[str, Evidence] = {}
-    for name, attack in ATTACKS.items():
-        ask = partial(_asked, attack, pools, seed)
-        try:
-            sides[name] = {kind: ask(kind, 0) for kind in KINDS}
-            triples[name] = on_triple(sides[name], seed=seed)
-        except UndefinedScore as undefined:
-            triples[name] = undefined
-            continue
-        above[name] = _above(ask, pools, seed)
-    return Attacks(blind_baseline(*features, seed=seed), triples, above, sides, features)
+    blind = blind_baseline(*features, seed=seed)
+    about = {"exchangeable": blind.exchangeable, "text": blind.text, "roc": _curve(*features)}
+    return {"blind": blind.evidence.as_dict() | about, "triple": {name: _triple(name, pools, seed) for name in ATTACKS}}
 
 
-def _asked(attack: Ask, pools: Pools, seed: int, kind: str, number: int) -> tuple[Array, Array]:
-    """What an attack says of the forget and the holdout examples of one model."""
-    own = number % len(pools.retrained)
-    references = [seen for i, seen in enumerate(pools.retrained) if i != own]
-    return attack(pools.of(kind)[number], references, seed)
+def _triple(name: str, pools: Pools, seed: int) -> Json:
+    def ask(kind: str, number: int) -> tuple[Array, Array]:
+        """What the attack says of the forget and the holdout examples of one model."""
+        own = number % len(pools.retrained)
+        references = [seen for i, seen in enumerate(pools.retrained) if i != own]
+        return ATTACKS[name](pools.of(kind)[number], references, seed)
+
+    try:
+        first = {kind: ask(kind, 0) for kind in KINDS}
+    except UndefinedScore as undefined:
+        return {"title": TITLES[name], "reason": str(undefined)}
+    models = {
+        kind: _attack(forget_against_holdout(*both, seed=seed)) | {"roc": _curve(*both)} for kind, both in first.items()
+    }
+    return {"title": TITLES[name], "models": models, "above_retrained": _above(ask, pools, seed).as_dict()}
 
 
 def _above(ask: Callable[[str, int], tuple[Array, Array]], pools: Pools, seed: int) -> Evidence:
@@ -172,12 +145,79 @@ def _known(seen: Seen) -> Array:
 ATTACKS: dict[str, Ask] = {"loss": _loss, "joined": _joined, "lira": _lira, "rmia": _rmia}
 
 
+def one_model(request: ImageJob, outputs: Mapping[str, Outputs], seed: int = 0) -> tuple[Mapping[str, Evidence], Blind]:
+    """What one model alone can show (rung E1): the AUC of the loss, of seven signals joined, and of a classifier that
+    never sees the model; and what that means.
+
+    Args:
+        request: its forget set is attacked; its holdout is what it is compared with.
+        outputs: of the attacked model on forget and test set.
+        seed: of the folds.
+    """
+    holdout = holdout_of(request)
+    unseen = outputs["test"].logits.index_select(0, rows_of(holdout, request.test))
+    sides = [outputs["forget"], Outputs(unseen, holdout.labels)]
+    blind = blind_baseline(*features(request, seed), seed=seed)
+    found = {
+        "blind, no model": blind.evidence,
+        "loss": forget_against_holdout(*(side.margin for side in sides), seed=seed).auc,
+        "joined": forget_against_holdout(*(joined(side) for side in sides), seed=seed).auc,
+    }
+    return found, blind
+
+
+def features(request: ImageJob, seed: int) -> tuple[Array, Array]:
+    """What the blind baseline sees of the forget set and of the holdout: pixels, and a column per label."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for data in (request.forget, holdout_of(request)):
+        rows = np.sort(rng.permutation(len(data))[:BLIND])
+        images, labels = data.batch(rows)
+        one_hot = np.eye(request.network.classes)[labels.numpy()]
+        made.append(np.concatenate([images.flatten(1).double().numpy(), one_hot], axis=1))
+    return made[0], made[1]
+
+
+def check_references(retrained: Sequence[Seen], files: Sequence[Path], exchangeable: bool | None) -> None:
+    """Refuses references that saw the forget set: a comparison with them would call any leak exact.
+
+    A class that is forgotten whole may not be recognised at all. Otherwise the forget set may not look more familiar
+    than the holdout, which says something only where the two are exchangeable.
+
+    Args:
+        retrained: what each reference says.
+        files: where it came from.
+        exchangeable: whether forget set and holdout are exchangeable; None where nobody knows.
+
+    Raises:
+        ConfigurationError: with every reference that gives itself away.
+    """
+    faults = []
+    for seen, file in zip(retrained, files, strict=True):
+        splits = seen.splits
+        gone = seen.forget.where(seen.forget.labels.unsqueeze(1).eq(splits.forgotten).any(1))
+        if len(gone) and (share := float(gone.correct.mean())) > LUCKY:
+            faults.append(
+                f"{file}: this reference saw the forget set: it recognises {100 * share:.0f} % of a class that is "
+                "forgotten whole. Give models that were trained on the retain set alone."
+            )
+            continue
+        auc = forget_against_holdout(seen.forget.margin, seen.holdout.margin, fpr=()).auc
+        if exchangeable and auc.p is not None and auc.value is not None and auc.value > 0.5 and auc.p <= SURE:
+            faults.append(
+                f"{file}: this reference saw the forget set: it knows forget examples from exchangeable unseen ones "
+                f"(AUC {auc.value:.3f}, p = {auc.p:.1g}). Give models that were trained on the retain set alone."
+            )
+    if faults:
+        raise ConfigurationError(faults)
+
+
 def joined(outputs: Outputs) -> Array:
     """The seven signals of every example, `[n, 7]`."""
     return np.stack(list(signals(outputs.logits.double().numpy(), outputs.labels.numpy()).values()), axis=1)
 
 
-def _attack(attack: Attack) -> dict[str, Any]:
+def _attack(attack: Attack) -> Json:
     tails = [
         {"rate": float(t.tpr.metric.name.rpartition("_")[2]), "tpr": t.tpr.as_dict(), "fpr": t.fpr.as_dict()}
         for t in attack.tails

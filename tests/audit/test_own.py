@@ -15,8 +15,9 @@ import safetensors.torch
 
 from tests.audit.test_collect import RECIPE
 from unweave.audit.collect import evidence
-from unweave.audit.models import World, make
-from unweave.audit.origin import alone, finished_run
+from unweave.audit.experiment import Experiment, alone
+from unweave.audit.models import make
+from unweave.audit.own import finished_run
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
@@ -86,8 +87,8 @@ def test_fresh_originals_never_saw_what_earlier_requests_took(second: Path) -> N
     for mine, given in ((own.forget, request.forget), (own.retain, request.retain)):
         assert mine.fingerprint() == given.fingerprint()
     assert not bool((own.train.labels == 3).any()) and bool((request.train.labels == 3).any())
-    world = World(recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})}), request)
-    fresh = World(world.recipe, request, own=finished_run(second))
+    world = Experiment(recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})}), request)
+    fresh = Experiment(world.recipe, request, own=finished_run(second))
     assert np.array_equal(fresh.trained_with(0).split.forget, request.split.forget)
     assert fresh.trained_with(1).train.fingerprint() == own.train.fingerprint()
     assert world.trained_with(1).train.fingerprint() == request.train.fingerprint()
@@ -157,8 +158,8 @@ def test_other_weights_are_another_model(recipe: Write, tmp_path: Path) -> None:
     request = prepare.request(asked)
     file, found = tmp_path / "given.safetensors", []
     for number in (0, 1):
-        model = make(World(asked, request), "original", number).model
+        model = make(Experiment(asked, request), "original", number).model
         safetensors.torch.save_file(model.state_dict(), file)
         given = asked.model_copy(update={"model": asked.model.model_copy(update={"weights": file})})
-        found.append(make(World(given, request), "unlearned", 0).about["sha256"])
+        found.append(make(Experiment(given, request), "unlearned", 0).about["sha256"])
     assert found[0] != found[1]

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from unweave.audit.claims import Finding
-from unweave.audit.evidence_parts import findings
-from unweave.audit.evidence_parts.attacks import attacked
-from unweave.audit.evidence_parts.examples import tested as compared
-from unweave.audit.evidence_parts.gaps import gap_table, gaps_part, sheets_of
-from unweave.audit.evidence_parts.over_runs import bounded, over_runs_part
-from unweave.audit.evidence_parts.pools import Pools, Seen
+from unweave.audit import findings
+from unweave.audit.attacks import on_triple
+from unweave.audit.claims import Finding, claim
+from unweave.audit.evidence_parts.attacks import attacks_part
+from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, over_runs_part, sheets_of, table_part
+from unweave.audit.experiment import KINDS
 from unweave.audit.runs import Margins, recovered_share, retrain_gap
+from unweave.audit.seen import Pools, Seen
+from unweave.contract.keeper import NOTHING
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.value import UndefinedScore
 
 N, CLASSES = 60, 3
 DIFFICULTY = np.random.default_rng(99).normal(2, 1, 4 * N)  # of every example, the same for all models
@@ -51,17 +51,17 @@ def pools(seed: int, left: float, runs: int = 5) -> Pools:
 def found(pool: Pools, seed: int) -> dict[str, Finding]:
     rng = np.random.default_rng(seed + 10_000)
     features = rng.normal(size=(N, 4)), rng.normal(size=(N, 4))
-    attacks = attacked(pool, features, seed)
+    attacks, over = attacks_part(pool, features, seed), over_runs_part(pool, lambda seen: seen.retain, None, seed)
     levels = {kind: [float(s.forget.confidence.mean()) for s in pool.of(kind)] for kind in ("original", "retrained")}
     own = [float(s.forget.confidence.mean()) for s in pool.unlearned]
     return {
-        "gaps": findings.of_gaps(gap_table(sheets_of(pool), Margins())),
-        "per_example": findings.of_examples(compared(pool, lambda seen: seen.forget, seed)),
-        "retain_exposure": findings.of_examples(compared(pool, lambda seen: seen.retain, seed)),
-        "epsilon": findings.of_bound(bounded(pool, seed)),
+        "gaps": findings.of_gaps(gaps_part(sheets_of(pool), Margins())["unlearned"]["metrics"]),
+        "per_example": findings.of_examples(examples_part(pool, lambda seen: seen.forget, range(N), seed)),
+        "retain_exposure": findings.of_examples(examples_part(pool, lambda seen: seen.retain, range(N), seed)),
+        "epsilon": findings.of_bound(over["epsilon"]),
         "holdout_attack": findings.of_attacks(attacks, ("loss", "joined")),
         "per_example_attack": findings.of_attacks(attacks, ("rmia",)),
-        "robustness": findings.of_recovered([recovered_share(levels["original"], levels["retrained"], own)]),
+        "robustness": findings.of_recovered([recovered_share(levels["original"], levels["retrained"], own).as_dict()]),
     }
 
 
@@ -93,19 +93,21 @@ def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
         rng = np.random.default_rng(seed)
         pool = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (1.5, 0.0, 0.0)))
         features = rng.normal(size=(N, 2)), 3 + rng.normal(size=(N, 2))
-        found = attacked(pool, features, seed)
-        assert found.blind.exchangeable is False
-        loss = found.triples["loss"]
-        assert not isinstance(loss, UndefinedScore) and loss.above_retrained.p is not None
-        of_two += loss.above_retrained.p <= findings.LEVEL
+        found = attacks_part(pool, features, seed)
+        assert found["blind"]["exchangeable"] is False
+        first = {kind: pool.of(kind)[0] for kind in KINDS}
+        of_two_models = on_triple({kind: (seen.forget.margin, seen.holdout.margin) for kind, seen in first.items()})
+        assert of_two_models.above_retrained.p is not None
+        of_two += of_two_models.above_retrained.p <= findings.LEVEL
         refuted += findings.of_attacks(found, ("loss",)) == "refutes"
-        assert found.above["loss"].metric.replicate == "run" and found.above["loss"].null is not None
+        above = found["triple"]["loss"]["above_retrained"]
+        assert above["metric"]["replicate"] == "run" and above["null"] is not None
     assert of_two > 8, "the interval over examples would have called most of them different"
     assert refuted <= 2, refuted  # at .05 / 7, P(more than 2 of 30) = .001
     rng = np.random.default_rng(0)
     leaking = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (3.0, 0.0, 3.0)))
     features = rng.normal(size=(N, 2)), 3 + rng.normal(size=(N, 2))
-    assert findings.of_attacks(attacked(leaking, features, 0), ("loss",)) == "refutes"
+    assert findings.of_attacks(attacks_part(leaking, features, 0), ("loss",)) == "refutes"
 
 
 def whole_class(rng: np.random.Generator, knows: float) -> Seen:
@@ -124,13 +126,11 @@ def test_rmia_reads_a_class_that_was_removed_whole() -> None:
     """Its population knows the class as little as the compared examples do; beside other classes nothing differs."""
     rng = np.random.default_rng(2)
     pool = Pools(*([whole_class(rng, knows) for _ in range(4)] for knows in (6.0, 0.0, 0.0)))
-    found = attacked(pool, (rng.normal(size=(N, 2)), rng.normal(size=(N, 2))))
-    triple = found.triples["rmia"]
-    assert not isinstance(triple, UndefinedScore)
-    aucs = {kind: triple.attacks[kind].auc for kind in ("original", "retrained")}
-    assert aucs["original"].sizes == {"forget examples": N, "holdout examples": N // 2}
-    assert aucs["original"].value is not None and aucs["original"].value > 0.9
-    assert aucs["retrained"].p is not None and aucs["retrained"].p > 0.01
+    found = attacks_part(pool, (rng.normal(size=(N, 2)), rng.normal(size=(N, 2))))
+    aucs = {kind: found["triple"]["rmia"]["models"][kind]["auc"] for kind in ("original", "retrained")}
+    assert aucs["original"]["sizes"] == {"forget examples": N, "holdout examples": N // 2}
+    assert aucs["original"]["value"] > 0.9
+    assert aucs["retrained"]["p"] > 0.01
 
 
 def test_a_large_gap_without_a_margin_is_no_equivalence() -> None:
@@ -141,9 +141,11 @@ def test_a_large_gap_without_a_margin_is_no_equivalence() -> None:
     wide = {"UA": 50.0, "RA": 50.0, "TA": 50.0}
     for margins, expected in ((wide, "undecided"), ({**wide, "MIA_AUC": 2.0}, "refutes")):
         table = retrain_gap(leaking, sheets["retrained"], margins=Margins(margins))
-        assert table.gaps["MIA_AUC"].verdict == "different" and findings.of_gaps(table) == expected
+        assert (
+            table.gaps["MIA_AUC"].verdict == "different" and findings.of_gaps(table_part(table)["metrics"]) == expected
+        )
     table = retrain_gap(sheets["unlearned"], sheets["retrained"], margins=Margins({**wide, "MIA_AUC": 50.0}))
-    assert findings.of_gaps(table) == "supports"
+    assert findings.of_gaps(table_part(table)["metrics"]) == "supports"
     assert set(Margins().points) == {"UA", "RA", "TA", "MIA_AUC"}
 
 
@@ -173,17 +175,19 @@ def test_the_level_of_an_item_is_its_share_of_the_family() -> None:
 
 def test_where_nothing_could_be_found_nothing_is_supported() -> None:
     four = pools(3, 9.0, runs=4)
-    found_all = compared(four, lambda seen: seen.forget)
-    assert not isinstance(found_all, UndefinedScore) and found_all.smallest_p < findings.LEVEL
+    found_all = examples_part(four, lambda seen: seen.forget, range(N))
+    assert found_all["smallest_p"] < findings.LEVEL
     assert findings.of_examples(found_all) == "undecided", "three statistics at 2 in 70 each cannot reach 5 %"
     few = pools(3, 0.0, runs=2)
-    assert findings.of_examples(compared(few, lambda seen: seen.forget)) == "undecided", "two runs cannot reach 5 %"
-    assert findings.of_examples(UndefinedScore("why")) == "undecided"
-    assert findings.of_bound(bounded(few)) == "undecided"
+    assert findings.of_examples(examples_part(few, lambda seen: seen.forget, range(N))) == "undecided", (
+        "two runs cannot reach 5 %"
+    )
+    assert findings.of_examples({"reason": "why"}) == "undecided"
+    assert findings.of_bound(over_runs_part(few, lambda seen: seen.retain, None)["epsilon"]) == "undecided"
     same = recovered_share([0.5, 0.6, 0.7], [0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
-    assert same.value is None and findings.of_recovered([same]) == "undecided", "there was nothing to recover"
+    assert same.value is None and findings.of_recovered([same.as_dict()]) == "undecided", "there was nothing to recover"
     wide = recovered_share([0.9, 0.8, 0.85], [0.1, 0.2, 0.15], [0.1, 0.9, 0.2])
-    assert wide.high is not None and wide.high > 0.5 and findings.of_recovered([wide]) == "undecided"
+    assert wide.high is not None and wide.high > 0.5 and findings.of_recovered([wide.as_dict()]) == "undecided"
 
 
 def test_contracts_of_all_runs_count() -> None:
@@ -207,13 +211,36 @@ def test_every_number_has_its_null_or_its_reason() -> None:
     pool = pools(5, 0.5)
     content = {
         "gaps": gaps_part(sheets_of(pool), Margins()),
-        "over": over_runs_part(pool, bounded(pool), lambda seen: seen.retain, None),
-        "attacks": attacked(pool, (np.random.default_rng(0).normal(size=(N, 2)),) * 2).part(),
+        "over": over_runs_part(pool, lambda seen: seen.retain, None),
+        "attacks": attacks_part(pool, (np.random.default_rng(0).normal(size=(N, 2)),) * 2),
     }
     numbers = list(_evidence(content))
     assert len(numbers) > 40
     assert all(each["null"] is not None or each["reason"] for each in numbers)
     assert all(each["metric"]["definition"] and each["metric"]["needs"] and each["sizes"] for each in numbers)
+
+
+MOVED, IDLE, STUCK = (
+    {"changed": changed, "ended": ended} for changed, ended in ((True, "reached"), (False, NOTHING), (False, "used up"))
+)
+
+
+@pytest.mark.parametrize(
+    ("made", "finite", "found"),
+    [
+        ([MOVED, MOVED], True, "supports"),
+        ([MOVED, MOVED], False, "refutes"),
+        ([MOVED, IDLE], True, "undecided"),  # its original met the contract already: nothing was asked of the method
+        ([IDLE, STUCK], True, "refutes"),
+        ([IDLE], False, "refutes"),
+    ],
+)
+def test_a_model_that_had_nothing_to_forget_is_no_evidence_against_the_method(
+    made: list[dict[str, object]], finite: bool, found: str
+) -> None:
+    told = findings.of_ends(made, finite)
+    assert told == found
+    assert bool(claim({"ran": told}).against) == (found == "refutes")
 
 
 def _evidence(value: object) -> list[dict]:  # type: ignore[type-arg]

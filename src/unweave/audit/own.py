@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from unweave.data.splits import Split
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.modalities.images.job import ImageJob
@@ -131,25 +129,6 @@ def check_recipe(folder: Path, own: Mapping[str, Any]) -> None:
 def trained_anew(recipe: ImageRecipe) -> ImageRecipe:
     """The recipe of the other models: their originals are trained, whatever the run started from."""
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
-
-
-def alone(request: ImageJob) -> ImageJob:
-    """The request on its own forget and retain set: rows that earlier requests took are in no training set."""
-    return among(request, np.asarray(request.split.forget), np.asarray(request.split.forget))
-
-
-def among(request: ImageJob, trained: np.ndarray, forget: np.ndarray) -> ImageJob:
-    """A request whose training set is the retain set and some of the forget rows.
-
-    Args:
-        request: whose rows they are.
-        trained: rows of its forget set that the original is trained on.
-        forget: those of them that are to be forgotten.
-    """
-    rows = np.sort(np.concatenate([np.asarray(request.split.retain), trained]))
-    gone = np.searchsorted(rows, np.sort(forget))
-    split = Split(gone, np.setdiff1d(np.arange(len(rows)), gone))
-    return replace(request, train=request.train.subset(rows), split=split, held=None)
 
 
 def _about(recipe: Recipe, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-r"""The retrain gap over runs: k unlearned models against m retrained ones, each from a training of its own.
+r"""Over training runs, the unit that a claim is about: gaps to retraining, equivalence, null rows, the recovered share.
+
+k unlearned models against m retrained ones, each from a training of its own:
 
     gap_q = mean_i q(unlearned_i) - mean_j q(retrained_j),   average gap = mean_q |gap_q|,
     ToW = prod_q (1 - |gap_q|)  over the accuracies on forget, retain and test set.
@@ -6,6 +8,19 @@ r"""The retrain gap over runs: k unlearned models against m retrained ones, each
 Signed: to miss more of the forget set than a retrained model does is a leak, too. The unit of replication is the run;
 two models differ "significantly" in a third of all cases if the interval is over examples only. The null row says what
 k further *retrained* models would score against these m: below it, no method can be told from retraining.
+
+A difference of two samples of runs, here u and r, has Welch's interval (Biometrika 34, 1947):
+
+    d = mean(u) - mean(r),   se^2 = s_u^2 / k + s_r^2 / m,   nu = se^4 / ((s_u^2/k)^2 / (k-1) + (s_r^2/m)^2 / (m-1))
+
+"No significant difference" is no evidence of none: equivalence is a test of its own, TOST (Schuirmann, J.
+Pharmacokinet. Biopharm. 15, 1987), and its margin is set before the runs. How much of what was forgotten an attack
+brings back is a ratio of such differences, against the model that never saw it:
+
+    rho = (mean u - mean c) / (mean o - mean c)
+
+u, o and c are the scores of the unlearned, the original and the never-saw (control) models after the *same* attack:
+relearning, quantisation, a prefix. 0 is the control, 1 the original. What the attack itself teaches is in all three.
 """
 
 from __future__ import annotations
@@ -19,18 +34,93 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from unweave.audit.runs.welch import FEWEST, Difference, difference, prediction
 from unweave.errors import ConfigurationError
 from unweave.evaluation.evidence import Evidence, Found, Metric, Null, Right, null_of, whole
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.sheet import MARGINS
 from unweave.evaluation.value import Array, Score, UndefinedScore
 
+FEWEST = 2  # a spread needs two
 Sheet = Mapping[str, Score]
 TOW_METRICS = ("UA", "RA", "TA")
 DRAWS = 4000
 SALUN = "Fan et al. (SalUn), ICLR 2024"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`mean(u) - mean(r)`, its standard error and Welch's degrees of freedom."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """`d -+ t(nu) se`; a point where neither side has any spread."""
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
+        return self.value - half, self.value + half
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of `d = 0`."""
+        return min(1.0, 2 * self.above(abs(self.value)))
+
+    def above(self, distance: float) -> float:
+        """`P(T_nu >= distance / se)`."""
+        from scipy.special import stdtr
+
+        if self.error > 0:
+            return float(stdtr(self.freedom, -distance / self.error))
+        return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
+
+    def equivalence(self, margin: float) -> float:
+        """TOST: p-value of "`|d|` is at least the margin", the larger of the two one-sided ones.
+
+        At most 0.05 exactly where the 90 % interval lies inside the margin.
+        """
+        return self.above(margin - abs(self.value))
+
+
+def difference(values: ArrayLike, others: ArrayLike, what: str = "unlearned") -> Difference:
+    """The difference of two samples of runs, one value each.
+
+    Raises:
+        UndefinedScore: fewer than two runs on a side, or a value that is not finite.
+    """
+    u = whole(values, f"{what} runs", axes=1, at_least=FEWEST)
+    r = whole(others, "retrained runs", axes=1, at_least=FEWEST)
+    parts = [_variance(x) / len(x) for x in (u, r)]
+    variance = sum(parts)
+    freedom = float(len(u) + len(r) - 2)
+    if variance > 0:
+        share = [part / variance for part in parts]
+        freedom = 1 / (share[0] ** 2 / (len(u) - 1) + share[1] ** 2 / (len(r) - 1))
+    return Difference(_mean(u) - _mean(r), math.sqrt(variance), freedom)
+
+
+def prediction(reference: Array, runs: int, confidence: float = 0.95) -> float:
+    """Half the width of the null band: how far the mean of `runs` further runs strays from this reference's mean.
+
+    `t(m-1) s_r sqrt(1/k + 1/m)`, Student's prediction interval: exact if runs are normal.
+    """
+    from scipy.special import stdtrit
+
+    m = len(reference)
+    return float(stdtrit(m - 1, (1 + confidence) / 2)) * math.sqrt(_variance(reference) * (1 / runs + 1 / m))
+
+
+def _mean(x: Array) -> float:
+    """Exact for equal values."""
+    return float(x[0] + (x - x[0]).mean())
+
+
+def _variance(x: Array) -> float:
+    """With what rounding leaves of equal values taken off."""
+    return 0.0 if x.min() == x.max() else float(x.var(ddof=1))
 
 
 @dataclass(frozen=True)
@@ -205,3 +295,67 @@ TOST = Metric(
 )
 GAPS = (*map(_gap_metric, GAP_METRICS), _average_metric(GAP_METRICS), TOW, TOST)
 """What is said of gaps over runs."""
+
+
+RECOVERED = Metric(
+    "recovered_share",
+    "(unlearned - control) / (original - control), means over runs of a score after the same attack",
+    "share",
+    "as null",
+    (-math.inf, math.inf),
+    "run",
+    "two attacked models each: original, never-saw control, unlearned",
+    "the 95 % interval of original - control holds 0: the attack cannot tell what there was to forget",
+    "control: arXiv:2506.00688; interval: Fieller, J. R. Stat. Soc. B 16 (1954)",
+)
+
+
+def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLike) -> Evidence:
+    """The recovered share with Fieller's interval over runs, on Welch's degrees of freedom.
+
+    The interval holds every rho that `mean u - rho mean o - (1 - rho) mean c = 0` does not reject at 5 %. Its null: a
+    further control in the place of the unlearned model. Its p is Welch's, of "both score the same".
+
+    Args:
+        original: score of each attacked original model, `[k]`.
+        control: of each attacked model of the same recipe that never saw the forget set.
+        unlearned: of each attacked unlearned model.
+    """
+    sides = {"original": original, "control": control, "unlearned": unlearned}
+    sizes = {f"{name} runs": np.size(values) for name, values in sides.items()}
+
+    def measure() -> Found:
+        o, c, u = (whole(x, f"{name} runs", axes=1, at_least=FEWEST) for name, x in sides.items())
+        low, high = difference(o, c, "original").interval()
+        if low <= 0 <= high:
+            raise UndefinedScore(
+                f"original - control is {o.mean() - c.mean():.3g} with 95 % interval [{low:.3g}, {high:.3g}], which "
+                "holds 0: there is nothing to recover that this attack can see. Use a stronger attack or more runs."
+            )
+        base = float(o.mean() - c.mean())
+        value = float(u.mean() - c.mean()) / base
+        half = prediction(c, len(u)) / abs(base)
+        null = Null(0.0, -half, half, "Student's prediction interval of as many further controls")
+        p = difference(u, c).p
+        return Found(value, *_fieller(o, c, u, value), "Fieller, Welch's degrees of freedom", null, p)
+
+    return RECOVERED.of(sizes, measure)
+
+
+def _fieller(o: Array, c: Array, u: Array, rho: float) -> tuple[float, float]:
+    """The roots of `(a - rho b)^2 = t^2 (v_u + rho^2 v_o + (1 - rho)^2 v_c)`, a = u - c, b = o - c."""
+    from scipy.special import stdtrit
+
+    v_o, v_c, v_u = (float(x.var(ddof=1)) / len(x) for x in (o, c, u))
+    parts = (v_u, rho**2 * v_o, (1 - rho) ** 2 * v_c)
+    freedom = [len(u) - 1, len(o) - 1, len(c) - 1]
+    whole_variance = sum(parts)
+    nu = float(sum(freedom))
+    if whole_variance > 0:
+        nu = whole_variance**2 / sum(part**2 / f for part, f in zip(parts, freedom, strict=True))
+    a, b, t2 = float(u.mean() - c.mean()), float(o.mean() - c.mean()), float(stdtrit(nu, 0.975)) ** 2
+    square, half, rest = b * b - t2 * (v_o + v_c), a * b - t2 * v_c, a * a - t2 * (v_u + v_c)
+    if square <= 0:
+        raise UndefinedScore("The interval of the recovered share is unbounded: original and control are too close.")
+    root = math.sqrt(max(half * half - square * rest, 0.0))
+    return (half - root) / square, (half + root) / square
