@@ -76,7 +76,7 @@ def test_what_was_hidden_comes_back() -> None:
 def test_a_model_that_never_knew_shows_nothing() -> None:
     share = relearned([model(s) for s in range(30, 33)])["recovered"]
     assert share["p"] > 0.05
-    assert share.low is not None and share.high is not None and share.low < 0 < share.high
+    assert share["low"] < 0 < share["high"]
 
 
 def test_the_attacked_model_stays_and_the_seed_decides() -> None:
