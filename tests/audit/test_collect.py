@@ -87,7 +87,7 @@ def test_asked_again_it_trains_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("everything is in the cache")
 
-    for module, name in ((training, "train"), (models, "unlearn")):
+    for module, name in ((training, "train"), (models.Session, "start")):
         monkeypatch.setattr(module, name, never)
     again = evidence(asked, folder)
     same = ("gaps", "per_example", "attacks", "over_runs", "robustness", "claim", "margins")

@@ -43,7 +43,7 @@ def test_evidence_refuses_before_anything_is_trained(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("nothing may be trained")
 
-    for module, name in ((training, "train"), (models, "unlearn")):
+    for module, name in ((training, "train"), (models.Session, "start")):
         monkeypatch.setattr(module, name, never)
     rows(tmp_path, 19)
     assert code("evidence", str(recipe(RECIPE)), "-o", str(tmp_path / "out"), "--workers", "1") == 2
