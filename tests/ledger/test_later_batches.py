@@ -19,7 +19,7 @@ from unweave.ledger.certificate import digests
 from unweave.modalities import read
 from unweave.modalities.images.digits import digits
 from unweave.run import sequence
-from unweave.run.retest import Again
+from unweave.run.retest import Retest
 
 
 def test_the_next_batch_goes_on_from_the_last_model_without_earlier_rows(ledger: Ledger, path: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_a_later_batch_undid_is_said_and_can_be_asked_for_again(
     moved = Ledger(ledger.folder.rename(ledger.folder.with_name("moved")))  # the paths of old recipes lead nowhere
     moved.add(Deletion("few-again", Selector(rows=FEW)))
     with monkeypatch.context() as patch:
-        patch.setattr("unweave.ledger.retest.Again", _Undone)
+        patch.setattr("unweave.ledger.retest.Retest", _Undone)
         done = run(moved, path, ["contract.forget=[{metric: accuracy, at_most: 0.95}]"])
     assert [entry.kind for entry in done.entries] == ["certificate", "retest"] and not done.met
     threes = moved.read()[1].requests["threes"]
@@ -79,7 +79,7 @@ def test_what_a_later_batch_undid_is_said_and_can_be_asked_for_again(
     assert set(gone) == set(FEW) - THREES
 
 
-class _Undone(Again):
+class _Undone(Retest):
     """Whatever is read again is missed."""
 
     def read(self, model: Any) -> Any:

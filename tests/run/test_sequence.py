@@ -18,7 +18,7 @@ from unweave.modalities import read, training_set
 from unweave.modalities.images import job as prepare
 from unweave.report.build import build
 from unweave.run import sequence
-from unweave.run.retest import Again
+from unweave.run.retest import Retest
 
 Write = Callable[..., Path]
 RECIPE = """\
@@ -81,9 +81,9 @@ def test_what_a_later_request_undid_is_reported_and_repaired(
     recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second look at the first request fails, as if the second request had undone it, until it is repaired."""
-    whole, reads = Again.read, {"threes": 0}
+    whole, reads = Retest.read, {"threes": 0}
 
-    def undone(self: Again, model: Any) -> Any:
+    def undone(self: Retest, model: Any) -> Any:
         found = whole(self, model)
         if self.name == "threes":
             reads["threes"] += 1
@@ -92,7 +92,7 @@ def test_what_a_later_request_undid_is_reported_and_repaired(
         return found
 
     two = RECIPE.replace("  - {class: 7}\n", "")
-    monkeypatch.setattr(Again, "read", undone)
+    monkeypatch.setattr(Retest, "read", undone)
     done = sequence.run(read(recipe(two)), tmp_path / "plain")
     assert done["regressions"] == ["threes"] and done["requests"][-1]["repaired"] == []
     reads["threes"] = 0

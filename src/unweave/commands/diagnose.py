@@ -11,7 +11,7 @@ from unweave.commands.progress import say, watching
 from unweave.guards import check
 from unweave.modalities import read
 from unweave.run import sequence
-from unweave.run.quote import quote
+from unweave.run.examples import quote
 
 
 def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from unweave.modalities._base import Job
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.yaml_lines import Document, load
 from unweave.run import sequence
-from unweave.run.retest import Again
+from unweave.run.retest import Retest
 from unweave.watch import Watch
 
 
@@ -61,11 +61,11 @@ def again(ledger: Ledger, batch: Batch, data: TrainingSet[Any], watch: Watch) ->
     return ledger.write(lambda _: ("retest", body))
 
 
-def _test(name: str, recipe: Recipe, job: Job, watch: Watch) -> Again:
+def _test(name: str, recipe: Recipe, job: Job, watch: Watch) -> Retest:
     """The forget clauses of one request."""
     assert recipe.contract is not None
     retrained = job.reference(1, watch) if recipe.contract.asks_retrained else None
-    return Again(name, recipe.contract.contract(), job, retrained, recipe.run.seed)
+    return Retest(name, recipe.contract.contract(), job, retrained, recipe.run.seed)
 
 
 def single(ledger: Ledger, book: Book, each: Standing, model: Path | None = None) -> Recipe:

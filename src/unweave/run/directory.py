@@ -62,22 +62,16 @@ def check(directory: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         ConfigurationError: not empty, or not a run's.
     """
-    creatable(directory)
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    found = _inside(directory)
     found = set() if found == {EVIDENCE} else found  # evidence that came before its run
     strange = sorted(name for name in found - FILES if not name.startswith("."))
     if resume and strange and "checkpoint" not in found:
         raise ConfigurationError(
             f"{directory} holds no run to resume, but {', '.join(strange[:3])}: is it another one?"
         )
-    if found and not (resume or overwrite):
-        raise ConfigurationError(
-            f"{directory} is not empty: --resume its run, --overwrite it, or choose another --output"
-        )
-    if strange and not resume:
-        raise ConfigurationError(
-            f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
-        )
+    _allowed(directory, found, "run", resume or overwrite)
+    if not resume:
+        _no_more(directory, strange, "run")
 
 
 def check_sequence(directory: Path, resume: bool, overwrite: bool) -> None:
@@ -86,17 +80,9 @@ def check_sequence(directory: Path, resume: bool, overwrite: bool) -> None:
     Raises:
         ConfigurationError: not empty, or not a sequence's.
     """
-    creatable(directory)
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    strange = sorted(name for name in found - SEQUENCE if not re.match(r"\d\d-|\.", name))
-    if strange:
-        raise ConfigurationError(
-            f"{directory} holds more than a sequence ({', '.join(strange[:3])}): choose another --output"
-        )
-    if found and not (resume or overwrite):
-        raise ConfigurationError(
-            f"{directory} is not empty: --resume its sequence, --overwrite it, or choose another --output"
-        )
+    found = _inside(directory)
+    _no_more(directory, [name for name in found - SEQUENCE if not re.match(r"\d\d-|\.", name)], "sequence")
+    _allowed(directory, found, "sequence", resume or overwrite)
 
 
 def check_evidence(directory: Path) -> bool:
@@ -105,13 +91,27 @@ def check_evidence(directory: Path) -> bool:
     Raises:
         ConfigurationError: it holds something else than a run.
     """
-    creatable(directory)
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if strange := sorted(name for name in found - FILES if not name.startswith(".")):
-        raise ConfigurationError(
-            f"{directory} holds more than a run ({', '.join(strange[:3])}): choose another --output"
-        )
+    found = _inside(directory)
+    _no_more(directory, [name for name in found - FILES if not name.startswith(".")], "run")
     return "recipe.yaml" in found
+
+
+def _inside(directory: Path) -> set[str]:
+    creatable(directory)
+    return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+
+
+def _no_more(directory: Path, strange: Collection[str], than: str) -> None:
+    if strange:
+        some = ", ".join(sorted(strange)[:3])
+        raise ConfigurationError(f"{directory} holds more than a {than} ({some}): choose another --output")
+
+
+def _allowed(directory: Path, found: Collection[str], what: str, allowed: bool) -> None:
+    if found and not allowed:
+        raise ConfigurationError(
+            f"{directory} is not empty: --resume its {what}, --overwrite it, or choose another --output"
+        )
 
 
 def finished(directory: Path, also: Collection[str] | None = None) -> dict[str, Any] | None:

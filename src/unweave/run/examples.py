@@ -1,4 +1,4 @@
-"""Example by example: how each model does on what was to be forgotten, and which retained examples paid."""
+"""Example by example: what a request will cost, how each model does on what was to be forgotten, and who paid."""
 
 from __future__ import annotations
 
@@ -10,15 +10,42 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unweave.diagnosis import Diagnosis, diagnose
 from unweave.modalities._base import Job, Json
+from unweave.parameters import choose
+from unweave.recipe.recipe import Recipe
 
 MOST = 12  # examples of a kind that a run directory shows
 WORST = 10
 POINTS = 400  # values of a distribution that are kept
 
 
+def quote(recipe: Recipe, job: Job, model: nn.Module) -> Diagnosis:
+    """How hard the request is and what it will cost, for the recipe's batches and steps; rows are the job's numbers.
+
+    No weight of the model changes.
+    """
+    seconds, epochs = job.retraining()
+    with choose(model, recipe.model.parameters):
+        found = diagnose(
+            model,
+            job.forget,
+            job.retain,
+            job.task,
+            examples=job.looked,
+            steps=recipe.run.steps,
+            epochs=epochs,
+            retrain_seconds=seconds,
+            forget_batch=recipe.run.forget_batch,
+            retain_batch=recipe.run.retain_batch,
+            micro=recipe.run.micro,
+            seed=recipe.run.seed,
+        )
+    return found.numbered(job.rows("forget"), job.rows("retain"))
+
+
 @dataclass(frozen=True, eq=False)
-class Look:
+class Odds:
     """What a model makes of single examples: log-odds of an error, nats; far below 0 it is sure, above 0 it is wrong.
 
     Attributes:
@@ -32,14 +59,14 @@ class Look:
     unseen: Tensor | None
 
 
-def look(job: Job, model: nn.Module) -> Look:
+def odds(job: Job, model: nn.Module) -> Odds:
     """At all forget examples, at `job.looked` retain examples, drawn at random, and at the holdout."""
     forget, holdout = (range(len(job.rows(side))) for side in ("forget", "holdout"))
     unseen = job.odds(model, "holdout", holdout) if holdout else None
-    return Look(job.odds(model, "forget", forget), job.odds(model, "retain", _sample(job)), unseen)
+    return Odds(job.odds(model, "forget", forget), job.odds(model, "retain", _sample(job)), unseen)
 
 
-def examples(job: Job, quote: Mapping[str, Any] | None, looks: Mapping[str, Look]) -> Json:
+def examples(job: Job, quoted: Mapping[str, Any] | None, seen: Mapping[str, Odds]) -> Json:
     """`examples.json`: single examples as pictures or texts, and the distribution of all of the forget set.
 
     All values are log-odds of an error, in nats: far below 0 a model is sure, above 0 it is wrong.
@@ -53,11 +80,11 @@ def examples(job: Job, quote: Mapping[str, Any] | None, looks: Mapping[str, Look
 
     Args:
         job: whose examples they are.
-        quote: of the request, made before the run; what `quote.json` holds. None where the run was not quoted.
-        looks: of "original", "unlearned" and, where there is one, "retrained".
+        quoted: the quote of the request, made before the run, as in `quote.json`. None where the run was not quoted.
+        seen: of "original", "unlearned" and, where there is one, "retrained".
     """
-    before, after, retrained = looks["original"], looks["unlearned"], looks.get("retrained")
-    told = quote or {"forget": [], "payers": []}
+    before, after, retrained = seen["original"], seen["unlearned"], seen.get("retrained")
+    told = quoted or {"forget": [], "payers": []}
     hardness, price = ({e["row"]: e["value"] for e in told[side]} for side in ("forget", "payers"))
     numbers, sample = job.rows("forget"), _sample(job)
     place = {row: i for i, row in enumerate(numbers)}
@@ -65,8 +92,8 @@ def examples(job: Job, quote: Mapping[str, Any] | None, looks: Mapping[str, Look
     known = after.forget if retrained is None else after.forget - retrained.forget
 
     def listed(side: str, chosen: Sequence[int], predicted: Mapping[int, float]) -> list[Json]:
-        def value(seen: Look, i: int) -> float:
-            return float((seen.forget if side == "forget" else seen.retain)[i])
+        def value(model: Odds, i: int) -> float:
+            return float((model.forget if side == "forget" else model.retain)[i])
 
         places = [i if side == "forget" else sample[i] for i in chosen]
         rows = [job.rows(side)[at] for at in places]
@@ -89,7 +116,7 @@ def examples(job: Job, quote: Mapping[str, Any] | None, looks: Mapping[str, Look
         "reached": {side: float(values.mean()) for side, values in rise.items()},
         "retain_examples": len(sample),
         "distribution": {
-            **{name: _thinned(seen.forget) for name, seen in looks.items()},
+            **{name: _thinned(each.forget) for name, each in seen.items()},
             **({} if after.unseen is None else {"unseen": _thinned(after.unseen)}),
         },
     }

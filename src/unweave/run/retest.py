@@ -15,7 +15,7 @@ from unweave.modalities._base import Job
 Json = dict[str, Any]
 
 
-class Again:
+class Retest:
     """One request's test; the first reading, right after its own run, is what later ones are compared with.
 
     Args:

@@ -23,10 +23,9 @@ from unweave.parameters import choose
 from unweave.recipe.recipe import Recipe
 from unweave.run import checkpoint, directory, outcome
 from unweave.run.checkpoint import of_this_version
-from unweave.run.examples import examples, look
+from unweave.run.examples import examples, odds, quote
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
-from unweave.run.quote import quote
 from unweave.run.session import Session, check_readable
 from unweave.run.steps_log import StepLog
 from unweave.store import atomically, file_sha256, write_json
@@ -125,7 +124,7 @@ def carry_out(
         checkpoint.save(folder / "checkpoint", session.state())
     # Before the first step: scores of the original, and of a resumed run where it stood.
     scored = {"original": _score(original, job, folder, watch, "original")}
-    looks = {"original": look(job, original)}
+    seen = {"original": odds(job, original)}
     if states is not None:
         with of_this_version(folder / "checkpoint"):
             session.restore(states)
@@ -136,9 +135,9 @@ def carry_out(
     job.save(session.model, folder / "model")
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     write_json(folder / "scores.json", outcome.scores(job, scored))
-    looks["unlearned"] = look(job, session.model)
+    seen["unlearned"] = odds(job, session.model)
     quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if recipe.evaluation.quote else None
-    write_json(folder / "examples.json", examples(job, quoted, looks))
+    write_json(folder / "examples.json", examples(job, quoted, seen))
     # Retrained models come last: they take the longest, and Ctrl-C leaves all that was there before them.
     if result.reason != REASON:
         try:
@@ -148,7 +147,7 @@ def carry_out(
                 scored[name] = _score(model.to(device), job, folder, watch, name)
                 write_json(folder / "scores.json", outcome.scores(job, scored))
                 if number == 1:
-                    write_json(folder / "examples.json", examples(job, quoted, {**looks, name: look(job, model)}))
+                    write_json(folder / "examples.json", examples(job, quoted, {**seen, name: odds(job, model)}))
         except KeyboardInterrupt:
             result.reason = REASON
     job.leave(folder)

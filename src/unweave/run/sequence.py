@@ -21,7 +21,7 @@ from unweave.run import directory, seal
 from unweave.run.environment import now
 from unweave.run.identity import resolve
 from unweave.run.interrupt import REASON
-from unweave.run.retest import Again
+from unweave.run.retest import Retest
 from unweave.run.runner import Promise, carry_out, unheard
 from unweave.run.session import contract_sets
 from unweave.store import atomically, strict, write_json
@@ -79,7 +79,7 @@ def run(
     whole = finished(folder) if resume else None  # nothing of it is written again
     if whole is None:
         atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
-    tests: list[Again] = []
+    tests: list[Retest] = []
     done: list[Json] = []
     left: Path | None = None  # the last model
     for number, (single, job) in enumerate(zip(singles, jobs, strict=True), 1):
@@ -93,7 +93,7 @@ def run(
         left = place / "model"
         model = job.opened(left, watch).to(devices.chosen(device))
         retrained = job.reference(1, watch) if asks else None
-        tests.append(Again(name, contract, job, retrained, recipe.run.seed))
+        tests.append(Retest(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
         repaired: list[str] = []
         lost = [test for test, now_ in zip(tests, retests, strict=True) if test.regressed(now_)]
@@ -226,7 +226,7 @@ def _entry(
     place: Path,
     kept: Mapping[str, Any],
     retests: Sequence[Json],
-    tests: Sequence[Again],
+    tests: Sequence[Retest],
     repaired: Sequence[str],
 ) -> Json:
     pairs = zip(tests, retests, strict=True)

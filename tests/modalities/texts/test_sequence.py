@@ -17,7 +17,7 @@ from unweave.cli import main
 from unweave.modalities import read, training_set
 from unweave.report.build import build
 from unweave.run import sequence
-from unweave.run.retest import Again
+from unweave.run.retest import Retest
 
 Write = Callable[..., Path]
 RECIPE = """\
@@ -132,16 +132,16 @@ def test_an_interrupted_sequence_goes_on_to_the_same_model(written: Path, tmp_pa
 def test_what_a_later_request_undid_is_unlearned_once_more(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, reads = Again.read, []
+    whole, reads = Retest.read, []
 
-    def undone(self: Again, model: Any) -> Any:
+    def undone(self: Retest, model: Any) -> Any:
         found = whole(self, model)
         if self.name == "ana":
             reads.append(found)
             self._met, found["met"] = True, len(reads) != 2
         return found
 
-    monkeypatch.setattr(Again, "read", undone)
+    monkeypatch.setattr(Retest, "read", undone)
     settings = read(written, ["sequence.repair=true", "requests=[{id: ana, ids: request.txt}, {indices: rows.txt}]"])
     done = sequence.run(settings, tmp_path / "out")
     assert done["regressions"] == [] and done["requests"][-1]["repaired"] == ["ana"]
