@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unweave.audit import attacks, runs
-from unweave.audit.attacks import blind, divergence, epsilon, forgetting, population, ulira
+from unweave.audit.attacks import divergence, epsilon, forgetting, population, ulira
 from unweave.audit.canaries import verdict
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.outputs import Outputs
@@ -47,7 +47,7 @@ def test_what_is_written_is_what_unweave_metrics_says(recipe: Callable[..., Path
 
 
 def test_every_metric_object_is_complete() -> None:
-    modules = (blind, divergence, epsilon, forgetting, population, ulira, verdict, runs)
+    modules = (divergence, epsilon, forgetting, population, ulira, verdict, runs)
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Metric)]
     found += SHEET.values()
     drawn = np.random.default_rng(0).normal(size=(4, 30))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unweave.audit import robustness, runs
-from unweave.audit.attacks import blind, divergence, epsilon, forgetting, permutation, population, ulira
+from unweave.audit.attacks import divergence, epsilon, forgetting, permutation, population, ulira
 from unweave.audit.canaries import verdict
 from unweave.audit.evidence_parts.attacks import ABOVE
 from unweave.evaluation.evidence import Metric
@@ -22,7 +22,7 @@ EVERY = {
     **{each.name: dict(each.metrics) for each in MODALITIES.values()},
     "evidence: gaps": _named(*runs.GAPS),
     "evidence: examples": _named(*permutation.OVERALL.values(), *permutation.EACH),
-    "evidence: attacks": _named(blind.BLIND, population.AUC, population.DIFFERENCE, ABOVE, *_TAILS),
+    "evidence: attacks": _named(population.BLIND, population.AUC, population.DIFFERENCE, ABOVE, *_TAILS),
     "evidence: two pools": _named(
         *(ulira.AUC, ulira.WORST, ulira.TAIL, divergence.KLOM, forgetting.FORGETTING, epsilon.EPSILON, epsilon.CEILING)
     ),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unweave.audit.attacks import rmia
-from unweave.audit.attacks.relative import tuned
+from unweave.audit.attacks.likelihood import tuned
 from unweave.errors import ConfigurationError
 from unweave.evaluation import UndefinedScore, auc
 

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_curve
 
 from unweave.audit.attacks.crossfit import cross_fit
 from unweave.audit.attacks.ranking import Ranking
-from unweave.audit.attacks.roc import roc
+from unweave.audit.evidence_parts.attacks import roc
 
 
 def test_the_curve_is_scikit_learns() -> None:

@@ -1,13 +1,11 @@
 """Attacks as pure functions of arrays of scores, each with what an exact method scores at the same sizes."""
 
-from unweave.audit.attacks.blind import Blind, blind_baseline
 from unweave.audit.attacks.divergence import klom, klom_score
 from unweave.audit.attacks.epsilon import Bound, epsilon_bound
 from unweave.audit.attacks.forgetting import epsilons, final_score, forgetting_score
-from unweave.audit.attacks.likelihood import lira
+from unweave.audit.attacks.likelihood import lira, rmia
 from unweave.audit.attacks.permutation import PerExample, benjamini_hochberg, per_example
-from unweave.audit.attacks.population import Attack, Triple, forget_against_holdout, on_triple
-from unweave.audit.attacks.relative import rmia
+from unweave.audit.attacks.population import Attack, Blind, Triple, blind_baseline, forget_against_holdout, on_triple
 from unweave.audit.attacks.ulira import IN, OUT, UNLEARNED, ULira, thirds, u_lira
 from unweave.evaluation.signal import modified_entropy, signals
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.audit.attacks.pools import FEWEST, centred, exchanged_level, is_dealt
-from unweave.evaluation.evidence import Evidence, Metric, Right, whole
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.audit.attacks.pools import FEWEST, centred, exchanged_level, is_dealt, pools
+from unweave.evaluation.evidence import Evidence, Metric, Right
+from unweave.evaluation.value import Array
 
 STATISTICS = {
     "mean_t2": "mean over examples of T^2, T the difference of the means over runs in pooled standard deviations",
@@ -68,10 +68,7 @@ def per_example(
     Raises:
         UndefinedScore: fewer than two models on a side, other examples on the two sides, or a value that is not finite.
     """
-    u = whole(unlearned, "unlearned models", axes=2, at_least=2)
-    r = whole(retrained, "retrained models", axes=2, at_least=2)
-    if u.shape[1] != r.shape[1]:
-        raise UndefinedScore(f"Both sides need the same examples; found {u.shape[1]} and {r.shape[1]}.")
+    u, r = pools(unlearned, retrained)
     pooled = _scaled(np.concatenate([u, r]))
     groups, exhaustive = _arrangements(len(u), len(pooled), permutations, seed)
     truth = np.zeros((1, len(pooled)))
@@ -99,8 +96,8 @@ def per_example(
         right = float(((arranged[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
         level = exchanged_level(exact[:, i], enough)
         overall[name] = Evidence(OVERALL[name], sizes, float(own[i]), null=level, p=right)
-    smallest = _smallest(len(u), len(r), arrangements, exhaustive)
-    return PerExample(overall, t, p, benjamini_hochberg(p, rate), smallest, exchanged)
+    ties = 2 if len(u) == len(r) and exhaustive else 1  # equal groups may be swapped without changing |T|
+    return PerExample(overall, t, p, benjamini_hochberg(p, rate), ties / arrangements, exchanged)
 
 
 def benjamini_hochberg(p: ArrayLike, rate: float = 0.05) -> NDArray[np.bool_]:
@@ -108,10 +105,9 @@ def benjamini_hochberg(p: ArrayLike, rate: float = 0.05) -> NDArray[np.bool_]:
 
     Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995).
     """
-    values = np.asarray(p, dtype=np.float64)
-    ordered = np.sort(values)
-    kept = np.flatnonzero(ordered <= rate * np.arange(1, len(values) + 1) / len(values))
-    return np.asarray(values <= ordered[kept[-1]] if len(kept) else np.zeros(len(values), dtype=bool))
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p, method="bh") <= rate)
 
 
 def _arrangements(k: int, models: int, permutations: int, seed: int) -> tuple[Array, bool]:
@@ -147,11 +143,6 @@ def _statistics(t: Array) -> Array:
     worst = max(1, math.ceil(t.shape[1] / 10))
     tail = np.partition(t, t.shape[1] - worst, axis=1)[:, -worst:]
     return np.stack([(t**2).mean(axis=1), np.quantile(t, 0.95, axis=1), tail.mean(axis=1)], axis=1)
-
-
-def _smallest(k: int, m: int, arrangements: int, exhaustive: bool) -> float:
-    """Equal groups may be swapped without changing |T|: two arrangements always tie."""
-    return (2 if k == m and exhaustive else 1) / arrangements
 
 
 def _metric(

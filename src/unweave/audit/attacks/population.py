@@ -3,13 +3,17 @@
 The question of unlearning is about the forget set, so members are the forget examples, not retain ones. One signal is
 an attack as it stands; several are joined by a logistic regression that is never scored on what it was fitted to. Two
 sides: an AUC far below 1/2 leaks, too. The interval is over examples and speaks of this model only.
+
+The blind baseline is an attacker that never sees the model. If it tells the forget set from the holdout, the two differ
+in more than membership, and so does every attack that compares them: its AUC has no meaning by itself, only beside a
+retrained model's. Das et al., "Blind baselines beat membership inference attacks", arXiv:2406.16201.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -46,6 +50,13 @@ DIFFERENCE = Metric(
     "signals of one kind of both models on the same examples",
     "as the AUC",
     "DeLong et al., Biometrics 44 (1988)",
+)
+BLIND = replace(
+    AUC,
+    name="blind_auc",
+    definition="AUC of a cross-fitted logistic regression on features of the examples alone, forget against holdout",
+    needs="features that no model made: pixels, word counts, lengths, dates",
+    source="Das et al., arXiv:2406.16201",
 )
 
 
@@ -126,6 +137,46 @@ def on_triple(signals: Mapping[str, tuple[ArrayLike, ArrayLike]], *, folds: int 
         return Found(value, max(value - Z * error, -1.0), min(value + Z * error, 1.0), "DeLong, paired", null, p)
 
     return Triple(attacks, DIFFERENCE.of(sizes, measure))
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The blind AUC and what it means for the others."""
+
+    evidence: Evidence
+
+    @property
+    def exchangeable(self) -> bool | None:
+        """No difference was found at 5 %; None where that is undefined."""
+        return None if self.evidence.p is None else self.evidence.p > 0.05
+
+    @property
+    def text(self) -> str:
+        """The meaning, in words."""
+        if self.exchangeable is None:
+            return f"Nobody knows whether forget and holdout set are exchangeable. {self.evidence.reason}"
+        if self.exchangeable:
+            return (
+                "Without the model, forget and holdout set cannot be told apart: the attacks' AUC can be read as it is."
+            )
+        return (
+            f"Without the model, forget and holdout set can be told apart (AUC {self.evidence.value:.2f}): they are "
+            "not exchangeable. The attacks' AUC has a meaning only beside a retrained model's."
+        )
+
+
+def blind_baseline(forget: ArrayLike, holdout: ArrayLike, *, folds: int = 5, seed: int = 0) -> Blind:
+    """How well the forget set and the holdout are told apart without the model.
+
+    Args:
+        forget: features `[n, d]` of the forget examples; images may come as they are, `[n, ...]`.
+        holdout: the same of the holdout examples.
+        folds: of the cross-fitting.
+        seed: of the folds.
+    """
+    sides = [array.reshape(len(array), -1) for array in (np.asarray(x, dtype=np.float64) for x in (forget, holdout))]
+    sizes = {"forget examples": len(sides[0]), "holdout examples": len(sides[1]), "features": sides[0].shape[1]}
+    return Blind(BLIND.of(sizes, lambda: read(ranking(*sides, folds=folds, seed=seed))))
 
 
 def ranking(forget: ArrayLike, holdout: ArrayLike, *, folds: int = 5, seed: int = 0) -> Ranking:

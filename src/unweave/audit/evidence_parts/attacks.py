@@ -11,7 +11,7 @@ import numpy as np
 
 from unweave.audit.attacks import Attack, Blind, blind_baseline, forget_against_holdout, lira, rmia, signals
 from unweave.audit.attacks.population import DIFFERENCE, ranking
-from unweave.audit.attacks.roc import roc
+from unweave.audit.attacks.ranking import Ranking
 from unweave.audit.experiment import KINDS, holdout_of, rows_of
 from unweave.audit.runs import difference, prediction
 from unweave.audit.seen import Pools, Seen
@@ -25,6 +25,7 @@ SURE = 1e-4
 """A model that never saw the forget set is refused in so small a share of cases."""
 LUCKY = 0.01
 """More of a class nobody recognises by chance who never saw it: no training pushes an output towards it."""
+POINTS = 200  # of a curve, at most
 BLIND = 2000  # examples a side that the blind baseline looks at
 TITLES = {
     "loss": "threshold on the loss",
@@ -223,6 +224,24 @@ def _attack(attack: Attack) -> Json:
         for t in attack.tails
     ]
     return {"auc": attack.auc.as_dict(), "tails": tails}
+
+
+def roc(found: Ranking, most: int = POINTS) -> list[tuple[float, float]]:
+    """The ROC curve: points (false-positive rate, true-positive rate) from (0, 0) to (1, 1), ascending, at most `most`.
+
+    Of a longer curve, points are taken at thresholds in geometric progression: a logarithmic axis shows all that there
+    is.
+    """
+    members, others = found.pooled
+    score, member = np.concatenate([members, others]), np.repeat([1.0, 0.0], [len(members), len(others)])
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of each threshold's ties
+    true, false = np.cumsum(member[order])[last], np.cumsum(1 - member[order])[last]
+    curve = np.concatenate([[[0.0, 0.0]], np.stack([false / false[-1], true / true[-1]], axis=1)])
+    if len(curve) > most:
+        rows = np.geomspace(1, len(curve) - 1, most - 1).round().astype(np.int64)
+        curve = curve[np.unique(np.append(rows, [0, len(curve) - 1]))]
+    return [(float(x), float(y)) for x, y in curve]
 
 
 def _curve(members: Array, others: Array) -> list[tuple[float, float]]:
