@@ -151,8 +151,8 @@ def evidence(
     save(robustness=robustness_part(world, by_kind))
     finite = all(bool(part.logits.isfinite().all()) for seen in pools.unlearned for part in seen.whole)
     found = findings(content, finite)
-    counts = {"originals": "original", "unlearned": "unlearned", "retrained": "retrained"}
-    strongest = claim(found, **{name: world.count(kind) for name, kind in counts.items()})
+    originals, retrained, unlearned = map(world.count, KINDS)
+    strongest = claim(found, originals=originals, unlearned=unlearned, retrained=retrained)
     save("complete", claim=claim_part(strongest, found))
     return content
 

@@ -61,6 +61,11 @@ class Plan:
         return self.base + self.forget
 
     @property
+    def settled(self) -> dict[str, float]:
+        """The numbers."""
+        return {"seed": self.seed, "guesses": self.guesses, "level": self.level, "delta": self.delta}
+
+    @property
     def detectable(self) -> float:
         """The AUC that the test finds with probability 80 %: 1/2 + 2.8 Mann-Whitney standard deviations."""
         m = len(self.canaries)
@@ -87,8 +92,7 @@ class Plan:
     def as_dict(self, coins: str) -> dict[str, Any]:
         """What `plan.json` holds; `coins` is the text of `coins.csv`, whose digest shows later edits."""
         counts = {"canaries": len(self.canaries), "included": sum(self.included), "base": len(self.base)}
-        settled = {"seed": self.seed, "guesses": self.guesses, "level": self.level, "delta": self.delta}
-        return {"audit": 1, **counts, **settled, "coins_sha256": hashlib.sha256(coins.encode()).hexdigest()}
+        return {"audit": 1, **counts, **self.settled, "coins_sha256": hashlib.sha256(coins.encode()).hexdigest()}
 
 
 def draw(

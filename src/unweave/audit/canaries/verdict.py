@@ -105,13 +105,14 @@ class Judgement:
         """Everything, ready for JSON."""
         counts = {"canaries": len(self.plan.canaries), "included": sum(self.plan.included)}
         numbers = {name: getattr(self, name).as_dict() for name in ("auc", "hits", "epsilon")}
-        settled = {
-            "seed": self.plan.seed,
-            "guesses": self.plan.guesses,
-            "level": self.plan.level,
-            "delta": self.plan.delta,
+        return {
+            **counts,
+            **self.plan.settled,
+            **numbers,
+            "ceiling": self.ceiling,
+            "refuted": self.refuted,
+            "text": self.text,
         }
-        return {**counts, **settled, **numbers, "ceiling": self.ceiling, "refuted": self.refuted, "text": self.text}
 
 
 def judge(plan: Plan, scores: Mapping[str, float], *, lower: bool = False, few: bool = False) -> Judgement:

@@ -1,1 +1,1 @@
-"""The evidence card: what several models of each kind say together, as plain data for `evidence.json`."""
+"""The parts of `evidence.json` as plain data, each from what all models say."""
