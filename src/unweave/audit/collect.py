@@ -119,6 +119,7 @@ def evidence(
         return seen.retain.where(world.retain_rows)
 
     save()
+    # Every model, and what it says of every example.
     if promise is not None:
         promise(estimate(world, workers))
     made = worked("training originals and references", "model", "original", "retrained")
@@ -134,6 +135,7 @@ def evidence(
             )
         told = worked("shadows for U-LiRA", "model", "shadow")
         shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
+    # What the outputs say: gaps, examples, attacks, two populations of models.
     content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
     save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed))
     rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
@@ -146,6 +148,7 @@ def evidence(
         content["notes"].append(attacks["blind"]["text"])
     save(attacks=attacks)
     save(over_runs=over_runs_part(pools, retain, shadows, seed))
+    # What comes back under attack; then the claim that all of it supports.
     attacked = worked("attacks that bring back", "attack", *KINDS)
     by_kind = {kind: [each for (_, of, _), each in attacked.items() if of == kind] for kind in KINDS}
     save(robustness=robustness_part(world, by_kind))
