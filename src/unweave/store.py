@@ -1,4 +1,4 @@
-"""The user's cache folder, the one way to write a file, and the one way to hash tensors and files."""
+"""The user's cache folder, the one way to write a file, to keep tensors in it, and to hash tensors and files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import platform
 import re
 import threading
 import time
+import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -109,6 +112,52 @@ def strict(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [strict(v) for v in value]
     return (value if math.isfinite(value) else None) if isinstance(value, float) else value
+
+
+def kept_json(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file holds; None where there is none, or it cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def keep_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Writes tensors, and then, under the same name ending in .json, `about` with the SHA-256 of their file.
+
+    Args:
+        path: of the tensors, ending in .safetensors.
+        tensors: by name.
+        about: what decided them and what they took, as plain data; it has no `sha256` of its own.
+    """
+    content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    atomically(path, content)
+    write_json(path.with_suffix(".json"), {**about, "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def kept_about(path: Path) -> dict[str, Any] | None:
+    """What `keep_tensors` noted of a file, its `sha256` included; None where either is not there."""
+    noted = kept_json(path.with_suffix(".json"))
+    return noted if noted is not None and "sha256" in noted and path.is_file() else None
+
+
+def kept_tensors(path: Path) -> dict[str, Tensor] | None:
+    """What `keep_tensors` wrote; None where it did not, or one of the two files is not as it was.
+
+    Warns:
+        UserWarning: both files are there, and do not fit each other.
+    """
+    if not (path.is_file() and path.with_suffix(".json").is_file()):
+        return None
+    try:
+        content = path.read_bytes()
+        if (kept_about(path) or {}).get("sha256") == hashlib.sha256(content).hexdigest():
+            return safetensors.torch.load(content)
+    except OSError:
+        pass
+    warnings.warn(f"{path} is damaged (its hash differs from {path.stem}.json): it is made again", stacklevel=3)
+    return None
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
