@@ -11,10 +11,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, suggest
+from unweave.tasks import NATS
 
 Metric = Callable[[nn.Module, Any], Tensor]
 UTILITY = ("accuracy", "loss", "perplexity")
-NATS = "nats"
 FORGETTING = {"accuracy": "at_most", "loss": "at_least", "unseen": "margin", "retrained": "margin"}
 MARGINS = {"unseen": 0.05, "retrained": 0.02}
 CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most, where nothing else is said
@@ -146,9 +146,9 @@ class Forget:
     """When forgetting is enough.
 
     Args:
-        metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "unseen": a membership attack cannot tell the forget set
-            from examples that the model was never trained on; "retrained": the accuracy on the forget set is that
-            of a retrained model.
+        metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "unseen": a membership attack cannot
+            tell the forget set from examples that the model was never trained on; "retrained": the accuracy on the
+            forget set is that of a retrained model.
         at_most: of the accuracy, in [0, 1].
         at_least: of the mean loss.
         margin: unseen: AUC of the attack at most 0.5 + margin (0.05), and the forget loss not significantly below the

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unweave.contract import bounds
-from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, NATS, Contract, Forget, Keep
+from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, Contract, Forget, Keep
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.observer import Seen
 from unweave.contract.reading import Reading, State
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.evaluation.value import Array
+from unweave.tasks import NATS
 
 PLACES = ("guard", "final")
 WIDE = 2.0  # margins that chance alone may use up where a forget clause is to be shown

@@ -16,12 +16,11 @@ from unweave.execution import one_thread
 from unweave.loop import Record, Result
 from unweave.modalities._base import Sheet
 from unweave.modalities.images import job as prepare
-from unweave.modalities.images.job import ImageJob
+from unweave.modalities.images.job import ImageJob, sheet
 from unweave.modalities.images.recipe import ImageData, ImageForget, ImageRecipe
 from unweave.recipe.contract import ContractSection, ForgetEntry, KeepEntry
 from unweave.recipe.sections import NamedSection, OpenSection, RunSection
 from unweave.run.environment import environment, now
-from unweave.run.outcome import sheet
 from unweave.run.session import Session
 from unweave.run.steps_log import hardness
 from unweave.watch import Watch, silent

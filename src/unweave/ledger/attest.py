@@ -9,12 +9,11 @@ from unweave.errors import ConfigurationError
 from unweave.ledger import attestation
 from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Book, Standing
-from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
 from unweave.ledger.retest import single
-from unweave.modalities import of_document, training_set
+from unweave.modalities import MODALITIES, Modality, of_document, training_set
 from unweave.recipe.yaml_lines import load
 from unweave.run.directory import EVIDENCE
 
@@ -31,12 +30,15 @@ def attest(ledger: Ledger, name: str, path: Path) -> Entry:
 
     Raises:
         ConfigurationError: no such file, not about the certified weights or records, on record already, or the request
-            is not certified; with all that was found. Or it is of texts.
+            is not certified; with all that was found. Or there is no such evidence of its modality.
     """
     book = ledger.read()[1]
-    if _of_texts(ledger, book, find(book, name)):
+    kind = _kind(ledger, book, find(book, name))
+    if kind is not None and not kind.over_trainings:
+        able = " and ".join(each.name for each in MODALITIES.values() if each.over_trainings)
         raise ConfigurationError(
-            f"request {name} is of texts, and evidence over several trainings is for images: its claim stays as it is"
+            f"request {name} is of {kind.name}, and evidence over several trainings is for {able}: its claim stays as "
+            "it is"
         )
     file = path / EVIDENCE if path.is_dir() else path
     try:
@@ -57,13 +59,12 @@ def attest(ledger: Ledger, name: str, path: Path) -> Entry:
     return entry
 
 
-def _of_texts(ledger: Ledger, book: Book, standing: Standing) -> bool:
-    """As the recipe of its batch says; no request of no batch is of anything."""
+def _kind(ledger: Ledger, book: Book, standing: Standing) -> Modality | None:
+    """As the recipe of its batch says; None of a request of no batch."""
     if standing.outcome is None or standing.batch is None:
-        return False
+        return None
     path = ledger.folder / book.batches[standing.batch].body["recipe"]["file"]
-    kind = of_document(load(path)) if path.is_file() else None
-    return kind is not None and not kind.over_trainings
+    return of_document(load(path)) if path.is_file() else None
 
 
 def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Iterator[str]:
@@ -77,10 +78,10 @@ def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Ite
     if (together := batch.body.get("together")) is not None:
         same = ledger.key.rows(f"{batch.id} {TOGETHER}", rows) == together["hmac"]
     else:
-        same = ledger.key.records(standing.id, digests(data.records(data.rows(job)))) == own["hmac"]
+        same = ledger.key.records(standing.id, data.digests(data.rows(job))) == own["hmac"]
     if not same:
         yield f"request {standing.id}: expected the records that were certified, found others in the training set"
-    sides = {"forget": set(rows), "retain": set(job.split.retain.tolist())}
+    sides = {"forget": set(rows), "retain": set(job.rows("retain"))}
     for side, part in found["per_example"].items():
         if strange := {each["row"] for each in part.get("worst", ())} - sides[side]:
             yield f"request {standing.id}: the evidence shows {len(strange)} rows of another {side} set"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from unweave.audit.claims import Claim
 from unweave.contract.keeper import HARD, SPENT
 from unweave.contract.reading import state_of
 from unweave.ledger import files
 from unweave.ledger.certificate_text import plain
-from unweave.ledger.chain import Json, canonical
+from unweave.ledger.chain import Json
 from unweave.ledger.files import read_json
-from unweave.modalities.images.tensors import TensorImages
-from unweave.modalities.texts.data import Text
 from unweave.run import sequence
 from unweave.run.environment import code_sha256
 from unweave.run.steps_log import counted
@@ -162,16 +156,6 @@ def body(carried: Carried, folder: Path, records: Json, claim: Claim) -> tuple[s
         "scores": _scores(carried.last / "scores.json"),
         "limits": LIMITS,
     }
-
-
-def digests(records: TensorImages | Sequence[Text]) -> list[bytes]:
-    """SHA-256 of each record: its image as it is stored, and its label; or all its turns and the answer, no id."""
-    if not isinstance(records, TensorImages):
-        return [hashlib.sha256(canonical([text.turns, text.answer])).digest() for text in records]
-    images, labels = records.images.contiguous().numpy(), records.labels.numpy().astype(np.int64)
-    return [
-        hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
-    ]
 
 
 def _base(model: Path, folder: Path) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.data.index_file import read_ids, read_rows, rows_of
-from unweave.data.text_file import parse_json, read_text
+from unweave.data.text_file import parse_json, read_file, read_text
 from unweave.errors import ConfigurationError
 from unweave.ledger.key import Key
 from unweave.ledger.line import fault_of_line
@@ -123,8 +123,6 @@ def _number(name: str) -> bool:
 
 def _ids_in(path: Path) -> list[str]:
     """What a recipe calls the rows of a table of texts, their numbers where they have no `id`; none in other files."""
-    from unweave.modalities.texts.data.sources import read_file
-
     if path.suffix not in (".jsonl", ".parquet", ".csv") or not path.is_file():
         return []
     table = read_file(path)

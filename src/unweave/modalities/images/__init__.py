@@ -1,8 +1,8 @@
 """Images and their classes: sources, networks, their training, requests and scores."""
 
-from unweave.evaluation.gap import RTE
+from unweave.evaluation.gap import GAP_METRICS, RTE
 from unweave.evaluation.sheet import SHEET
-from unweave.modalities._base import Card, Modality
+from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.images.job import request
 from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
 from unweave.modalities.images.training import Training
@@ -28,7 +28,13 @@ IMAGES = Modality(
             "RA": ("retain", "accuracy", "Accuracy on retained training examples"),
         },
     ),
+    front=Front(
+        {"Forget accuracy": "FA", "Test accuracy": "TA"},
+        GAP_METRICS,
+        {"FA": "accuracy on the forget set, %", "TA": "test accuracy against the original, points"},
+    ),
     classes=True,
+    places=("evidence",),
     numbered=SOURCES,
     over_trainings=True,
 )

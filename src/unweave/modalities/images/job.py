@@ -198,6 +198,11 @@ class ImageJob:
         return model
 
 
+def sheet(model: nn.Module, request: ImageJob, seed: int) -> Sheet:
+    """Every score of a classifier, on what it should have lost, what it should have kept, and unseen examples."""
+    return replace(request, scoring=seed).score(model).scores
+
+
 def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
     """Loads the images of a recipe, if they are not given, and splits them as it asks.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from unweave.modalities.images import job as prepare
 from unweave.modalities.images import sources
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import ImageRecipe
-from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modalities.images.tensors import Source
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ class ImageRecords:
             holdout=prepare.exchangeable(last.test, last.train.labels[rows]),
         )
 
-    def records(self, rows: Rows) -> TensorImages:
-        """Images and labels."""
-        return self.source.train.subset(rows)
+    def digests(self, rows: Rows) -> list[bytes]:
+        """Of an image as it is stored, and its label."""
+        chosen = self.source.train.subset(rows)
+        images, labels = chosen.images.contiguous().numpy(), chosen.labels.numpy()
+        pairs = zip(images, labels, strict=True)
+        return [hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in pairs]
 
     def apart(self, job: ImageJob) -> Sequence[Data]:
         """Retain and test set."""

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 from unweave.data.checks import check_overlap
-from unweave.data.text_file import lines, read_text
+from unweave.data.text_file import Table, lines, read_text
 from unweave.errors import ConfigurationError, gathered
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Text, TextRows, tokenised
-from unweave.modalities.texts.data.sources import Table
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import TextData, TextRecipe
 from unweave.modalities.texts.requests import Asked, asked

@@ -11,6 +11,7 @@ import torch
 
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, without
+from unweave.data.text_file import Table
 from unweave.errors import ConfigurationError, suggest
 from unweave.modalities.texts.data import Text, by_id, read_ids, read_table, texts
 from unweave.modalities.texts.data.benchmarks import (
@@ -23,7 +24,6 @@ from unweave.modalities.texts.data.benchmarks import (
     waterdrum_tofu,
     wmdp,
 )
-from unweave.modalities.texts.data.sources import Table
 from unweave.modalities.texts.recipe import TextData, TextForget
 
 Rows = Mapping[Text, Mapping[str, Any]]

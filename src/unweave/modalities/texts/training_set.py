@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
 
+from unweave.data.text_file import Table
 from unweave.evaluation.value import Array
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.texts.build import built, request
 from unweave.modalities.texts.data import Text
-from unweave.modalities.texts.data.sources import Table
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import own_table, own_texts, split_of
@@ -66,9 +67,11 @@ class TextRecords:
         found = replace(last.asked, text=text, forget=[self.texts[row] for row in rows], numbers=tuple(rows))
         return replace(built(last.recipe, found), held=last.held)
 
-    def records(self, rows: Rows) -> Sequence[Text]:
-        """Questions and answers."""
-        return [self.texts[row] for row in rows]
+    def digests(self, rows: Rows) -> list[bytes]:
+        """Of all turns and the answer, without the id."""
+        records = ([self.texts[row].turns, self.texts[row].answer] for row in rows)
+        written = (json.dumps(each, separators=(",", ":")) for each in records)
+        return [hashlib.sha256(each.encode("ascii")).digest() for each in written]
 
     def apart(self, job: TextJob) -> Sequence[Data]:
         """Retain set and both parts of the holdout."""

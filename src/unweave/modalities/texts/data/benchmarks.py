@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from unweave.data.text_file import Table
 from unweave.errors import ConfigurationError
 from unweave.modalities.texts.data.examples import Text, texts
-from unweave.modalities.texts.data.sources import Table, read_table
+from unweave.modalities.texts.data.sources import read_table
 
 Duplicates = Literal["exact", "semantic"]
 SIZES = ("01", "05", "10")

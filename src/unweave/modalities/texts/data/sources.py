@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from unweave.data.text_file import csv_table, parse_json, parse_json_lines, read_text
+from unweave.data.text_file import READERS, Table, read_file
 from unweave.errors import ConfigurationError
 from unweave.extras import require
-
-Table = list[dict[str, Any]]
 
 
 def read_table(source: str | Path, *, config: str | None = None, split: str = "train") -> Table:
@@ -44,58 +40,16 @@ def read_table(source: str | Path, *, config: str | None = None, split: str = "t
             f"{path} holds no table for config={config}, split={split}: expected {config or split}.jsonl (or .json, "
             f".csv, .parquet), or {config or '.'}/{split}.jsonl; found {there or 'nothing'}"
         )
-    if path.suffix.lower() in _READERS or path.is_absolute() or str(source).count("/") != 1:
+    if path.suffix.lower() in READERS or path.is_absolute() or str(source).count("/") != 1:
         raise ConfigurationError(f"there is no file or folder {source}, and a name on the hub is owner/name")
     return _hub(str(source), config, split)
-
-
-def read_file(path: Path) -> Table:
-    """The rows of one file.
-
-    Raises:
-        ConfigurationError: another ending, or contents that are not rows of named values.
-    """
-    if (ending := path.suffix.lower()) not in _READERS:
-        raise ConfigurationError(f"{path} must end in {', '.join(_READERS)}; found {path.suffix or 'no ending'}")
-    try:
-        rows = _READERS[ending](path)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be read as {ending}: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigurationError(f"{path} must hold rows with named values, such as {{'question': ..., 'answer': ...}}")
-    return rows
-
-
-def _jsonl(path: Path) -> Table:
-    return [row for _, row in parse_json_lines(read_text(path))]
-
-
-def _json(path: Path) -> Table:
-    found: Table = parse_json(read_text(path))
-    return found
-
-
-def _csv(path: Path) -> Table:
-    return [*csv_table(read_text(path))]
-
-
-def _parquet(path: Path) -> Table:
-    read = require("pyarrow.parquet", "language").read_table
-    try:
-        table: Table = read(path).to_pylist()
-    except Exception as error:  # whatever pyarrow says of a damaged file, or of a value that Python cannot hold
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    return table
-
-
-_READERS: dict[str, Callable[[Path], Table]] = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def _named(folder: Path, config: str | None, split: str) -> list[Path]:
     """The first that is there: `config/split`, `config`, `split`; a part may come in numbered pieces."""
     places = [folder / config / split, folder / config] if config else []
     for place in (*places, folder / split, folder / "data" / split):
-        for ending in _READERS:
+        for ending in READERS:
             if (whole := place.with_name(place.name + ending)).is_file():
                 return [whole]
             if pieces := sorted(place.parent.glob(f"{place.name}-*-of-*{ending}")):
