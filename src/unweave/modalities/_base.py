@@ -99,7 +99,7 @@ class Job(Protocol):
         ...
 
     def opened(self, path: Path | None, watch: Watch) -> nn.Module:
-        """The model in a folder that a run left; None: the one to unlearn."""
+        """The model in a run directory, in its `model` or the one file there; None: the one to unlearn."""
         ...
 
     def movable(self, model: nn.Module) -> nn.Module:
