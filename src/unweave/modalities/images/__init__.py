@@ -7,14 +7,14 @@ from unweave.modalities.images.job import request
 from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
 from unweave.modalities.images.training import Training
 from unweave.modalities.images.training_set import training_set
-from unweave.tasks import Vision
+from unweave.tasks import Classification
 
 IMAGES = Modality(
     name="images",
     sources=SOURCES,
     recipe=ImageRecipe,
     forget=ImageForget,
-    task=Vision,
+    task=Classification,
     training=Training,
     job=request,
     training_set=training_set,

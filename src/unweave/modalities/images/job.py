@@ -33,7 +33,7 @@ from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
 from unweave.store import atomically
-from unweave.tasks import Vision
+from unweave.tasks import Classification
 from unweave.watch import Watch, silent
 
 
@@ -63,7 +63,7 @@ class ImageJob:
     training: Training
     holdout: TensorImages | None = None
     held: tuple[np.ndarray, np.ndarray] | None = None
-    task: Vision = field(default_factory=Vision)
+    task: Classification = field(default_factory=Classification)
     scoring: int = 0
     notes: tuple[str, ...] = ()
     looked: int = 2000
