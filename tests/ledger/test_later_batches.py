@@ -16,7 +16,7 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.modalities import read
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.sources import digits
 from unweave.modalities.images.training_set import ImageRecords
 from unweave.run import sequence
 from unweave.run.retest import Again

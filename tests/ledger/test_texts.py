@@ -21,10 +21,10 @@ from unweave.cli import main
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, certified, verify
 from unweave.ledger import batch as batches
-from unweave.ledger.attest import attest
+from unweave.ledger.attestation import attest
 from unweave.ledger.batch import run
 from unweave.ledger.chain import canonical
-from unweave.ledger.evidence import _attacked, _disjoint
+from unweave.ledger.decide import _attacked, _disjoint
 from unweave.modalities import read, training_set
 from unweave.run import sequence
 

@@ -18,8 +18,7 @@ from unweave.errors import ConfigurationError
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import ImageRecipe
 from unweave.modalities.images.tensors import TensorImages
-from unweave.modalities.images.training import record
-from unweave.modalities.images.weights import with_weights
+from unweave.modalities.images.training import record, with_weights
 from unweave.run.environment import peak_memory
 from unweave.run.identity import identity, resolve
 from unweave.run.session import Session

@@ -23,12 +23,11 @@ from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.scores import score_outputs
 from unweave.modalities._base import Json, Scored, Sheet
 from unweave.modalities.images import sources
-from unweave.modalities.images.pictures import png
+from unweave.modalities.images.image_folder import png
 from unweave.modalities.images.poison import poison_random
 from unweave.modalities.images.recipe import ImageForget, ImageRecipe
 from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
-from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained
-from unweave.modalities.images.weights import with_weights
+from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained, with_weights
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection

@@ -3,9 +3,9 @@
 from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.texts.build import request
 from unweave.modalities.texts.evaluation.metrics import SHEET
-from unweave.modalities.texts.evaluation.read import sheets_of_logs
-from unweave.modalities.texts.finetuning import Finetuning
+from unweave.modalities.texts.evaluation.stored import sheets_of_logs
 from unweave.modalities.texts.recipe import SOURCES, TextForget, TextRecipe, faults_of, left
+from unweave.modalities.texts.training import Finetuning
 from unweave.modalities.texts.training_set import training_set
 from unweave.tasks import Language
 

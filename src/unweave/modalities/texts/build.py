@@ -1,8 +1,9 @@
-"""From a recipe of texts to its job: everything read and tokenised, nothing trained or loaded yet."""
+"""A recipe of texts becomes a job: its sets, its parts, tokenised."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,117 @@ from unweave.data.checks import check_overlap
 from unweave.data.text_file import Table, lines, read_text
 from unweave.errors import ConfigurationError, gathered
 from unweave.modalities.texts import models
-from unweave.modalities.texts.data import Text, TextRows, tokenised
+from unweave.modalities.texts.data import Chat, Plain, Text, TextRows, tokenised
+from unweave.modalities.texts.data.format import encoded
+from unweave.modalities.texts.evaluation import (
+    Example,
+    Part,
+    Tokenised,
+    encoder,
+    examples,
+    muse_parts,
+    tofu_parts,
+    wmdp_parts,
+)
+from unweave.modalities.texts.evaluation.examples import OTHERS, other_answers
 from unweave.modalities.texts.job import TextJob
-from unweave.modalities.texts.recipe import TextData, TextRecipe
-from unweave.modalities.texts.requests import Asked, asked
-from unweave.modalities.texts.rows import numbered
-from unweave.modalities.texts.sets import parts
+from unweave.modalities.texts.recipe import TextData, TextEvaluation, TextForget, TextRecipe
+from unweave.modalities.texts.requests import Asked, Rows, asked, numbered
+
+
+def parts(
+    tokenizer: Any,
+    asked: Asked,
+    data: TextData,
+    forget: TextForget,
+    how: TextEvaluation,
+    form: Chat | Plain,
+    holdout: Sequence[Text],
+    longest: int,
+    learned: bool,
+) -> dict[str, Part]:
+    """The sets of the standard sheet.
+
+    Args:
+        tokenizer: the model's.
+        asked: the request.
+        data, forget, how: of the recipe.
+        form: how a prompt is written.
+        holdout: texts that no model was trained on, and that no clause of the contract looks at.
+        longest: tokens of a text, at most.
+        learned: models learn these texts here; of a sampled retain set they are asked what is in it, and no more.
+    """
+    source: Any = None if data.path is None else (str(data.path) if data.path.is_absolute() else data.path.as_posix())
+    split, most = forget.split or "", how.at_most
+    if data.source == "tofu":
+        given = {} if source is None else {"source": source}
+        found = tofu_parts(
+            tokenizer,
+            split.removeprefix("forget"),
+            form=form,
+            generate=how.generate,
+            gradient=how.gradient,
+            at_most=most,
+            retained={text.id for text in asked.retain} if learned and data.retain_sample is not None else None,
+            **given,
+        )
+        kept = [e for e in found["holdout"].examples if e.text in {t.answer for t in holdout}]
+        return {**found, "holdout": replace(found["holdout"], examples=kept)}
+    if data.source == "muse":
+        corpus: Any = split
+        return muse_parts(tokenizer, corpus, source, max_length=min(longest, 2048), at_most=most)
+    own = _own(tokenizer, asked, how, form, holdout, longest)
+    return {**own, **wmdp_parts(tokenizer, split, source, at_most=most)} if data.source == "wmdp" else own
+
+
+def _own(
+    tokenizer: Any,
+    asked: Asked,
+    how: TextEvaluation,
+    form: Chat | Plain,
+    holdout: Sequence[Text],
+    longest: int,
+) -> dict[str, Part]:
+    """Forget, retain, holdout; and the forget set in other words, where its rows have them."""
+    most = how.at_most
+
+    def part(chosen: Sequence[Text], generate: int = 0, gradient: bool = False) -> Part:
+        found = _examples(tokenizer, chosen[:most], asked.rows, form, longest)
+        running = any(not text.turns for text in chosen)
+        return Part(found, generate=0 if running else generate, gradient=gradient)
+
+    found = {"forget": part(asked.forget, how.generate, how.gradient), "retain": part(asked.retain, how.generate)}
+    if holdout:
+        found["holdout"] = part(holdout, gradient=how.gradient)
+    rows = [asked.rows.get(text, {}) for text in asked.forget[:most]]
+    if rows and all("paraphrased_question" in row and "answer" in row for row in rows):
+        reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in rows]
+        encode = encoder(tokenizer, form)
+        found["forget_paraphrased"] = Part(
+            examples(reworded, encode, question="paraphrased_question"), generate=how.generate
+        )
+    return found
+
+
+def _examples(tokenizer: Any, chosen: Sequence[Text], rows: Rows, form: Chat | Plain, longest: int) -> list[Example]:
+    """The texts with all their turns; paraphrases and wrong answers come from the rows, as TOFU names them."""
+
+    def one(text: Text) -> Tokenised:
+        ids, start = encoded(tokenizer, [text], form)[0]
+        return Tokenised.of(ids[:longest], start)
+
+    def others(text: Text, column: str) -> tuple[Tokenised, ...]:
+        return tuple(one(replace(text, answer=answer)) for answer in other_answers(_row(rows, text), column))
+
+    return [
+        Example(n, one(text), text.answer, *(others(text, column) for column in OTHERS))
+        for n, text in enumerate(chosen)
+    ]
+
+
+def _row(rows: Rows, text: Text) -> Mapping[str, Any]:
+    return rows.get(text) or {}
+
 
 _CONTEXT = 2048  # tokens of a text, at most, where neither model nor tokenizer says
 

@@ -1,4 +1,4 @@
-"""The texts that a recipe names: which are to be forgotten, which are kept, and which no model has seen."""
+"""What a request on texts asks for, row by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, without
 from unweave.data.text_file import Table
 from unweave.errors import ConfigurationError, suggest
-from unweave.modalities.texts.data import Text, by_id, read_ids, read_table, texts
+from unweave.modalities.texts.data import Text, TextRows, by_id, read_ids, read_table, texts
 from unweave.modalities.texts.data.benchmarks import (
     SIZES,
     Benchmark,
@@ -25,6 +25,30 @@ from unweave.modalities.texts.data.benchmarks import (
     wmdp,
 )
 from unweave.modalities.texts.recipe import TextData, TextForget
+
+
+def numbered(rows: TextRows, first: int) -> TextRows:
+    """The same with other row numbers, so that those of two sets differ."""
+    return replace(rows, numbers=rows.numbers + first)
+
+
+def together(forget: TextRows, retain: TextRows) -> TextRows:
+    """Both sets as one."""
+    bounds = torch.cat([forget.bounds, retain.bounds[1:] + forget.bounds[-1]])
+    return TextRows(
+        (*forget.texts, *retain.texts),
+        torch.cat([forget.tokens, retain.tokens]),
+        bounds,
+        torch.cat([forget.starts, retain.starts]),
+        torch.cat([forget.numbers, retain.numbers]),
+        pad=forget.pad,
+    )
+
+
+def words(text: Text) -> str:
+    """All turns and the answer, a line each."""
+    return "\n".join([*(content for _, content in text.turns), text.answer])
+
 
 Rows = Mapping[Text, Mapping[str, Any]]
 TOFU = "locuslab/TOFU"  # on the hub

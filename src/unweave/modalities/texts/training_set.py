@@ -17,8 +17,7 @@ from unweave.modalities.texts.build import built, request
 from unweave.modalities.texts.data import Text
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import TextRecipe
-from unweave.modalities.texts.requests import own_table, own_texts, split_of
-from unweave.modalities.texts.rows import words
+from unweave.modalities.texts.requests import own_table, own_texts, split_of, words
 
 HASHED = 512  # features of each kind
 
