@@ -22,8 +22,8 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, certified, veri
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.publish import publish
+from unweave.modalities.images.job import ImageRecords
 from unweave.modalities.images.sources import digits
-from unweave.modalities.images.training_set import ImageRecords
 from unweave.run import sequence
 
 

@@ -16,8 +16,8 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.modalities import read
+from unweave.modalities.images.job import ImageRecords
 from unweave.modalities.images.sources import digits
-from unweave.modalities.images.training_set import ImageRecords
 from unweave.run import sequence
 from unweave.run.retest import Again
 
@@ -64,7 +64,7 @@ def test_what_a_later_batch_undid_is_said_and_can_be_asked_for_again(
     moved = Ledger(ledger.folder.rename(ledger.folder.with_name("moved")))  # the paths of old recipes lead nowhere
     moved.add(Deletion("few-again", Selector(rows=FEW)))
     with monkeypatch.context() as patch:
-        patch.setattr("unweave.ledger.retest.Again", _Undone)
+        patch.setattr("unweave.ledger.batch.Again", _Undone)
         done = run(moved, path, ["contract.forget=[{metric: accuracy, at_most: 0.95}]"])
     assert [entry.kind for entry in done.entries] == ["certificate", "retest"] and not done.met
     threes = moved.read()[1].requests["threes"]

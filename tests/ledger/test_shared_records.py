@@ -16,8 +16,8 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.begin import shared
+from unweave.modalities.images.job import ImageRecords
 from unweave.modalities.images.sources import digits
-from unweave.modalities.images.training_set import ImageRecords
 from unweave.run import sequence
 
 EASY = ["contract.forget=[{metric: accuracy, at_most: 0.95}]"]

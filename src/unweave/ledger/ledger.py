@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.ledger import key as keys
+from unweave.ledger import files as keys
 from unweave.ledger.book import Book, Standing, entered, fold
 from unweave.ledger.chain import (
     Chain,
@@ -24,8 +24,8 @@ from unweave.ledger.chain import (
     locked,
     parse,
 )
+from unweave.ledger.files import Key
 from unweave.ledger.index import Index, listed
-from unweave.ledger.key import Key
 from unweave.ledger.selector import Deletion, read_kept
 from unweave.store import atomically, on_disk
 

@@ -14,7 +14,7 @@ from unweave.data.index_file import read_ids, read_rows, rows_of
 from unweave.data.text_file import parse_json, read_file, read_text
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import fault_of_line
-from unweave.ledger.key import Key
+from unweave.ledger.files import Key
 
 _MOST = 2**63 - 1
 

@@ -17,6 +17,7 @@ from unweave.ledger.book import Book, Standing, annulled, entered
 from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse, written
 from unweave.ledger.ledger import Ledger, cut_short, exposed
 from unweave.ledger.selector import Deletion, Selector, read_kept
+from unweave.store import file_sha256
 
 _EDITED = "is not what the ledger says: it was edited"
 _OTHERS = "holds text of others beside the section of the ledger, which was not checked"
@@ -112,7 +113,7 @@ def certified(ledger: Ledger, model: Path) -> list[str]:
     alone = model / files.WEIGHTS if model.is_dir() else model
     digests = {files.told(model, ledger.folder)["sha256"]} if whole else set()
     if alone.is_file():
-        digests.add(files.sha256(alone))
+        digests.add(file_sha256(alone))
     if not digests:
         raise ConfigurationError(f"{model}: expected a .safetensors file, or the folder of a model")
     models = [(str(e.body["request"]), e.body["model"]) for e in ledger.read()[0].entries if e.kind == "certificate"]

@@ -3,10 +3,9 @@
 from unweave.evaluation.gap import GAP_METRICS, RTE
 from unweave.evaluation.sheet import SHEET
 from unweave.modalities._base import Card, Front, Modality
-from unweave.modalities.images.job import request
+from unweave.modalities.images.job import request, training_set
 from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
 from unweave.modalities.images.training import Training
-from unweave.modalities.images.training_set import training_set
 from unweave.tasks import Classification
 
 IMAGES = Modality(

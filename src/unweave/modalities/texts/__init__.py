@@ -1,12 +1,11 @@
 """Texts and the language models that learn them: sources, tokens, fine-tuning, requests and scores."""
 
 from unweave.modalities._base import Card, Front, Modality
-from unweave.modalities.texts.build import request
+from unweave.modalities.texts.build import request, training_set
 from unweave.modalities.texts.evaluation.metrics import SHEET
 from unweave.modalities.texts.evaluation.stored import sheets_of_logs
 from unweave.modalities.texts.recipe import SOURCES, TextForget, TextRecipe, faults_of, left
 from unweave.modalities.texts.training import Finetuning
-from unweave.modalities.texts.training_set import training_set
 from unweave.tasks import Language
 
 TEXTS = Modality(

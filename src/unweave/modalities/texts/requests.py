@@ -50,7 +50,7 @@ def words(text: Text) -> str:
     return "\n".join([*(content for _, content in text.turns), text.answer])
 
 
-Rows = Mapping[Text, Mapping[str, Any]]
+Given = Mapping[Text, Mapping[str, Any]]
 TOFU = "locuslab/TOFU"  # on the hub
 
 
@@ -71,7 +71,7 @@ class Asked:
     forget: list[Text]
     retain: list[Text]
     holdout: list[Text]
-    rows: Rows
+    rows: Given
     numbers: tuple[int, ...] = ()
 
 
@@ -160,7 +160,7 @@ def _own(data: TextData, forget: TextForget, already: Sequence[TextForget], tabl
     return Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
 
 
-def _beside(file: Path, data: TextData, every: list[Text], rows: Rows) -> Asked:
+def _beside(file: Path, data: TextData, every: list[Text], rows: Given) -> Asked:
     """Texts to forget that are in a file of their own."""
     assert data.path is not None, "the recipe has seen to it"
     other = read_table(file)
@@ -173,7 +173,7 @@ def _beside(file: Path, data: TextData, every: list[Text], rows: Rows) -> Asked:
     return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_rows(gone, other)})
 
 
-def _rows(found: Sequence[Text], table: Table) -> Rows:
+def _rows(found: Sequence[Text], table: Table) -> Given:
     return dict(zip(found, table, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Texts as they are given: turns, an answer, and the words that they are compared by."""
+"""Texts as they are given: turns, an answer, the words that they are compared by, and which of them a request names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from unweave.data.index_file import read_ids, rows_of
+from unweave.data.splits import Split, by_index
 from unweave.errors import ConfigurationError, suggest
 
 _OPERATORS = "#%&*/@\\‰"  # punctuation by Unicode's word, and read aloud
@@ -208,3 +211,23 @@ def _content(content: Any, number: int) -> str:
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise ValueError(f"message {number} has a part that is no text, {kind}: only texts are read")
     return "".join(part["text"] for part in content)
+
+
+def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
+    """Forget all texts with these ids, keep the others; one id may be that of several texts, as a person's is.
+
+    Raises:
+        ConfigurationError: ids that are not there or come twice, none of them, or all there are.
+    """
+    if isinstance(ids, Path):
+        ids = read_ids(ids)
+    rows = rows_of(t.id for t in texts)
+    faults = []
+    if missing := [i for i in ids if i not in rows]:
+        close = suggest(missing[0], rows)
+        faults.append(f"{len(missing)} of {len(ids)} ids are of no text ({listed(missing)}).{close}")
+    if twice := sorted({i for i in ids if list(ids).count(i) > 1}):
+        faults.append(f"the request names {len(twice)} ids more than once ({listed(twice)}): once is enough")
+    if faults:
+        raise ConfigurationError(faults)
+    return by_index([row for i in ids for row in rows[i]], len(texts))
