@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
-from unweave.ledger.batch import single
 from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Book, Standing
 from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.ledger import Ledger, find
 from unweave.ledger.publish import publish
+from unweave.ledger.retest import single
 from unweave.modalities import MODALITIES, Modality, of_document, training_set
 from unweave.recipe.yaml_lines import load
 from unweave.run.directory import EVIDENCE
