@@ -64,7 +64,7 @@ def test_what_a_later_batch_undid_is_said_and_can_be_asked_for_again(
     moved = Ledger(ledger.folder.rename(ledger.folder.with_name("moved")))  # the paths of old recipes lead nowhere
     moved.add(Deletion("few-again", Selector(rows=FEW)))
     with monkeypatch.context() as patch:
-        patch.setattr("unweave.ledger.batch.Again", _Undone)
+        patch.setattr("unweave.ledger.retest.Again", _Undone)
         done = run(moved, path, ["contract.forget=[{metric: accuracy, at_most: 0.95}]"])
     assert [entry.kind for entry in done.entries] == ["certificate", "retest"] and not done.met
     threes = moved.read()[1].requests["threes"]

@@ -165,11 +165,7 @@ def _score(each: Json) -> Json:
     return (
         {"value": None, "low": None, "high": None}
         | kept
-        | {
-            "unit": each["metric"]["unit"],
-            "n": each["sizes"],
-            "null": band,
-        }
+        | {"unit": each["metric"]["unit"], "n": each["sizes"], "null": band}
     )
 
 

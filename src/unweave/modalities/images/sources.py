@@ -157,11 +157,7 @@ def _unpickled(paths: list[Path]) -> dict[str, Tensor]:
     return {"images": torch.cat(images), "labels": torch.cat(labels)}
 
 
-SOURCES: dict[str, Callable[..., Source]] = {
-    "digits": digits,
-    "cifar10": cifar10,
-    "image_folder": image_folder,
-}
+SOURCES: dict[str, Callable[..., Source]] = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
 
 
 def load(name: str, path: Path | None = None) -> Source:

@@ -73,11 +73,7 @@ class Training:
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
 CIFAR10 = Training(epochs=18, batch=125, lr=0.1, flip=True, shift=2)
-DEFAULTS = {
-    "digits": ("digits_cnn", DIGITS),
-    "cifar10": ("cifar_net", CIFAR10),
-    "image_folder": ("cifar_net", CIFAR10),
-}
+DEFAULTS = {"digits": ("digits_cnn", DIGITS), "cifar10": ("cifar_net", CIFAR10), "image_folder": ("cifar_net", CIFAR10)}
 """What is trained on a source, and how, where the recipe does not say."""
 
 
@@ -121,11 +117,7 @@ def train(
         raise ConfigurationError("the training set must hold at least one example, found 0: check the split")
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=True,
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )
     per_epoch = -(-len(data) // recipe.batch)
     total, step, start = recipe.epochs * per_epoch, 0, time.perf_counter()
@@ -196,12 +188,7 @@ def record(network: Network, data: TensorImages, recipe: Training, cache: Path |
 
 def _about(network: Network, data: TensorImages, recipe: Training) -> dict[str, object]:
     """Everything that decides a model's weights."""
-    return {
-        "version": VERSION,
-        "network": asdict(network),
-        "training": asdict(recipe),
-        "data": data.fingerprint(),
-    }
+    return {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
 
 
 def _check_fit(logits: Tensor, data: TensorImages) -> None:

@@ -82,12 +82,7 @@ def parts(
 
 
 def _own(
-    tokenizer: Any,
-    asked: Asked,
-    how: TextEvaluation,
-    form: Chat | Plain,
-    holdout: Sequence[Text],
-    longest: int,
+    tokenizer: Any, asked: Asked, how: TextEvaluation, form: Chat | Plain, holdout: Sequence[Text], longest: int
 ) -> dict[str, Part]:
     """Forget, retain, holdout; and the forget set in other words, where its rows have them."""
     most = how.at_most

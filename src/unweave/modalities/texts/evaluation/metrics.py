@@ -324,7 +324,4 @@ def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
             "difference": values[0] - values[1] if len(values) == 2 else None,
         }
     logs = [log, *([retrained] if retrained else [])]
-    return {
-        "logs": [{"name": x.name, "compat": x.compat, "notes": list(x.notes)} for x in logs],
-        "metrics": rows,
-    }
+    return {"logs": [{"name": x.name, "compat": x.compat, "notes": list(x.notes)} for x in logs], "metrics": rows}
