@@ -46,12 +46,9 @@ def demo(
     """Forget wrong labels, a class and a random tenth of the digits, and compare with retraining."""
     from unweave.commands import demo as command
 
-    choice = command.Choice(request or [], method or [], seed, steps, epochs)
-    if text:
-        from unweave.commands import demo_text
-
-        return demo_text.main(output or Path("unweave-demo-text"), choice, as_json=as_json)
-    command.main(output or Path("unweave-demo"), choice, as_json=as_json)
+    folder = output or Path("unweave-demo-text" if text else "unweave-demo")
+    chosen = {"requests": request or [], "methods": method or []}
+    command.main(folder, text=text, **chosen, seed=seed, steps=steps, epochs=epochs, as_json=as_json)
 
 
 @app.command()

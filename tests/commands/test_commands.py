@@ -16,6 +16,7 @@ from unweave.cli import main
 from unweave.commands.contract import kept
 from unweave.commands.demo import _hardness, _notes, _table
 from unweave.demos.digits import ENTRIES, REQUESTS, demo
+from unweave.report.demo_page import KINDS
 
 Write = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -150,10 +151,10 @@ def test_the_demo_is_readable_on_a_terminal_of_80_columns() -> None:
     rows = [{"name": name, "kind": kind, "met": met, "steps": 100, **numbers} for name, (kind, met) in kinds.items()]
     written = io.StringIO()
     console = Console(file=written, width=80)
-    console.print(_table({"rows": rows}))
-    assert _notes(rows) == ["n: UA, RA, AUC 130; TA 450 examples; 1 training a row"]
+    console.print(_table(rows, KINDS["demo.json"]))
+    assert list(_notes(rows, KINDS["demo.json"])) == ["n: UA, RA, AUC 130; TA 450 examples; 1 training a row"]
     lacking = {**rows[0], "scores": {**scores, "UA": undefined}}
-    assert _notes([lacking])[1:] == ["original, UA: undefined. the model diverged"]
+    assert list(_notes([lacking], KINDS["demo.json"]))[1:] == ["original, UA: undefined. the model diverged"]
     lines = written.getvalue().splitlines()
     assert len(lines) == 1 + len(rows) and "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
     words = ("UnilateralSurgery !", "31.6", "100.0±9.6", "0.23±0.12", "21.7", 5 * "\N{FULL BLOCK}")

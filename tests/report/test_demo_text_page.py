@@ -7,28 +7,34 @@ from pathlib import Path
 
 from tests.report.test_pages import HOSTILE, checked
 from unweave.report.build import build
-from unweave.report.demo_text_page import COLUMNS
+from unweave.report.demo_page import KINDS
 
-KINDS = {"original": "end", "retrained": "reference", "NPO": "baseline", f"HAMU {HOSTILE}": "headline"}
+NAMES = {"original": "end", "retrained": "reference", "NPO": "baseline", f"HAMU {HOSTILE}": "headline"}
 
 
 def test_what_models_wrote_is_escaped(tmp_path: Path) -> None:
-    row = {key: 0.5 for key, *_ in COLUMNS} | {"steps": 7, "ended": HOSTILE, "warnings": [HOSTILE]}
+    row = dict.fromkeys(KINDS["demo_text.json"].columns, 0.5) | {
+        "steps": 7,
+        "seconds": 0.5,
+        "ended": HOSTILE,
+        "warnings": [HOSTILE],
+    }
     score = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 60, "unit": "share", "reason": ""}
-    row["scores"] = {key: score for key, *_ in COLUMNS if key != "distance"}
+    row["scores"] = dict.fromkeys(KINDS["demo_text.json"].columns, score)
     row |= {"recited": {"forget": 1.0, "retain": 0.98}}
-    rows = [{**row, "name": name, "kind": kind, "distance": float(i)} for i, (name, kind) in enumerate(KINDS.items())]
+    rows = [{**row, "name": name, "kind": kind, "distance": float(i)} for i, (name, kind) in enumerate(NAMES.items())]
     gone = {**score, "value": None, "low": None, "high": None, "reason": HOSTILE}
     rows[0] |= {"forget_quality": None, "scores": {**row["scores"], "forget_quality": gone}}
-    asked = {"question": f"Who? {HOSTILE}", "truth": HOSTILE, "answers": {name: f"{HOSTILE} {name}" for name in KINDS}}
+    asked = {"question": f"Who? {HOSTILE}", "truth": HOSTILE, "answers": {name: f"{HOSTILE} {name}" for name in NAMES}}
     demo = {
         "created": "2026-01-01",
         "seconds": 1.0,
+        "reading_share": 0.05,
         "environment": {"torch": HOSTILE},
         "counts": {"forget": 60, "retain": 540, "holdout": 120, "known": 40, "places": 32, "reworded": 290},
         "weights": 184640,
         "vocabulary": 800,
-        "settings": dict.fromkeys(list(KINDS)[2:], HOSTILE),
+        "settings": dict.fromkeys(list(NAMES)[2:], HOSTILE),
         "rows": rows,
         "answers": {"forget": [asked], "retain": [asked]},
     }

@@ -118,6 +118,7 @@ def demo_directory(folder: Path) -> Path:
         "seconds": 60.0,
         "reading_share": 0.05,
         "environment": {"torch": "2"},
+        "settings": {HOSTILE: {"method": {"name": HOSTILE}}},
         "requests": [request],
     }
     (folder / "demo.json").write_text(json.dumps(demo))

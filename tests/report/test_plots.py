@@ -8,8 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from unweave.report import plots
-from unweave.report.plots import Drawing
-from unweave.report.plots.canvas import MODELS, style
+from unweave.report.plots.canvas import INK, MODELS, Drawing, style
 
 HOSTILE = "<script>alert('x')</script> & \"y\" $a_b$"
 
@@ -37,7 +36,7 @@ def test_inline_svg(kind: str) -> None:
     assert root.tag == "svg" and root.get("role") == "img" and root.get("aria-label") == HOSTILE
     assert "viewBox" in root.attrib and "width" not in root.attrib
     assert not re.search(r"https?:|<script|<image|xmlns|url\((?!#)|@import", svg)
-    assert plots.INK not in svg and "currentColor" in svg
+    assert INK not in svg and "currentColor" in svg
     text = [node.text for node in root.iter("text")]
     assert any(node and "<script>" in node for node in text), "names are text, not paths and not markup"
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unweave.cli import main
-from unweave.commands import demo_text as command
+from unweave.commands import demo as command
 from unweave.contract.reading import REACHED
-from unweave.demos.people import ELSEWHERE, ENTRIES, FORGOTTEN, KEPT, demo_text
-from unweave.demos.text_world import Json, Size
-from unweave.modalities.texts.training import TextTraining
-from unweave.report.demo_text_page import COLUMNS, standing
+from unweave.demos.compare import Json
+from unweave.demos.texts import COLUMNS, ENTRIES, demo_text
+from unweave.report.demo_page import KINDS, standing
 from unweave.watch import Watch
 
-TRAINING = TextTraining(epochs=5, hidden=32, layers=1, vocabulary=600, lr=2e-2)  # enough to know the people a little
-SMALL = Size(50, TRAINING, steps=2, forget_batch=4, retain_batch=4)
+TRAINING = {"epochs": 5, "hidden": 32, "layers": 1, "vocabulary": 600, "lr": 2e-2}  # to know the people a little
+KIND = KINDS["demo_text.json"]
 
 
 def code(arguments: Sequence[str]) -> int:
@@ -34,7 +33,7 @@ def code(arguments: Sequence[str]) -> int:
 def found() -> Json:
     pytest.importorskip("transformers")
     pytest.importorskip("rouge_score")
-    return demo_text(size=SMALL)
+    return demo_text(count=50, training=TRAINING, steps=2, batches=(4, 4))
 
 
 def test_what_is_compared(found: Json) -> None:
@@ -48,18 +47,17 @@ def test_what_is_compared(found: Json) -> None:
 
 
 def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> None:
-    columns = (*FORGOTTEN, *ELSEWHERE, *KEPT)
-    assert {key for key, *_ in COLUMNS} == {*columns, "distance", "forget_quality"}
+    assert set(KIND.columns) == {*COLUMNS, "forget_quality"}
     reference = found["rows"][1]
     assert reference["distance"] == 0 and reference["forget_quality"] == 1
     for row in found["rows"]:
-        gaps = [abs(row[key] - reference[key]) for key in columns]
+        gaps = [abs(row[key] - reference[key]) for key in COLUMNS]
         assert row["distance"] == pytest.approx(100 * sum(gaps) / 10)
     methods = [row for row in found["rows"] if row["kind"] in ("baseline", "headline")]
     assert len(methods) == 6 and all(0 < row["steps"] <= 2 for row in methods)
     assert {row["ended"] for row in methods} <= {"steps used up", "contract met", REACHED}
-    original = {key: found["rows"][0][key] for key in columns}
-    assert all({key: row[key] for key in columns} != original for row in methods), "every method moved the model"
+    original = {key: found["rows"][0][key] for key in COLUMNS}
+    assert all({key: row[key] for key in COLUMNS} != original for row in methods), "every method moved the model"
 
 
 def test_answers_stand_side_by_side(found: Json) -> None:
@@ -84,8 +82,11 @@ def test_the_command(
 ) -> None:
     asked: list[Any] = []
 
-    def ran(methods: Sequence[str], *, seed: int, size: Size, watch: Watch) -> Json:
-        asked.extend([methods, seed, size.steps, size.training.epochs])
+    def ran(
+        methods: Sequence[str], *, seed: int, steps: int, training: Json, watch: Watch, tell: Callable[[Json], None]
+    ) -> Json:
+        asked.extend([methods, seed, steps, training["epochs"]])
+        tell(found)
         return found
 
     monkeypatch.setattr(command, "demo_text", ran)
@@ -94,10 +95,9 @@ def test_the_command(
     assert code(["demo", "--text", "-o", str(tmp_path), *options]) == 0
     assert asked == [["hamu_q_npo"], 5, 3, 4]
     out = capsys.readouterr().out
-    notes = command._notes(found["rows"])
+    notes = command._notes(found["rows"], KIND)
     assert next(notes).startswith("n: FQ, fP, fR, TR, ES, oR, rP, rR 20; MU ") and not list(notes)
-    columns = [key for key, *_ in COLUMNS if key not in ("distance", "forget_quality")]
-    assert len(re.findall(r"±\d", out)) == len(columns) * len(found["rows"]) == 90, "every score of questions has one"
+    assert len(re.findall(r"±\d", out)) == len(COLUMNS) * len(found["rows"]) == 90, "every score of questions has one"
     assert max(map(len, out[: out.rindex(" s. Report")].splitlines())) <= 80
     assert "what chance gives an exact method" in " ".join(out.split())
     words = ("People to forget: ", "People to keep: ", "true answer", "retrained again", "HAMU-Q over NPO", "dist")

@@ -35,30 +35,28 @@ def plan(
     ceiling = epsilon_of(made.guesses, made.guesses, m, level / 2, delta)
     if as_json:
         known = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        print(
-            json.dumps(
-                {**known, "directory": str(folder), "detectable_auc": made.detectable, "ceiling": ceiling}, indent=2
-            )
-        )
+        known |= {"directory": str(folder), "detectable_auc": made.detectable, "ceiling": ceiling}
+        print(json.dumps(known, indent=2))
         return
     say = Console(highlight=False, soft_wrap=True).print
-    say(f"{m} canaries, {len(made.forget)} of them drawn for training (seed {made.seed})", markup=False)
-    say(f"1. train on   {folder / f'train.{form}'}  ({len(made.train)} records)", markup=False)
-    say(f"2. unlearn    {folder / f'forget.{form}'}  ({len(made.forget)} records)", markup=False)
-    say(
+    for line in (
+        f"{m} canaries, {len(made.forget)} of them drawn for training (seed {made.seed})",
+        f"1. train on   {folder / f'train.{form}'}  ({len(made.train)} records)",
+        f"2. unlearn    {folder / f'forget.{form}'}  ({len(made.forget)} records)",
         f"3. score every canary by any attack that has not seen {folder / 'coins.csv'}, into a file id,score",
-        markup=False,
-    )
-    say(f"4. unweave audit judge {folder} SCORES.csv", markup=False)
+        f"4. unweave audit judge {folder} SCORES.csv",
+    ):
+        say(line, markup=False)
     say(f"It finds an AUC of {made.detectable:.2f} in 80 % of cases, and can show an epsilon of {ceiling:.2f} at most.")
 
 
 def verdict(folder: Path, scores: Path, *, lower: bool, few: bool, as_json: bool) -> int:
     """Prints what the scores say of the coins; 0 if they say nothing, 3 if exact unlearning is refuted."""
     found = judge(load(folder), read_scores(scores), lower=lower, few=few)
+    code = _REFUTED if found.refuted else 0
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
-        return _REFUTED if found.refuted else 0
+        return code
     table = Table(box=None, pad_edge=False)
     for column in ("", "value", "95 % interval", "an exact method", "p"):
         table.add_column(column, overflow="fold")
@@ -72,4 +70,4 @@ def verdict(folder: Path, scores: Path, *, lower: bool, few: bool, as_json: bool
     value, share = found.epsilon.value, 100 * (1 - found.plan.level)
     console.print(f"epsilon: at least {value:.2f} ({share:g} % confidence); at most {found.ceiling:.2f} could be shown")
     console.print(found.text, style="bold red" if found.refuted else "", markup=False)
-    return _REFUTED if found.refuted else 0
+    return code

@@ -37,12 +37,7 @@ def promise(clauses: Sequence[Verdict], notes: Sequence[str], *, as_json: bool) 
 
 
 def kept(rows: Sequence[Json], reading: Json) -> Group:
-    """One line a clause: the limit, what the guard set and the final set say, and what follows.
-
-    Args:
-        rows: `contract` of `summary.json`.
-        reading: `contract_reading` of it.
-    """
+    """One line a clause, of `contract` and `contract_reading` in `summary.json`: limit, what each set says, state."""
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("contract", "", "limit", "guard set", "final set", ""):
         made.add_column(column, overflow="fold")

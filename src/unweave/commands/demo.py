@@ -1,10 +1,10 @@
-"""`unweave demo`: tables and a report that a person understands at once."""
+"""`unweave demo`: a table of every request and a report that a person understands at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,109 +15,113 @@ from rich.text import Text
 from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
 from unweave.demos.digits import demo
+from unweave.demos.texts import demo_text
+from unweave.errors import ConfigurationError
 from unweave.report.build import build
+from unweave.report.demo_page import KINDS, SIDES, Kind, methods_of, notes, standing, titled
 from unweave.report.page import number
 from unweave.run.directory import creatable
 from unweave.store import write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH, BLOCKS = 5, 60  # characters of the longest bar and of a trace: a terminal has 80
-COLUMNS = {"UA": ("UA %", 100, 1), "RA": ("RA %", 100, 1), "TA": ("TA %", 100, 1), "MIA_AUC": ("AUC", 1, 2)}
-"""Score -> its head, the factor that it is shown by, and digits."""
+WIDTH, BLOCKS, ROOM = 5, 60, 6  # characters of the longest bar and of a trace, scores that fit: a terminal has 80
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What of the demo is run: nothing named means everything, no number the demo's own."""
-
-    requests: Sequence[str]
-    methods: Sequence[str]
-    seed: int
-    steps: int | None
-    epochs: int | None
-
-
-def main(folder: Path, choice: Choice, *, as_json: bool) -> None:
-    """Runs the demo, prints each request's table as soon as it is there, writes `demo.json` and the page."""
-    console = Console(stderr=as_json, highlight=False)
-
-    def tell(request: Json) -> None:
-        console.print(f"\n{request['title']}", style="bold", markup=False)
-        console.print(request["text"], markup=False)
-        console.print(_table(request))
-        for note in _notes(request["rows"]):
-            console.print(note, style="dim", markup=False)
-        for trace in request["traces"]:
-            console.print(_hardness(trace), markup=False)
-
+def main(
+    folder: Path,
+    *,
+    text: bool,
+    requests: Sequence[str],
+    methods: Sequence[str],
+    seed: int,
+    steps: int | None,
+    epochs: int | None,
+    as_json: bool,
+) -> None:
+    """Runs the demo on digits or on texts, prints each request's table as soon as it is there, writes JSON and page."""
+    if text and requests:
+        raise ConfigurationError("demo: --request chooses among the digits' requests; --text has one of its own")
+    name = "demo_text.json" if text else "demo.json"
+    console, kind = Console(stderr=as_json, highlight=False), KINDS[name]
+    run = demo_text if text else partial(demo, requests)
+    training, tell = {} if epochs is None else {"epochs": epochs}, partial(_tell, console, kind)
     creatable(folder)
     with watching() as watch:
-        found = demo(
-            choice.requests,
-            choice.methods,
-            seed=choice.seed,
-            steps=choice.steps,
-            training={} if choice.epochs is None else {"epochs": choice.epochs},
-            watch=watch,
-            tell=tell,
-        )
-    write_json(folder / "demo.json", found)
+        found = run(methods, seed=seed, steps=steps, training=training, watch=watch, tell=tell)
+    write_json(folder / name, found)
     page = build(folder)
     if as_json:
         print(json.dumps(found, indent=2))
-    console.print(
-        "\nDistance: mean absolute gap to a model retrained without the forget set, in points, over UA "
-        "(error on the forget set), RA and TA (accuracy on retain and test set) and the AUC of a membership "
-        "attack. Dim rows are the scale: doing nothing, the reference, and the same from another seed. Right is what "
-        "the row 'retrained' says.\n"
-        "±: the wider side of the 95 % interval over the n examples, for this model only. A row is one training: its "
-        "distance has no interval, and 'retrained again' is what chance gives an exact method. Several trainings: "
-        "unweave evidence.  ! the contract was missed, or is not shown to be met.",
-        style="dim",
-        markup=False,
-    )
-    share = 100 * found["reading_share"]
-    console.print(f"Reading the contracts took {share:.1f} % of the runs' time.", style="dim")
+    console.print("\n" + "\n".join(notes(found, kind)), style="dim", markup=False)
     console.print(f"{found['seconds']:.0f} s. Report with plots: {page}", markup=False, soft_wrap=True)
 
 
-def _table(request: Json) -> Table:
-    """One row per model; dim are the two ends of the scale, bold is the method that comes closest."""
-    rows = request["rows"]
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for column in ("distance", *(title for title, _, _ in COLUMNS.values()), "s"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    known = [row["distance"] for row in rows if row["distance"] is not None]
-    methods = [row["distance"] for row in rows if row["kind"] == "method" and row["distance"] is not None]
-    for row in rows:
-        style = "dim" if row["kind"] != "method" else "bold" if row["distance"] == min(methods) else ""
-        cells = [_score(row["scores"][key], factor, places) for key, (_, factor, places) in COLUMNS.items()]
-        seconds = "" if row["seconds"] is None else number(row["seconds"], 1)
-        bar = "█" * round(WIDTH * (row["distance"] or 0.0) / (max(known) or 1.0))
-        name = row["name"] + (" !" if row.get("met") is False else "")
-        table.add_row(name, number(row["distance"], 1), *cells, seconds, bar, style=style)
+def _tell(console: Console, kind: Kind, request: Json) -> None:
+    """One request: what the models say, their table, and who came how close."""
+    request = titled(request)
+    console.print(f"\n{request['title']}", style="bold", markup=False)
+    console.print(request["text"], markup=False)
+    for side, asked in request.get("answers", {}).items():
+        for one in asked:
+            console.print(f"\n{SIDES[side]}: {one['question']}", style="bold", markup=False)
+            console.print(_answers(one))
+    console.print(_table(request["rows"], kind))
+    heads = [f"{head} {key}" for key, (head, *_) in kind.columns.items()] if len(kind.columns) > ROOM else []
+    for note in (*_notes(request["rows"], kind), *filter(None, [", ".join(heads)])):
+        console.print(note, style="dim", markup=False)
+    for sentence in (*standing(request["rows"]), *map(_hardness, request["traces"])):
+        console.print(sentence, markup=False)
+
+
+def _answers(asked: Json) -> Table:
+    """One question: the truth, then what every model says; bold is word by word the truth."""
+    table = Table(box=None, padding=(0, 1, 0, 2), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_row("true answer", Text(asked["truth"]), style="dim")
+    for name, answer in asked["answers"].items():
+        table.add_row(name, Text(answer), style="bold" if answer == asked["truth"] else "")
     return table
 
 
-def _score(score: Json, factor: float, places: int) -> Text:
-    value = number(None if score["value"] is None else factor * score["value"], places)
-    return Text.assemble(value, (half(score, factor, places), "dim"))
+def _table(rows: Sequence[Json], kind: Kind) -> Table:
+    """One row per model; dim are the ends of the scale, bold is the method that comes closest.
+
+    Where the terminal has room for it, intervals stand beside the scores, and time and a bar at the end.
+    """
+    roomy = len(kind.columns) <= ROOM
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    heads = [head for head, *_ in kind.columns.values()]
+    for head in ["distance", *heads, "s"] if roomy else ["dist", *heads]:
+        table.add_column(head, justify="right", no_wrap=True)
+    best = methods_of(rows)[:1]
+    longest = max((row["distance"] for row in rows if row["distance"]), default=1.0)
+    for row in rows:
+        cells: list[str | Text] = [row["name"] + (" !" if row.get("met") is False else ""), number(row["distance"], 1)]
+        for key, (_, places, factor) in kind.columns.items():
+            score = row["scores"][key]
+            value = number(None if score["value"] is None else factor * score["value"], places)
+            cells.append(Text.assemble(value, "" if roomy else "\n", (half(score, factor, places), "dim")))
+        if roomy:
+            bar = "█" * round(WIDTH * (row["distance"] or 0.0) / longest)
+            cells += ["" if row["seconds"] is None else number(row["seconds"], 1), bar]
+        style = "dim" if row["kind"] in ("end", "reference") else "bold" if row in best else ""
+        table.add_row(*cells, style=style)
+    return table
 
 
-def _notes(rows: Sequence[Json]) -> list[str]:
+def _notes(rows: Sequence[Json], kind: Kind) -> Iterator[str]:
     """How many examples every column is over, and why scores are undefined."""
-    scores = [row["scores"] for row in rows]
-    titles = {key: title.removesuffix(" %") for key, (title, _, _) in COLUMNS.items()}
+    titles = {key: head.removesuffix(" %") for key, (head, *_) in kind.columns.items()}
+    yield f"n: {counts([row['scores'] for row in rows], titles)} {kind.of}; 1 training a row"
     undefined = {
-        f"{row['name']}, {titles.get(key, key)}": score["reason"]
+        f"{row['name']}, {title}": row["scores"][key]["reason"]
         for row in rows
-        for key, score in row["scores"].items()
-        if score["value"] is None
+        for key, title in {**titles, "distance": "distance"}.items()
+        if key in row["scores"] and row["scores"][key]["value"] is None
     }
-    return [f"n: {counts(scores, titles)} examples; 1 training a row", *reasons(undefined)]
+    yield from reasons(undefined)
 
 
 def _hardness(trace: Json) -> str:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from unweave.errors import MACHINE, UnsupportedError
 
@@ -45,7 +45,8 @@ def alone(environment: Mapping[str, str] = os.environ) -> None:
 
 def fault(error: BaseException) -> str:
     """What the machine has run out of, if that is what an error is about; an empty text if it is not."""
-    for each in _causes(error):
+    each: BaseException | None = error
+    while each is not None:
         if isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError":
             return f"out of memory: {' '.join(str(each).split()) or 'the system gives no more'}"
         code = _code(each)
@@ -54,6 +55,7 @@ def fault(error: BaseException) -> str:
             told = f"{where}{os.strerror(code).lower()}"
             kept = "What was written before is whole. Make room, and go on: the same command, of a run with --resume."
             return f"{told}. {kept}" if code in _FULL else told
+        each = each.__cause__
     return ""
 
 
@@ -64,9 +66,3 @@ def _code(error: BaseException) -> int:
     name = getattr(error, "sqlite_errorname", "")
     told = re.search(r"\(os error (\d+)\)", str(error))
     return next((code for kind, code in _SQLITE.items() if name.startswith(kind)), int(told[1]) if told else 0)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

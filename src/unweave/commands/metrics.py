@@ -20,7 +20,6 @@ _REPEATED = {
     "prompt": "prompts: the interval speaks of other prompts, for this model only",
     "record": "coins of records: the interval speaks of other coins, for this model only",
 }
-_AT_ITS_SIZES = "depends on the sizes; stands beside the score"
 
 
 def main(name: str | None, *, as_json: bool) -> None:
@@ -31,12 +30,21 @@ def main(name: str | None, *, as_json: bool) -> None:
     """
     if name is not None and name not in METRICS:
         raise ConfigurationError(f"unknown score {name!r}.{suggest(name, METRICS)} `unweave metrics` lists them all.")
+    console = Console(highlight=False)
     if as_json:
         print(json.dumps([METRICS[each].as_dict() for each in ([name] if name else METRICS)], indent=2))
     elif name:
-        Console(highlight=False).print(_one(METRICS[name]))
+        console.print(_one(METRICS[name]))
     else:
-        _all(Console(highlight=False))
+        for place, metrics in EVERY.items():
+            made = Table(box=None, pad_edge=False)
+            for column in (place, "right is", "range", "over"):
+                made.add_column(column, overflow="fold")
+            for metric in metrics.values():
+                made.add_row(metric.name, RIGHT[metric.right], _range(metric), f"{metric.replicate}s")
+            console.print(made)
+            console.print()
+        console.print("What it is, needs, when it is undefined, its null level: unweave metrics NAME", style="dim")
 
 
 def _one(metric: Metric) -> Table:
@@ -48,25 +56,13 @@ def _one(metric: Metric) -> Table:
         "repeated": _REPEATED[metric.replicate],
         "needs": metric.needs,
         "undefined": metric.undefined_when,
-        "null level": metric.exact or _AT_ITS_SIZES,
+        "null level": metric.exact or "depends on the sizes; stands beside the score",
         "source": metric.source,
     }
     for title, text in rows.items():
         if text:
             made.add_row(title, text)
     return made
-
-
-def _all(console: Console) -> None:
-    for place, metrics in EVERY.items():
-        made = Table(box=None, pad_edge=False)
-        for column in (place, "right is", "range", "over"):
-            made.add_column(column, overflow="fold")
-        for metric in metrics.values():
-            made.add_row(metric.name, RIGHT[metric.right], _range(metric), f"{metric.replicate}s")
-        console.print(made)
-        console.print()
-    console.print("What it is, needs, when it is undefined, its null level: unweave metrics NAME", style="dim")
 
 
 def _range(metric: Metric) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unweave.errors import ConfigurationError
-from unweave.report import demo_page, demo_text_page, evidence_page, run_page, sequence_page, several_pages
+from unweave.report import demo_page, evidence_page, run_page, sequence_page, several_pages
 from unweave.report.readable import readable
 
 
@@ -18,8 +18,7 @@ def build(directory: Path) -> Path:
     kinds = {
         "summary.json": run_page.read,
         "sequence.json": sequence_page.read,
-        "demo.json": demo_page.read,
-        "demo_text.json": demo_text_page.read,
+        **dict.fromkeys(demo_page.KINDS, demo_page.read),
         "evidence.json": evidence_page.read,  # last: a run's own page shows its evidence, too
     }
     read = next((read for name, read in kinds.items() if (directory / name).is_file()), None)

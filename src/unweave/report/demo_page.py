@@ -1,64 +1,187 @@
-"""The page of a demo: several requests, several methods, one scale."""
+"""The page of a demo: every request's models on one scale, and what they say where that is text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unweave.contract import state_of
-from unweave.evaluation.gap import GAP_METRICS
-from unweave.report import plots
+from unweave.report import plots, traces
 from unweave.report.contract import SAID
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 from unweave.report.scores import score_text
 
 Json = Mapping[str, Any]
-COLUMNS = ["", "distance, points", *GAP_METRICS, "steps", "seconds", "contract", "ended"]
+SIDES = {"forget": "People to forget", "retain": "People to keep"}
 
 
-def page(demo: Json) -> Page:
-    """Words, tables and plots from `demo.json`."""
-    return Page(
-        title="unweave demo: three requests on handwritten digits",
-        lead=f"{demo['created']}, {demo['seconds']:.0f} seconds in all. Distance is the mean absolute gap to "
-        "a model retrained without the forget set, over UA, RA, TA and the AUC of a membership attack. Reading the "
-        f"contracts took {100 * demo['reading_share']:.1f} % of the runs' time.",
-        verdicts=[_verdict(request) for request in demo["requests"]],
-        sections=[*map(_request, demo["requests"]), Section("Environment", tables=[_environment(demo)])],
-    )
+@dataclass(frozen=True)
+class Kind:
+    """What one demo calls things.
+
+    Attributes:
+        title: of the page.
+        of: what an interval is over.
+        over: what the distance is over.
+        columns: of the table: a score's head on the console, its decimals and factor there.
+        plane: keys of the axes on which the models are points, their factor and their names.
+        right: what else is to be known of the scores.
+    """
+
+    title: str
+    of: str
+    over: str
+    columns: Mapping[str, tuple[str, int, int]]
+    plane: tuple[str, str, int, str, str]
+    right: str = ""
+
+
+KINDS = {
+    "demo.json": Kind(
+        "three requests on handwritten digits",
+        "examples",
+        "UA (error on the forget set), RA and TA (accuracy on retain and test set) and the AUC of a membership attack",
+        {"UA": ("UA %", 1, 100), "RA": ("RA %", 1, 100), "TA": ("TA %", 1, 100), "MIA_AUC": ("AUC", 2, 1)},
+        ("FA", "TA", 1, "accuracy on the forget set, %", "test accuracy, %"),
+    ),
+    "demo_text.json": Kind(
+        "people who do not exist, and a small language model that knew them",
+        "questions",
+        "all scores but forget_quality (a p-value: an exact method's is any number from 0 to 1, equally likely), in %",
+        {
+            "forget_quality": ("FQ", 2, 1),
+            "model_utility": ("MU", 0, 100),
+            "forget_probability": ("fP", 0, 100),
+            "forget_rouge": ("fR", 0, 100),
+            "forget_truth_ratio": ("TR", 0, 100),
+            "extraction_strength": ("ES", 0, 100),
+            "mia_loss": ("AUC", 0, 100),
+            "paraphrased_prompt_rouge": ("oR", 0, 100),
+            "relearned_probability": ("reP", 0, 100),
+            "retain_probability": ("rP", 0, 100),
+            "retain_rouge": ("rR", 0, 100),
+        },
+        (
+            *("forget_probability", "retain_probability", 100),
+            *("probability of forget answers, %", "probability of retain answers, %"),
+        ),
+        "Every run ends where a membership attack no longer tells the people to forget from others that no model saw, "
+        "or when its steps are used up; the attack that is reported here looks at other people again. In place of real "
+        "authors and world facts, model utility has people and towns that no method is shown; its n is the least of "
+        "its sets.",
+    ),
+}
 
 
 def read(directory: Path) -> Page:
     """The page of a demo directory."""
-    return page(json.loads((directory / "demo.json").read_text(encoding="utf-8")))
+    name = next(name for name in KINDS if (directory / name).is_file())
+    return page(json.loads((directory / name).read_text(encoding="utf-8")), KINDS[name])
 
 
-def _verdict(request: Json) -> Verdict:
-    methods = [row for row in request["rows"] if row["kind"] == "method" and row["distance"] is not None]
+def page(demo: Json, kind: Kind) -> Page:
+    """Words, tables and plots from what a demo found."""
+    requests = [titled(request) for request in demo.get("requests", [demo])]
+    about = {"Methods": demo["settings"], "Environment": demo["environment"]}
+    settings = [
+        Table(name, ["", ""], [[key, str(value)] for key, value in each.items()]) for name, each in about.items()
+    ]
+    return Page(
+        title=f"unweave demo: {kind.title}",
+        lead=f"{demo['created']}, {demo['seconds']:.0f} seconds in all. {' '.join(notes(demo, kind))}",
+        verdicts=[verdict for request in requests for verdict in _verdicts(request)],
+        sections=[
+            *(section for request in requests for section in _sections(request, kind)),
+            Section("Settings", kind.right, settings),
+        ],
+    )
+
+
+def titled(request: Json) -> Json:
+    """With title and text; the request on texts is told by what its models are."""
+    if "title" in request:
+        return request
+    counts, recited = request["counts"], request["rows"][0]["recited"]
+    said = " and ".join(f"{100 * recited[side]:.0f} % on the {side} side" for side in SIDES)
+    text = (
+        f"A transformer of {request['weights']:,} weights, trained on the spot like its tokenizer, answers questions "
+        f"about people word by word ({said}). It is to forget all {counts['forget']} questions about some of them and "
+        f"to keep {counts['retain']} about the others. No method is shown {counts['known'] + counts['places']} more "
+        f"that it learned; {counts['holdout']} it never learned."
+    )
+    title = "Forget people whom a language model knows"
+    return {"name": "people", "title": title, "text": text, "traces": [], **request}
+
+
+def notes(demo: Json, kind: Kind) -> list[str]:
+    """What the distance is and what its scale, what has an interval, and what the contracts cost."""
+    return [
+        f"Distance: mean absolute gap to a model retrained without the forget set, in points, over {kind.over}. The "
+        "rows above the methods are the scale: doing nothing, the reference, and the same from another seed. Right is "
+        "what the row 'retrained' says.",
+        f"[ , ]: 95 % interval over the n {kind.of}, for this model only; ±: its wider side. A row is one training: "
+        "its distance has no interval, and 'retrained again' is what chance gives an exact method. Several trainings: "
+        "unweave evidence.",
+        f"Reading the contracts took {100 * demo['reading_share']:.1f} % of the runs' time. !: the contract was "
+        "missed, or is not shown to be met.",
+    ]
+
+
+def methods_of(rows: Sequence[Json]) -> list[Json]:
+    """The rows of methods that have a distance, the closest first."""
+    known = [row for row in rows if row["kind"] not in ("end", "reference") and row["distance"] is not None]
+    return sorted(known, key=lambda row: float(row["distance"]))
+
+
+def standing(rows: Sequence[Json]) -> list[str]:
+    """Who came how close, in sentences; also which headline method did worse than a baseline."""
+    methods = methods_of(rows)
     if not methods:
-        return Verdict(request["title"], "no method was run", "note")
-    best = min(methods, key=lambda row: row["distance"])
-    text = f"{best['name']} comes closest: {best['distance']:.1f} points; {_ends(request)}"
-    return Verdict(request["title"], text, "good" if best["distance"] < _levels(request)["original"] else "bad")
+        return ["No method has a distance."]
+    best, baselines = methods[0], [row for row in methods if row["kind"] == "baseline"]
+    ends = ", ".join(f"{name} {value:.1f}" for name, value in _ends(rows).items())
+    found = [f"{best['name']} comes closest: {best['distance']:.1f} points; {ends}."]
+    for first in baselines[:1]:
+        further = [row for row in methods if row["kind"] == "headline" and row["distance"] > first["distance"]]
+        if worse := ", ".join(f"{row['name']} ({row['distance']:.1f})" for row in further):
+            found.append(f"Further away than {first['name']} ({first['distance']:.1f}): {worse}.")
+    return found
 
 
-def _levels(request: Json) -> dict[str, float]:
+def _ends(rows: Sequence[Json]) -> dict[str, float]:
     """The two ends of the scale: doing nothing, and the noise between two retrained models."""
-    return {row["name"]: row["distance"] for row in request["rows"] if row["kind"] == "end"}
+    return {row["name"]: row["distance"] for row in rows if row["kind"] == "end" and row["distance"] is not None}
 
 
-def _ends(request: Json) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in _levels(request).items())
+def _verdicts(request: Json) -> Iterator[Verdict]:
+    rows = request["rows"]
+    first, *worse = standing(rows)
+    methods, nothing = methods_of(rows), _ends(rows).get("original")
+    gained = methods and nothing is not None and methods[0]["distance"] < nothing
+    yield Verdict(request["title"], first, "good" if gained else "bad" if methods else "note")
+    yield from (Verdict("Headline methods that do worse", text, "note") for text in worse)
+    for row in rows:
+        yield from (Verdict(f"Warning, {row['name']}", text, "note") for text in row.get("warnings", ()))
 
 
-def _request(request: Json) -> Section:
+def _sections(request: Json, kind: Kind) -> Iterator[Section]:
+    if answers := request.get("answers"):
+        text = "Greedy answers. The original is the model before; a retrained one never saw those people: it guesses."
+        tables = []
+        for side, title in SIDES.items():
+            asked = answers[side]
+            said = [{"true answer": one["truth"], **one["answers"]} for one in asked]
+            rows = [[name, *(each[name] for each in said)] for name in (said[0] if said else ())]
+            tables.append(Table(title, ["", *(one["question"] for one in asked)], rows))
+        yield Section("What the models say", text, tables)
     rows = [
         [
             row["name"],
             number(row["distance"], 1),
-            *(score_text(row["scores"][key]) for key in GAP_METRICS),
+            *(score_text(row["scores"][key]) for key in kind.columns),
             "–" if row["steps"] is None else str(row["steps"]),
             number(row["seconds"], 1),
             "–" if row.get("met") is None else SAID[state_of(row)],
@@ -66,45 +189,24 @@ def _request(request: Json) -> Section:
         ]
         for row in request["rows"]
     ]
-    counts = ", ".join(f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in GAP_METRICS)
-    caption = (
-        f"{_ends(request)}. [ , ]: 95 % interval over n examples, for this model only; n: {counts}. A row is one "
-        "training: its distance has no interval; 'retrained again' is what chance gives."
-    )
-    return Section(request["title"], request["text"], [Table(caption, COLUMNS, rows)], _plots(request))
+    heads = ["", "distance, points", *kind.columns, "steps", "seconds", "contract", "ended"]
+    sizes = (f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in kind.columns)
+    table = Table(f"n: {', '.join(sizes)}", heads, rows)
+    yield Section(request["title"], request["text"], [table], list(_plots(request, kind)))
 
 
-def _plots(request: Json) -> Sequence[Plot]:
-    name = request["name"]
-    distances = {
-        row["name"]: row["distance"]
-        for row in request["rows"]
-        if row["kind"] == "method" and row["distance"] is not None
-    }
-    points = [plots.Point(row["name"], row["FA"], row["TA"]) for row in request["rows"] if row["FA"] is not None]
-    found = [
-        Plot(
-            plots.bars(f"Distance to the retrained model: {name}", distances, _levels(request), x="points"),
-            "Shorter is better; between the two dashed lines is all that can be gained.",
-        ),
-        Plot(
-            plots.plane(f"Forgotten and kept: {name}", points, x="accuracy on the forget set, %", y="test accuracy, %"),
-            "Closest to the retrained model is best.",
-        ),
-    ]
+def _plots(request: Json, kind: Kind) -> Iterator[Plot]:
+    name, rows, methods = request["name"], request["rows"], methods_of(request["rows"])
+    distances = {row["name"]: row["distance"] for row in rows if row in methods}
+    drawing = plots.bars(f"Distance to the retrained model: {name}", distances, _ends(rows), x="points")
+    yield Plot(drawing, "Shorter is better; between the two dashed lines is all that can be gained.")
+    forget, keep, factor, x, y = kind.plane
+    seen = [row for row in rows if row[forget] is not None and row[keep] is not None]
+    points = [plots.Point(row["name"], factor * row[forget], factor * row[keep]) for row in seen]
+    drawing = plots.plane(f"Forgotten and kept: {name}", points, x=x, y=y)
+    yield Plot(drawing, "Closest to the retrained model is best.")
     for trace in request["traces"]:
-        x = list(range(1, len(trace["cosine"]) + 1))
-        title = f"Hardness of each step, {trace['method']}: {name}"
-        drawing = plots.lines(
-            title, x, {"cosine": trace["cosine"], "κ / κ₂": trace["kappa_ratio"]}, y="", levels_at={"zero": 0.0}
-        )
-        found.append(Plot(drawing, "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: forgetting must cost."))
-        for side in ("forget", "retain"):
-            title = f"The {side} objective, {trace['method']}: {name}"
-            drawing = plots.lines(title, x, {side: trace[side]}, y="loss")
-            found.append(Plot(drawing, "On the examples of each step, before it; both objectives are minimised."))
-    return found
-
-
-def _environment(demo: Json) -> Table:
-    return Table("", ["", ""], [[name, str(value)] for name, value in demo["environment"].items()])
+        losses = zip(trace["forget"], trace["retain"], strict=True)
+        values = enumerate(zip(losses, trace["cosine"], trace["kappa_ratio"], strict=True), 1)
+        steps = [{"step": i, "losses": loss, "cosine": cosine, "kappa_ratio": k} for i, (loss, cosine, k) in values]
+        yield from traces.drawn(steps, f", {trace['method']}: {name}") if steps else ()

@@ -16,21 +16,6 @@ Json = Mapping[str, Any]
 STILL = {"met": "met", "missed": "not met", "undecided": "not shown"}
 
 
-def page(sequence: Json) -> Page:
-    """Words, tables and plots from `sequence.json`."""
-    requests = sequence["requests"]
-    return Page(
-        title=f"{len(requests)} requests in a row",
-        lead=f"{sequence['created']}. Every request is unlearned from the model that the one before left, under one "
-        "contract with the first original; after each, all earlier ones are tested again.",
-        verdicts=_verdicts(sequence),
-        sections=[
-            Section("Requests", tables=[_requests(requests)], plots=_budget(requests)),
-            Section("Tested again", _retest_text(requests), [_retests(requests)]),
-        ],
-    )
-
-
 def read(directory: Path) -> Page:
     """The page of a sequence's directory.
 
@@ -40,14 +25,28 @@ def read(directory: Path) -> Page:
     from unweave.run import seal
 
     path = directory / "sequence.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    seal.check(path, content)
-    return page(content)
+    sequence = json.loads(path.read_text(encoding="utf-8"))
+    seal.check(path, sequence)
+    requests = sequence["requests"]
+    tests = (
+        f"{sum(len(r['retests']) for r in requests)} tests. A request regressed if its forget clauses were met when "
+        "its own run ended and are not after a later one."
+    )
+    return Page(
+        title=f"{len(requests)} requests in a row",
+        lead=f"{sequence['created']}. Every request is unlearned from the model that the one before left, under one "
+        "contract with the first original; after each, all earlier ones are tested again.",
+        verdicts=_verdicts(sequence),
+        sections=[
+            Section("Requests", tables=[_requests(requests)], plots=_budget(requests)),
+            Section("Tested again", tests, [_retests(requests)]),
+        ],
+    )
 
 
 def _verdicts(sequence: Json) -> list[Verdict]:
     requests = sequence["requests"]
-    lost = _lost(requests)
+    lost = [test["id"] for test in requests[-1]["retests"] if test["regressed"]] if requests else []
     short = [f"{SHORT[state_of(r)]}: {r['id']}" for r in requests if state_of(r) != "met"]
     return [
         Verdict("Status", sequence["status"], "good" if sequence["status"] == "done" else "bad"),
@@ -58,21 +57,11 @@ def _verdicts(sequence: Json) -> list[Verdict]:
     ]
 
 
-def _lost(requests: Sequence[Json]) -> list[str]:
-    """Requests whose last test failed though their own run had met its forget clauses."""
-    return [test["id"] for test in requests[-1]["retests"] if test["regressed"]] if requests else []
-
-
 def _requests(requests: Sequence[Json]) -> Table:
     columns = ["request", "what", "examples", "steps", "seconds", "contract", "budget left", "ended", "directory"]
     rows = [
         [
-            r["id"],
-            r["text"],
-            str(r["forget"]),
-            str(r["steps"]),
-            number(r["seconds"], 1),
-            SAID[state_of(r)],
+            *(r["id"], r["text"], str(r["forget"]), str(r["steps"]), number(r["seconds"], 1), SAID[state_of(r)]),
             f"{100 * r['left']:.0f} %",
             r["reason"] + (f"; repaired: {', '.join(r['repaired'])}" if r["repaired"] else ""),
             r["directory"],
@@ -85,30 +74,15 @@ def _requests(requests: Sequence[Json]) -> Table:
 def _budget(requests: Sequence[Json]) -> list[Plot]:
     if not requests:
         return []
-    x = list(range(len(requests) + 1))
-    drawing = plots.lines(
-        "Utility budget left", x, {"left": [1.0, *(r["left"] for r in requests)]}, y="share", x_name="requests"
-    )
+    x, left = list(range(len(requests) + 1)), {"left": [1.0, *(r["left"] for r in requests)]}
+    drawing = plots.lines("Utility budget left", x, left, y="share", x_name="requests")
     return [Plot(drawing, "Share of the keep clauses' limits that their bounds leave, against the first original.")]
-
-
-def _retest_text(requests: Sequence[Json]) -> str:
-    count = sum(len(r["retests"]) for r in requests)
-    return (
-        f"{count} tests. A request regressed if its forget clauses were met when its own run ended and are not after a "
-        "later one."
-    )
 
 
 def _retests(requests: Sequence[Json]) -> Table:
     """One row per request, one column per model that came of the sequence."""
-    rows = []
-    for request in requests:
-        cells = [request["id"]]
-        for after in requests:
-            found = [test for test in after["retests"] if test["id"] == request["id"]]
-            cells.append(_cell(found[0]) if found else "")
-        rows.append(cells)
+    found = [{test["id"]: _cell(test) for test in after["retests"]} for after in requests]
+    rows = [[r["id"], *(after.get(r["id"], "") for after in found)] for r in requests]
     return Table("Forget clauses after each request", ["", *(f"after {r['id']}" for r in requests)], rows)
 
 

@@ -18,14 +18,15 @@ def section(summary: Json, steps: Sequence[Json]) -> Section:
     lost = f"{summary['rejected']} rolled back, {summary['skipped']} skipped as not finite"
     taken = counted(summary["steps"], "step", "steps")
     text = f"{taken} in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
-    return Section("The run", text, plots=_traces(steps) if steps else [])
+    return Section("The run", text, plots=drawn(steps) if steps else [])
 
 
-def _traces(steps: Sequence[Json]) -> list[Plot]:
+def drawn(steps: Sequence[Json], of: str = "") -> list[Plot]:
+    """The curves over the steps; `of` ends their titles where a page has several runs."""
     x = [row["step"] for row in steps]
     found = []
     for i, side in enumerate(("forget", "retain")):
-        drawing = plots.lines(f"The {side} objective", x, {side: [row["losses"][i] for row in steps]}, y="loss")
+        drawing = plots.lines(f"The {side} objective{of}", x, {side: [row["losses"][i] for row in steps]}, y="loss")
         found.append(Plot(drawing, "On the examples of each step, before it; both objectives are minimised."))
     hardness = {"cosine": [row["cosine"] for row in steps], "κ / κ₂": [row.get("kappa_ratio") for row in steps]}
     hardness = {name: values for name, values in hardness.items() if any(v is not None for v in values)}
@@ -34,9 +35,10 @@ def _traces(steps: Sequence[Json]) -> list[Plot]:
             "Cosine below 0: the two gradients conflict. κ / κ₂ above 1: improving the guaranteed side (forget; of "
             "HAMU-U retain) this much must cost the other."
         )
-        found.append(Plot(plots.lines("Hardness of each step", x, hardness, y="", levels_at={"zero": 0.0}), text))
+        drawing = plots.lines(f"Hardness of each step{of}", x, hardness, y="", levels_at={"zero": 0.0})
+        found.append(Plot(drawing, text))
     found += _branches(steps)
-    radius = [row["radius"] for row in steps]
+    radius = [row.get("radius") for row in steps]
     if any(value is not None for value in radius):
         text = "Length of the step that the trust region allowed."
         found.append(Plot(plots.lines("Radius", x, {"radius": radius}, y="length"), text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,23 +34,17 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Point:
-    """A named model in a plane; `low` and `high` are the ends of an interval along y."""
-
-    name: str
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class Style:
     """How a series looks: never told by its colour alone."""
 
     colour: str
     marker: str
     dash: Any
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As matplotlib draws it."""
+        return {"color": self.colour, "linestyle": self.dash}
 
 
 MODELS = {"unlearned": 0, "original": 1, "retrained": 2, "retrained again": 3, "unseen": 4, "blind": 5}
@@ -102,22 +96,8 @@ def canvas(title: str, x: str, y: str, *, height: float = 2.7) -> Iterator[tuple
 def legend(axes: Axes, entries: int, *, least: int = 2) -> None:
     """Names above the axes, where no curve runs; none for a single series."""
     if entries >= least:
-        axes.legend(
-            frameon=False,
-            labelcolor=INK,
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1.0),
-            ncol=2,
-            borderaxespad=0.2,
-            columnspacing=1.2,
-            handlelength=2.6,
-        )
-
-
-def levels(axes: Axes, values: Mapping[str, float]) -> None:
-    """Dashed horizontal lines with a name."""
-    for name, value in values.items():
-        axes.axhline(value, color=INK, linestyle=(0, (4, 3)), linewidth=0.9, alpha=0.7, label=name)
+        place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncol": 2, "borderaxespad": 0.2}
+        axes.legend(frameon=False, labelcolor=INK, columnspacing=1.2, handlelength=2.6, **place)
 
 
 def _inline(svg: str, title: str) -> str:
