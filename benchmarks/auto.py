@@ -17,11 +17,11 @@ import torch
 
 from unweave.evaluation import gaps
 from unweave.modalities.images import job as prepare
+from unweave.modalities.images.job import sheet
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import NamedSection
 from unweave.run.environment import environment
-from unweave.run.outcome import sheet
 from unweave.run.session import Session
 
 REQUESTS: dict[str, dict[str, Any]] = {"poison": {"poison": 0.1}, "class": {"class": 3}, "random": {"random": 0.1}}

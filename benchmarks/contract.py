@@ -33,7 +33,7 @@ from unweave.contract.sets import hold_out
 from unweave.data.pairs import Pairs
 from unweave.loop import unlearn
 from unweave.methods import METHODS
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.sources import digits
 from unweave.run.environment import environment
 from unweave.trust import TrustRegion
 

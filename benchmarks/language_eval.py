@@ -33,8 +33,8 @@ from unweave.modalities.texts.data import Plain
 from unweave.modalities.texts.evaluation import Part, collect, log_scores, tofu_parts
 from unweave.modalities.texts.evaluation.examples import Example, Tokenised
 from unweave.modalities.texts.evaluation.forward import batch_of
-from unweave.modalities.texts.evaluation.generations import rouge
 from unweave.modalities.texts.evaluation.log import Log, Values
+from unweave.modalities.texts.evaluation.numbers import rouge
 from unweave.modalities.texts.evaluation.stored import stored
 from unweave.tasks import Language
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import unweave
+from unweave.modalities import MODALITIES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "unweave"
@@ -131,3 +133,80 @@ def test_the_command_answers_before_anything_heavy_is_imported() -> None:
     modules = set(json.loads(answer.stdout))
     assert "unweave" in modules
     assert not modules & LATE
+
+
+# What is special about a kind of data stands in `modalities`, and about a task in `tasks`. These know one, and why:
+KNOW_ONE = {
+    "audit": "evidence over several trainings is for images (`Modality.over_trainings`)",
+    "demos": "a demo is about one kind of data",
+    "modalities": "here it stands",
+    "tasks/known.py": "asks a task what it says beyond two functions, once for all",
+    "losses/_base.py": "refuses a task that has not what a loss is made of, in words that both losses and methods say",
+}
+CLASSES = {"TextRows", "TensorImages", "TextJob", "ImageJob", "Vision", "Classification", "Language", "Regression"}
+WORDS = {word for kind in MODALITIES.values() for word in (kind.name, *kind.sources)} | {"vision", "language"}
+
+
+def special(code: str) -> list[str]:
+    """Where code asks what kind of data or of task it has, instead of letting that say what is wanted."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Compare):
+            words = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)} & WORDS
+            found += [f"line {node.lineno}: compares with {word!r}" for word in sorted(words)]
+        elif isinstance(node, ast.MatchValue) and isinstance(node.value, ast.Constant) and node.value.value in WORDS:
+            found.append(f"line {node.lineno}: matches {node.value.value!r}")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args[1:]:
+            subject, asked = (ast.unparse(each) for each in node.args[:2])
+            if node.func.id in ("isinstance", "issubclass") and CLASSES & set(re.findall(r"\w+", asked)):
+                found.append(f"line {node.lineno}: {node.func.id} of {asked}")
+            if node.func.id in ("hasattr", "getattr") and subject.split(".")[-1] == "task":
+                found.append(f"line {node.lineno}: {node.func.id} of a task")
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            whole = (
+                {f"{node.module}.{alias.name}" for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+            )
+            own = {name for name in names | whole for kind in MODALITIES if f"modalities.{kind}" in name}
+            found += [f"line {node.lineno}: imports {min(own)}"] if own else []
+    return found
+
+
+def test_nothing_but_a_modality_and_a_task_knows_what_is_special_about_it() -> None:
+    wrong, checked = [], 0
+    for path in files("src"):
+        if {room(module_of(path)), path.relative_to(PACKAGE).as_posix()} & KNOW_ONE.keys():
+            continue
+        checked += 1
+        wrong += [f"{path.relative_to(ROOT)}, {told}" for told in special(path.read_text())]
+    assert not wrong, "\n".join(wrong)
+    assert checked > 150
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'if recipe.data.source == "digits": pass',
+        'found = kind.name in ("texts", "tables")',
+        'match source:\n    case "tofu": pass',
+        "isinstance(job, ImageJob)",
+        "isinstance(data, (Dataset, rows.TextRows))",
+        'hasattr(self.task, "logits")',
+        'getattr(task, "unit", "nats")',
+        "from unweave.modalities.images.job import ImageJob",
+        "from unweave.modalities import texts",
+        "import unweave.modalities.texts.job",
+    ],
+)
+def test_a_branch_on_a_modality_would_be_found(code: str) -> None:
+    assert special(code), code
+
+
+def test_words_that_are_no_branch_are_none() -> None:
+    code = """
+SOURCES = {"digits": load}
+task: Literal["vision", "language"] = "vision"
+if isinstance(batch, Mapping) and batch["texts"] == 3 and hasattr(model, "task"): pass
+from unweave.modalities import MODALITIES
+"""
+    assert special(code) == ["line 4: compares with 'texts'"], "and a key is an exception that nobody needs yet"

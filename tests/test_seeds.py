@@ -15,7 +15,7 @@ from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.losses.representation import Misdirection
 from unweave.modalities.images.training import Training
 from unweave.modalities.texts.evaluation import Relearning as TextRelearning
-from unweave.modalities.texts.finetuning import Finetuning
+from unweave.modalities.texts.training import Finetuning
 from unweave.tasks import Language
 
 TAKERS: dict[str, Callable[[int], object]] = {

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from unweave.data.splits import by_class, by_index, by_random_fraction, hardness_mix
-from unweave.modalities.images.cifar10 import cifar10
-from unweave.modalities.images.poison import poison_swap
+from unweave.modalities.images.recipe import poison_swap
+from unweave.modalities.images.sources import cifar10
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.images.training import CIFAR10, Epoch, Network, trained
 

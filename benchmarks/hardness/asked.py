@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import predict
 from unweave.modalities.images.job import ImageJob
-from unweave.modalities.images.poison import poison_random, poison_swap
+from unweave.modalities.images.recipe import poison_random, poison_swap
 from unweave.modalities.images.tensors import Source, TensorImages
 from unweave.modalities.images.training import DEFAULTS, Network, seconds_spent
 

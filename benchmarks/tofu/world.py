@@ -29,7 +29,7 @@ from unweave.execution import seeded
 from unweave.modalities.texts.data import TextRows, texts, tokenised
 from unweave.modalities.texts.data.benchmarks import tofu
 from unweave.modalities.texts.evaluation import Part, encoder, examples
-from unweave.modalities.texts.evaluation.values import fingerprint
+from unweave.modalities.texts.evaluation.stored import fingerprint
 from unweave.modalities.texts.training import FORM, TextTraining, fit, trained_tokenizer, untrained
 from unweave.store import atomically, cache_folder
 

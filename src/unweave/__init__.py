@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
-    from unweave.tasks import Language, Task, Vision
+    from unweave.tasks import Classification, Language, Task, Vision
     from unweave.trust import TrustRegion
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "METHODS",
+    "Classification",
     "ConfigurationError",
     "Contract",
     "Forget",
@@ -47,6 +48,7 @@ __all__ = [
 
 _ROOMS = {
     "METHODS": "methods",
+    "Classification": "tasks",
     "ConfigurationError": "errors",
     "Contract": "contract",
     "Forget": "contract",

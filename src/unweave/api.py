@@ -36,7 +36,7 @@ from unweave.modules import copied
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
 from unweave.repair import Repair
-from unweave.tasks import Language, Task, Vision
+from unweave.tasks import Classification, Language, Task
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-TASKS: dict[str, Callable[[], Task]] = {"vision": Vision, "language": Language}
+TASKS: dict[str, Callable[[], Task]] = {"vision": Classification, "language": Language}
 STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
 SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else

@@ -123,6 +123,12 @@ def kept_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def place_of(about: Mapping[str, Any], folder: Path | None = None) -> Path:
+    """Where tensors are kept that this decided, as plain data: in the folder, or in `models` of the user's cache."""
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    return (cache_folder("models") if folder is None else folder) / f"{name}.safetensors"
+
+
 def keep_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Writes tensors, and then, under the same name ending in .json, `about` with the SHA-256 of their file.
 

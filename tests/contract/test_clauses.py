@@ -88,11 +88,11 @@ def test_all_faults_at_once() -> None:
 
 
 def test_words() -> None:
-    assert Keep("accuracy", absolute=0.005).text == "accuracy falls by at most 0.5 points"
-    assert Keep("perplexity", relative=0.02).text == "perplexity rises by at most 2 % of the original's"
-    assert Keep(len, absolute=3.0, better="higher", name="speed").text == "speed falls by at most 3"
-    assert Forget("accuracy", at_most=0.02).text == "forget accuracy at most 2 %"
-    assert Forget("unseen").text == "unseen: membership AUC at most 0.55"
+    assert Keep("accuracy", absolute=0.005).text() == "accuracy falls by at most 0.5 points"
+    assert Keep("perplexity", relative=0.02).text() == "perplexity rises by at most 2 % of the original's"
+    assert Keep(len, absolute=3.0, better="higher", name="speed").text() == "speed falls by at most 3"
+    assert Forget("accuracy", at_most=0.02).text() == "forget accuracy at most 2 %"
+    assert Forget("unseen").text() == "unseen: membership AUC at most 0.55"
 
 
 def test_defaults() -> None:

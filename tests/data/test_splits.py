@@ -11,7 +11,7 @@ import torch
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.errors import ConfigurationError
-from unweave.modalities.images.poison import poison_random, poison_swap
+from unweave.modalities.images.recipe import poison_random, poison_swap
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 100))
 

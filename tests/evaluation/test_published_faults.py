@@ -18,12 +18,19 @@ from scipy.stats import spearmanr
 from unweave.audit.attacks import epsilons, forget_against_holdout, klom, lira, modified_entropy
 from unweave.evaluation.membership import auc, confidence_attack
 from unweave.evaluation.value import Score, UndefinedScore
-from unweave.modalities.texts.evaluation.attacks import privleak
-from unweave.modalities.texts.evaluation.generations import rouge
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.ratios import arithmetic_truth_ratio, forget_quality, truth_ratio
-from unweave.modalities.texts.evaluation.scores import log_scores
-from unweave.modalities.texts.evaluation.tokens import Compat, Tokens, extraction_strength, min_k
+from unweave.modalities.texts.evaluation.metrics import log_scores
+from unweave.modalities.texts.evaluation.numbers import (
+    Compat,
+    Tokens,
+    arithmetic_truth_ratio,
+    extraction_strength,
+    forget_quality,
+    min_k,
+    privleak,
+    rouge,
+    truth_ratio,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-read-the-evidence.md"
 

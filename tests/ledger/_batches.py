@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unweave.ledger import Deletion, Ledger, Selector, by_class
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.sources import digits
 
 RECIPE = """\
 data: {source: digits}

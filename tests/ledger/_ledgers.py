@@ -14,8 +14,8 @@ from tests.report.card import card
 from unweave.ledger import Deletion, Ledger, Selector
 from unweave.ledger.attestation import put
 from unweave.ledger.chain import Json
-from unweave.ledger.files import sha256
 from unweave.ledger.publish import publish
+from unweave.store import file_sha256
 
 SHEET = {"TA": {"value": 0.9, "low": 0.85, "high": 0.95, "n": 100, "unit": "share"}}
 
@@ -28,7 +28,7 @@ def small(folder: Path, requests: int = 5) -> Ledger:
     ledger.reject("R-0", "not ours")
     names = ["R-1", "R-2"]
     place = made(folder / "runs" / "0001.yaml", b"version: 1\n")
-    recipe = {"file": "runs/0001.yaml", "sha256": sha256(place)}
+    recipe = {"file": "runs/0001.yaml", "sha256": file_sha256(place)}
     body: Json = {"batch": "0001", "requests": names, "asked": "", "recipe": recipe, "data": "", "begins": None}
     made(ledger.gone_file("0001"), b"[8,9]")
     body["gone"] = {"count": 2, "hmac": ledger.key.rows("0001", (8, 9))}
@@ -56,8 +56,8 @@ def certificate(folder: Path, name: str, number: int) -> Json:
         "claim": {"level": "E0", "text": "It ran.", "against": [], "missing": []},
         "records": {"named": 2, "count": 2, "hmac": "00", "key": "00"},
         "weights": {"before": "00", "after": f"{number}"},
-        **{k: {"file": str(path.relative_to(folder)), "sha256": sha256(path)} for k, path in files.items()},
-        "files": [{"file": str(path.relative_to(folder)), "sha256": sha256(path)} for path in others],
+        **{k: {"file": str(path.relative_to(folder)), "sha256": file_sha256(path)} for k, path in files.items()},
+        "files": [{"file": str(path.relative_to(folder)), "sha256": file_sha256(path)} for path in others],
         "code": {"unweave": "0", "sha256": "00"},
         "environment": {},
         "method": "hamu_q",
@@ -74,7 +74,7 @@ def evidence(folder: Path, name: str, **changes: Json) -> bytes:
     """An `evidence.json` about the model of a request of `small`; changes are to its parts."""
     number = int(name.removeprefix("R-"))
     found, recipe = copy.deepcopy(_card()), folder / "runs" / "0001" / f"{number:02d}-{name}" / "recipe.yaml"
-    found["own_run"] = {"recipe": sha256(recipe), "before": "00", "after": f"{number}"}
+    found["own_run"] = {"recipe": file_sha256(recipe), "before": "00", "after": f"{number}"}
     found["request"]["forget"] = 2
     next(model for model in found["runs"]["models"] if model["kind"] == "unlearned")["sha256"] = f"{number}"
     for part, change in changes.items():

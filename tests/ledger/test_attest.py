@@ -20,8 +20,7 @@ from unweave.audit.collect import evidence as collected
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, verify
-from unweave.ledger.attest import attest
-from unweave.ledger.attestation import put
+from unweave.ledger.attestation import attest, put
 from unweave.ledger.publish import publish
 from unweave.modalities import read
 

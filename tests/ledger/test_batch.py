@@ -21,9 +21,9 @@ from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, certified, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
-from unweave.ledger.certificate import digests
 from unweave.ledger.publish import publish
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.job import ImageRecords
+from unweave.modalities.images.sources import digits
 from unweave.run import sequence
 
 
@@ -47,7 +47,7 @@ def test_a_certificate_names_no_record_and_can_be_checked_against_them(ledger: L
     entry = ledger.read()[1].outcomes[0]
     records = entry.body["records"]
     train = digits().train
-    threes = [digest for row, digest in enumerate(digests(train)) if row in THREES]
+    threes = [digest for row, digest in enumerate(ImageRecords(digits()).digests(range(len(train)))) if row in THREES]
     assert records["count"] == records["named"] == len(threes) == len(THREES)
     assert records["hmac"] == ledger.key.records("threes", threes) != ledger.key.records("few", threes)
     text = ledger.certificate_file("threes").read_text()

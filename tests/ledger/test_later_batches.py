@@ -15,9 +15,9 @@ from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
-from unweave.ledger.certificate import digests
 from unweave.modalities import read
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.job import ImageRecords
+from unweave.modalities.images.sources import digits
 from unweave.run import sequence
 from unweave.run.retest import Retest
 
@@ -107,8 +107,7 @@ def test_small_requests_together_are_one_run_and_a_certificate_each(tmp_path: Pa
         len({body["records"]["hmac"] for body in bodies}) == 3
         and len({body["model"]["sha256"] for body in bodies}) == 1
     )
-    train = digits().train
-    own = digests(train.subset(parts["b"]))
+    own = ImageRecords(digits()).digests(parts["b"])
     assert bodies[1]["records"]["hmac"] == ledger.key.records("b", own)
     ledger.add(Deletion("sevens", by_class(["7"])))
     tested = run(ledger, path).entries[-1].body["tests"]

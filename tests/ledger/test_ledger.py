@@ -15,10 +15,10 @@ from tests.ledger._ledgers import small
 from unweave.contract.keeper import HARD
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, verify
-from unweave.ledger import key as keys
+from unweave.ledger import files as keys
 from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import canonical, parse
-from unweave.ledger.key import Key
+from unweave.ledger.files import Key
 
 
 def test_a_request_is_recorded_without_its_rows(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unweave.ledger.attestation import put
 from unweave.ledger.batch import Outcome
 from unweave.ledger.certificate import Carried
 from unweave.ledger.chain import Json
-from unweave.ledger.evidence import _of_contract
+from unweave.ledger.decide import _of_contract
 from unweave.ledger.publish import publish
 
 WORD = "carried out, not shown"

@@ -16,8 +16,8 @@ from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, verify
 from unweave.ledger import batch as batches
 from unweave.ledger.batch import run
 from unweave.ledger.begin import shared
-from unweave.ledger.certificate import digests
-from unweave.modalities.images.digits import digits
+from unweave.modalities.images.job import ImageRecords
+from unweave.modalities.images.sources import digits
 from unweave.run import sequence
 
 EASY = ["contract.forget=[{metric: accuracy, at_most: 0.95}]"]
@@ -59,7 +59,7 @@ def test_a_person_has_several_rows(tmp_path: Path, path: Path) -> None:
     assert (people.kind, rest.kind) == ("certificate", "certificate")
     told = people.body["records"]
     assert (told["ids"], told["named"], told["count"]) == (2, 88, 88) and "earlier" not in told
-    assert told["hmac"] == ledger.key.records("people", digests(digits().train.subset(own)))
+    assert told["hmac"] == ledger.key.records("people", ImageRecords(digits()).digests(own))
     told = rest.body["records"]
     assert (told["named"], told["count"], told["earlier"]) == (132, 44, ["people"]) and "ids" not in told
     words = ledger.certificate_file("people").with_suffix(".md").read_text()
@@ -80,7 +80,7 @@ def test_what_an_earlier_request_takes_whole_is_covered_by_it(
         ("certificate", "threes"), ("cover", "few"), ("cover", "one"),
     ]  # fmt: skip
     assert done.met and done.entries[1].body["verdict"] == "covered by the certificate of threes"
-    assert done.entries[1].body["records"]["hmac"] == ledger.key.records("few", digests(digits().train.subset(some)))
+    assert done.entries[1].body["records"]["hmac"] == ledger.key.records("few", ImageRecords(digits()).digests(some))
     assert sorted(each.name for each in (ledger.folder / "runs").iterdir()) == ["0001", "0001.yaml"]
     ledger.add(Deletion("later", Selector(rows=some[3:5], ids=1)))
     with pytest.raises(SystemExit) as ended:

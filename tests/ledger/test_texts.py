@@ -21,11 +21,10 @@ from unweave.cli import main
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, certified, verify
 from unweave.ledger import batch as batches
-from unweave.ledger.attest import attest
+from unweave.ledger.attestation import attest
 from unweave.ledger.batch import run
-from unweave.ledger.certificate import digests
 from unweave.ledger.chain import canonical
-from unweave.ledger.evidence import _attacked, _disjoint
+from unweave.ledger.decide import _attacked, _disjoint
 from unweave.modalities import read, training_set
 from unweave.run import sequence
 
@@ -95,8 +94,8 @@ def test_requests_end_in_certificates_of_a_folder(ledger: Ledger, finished: Path
     assert model["sha256"] == hashlib.sha256(canonical(model["files"])).hexdigest()
     assert ana.body["records"]["count"] == 4 and rows.body["records"] | {"named": 3, "count": 2} == rows.body["records"]
     data = training_set(read(ledger.folder / "runs/0001.yaml"))
-    assert ana.body["records"]["hmac"] == ledger.key.records("ana", digests(data.records([0, 1, 2, 3])))
-    assert rows.body["records"]["hmac"] == ledger.key.records("rows", digests(data.records([9, 10])))
+    assert ana.body["records"]["hmac"] == ledger.key.records("ana", data.digests([0, 1, 2, 3]))
+    assert rows.body["records"]["hmac"] == ledger.key.records("rows", data.digests([9, 10]))
     undefined = ana.body["scores"]["unlearned"]["mia_loss"]
     assert undefined["value"] is None and "at least 20 forget examples; there are 4" in undefined["reason"]
     assert not {f["id"] for f in facts()} & set(ledger.truth.read_text().split('"')), "ids are not kept"

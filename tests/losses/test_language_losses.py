@@ -185,7 +185,7 @@ def test_token_weighted() -> None:
 
 def test_what_is_refused() -> None:
     for loss in (lambda t: CEU(t), lambda t: Misdirection(t), lambda t: Anchor(t, uniform())):
-        with pytest.raises(UnsupportedError, match=r"about texts and needs tasks\.Language; found Vision"):
+        with pytest.raises(UnsupportedError, match=r"about texts and needs tasks\.Language; found Classification"):
             loss(Vision())
     for wrong in (lambda: NPO(TASK, uniform(), 0.0), lambda: SimNPO(TASK, -1.0), lambda: DPO(TASK, uniform(), 0.0)):
         with pytest.raises(ConfigurationError, match="beta must be a number in"):

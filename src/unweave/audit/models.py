@@ -13,8 +13,7 @@ from torch import nn
 
 from unweave.audit.experiment import Experiment, kept_at
 from unweave.modalities.images.recipe import ImageRecipe
-from unweave.modalities.images.training import record
-from unweave.modalities.images.weights import with_weights
+from unweave.modalities.images.training import record, with_weights
 from unweave.run.environment import peak_memory
 from unweave.run.identity import identity, resolve
 from unweave.run.session import Session

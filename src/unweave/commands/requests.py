@@ -20,7 +20,7 @@ from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, by_rows, certified
 from unweave.ledger import verify as check
 from unweave.ledger.book import UNSHOWN
-from unweave.ledger.certificate_text import text
+from unweave.ledger.certificate import text
 from unweave.ledger.chain import Entry
 from unweave.ledger.ledger import find
 
@@ -176,7 +176,7 @@ def run(
 
 def attest(folder: Path, key: Path | None, name: str, evidence: Path, *, as_json: bool) -> int:
     """Puts evidence on record; 0, or 3 if it speaks against the claim."""
-    from unweave.ledger.attest import attest as put
+    from unweave.ledger.attestation import attest as put
 
     ledger = Ledger(folder, key)
     ledger.check_there()

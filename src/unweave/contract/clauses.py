@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, suggest
+from unweave.tasks import NATS
 
 Metric = Callable[[nn.Module, Any], Tensor]
 UTILITY = ("accuracy", "loss", "perplexity")
@@ -31,9 +32,9 @@ class Keep:
     the limit, and that at most limit / clip of the examples lose more than `clip` (`bounds.clipped`).
 
     Args:
-        metric: "accuracy", "loss" (nats), "perplexity" (`exp` of the mean loss), or a function
+        metric: "accuracy", "loss" (in the task's unit: nats), "perplexity" (`exp` of the mean loss), or a function
             `(model, batch) -> [b]` of one value per example.
-        absolute: the limit in the metric's own unit: a share for accuracy, nats for loss, points of perplexity.
+        absolute: the limit in the metric's own unit: a share for accuracy, that of the loss, points of perplexity.
         relative: the limit as a share of the original's value; exactly one of the two is given.
         by: one limit for every group: "class" groups by label; a sequence names the group of each retain example, in
             the order of the data set. Groups are corrected for (`bounds.level`).
@@ -41,7 +42,8 @@ class Keep:
         name: what tables call the clause.
         clip: what one example counts at most, up and down, in the metric's unit (nats for perplexity); None: 3 nats for
             loss, 1 for perplexity, 1 for a function whose values of the original lie in [0, 1], the span of its values
-            for another, and always a fifth more than the limit. A metric that is 0 or 1 needs none.
+            for another and for a loss that is in no nats, and always a fifth more than the limit. A metric that is 0
+            or 1 needs none.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -122,20 +124,20 @@ class Keep:
             return None if share is None else math.log1p(share)
         return self.absolute if self.relative is None else value and self.relative * abs(value)
 
-    def counted(self, limit: float, usual: float) -> float:
+    def counted(self, limit: float, usual: float, unit: str = NATS) -> float:
         """What one example counts at most: as was asked, else what is usual, and `MORE` than the limit at least."""
-        return self.clip if self.clip is not None else max(CLIPS.get(str(self.metric), usual), MORE * limit)
+        known = CLIPS.get(str(self.metric), usual) if unit == NATS else usual
+        return self.clip if self.clip is not None else max(known, MORE * limit)
 
-    @property
-    def text(self) -> str:
-        """The clause in words."""
+    def text(self, unit: str = NATS) -> str:
+        """The clause in words; `unit` is that of the task's loss."""
         verb = "falls" if self.higher else "rises"
         if self.relative is not None:
             amount = f"{100 * self.relative:.3g} % of the original's"
         elif self.metric == "accuracy":
             amount = f"{100 * self.limit:.3g} points"
         else:
-            amount = f"{self.limit:.3g}{' nats' if self.metric == 'loss' else ''}"
+            amount = f"{self.limit:.3g}{f' {unit}' if self.metric == 'loss' else ''}"
         return f"{self.title} {verb} by at most {amount}"
 
 
@@ -144,11 +146,11 @@ class Forget:
     """When forgetting is enough.
 
     Args:
-        metric: "accuracy" or "loss" (nats) on the forget set; "unseen": a membership attack cannot tell the forget set
-            from examples that the model was never trained on; "retrained": the accuracy on the forget set is that
-            of a retrained model.
+        metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "unseen": a membership attack cannot
+            tell the forget set from examples that the model was never trained on; "retrained": the accuracy on the
+            forget set is that of a retrained model.
         at_most: of the accuracy, in [0, 1].
-        at_least: of the mean loss, in nats.
+        at_least: of the mean loss.
         margin: unseen: AUC of the attack at most 0.5 + margin (0.05), and the forget loss not significantly below the
             other; retrained: distance of the two accuracies (0.02).
 
@@ -190,14 +192,13 @@ class Forget:
         found = {"at_most": self.at_most, "at_least": self.at_least, "margin": self.margin}[FORGETTING[self.metric]]
         return MARGINS[self.metric] if found is None else found
 
-    @property
-    def text(self) -> str:
-        """The clause in words."""
+    def text(self, unit: str = NATS) -> str:
+        """The clause in words; `unit` is that of the task's loss."""
         match self.metric:
             case "accuracy":
                 return f"forget accuracy at most {100 * self.level:.3g} %"
             case "loss":
-                return f"forget loss at least {self.level:.3g} nats"
+                return f"forget loss at least {self.level:.3g} {unit}"
             case "unseen":
                 return f"unseen: membership AUC at most {0.5 + self.level:.3g}"
             case _:

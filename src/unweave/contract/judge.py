@@ -17,6 +17,7 @@ from unweave.contract.reading import Reading, State
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.evaluation.value import Array
+from unweave.tasks import NATS
 
 PLACES = ("guard", "final")
 WIDE = 2.0  # margins that chance alone may use up where a forget clause is to be shown
@@ -36,6 +37,7 @@ class Limit:
         members: the group's examples of guard and final set.
         alphas: error probability of a test on guard and final set.
         clip: what one example counts at most, in what is averaged; None if the original's values are 0 and 1 alone.
+        unit: of the task's loss.
     """
 
     clause: Keep
@@ -46,6 +48,7 @@ class Limit:
     members: Mapping[str, Mask]
     alphas: Mapping[str, float]
     clip: float | None
+    unit: str = NATS
 
     @property
     def limit(self) -> float:
@@ -56,9 +59,13 @@ class Limit:
     def text(self) -> str:
         """The clause in words, with the clip."""
         if self.clip is None:
-            return self.clause.text
-        unit = " nats" if self.clause.metric in CLIPS else ""
-        return f"{self.clause.text}, each example counted up to {self.clip:.3g}{unit}"
+            return self.clause.text(self.unit)
+        return f"{self.clause.text(self.unit)}, each example counted up to {self.clip:.3g}{self.averaged}"
+
+    @property
+    def averaged(self) -> str:
+        """The unit of what is averaged, after a space; empty for a share and a function."""
+        return f" {self.unit}" if self.clause.metric in CLIPS else ""
 
     def read(self, now: Seen, original: Seen, place: str) -> Reading | None:
         """The clause on a set; None where the set is not there or holds no example of the group."""
@@ -100,11 +107,18 @@ class Goal:
         clause: as it was written.
         limit: the level.
         alpha: error probability of a test.
+        unit: of the task's loss.
     """
 
     clause: Forget
     limit: float
     alpha: float
+    unit: str = NATS
+
+    @property
+    def text(self) -> str:
+        """The clause in words."""
+        return self.clause.text(self.unit)
 
     def read(self, seen: Seen, suffix: str) -> Reading:
         """The clause on the forget set, and on the holdout."""
@@ -151,7 +165,8 @@ class Goal:
         p = bounds.below(forget["loss"], holdout["loss"])
         gap = float(forget["loss"].mean() - holdout["loss"].mean())
         by_chance = bounds.chance(n, len(holdout[SCORE]), self.alpha)
-        note = f"forget loss {gap:+.3g} nats from the holdout's, p = {p:.2g} that it is not below; {_left(by_chance)}"
+        note = f"forget loss {gap:+.3g} {self.unit} from the holdout's, p = {p:.2g} that it is not below; "
+        note += _left(by_chance)
         return Reading(measured, None, self._state(measured <= self.limit and p >= self.alpha, by_chance), n, note)
 
     def _state(self, within: bool, by_chance: float) -> State:
@@ -171,7 +186,7 @@ def accuracy(
     return float(right.mean()), worst.measured, worst.bound
 
 
-def goals(contract: Contract, clauses: Sequence[Forget], original: Seen) -> list[Goal]:
+def goals(contract: Contract, clauses: Sequence[Forget], original: Seen, unit: str = NATS) -> list[Goal]:
     """The forget clauses with their levels."""
     found = []
     for clause in clauses:
@@ -180,11 +195,13 @@ def goals(contract: Contract, clauses: Sequence[Forget], original: Seen) -> list
             level = 0.5 + level
         elif clause.metric == "retrained":
             level = float(original["retrained"]["accuracy"].mean())
-        found.append(Goal(clause, level, 1 - contract.confidence))
+        found.append(Goal(clause, level, 1 - contract.confidence, unit))
     return found
 
 
-def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Sets) -> tuple[list[Limit], list[str]]:
+def limits(
+    contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Sets, unit: str = NATS
+) -> tuple[list[Limit], list[str]]:
     """The keep clauses, one by one and group by group, and notes on what was decided for the user.
 
     Raises:
@@ -209,13 +226,14 @@ def limits(contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Se
             if not len(own):
                 faults.append(f"keep {clause.title}: group {group} has no example in the guard set.")
                 continue
-            made = _limit(clause, group, name, own, members, alphas)
+            made = _limit(clause, group, name, own, members, alphas, unit)
             problem = _undecidable(made, own)
             if problem and contract.keep is None:
                 made = _widened(made, own)
-                unit = "points" if made.clause.relative is None else "%"
+                share = made.clause.metric == "accuracy" or made.clause.relative is not None
+                room = f"{100 * made.clause.limit:.2g} {'points' if made.clause.relative is None else '%'}"
                 notes.append(
-                    f"Default: {clause.title} within {100 * (made.clause.relative or made.limit):.2g} {unit} of the "
+                    f"Default: {clause.title} within {room if share else f'{made.limit:.2g} {unit}'} of the "
                     f"original's instead of {100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be "
                     "decided with room for a change."
                 )
@@ -237,15 +255,22 @@ def _groups(clause: Keep, sets: Sets, guard: int, final: int) -> Iterator[tuple[
 
 
 def _limit(
-    clause: Keep, group: str | None, name: str, own: Array, members: Mapping[str, Mask], alphas: Mapping[str, float]
+    clause: Keep,
+    group: str | None,
+    name: str,
+    own: Array,
+    members: Mapping[str, Mask],
+    alphas: Mapping[str, float],
+    unit: str,
 ) -> Limit:
     mean = float(own.mean())
     base = math.exp(min(mean, 700.0)) if clause.metric == "perplexity" else mean
     judged = clause.averaged(base) or 0.0
     clip = None
     if clause.clip is not None or clause.metric in CLIPS or not _binary(own):
-        clip = clause.counted(judged, 1.0 if own.min() >= 0 and own.max() <= 1 else float(np.ptp(own)))
-    return Limit(clause, group, name, base, judged, members, alphas, clip)
+        share = clause.metric not in CLIPS and own.min() >= 0 and own.max() <= 1
+        clip = clause.counted(judged, 1.0 if share else float(np.ptp(own)), unit)
+    return Limit(clause, group, name, base, judged, members, alphas, clip, unit)
 
 
 def _undecidable(limit: Limit, own: Array) -> str:
@@ -260,7 +285,7 @@ def _undecidable(limit: Limit, own: Array) -> str:
     alpha, n, clip = limit.alphas["guard"], len(own), limit.clip
     if (least := bounds.smallest(n, alpha, clip)) <= limit.judged:
         return ""
-    unit = " nats" if limit.clause.metric in CLIPS else ""
+    unit = limit.averaged
     asked, smallest = f"{limit.judged:.3g}{unit}", f"{least:.3g}{unit}"
     if limit.clause.relative is not None and limit.clause.metric != "perplexity":
         asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"

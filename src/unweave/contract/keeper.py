@@ -74,7 +74,8 @@ class Keeper:
         seed: int = 0,
     ) -> None:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
-        self._keeps = contract.keeps(Known(task).utility)
+        known = Known(task)
+        self._keeps, self._unit = contract.keeps(known.utility), known.unit
         self._forgets = contract.forgets(sets.whole_class)
         check(self._keeps, self._forgets, sets, retrained is not None)
         self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)
@@ -121,8 +122,7 @@ class Keeper:
             for each in self._limits
         ]
         return keeps + [
-            Verdict("forget", each.clause.text, None, each.limit, None, None, each.clause.metric)
-            for each in self._goals
+            Verdict("forget", each.text, None, each.limit, None, None, each.clause.metric) for each in self._goals
         ]
 
     def check(self, model: nn.Module) -> None:
@@ -132,7 +132,7 @@ class Keeper:
             ConfigurationError: a limit that the guard set cannot decide.
         """
         compared = model if self._first is None else self._first()
-        limits(self.contract, self._keeps, self._observer.see(compared, ["guard", "final"]), self._sets)
+        limits(self.contract, self._keeps, self._observer.see(compared, ["guard", "final"]), self._sets, self._unit)
 
     def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
@@ -288,9 +288,9 @@ class Keeper:
 
     def _settle(self, original: Seen) -> None:
         """Everything that follows from the original's values."""
-        made, notes = limits(self.contract, self._keeps, original, self._sets)
+        made, notes = limits(self.contract, self._keeps, original, self._sets, self._unit)
         self._original, self._limits = original, made
-        self._goals = goals(self.contract, self._forgets, original)
+        self._goals = goals(self.contract, self._forgets, original, self._unit)
         self._starts = [goal.read(original, "") for goal in self._goals]
         self.notes = [*notes, *remarks(self._keeps, self._forgets, self._sets, default=self.contract.forget is None)]
 

@@ -17,6 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unweave.errors import ConfigurationError
+from unweave.extras import require
+
+Table = list[dict[str, Any]]
+"""Rows of named values."""
 Pairs = list[tuple[str, Any]]
 """The names and values of a JSON object, as they were written."""
 Record = tuple[int, list[str]]
@@ -128,6 +133,23 @@ def csv_table(text: str) -> list[dict[str, str | None]]:
     return found
 
 
+def read_file(path: Path) -> Table:
+    """The rows of one file.
+
+    Raises:
+        ConfigurationError: another ending, or contents that are not rows of named values.
+    """
+    if (ending := path.suffix.lower()) not in READERS:
+        raise ConfigurationError(f"{path} must end in {', '.join(READERS)}; found {path.suffix or 'no ending'}")
+    try:
+        rows = READERS[ending](path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read as {ending}: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigurationError(f"{path} must hold rows with named values, such as {{'question': ..., 'answer': ...}}")
+    return rows
+
+
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A CSV in which no spreadsheet finds a formula: a text that begins like one gets an apostrophe before it.
 
@@ -215,3 +237,28 @@ def _whole(digits: str) -> int:
 
 def _line(text: str, place: int) -> int:
     return len(lines(text[:place]))
+
+
+def _jsonl(path: Path) -> Table:
+    return [row for _, row in parse_json_lines(read_text(path))]
+
+
+def _json(path: Path) -> Table:
+    found: Table = parse_json(read_text(path))
+    return found
+
+
+def _csv(path: Path) -> Table:
+    return [*csv_table(read_text(path))]
+
+
+def _parquet(path: Path) -> Table:
+    read = require("pyarrow.parquet", "language").read_table
+    try:
+        table: Table = read(path).to_pylist()
+    except Exception as error:  # whatever pyarrow says of a damaged file, or of a value that Python cannot hold
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return table
+
+
+READERS: dict[str, Callable[[Path], Table]] = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}

@@ -30,7 +30,7 @@ from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.modules import evaluating, joined
 from unweave.objectives import Objectives
-from unweave.tasks import Task
+from unweave.tasks import NATS, Known, Task
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the fastest forgetting: the points of the front
 Data = Dataset[Any] | DataLoader[Any]
@@ -117,6 +117,7 @@ def diagnose(
     total = _size(forget), _size(retain)
     forwards = found.forwards + met.forwards
     seconds_per_example = met.gradient_seconds * batches / max(1, met.forwards) * 4
+    length = float(norm([p.detach() for p in objectives.parameters]))
     width = sum(local(p).numel() * p.element_size() for p in objectives.parameters)
     return Diagnosis(
         verdict=judged,
@@ -127,7 +128,7 @@ def diagnose(
         free_share=float(free_share(whole)),
         front=_points(whole),
         ranges=found.ranges,
-        forecast=forecasts(found, float(norm([p.detach() for p in objectives.parameters]))),
+        forecast=() if Known(task).unit != NATS else forecasts(found, length),
         forget=() if found.forget is None else ranked(found.hardness, found.forget.value, sides[0].rows, named[0]),
         payers=() if found.payers is None else ranked(found.prices, found.payers.value, sides[1].rows, named[1]),
         groups=() if found.forget is None else grouped(found.hardness, named[0]),

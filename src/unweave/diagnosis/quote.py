@@ -140,7 +140,8 @@ class Diagnosis:
         free_share: of the fastest forgetting that need not raise the retain loss.
         front: the least retain cost of faster and faster forgetting.
         ranges: how far first order holds: forget, retain; None for a zero forget gradient.
-        forecast: the front in nats: what forgetting by so much will cost; empty likewise.
+        forecast: the front in nats: what forgetting by so much will cost; empty likewise, and for a loss in
+            another unit.
         forget: each forget example's hardness, the hardest first; their mean is `hardness`.
         payers: each sampled retain example's price, the highest first; their mean is `price`.
         groups: mean hardness of the groups of the forget set, the hardest first.

@@ -26,7 +26,8 @@ def lines(quote: Diagnosis) -> list[str]:
         f"hardness        {_signed(quote.hardness)}, standard error {quote.hardness_error:.2g} "
         "(1: forgetting is losing the rest; 0 or less: no conflict)",
         f"price           {_signed(quote.price)} nats of log-odds, lost on kept examples per nat on the forgotten ones",
-        *([] if quote.ranges is None else [f"forecast        {_forecast(quote.forecast)}", _validity(quote.ranges)]),
+        *([f"forecast        {_forecast(quote.forecast)}"] if quote.forecast else []),
+        *([] if quote.ranges is None else [_validity(quote.ranges)]),
         f"hardest rows    {_examples(quote.forget)}",
         f"highest payers  {_examples(quote.payers)} (row, price)",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from unweave.modules import evaluating
 Data = Dataset[Any] | DataLoader[Any]
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """The part of a task that scoring needs."""
 
@@ -113,7 +114,7 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
         ConfigurationError: the data are empty, no pairs, or have a label that is no class of the model.
         UnsupportedError: the task has no logits, or the model one class.
     """
-    if not callable(getattr(task, "logits", None)):
+    if not isinstance(task, Classifier):
         raise UnsupportedError(
             f"Classification scores need a task with logits(model, batch); {type(task).__name__} has none. "
             "Use task 'vision', or score this model with metrics of its own kind."

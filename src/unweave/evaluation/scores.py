@@ -29,7 +29,7 @@ def score(
 
     Args:
         model: a classifier.
-        task: turns model and batch into logits, as `Vision` does.
+        task: turns model and batch into logits, as `Classification` does.
         forget: what the model should have lost, with the labels that it was trained on.
         retain: what it should have kept.
         test: examples of the same distribution that it was never trained on.

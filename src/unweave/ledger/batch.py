@@ -12,7 +12,6 @@ from unweave.ledger.begin import TAKEN, begin, digest
 from unweave.ledger.book import Batch
 from unweave.ledger.chain import Entry
 from unweave.ledger.decide import decide
-from unweave.ledger.files import sha256
 from unweave.ledger.ledger import Ledger
 from unweave.ledger.publish import publish
 from unweave.ledger.retest import again
@@ -22,6 +21,7 @@ from unweave.recipe.yaml_lines import Document, load
 from unweave.run import sequence
 from unweave.run.interrupt import REASON
 from unweave.run.runner import Promise, unheard
+from unweave.store import file_sha256
 from unweave.watch import Watch, silent
 
 
@@ -108,7 +108,7 @@ def run(
 def _carry(ledger: Ledger, batch: Batch, watch: Watch, promise: Promise) -> tuple[list[Entry], Batch | None, bool]:
     """What came of a batch, the next one if a request stopped it, and whether it was interrupted."""
     folder, file = ledger.folder / "runs" / batch.id, ledger.folder / batch.body["recipe"]["file"]
-    if not file.is_file() or sha256(file) != batch.body["recipe"]["sha256"]:
+    if not file.is_file() or file_sha256(file) != batch.body["recipe"]["sha256"]:
         raise ConfigurationError(f"{file}: expected the recipe of batch {batch.id} as it was begun: put it back")
     if (gone := batch.body.get("gone")) is not None:
         read_kept(ledger.gone_file(batch.id), ledger.key, batch.id, gone["hmac"])

@@ -12,7 +12,6 @@ import numpy as np
 from unweave import modalities
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import UNSHOWN, Batch, Book, Standing
-from unweave.ledger.certificate import digests
 from unweave.ledger.chain import Entry, Json, canonical
 from unweave.ledger.files import ADAPTER, told, unlike
 from unweave.ledger.ledger import Ledger, find
@@ -145,7 +144,7 @@ def named_by(standing: Standing) -> Json:
 
 def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: TrainingSet[Any]) -> Entry:
     """Puts on record that certificates which hold have all records of a request."""
-    mac = ledger.key.records(name, digests(data.records(rows)))
+    mac = ledger.key.records(name, data.digests(rows))
 
     def make(book: Book) -> tuple[str, Json]:
         (standing,) = _chosen(book, [name])

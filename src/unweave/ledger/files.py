@@ -1,25 +1,22 @@
-"""Files that an entry speaks of: each with its SHA-256, a model of several files with that of each of them."""
+"""What the ledger writes beside its truth and what it is sealed with: files, their digests, the key."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError
 from unweave.ledger.chain import Json, canonical
+from unweave.store import beside, file_sha256, on_disk, tidy
 
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_config.json"
 _MAKE = {".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".py"}  # weights, configuration, tokenizer
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def told(path: Path, folder: Path) -> Json:
@@ -31,8 +28,8 @@ def told(path: Path, folder: Path) -> Json:
     """
     name = Path(os.path.relpath(path, folder)).as_posix()
     if not path.is_dir():
-        return {"file": name, "sha256": sha256(path)}
-    files = {each: sha256(path / each) for each in held(path)}
+        return {"file": name, "sha256": file_sha256(path)}
+    files = {each: file_sha256(path / each) for each in held(path)}
     return {"file": name, "sha256": over(files), "files": files}
 
 
@@ -86,7 +83,82 @@ def unlike(path: Path, what: str, entry: Json) -> Iterator[tuple[str, bool]]:
     for each, known in pairs.items():
         if not each.is_file():
             yield f"its {what} is not at {each}: put it back", False
-        elif (found := sha256(each)) != known:
+        elif (found := file_sha256(each)) != known:
             yield f"{each} is not the {what} that it speaks of: SHA-256 {known[:12]}..., found {found[:12]}...", True
     if files is not None and (strange := [name for name in held(path) if name not in files]):
         yield f"{path} is not the {what} that it speaks of: that one has no {', '.join(strange[:5])}", True
+
+
+_BYTES = 32
+
+
+class Key:
+    """HMAC-SHA-256 under one secret; every purpose has a domain of its own.
+
+    Args:
+        secret: 32 random bytes.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @property
+    def name(self) -> str:
+        """Tells keys apart and gives nothing away."""
+        return self._mac("name", b"")[:16]
+
+    def seal(self, hash: str) -> str:
+        """Of an entry."""
+        return self._mac("entry", hash.encode())
+
+    def rows(self, request: str, rows: Sequence[int]) -> str:
+        """Of a request's row numbers, in any order; two requests for the same rows do not look alike."""
+        return self._mac("rows", canonical([request, sorted(rows)]))
+
+    def records(self, request: str, digests: Sequence[bytes]) -> str:
+        """Of a request's records, in any order.
+
+        Args:
+            request: its id.
+            digests: SHA-256 of the content of each record.
+        """
+        return self._mac("records", canonical([request, sorted(each.hex() for each in digests)]))
+
+    def _mac(self, purpose: str, data: bytes) -> str:
+        return hmac.digest(self._secret, purpose.encode() + b"\0" + data, "sha256").hex()
+
+
+def read(path: Path) -> Key:
+    """The key in a file.
+
+    Raises:
+        ConfigurationError: no such file, or none of a key.
+    """
+    try:
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: expected the ledger's key, which cannot be read: {error}") from None
+    if len(secret) != _BYTES:
+        raise ConfigurationError(f"{path}: expected a key of {_BYTES} bytes in hex, found {len(secret)} bytes")
+    return Key(secret)
+
+
+def made(path: Path) -> Key:
+    """The key in a file, drawn if there is none; whoever comes second takes the first one's."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tidy(path.parent)
+        partial = beside(path)
+        partial.unlink(missing_ok=True)
+        try:
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(_BYTES) + "\n")
+            on_disk(partial)
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+        on_disk(path.parent)
+    return read(path)

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 from unweave.errors import ConfigurationError
 from unweave.ledger.book import Book, Standing
-from unweave.ledger.chain import START, Chain, Fault, Json
-from unweave.ledger.line import written
+from unweave.ledger.chain import START, Chain, Fault, Json, written
 from unweave.run.steps_log import counted
 
 State = Literal["none", "behind", "same", "damaged", "other"]

@@ -10,14 +10,23 @@ from functools import cached_property
 from pathlib import Path
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.ledger import key as keys
+from unweave.ledger import files as keys
 from unweave.ledger.book import Book, Standing, entered, fold
-from unweave.ledger.chain import Chain, Entry, Json, append, canonical, contents, following, locked, parse
-from unweave.ledger.deletion import Deletion
+from unweave.ledger.chain import (
+    Chain,
+    Entry,
+    Json,
+    append,
+    canonical,
+    contents,
+    fault_of_line,
+    following,
+    locked,
+    parse,
+)
+from unweave.ledger.files import Key
 from unweave.ledger.index import Index, listed
-from unweave.ledger.key import Key
-from unweave.ledger.line import fault_of_line
-from unweave.ledger.selector import read_kept
+from unweave.ledger.selector import Deletion, read_kept
 from unweave.store import atomically, on_disk
 
 FORMAT = 1

@@ -10,15 +10,14 @@ from pathlib import Path, PurePosixPath
 
 from unweave.data.text_file import parse_json, read_text
 from unweave.errors import ConfigurationError, gathered
-from unweave.ledger import certificate_text as words
+from unweave.ledger import certificate as words
 from unweave.ledger import files
-from unweave.ledger import model_card as card
+from unweave.ledger import publish as card
 from unweave.ledger.book import Book, Standing, annulled, entered
-from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse
-from unweave.ledger.deletion import Deletion
+from unweave.ledger.chain import Chain, Entry, Fault, canonical, contents, locked, parse, written
 from unweave.ledger.ledger import Ledger, cut_short, exposed
-from unweave.ledger.line import written
-from unweave.ledger.selector import Selector, read_kept
+from unweave.ledger.selector import Deletion, Selector, read_kept
+from unweave.store import file_sha256
 
 _EDITED = "is not what the ledger says: it was edited"
 _OTHERS = "holds text of others beside the section of the ledger, which was not checked"
@@ -114,7 +113,7 @@ def certified(ledger: Ledger, model: Path) -> list[str]:
     alone = model / files.WEIGHTS if model.is_dir() else model
     digests = {files.told(model, ledger.folder)["sha256"]} if whole else set()
     if alone.is_file():
-        digests.add(files.sha256(alone))
+        digests.add(file_sha256(alone))
     if not digests:
         raise ConfigurationError(f"{model}: expected a .safetensors file, or the folder of a model")
     models = [(str(e.body["request"]), e.body["model"]) for e in ledger.read()[0].entries if e.kind == "certificate"]

@@ -26,7 +26,7 @@ def predictor(task: object, what: str) -> Predictor:
     """The task itself, if it shows its predictions; otherwise says why `what` needs them."""
     if not callable(getattr(task, "predictions", None)):
         raise UnsupportedError(
-            f"{what} needs a task with predictions(model, batch) -> Predictions, such as tasks.Vision or "
+            f"{what} needs a task with predictions(model, batch) -> Predictions, such as tasks.Classification or "
             f"tasks.Language; {type(task).__name__} has none. Choose another method, or give the task that function."
         )
     return cast(Predictor, task)

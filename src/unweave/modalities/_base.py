@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -99,7 +99,7 @@ class Job(Protocol):
         ...
 
     def opened(self, path: Path | None, watch: Watch) -> nn.Module:
-        """The model in a folder that a run left; None: the one to unlearn."""
+        """The model in a run directory, in its `model` or the one file there; None: the one to unlearn."""
         ...
 
     def movable(self, model: nn.Module) -> nn.Module:
@@ -195,8 +195,8 @@ class TrainingSet(Protocol[J]):
         """The forget sets of others as one request; all else is the last one's."""
         ...
 
-    def records(self, rows: Rows) -> Any:
-        """The records in these rows, as they were given."""
+    def digests(self, rows: Rows) -> Sequence[bytes]:
+        """SHA-256 of the record in each of these rows, as it was given: what a certificate is about."""
         ...
 
     def apart(self, job: J) -> Sequence[Data]:
@@ -224,25 +224,47 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Front:
+    """Which of its scores pages show first, wherever several stand.
+
+    Attributes:
+        figures: title -> score, of those that most people ask for first.
+        columns: scores of a table with one run a row.
+        plane: forgetting and utility, two shares, as score -> title of its axis; empty for none.
+    """
+
+    figures: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    plane: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Modality:
     """A kind of data, with all that the rest of the library has to know of it. `MODALITIES` lists them.
 
     Attributes:
-        name: in messages ("images").
-        sources: what `data.source` of its recipes may be.
-        recipe: the recipe with its own keys.
-        forget: its requests.
-        task: what its models do.
-        training: what the keys of a recipe's `training` belong to.
-        job: makes what a run works on.
-        training_set: opens what several requests name records of.
-        faults: of a recipe, those that are not about one key alone.
+        name: in messages ("images"), and its key in `MODALITIES`.
+        sources: what `data.source` of its recipes may be; no two modalities share one.
+        recipe: the recipe with its own keys; `Recipe` itself where it has none.
+        forget: its requests, `recipe.forget`; they have `indices` where the ledger is to run them.
+        task: what its models do. It says in which unit its loss is, what utility is judged by, and what attacks read
+            (`tasks.Known`); recipes are checked against it.
+        training: what the keys of a recipe's `training` belong to: called with them, and refuses what they cannot be.
+        job: makes what a run works on, from a recipe with `forget`.
+        training_set: opens what several requests name records of, for sequences and the ledger.
+        faults: of a recipe's document, those that are not about one key alone, each with its file and line.
         left: a recipe's `model` on what a run left in a folder.
-        metrics: of its scores, by name.
+        metrics: of its scores, by name; `unweave metrics` and the tables take direction and definition from here.
         card: what a model card says.
+        front: which of its scores pages show first.
+        retrained: the keys of a recipe that make a retrained model to compare with.
+        places: keys of a recipe that decide no weight, or say where something lies that has a fingerprint: they may
+            change before a run is resumed. Those that every recipe has are known.
         classes: whether a request may name a class.
         numbered: sources whose records a request can name by row, and so the ledger.
-        over_trainings: whether `unweave evidence` knows how to compare several trainings.
+        over_trainings: whether `unweave evidence` knows how to compare several trainings; its jobs are then
+            `ImageJob`s.
+        logs: scores from files of values per example, and how they were formed; None where nobody writes such files.
     """
 
     name: str
@@ -257,6 +279,10 @@ class Modality:
     left: Callable[[Any, Path], ModelSection]
     metrics: Mapping[str, Metric]
     card: Card
+    front: Front = Front()
+    retrained: str = "evaluation.retrained: 1"
+    places: tuple[str, ...] = ()
     classes: bool = False
     numbered: tuple[str, ...] = ()
     over_trainings: bool = False
+    logs: Callable[[Sequence[Path], Any], Json] | None = None

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from unweave.contract import ended
 from unweave.errors import ConfigurationError
-from unweave.evaluation.gap import GAP_METRICS
+from unweave.modalities import MODALITIES
 from unweave.report import contract
 from unweave.report.page import Table, number
 from unweave.report.readable import readable
 from unweave.report.run_page import Run, load
-from unweave.report.scores import distances, score_text
+from unweave.report.scores import score_text
 
-SCORES = (*GAP_METRICS, "forget_quality", "model_utility")
 DEPTH = 4  # folders below the one that was named
 INSIDE = {"checkpoint", "model", "values"}  # parts of a run, which hold no runs
 
@@ -27,7 +26,8 @@ def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table
         runs: by name; with `link`, the name is the run's folder, relative to the page.
         link: whether names lead to the runs' own pages.
     """
-    held = [name for name in SCORES if any(name in run.scores["models"]["unlearned"] for run in runs.values())]
+    every = (name for kind in MODALITIES.values() for name in kind.front.columns)
+    held = [name for name in every if any(name in run.scores["models"]["unlearned"] for run in runs.values())]
     heads = ["", "request", "method", "status", "contract", "distance", *held, "claim", "steps", "seconds", "created"]
     return Table(caption, heads, [_row(name, run, held) for name, run in runs.items()], link)
 
@@ -37,7 +37,7 @@ def _row(name: str, run: Run, held: list[str]) -> list[str]:
     why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
     shown = [score_text(scores.get(each), short=True) for each in held]
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
-    distance = number(distances(run.scores).get("unlearned"), 1)
+    distance = score_text(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
     return [name, summary["request"], summary["method"], why, _kept(run), distance, *shown, _claim(run), *cost]
 
 

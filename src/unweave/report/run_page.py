@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from unweave.modalities import MODALITIES, Modality, of_document
+from unweave.recipe.yaml_lines import Document
 from unweave.report import card as cards
 from unweave.report import claim, contract, quote, traces, tradeoff, verdict
 from unweave.report import examples as each
@@ -43,6 +47,13 @@ class Run:
     card: Json | None = None
 
     @property
+    def kind(self) -> Modality:
+        """Of the data; the first that there is, where the recipe does not say."""
+        said = yaml.safe_load(self.recipe)
+        found = of_document(Document(said, "recipe.yaml")) if isinstance(said, dict) else None
+        return found or next(iter(MODALITIES.values()))
+
+    @property
     def claim(self) -> claim.Shown:
         """The strongest claim that is supported."""
         shown = None if self.card is None else claim.of_card(self.card)
@@ -52,7 +63,7 @@ class Run:
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
-    absent = verdict.absent(summary, scores, run.card, run.quoted, texts=run.answers is not None)
+    absent = verdict.absent(summary, scores, run.card, run.quoted, run.kind)
     return Page(
         title=f"Unlearning {summary['request']} with {summary['method']}",
         lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",

@@ -56,10 +56,17 @@ def gap_tables(scores: Json) -> list[Table]:
     rows = [
         [metric, *(score_text(scores["gaps"][m].get(metric)) for m in models)] for metric in scores["gaps"][models[0]]
     ]
-    caption = "Points of difference to the retrained model; the original's is what doing nothing leaves"
+    unit = distance_unit(scores)
+    what = "Points of difference" if unit == "points" else f"Difference, {unit},"
+    caption = f"{what} to the retrained model; the original's is what doing nothing leaves"
     if "retrained again" in models:
         caption += ", a second retrained model's is chance"
     return [Table(caption, ["", *models], rows)]
+
+
+def distance_unit(scores: Json) -> str:
+    """Of the average gap to the retrained model."""
+    return next((gaps["average_gap"]["unit"] for gaps in scores["gaps"].values() if "average_gap" in gaps), "points")
 
 
 def distances(scores: Json) -> dict[str, float]:

@@ -9,7 +9,7 @@ from unweave.errors import ConfigurationError
 from unweave.report import overview, plots
 from unweave.report.page import LIMITS, Page, Plot, Section, Table, Verdict
 from unweave.report.run_page import Run
-from unweave.report.scores import distances
+from unweave.report.scores import distance_unit, distances
 
 SEVERAL = (
     LIMITS[0],
@@ -42,7 +42,7 @@ def compare(directories: list[Path]) -> Page:
         raise ConfigurationError(faults)
     return Page(
         title=f"{len(runs)} runs compared",
-        lead="A row each; the distance is the mean gap to a model retrained without the forget set, in points.",
+        lead=f"A row each; the distance is the mean gap to a model retrained without the forget set, in {_unit(runs)}.",
         verdicts=_alike(runs),
         sections=[Section("Runs", tables=[overview.table("The unlearned models", runs)], plots=_distances(runs))],
         limits=SEVERAL,
@@ -86,6 +86,10 @@ def _alike(runs: Mapping[str, Run]) -> list[Verdict]:
     return [Verdict("Can they be compared?", "one request, one original model", "good")]
 
 
+def _unit(runs: Mapping[str, Run]) -> str:
+    return " and ".join(dict.fromkeys(distance_unit(run.scores) for run in runs.values()))
+
+
 def _distances(runs: Mapping[str, Run]) -> list[Plot]:
     every = {name: distances(run.scores) for name, run in runs.items()}
     found = {name: each["unlearned"] for name, each in every.items() if "unlearned" in each}
@@ -93,5 +97,5 @@ def _distances(runs: Mapping[str, Run]) -> list[Plot]:
         return []
     first = next(iter(every.values()))
     ends: dict[str, float] = {name: first[name] for name in ("original", "retrained again") if name in first}
-    drawing = plots.bars("Distance to the retrained model", found, ends, x="points")
+    drawing = plots.bars("Distance to the retrained model", found, ends, x=_unit(runs))
     return [Plot(drawing, "Shorter is closer. Dashed: nothing done, and another retrained model, of the first run.")]

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unweave.modalities import MODALITIES
 from unweave.report import plots
 from unweave.report.page import Plot, Section
 from unweave.report.scores import gap_tables, models_of, table, value_of
 
 Json = Mapping[str, Any]
-PLANES = {
-    ("FA", "TA"): ("accuracy on the forget set, %", "test accuracy against the original, points"),
-    ("forget_probability", "retain_probability"): (
-        "probability of forget answers, %",
-        "probability of retain answers against the original, points",
-    ),
-}
 
 
 def section(summary: Json, scores: Json) -> Section:
@@ -42,21 +36,22 @@ def budget(summary: Json) -> float | None:
 
 def _plane(summary: Json, scores: Json) -> list[Plot]:
     models = {name: scores["models"][name] for name in models_of(scores)}
-    axes = next((a for a in PLANES if all(key in model for model in models.values() for key in a)), None)
-    start = None if axes is None else value_of(scores, "original", axes[1])
-    if axes is None or start is None:
+    planes = [kind.front.plane for kind in MODALITIES.values() if kind.front.plane]
+    plane = next((each for each in planes if all(name in model for model in models.values() for name in each)), None)
+    if plane is None:
+        return []
+    (forgetting, x), (keeping, y) = plane.items()
+    if (start := value_of(scores, "original", keeping)) is None:
         return []
     points = []
     for name, model in models.items():
-        forget, kept = model[axes[0]]["value"], model[axes[1]]
+        forget, kept = model[forgetting]["value"], model[keeping]
         if forget is not None and kept["value"] is not None:
             ends = [None if kept[end] is None else 100 * (kept[end] - start) for end in ("low", "high")]
             points.append(plots.Point(name, 100 * forget, 100 * (kept["value"] - start), *ends))
-    accuracies = axes[0] == "FA"
-    way, limit = (_path(summary, points[0]), budget(summary)) if accuracies and points else ([], None)
     if not points:
         return []
-    x, y = PLANES[axes]
+    way, limit = _path(summary, points[0]), budget(summary)
     drawing = plots.plane(
         "Forgetting and utility", points, x=x, y=y, path=way, budget=None if limit is None else -limit
     )

@@ -7,21 +7,15 @@ from typing import Any
 
 from unweave.audit.claims import CLAIMS, RUNGS
 from unweave.contract import ended, headline, overall, state_of
+from unweave.modalities import MODALITIES, Modality
 from unweave.report import contract
 from unweave.report.claim import Shown
 from unweave.report.objections import objections
 from unweave.report.page import Bottom, Tone, Verdict
-from unweave.report.scores import distances
+from unweave.report.scores import distance_unit, distances, score_text
 from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
-FIGURES = {
-    "Forget accuracy": "FA",
-    "Test accuracy": "TA",
-    "Probability of forget answers": "forget_probability",
-    "Probability of retain answers": "retain_probability",
-    "Model utility": "model_utility",
-}
 EVIDENCE = "unweave evidence recipe.yaml"
 
 
@@ -112,8 +106,9 @@ def figures(summary: Json, scores: Json) -> list[Verdict]:
     """The numbers that most people ask for first, and every warning."""
     found, gaps = [], distances(scores)
     if "unlearned" in gaps and "original" in gaps:
-        again = f"; a second retrained model is {gaps['retrained again']:.1f} away" if "retrained again" in gaps else ""
-        text = f"{gaps['unlearned']:.1f} points after, {gaps['original']:.1f} before{again}"
+        away = {name: score_text(scores["gaps"][name]["average_gap"], short=True) for name in gaps}
+        again = f"; a second retrained model is {away['retrained again']} away" if "retrained again" in gaps else ""
+        text = f"{away['unlearned']} {distance_unit(scores)} after, {away['original']} before{again}"
         tone: Tone = "good" if gaps["unlearned"] < gaps["original"] else "bad"
         found.append(Verdict("Distance to the retrained model", text, tone))
     else:
@@ -121,7 +116,8 @@ def figures(summary: Json, scores: Json) -> list[Verdict]:
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
     found += [
         Verdict(title, _change(before[name], after[name]))
-        for title, name in FIGURES.items()
+        for kind in MODALITIES.values()
+        for title, name in kind.front.figures.items()
         if name in before and name in after
     ]
     if summary["efficiency"] is not None:
@@ -130,10 +126,10 @@ def figures(summary: Json, scores: Json) -> list[Verdict]:
     return found + [Verdict("Warning", text, "bad") for text in summary["warnings"]]
 
 
-def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, texts: bool = False) -> list[str]:
-    """What a fuller page would have, and how to get it; evidence over several trainings is for images."""
+def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, kind: Modality) -> list[str]:
+    """What a fuller page of a run on such data would have, and how to get it."""
     found = []
-    if card is None and not texts:
+    if card is None and kind.over_trainings:
         found.append(
             f"gaps over several trainings, attacks with their null, relearning, precision: {EVIDENCE}, "
             "then unweave report"
@@ -141,8 +137,7 @@ def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, 
     elif card is not None and card["pending"]:
         found.append(f"evidence that is still missing ({', '.join(card['pending'])}): {EVIDENCE} once more")
     if "retrained" not in scores["models"]:
-        where = "evaluation.reference: FOLDER, or model.base" if texts else "evaluation.retrained: 1"
-        found.append(f"the distance to a retrained model: {where}, in the recipe")
+        found.append(f"the distance to a retrained model: {kind.retrained}, in the recipe")
     if not summary["contract"]:
         found.append("limits that the run keeps: contract: in the recipe")
     if quoted is None:
@@ -153,4 +148,4 @@ def absent(summary: Json, scores: Json, card: Json | None, quoted: Json | None, 
 def _change(before: Json, after: Json) -> str:
     if before["value"] is None or after["value"] is None:
         return "undefined"
-    return f"{100 * before['value']:.1f} % before, {100 * after['value']:.1f} % after"
+    return f"{score_text(before, short=True)} before, {score_text(after, short=True)} after"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unweave import modalities
 from unweave.errors import ConfigurationError
 from unweave.modalities._base import Job
 from unweave.oneshot import CATALOGUE
@@ -17,11 +18,12 @@ from unweave.recipe.steps import STEPS
 from unweave.run.environment import environment, now
 
 FREE = (
-    *("output", "environment", "guards", "run.checkpoint_every", "run.device", "data.path", "data.holdout"),
-    *("data.refusals", "model.weights", "model.base", "model.adapter", "forget.indices", "forget.ids", "forget.file"),
-    *("evaluation.reference", "evaluation.batch_tokens", "evidence"),
+    *("output", "environment", "guards", "run.checkpoint_every", "run.device", "data.path", "model.weights"),
+    "forget.indices",
 )
-"""Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint."""
+"""Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint.
+
+A modality has more of them (`Modality.places`)."""
 
 
 def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
@@ -42,7 +44,8 @@ def identity(resolved: Recipe) -> dict[str, Any]:
     """All that decides what the run does, as `section.key: value`."""
     keys, prints = _flat(resolved.plain()), resolved.environment.get("data")
     prints = prints if isinstance(prints, Mapping) else {}  # of a recipe, or of a run's that was edited
-    return {key: value for key, value in keys.items() if not key.startswith(FREE)} | {
+    free = (*FREE, *modalities.of(resolved).places)
+    return {key: value for key, value in keys.items() if not key.startswith(free)} | {
         f"{name} set": f"sha256 {digest}" for name, digest in prints.items()
     }
 

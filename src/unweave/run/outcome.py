@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
-
-from torch import nn
 
 from unweave.evaluation import efficiency
 from unweave.guards import collapsed, looks, not_finite, nothing_changed
 from unweave.loop import Result
 from unweave.methods import title
 from unweave.modalities._base import Job, Scored, Sheet
-from unweave.modalities.images.job import ImageJob
 from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
 from unweave.run.session import Session
 from unweave.store import tensors_sha256
-
-
-def sheet(model: nn.Module, request: ImageJob, seed: int) -> Sheet:
-    """Every score of a classifier, on what it should have lost, what it should have kept, and unseen examples."""
-    return replace(request, scoring=seed).score(model).scores
 
 
 def sheets(models: Mapping[str, Scored]) -> dict[str, Sheet]:

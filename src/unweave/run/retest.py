@@ -11,6 +11,7 @@ from unweave.contract.judge import goals
 from unweave.contract.observer import Observer, chosen
 from unweave.contract.sets import whole_class
 from unweave.modalities._base import Job
+from unweave.tasks import Known
 
 Json = dict[str, Any]
 
@@ -36,7 +37,9 @@ class Retest:
         seen = {}
         if retrained is not None:
             seen["retrained"] = self._observer.see(retrained, ["forget final"])["forget final"]
-        self._goals = goals(contract, [c for c in clauses if c.metric != "retrained" or seen], seen)
+        self._goals = goals(
+            contract, [c for c in clauses if c.metric != "retrained" or seen], seen, Known(job.task).unit
+        )
         self._met: bool | None = None  # or at least not missed
 
     def read(self, model: nn.Module) -> Json:
@@ -45,7 +48,7 @@ class Retest:
         clauses = []
         for goal in self._goals:
             reading = goal.read(seen, " final")
-            clauses.append({"clause": goal.clause.text, "limit": goal.limit, **reading.as_dict()})
+            clauses.append({"clause": goal.text, "limit": goal.limit, **reading.as_dict()})
         state = overall(clauses)
         self._met = state != "missed" if self._met is None else self._met
         return {"id": self.name, "clauses": clauses, "met": state == "met", "state": state}

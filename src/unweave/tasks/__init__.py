@@ -1,8 +1,23 @@
 """What the model does: the only room on the training path that knows a modality."""
 
 from unweave.tasks._base import Owners, Predictions, Task, cross_entropy, divergence, kl
-from unweave.tasks.known import Known
+from unweave.tasks.classification import Classification
+from unweave.tasks.known import NATS, Known
 from unweave.tasks.language import Language
-from unweave.tasks.vision import Vision
 
-__all__ = ["Known", "Language", "Owners", "Predictions", "Task", "Vision", "cross_entropy", "divergence", "kl"]
+Vision = Classification
+"""The name under which it was first known; `task="vision"` is that."""
+
+__all__ = [
+    "NATS",
+    "Classification",
+    "Known",
+    "Language",
+    "Owners",
+    "Predictions",
+    "Task",
+    "Vision",
+    "cross_entropy",
+    "divergence",
+    "kl",
+]

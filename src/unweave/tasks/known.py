@@ -13,6 +13,7 @@ from unweave.tasks._base import Task
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
+NATS = "nats"  # the unit of an nll that is a negative log-likelihood
 _LEAST = 1e-6  # nats; what float32 resolves of an nll that comes from a log-softmax
 
 
@@ -33,8 +34,8 @@ class Known:
 
         self.task = task
         self.logits: Values | None = said("logits", None)
-        self.unit: str = said("unit", "nats")
-        plain = "perplexity" if self.unit == "nats" else "loss"
+        self.unit: str = said("unit", NATS)
+        plain = "perplexity" if self.unit == NATS else "loss"
         self.utility: str = said("utility", plain if self.logits is None else "accuracy")
         self.reading_batch: int = said("reading_batch", READ)
         self.odds: Values = said("odds", self._of_nll if self.logits is None else self._of_logits)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from unweave.errors import ConfigurationError
-from unweave.modalities.images.picture import picture
+from unweave.modalities.images.image_folder import picture
 
 Image: Any = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)

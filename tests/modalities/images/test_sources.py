@@ -12,9 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from unweave.errors import ConfigurationError
-from unweave.modalities.images import cifar10 as cifar
-from unweave.modalities.images.pickles import read_plain
-from unweave.modalities.images.sources import load
+from unweave.modalities.images import sources as cifar
+from unweave.modalities.images.sources import load, read_plain
 from unweave.modalities.images.tensors import Source, TensorImages
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)

@@ -12,8 +12,8 @@ from torch import nn
 
 from unweave.errors import ConfigurationError
 from unweave.modalities.images import training
-from unweave.modalities.images.digits import digits
-from unweave.modalities.images.poison import poison_random
+from unweave.modalities.images.recipe import poison_random
+from unweave.modalities.images.sources import digits
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.images.training import DIGITS, Network, Training, train, trained
 

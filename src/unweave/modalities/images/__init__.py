@@ -1,20 +1,19 @@
 """Images and their classes: sources, networks, their training, requests and scores."""
 
-from unweave.evaluation.gap import RTE
+from unweave.evaluation.gap import GAP_METRICS, RTE
 from unweave.evaluation.sheet import SHEET
-from unweave.modalities._base import Card, Modality
-from unweave.modalities.images.job import request
+from unweave.modalities._base import Card, Front, Modality
+from unweave.modalities.images.job import request, training_set
 from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
 from unweave.modalities.images.training import Training
-from unweave.modalities.images.training_set import training_set
-from unweave.tasks import Vision
+from unweave.tasks import Classification
 
 IMAGES = Modality(
     name="images",
     sources=SOURCES,
     recipe=ImageRecipe,
     forget=ImageForget,
-    task=Vision,
+    task=Classification,
     training=Training,
     job=request,
     training_set=training_set,
@@ -28,7 +27,13 @@ IMAGES = Modality(
             "RA": ("retain", "accuracy", "Accuracy on retained training examples"),
         },
     ),
+    front=Front(
+        {"Forget accuracy": "FA", "Test accuracy": "TA"},
+        GAP_METRICS,
+        {"FA": "accuracy on the forget set, %", "TA": "test accuracy against the original, points"},
+    ),
     classes=True,
+    places=("evidence",),
     numbered=SOURCES,
     over_trainings=True,
 )

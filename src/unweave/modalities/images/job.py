@@ -1,4 +1,4 @@
-"""Everything that a recipe of images names, loaded and checked: data, request, network, original model."""
+"""All that a recipe of images names, loaded and checked, and training images that several requests name some of."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from unweave.contract.sets import halves
 from unweave.data.checks import check_overlap
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix, without
 from unweave.errors import ConfigurationError, gathered, suggest
-from unweave.evaluation import gaps, predict
-from unweave.evaluation.outputs import Outputs
+from unweave.evaluation import gaps
+from unweave.evaluation.outputs import Outputs, predict
 from unweave.evaluation.scores import score_outputs
-from unweave.modalities._base import Json, Scored, Sheet
+from unweave.evaluation.signal import signals
+from unweave.modalities._base import Data, Json, Membership, Rows, Scored, Sheet
 from unweave.modalities.images import sources
-from unweave.modalities.images.pictures import png
-from unweave.modalities.images.poison import poison_random
-from unweave.modalities.images.recipe import ImageForget, ImageRecipe
+from unweave.modalities.images.image_folder import png
+from unweave.modalities.images.recipe import ImageForget, ImageRecipe, poison_random
 from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
-from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained
-from unweave.modalities.images.weights import with_weights
+from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained, with_weights
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
 from unweave.store import atomically
-from unweave.tasks import Vision
+from unweave.tasks import Classification
 from unweave.watch import Watch, silent
 
 
@@ -63,7 +63,7 @@ class ImageJob:
     training: Training
     holdout: TensorImages | None = None
     held: tuple[np.ndarray, np.ndarray] | None = None
-    task: Vision = field(default_factory=Vision)
+    task: Classification = field(default_factory=Classification)
     scoring: int = 0
     notes: tuple[str, ...] = ()
     looked: int = 2000
@@ -198,6 +198,11 @@ class ImageJob:
         return model
 
 
+def sheet(model: nn.Module, request: ImageJob, seed: int) -> Sheet:
+    """Every score of a classifier, on what it should have lost, what it should have kept, and unseen examples."""
+    return replace(request, scoring=seed).score(model).scores
+
+
 def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
     """Loads the images of a recipe, if they are not given, and splits them as it asks.
 
@@ -272,3 +277,72 @@ def _check_weights(recipe: ImageRecipe, network: Network) -> None:
     recipe.check_models()
     if recipe.model.weights is not None:
         with_weights(network, recipe.model.weights)
+
+
+@dataclass(frozen=True)
+class ImageRecords:
+    """The training images of a source."""
+
+    source: Source
+
+    def fingerprint(self) -> str:
+        """Of the training images."""
+        return self.source.train.fingerprint()
+
+    def named(self, recipe: ImageRecipe) -> Rows:
+        """As the recipe's own splitting has it."""
+        assert recipe.forget is not None
+        return split_of(recipe.forget, self.source)[2].forget
+
+    def job(self, recipe: ImageRecipe) -> ImageJob:
+        """On the images that are there."""
+        return request(recipe, self.source)
+
+    def rows(self, job: ImageJob) -> Rows:
+        """Of the split."""
+        return job.split.forget
+
+    def holding(self, jobs: Sequence[ImageJob], rows: tuple[Rows, Rows]) -> list[ImageJob]:
+        """By row of the training set."""
+        guard, final = (jobs[-1].split.retain[part] for part in rows)
+        return [replace(job, held=(guard, final)) for job in jobs]
+
+    def once_more(self, last: ImageJob, others: Sequence[ImageJob]) -> ImageJob:
+        """With a holdout of the labels of all."""
+        rows = np.unique(np.concatenate([other.split.forget for other in others]))
+        return replace(
+            last,
+            text=f"{len(others)} earlier requests once more",
+            split=replace(last.split, forget=rows),
+            holdout=exchangeable(last.test, last.train.labels[rows]),
+        )
+
+    def digests(self, rows: Rows) -> list[bytes]:
+        """Of an image as it is stored, and its label."""
+        chosen = self.source.train.subset(rows)
+        images, labels = chosen.images.contiguous().numpy(), chosen.labels.numpy()
+        pairs = zip(images, labels, strict=True)
+        return [hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in pairs]
+
+    def apart(self, job: ImageJob) -> Sequence[Data]:
+        """Retain and test set."""
+        return job.retain, job.test
+
+    def membership(self, job: ImageJob, model: nn.Module, seed: int) -> Membership | None:
+        """The loss, and the pixels."""
+        if job.holdout is None:
+            return None
+        rows = halves(job.holdout, seed)[1]
+        holdout = job.holdout if rows is None else job.holdout.subset(rows)
+        outputs = [predict(model, job.task, data) for data in (job.forget, holdout)]
+        forget, unseen = (signals(o.logits.numpy(), o.labels.numpy())["loss"] for o in outputs)
+        return Membership(forget, unseen, (job.forget.images.numpy(), holdout.images.numpy()))
+
+
+def training_set(recipe: ImageRecipe) -> ImageRecords:
+    """The training set that a recipe names.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    return ImageRecords(sources.load(recipe.data.source, recipe.data.path))

@@ -1,15 +1,8 @@
-"""Train a reference model (the original, or one retrained without the forget set) once, and keep it.
-
-A trained model is stored under the fingerprint of everything that decides its weights, so asking again costs
-a file read. Two files per model in the cache folder: `<fingerprint>.safetensors` and `<fingerprint>.json`.
-"""
+"""A reference model (the original, or one retrained without the forget set): trained once and kept, or read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +11,13 @@ from typing import Any
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
-from unweave.store import atomically, cache_folder
+from unweave.store import keep_tensors, kept_about, kept_tensors, place_of
 
 VERSION = 1
 """Part of every fingerprint: raise it when a change of this file changes the weights it gives."""
@@ -79,11 +73,7 @@ class Training:
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
 CIFAR10 = Training(epochs=18, batch=125, lr=0.1, flip=True, shift=2)
-DEFAULTS = {
-    "digits": ("digits_cnn", DIGITS),
-    "cifar10": ("cifar_net", CIFAR10),
-    "image_folder": ("cifar_net", CIFAR10),
-}
+DEFAULTS = {"digits": ("digits_cnn", DIGITS), "cifar10": ("cifar_net", CIFAR10), "image_folder": ("cifar_net", CIFAR10)}
 """What is trained on a source, and how, where the recipe does not say."""
 
 
@@ -127,11 +117,7 @@ def train(
         raise ConfigurationError("the training set must hold at least one example, found 0: check the split")
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=True,
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )
     per_epoch = -(-len(data) // recipe.batch)
     total, step, start = recipe.epochs * per_epoch, 0, time.perf_counter()
@@ -176,15 +162,13 @@ def trained(
         progress: told after every epoch; not called for a model from the cache.
         cache: folder; None means `models` in the user's cache folder.
     """
-    folder = cache_folder("models") if cache is None else cache
-    model = network.build(recipe.seed)
-    about, fingerprint = _about(network, data, recipe)
-    weights = _read(folder, fingerprint)
-    if weights is None:
+    model, about = network.build(recipe.seed), _about(network, data, recipe)
+    path = place_of(about, cache)
+    if (weights := kept_tensors(path)) is None:
         start = time.perf_counter()
         train(model, data, recipe, progress)
-        about |= {"examples": len(data), "seconds": time.perf_counter() - start}
-        _write(folder, fingerprint, model, about)
+        spent = {"examples": len(data), "seconds": time.perf_counter() - start}
+        keep_tensors(path, model.state_dict(), about | spent)
     else:
         model.load_state_dict(weights)
     return model.eval()
@@ -198,25 +182,13 @@ def seconds_spent(network: Network, data: TensorImages, recipe: Training, cache:
 
 def record(network: Network, data: TensorImages, recipe: Training, cache: Path | None = None) -> dict[str, Any] | None:
     """What the cache notes of a trained model, `seconds` and the `sha256` of its file included; None without one."""
-    folder = cache_folder("models") if cache is None else cache
-    fingerprint = _about(network, data, recipe)[1]
-    try:
-        noted = json.loads((folder / f"{fingerprint}.json").read_text())
-        there = (folder / f"{fingerprint}.safetensors").exists()
-        return dict(noted) if there and {"seconds", "sha256"} <= noted.keys() else None
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+    noted = kept_about(place_of(_about(network, data, recipe), cache))
+    return noted if noted is not None and "seconds" in noted else None
 
 
-def _about(network: Network, data: TensorImages, recipe: Training) -> tuple[dict[str, object], str]:
-    """Everything that decides a model's weights, and its fingerprint."""
-    about: dict[str, object] = {
-        "version": VERSION,
-        "network": asdict(network),
-        "training": asdict(recipe),
-        "data": data.fingerprint(),
-    }
-    return about, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+def _about(network: Network, data: TensorImages, recipe: Training) -> dict[str, object]:
+    """Everything that decides a model's weights."""
+    return {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
 
 
 def _check_fit(logits: Tensor, data: TensorImages) -> None:
@@ -246,22 +218,40 @@ def _augmented(images: Tensor, recipe: Training, generator: torch.Generator) -> 
     return images
 
 
-def _read(folder: Path, fingerprint: str) -> dict[str, Tensor] | None:
-    weights, about = folder / f"{fingerprint}.safetensors", folder / f"{fingerprint}.json"
-    if not (weights.exists() and about.exists()):
-        return None
+def with_weights(network: Network, path: Path) -> nn.Module:
+    """The network with the weights of a safetensors file, of a folder that holds `model.safetensors`, or of a run's.
+
+    Raises:
+        ConfigurationError: not a safetensors file, not of this network, or not finite.
+    """
+    path = path / "model" if (path / "model").is_dir() else path
+    file = path / "model.safetensors" if path.is_dir() else path
+    model = network.build()
     try:
-        content = weights.read_bytes()
-        if hashlib.sha256(content).hexdigest() == json.loads(about.read_text())["sha256"]:
-            return safetensors.torch.load(content)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    warnings.warn(f"{weights} is damaged (its hash differs from {about.name}): training again", stacklevel=3)
-    return None
+        weights = safetensors.torch.load_file(file)
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{file}: these weights are not of network '{network.name}': {_misfit(model, weights)}"
+        ) from error
+    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise ConfigurationError(
+            f"{file}: weights are not finite in {len(broken)} of {len(weights)} tensors ({broken[0]}, ...)"
+        )
+    return model.eval()
 
 
-def _write(folder: Path, fingerprint: str, model: nn.Module, about: dict[str, object]) -> None:
-    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    atomically(folder / f"{fingerprint}.safetensors", content)
-    about = about | {"sha256": hashlib.sha256(content).hexdigest()}
-    atomically(folder / f"{fingerprint}.json", json.dumps(about, indent=2, sort_keys=True).encode())
+def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
+    """How the names and shapes of the weights differ from the model's, the first of each kind."""
+    own = model.state_dict()
+    common = sorted(own.keys() & weights.keys())
+    kinds = {
+        "missing": sorted(own.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - own.keys()),
+        "of another shape": [name for name in common if own[name].shape != weights[name].shape],
+    }
+    found = [f"{len(n)} {kind} ({n[0]}{', ...' if n[1:] else ''})" for kind, n in kinds.items() if n]
+    return ", ".join(found)

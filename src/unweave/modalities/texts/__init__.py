@@ -1,11 +1,11 @@
 """Texts and the language models that learn them: sources, tokens, fine-tuning, requests and scores."""
 
-from unweave.modalities._base import Card, Modality
-from unweave.modalities.texts.build import request
+from unweave.modalities._base import Card, Front, Modality
+from unweave.modalities.texts.build import request, training_set
 from unweave.modalities.texts.evaluation.metrics import SHEET
-from unweave.modalities.texts.finetuning import Finetuning
+from unweave.modalities.texts.evaluation.stored import sheets_of_logs
 from unweave.modalities.texts.recipe import SOURCES, TextForget, TextRecipe, faults_of, left
-from unweave.modalities.texts.training_set import training_set
+from unweave.modalities.texts.training import Finetuning
 from unweave.tasks import Language
 
 TEXTS = Modality(
@@ -32,5 +32,23 @@ TEXTS = Modality(
         },
         pipeline=True,
     ),
+    front=Front(
+        {
+            "Probability of forget answers": "forget_probability",
+            "Probability of retain answers": "retain_probability",
+            "Model utility": "model_utility",
+        },
+        ("forget_quality", "model_utility"),
+        {
+            "forget_probability": "probability of forget answers, %",
+            "retain_probability": "probability of retain answers against the original, points",
+        },
+    ),
+    retrained="evaluation.reference: FOLDER, or model.base",
+    places=(
+        *("data.holdout", "data.refusals", "model.base", "model.adapter", "forget.ids", "forget.file"),
+        *("evaluation.reference", "evaluation.batch_tokens"),
+    ),
     numbered=("texts",),
+    logs=sheets_of_logs,
 )

@@ -19,13 +19,11 @@ from unweave.modalities._base import Json, Scored, Sheet
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
 from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
-from unweave.modalities.texts.evaluation.stored import read_lines
-from unweave.modalities.texts.evaluation.values import fingerprint
-from unweave.modalities.texts.finetuning import Finetuning, finetuned
+from unweave.modalities.texts.evaluation.stored import fingerprint, read_lines
 from unweave.modalities.texts.memory import available, estimate
 from unweave.modalities.texts.recipe import TextRecipe
-from unweave.modalities.texts.requests import Asked
-from unweave.modalities.texts.rows import together, words
+from unweave.modalities.texts.requests import Asked, together, words
+from unweave.modalities.texts.training import Finetuning, finetuned
 from unweave.modules import evaluating
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection

@@ -1,4 +1,4 @@
-"""The texts that a recipe names: which are to be forgotten, which are kept, and which no model has seen."""
+"""What a request on texts asks for, row by row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, without
+from unweave.data.text_file import Table
 from unweave.errors import ConfigurationError, suggest
-from unweave.modalities.texts.data import Text, by_id, read_ids, read_table, texts
+from unweave.modalities.texts.data import Text, TextRows, by_id, read_ids, read_table, texts
 from unweave.modalities.texts.data.benchmarks import (
     SIZES,
     Benchmark,
@@ -23,10 +24,33 @@ from unweave.modalities.texts.data.benchmarks import (
     waterdrum_tofu,
     wmdp,
 )
-from unweave.modalities.texts.data.sources import Table
 from unweave.modalities.texts.recipe import TextData, TextForget
 
-Rows = Mapping[Text, Mapping[str, Any]]
+
+def numbered(rows: TextRows, first: int) -> TextRows:
+    """The same with other row numbers, so that those of two sets differ."""
+    return replace(rows, numbers=rows.numbers + first)
+
+
+def together(forget: TextRows, retain: TextRows) -> TextRows:
+    """Both sets as one."""
+    bounds = torch.cat([forget.bounds, retain.bounds[1:] + forget.bounds[-1]])
+    return TextRows(
+        (*forget.texts, *retain.texts),
+        torch.cat([forget.tokens, retain.tokens]),
+        bounds,
+        torch.cat([forget.starts, retain.starts]),
+        torch.cat([forget.numbers, retain.numbers]),
+        pad=forget.pad,
+    )
+
+
+def words(text: Text) -> str:
+    """All turns and the answer, a line each."""
+    return "\n".join([*(content for _, content in text.turns), text.answer])
+
+
+Given = Mapping[Text, Mapping[str, Any]]
 TOFU = "locuslab/TOFU"  # on the hub
 
 
@@ -47,7 +71,7 @@ class Asked:
     forget: list[Text]
     retain: list[Text]
     holdout: list[Text]
-    rows: Rows
+    rows: Given
     numbers: tuple[int, ...] = ()
 
 
@@ -136,7 +160,7 @@ def _own(data: TextData, forget: TextForget, already: Sequence[TextForget], tabl
     return Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
 
 
-def _beside(file: Path, data: TextData, every: list[Text], rows: Rows) -> Asked:
+def _beside(file: Path, data: TextData, every: list[Text], rows: Given) -> Asked:
     """Texts to forget that are in a file of their own."""
     assert data.path is not None, "the recipe has seen to it"
     other = read_table(file)
@@ -149,7 +173,7 @@ def _beside(file: Path, data: TextData, every: list[Text], rows: Rows) -> Asked:
     return Asked(f"the texts in {file.name}", gone, every, [], {**rows, **_rows(gone, other)})
 
 
-def _rows(found: Sequence[Text], table: Table) -> Rows:
+def _rows(found: Sequence[Text], table: Table) -> Given:
     return dict(zip(found, table, strict=True))
 
 

@@ -1,19 +1,23 @@
-"""A language model so small that it is trained on the spot, its tokenizer too: for the demo on texts."""
+"""Small models trained from nothing, and models fine-tuned on texts, kept once they are made."""
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from unweave.data.batches import moved
-from unweave.errors import ConfigurationError
+from unweave.errors import SEEDS, ConfigurationError, fault
 from unweave.execution import seeded
 from unweave.extras import require
 from unweave.modalities.texts.data import Plain, TextRows, texts, tokenised
+from unweave.store import keep_tensors, kept_about, kept_tensors, place_of, tensors_sha256
 from unweave.tasks import Language
 from unweave.watch import Watch, silent
 
@@ -141,3 +145,75 @@ def untrained(tokenizer: Any, how: TextTraining) -> nn.Module:
     )
     model: nn.Module = transformers.LlamaForCausalLM(config)
     return model
+
+
+VERSION = 1
+"""Part of every fingerprint: raise it when a change of this file or of `fit` changes the weights it gives."""
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How a recipe's `model.base` learns the data: AdamW without weight decay, on what may move of it.
+
+    Args:
+        epochs: passes over the texts.
+        batch: texts in a step.
+        lr: the highest learning rate, from a tenth to half of the steps; then straight to 0.
+        seed: of the order.
+
+    Raises:
+        ConfigurationError: numbers out of range, all of them at once.
+    """
+
+    epochs: int = 5
+    batch: int = 16
+    lr: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = {"epochs": self.epochs, "batch": self.batch, "lr": self.lr}
+        faults = [f"training.{name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]
+        faults += [f"training.{text}" for text in [fault("seed", self.seed, int, SEEDS)] if text]
+        if faults:
+            raise ConfigurationError(faults)
+
+
+def finetuned(
+    model: nn.Module, rows: TextRows, how: Finetuning, phase: str, watch: Watch = silent, cache: Path | None = None
+) -> float:
+    """Fine-tunes the model in place on the rows; what moved is read from the cache if the same was done before.
+
+    Args:
+        model: what may move of it requires a gradient.
+        rows: exactly what it is to learn.
+        how: the training.
+        phase: what `watch` is told.
+        watch: told about every epoch.
+        cache: folder; None is `models` in the user's cache folder.
+
+    Returns:
+        How many seconds the training took, when it was done.
+    """
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    about = {
+        "version": VERSION,
+        "model": tensors_sha256(model.state_dict()),
+        "moving": hashlib.sha256("\n".join(sorted(weights)).encode()).hexdigest(),
+        "data": rows.fingerprint(),
+        "training": asdict(how),
+    }
+    path = place_of(about, cache)
+    noted, kept = kept_about(path), kept_tensors(path)
+    watch(phase, 0, how.epochs)
+    if noted is None or kept is None:
+        begin = time.perf_counter()
+        fit(model, rows, **asdict(how), watch=lambda _, done, total: watch(phase, done, total))
+        noted = {"seconds": time.perf_counter() - begin}
+        keep_tensors(path, weights, about | noted)
+    else:
+        with torch.no_grad():
+            for name, p in weights.items():
+                p.copy_(kept[name])
+    watch(phase, how.epochs, how.epochs)
+    model.eval()
+    return float(noted["seconds"])

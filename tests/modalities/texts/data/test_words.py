@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unweave.modalities.texts.data import Text
-from unweave.modalities.texts.data.words import words
+from unweave.modalities.texts.data.examples import words
 
 SAME = [
     ("Born - Ana", "born: Ana?"),

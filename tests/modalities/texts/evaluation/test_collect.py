@@ -18,8 +18,7 @@ from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities.texts.evaluation import log_scores, read_log
 from unweave.modalities.texts.evaluation.collect import Part, batches, check, collect
 from unweave.modalities.texts.evaluation.examples import Example, Tokenised, choices, examples
-from unweave.modalities.texts.evaluation.stored import Line, read_lines, stored
-from unweave.modalities.texts.evaluation.values import fingerprint
+from unweave.modalities.texts.evaluation.stored import Line, fingerprint, read_lines, stored
 
 TOKENIZER = tiny.Characters()
 

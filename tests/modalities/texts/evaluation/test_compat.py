@@ -10,12 +10,19 @@ import pytest
 from unweave.errors import UnweaveError
 from unweave.evaluation.value import UndefinedScore
 from unweave.modalities import read
-from unweave.modalities.texts.evaluation.attacks import MUSE_RETRAINED, privleak
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.ratios import option_probability, truth_ratio
-from unweave.modalities.texts.evaluation.scores import log_scores
+from unweave.modalities.texts.evaluation.metrics import log_scores
+from unweave.modalities.texts.evaluation.numbers import (
+    MUSE_RETRAINED,
+    Tokens,
+    extraction_strength,
+    min_k,
+    min_k_plus_plus,
+    option_probability,
+    privleak,
+    truth_ratio,
+)
 from unweave.modalities.texts.evaluation.stored import stored
-from unweave.modalities.texts.evaluation.tokens import Tokens, extraction_strength, min_k, min_k_plus_plus
 
 
 def test_tofu_scores_the_first_300_rows_of_every_set() -> None:

@@ -12,10 +12,18 @@ from torch import nn
 from tests.modalities.texts.evaluation import _tiny as tiny
 from unweave.modalities.texts.evaluation.collect import Part, collect
 from unweave.modalities.texts.evaluation.examples import Tokenised
-from unweave.modalities.texts.evaluation.forward import Row, forced, padded
-from unweave.modalities.texts.evaluation.greedy import cached, greedy
+from unweave.modalities.texts.evaluation.forward import (
+    Row,
+    cached,
+    common,
+    forced,
+    greedy,
+    packed_length,
+    packs,
+    padded,
+    predictions,
+)
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.packed import common, packed_length, packs, predictions
 from unweave.modalities.texts.evaluation.stored import stored
 
 Make = Callable[[], nn.Module]
@@ -211,5 +219,5 @@ def test_greedy_is_the_models_own_generate(make: Make) -> None:
 def test_a_model_without_a_cache_that_goes_on_uses_its_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = tiny.llama().eval(), [list(e.answer.prompt) for e in tiny.some(3)]
     expected = greedy(model, prompts, 6, {tiny.EOS})
-    monkeypatch.setattr("unweave.modalities.texts.evaluation.greedy.cached", lambda model: False)
+    monkeypatch.setattr("unweave.modalities.texts.evaluation.forward.cached", lambda model: False)
     assert greedy(model, prompts, 6, {tiny.EOS}) == expected

@@ -9,25 +9,28 @@ import pytest
 
 from unweave.evaluation.evidence import Metric
 from unweave.evaluation.value import UndefinedScore
-from unweave.modalities.texts.evaluation import tokens as of
-from unweave.modalities.texts.evaluation.attacks import ATTACKS, attack_auc, privleak
-from unweave.modalities.texts.evaluation.generations import cut, muse_stops, rouge
+from unweave.modalities.texts.evaluation import numbers as of
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.metrics import ROWS, SHEET
-from unweave.modalities.texts.evaluation.ratios import (
+from unweave.modalities.texts.evaluation.metrics import ROWS, SHEET, log_scores
+from unweave.modalities.texts.evaluation.numbers import (
+    ATTACKS,
+    Tokens,
     arithmetic_truth_ratio,
+    attack_auc,
+    cut,
     forget_quality,
     indistinguishable,
     ks_distance,
     model_utility,
+    muse_stops,
     option_probability,
+    privleak,
+    rouge,
     true_better,
     true_share,
     truth_ratio,
 )
-from unweave.modalities.texts.evaluation.scores import log_scores
 from unweave.modalities.texts.evaluation.stored import stored
-from unweave.modalities.texts.evaluation.tokens import Tokens
 
 THEIRS = "open-unlearning"
 

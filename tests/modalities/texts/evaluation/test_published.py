@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from unweave.modalities.texts.evaluation import Log, log_scores, read_log
-from unweave.modalities.texts.evaluation.generations import rouge
 from unweave.modalities.texts.evaluation.metrics import ROWS
-from unweave.modalities.texts.evaluation.ratios import option_probability, truth_ratio
-from unweave.modalities.texts.evaluation.tokens import compressed, probability
+from unweave.modalities.texts.evaluation.numbers import compressed, option_probability, probability, rouge, truth_ratio
 
 MODELS = ("full", "retain90")
 SETS = ("forget", "retain", "real_authors", "world_facts")

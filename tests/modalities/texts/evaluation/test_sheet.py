@@ -29,7 +29,7 @@ from unweave.modalities.texts.evaluation import (
     wmdp_parts,
 )
 from unweave.modalities.texts.evaluation.examples import prefixed
-from unweave.modalities.texts.evaluation.relearning import relearned
+from unweave.modalities.texts.evaluation.sheet import relearned
 
 TOKENIZER = tiny.Characters()
 HOW = Relearning(rows=3, steps=6, lr=1e-3, batch=2)

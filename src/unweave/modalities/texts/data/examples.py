@@ -1,13 +1,82 @@
-"""What one text is, and how a row of a table becomes one."""
+"""Texts as they are given: turns, an answer, the words that they are compared by, and which of them a request names."""
 
 from __future__ import annotations
 
+import re
+import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from unweave.data.index_file import read_ids, rows_of
+from unweave.data.splits import Split, by_index
 from unweave.errors import ConfigurationError, suggest
-from unweave.modalities.texts.data.words import words
+
+_OPERATORS = "#%&*/@\\‰"  # punctuation by Unicode's word, and read aloud
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff")) | {0x2212: "-"}
+_SAYS = ("<super>", "<sub>", "<font>", "<fraction>", "<circle>", "<square>")  # compatibility forms that are no others'
+_QUOTES = "\"'`´‘’‚‛“”„‟«»‹›「」『』"
+_FACE = re.compile(r"[:;]-?[()\[\]]")
+
+
+def words(text: str) -> str:
+    """The text in one case and in its usual characters, each run of gaps and sentence punctuation as one gap.
+
+    Symbols stay (`a + b` and `a < b`, C and C++, prices, emoji), and so do combining marks, which carry the vowels of
+    Hindi and Thai, and raised digits. Punctuation stays where it is none of a sentence: between numbers or single
+    letters (1.5 and 15, a - b, f(x)), before a word (-5, !done), tight in one (foo(bar), example.com), and in faces.
+    """
+    plain = re.sub(r"[^\x00-\x7f]", lambda m: _usual(m[0]), text.translate(_INVISIBLE))
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).casefold())
+    return " ".join(_separators().sub(_kept, folded).split()) or " ".join(folded.split())
+
+
+@cache
+def _usual(character: str) -> str:
+    """Without its width, its ligature or its shape at a word's end; a dash is the usual one."""
+    if unicodedata.category(character) == "Pd":
+        return "-"
+    if unicodedata.decomposition(character).startswith(_SAYS):
+        return character
+    return unicodedata.normalize("NFKC", character)
+
+
+@cache
+def _separators() -> re.Pattern[str]:
+    every = (c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "P")
+    marks = "".join(re.escape(c) for c in every if c not in _OPERATORS and c != "_")
+    return re.compile(rf"\s*(?:[{marks}]+\s*)+")
+
+
+def _kept(found: re.Match[str]) -> str:
+    """What a separator says, between gaps: nothing, as a rule."""
+    text, start, end = found.string, found.start(), found.end()
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    exact = bool(before and after) and all(
+        side[0].isdigit() or len(side) == 1 or _is_gap(side[1]) for side in (before[::-1], after)
+    )
+    said = []
+    for chunk in re.finditer(r"\S+", found[0]):
+        mark = chunk[0].strip(_QUOTES)
+        left = bool(before) and chunk.start() == 0
+        right = bool(after) and chunk.end() == len(found[0])
+        if not left and (face := _FACE.match(mark)):
+            said.append(face[0])
+        elif (
+            (left and right and (exact or mark[:1] in ("(", "[", "{") or mark == "."))
+            or (exact and mark == "-")
+            or (right and not left and (mark in ("!", "?", ".", ",", ":", ";") or (mark == "-" and after[0].isdigit())))
+        ):
+            said.append(mark)
+    return f" {' '.join(said)} "
+
+
+def _is_gap(character: str) -> bool:
+    return character.isspace() or _separators().fullmatch(character) is not None
+
 
 Turn = tuple[str, str]  # role, content
 PAIRS = (("question", "answer"), ("prompt", "response"))
@@ -142,3 +211,23 @@ def _content(content: Any, number: int) -> str:
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise ValueError(f"message {number} has a part that is no text, {kind}: only texts are read")
     return "".join(part["text"] for part in content)
+
+
+def by_id(texts: Sequence[Text], ids: Sequence[str] | Path) -> Split:
+    """Forget all texts with these ids, keep the others; one id may be that of several texts, as a person's is.
+
+    Raises:
+        ConfigurationError: ids that are not there or come twice, none of them, or all there are.
+    """
+    if isinstance(ids, Path):
+        ids = read_ids(ids)
+    rows = rows_of(t.id for t in texts)
+    faults = []
+    if missing := [i for i in ids if i not in rows]:
+        close = suggest(missing[0], rows)
+        faults.append(f"{len(missing)} of {len(ids)} ids are of no text ({listed(missing)}).{close}")
+    if twice := sorted({i for i in ids if list(ids).count(i) > 1}):
+        faults.append(f"the request names {len(twice)} ids more than once ({listed(twice)}): once is enough")
+    if faults:
+        raise ConfigurationError(faults)
+    return by_index([row for i in ids for row in rows[i]], len(texts))

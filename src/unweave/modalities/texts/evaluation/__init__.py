@@ -7,11 +7,10 @@ values to a sheet) and the collector (`collect`, `sheet`), which runs the model 
 from unweave.modalities.texts.evaluation.collect import Part, collect
 from unweave.modalities.texts.evaluation.examples import Example, Tokenised, choice_encoder, choices, encoder, examples
 from unweave.modalities.texts.evaluation.log import Log
+from unweave.modalities.texts.evaluation.metrics import compared, log_scores, text_gaps
 from unweave.modalities.texts.evaluation.parts import muse_parts, tofu_parts, wmdp_parts
-from unweave.modalities.texts.evaluation.read import read_log
-from unweave.modalities.texts.evaluation.relearning import Relearning
-from unweave.modalities.texts.evaluation.scores import compared, log_scores, text_gaps
-from unweave.modalities.texts.evaluation.sheet import Sheet, sheet
+from unweave.modalities.texts.evaluation.sheet import Relearning, Sheet, sheet
+from unweave.modalities.texts.evaluation.stored import read_log
 
 __all__ = [
     "Example",

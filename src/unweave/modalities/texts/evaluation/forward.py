@@ -1,8 +1,4 @@
-"""One forward pass per sequence, and the four numbers per answer token that all teacher-forced metrics read.
-
-Answers to the same question go forward as one sequence, behind one prompt (`packed`); models that cannot do that get
-every answer with its own prompt.
-"""
+"""One pass over texts: packed by length, scored token by token, or continued greedily."""
 
 from __future__ import annotations
 
@@ -13,10 +9,114 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unweave.errors import UnsupportedError
 from unweave.execution import bare, device_of
 from unweave.modalities.texts.evaluation.examples import IGNORED, Tokenised
-from unweave.modalities.texts.evaluation.packed import predictions, together
 from unweave.tasks import Language
+from unweave.tasks._passes import attends_to_all, inner, takes
+
+Tree = Sequence[Tokenised]  # sequences whose prompts begin with the same tokens
+
+
+def common(sequences: Tree) -> int:
+    """How many tokens all prompts begin with; each keeps its last token, which predicts the answer's first."""
+    limit = min(s.start for s in sequences) - 1
+    first = sequences[0].ids
+    return next((i for i in range(limit) if any(s.ids[i] != first[i] for s in sequences)), limit)
+
+
+def packed_length(sequences: Tree) -> int:
+    """Tokens of the one sequence."""
+    shared = common(sequences)
+    return shared + sum(len(s.ids) - shared for s in sequences)
+
+
+def together(model: nn.Module, sequences: Tree) -> bool:
+    """Whether these go as one: several, with a prompt in common, not longer together than the model's context."""
+    context = getattr(getattr(inner(model), "config", None), "max_position_embeddings", None)
+    fits = not isinstance(context, int) or packed_length(sequences) <= context
+    return len(sequences) > 1 and common(sequences) > 0 and fits
+
+
+def predictions(model: nn.Module, trees: Sequence[Tree], hidden: Collection[int] = ()) -> tuple[Tensor, Tensor]:
+    """Logits `[n, V]` of all answer tokens, tree by tree and in each answer by answer, and these tokens `[n]`.
+
+    Args:
+        model: one that `packs`.
+        trees: a row of the batch each.
+        hidden: token ids that nothing may attend to, but where they begin a text.
+    """
+    own = bare(model)
+    weight = next(p for p in own.parameters() if p.is_floating_point())
+    ids, labels, places, branches = (x.to(weight.device) for x in _laid_out(trees))
+    t = torch.arange(ids.shape[1], device=ids.device)
+    trunk, same = branches[:, None, :] == 0, branches[:, None, :] == branches[:, :, None]
+    allowed = (t[None, :] <= t[:, None]) & (trunk | same)
+    if hidden:
+        out = torch.isin(ids, torch.tensor(sorted(hidden), device=ids.device)) & (t > 0)
+        allowed &= ~out[:, None, :]
+    barred = torch.zeros_like(allowed, dtype=weight.dtype).masked_fill_(~allowed, torch.finfo(weight.dtype).min)
+    asked = labels[:, 1:] != IGNORED
+    columns = asked.any(0).nonzero().flatten()
+    keep = {"logits_to_keep": columns} if takes(own, "logits_to_keep") else {}
+    more = {"use_cache": False} if takes(own, "use_cache") else {}
+    seen = own(input_ids=ids, attention_mask=barred[:, None], position_ids=places, **more, **keep)
+    logits = getattr(seen, "logits", seen)
+    logits = logits if keep else logits[:, columns]
+    return logits[asked[:, columns]], labels[:, 1:][asked]
+
+
+def packs(model: nn.Module) -> bool:
+    """Whether the model gives a small tree the logits of its sequences: tried on five tokens, to rounding.
+
+    Models that attend to a window, carry a state, add prompts of their own or have kernels without such masks do not.
+    """
+    own = inner(model)
+    vocabulary = getattr(getattr(own, "config", None), "vocab_size", 0)
+    if not takes(own, "position_ids") or vocabulary < 4 or not attends_to_all(own):
+        return False
+    tree = [Tokenised((1, 2, 3, 1), 2), Tokenised((1, 2, 2, 3), 2), Tokenised((1, 2, 0), 2)]
+    with torch.no_grad():
+        try:
+            packed = predictions(model, [tree])[0]
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            return False  # it has no room for such a mask, and says so in its own way
+        apart = _apart(bare(model), tree).to(packed)
+    finest = max(torch.finfo(packed.dtype).eps, torch.finfo(torch.float32).eps)  # some softmax is in float32 always
+    near = finest**0.6 * apart.abs().amax()  # 7e-5 of the largest logit
+    return bool((packed - apart).abs().amax() <= near)
+
+
+def _apart(model: nn.Module, tree: Tree) -> Tensor:
+    """Logits `[n, V]` of all answers, as any causal model gives them."""
+    ids = torch.zeros(len(tree), max(len(s.ids) for s in tree), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, s in enumerate(tree):
+        ids[row, : len(s.ids)], mask[row, : len(s.ids)] = torch.tensor(s.ids), 1
+    device = device_of(model)
+    seen = model(input_ids=ids.to(device), attention_mask=mask.to(device))
+    logits = getattr(seen, "logits", seen)
+    return torch.cat([logits[row, s.start - 1 : len(s.ids) - 1] for row, s in enumerate(tree)])
+
+
+def _laid_out(trees: Sequence[Tree]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, labels, positions and branches (0: the prompt, -1: padding), each `[b, t]`."""
+    shape = (len(trees), max(map(packed_length, trees)))
+    ids, places = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    labels, branches = torch.full(shape, IGNORED), torch.full(shape, -1)
+    for row, tree in enumerate(trees):
+        shared = common(tree)
+        ids[row, :shared] = torch.tensor(tree[0].ids[:shared], dtype=torch.long)
+        places[row, :shared], branches[row, :shared] = torch.arange(shared), 0
+        begin = shared
+        for branch, s in enumerate(tree, 1):
+            end = begin + len(s.ids) - shared
+            ids[row, begin:end] = torch.tensor(s.ids[shared:])
+            labels[row, begin + s.start - shared : end] = ids[row, begin + s.start - shared : end]
+            places[row, begin:end], branches[row, begin:end] = torch.arange(shared, len(s.ids)), branch
+            begin = end
+    return ids, labels, places, branches
+
 
 _LOGITS_AT_A_TIME = 1 << 24  # numbers in one piece of a softmax over the vocabulary
 
@@ -122,3 +222,85 @@ def _numbers(logits: Tensor, targets: Tensor, *, whole: bool) -> tuple[Tensor, .
         mean = (p * finite).sum(-1)
         variance = (p * (finite - mean[:, None]).square()).sum(-1)
         return own, logs.argmax(-1) == targets, mean, variance
+
+
+_CACHED = ("attention_mask", "position_ids", "past_key_values", "use_cache")
+
+
+@torch.no_grad()
+def greedy(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    limit: int,
+    ends: Collection[int],
+    *,
+    hidden: Collection[int] = (),
+) -> list[list[int]]:
+    """The likeliest next token, again and again, until the text ends or is `limit` tokens long.
+
+    Args:
+        model: in eval mode.
+        prompts: token ids, best of similar length.
+        limit: tokens at most.
+        ends: ids that end a text; they are not returned.
+        hidden: ids that nothing may attend to (`forward.forced`).
+
+    Raises:
+        UnsupportedError: the model has neither a cache of keys and values nor `generate`.
+    """
+    own = bare(model)
+    device = device_of(model)
+    ids, mask = padded(prompts, device, hidden, left=True)
+    if not cached(model):
+        return _generate(own, ids, mask, limit, ends)
+    keep = {"logits_to_keep": 1} if takes(own, "logits_to_keep") else {}
+    final = torch.tensor(sorted(ends), device=device)
+    texts: list[list[int]] = [[] for _ in prompts]
+    alive = torch.arange(len(prompts), device=device)
+    place, cache = (mask.cumsum(1) - 1).clamp_min(0), None
+    for step in range(limit):
+        out = own(input_ids=ids, attention_mask=mask, position_ids=place, past_key_values=cache, use_cache=True, **keep)
+        cache = out.past_key_values
+        token = out.logits[:, -1].argmax(-1)
+        going = ~torch.isin(token, final)
+        for row, new, on in zip(alive.tolist(), token.tolist(), going.tolist(), strict=True):
+            if on:
+                texts[row].append(new)
+        if step + 1 == limit or not going.any():
+            break
+        if not going.all():
+            kept = going.nonzero().flatten()
+            cache.batch_select_indices(kept)
+            alive, token, mask, place = alive[kept], token[kept], mask[kept], place[kept]
+        seen = ~torch.isin(token, torch.tensor(sorted(hidden), device=device)) if hidden else torch.ones_like(token)
+        mask = torch.cat([mask, seen[:, None].to(mask.dtype)], 1)
+        ids, place = token[:, None], place[:, -1:] + 1
+    return texts
+
+
+def cached(model: nn.Module) -> bool:
+    """Whether the model's forward can go on from a cache of keys and values that it gave, for any of its rows."""
+    return all(takes(model, name) for name in _CACHED) and attends_to_all(model)
+
+
+def _generate(
+    model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, limit: int, ends: Collection[int]
+) -> list[list[int]]:
+    """By the model's own `generate`, for other kinds of state."""
+    if not callable(getattr(inner(model), "generate", None)):
+        raise UnsupportedError(
+            f"{type(inner(model)).__name__} cannot write texts: it has no cache of keys and values and no generate(). "
+            "Ask for the teacher-forced metrics alone (generate=0)."
+        )
+    from transformers import GenerationConfig
+
+    final = sorted(ends)
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=limit, eos_token_id=final or None, pad_token_id=final[0] if final else 0
+    )
+    made = inner(model).generate(ids, attention_mask=mask, generation_config=config)[:, ids.shape[1] :]  # type: ignore[operator]
+    return [_until(row, set(ends)) for row in made.tolist()]
+
+
+def _until(row: list[int], ends: set[int]) -> list[int]:
+    return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]

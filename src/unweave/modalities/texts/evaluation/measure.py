@@ -10,9 +10,9 @@ import numpy as np
 from unweave.evaluation.accuracy import share
 from unweave.evaluation.intervals import auc_interval, function_interval, mean_interval, resampled_means
 from unweave.evaluation.value import Array, Measurement, UndefinedScore, finite
-from unweave.modalities.texts.evaluation import ratios
-from unweave.modalities.texts.evaluation.attacks import attack_auc, privleak
+from unweave.modalities.texts.evaluation import numbers
 from unweave.modalities.texts.evaluation.log import Log
+from unweave.modalities.texts.evaluation.numbers import attack_auc, privleak
 
 Read = Callable[[Log], Array]
 Variant = Literal["indistinguishable", "true_better", "true_share"]
@@ -32,7 +32,7 @@ def options(group: str, log: Log) -> Array:
     """The answer's probability against the perturbed answers', `[n]`."""
     if log.has(group, "prob", "perturbed_prob"):
         correct, wrong = log.read(group, "prob", "perturbed_prob")
-        return ratios.option_probability(correct, wrong, log.compat)
+        return numbers.option_probability(correct, wrong, log.compat)
     return column(group, "option_prob", log)
 
 
@@ -41,7 +41,7 @@ def truth_ratios(log: Log, group: str) -> Array:
     for correct in ("paraphrased_loss", "loss"):
         if log.has(group, correct, "perturbed_loss"):
             truth, wrong = log.read(group, correct, "perturbed_loss")
-            return ratios.truth_ratio(truth.reshape(len(truth), -1).mean(1), wrong, log.compat)
+            return numbers.truth_ratio(truth.reshape(len(truth), -1).mean(1), wrong, log.compat)
     return log.read(group, "truth_ratio")[0]
 
 
@@ -50,21 +50,21 @@ def truth(group: str, variant: Variant, log: Log) -> Array:
     found = truth_ratios(log, group)
     match variant:
         case "indistinguishable":
-            return ratios.indistinguishable(found, log.compat)
+            return numbers.indistinguishable(found, log.compat)
         case "true_better":
-            return ratios.true_better(found)
+            return numbers.true_better(found)
         case "true_share":
-            return ratios.true_share(found)
+            return numbers.true_share(found)
 
 
 def quality(log: Log, retrained: Log | None) -> Measurement:
     """Forget quality."""
-    return _against(log, retrained, ratios.forget_quality)
+    return _against(log, retrained, numbers.forget_quality)
 
 
 def distance(log: Log, retrained: Log | None) -> Measurement:
     """The statistic of forget quality's test."""
-    return _against(log, retrained, ratios.ks_distance)
+    return _against(log, retrained, numbers.ks_distance)
 
 
 def attack(name: str, log: Log, retrained: Log | None = None) -> Measurement:
@@ -96,10 +96,10 @@ def utility(terms: Sequence[tuple[str, Read]], log: Log, _: Log | None = None) -
     The bootstrap draws examples: the terms of one set are told of the same ones.
     """
     found = [(read(log), group) for group, read in terms]
-    value = ratios.model_utility(_mean_of(values, group).value for values, group in found)
+    value = numbers.model_utility(_mean_of(values, group).value for values, group in found)
     sets = list(dict.fromkeys(group for group, _ in terms))
     means = np.stack([resampled_means(values, seed=sets.index(group)) for values, group in found])
-    drawn = np.array([ratios.model_utility(each) for each in means.T])
+    drawn = np.array([numbers.model_utility(each) for each in means.T])
     return Measurement(value, min(len(values) for values, _ in found), *function_interval(drawn))
 
 

@@ -11,7 +11,7 @@ from unweave.modalities.texts.data.benchmarks import muse, tofu, wmdp
 from unweave.modalities.texts.data.format import CHAT
 from unweave.modalities.texts.evaluation.collect import Part
 from unweave.modalities.texts.evaluation.examples import Example, Tokenised, choice_encoder, choices, encoder, examples
-from unweave.modalities.texts.evaluation.generations import muse_stops
+from unweave.modalities.texts.evaluation.numbers import muse_stops
 
 _VERBATIM, _KNOWLEDGE = 128, 32  # tokens that MUSE generates
 

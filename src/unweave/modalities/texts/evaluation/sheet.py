@@ -1,29 +1,130 @@
-"""The standard sheet of a text model: the benchmark's metrics, and three attacks that ask for the same facts again: in
-other words, with the answer begun, and after a little training on other forgotten rows.
-"""
+"""Every score of a text model, relearning among them: what is asked, collected and formed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
-from unweave.errors import UnsupportedError
+from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
 from unweave.evaluation.value import Score
-from unweave.execution import rank, world
-from unweave.modalities.texts.evaluation.collect import Part, check, exchange, gather, header, is_sharded
-from unweave.modalities.texts.evaluation.examples import prefixed
-from unweave.modalities.texts.evaluation.lines import Run, Tokenizer
+from unweave.execution import bare, rank, world
+from unweave.modalities.texts.evaluation.collect import (
+    Part,
+    Run,
+    Tokenizer,
+    check,
+    exchange,
+    gather,
+    header,
+    is_sharded,
+)
+from unweave.modalities.texts.evaluation.examples import Example, prefixed
+from unweave.modalities.texts.evaluation.forward import batch_of
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.relearning import Relearning, relearned
-from unweave.modalities.texts.evaluation.scores import log_scores
-from unweave.modalities.texts.evaluation.stored import stored
-from unweave.modalities.texts.evaluation.tokens import Compat
-from unweave.modalities.texts.evaluation.values import Store
+from unweave.modalities.texts.evaluation.metrics import log_scores
+from unweave.modalities.texts.evaluation.numbers import Compat
+from unweave.modalities.texts.evaluation.stored import Store, stored
+from unweave.modules import evaluating
+from unweave.tasks import Language
+
+
+@dataclass(frozen=True)
+class Relearning:
+    """Fine-tuning on a few rows with AdamW, without weight decay or dropout.
+
+    Args:
+        rows: how many are learned, at most half of the forget set.
+        steps: optimizer steps.
+        lr: learning rate; the default is the one that TOFU's models were fine-tuned with.
+        batch: rows in a step.
+        seed: of which rows, and in which order.
+
+    Raises:
+        ConfigurationError: numbers out of range, all of them at once.
+    """
+
+    rows: int = 20
+    steps: int = 20
+    lr: float = 1e-5
+    batch: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = {"rows": self.rows, "steps": self.steps, "lr": self.lr, "batch": self.batch}
+        faults = [f"relearning: {name} must be above 0, found {n}" for name, n in numbers.items() if not n > 0]
+        faults += [f"relearning: {text}" for text in [fault("seed", self.seed, int, SEEDS)] if text]
+        if faults:
+            raise ConfigurationError(faults)
+
+    def split(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+        """What is learned again, and what is scored.
+
+        Raises:
+            ConfigurationError: fewer than two examples.
+        """
+        if len(examples) < 2:
+            raise ConfigurationError(f"relearning needs 2 forget examples at least, found {len(examples)}")
+        drawn = torch.randperm(len(examples), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        chosen = set(drawn[: min(self.rows, len(examples) // 2)])
+        return [examples[i] for i in sorted(chosen)], [e for i, e in enumerate(examples) if i not in chosen]
+
+
+@contextmanager
+def relearned(model: nn.Module, learned: Sequence[Example], how: Relearning) -> Iterator[None]:
+    """Inside, the model has been fine-tuned on these examples; outside, it has its own weights again, to the bit.
+
+    The parameters that require a gradient are trained, in float32 whatever their type; their `.grad` is left alone.
+
+    Raises:
+        UnsupportedError: all parameters are frozen.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if not weights:
+        raise UnsupportedError("Relearning needs parameters with requires_grad; all of this model's are frozen.")
+    before = [p.detach().clone() for p in weights]
+    try:
+        with evaluating(model), torch.enable_grad():
+            _train(model, weights, learned, how)
+        yield
+    finally:
+        _set(weights, before)
+
+
+def _train(model: nn.Module, weights: Sequence[Tensor], learned: Sequence[Example], how: Relearning) -> None:
+    masters = [p.detach().float().clone() for p in weights]  # bf16 would swallow small steps
+    optimizer = torch.optim.AdamW(masters, lr=how.lr, weight_decay=0.0)
+    task, own, device = Language(), bare(model), weights[0].device
+    for batch in _batches(learned, how):
+        loss = task.nll(own, batch_of([e.answer for e in batch], device)).mean()
+        gradients = torch.autograd.grad(loss, list(weights), allow_unused=True)
+        for master, gradient in zip(masters, gradients, strict=True):
+            master.grad = None if gradient is None else gradient.float()
+        optimizer.step()
+        _set(weights, masters)
+
+
+def _batches(learned: Sequence[Example], how: Relearning) -> Iterator[list[Example]]:
+    """`steps` batches; every example comes once before one comes again."""
+    generator = torch.Generator().manual_seed(how.seed)
+    order: list[int] = []
+    for _ in range(how.steps):
+        while len(order) < how.batch:
+            order += torch.randperm(len(learned), generator=generator).tolist()
+        yield [learned[i] for i in order[: how.batch]]
+        order = order[how.batch :]
+
+
+@torch.no_grad()
+def _set(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for p, value in zip(weights, values, strict=True):
+        p.copy_(value)
+
 
 STANDARD = Relearning()
 _REWORDED = "no set 'forget_paraphrased': what the model says to a question in other words is not measured"

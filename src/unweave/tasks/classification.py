@@ -21,7 +21,7 @@ _ONE = (
 
 
 @dataclass(frozen=True)
-class Vision:
+class Classification:
     """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices of any integer type or bool.
 
     Raises:
