@@ -24,9 +24,9 @@ from world import World
 from unweave.audit.attacks import OUT, UNLEARNED, thirds
 from unweave.audit.canaries import Plan, draw
 from unweave.audit.robustness import Relearning, quantised, relearn, unchanged
-from unweave.evaluation.accuracy import accuracy
-from unweave.evaluation.membership import auc
 from unweave.evaluation.outputs import Outputs, predict
+from unweave.evaluation.ranking import auc
+from unweave.evaluation.sheet import accuracy
 
 Json = dict[str, Any]
 SEEDS = {"pool": 0, "third": 1000, "coin": 2000}

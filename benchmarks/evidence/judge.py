@@ -14,6 +14,7 @@ from unweave.audit.canaries import judge
 from unweave.audit.evidence_parts.over_runs import table_part, ulira_part
 from unweave.audit.runs import recovered_share, retrain_gap
 from unweave.evaluation import Score
+from unweave.evaluation.sheet import SHEET
 
 Json = dict[str, Any]
 Known = Callable[[tuple[str, int]], Mapping[str, Json]]
@@ -69,7 +70,7 @@ def _split(pool: Sequence[Any], name: str) -> tuple[list[Json], list[Json]]:
 
 
 def _sheet(found: Json) -> dict[str, Score]:
-    return {q: Score(q, found[q], None, None, 1, "see unweave.evaluation", "share") for q in SCORES}
+    return {q: Score(SHEET[q], {"examples": 1}, found[q]) for q in SCORES}
 
 
 def _audit(world: World, found: Json, number: int) -> Json:

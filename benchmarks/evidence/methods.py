@@ -15,8 +15,8 @@ from torch import nn
 from world import World
 
 import unweave
-from unweave.evaluation.accuracy import accuracy
 from unweave.evaluation.outputs import predict
+from unweave.evaluation.sheet import accuracy
 from unweave.modalities.images.tensors import TensorImages
 
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")

@@ -13,6 +13,7 @@ from unweave.audit.findings import of_gaps
 from unweave.audit.runs import retrain_gap
 from unweave.errors import ConfigurationError
 from unweave.evaluation import Score
+from unweave.evaluation.sheet import SHEET
 
 RUNS = {"originals": 8, "unlearned": 8, "retrained": 8}
 
@@ -92,7 +93,7 @@ def test_gaps_become_a_finding() -> None:
     def sheets(ua: float, spread: float) -> list[dict[str, Score]]:
         values = {"UA": ua, "RA": 0.99, "TA": 0.9, "MIA_AUC": 0.5}
         steps = (-spread, 0.0, spread)
-        return [{q: Score(q, v + d, None, None, 100, "d", "share") for q, v in values.items()} for d in steps]
+        return [{q: Score(SHEET[q], {"examples": 100}, v + d) for q, v in values.items()} for d in steps]
 
     def found(unlearned: list[dict[str, Score]], retrained: list[dict[str, Score]]) -> Finding:
         return of_gaps(table_part(retrain_gap(unlearned, retrained))["metrics"])

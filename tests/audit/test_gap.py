@@ -9,13 +9,14 @@ import pytest
 from unweave.audit.runs import Margins, retrain_gap
 from unweave.errors import ConfigurationError
 from unweave.evaluation import Score
+from unweave.evaluation.sheet import SHEET
 
 NAMES = ("UA", "RA", "TA", "MIA_AUC")
 SPREAD = (0.006, 0.001, 0.003, 0.01)
 
 
 def sheet(values: dict[str, float]) -> dict[str, Score]:
-    return {q: Score(q, v, None, None, 100, "d", "share") for q, v in values.items()}
+    return {q: Score(SHEET[q], {"examples": 100}, v) for q, v in values.items()}
 
 
 def pool(seed: int, n: int, shift: float = 0.0, spread: tuple[float, ...] = SPREAD) -> list[dict[str, Score]]:

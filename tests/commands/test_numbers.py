@@ -9,8 +9,7 @@ from rich.console import Console
 
 from unweave.commands.numbers import evidence_table
 from unweave.commands.scores import score_table
-from unweave.evaluation.evidence import Evidence, Metric, Null
-from unweave.evaluation.value import Score
+from unweave.evaluation.metric import Metric, Null, Score
 
 METRIC = Metric("x", "of x", "share", "as null", (0, 1), "example", "examples", "never")
 SIZES = {"forget examples": 132, "holdout examples": 51}
@@ -24,9 +23,9 @@ def printed(part: Any, width: int = 80) -> list[str]:
 
 
 def test_evidence_has_all_of_it_or_a_reason() -> None:
-    whole = Evidence(METRIC, SIZES, 0.512, 0.4, 0.6, "DeLong", Null(0.5, 0.41, 0.59, "counted"), 0.7)
-    bare = Evidence(METRIC, {"unlearned runs": 3, "retrained runs": 8}, -0.0, null=Null(0, -0.0, 0.1, "counted"))
-    none = Evidence(METRIC, SIZES, None, reason="It needs 20.")
+    whole = Score(METRIC, SIZES, 0.512, 0.4, 0.6, "DeLong", Null(0.5, 0.41, 0.59, "counted"), 0.7)
+    bare = Score(METRIC, {"unlearned runs": 3, "retrained runs": 8}, -0.0, null=Null(0, -0.0, 0.1, "counted"))
+    none = Score(METRIC, SIZES, None, reason="It needs 20.")
     rows = {"a": whole, "also a": whole, "b": bare, "c": none, "d": none}
     lines = printed(
         evidence_table("score", {n: e.as_dict() for n, e in rows.items()}, lacking={"e": "It was not asked for."})
@@ -47,7 +46,8 @@ def test_evidence_has_all_of_it_or_a_reason() -> None:
 def score(name: str, value: float | None, unit: str = "share", *, wide: bool = True) -> dict[str, Any]:
     ends = (None, None) if value is None or not wide else (value - 0.1, value + 0.1)
     reason = "" if value is not None else "It needs more."
-    return Score(name, value, *ends, 0 if value is None else 450, "of it", unit, reason).as_dict()
+    metric = Metric(name, "of it", unit, "as null", (0, 1), "example", "examples", "never")
+    return Score(metric, {} if value is None else {"examples": 450}, value, *ends, reason=reason).brief()
 
 
 @pytest.mark.parametrize("models", [("unlearned",), ("original", "unlearned", "retrained", "retrained again")])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.report.card import evidence_directory
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Metric
 from unweave.report.every_metric import EVERY, METRICS
 
 PARTS = ("gaps", "per_example", "attacks", "over_runs", "robustness")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from unweave.evaluation import UndefinedScore
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null, whole
+from unweave.evaluation.metric import Measurement, Metric, Null, Score, whole
 from unweave.report.every_metric import EVERY
 
 METRIC = Metric("m", "d", "share", "as null", (-math.inf, math.inf), "run", "n", "u")
 
 
 def test_it_prints_with_its_interval_null_and_sizes() -> None:
-    found = METRIC.of({"runs": 3}, lambda: Found(0.5, 0.25, 0.75, "t", Null(0.1, 0.0, 0.2, "h"), 0.04))
+    found = METRIC.of({"runs": 3}, lambda: Measurement(0.5, 0.25, 0.75, "t", Null(0.1, 0.0, 0.2, "h"), 0.04))
     assert str(found) == "m 0.5 [0.25, 0.75], an exact method 0.1 [0, 0.2], 3 runs"
     fields = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert (
@@ -23,7 +23,7 @@ def test_it_prints_with_its_interval_null_and_sizes() -> None:
 
 
 def test_what_cannot_be_measured_says_why_and_keeps_its_sizes() -> None:
-    def fail() -> Found:
+    def fail() -> Measurement:
         raise UndefinedScore("too few")
 
     found = METRIC.of({"runs": 1}, fail)
@@ -35,13 +35,13 @@ def test_what_cannot_be_measured_says_why_and_keeps_its_sizes() -> None:
 )
 def test_nothing_that_is_not_finite_becomes_evidence(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="finite or None"):
-        Evidence(METRIC, {}, **numbers)  # type: ignore[arg-type]
+        Score(METRIC, {}, **numbers)  # type: ignore[arg-type]
 
 
 def test_a_value_or_a_reason() -> None:
     for value, reason in ((None, ""), (1.0, "but")):
         with pytest.raises(ValueError, match="either a value or a reason"):
-            Evidence(METRIC, {}, value, reason=reason)
+            Score(METRIC, {}, value, reason=reason)
 
 
 def test_arrays_are_taken_whole() -> None:

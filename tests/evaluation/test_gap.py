@@ -6,10 +6,11 @@ import pytest
 
 from tests.evaluation.conftest import Make
 from unweave.evaluation import GAP_METRICS, Score, efficiency, gaps, score_outputs
+from unweave.evaluation.sheet import SHEET
 
 
 def sheet(**values: float) -> dict[str, Score]:
-    return {name: Score(name, value, None, None, 100, "d", "share") for name, value in values.items()}
+    return {name: Score(SHEET[name], {"examples": 100}, value) for name, value in values.items()}
 
 
 RETRAINED = sheet(UA=0.10, RA=0.99, TA=0.90, MIA_AUC=0.50)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unweave.evaluation.intervals import auc_interval, mean_interval, proportion_interval
+from unweave.evaluation.intervals import mean_interval, proportion_interval
+from unweave.evaluation.ranking import auc_interval
 
 
 def test_clopper_pearson_is_scipys() -> None:

@@ -16,8 +16,9 @@ import torch
 from scipy.stats import spearmanr
 
 from unweave.audit.attacks import epsilons, forget_against_holdout, klom, lira, modified_entropy
-from unweave.evaluation.membership import auc, confidence_attack
-from unweave.evaluation.value import Score, UndefinedScore
+from unweave.evaluation.membership import confidence_attack
+from unweave.evaluation.metric import Score, UndefinedScore
+from unweave.evaluation.ranking import auc
 from unweave.modalities.texts.evaluation.log import Log
 from unweave.modalities.texts.evaluation.metrics import log_scores
 from unweave.modalities.texts.evaluation.numbers import (

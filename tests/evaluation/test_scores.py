@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, Score, score, score_outputs
 from unweave.evaluation.intervals import proportion_interval
+from unweave.evaluation.sheet import SHEET as METRICS
 from unweave.tasks import Vision
 
 SHEET = [
@@ -105,8 +106,10 @@ def test_a_diverged_model_has_no_scores(make: Make) -> None:
 
 def test_scores_survive_json(make: Make) -> None:
     for scores in (sheets(make), sheets(make, n_test=50)):
-        text = json.dumps({name: s.as_dict() for name, s in scores.items()}, allow_nan=False)
-        assert {name: Score(**fields) for name, fields in json.loads(text).items()} == scores
+        text = json.dumps({name: s.brief() for name, s in scores.items()}, allow_nan=False)
+        read = json.loads(text)
+        assert read == {name: s.brief() for name, s in scores.items()} and list(read) == list(scores)
+        assert all(fields["n"] == sum(scores[name].sizes.values()) for name, fields in read.items())
 
 
 def test_the_same_seed_gives_the_same_sheet_in_any_order(make: Make) -> None:
@@ -115,17 +118,18 @@ def test_the_same_seed_gives_the_same_sheet_in_any_order(make: Make) -> None:
     first, again = score_outputs(*splits), score_outputs(*shuffled)
     assert first == score_outputs(*splits)
     for name, s in again.items():
-        assert s.as_dict() == pytest.approx(first[name].as_dict(), abs=1e-9)
+        assert s.brief() == pytest.approx(first[name].brief(), abs=1e-9)
 
 
 def test_a_score_is_finite_or_has_a_reason() -> None:
+    metric, sizes = METRICS["UA"], {"examples": 10}
     for fields in [(float("nan"), None, None), (1.0, float("inf"), None)]:
         with pytest.raises(ValueError, match="finite or None"):
-            Score("UA", *fields, 10, "d", "share")
+            Score(metric, sizes, *fields)
     with pytest.raises(ValueError, match="either a value or a reason"):
-        Score("UA", None, None, None, 10, "d", "share")
+        Score(metric, sizes, None)
     with pytest.raises(ValueError, match="either a value or a reason"):
-        Score("UA", 0.5, None, None, 10, "d", "share", "why")
+        Score(metric, sizes, 0.5, reason="why")
 
 
 def test_the_whole_sheet_on_digits_is_quick() -> None:

@@ -12,10 +12,9 @@ import torch
 from unweave.audit import attacks, runs
 from unweave.audit.attacks import divergence, epsilon, forgetting, population, ulira
 from unweave.audit.canaries import verdict
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.scores import score_outputs
-from unweave.evaluation.sheet import ROWS, SHEET
+from unweave.evaluation.sheet import ROWS, SHEET, score_outputs
 from unweave.modalities import read
 from unweave.report.every_metric import METRICS
 from unweave.run.runner import run

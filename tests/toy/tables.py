@@ -21,9 +21,8 @@ from unweave.data.index_file import read_rows
 from unweave.data.protocol import Indices
 from unweave.data.splits import Split, by_index, by_random_fraction, without
 from unweave.evaluation import Score
-from unweave.evaluation.evidence import Metric
 from unweave.evaluation.intervals import mean_interval
-from unweave.evaluation.value import Measurement
+from unweave.evaluation.metric import Measurement, Metric
 from unweave.modalities._base import Membership, Rows, Scored, Sheet
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
@@ -102,8 +101,8 @@ def error(model: nn.Module, side: str, data: Table) -> Score:
     """The mean squared error on a set, with its interval."""
 
     values = Regression().nll(model, data.batch(range(len(data)))).double().numpy()
-    found = Measurement(float(values.mean()), len(values), *mean_interval(values))
-    return METRICS[f"{side}_error"].score(lambda: found)
+    found = Measurement(float(values.mean()), *mean_interval(values), n=len(values))
+    return METRICS[f"{side}_error"].of({}, lambda: found)
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,8 @@ class TableJob:
     def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
         found = {name: (score.value or 0) - (retrained[name].value or 0) for name, score in sheet.items()}
         found["average_gap"] = float(np.mean(np.abs([*found.values()])))
-        return {k: Score(k, v, None, None, len(self.forget), "less that of the other", UNIT) for k, v in found.items()}
+        sizes = {"examples": len(self.forget)}
+        return {k: Score(replace(_metric(k), name=k), sizes, v) for k, v in found.items()}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         atomically(folder / "model.safetensors", safetensors.torch.save(model.state_dict()))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.evaluation.evidence import Evidence
+from unweave.evaluation.metric import Score
 
 Finding = Literal["supports", "refutes", "undecided"]
 FINDINGS = ("supports", "refutes", "undecided")
@@ -194,7 +194,7 @@ def claim(found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 
     return Claim(level, text, against, missing)
 
 
-def finding(evidence: Evidence, level: float = 0.05) -> Finding:
+def finding(evidence: Score, level: float = 0.05) -> Finding:
     """What a test says of the method: it refutes at a p-value of at most the level, and supports above it.
 
     Not to find is to support only as far as the attack could have found: the null level says how far. Where there is no

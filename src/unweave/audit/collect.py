@@ -25,8 +25,8 @@ from unweave.audit.own import check_recipe, finished_run, trained_anew
 from unweave.audit.seen import Pools, Seen, see
 from unweave.audit.work import Piece, pieces, work
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.membership import FEWEST
 from unweave.evaluation.outputs import Outputs
+from unweave.evaluation.ranking import FEWEST
 from unweave.modalities.images import job as prepare
 from unweave.modalities.images.recipe import ImageRecipe
 from unweave.recipe.recipe import Recipe

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unweave.errors import SEEDS, ConfigurationError, fault
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Classifier, predict
 from unweave.gramian import real
 from unweave.modalities.images.tensors import TensorImages

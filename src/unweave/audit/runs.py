@@ -37,10 +37,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null, Right, null_of, whole
 from unweave.evaluation.gap import GAP_METRICS
+from unweave.evaluation.metric import Array, Measurement, Metric, Null, Right, Score, UndefinedScore, null_of, whole
 from unweave.evaluation.sheet import MARGINS
-from unweave.evaluation.value import Array, Score, UndefinedScore
 
 FEWEST = 2  # a spread needs two
 Sheet = Mapping[str, Score]
@@ -153,7 +152,7 @@ class Margins:
 class Gap:
     """One metric's gap: the evidence (its p is of "no gap"), the margin, and TOST's p-value of "beyond the margin"."""
 
-    evidence: Evidence
+    evidence: Score
     margin: float | None
     tost: float | None
 
@@ -176,8 +175,8 @@ class GapTable:
     """The gaps by metric, and the two numbers that the literature makes of them."""
 
     gaps: Mapping[str, Gap]
-    average: Evidence
-    tow: Evidence
+    average: Score
+    tow: Score
 
 
 def retrain_gap(
@@ -217,12 +216,12 @@ def retrain_gap(
 def _gap(name: str, unlearned: Sequence[Sheet], retrained: Sequence[Sheet], margin: float | None, sizes: Any) -> Gap:
     kept: list[Difference] = []
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = _points(unlearned, name, "unlearned"), _points(retrained, name, "retrained")
         kept.append(difference(u, r))
         half = prediction(r, len(u))
         null = Null(0.0, -half, half, "Student's prediction interval of as many further retrained runs")
-        return Found(kept[0].value, *kept[0].interval(), "Welch's t over runs", null, kept[0].p)
+        return Measurement(kept[0].value, *kept[0].interval(), "Welch's t over runs", null, kept[0].p)
 
     evidence = _gap_metric(name).of(sizes, measure)
     tost = kept[0].equivalence(margin) if kept and margin is not None else None
@@ -231,7 +230,7 @@ def _gap(name: str, unlearned: Sequence[Sheet], retrained: Sequence[Sheet], marg
 
 def _summary(
     unlearned: Sequence[Sheet], retrained: Sequence[Sheet], metrics: Sequence[str], form: Any, *, rises: bool, seed: int
-) -> Found:
+) -> Measurement:
     """A monotone function of the gaps' sizes, its range over Bonferroni's box of Welch intervals, and its null.
 
     The null draws gaps from the multivariate t of the retrained runs, `t(m-1) sqrt(1/k + 1/m)` in each metric.
@@ -249,7 +248,7 @@ def _summary(
     drawn = np.minimum(np.abs(normal / scale) * math.sqrt(1 / k + 1 / m), 100.0)
     null = null_of(form(drawn), "multivariate t of as many further retrained runs")
     value = float(form(np.abs([d.value for d in found])))
-    return Found(value, float(form(ends[0])), float(form(ends[1])), "Welch's t over runs, Bonferroni", null)
+    return Measurement(value, float(form(ends[0])), float(form(ends[1])), "Welch's t over runs, Bonferroni", null)
 
 
 def _points(sheets: Sequence[Sheet], name: str, what: str) -> Array:
@@ -310,7 +309,7 @@ RECOVERED = Metric(
 )
 
 
-def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLike) -> Evidence:
+def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLike) -> Score:
     """The recovered share with Fieller's interval over runs, on Welch's degrees of freedom.
 
     The interval holds every rho that `mean u - rho mean o - (1 - rho) mean c = 0` does not reject at 5 %. Its null: a
@@ -324,7 +323,7 @@ def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLik
     sides = {"original": original, "control": control, "unlearned": unlearned}
     sizes = {f"{name} runs": np.size(values) for name, values in sides.items()}
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         o, c, u = (whole(x, f"{name} runs", axes=1, at_least=FEWEST) for name, x in sides.items())
         low, high = difference(o, c, "original").interval()
         if low <= 0 <= high:
@@ -337,7 +336,7 @@ def recovered_share(original: ArrayLike, control: ArrayLike, unlearned: ArrayLik
         half = prediction(c, len(u)) / abs(base)
         null = Null(0.0, -half, half, "Student's prediction interval of as many further controls")
         p = difference(u, c).p
-        return Found(value, *_fieller(o, c, u, value), "Fieller, Welch's degrees of freedom", null, p)
+        return Measurement(value, *_fieller(o, c, u, value), "Fieller, Welch's degrees of freedom", null, p)
 
     return RECOVERED.of(sizes, measure)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Metric
 from unweave.report.every_metric import EVERY, METRICS
 
 RIGHT = {"higher": "higher", "lower": "lower", "as null": "as retrained"}

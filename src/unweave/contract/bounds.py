@@ -25,7 +25,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 
 SIZE = 1000  # guard examples for a limit that is a share of what nobody has read yet
 PARTS = 4  # the guard set takes at most this part of the retain set, and so does the final set

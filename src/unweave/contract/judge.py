@@ -16,7 +16,7 @@ from unweave.contract.observer import Seen
 from unweave.contract.reading import Reading, State
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 from unweave.tasks import NATS
 
 PLACES = ("guard", "final")

@@ -13,7 +13,7 @@ from unweave.contract.clauses import Forget, Keep, Metric
 from unweave.contract.metrics import SCORE, Once, key, values
 from unweave.contract.sets import SAMPLE, Examples, Sets, halves
 from unweave.errors import told
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 from unweave.execution import bare, device_of, reshard, seeded, world
 from unweave.modules import evaluating
 from unweave.tasks import Task

@@ -134,7 +134,7 @@ def _columns(scores: Sheet, reference: Sheet) -> Json:
         "distance": distance.value,
         **{key: None if value is None else 100 * value for key, value in values.items()},
         "MIA_AUC": scores["MIA_AUC"].value,
-        "scores": {**{key: scores[key].as_dict() for key in GAP_METRICS}, "distance": distance.as_dict()},
+        "scores": {**{key: scores[key].brief() for key in GAP_METRICS}, "distance": distance.brief()},
     }
 
 

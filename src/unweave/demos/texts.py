@@ -142,7 +142,7 @@ def _columns(own: Sheet, reference: Sheet) -> Json:
     return {
         "distance": 100 * sum(gaps) / len(gaps) if len(gaps) == len(COLUMNS) else None,
         **values,
-        "scores": {key: own.scores[key].as_dict() for key in values},
+        "scores": {key: own.scores[key].brief() for key in values},
         "recited": {s: fmean(said[s]["truth"][i] == t for i, t in said[s]["generation"].items()) for s in said},
     }
 

@@ -7,21 +7,21 @@ model, retrained from another seed: `gaps(second, retrained)`. Differences small
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Measurement, Metric, Right, Score, UndefinedScore
 from unweave.evaluation.sheet import MARGINS
-from unweave.evaluation.value import Measurement, Score, UndefinedScore, measured
 
 GAP_METRICS = tuple(MARGINS)
 """What a classifier is compared by."""
+_SALUN = "Fan et al. (SalUn), ICLR 2024"
 RTE = Metric(
     "RTE",
     "seconds of unlearning / seconds of retraining",
     *("ratio", "lower", (0, math.inf), "run", "the time of a retraining", "nobody timed one"),
-    *("Fan et al. (SalUn), ICLR 2024", "1: retraining itself"),
+    *(_SALUN, "1: retraining itself"),
 )
 
 
@@ -40,35 +40,37 @@ def gaps(
         retrained: of the reference.
         metrics: names, one at least.
     """
-    table = {}
+    table: dict[str, Score] = {}
     for name in metrics:
         of = f"100 x ({name} - {name} of the retrained model)"
-        table[name] = measured(name, of, "points", partial(_difference, scores[name], retrained[name]))
+        pair = scores[name], retrained[name]
+        table[name] = _points(name, of, "as null", pair, lambda value, reference: 100 * (value - reference))
     of = f"mean size of the gaps to the retrained model in {', '.join(metrics)}"
-    return {**table, "average_gap": measured("average_gap", of, "points", partial(_mean_size, table))}
+    mean = _points("average_gap", of, "lower", tuple(table.values()), lambda *found: fmean(map(abs, found)))
+    return {**table, "average_gap": mean}
 
 
 def efficiency(seconds: float, retrain_seconds: float) -> Score:
     """Run-time efficiency, `RTE = seconds of unlearning / seconds of retraining`: below 1 it paid."""
-    return RTE.score(partial(_ratio, seconds, retrain_seconds))
+    return RTE.of({"runs": 1}, partial(_ratio, seconds, retrain_seconds))
 
 
-def _difference(score: Score, reference: Score) -> Measurement:
-    return Measurement(100 * (_value(score) - _value(reference)), min(score.n, reference.n))
+def _points(name: str, definition: str, right: Right, of: Sequence[Score], form: Callable[..., float]) -> Score:
+    """What is formed of the values of other scores; undefined where one of them is."""
+    limits = (0.0 if right == "lower" else -100.0, 100.0)
+    about = ("a retrained model", "a score is undefined", _SALUN, "0, but for what a second one is away")
+    metric = Metric(name, definition, "points", right, limits, "run", *about)
 
+    def measure() -> Measurement:
+        for score in of:
+            if score.value is None:
+                raise UndefinedScore(f"{score.name} is undefined: {score.reason}")
+        return Measurement(form(*(score.value for score in of)))
 
-def _mean_size(table: Mapping[str, Score]) -> Measurement:
-    gaps = table.values()
-    return Measurement(fmean(abs(_value(gap)) for gap in gaps), min(gap.n for gap in gaps))
+    return metric.of({"examples": min(score.n for score in of)}, measure)
 
 
 def _ratio(seconds: float, retrain_seconds: float) -> Measurement:
     if not retrain_seconds > 0:
         raise UndefinedScore(f"It needs the seconds that retraining took; found {retrain_seconds}.")
-    return Measurement(seconds / retrain_seconds, 1)
-
-
-def _value(score: Score) -> float:
-    if score.value is None:
-        raise UndefinedScore(f"{score.name} is undefined: {score.reason}")
-    return score.value
+    return Measurement(seconds / retrain_seconds)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Measurement
 
 TAILS = (0.025, 0.975)
 RESAMPLES = 1000
@@ -29,12 +29,17 @@ def proportion_interval(successes: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def share(successes: int, n: int) -> Measurement:
+    """A proportion with its Clopper-Pearson interval."""
+    return Measurement(successes / n, *proportion_interval(successes, n), n=n)
+
+
 def mean_interval(values: Array, *, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap of the mean: its quantiles over 1000 samples drawn with replacement.
 
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
-    return _quantiles([resampled_means(values, seed=seed)])
+    return function_interval(resampled_means(values, seed=seed))
 
 
 def resampled_means(values: Array, *, seed: int = 0) -> Array:
@@ -42,47 +47,18 @@ def resampled_means(values: Array, *, seed: int = 0) -> Array:
 
     Equal seeds draw the same places from values of equal length: what is told of the same examples stays together.
     """
-    draws = _resamples(np.random.default_rng(seed), len(values), width=len(values))
+    draws = resamples(np.random.default_rng(seed), len(values), width=len(values))
     return np.concatenate([values[drawn].mean(axis=1) for drawn in draws])
 
 
 def function_interval(estimates: Array) -> tuple[float, float]:
     """Percentile interval of any function of resampled means, given its value for each resample."""
-    return _quantiles([estimates])
+    low, high = np.quantile(estimates, TAILS)
+    return float(low), float(high)
 
 
-def auc_interval(members: Array, others: Array, *, seed: int = 0) -> tuple[float, float]:
-    """Stratified percentile bootstrap of the AUC: members and others are drawn apart, 1000 times.
-
-    The AUC of a draw is `sum_v m(v) (o(<v) + o(v) / 2) / (|m| |o|)`, from its counts of each value v.
-    """
-    values, place = np.unique(np.concatenate([members, others]), return_inverse=True)
-    size, pairs = len(values), len(members) * len(others)
-    width = max(size, len(members), len(others))
-    rng_m, rng_o = np.random.default_rng(seed).spawn(2)
-    draws_m, draws_o = _resamples(rng_m, len(members), width), _resamples(rng_o, len(others), width)
-    areas = []
-    for m, o in zip(draws_m, draws_o, strict=True):
-        count_m = _counts(place[: len(members)][m], size)
-        count_o = _counts(place[len(members) :][o], size)
-        at_or_below = np.cumsum(count_o, axis=1) - count_o / 2
-        areas.append((count_m * at_or_below).sum(axis=1) / pairs)
-    return _quantiles(areas)
-
-
-def _resamples(rng: np.random.Generator, n: int, width: int) -> Iterator[NDArray[np.int64]]:
+def resamples(rng: np.random.Generator, n: int, width: int) -> Iterator[NDArray[np.int64]]:
     """RESAMPLES rows of n indices, as many rows at a time as `width` numbers each leave room for."""
     rows = max(1, _DRAWS_AT_A_TIME // width)
     for start in range(0, RESAMPLES, rows):
         yield rng.integers(0, n, size=(min(rows, RESAMPLES - start), n))
-
-
-def _counts(drawn: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    rows = len(drawn)
-    offset = np.arange(rows)[:, None] * size
-    return np.bincount((drawn + offset).ravel(), minlength=rows * size).reshape(rows, size)
-
-
-def _quantiles(estimates: list[Array]) -> tuple[float, float]:
-    low, high = np.quantile(np.concatenate(estimates), TAILS)
-    return float(low), float(high)

@@ -15,27 +15,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unweave.evaluation.accuracy import share
-from unweave.evaluation.intervals import auc_interval
+from unweave.evaluation.intervals import share
+from unweave.evaluation.metric import Array, Measurement, finite
 from unweave.evaluation.outputs import Splits
-from unweave.evaluation.value import Array, Measurement, finite
+from unweave.evaluation.ranking import FEWEST, auc, auc_interval
 
 if TYPE_CHECKING:
     from sklearn.svm import SVC
 
-FEWEST = 20  # below this an AUC that should be 0.5 reads anything from 0.3 to 0.7
 ATTACKER_EXAMPLES = 2000  # of either kind: a support vector machine costs the square of its examples
-
-
-def auc(members: ArrayLike, others: ArrayLike) -> float:
-    """`P(member's score > other's) + P(equal) / 2`, the area under the ROC curve, by midranks.
-
-    Raises:
-        UndefinedScore: fewer than 20 on a side, or a score that is not finite.
-    """
-    m, o = finite(members, "forget", FEWEST), finite(others, "held-out", FEWEST)
-    midranks = (np.searchsorted(o, m, "left") + np.searchsorted(o, m, "right")) / 2
-    return float(midranks.mean() / len(o))
 
 
 def tpr_at_fpr(members: ArrayLike, others: ArrayLike, fpr: float = 0.01) -> float:
@@ -206,4 +194,4 @@ class Attacked:
     def _area(self, members: Array, others: Array) -> Measurement:
         value = auc(members, others)
         interval = auc_interval(np.sort(members), np.sort(others), seed=self.seed)
-        return Measurement(value, len(members) + len(others), *interval)
+        return Measurement(value, *interval, n=len(members) + len(others))

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unweave.data.batches import as_int64, moved
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 from unweave.execution import device_of
 from unweave.modules import evaluating
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
-from unweave.evaluation.accuracy import accuracy, error_rate, loss
-from unweave.evaluation.evidence import Metric, Right
+from torch import nn
+
+from unweave.evaluation.intervals import mean_interval, share
 from unweave.evaluation.membership import Attacked
-from unweave.evaluation.value import Measurement
+from unweave.evaluation.metric import Measurement, Metric, Right, Row, Score, finite, formed
+from unweave.evaluation.outputs import Classifier, Data, Outputs, Splits, predict
 
 _SALUN = "Fan et al. (SalUn), ICLR 2024"
 _CARLINI = "Carlini et al., IEEE S&P 2022"
@@ -22,26 +22,30 @@ _FEW = "fewer than 20 forget or 1000 unseen examples, or a NaN"
 _HOLDOUT = "unseen examples that are exchangeable with the forget set: of its class, where one is forgotten whole"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One score.
+def accuracy(outputs: Outputs, name: str = "forget") -> Measurement:
+    """Share of examples whose largest logit is the label's, with its Clopper-Pearson interval.
 
-    Args:
-        metric: what it is.
-        form: what forms it of a model.
-        margin: points of a gap to the retrained model in it that do not matter; None: it is no part of the distance.
-        whole: there is one only where a request removes a class whole.
+    Raises:
+        UndefinedScore: no examples, or a NaN among the logits.
     """
+    correct = finite(outputs.correct, name)
+    return share(int(correct.sum()), len(correct))
 
-    metric: Metric
-    form: Callable[[Attacked], Measurement]
-    margin: float | None = None
-    whole: bool = False
 
-    @property
-    def name(self) -> str:
-        """The metric's."""
-        return self.metric.name
+def error_rate(outputs: Outputs, name: str = "forget") -> Measurement:
+    """1 - accuracy, as `accuracy`."""
+    correct = finite(outputs.correct, name)
+    return share(len(correct) - int(correct.sum()), len(correct))
+
+
+def loss(outputs: Outputs, name: str = "forget", seed: int = 0) -> Measurement:
+    """Mean of -log p_y over the examples, with its percentile-bootstrap interval.
+
+    Raises:
+        UndefinedScore: no examples, or a loss that is not finite.
+    """
+    nll = finite(outputs.nll, name)
+    return Measurement(float(nll.mean()), *mean_interval(nll, seed=seed), n=len(nll))
 
 
 def _share(name: str, of: str, right: Right, exact: str) -> Metric:
@@ -60,7 +64,7 @@ def _loss(name: str, of: str, right: Right, exact: str) -> Metric:
 
 
 _TEST = "test set, without a class that is forgotten whole"
-ROWS = (
+ROWS: tuple[Row[[Attacked]], ...] = (
     Row(
         _share("UA", "1 - accuracy on the forget set", "as null", _RETRAINED),
         lambda of: error_rate(of.splits.forget, "forget"),
@@ -95,7 +99,7 @@ ROWS = (
     Row(
         _share("TA_forgotten", "accuracy on test examples of the class that is forgotten whole", "as null", "0"),
         lambda of: accuracy(of.splits.forgotten_test, "test"),
-        whole=True,
+        there=lambda of: len(of.splits.forgotten) > 0,
     ),
     Row(
         _attack(
@@ -159,3 +163,41 @@ SHEET = {row.name: row.metric for row in ROWS}
 """What each score is, by name, as in `scores.json`."""
 MARGINS = {row.name: row.margin for row in ROWS if row.margin is not None}
 """What the distance to a retrained model is formed of, and the points of it that do not matter."""
+
+
+def score(
+    model: nn.Module,
+    task: Classifier,
+    *,
+    forget: Data,
+    retain: Data,
+    test: Data,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Every metric of one model by name: UA, FA, RA, TA, the mean losses and the membership attacks.
+
+    One inference pass over each set; the model and torch's random state stay as they are. A number that these
+    data cannot give has the value None and a reason.
+
+    Args:
+        model: a classifier.
+        task: turns model and batch into logits, as `Classification` does.
+        forget: what the model should have lost, with the labels that it was trained on.
+        retain: what it should have kept.
+        test: examples of the same distribution that it was never trained on.
+        batch_size: of the inference passes.
+        seed: of the bootstrap and of the attacker's sample.
+
+    Raises:
+        ConfigurationError: a set is empty, or has labels that the model does not know.
+        UnsupportedError: the task has no logits.
+    """
+    sets = {"forget": forget, "retain": retain, "test": test}
+    outputs = {name: predict(model, task, x, batch_size=batch_size, name=name) for name, x in sets.items()}
+    return score_outputs(**outputs, seed=seed)
+
+
+def score_outputs(forget: Outputs, retain: Outputs, test: Outputs, *, seed: int = 0) -> dict[str, Score]:
+    """`score` from outputs that are already there."""
+    return formed(ROWS, Attacked(Splits(forget, retain, test), seed))

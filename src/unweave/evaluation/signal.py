@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 
 SIGNALS = ("margin", "loss", "confidence", "entropy", "modified_entropy", "correctness", "gap_of_two")
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unweave.evaluation import Score
-from unweave.evaluation.evidence import Metric
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Metric
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import ForgetSection, ModelSection
 from unweave.recipe.yaml_lines import Document

@@ -8,7 +8,7 @@ from unweave.audit import robustness, runs
 from unweave.audit.attacks import divergence, epsilon, forgetting, permutation, population, ulira
 from unweave.audit.canaries import verdict
 from unweave.audit.evidence_parts.attacks import ABOVE
-from unweave.evaluation.evidence import Metric
+from unweave.evaluation.metric import Metric
 from unweave.modalities import MODALITIES
 
 _TAILS = (metric for rate in population.RATES for metric in population.tail_metrics(rate))

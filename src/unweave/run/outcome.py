@@ -30,7 +30,7 @@ def scores(job: Job, models: Mapping[str, Scored]) -> dict[str, Any]:
 
 
 def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
-    return {name: {key: s.as_dict() for key, s in sheet.items()} for name, sheet in sheets.items()}
+    return {name: {key: s.brief() for key, s in sheet.items()} for name, sheet in sheets.items()}
 
 
 def _printed(sheet: Sheet) -> dict[str, float | None]:

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from unweave.audit.attacks import forgetting_score, klom_score, per_example
-from unweave.evaluation.evidence import Evidence
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Score
 
-Score = Callable[[Array, Array], Evidence]
+Scored = Callable[[Array, Array], Score]
 EXAMPLES = 40
 
 
-def overall(name: str, u: Array, r: Array) -> Evidence:
+def overall(name: str, u: Array, r: Array) -> Score:
     return per_example(u, r, permutations=300).overall[name]
 
 
-SCORES: dict[str, Score] = {
+SCORES: dict[str, Scored] = {
     "klom": partial(klom_score, permutations=1),
     "forgetting": partial(forgetting_score, permutations=40),
     "mean_t2": partial(overall, "mean_t2"),

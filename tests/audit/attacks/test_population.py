@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from unweave.audit.attacks import blind_baseline, crossfit, forget_against_holdout, on_triple, population
 from unweave.audit.attacks.population import ranking
-from unweave.audit.attacks.ranking import Ranking
 from unweave.evaluation import auc
+from unweave.evaluation.ranking import Ranking
 
 
 def test_an_exact_method_passes_at_its_level() -> None:

@@ -5,8 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from unweave.audit.attacks.ranking import Ranking, paired_error
-from unweave.evaluation.intervals import auc_interval
+from unweave.evaluation.ranking import Ranking, auc_interval, paired_error
 
 
 def test_area_is_sklearns_and_the_p_value_scipys() -> None:

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from unweave.audit.attacks.crossfit import cross_fit
-from unweave.audit.attacks.ranking import Ranking
 from unweave.audit.evidence_parts.attacks import roc
+from unweave.evaluation.ranking import Ranking
 
 
 def test_the_curve_is_scikit_learns() -> None:

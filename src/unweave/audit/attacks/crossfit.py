@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unweave.audit.attacks.ranking import Ranking
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
+from unweave.evaluation.ranking import Ranking, areas
 
 PENALTY = 4.0  # the logistic loss has curvature 1/4 at 0: L2 penalty 1
 SHUFFLES = 999
@@ -40,15 +40,15 @@ def cross_fit(members: Array, others: Array, *, folds: int = 5, seed: int = 0) -
         here, rest = fold == each, fold != each
         y = np.where(labels[rest], 1 / labels[rest][:, 0].sum(), -1 / (~labels[rest][:, 0]).sum())
         scores[here] = (x[here] - x[rest].mean(axis=0)) @ _weights(x[rest], y)
-    strata, areas, pairs = [], np.zeros(labels.shape[1]), 0
+    strata, drawn, pairs = [], np.zeros(labels.shape[1]), 0
     for each in range(folds):
         here = fold == each
         own, mine = scores[here], labels[here]
         strata.append((own[mine[:, 0], 0], own[~mine[:, 0], 0]))
         m, n = len(strata[-1][0]), len(strata[-1][1])
-        areas += m * n * _areas(own, mine)
+        drawn += m * n * areas(own.T, mine.T)
         pairs += m * n
-    return Ranking(strata, areas[1:] / pairs)
+    return Ranking(strata, drawn[1:] / pairs)
 
 
 def _weights(x: Array, y: Array) -> Array:
@@ -67,12 +67,3 @@ def _shuffled(label: NDArray[np.bool_], fold: NDArray[np.int64], rng: np.random.
         here = np.flatnonzero(fold == each)
         labels[here[:, None], np.arange(1, 1 + SHUFFLES)] = rng.permuted(labels[here, 1:], axis=0)
     return labels
-
-
-def _areas(scores: Array, label: NDArray[np.bool_]) -> Array:
-    """The AUC of every column, `[columns]`."""
-    from scipy.stats import rankdata
-
-    m = int(label[:, 0].sum())
-    ranks = (rankdata(scores, axis=0) * label).sum(axis=0)
-    return np.asarray((ranks - m * (m + 1) / 2) / (m * (len(label) - m)))

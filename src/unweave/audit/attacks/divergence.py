@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unweave.audit.attacks.pools import exchange_p, null_level, pools
-from unweave.evaluation.evidence import Evidence, Found, Metric
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.metric import Array, Measurement, Metric, Score, UndefinedScore
 
 BINS, CLIP, FLOOR = 20, 100.0, 1e-5
 FEWEST = 8  # models a side: of fewer, 20 bins say more of the centring than of the models
@@ -56,7 +55,7 @@ def klom(
     return np.asarray((p * np.log(np.where(p > 0, p, 1.0) / np.maximum(q, FLOOR))).sum(axis=0))
 
 
-def klom_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int = 200, seed: int = 0) -> Evidence:
+def klom_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int = 200, seed: int = 0) -> Score:
     """Mean KLoM with its null level and the p-value of "both pools are one distribution".
 
     Its interval is left out: the estimate is biased upwards by about its null level, and no interval mends that.
@@ -69,10 +68,10 @@ def klom_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int 
     """
     sizes = {"unlearned runs": len(np.asarray(unlearned)), "retrained runs": len(np.asarray(retrained))}
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = pools(unlearned, retrained)
         p = exchange_p(u, r, _mean, seed, permutations)
-        return Found(_mean(u, r), null=null_level(u, r, _mean, seed, fewest=FEWEST), p=p)
+        return Measurement(_mean(u, r), null=null_level(u, r, _mean, seed, fewest=FEWEST), p=p)
 
     return KLOM.of(sizes, measure)
 

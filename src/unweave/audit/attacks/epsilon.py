@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike
 
 from unweave.audit.attacks.pools import pools
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null
 from unweave.evaluation.intervals import proportion_interval
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Measurement, Metric, Null, Score
 
 EPSILON = Metric(
     "epsilon_lower_bound",
@@ -45,7 +44,7 @@ CEILING = Metric(
 class Bound:
     """The bound and its ceiling: the largest value that this experiment could have shown."""
 
-    evidence: Evidence
+    evidence: Score
     ceiling: float
 
 
@@ -72,7 +71,7 @@ def epsilon_bound(unlearned: ArrayLike, retrained: ArrayLike, *, delta: float = 
     judged = [n - n // 2 for n in sizes.values()]
     ceiling = _bound(0, judged[0], 0, judged[1], delta)
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = pools(sides[0], sides[1], at_least=4)
         rng = np.random.default_rng(seed)
         u, r = rng.permutation(u), rng.permutation(r)
@@ -82,7 +81,7 @@ def epsilon_bound(unlearned: ArrayLike, retrained: ArrayLike, *, delta: float = 
         missed, false = int((held[0] @ weights <= cut).sum()), int((held[1] @ weights > cut).sum())
         value = _bound(missed, len(held[0]), false, len(held[1]), delta)
         null = Null(0.0, 0.0, 0.0, "a 95 % lower bound of 0 is above 0 in at most 5 % of experiments")
-        return Found(value, value, None, "Clopper-Pearson, one-sided", null)
+        return Measurement(value, value, None, "Clopper-Pearson, one-sided", null)
 
     return Bound(EPSILON.of(sizes, measure), ceiling)
 

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unweave.audit.attacks.pools import exchange_p, null_level, pools
-from unweave.evaluation.evidence import Evidence, Found, Metric
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Measurement, Metric, Score
 
 DELTA, CAP, BUCKET = 1e-5, 50.0, 0.5
 _PER_UNIT, _BUFFER = 100, 2.0
@@ -41,7 +40,7 @@ FORGETTING = Metric(
 )
 
 
-def forgetting_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int = 40, seed: int = 0) -> Evidence:
+def forgetting_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations: int = 40, seed: int = 0) -> Score:
     """F from margins `[N, n]` and `[M, n]`, with its null level and the p-value of "both pools are one distribution".
 
     Args:
@@ -56,10 +55,10 @@ def forgetting_score(unlearned: ArrayLike, retrained: ArrayLike, *, permutations
     def score(u: Array, r: Array) -> float:
         return float(points(epsilons(u, r), min(len(u), len(r))).mean())
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = pools(unlearned, retrained, at_least=4)
         p = exchange_p(u, r, lambda a, b: -score(a, b), seed, permutations)
-        return Found(score(u, r), null=null_level(u, r, score, seed, draws=permutations), p=p)
+        return Measurement(score(u, r), null=null_level(u, r, score, seed, draws=permutations), p=p)
 
     return FORGETTING.of(sizes, measure)
 

@@ -24,10 +24,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.audit.attacks.ranking import Ranking
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import whole
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.metric import Array, UndefinedScore, whole
+from unweave.evaluation.ranking import Ranking
 
 POOLED_BELOW = 64
 A = 0.3

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unweave.audit.attacks.pools import FEWEST, centred, exchanged_level, is_dealt, pools
-from unweave.evaluation.evidence import Evidence, Metric, Right
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Metric, Right, Score
 
 STATISTICS = {
     "mean_t2": "mean over examples of T^2, T the difference of the means over runs in pooled standard deviations",
@@ -43,7 +42,7 @@ class PerExample:
             sorted `t` look like under an exact method. As in `pools.null_level`, each pool is centred before.
     """
 
-    overall: Mapping[str, Evidence]
+    overall: Mapping[str, Score]
     t: Array
     p: Array
     found: NDArray[np.bool_]
@@ -95,7 +94,7 @@ def per_example(
     for i, name in enumerate(STATISTICS):
         right = float(((arranged[:, i] >= own[i] * (1 - 1e-9)).sum() + extra) / arrangements)
         level = exchanged_level(exact[:, i], enough)
-        overall[name] = Evidence(OVERALL[name], sizes, float(own[i]), null=level, p=right)
+        overall[name] = Score(OVERALL[name], sizes, float(own[i]), null=level, p=right)
     ties = 2 if len(u) == len(r) and exhaustive else 1  # equal groups may be swapped without changing |T|
     return PerExample(overall, t, p, benjamini_hochberg(p, rate), ties / arrangements, exchanged)
 

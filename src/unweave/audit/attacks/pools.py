@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unweave.evaluation.evidence import Null, null_of, whole
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.metric import Array, Null, UndefinedScore, null_of, whole
 
 DRAWS = 100
 FEWEST = 4

@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from unweave.audit.attacks.crossfit import cross_fit
-from unweave.audit.attacks.ranking import Ranking, Z, paired_error
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null, whole
 from unweave.evaluation.intervals import proportion_interval
-from unweave.evaluation.membership import FEWEST, half_threshold
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.membership import half_threshold
+from unweave.evaluation.metric import Array, Measurement, Metric, Null, Score, UndefinedScore, whole
+from unweave.evaluation.ranking import FEWEST, Ranking, Z, paired_error
 
 MODELS = ("original", "retrained", "unlearned")
 HOLDOUT = "a holdout exchangeable with the forget set: see the blind baseline"
@@ -64,15 +63,15 @@ BLIND = replace(
 class Tail:
     """The share of the forget set above a threshold, and the share of the holdout's other half that is, too."""
 
-    tpr: Evidence
-    fpr: Evidence
+    tpr: Score
+    fpr: Score
 
 
 @dataclass(frozen=True)
 class Attack:
     """One attack on one model."""
 
-    auc: Evidence
+    auc: Score
     tails: tuple[Tail, ...]
 
 
@@ -81,7 +80,7 @@ class Triple:
     """One attack on all three models, and how far the unlearned one is from the retrained one."""
 
     attacks: Mapping[str, Attack]
-    above_retrained: Evidence
+    above_retrained: Score
 
 
 def forget_against_holdout(
@@ -100,7 +99,7 @@ def forget_against_holdout(
     sizes = {"forget examples": _length(forget), "holdout examples": _length(holdout)}
     made: list[Ranking] = []
 
-    def area() -> Found:
+    def area() -> Measurement:
         made.append(ranking(forget, holdout, folds=folds, seed=seed))
         return read(made[0])
 
@@ -127,14 +126,14 @@ def on_triple(signals: Mapping[str, tuple[ArrayLike, ArrayLike]], *, folds: int 
     attacks = {name: forget_against_holdout(*signals[name], folds=folds, seed=seed) for name in MODELS}
     sizes = attacks["unlearned"].auc.sizes
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = (ranking(*signals[name], folds=folds, seed=seed) for name in ("unlearned", "retrained"))
         if (u.members, u.others) != (r.members, r.others):
             raise UndefinedScore("The two models were not asked about the same examples.")
         value, error = u.area - r.area, paired_error(u, r)
         p = math.erfc(abs(value) / error / math.sqrt(2)) if error > 0 else float(value == 0)
         null = Null(0.0, -Z * error, Z * error, "DeLong's error of the difference, centred on 0")
-        return Found(value, max(value - Z * error, -1.0), min(value + Z * error, 1.0), "DeLong, paired", null, p)
+        return Measurement(value, max(value - Z * error, -1.0), min(value + Z * error, 1.0), "DeLong, paired", null, p)
 
     return Triple(attacks, DIFFERENCE.of(sizes, measure))
 
@@ -143,7 +142,7 @@ def on_triple(signals: Mapping[str, tuple[ArrayLike, ArrayLike]], *, folds: int 
 class Blind:
     """The blind AUC and what it means for the others."""
 
-    evidence: Evidence
+    evidence: Score
 
     @property
     def exchangeable(self) -> bool | None:
@@ -194,9 +193,9 @@ def ranking(forget: ArrayLike, holdout: ArrayLike, *, folds: int = 5, seed: int 
     return cross_fit(sides[0], sides[1], folds=folds, seed=seed)
 
 
-def read(found: Ranking) -> Found:
+def read(found: Ranking) -> Measurement:
     """The AUC with its interval, its null and its p-value."""
-    return Found(found.area, *found.interval, "DeLong", found.null, found.p)
+    return Measurement(found.area, *found.interval, "DeLong", found.null, found.p)
 
 
 def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
@@ -206,7 +205,7 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
     half = len(others) - len(rest)
     allowed = math.floor(rate * half + 1e-9)
 
-    def above(group: Array, one_sided: bool) -> Found:
+    def above(group: Array, one_sided: bool) -> Measurement:
         from scipy.stats import betabinom
 
         if len(others) < math.ceil(10 / rate):
@@ -216,7 +215,7 @@ def _tail(members: Array, others: Array, rate: float, seed: int) -> Tail:
         low, high = (float(exact.ppf(q)) / n for q in (0.025, 0.975))
         null = Null(float(exact.mean()) / n, low, high, "beta-binomial")
         p = min(1.0, float(exact.sf(count - 1))) if one_sided else None
-        return Found(count / n, *proportion_interval(count, n), "Clopper-Pearson", null, p)
+        return Measurement(count / n, *proportion_interval(count, n), "Clopper-Pearson", null, p)
 
     sizes = {"forget examples": len(members), "holdout examples": len(others)}
     return Tail(tpr.of(sizes, partial(above, members, True)), fpr.of(sizes, partial(above, rest, False)))

@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from unweave.audit.attacks.likelihood import POOLED_BELOW, fit, log_normal
 from unweave.evaluation.enough import FOR_EACH_FATE
-from unweave.evaluation.evidence import Evidence, Found, Metric, null_of, whole
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.metric import Array, Measurement, Metric, Score, UndefinedScore, null_of, whole
+from unweave.evaluation.ranking import areas
 
 IN, OUT, UNLEARNED = 0, 1, 2
 FOLDS = 5
@@ -58,9 +58,9 @@ TAIL = replace(
 class ULira:
     """The evidence, and for each record how well it is told, `[n]`: the AUC over models; 1/2 is an exact method."""
 
-    auc: Evidence
-    worst: Evidence
-    tail: Evidence
+    auc: Score
+    worst: Score
+    tail: Score
     records: Array
 
 
@@ -95,7 +95,7 @@ def u_lira(margins: ArrayLike, layout: ArrayLike, *, shuffles: int = 200, seed: 
             made.append((own, _statistics(own, state), np.array(drawn)))
         return made[0]
 
-    def statistic(which: int) -> Found:
+    def statistic(which: int) -> Measurement:
         from scipy.special import stdtrit
 
         scores, own, drawn = ready()
@@ -109,7 +109,7 @@ def u_lira(margins: ArrayLike, layout: ArrayLike, *, shuffles: int = 200, seed: 
         null = null_of(drawn[:, which], f"{len(drawn)} deals of each record's labels")
         far = np.abs(drawn[:, which] - null.value) >= abs(value - null.value) - 1e-12
         p = float(1 + far.sum()) / (1 + len(drawn))
-        return Found(value, low, high, "Student's t over runs" if low is not None else "", null, p)
+        return Measurement(value, low, high, "Student's t over runs" if low is not None else "", null, p)
 
     auc, worst, tail = (metric.of(sizes, partial(statistic, i)) for i, metric in enumerate((AUC, WORST, TAIL)))
     records = _record_areas(made[0][0], state) if made else np.full(state.shape[1], np.nan)
@@ -137,8 +137,8 @@ def _statistics(scores: Array, state: Layout) -> Array:
 def _by_model(scores: Array, state: Layout, which: int) -> Array:
     """AUC (0) or true positives at 1 % (2) of every model that has records of both kinds."""
     if which == 0:
-        areas = _areas(scores, state)
-        return areas[np.isfinite(areas)]
+        found = areas(scores, state == UNLEARNED, state == IN)
+        return found[np.isfinite(found)]
     never = np.sort(scores[state == OUT])
     threshold = never[-1 - math.floor(0.01 * len(never) + 1e-9)]
     told = state == UNLEARNED
@@ -147,18 +147,7 @@ def _by_model(scores: Array, state: Layout, which: int) -> Array:
 
 
 def _record_areas(scores: Array, state: Layout) -> Array:
-    return _areas(scores.T, state.T)
-
-
-def _areas(scores: Array, state: Layout) -> Array:
-    """The AUC of every row, NaN where a row has one kind only."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.where(state == IN, -np.inf, scores), axis=1)
-    told, never = (state == UNLEARNED).sum(axis=1), (state == OUT).sum(axis=1)
-    skipped = state.shape[1] - told - never
-    total = np.where(state == UNLEARNED, ranks, 0.0).sum(axis=1) - told * skipped - told * (told + 1) / 2
-    return np.where(told * never > 0, total / np.maximum(told * never, 1), np.nan)
+    return areas(scores.T, state.T == UNLEARNED, state.T == IN)
 
 
 def _dealt(state: Layout, shuffles: int, rng: np.random.Generator) -> list[Layout]:

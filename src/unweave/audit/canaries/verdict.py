@@ -26,13 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unweave.audit.attacks.ranking import Ranking
 from unweave.audit.canaries.plan import FEWEST, Plan, too_few
 from unweave.data.text_file import as_meant, parse_csv, parse_json, read_text, short
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import Evidence, Found, Metric, Null, null_of
 from unweave.evaluation.intervals import proportion_interval
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array, Measurement, Metric, Null, Score, null_of
+from unweave.evaluation.ranking import Ranking
 
 DEALS = 9999
 _AT_A_TIME = 1 << 22
@@ -70,9 +69,9 @@ class Judgement:
     """
 
     plan: Plan
-    auc: Evidence
-    hits: Evidence
-    epsilon: Evidence
+    auc: Score
+    hits: Score
+    epsilon: Score
     ceiling: float
 
     @property
@@ -138,19 +137,19 @@ def judge(plan: Plan, scores: Mapping[str, float], *, lower: bool = False, few: 
     far = int((np.abs(dealt - 0.5) >= abs(area.area - 0.5) - 1e-12).sum())
     null, p = null_of(dealt, f"{len(dealt)} deals of the coins"), (1 + far) / (1 + len(dealt))
     sizes = {"canaries": m, "heads": n}
-    auc = Evidence(AUC, sizes, area.area, *area.interval, "DeLong", null, p)
+    auc = Score(AUC, sizes, area.area, *area.interval, "DeLong", null, p)
     r = plan.guesses
     right = _hits(plan, values, heads)
     most = max(right, r - right)
     guesses = {**sizes, "guesses": r}
     interval = proportion_interval(right, r)
-    hits = Evidence(
+    hits = Score(
         HITS, guesses, right / r, *interval, "Clopper-Pearson", _binomial(r), min(1.0, 2 * _tail(most, r, 0.5))
     )
     bound, ceiling = (epsilon_of(v, r, m, plan.level / 2, plan.delta) for v in (most, r))
     bound = bound if p <= plan.level else 0.0
     of_none = Null(0.0, 0.0, 0.0, "a lower bound of 0 is above 0 in at most a share `level` of audits")
-    found = Found(bound, bound, None, f"{100 * (1 - plan.level):g} %, one-sided", of_none)
+    found = Measurement(bound, bound, None, f"{100 * (1 - plan.level):g} %, one-sided", of_none)
     return Judgement(plan, auc, hits, EPSILON.of(guesses, lambda: found), ceiling)
 
 

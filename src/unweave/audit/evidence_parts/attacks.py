@@ -11,14 +11,13 @@ import numpy as np
 
 from unweave.audit.attacks import Attack, Blind, blind_baseline, forget_against_holdout, lira, rmia, signals
 from unweave.audit.attacks.population import DIFFERENCE, ranking
-from unweave.audit.attacks.ranking import Ranking
 from unweave.audit.experiment import KINDS, holdout_of, rows_of
 from unweave.audit.runs import difference, prediction
 from unweave.audit.seen import Pools, Seen
 from unweave.errors import ConfigurationError
-from unweave.evaluation.evidence import Evidence, Found, Null
+from unweave.evaluation.metric import Array, Measurement, Null, Score, UndefinedScore
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.ranking import Ranking
 from unweave.modalities.images.job import ImageJob
 
 SURE = 1e-4
@@ -77,7 +76,7 @@ def _triple(name: str, pools: Pools, seed: int) -> Json:
     return {"title": TITLES[name], "models": models, "above_retrained": _above(ask, pools, seed).as_dict()}
 
 
-def _above(ask: Callable[[str, int], tuple[Array, Array]], pools: Pools, seed: int) -> Evidence:
+def _above(ask: Callable[[str, int], tuple[Array, Array]], pools: Pools, seed: int) -> Score:
     """The AUC of each unlearned and of each retrained model, and Welch's test of their difference.
 
     An interval over examples would be about two models: two retrained ones differ, too, as soon as forget and holdout
@@ -86,12 +85,12 @@ def _above(ask: Callable[[str, int], tuple[Array, Array]], pools: Pools, seed: i
     kinds = ("unlearned", "retrained")
     sizes = {f"{kind} runs": len(pools.of(kind)) for kind in kinds}
 
-    def measure() -> Found:
+    def measure() -> Measurement:
         u, r = (np.array([ranking(*ask(k, i), seed=seed).area for i in range(len(pools.of(k)))]) for k in kinds)
         found, half = difference(u, r), prediction(r, len(u))
         low, high = found.interval()
         null = Null(0.0, -half, half, "Student's prediction interval of as many further retrained runs")
-        return Found(found.value, max(low, -1.0), min(high, 1.0), "Welch, over runs", null, found.p)
+        return Measurement(found.value, max(low, -1.0), min(high, 1.0), "Welch, over runs", null, found.p)
 
     return ABOVE.of(sizes, measure)
 
@@ -146,7 +145,7 @@ def _known(seen: Seen) -> Array:
 ATTACKS: dict[str, Ask] = {"loss": _loss, "joined": _joined, "lira": _lira, "rmia": _rmia}
 
 
-def one_model(request: ImageJob, outputs: Mapping[str, Outputs], seed: int = 0) -> tuple[Mapping[str, Evidence], Blind]:
+def one_model(request: ImageJob, outputs: Mapping[str, Outputs], seed: int = 0) -> tuple[Mapping[str, Score], Blind]:
     """What one model alone can show (rung E1): the AUC of the loss, of seven signals joined, and of a classifier that
     never sees the model; and what that means.
 

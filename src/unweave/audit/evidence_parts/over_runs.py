@@ -14,8 +14,8 @@ from unweave.audit.runs import GapTable, Margins, retrain_gap
 from unweave.audit.seen import Pools, Seen
 from unweave.evaluation.enough import FEWEST_FOR_NULL
 from unweave.evaluation.gap import GAP_METRICS
+from unweave.evaluation.metric import Array, Score, UndefinedScore
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.value import Array, Score, UndefinedScore
 
 WORST, POINTS = 10, 200
 NO_SHADOWS = "not asked for: it trains and unlearns 16 models or more under coins of their own; `evidence.shadows`"

@@ -14,10 +14,10 @@ from unweave.audit.models import make
 from unweave.audit.robustness import Curve, Relearning, half_life, quantised, relearn, unchanged
 from unweave.audit.runs import recovered_share
 from unweave.audit.seen import Seen, see, seen
-from unweave.evaluation.accuracy import accuracy
-from unweave.evaluation.membership import auc
+from unweave.evaluation.metric import UndefinedScore
 from unweave.evaluation.outputs import predict
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.ranking import auc
+from unweave.evaluation.sheet import accuracy
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.tensors import TensorImages
 from unweave.store import kept_json, write_json

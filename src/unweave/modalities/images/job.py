@@ -21,7 +21,7 @@ from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mi
 from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps
 from unweave.evaluation.outputs import Outputs, predict
-from unweave.evaluation.scores import score_outputs
+from unweave.evaluation.sheet import score_outputs
 from unweave.evaluation.signal import signals
 from unweave.modalities._base import Data, Json, Membership, Rows, Scored, Sheet
 from unweave.modalities.images import sources

@@ -15,7 +15,7 @@ from torch import nn
 from unweave.data.checks import check_overlap
 from unweave.data.text_file import Table, lines, read_text
 from unweave.errors import ConfigurationError, gathered
-from unweave.evaluation.value import Array
+from unweave.evaluation.metric import Array
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, Text, TextRows, tokenised

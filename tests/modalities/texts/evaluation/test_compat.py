@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unweave.errors import UnweaveError
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.metric import UndefinedScore
 from unweave.modalities import read
 from unweave.modalities.texts.evaluation.log import Log
 from unweave.modalities.texts.evaluation.metrics import log_scores

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from unweave.evaluation.evidence import Metric
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.metric import Metric, UndefinedScore
 from unweave.modalities.texts.evaluation import numbers as of
 from unweave.modalities.texts.evaluation.log import Log
-from unweave.modalities.texts.evaluation.metrics import ROWS, SHEET, log_scores
+from unweave.modalities.texts.evaluation.metrics import ROWS, SETS, SHEET, log_scores
 from unweave.modalities.texts.evaluation.numbers import (
     ATTACKS,
     Tokens,
@@ -195,7 +194,7 @@ def test_scores_stay_in_their_range() -> None:
             c: {i: rng.exponential(size=3).tolist() for i in range(40)} for c in ("perturbed_loss", "perturbed_nll")
         }
         wrong["perturbed_prob"] = {i: rng.uniform(size=3).tolist() for i in range(40)}
-        sets = {row.group for row in ROWS}
+        sets = {*SETS, "holdout", "choices"}
         return Log(name, {group: {**columns, **wrong} for group in sets})
 
     for shift in (-2.0, 0.0, 2.0):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.value import Array, UndefinedScore
+from unweave.evaluation.metric import Array, UndefinedScore
 from unweave.modalities.texts.evaluation.numbers import ATTACKS, Compat
 
 _LARGEST = 1e300  # of a whole number that is still one as float64

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unweave.evaluation.accuracy import share
-from unweave.evaluation.intervals import auc_interval, function_interval, mean_interval, resampled_means
-from unweave.evaluation.value import Array, Measurement, UndefinedScore, finite
+from unweave.evaluation.intervals import function_interval, mean_interval, resampled_means, share
+from unweave.evaluation.metric import Array, Measurement, UndefinedScore, finite
+from unweave.evaluation.ranking import auc_interval
 from unweave.modalities.texts.evaluation import numbers
 from unweave.modalities.texts.evaluation.log import Log
 from unweave.modalities.texts.evaluation.numbers import attack_auc, privleak
@@ -79,7 +79,7 @@ def attack(name: str, log: Log, retrained: Log | None = None) -> Measurement:
     if log.compat == "muse" and name == "min_k" and any(np.isnan(side).any() for side in sides):
         raise UndefinedScore("MUSE's Min-K of a text of one or two tokens is a mean of none, NaN: its code stops.")
     members, others = (finite(side, name) for side, name in zip(sides, ("forget", "held-out"), strict=True))
-    return Measurement(attack_auc(members, others), len(members) + len(others), *auc_interval(others, members))
+    return Measurement(attack_auc(members, others), *auc_interval(others, members), n=len(members) + len(others))
 
 
 def leak(log: Log, retrained: Log | None) -> Measurement:
@@ -87,7 +87,7 @@ def leak(log: Log, retrained: Log | None) -> Measurement:
     own = attack("min_k", log)
     reference = attack("min_k", retrained).value if retrained else None
     low, high = (None if end is None else privleak(end, reference, log.compat) for end in (own.high, own.low))
-    return Measurement(privleak(own.value, reference, log.compat), own.n, low, high)
+    return Measurement(privleak(own.value, reference, log.compat), low, high, n=own.n)
 
 
 def utility(terms: Sequence[tuple[str, Read]], log: Log, _: Log | None = None) -> Measurement:
@@ -100,7 +100,7 @@ def utility(terms: Sequence[tuple[str, Read]], log: Log, _: Log | None = None) -
     sets = list(dict.fromkeys(group for group, _ in terms))
     means = np.stack([resampled_means(values, seed=sets.index(group)) for values, group in found])
     drawn = np.array([numbers.model_utility(each) for each in means.T])
-    return Measurement(value, min(len(values) for values, _ in found), *function_interval(drawn))
+    return Measurement(value, *function_interval(drawn), n=min(len(values) for values, _ in found))
 
 
 def any_prompt(log: Log, retrained: Log | None = None) -> Measurement:
@@ -128,14 +128,14 @@ def choices(log: Log, retrained: Log | None = None) -> Measurement:
 
 def _mean_of(values: Array, group: str) -> Measurement:
     checked = finite(values, group)
-    return Measurement(float(values.mean()), len(values), *mean_interval(checked))
+    return Measurement(float(values.mean()), *mean_interval(checked), n=len(values))
 
 
 def _against(log: Log, retrained: Log | None, test: Any) -> Measurement:
     if retrained is None:
         raise UndefinedScore("It compares with a model that was retrained without the forget set: give its log, too.")
     own, other = truth_ratios(log, "forget"), truth_ratios(retrained, "forget")
-    return Measurement(test(own, other), min(len(own), len(other)))
+    return Measurement(test(own, other), n=min(len(own), len(other)))
 
 
 def _excess(log: Log, reference: Log, group: str) -> Array:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from unweave.evaluation.evidence import Metric, Replicate, Right
 from unweave.evaluation.gap import gaps
-from unweave.evaluation.value import Measurement, Score
+from unweave.evaluation.metric import Measurement, Metric, Replicate, Right, Row, Score, formed
 from unweave.modalities.texts.evaluation import measure
 from unweave.modalities.texts.evaluation.log import Log
 from unweave.modalities.texts.evaluation.numbers import ATTACKS
 
+_Form = Callable[[Log, Log | None], Measurement]
+_Row = Row[[Log, Log | None]]
 _TOFU, _MUSE = "Maini et al. (TOFU), COLM 2024", "Shi et al. (MUSE), ICLR 2025"
 _RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
 _RELEARNED = "what a retrained model scores after the same relearning; it learns from it, too"
@@ -160,41 +161,26 @@ _SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row.
+def _row(metric: Metric, group: str, columns: tuple[str, ...], read: _Form, published: str = "") -> _Row:
+    """A score of a log and, where there is one, the retrained model's; there with one of the columns of a set."""
 
-    Args:
-        metric: what the number is.
-        group: the set it reads.
-        columns: of these it needs one at least to be listed.
-        value: reads it from a log and, where there is one, the retrained model's log.
-        published: its key in open-unlearning's files.
-    """
+    def there(log: Log, _: Log | None) -> bool:
+        return any(log.has(group, column) for column in columns)
 
-    metric: Metric
-    group: str
-    columns: tuple[str, ...]
-    value: Callable[[Log, Log | None], Measurement]
-    published: str = ""
-
-    @property
-    def name(self) -> str:
-        """The metric's."""
-        return self.metric.name
+    return Row(metric, read, there, published=published)
 
 
-def _mean(name: str, group: str, column: str, published: str = "", right: Right = "as null") -> Row:
+def _mean(name: str, group: str, column: str, published: str = "", right: Right = "as null") -> _Row:
     read = partial(measure.column, group, column)
     return _of(mean_of(name, group, column, right), group, (column,), read, published)
 
 
-def _of(metric: Metric, group: str, columns: tuple[str, ...], read: measure.Read, published: str = "") -> Row:
+def _of(metric: Metric, group: str, columns: tuple[str, ...], read: measure.Read, published: str = "") -> _Row:
     """The mean of what is read of a set."""
-    return Row(metric, group, columns, partial(measure.mean, group, read), published)
+    return _row(metric, group, columns, partial(measure.mean, group, read), published)
 
 
-def _forget() -> list[Row]:
+def _forget() -> list[_Row]:
     group, losses = "forget", ("paraphrased_loss", "truth_ratio")
     ratio = truth_ratio("forget_truth_ratio", group, f"mean of min(R, 1/R), {RATIO}")
     share = truth_ratio("forget_truth_share", group, f"mean of 1 / (1 + R), {RATIO}")
@@ -204,24 +190,24 @@ def _forget() -> list[Row]:
         _mean("forget_rouge", group, "rougeL_recall", "forget_Q_A_ROUGE"),
         _of(ratio, group, losses, partial(read, "indistinguishable"), "forget_truth_ratio"),
         _of(share, group, losses, partial(read, "true_share")),
-        Row(FORGET_QUALITY, group, losses, measure.quality, "forget_quality"),
-        Row(KS_DISTANCE, group, losses, measure.distance),
+        _row(FORGET_QUALITY, group, losses, measure.quality, "forget_quality"),
+        _row(KS_DISTANCE, group, losses, measure.distance),
         _mean("extraction_strength", group, "extraction", "extraction_strength"),
         _mean("exact_memorisation", group, "exact", "exact_memorization"),
     ]
 
 
-def _membership() -> list[Row]:
+def _membership() -> list[_Row]:
     rows = []
     for name in ATTACKS:
         columns = ("mia_loss", f"mia_{name}") if name == "reference" else (f"mia_{name}",)
-        rows.append(Row(attack(name), "holdout", columns, partial(measure.attack, name), f"mia_{name}"))
-    return [*rows, Row(PRIVLEAK, "holdout", ("mia_min_k",), measure.leak, "privleak")]
+        rows.append(_row(attack(name), "holdout", columns, partial(measure.attack, name), f"mia_{name}"))
+    return [*rows, _row(PRIVLEAK, "holdout", ("mia_min_k",), measure.leak, "privleak")]
 
 
-def _utility() -> list[Row]:
+def _utility() -> list[_Row]:
     losses, chosen = ("paraphrased_loss", "truth_ratio", "perturbed_loss"), ("option_prob", "perturbed_prob")
-    rows: list[Row] = []
+    rows: list[_Row] = []
     terms: list[tuple[str, measure.Read]] = []
     for short, group in (("retain", "retain"), ("ra", "real_authors"), ("wf", "world_facts")):
         likely = partial(measure.column, group, "prob") if group == "retain" else partial(measure.options, group)
@@ -237,10 +223,10 @@ def _utility() -> list[Row]:
         rows.append(_of(ratio, group, losses, better, f"{short}_Truth_Ratio"))
     whole = utility(row.name for row in rows)
     read_all = partial(measure.utility, tuple(terms))
-    return [Row(whole, "world_facts", ("prob", "option_prob"), read_all, "model_utility"), *rows]
+    return [_row(whole, "world_facts", ("prob", "option_prob"), read_all, "model_utility"), *rows]
 
 
-def _robustness() -> list[Row]:
+def _robustness() -> list[_Row]:
     kinds = {
         "probability": "prob",
         "rouge": "rougeL_recall",
@@ -252,12 +238,12 @@ def _robustness() -> list[Row]:
         *(_mean(f"{prefix}_{kind}", group, column) for prefix, group in asked for kind, column in kinds.items()),
         _mean("prefixed_probability", "forget_prefixed", "prob"),
         _mean("prefixed_rouge", "forget_prefixed", "rougeL_recall"),
-        Row(ANY_PROMPT, "forget_paraphrased", ("rougeL_recall",), measure.any_prompt),
-        Row(GAIN, "forget_relearned", ("prob",), measure.gain),
+        _row(ANY_PROMPT, "forget_paraphrased", ("rougeL_recall",), measure.any_prompt),
+        _row(GAIN, "forget_relearned", ("prob",), measure.gain),
     ]
 
 
-def _muse_and_wmdp() -> list[Row]:
+def _muse_and_wmdp() -> list[_Row]:
     rows: tuple[tuple[str, str, Right], ...] = (
         ("verbmem", "forget_verbmem", "as null"),
         ("knowmem_forget", "forget_knowmem", "as null"),
@@ -265,11 +251,11 @@ def _muse_and_wmdp() -> list[Row]:
     )
     return [
         *(_mean(name, group, "rougeL_f1", f"{group}_ROUGE", right) for name, group, right in rows),
-        Row(CHOICE_ACCURACY, "choices", ("nll",), measure.choices),
+        _row(CHOICE_ACCURACY, "choices", ("nll",), measure.choices),
     ]
 
 
-ROWS: tuple[Row, ...] = (*_forget(), *_membership(), *_utility(), *_robustness(), *_muse_and_wmdp())
+ROWS: tuple[_Row, ...] = (*_forget(), *_membership(), *_utility(), *_robustness(), *_muse_and_wmdp())
 SHEET = {row.name: row.metric for row in ROWS}
 """What each score is, by name."""
 DISTANCE = (
@@ -288,11 +274,7 @@ def log_scores(log: Log, retrained: Log | None = None) -> dict[str, Score]:
         retrained: of a model that was retrained without the forget set: forget quality, the KS distance and PrivLeak
             compare with it, and the reference attack if the log has no scores of its own.
     """
-    return {
-        row.name: row.metric.score(partial(row.value, log, retrained))
-        for row in ROWS
-        if any(log.has(row.group, column) for column in row.columns)
-    }
+    return formed(ROWS, log, retrained)
 
 
 def text_gaps(scores: Mapping[str, Score], retrained: Mapping[str, Score]) -> dict[str, Score]:
@@ -307,7 +289,7 @@ def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
 
     Returns:
         `logs` (name, compat and notes of each) and `metrics`: name -> `metric` (as `Metric.as_dict`), `model` and
-        `retrained` (each as `Score.as_dict`, or None), `difference` (None where either is undefined).
+        `retrained` (each as `Score.brief`, or None), `difference` (None where either is undefined).
     """
     own = log_scores(log, retrained)
     other = log_scores(retrained, retrained) if retrained else {}  # the other end of the scale
@@ -319,8 +301,8 @@ def compared(log: Log, retrained: Log | None) -> dict[str, Any]:
         values = [score.value for score in (a, b) if score is not None and score.value is not None]
         rows[row.name] = {
             "metric": row.metric.as_dict(),
-            "model": a.as_dict() if a else None,
-            "retrained": b.as_dict() if b else None,
+            "model": a.brief() if a else None,
+            "retrained": b.brief() if b else None,
             "difference": values[0] - values[1] if len(values) == 2 else None,
         }
     logs = [log, *([retrained] if retrained else [])]

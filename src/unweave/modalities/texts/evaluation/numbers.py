@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unweave.evaluation.membership import FEWEST, auc
-from unweave.evaluation.value import Array, UndefinedScore, finite
+from unweave.evaluation.metric import Array, UndefinedScore, finite
+from unweave.evaluation.ranking import FEWEST, auc
 from unweave.extras import require
 
 Compat = Literal["open-unlearning", "tofu", "muse"] | None

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
-from unweave.evaluation.value import Score
+from unweave.evaluation.metric import Score
 from unweave.execution import bare, rank, world
 from unweave.modalities.texts.evaluation.collect import (
     Part,

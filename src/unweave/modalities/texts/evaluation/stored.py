@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.value import UndefinedScore
+from unweave.evaluation.metric import UndefinedScore
 from unweave.modalities.texts.evaluation import numbers as of
 from unweave.modalities.texts.evaluation.examples import Example
 from unweave.modalities.texts.evaluation.log import (
