@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import ConfigurationError, check
+from unweave.errors import SEEDS, ConfigurationError, check, check_value
 from unweave.losses._base import Batch, language, predictor
 from unweave.losses.original import Reference, frozen, is_frozen, standing
 from unweave.modules import copied
@@ -129,7 +129,11 @@ def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
 
     A module with `reset_parameters` uses it; other modules' own tensors keep their mean and spread. The
     global random state is left as it was.
+
+    Raises:
+        ConfigurationError: the seed is none that torch takes.
     """
+    check_value("seed", seed, int, SEEDS)
     teacher = copied(model)
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(seed)

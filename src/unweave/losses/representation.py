@@ -21,7 +21,7 @@ class Misdirection:
 
     Args:
         task: `tasks.Language()`.
-        layer: the block, from 0; those above it are not run.
+        layer: the block, from 0; those above it are not run. None is the eighth, or the middle one of fewer than 16.
         scale: c.
         seed: of u.
 
@@ -30,7 +30,7 @@ class Misdirection:
     """
 
     task: Task
-    layer: int = 7
+    layer: int | None = None
     scale: float = 2.0
     seed: int = 0
 
@@ -53,12 +53,12 @@ class Anchor:
     Args:
         task: `tasks.Language()`.
         reference: the original model, or what stands for it.
-        layer: the block, from 0.
+        layer: the block, from 0; None is as for `Misdirection`.
     """
 
     task: Task
     reference: Reference
-    layer: int = 7
+    layer: int | None = None
 
     def __post_init__(self) -> None:
         check(self)

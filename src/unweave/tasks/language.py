@@ -78,10 +78,11 @@ class Language:
         seen = self.predictions(model, batch)
         return torch.zeros_like(answers, dtype=seen.logits.dtype).masked_scatter(answers, -seen.nll()), answers
 
-    def states(self, model: nn.Module, batch: Batch, layer: int) -> tuple[Tensor, Owners]:
+    def states(self, model: nn.Module, batch: Batch, layer: int | None) -> tuple[Tensor, Owners]:
         """The output of block `layer` (from 0) at the answer's tokens, `[n, d]`, and their examples.
 
-        Blocks above it and the head are not run, unless ranks or gradient checkpointing need the whole pass.
+        None is the eighth block, or the middle one of a model with fewer than 16. Blocks above it and the head are not
+        run, unless ranks or gradient checkpointing need the whole pass.
 
         Raises:
             ConfigurationError: the model has no such block below its last.
