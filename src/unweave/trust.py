@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unweave.arguments import kind
-from unweave.errors import check
+from unweave.arguments import check_fields, kind
 from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
@@ -73,8 +72,8 @@ class TrustRegion:
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        mask = kind("a parameters.Mask or None", Mask, none=True)("mask", self.mask)
-        check(self, mask, budget="(0, inf]", start=f"(0, {LARGEST}]")
+        mask = kind("a parameters.Mask or None", Mask, None)
+        check_fields(self, budget="(0, inf]", start=f"(0, {LARGEST}]", mask=mask)
 
     @property
     def tolerated(self) -> float:

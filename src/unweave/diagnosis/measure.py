@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from unweave import arguments as takes
+from unweave.arguments import SEEDS
 from unweave.data.pairs import Pairs, count
 from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
 from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
@@ -25,7 +26,7 @@ from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front
 from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Diagnosis, Point
 from unweave.diagnosis.sample import Sample
-from unweave.errors import SEEDS, ConfigurationError
+from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.modules import evaluating, joined
@@ -42,7 +43,7 @@ _RULES: dict[str, takes.Rule] = {
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     **{"blocks": takes.value(Blocks), "share": takes.value(float), "seed": takes.value(int, SEEDS)},
     **{"epochs": takes.value(int | None, "[0, inf)"), "retrain_seconds": takes.value(float | None, "[0, inf)")},
-    "groups": takes.kind("a sequence of one name per forget example, or None", Sequence, np.ndarray, none=True),
+    "groups": takes.kind("a sequence of one name per forget example, or None", Sequence, np.ndarray, None),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, check
+from unweave.arguments import SEEDS, check_fields
 from unweave.losses._base import Batch, language
 from unweave.losses.original import Reference, standing
 from unweave.tasks import Task
@@ -35,7 +35,7 @@ class Misdirection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, seed=SEEDS)
+        check_fields(self, seed=SEEDS)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -61,7 +61,7 @@ class Anchor:
     layer: int | None = None
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -11,8 +11,7 @@ from typing import Any, get_type_hints
 from torch import nn
 
 from unweave import rules
-from unweave.arguments import callable_with, checked, faults, kind, maybe, task, wrong
-from unweave.errors import at_once, check
+from unweave.arguments import at_once, callable_with, check_fields, checked, kind, maybe, task, wrong
 from unweave.losses import Ascent, Reference, reference
 from unweave.objectives import Loss
 from unweave.tasks import Task
@@ -51,7 +50,7 @@ class Method:
     saliency: float | None = None
 
     def __post_init__(self) -> None:
-        check(self, *faults(_RULES, vars(self)).values(), saliency="(0, 1]")
+        check_fields(self, saliency="(0, 1]", **_RULES)
 
 
 def ascent(task: Task) -> Loss:

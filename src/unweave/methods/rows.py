@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from unweave import rules
-from unweave.errors import check_value
+from unweave.arguments import check_value
 from unweave.losses import (
     CEU,
     DPO,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from unweave.errors import check_value
+from unweave.arguments import check_value
 from unweave.gramian import Blocks, Gradient, combine, gramian, squared
 
 FORGET, RETAIN = 0, 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import Asked, LossRule
 
 
@@ -38,7 +38,7 @@ class Alternating(LossRule):
     position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        check(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
+        check_fields(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
 
     @property
     def needs_losses(self) -> bool:

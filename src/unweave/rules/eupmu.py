@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 from unweave.rules._base import RETAIN, Asked, GradientRule, Left, LossRule
 from unweave.rules.eupmu_compat import EUPMUCompat
 
@@ -38,7 +39,7 @@ class UnilateralSurgery(GradientRule):
     allowed: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         self.allowed = _number(self.tolerance)
 
     @property
@@ -105,7 +106,7 @@ class EUPMU(LossRule):
 
     def __post_init__(self) -> None:
         asked = self.budget is not None
-        check(
+        check_fields(
             self,
             "tolerance='auto' takes the budget from the contract: leave budget out." * (asked and self.needs_contract),
             "budget is spread over a number of steps: give steps as well." * (asked and self.steps is None),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import LossRule
 
 
@@ -24,7 +24,7 @@ class Fixed(LossRule):
     retain: float = 1.0
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     @property
     def needs_losses(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.gramian import Blocks, sine2
 from unweave.rules._algebra import COLLINEAR
 from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
@@ -76,7 +76,7 @@ class HAMU(GradientRule):
     share: float = field(default=_START, init=False)
 
     def __post_init__(self) -> None:
-        check(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
+        check_fields(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
         if self.ratio != "auto":
             self.share = self.ratio
 

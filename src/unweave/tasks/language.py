@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from unweave.arguments import check_fields
 from unweave.data.batches import Batch
-from unweave.errors import ConfigurationError, check
+from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergence
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
 
@@ -40,7 +41,7 @@ class Language:
     reduction: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per answer token, those of the first example first."""

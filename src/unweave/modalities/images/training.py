@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
 from unweave.store import atomically, cache_folder

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError
 from unweave.modalities.texts.data import TextRows
 from unweave.modalities.texts.training import fit
 from unweave.store import atomically, cache_folder, tensors_sha256

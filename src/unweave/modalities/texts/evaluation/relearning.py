@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import bare
 from unweave.modalities.texts.evaluation.examples import Example
 from unweave.modalities.texts.evaluation.forward import batch_of
