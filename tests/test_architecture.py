@@ -21,7 +21,7 @@ LAYERS = [
     {"extras", "arguments", "watch"},
     {"modules", "store"},
     {"gramian", "parameters", "data"},
-    {"pretrained", "tasks", "execution", "devices"},
+    {"pretrained", "tasks", "execution"},
     {"objectives"},
     {"losses", "rules"},
     {"methods", "diagnosis"},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unweave import devices
+from unweave import execution
 from unweave.contract import Contract, Sets
 from unweave.contract.checks import check as check_contract
 from unweave.contract.sets import Data
@@ -97,7 +97,7 @@ class Session:
         if isinstance(method, Method) and method.rule.needs_probe:
             retain, probe = probed(retain, settings, device)
         model = job.movable(original).train(run.train_mode)
-        accelerator = devices.accelerated(model, run.precision, device)
+        accelerator = execution.accelerated(model, run.precision, device)
         parts = assembled(
             model, task, job.forget, retain, settings, keeper=keeper, probe=probe, accelerator=accelerator
         )
