@@ -22,7 +22,7 @@ LAYERS = [
     {"modules", "store"},
     {"gramian", "parameters", "data"},
     {"pretrained", "tasks", "execution"},
-    {"objectives"},
+    {"objectives", "samples"},
     {"losses", "rules"},
     {"methods", "diagnosis"},
     {"evaluation"},

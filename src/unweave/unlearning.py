@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
-from unweave.contract.sets import Data, divide, hold_out, indexed, labels, subset
+from unweave.contract.sets import divide, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.execution import device_of, rank, seeded, world
@@ -29,6 +29,7 @@ from unweave.modules import joined, mode
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Repair
+from unweave.samples import Data, indexed, labels, subset
 from unweave.tasks import Known, Task
 
 if TYPE_CHECKING:

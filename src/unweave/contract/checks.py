@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unweave.contract.clauses import Forget, Keep
-from unweave.contract.sets import HALVES, Data, Sets, indexed
+from unweave.contract.sets import HALVES, Sets
 from unweave.errors import ConfigurationError
+from unweave.samples import Data, indexed
 
 
 def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retrained: bool) -> None:

@@ -77,8 +77,8 @@ class Keeper:
         self._keeps = contract.keeps(Known(task).utility)
         self._forgets = contract.forgets(sets.whole_class)
         check(self._keeps, self._forgets, sets, retrained is not None)
-        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)
-        sizes = {name: len(examples) for name, examples in self._observer.sets.items()}
+        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed), seed=seed)
+        sizes = {name: sample.examples for name, sample in self._observer.sets.items()}
         cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
         self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         self._kept, self._best = Snapshot(), Snapshot()

@@ -14,10 +14,9 @@ from unweave.diagnosis.hardness import (
     validity,
     verdict,
 )
-from unweave.diagnosis.measure import diagnose
+from unweave.diagnosis.measure import diagnose, sampled
 from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Forecast, Group, Point, Range, Suggestion
-from unweave.diagnosis.sample import Sample
 
 __all__ = [
     "Along",
@@ -30,7 +29,6 @@ __all__ = [
     "Group",
     "Point",
     "Range",
-    "Sample",
     "Suggestion",
     "Verdict",
     "along",
@@ -43,6 +41,7 @@ __all__ = [
     "front",
     "kappa",
     "log_odds",
+    "sampled",
     "thresholds",
     "validity",
     "verdict",

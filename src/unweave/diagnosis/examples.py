@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, count
-from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.execution import bare, reshard, seeded
 from unweave.gramian import Gradient, norm
 from unweave.modules import evaluating
 from unweave.objectives import Loss, Objectives
+from unweave.samples import Sample
 
 STEP = 1e-3  # of the parameters' norm: how far the difference reaches, as far as the trust region's first step
 _ROUNDING = 8.0  # the least reach in units of the parameters' precision

@@ -10,12 +10,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from unweave.contract.sets import Data, Examples, indexed, labels
 from unweave.data.checks import check_filled
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.look import Seen, look, sample
 from unweave.guards.near import near_duplicates
+from unweave.samples import Data, Sample, indexed, labels
 from unweave.tasks import Known, Task
 
 
@@ -54,8 +54,8 @@ def check(
     found: list[Finding | None] = []
     for name, data in (("forget", forget), ("retain", retain)):
         try:
-            examples = sample(data, seed)
-            check_filled(len(examples), name)
+            examples = sample(task, data, seed)
+            check_filled(examples.examples, name)
             every = labels(data) if Known(task).logits is not None else None
             seen[name] = look(model, task, examples, seed, every)
             found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
@@ -73,7 +73,7 @@ def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[
     if not rows or not indexed(data):
         return None
     chosen = np.asarray(rows[:SAMPLE])
-    lost = chosen[(~look(model, task, Examples(data, rows=chosen), seed).loss.isfinite()).numpy()]
+    lost = chosen[(~look(model, task, Sample(data, rows=chosen), seed).loss.isfinite()).numpy()]
     if not len(lost):
         return None
     first = ", ".join(f"{name}[{row}]" for row in lost[:5])

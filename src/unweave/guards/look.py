@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
-from unweave.contract.sets import Data, Examples, Rows
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError, told
 from unweave.execution import bare, reshard, seeded
 from unweave.guards.finding import SAMPLE
 from unweave.guards.labels import Labelled, labelled
 from unweave.modules import evaluating
+from unweave.samples import Data, Rows, Sample
 from unweave.tasks import Known, Task
 
 
@@ -40,17 +40,17 @@ class Seen:
 
     @property
     def correct(self) -> int:
-        """Examples whose class is predicted."""
+        """Sample whose class is predicted."""
         return 0 if self.predicted is None or self.labels is None else int((self.predicted == self.labels).sum())
 
 
-def sample(data: Data, seed: int) -> Examples:
+def sample(task: Task, data: Data, seed: int) -> Sample:
     """The examples that the guards look at."""
-    return Examples(data, most=SAMPLE, seed=seed)
+    return Sample(data, most=SAMPLE, seed=seed, batch=Known(task).reading_batch)
 
 
 @torch.no_grad()
-def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Rows | None = None) -> Seen:
+def look(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows | None = None) -> Seen:
     """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were.
 
     Args:
@@ -93,7 +93,8 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
 def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
     """What a model makes of both sides: one pass over 500 examples of each at most."""
     return {
-        name: look(model, task, sample(data, seed), seed) for name, data in (("forget", forget), ("retain", retain))
+        name: look(model, task, sample(task, data, seed), seed)
+        for name, data in (("forget", forget), ("retain", retain))
     }
 
 
@@ -103,7 +104,7 @@ def _shapes(batch: Any) -> str:
     return ", ".join(f"{name}: {shape} {kind}" for name, shape, kind in found) or "no tensors"
 
 
-def passes(model: nn.Module, examples: Examples, seed: int) -> Iterator[tuple[nn.Module, Any]]:
+def passes(model: nn.Module, examples: Sample, seed: int) -> Iterator[tuple[nn.Module, Any]]:
     """The bare model and every batch on its device, in evaluation mode and with a randomness of their own."""
     whole = bare(model)
     device = next((p.device for p in whole.parameters()), torch.device("cpu"))
