@@ -26,8 +26,8 @@ from unweave.guards import (
     Seen,
     check,
     collapsed,
-    looks,
     nothing_changed,
+    probed,
     same_scores,
 )
 from unweave.loop import Monitor, Result, Stepper, Stop, asked
@@ -170,7 +170,7 @@ def unlearn(
         result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
         if steps:
             with seeded(seed):
-                after = looks(unlearned, *sides, seed) if result.steps else before
+                after = probed(unlearned, *sides, seed) if result.steps else before
             lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
             warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
     result.warnings = [text for text in warned if text]

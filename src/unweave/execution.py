@@ -113,7 +113,7 @@ _DRAWS: ContextVar[Tensor | None] = ContextVar("draws", default=None)
 
 
 @contextmanager
-def looking(pair: Pair, side: int, micro: int) -> Iterator[None]:
+def reseeded(pair: Pair, side: int, micro: int) -> Iterator[None]:
     """The randomness of one look at a micro-batch: torch's, of this rank, and what is drawn for each example."""
     own = pair.draws[side] if pair.draws else ()
     token = _DRAWS.set(own[micro] if micro < len(own) else None)

@@ -21,7 +21,7 @@ from unweave.contract.sets import divide, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.execution import device_of, rank, seeded, world
-from unweave.guards import FirstStep, check_alone
+from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Monitor, Progress, Result, Stepper, Stop
 from unweave.loop import unlearn as loop
 from unweave.methods import Method
@@ -116,7 +116,7 @@ class Unlearning:
             ConfigurationError: the data do not fit the method, or a batch is too small for a layer.
         """
         if check:
-            check_alone(self.model, self.task, self.forget, self.retain, self.pairs)
+            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if row.saliency is not None:

@@ -16,7 +16,7 @@ from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
-from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict, ended
+from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, ended
 from unweave.contract.sets import Sets
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
@@ -88,7 +88,7 @@ class Keeper:
         self._starts: list[Reading] = []
         self._now: list[list[Reading | None]] = [[], []]  # keep and forget readings of the best state
         self.cost: Callable[[], float] | None = None  # of states that meet every clause, the cheapest is the best
-        self.path: list[Look] = []
+        self.path: list[Waypoint] = []
         self.notes: list[str] = []
         self.rollbacks = self._last = 0
         self.start = 0.0
@@ -161,7 +161,7 @@ class Keeper:
             return SPENT
         return NOTHING if self._goals and all(reading.met for reading in self._starts) else None
 
-    def look(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
+    def read_if_due(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
         """After a step: reads if it is time to, goes back if a clause broke; the reason to end, if there is one."""
         self._last = record.number
         if record.accepted:
@@ -170,7 +170,7 @@ class Keeper:
             return None
         began = time.perf_counter()
         try:
-            return self._looked(objectives.model, rule, stepper)
+            return self._visit(objectives.model, rule, stepper)
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -212,7 +212,7 @@ class Keeper:
             "kept": self._kept.state_dict(),
             "best": self._best.state_dict(),
             "now": [[None if each is None else each.as_dict() for each in side] for side in self._now],
-            "path": [asdict(look) for look in self.path],
+            "path": [asdict(point) for point in self.path],
             "counters": {name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -224,11 +224,11 @@ class Keeper:
         self._kept.load_state_dict(state["kept"])
         self._best.load_state_dict(state["best"])
         self._now = [[None if each is None else Reading.of(each) for each in side] for side in state["now"]]
-        self.path = [Look(**look) for look in state["path"]]
+        self.path = [Waypoint(**point) for point in state["path"]]
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
 
-    def _looked(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
+    def _visit(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         self._moved = False
         if self._judged(model):
             self._kept.take(model, rule, stepper)
@@ -254,7 +254,7 @@ class Keeper:
             self._ranked(seen, forgotten),
         )
         accuracy = judge.accuracy(seen, self._limits, kept)
-        self.path.append(Look(self._last, used, rank[0] if self._goals else None, holds, False, *accuracy))
+        self.path.append(Waypoint(self._last, used, rank[0] if self._goals else None, holds, False, *accuracy))
         if holds:
             self._used = used
             if rank > self._rank:

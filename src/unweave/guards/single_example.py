@@ -15,7 +15,7 @@ from unweave.samples import Data, Sample
 from unweave.tasks import Task
 
 
-def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
+def check_single_example(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
     """Runs one example alone, where a step would and a norm minds; the buffers stay as they are.
 
     Args:

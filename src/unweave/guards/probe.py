@@ -50,7 +50,7 @@ def sample(task: Task, data: Data, seed: int) -> Sample:
 
 
 @torch.no_grad()
-def look(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows | None = None) -> Seen:
+def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows | None = None) -> Seen:
     """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were.
 
     Args:
@@ -90,10 +90,10 @@ def look(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows 
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 
-def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
+def probed(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
     """What a model makes of both sides: one pass over 500 examples of each at most."""
     return {
-        name: look(model, task, sample(task, data, seed), seed)
+        name: probe(model, task, sample(task, data, seed), seed)
         for name, data in (("forget", forget), ("retain", retain))
     }
 

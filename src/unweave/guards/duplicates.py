@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import SAMPLE, Finding, Guards
-from unweave.guards.look import passes
+from unweave.guards.probe import passes
 from unweave.samples import Data, Sample, indexed
 from unweave.tasks import Task
 

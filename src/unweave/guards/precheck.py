@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from unweave.data.checks import check_filled
 from unweave.errors import ConfigurationError
+from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
-from unweave.guards.look import Seen, look, sample
-from unweave.guards.near import near_duplicates
+from unweave.guards.probe import Seen, probe, sample
 from unweave.samples import Data, Sample, indexed, labels
 from unweave.tasks import Known, Task
 
@@ -57,7 +57,7 @@ def check(
             examples = sample(task, data, seed)
             check_filled(examples.examples, name)
             every = labels(data) if Known(task).logits is not None else None
-            seen[name] = look(model, task, examples, seed, every)
+            seen[name] = probe(model, task, examples, seed, every)
             found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
@@ -73,7 +73,7 @@ def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[
     if not rows or not indexed(data):
         return None
     chosen = np.asarray(rows[:SAMPLE])
-    lost = chosen[(~look(model, task, Sample(data, rows=chosen), seed).loss.isfinite()).numpy()]
+    lost = chosen[(~probe(model, task, Sample(data, rows=chosen), seed).loss.isfinite()).numpy()]
     if not len(lost):
         return None
     first = ", ".join(f"{name}[{row}]" for row in lost[:5])
