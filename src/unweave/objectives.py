@@ -125,8 +125,10 @@ class Objectives:
         once they are known. Only where they need the forget loss of several micro-batches is that looked at before.
         """
         self.clear()
-        if isinstance(weights, Tensor):
+        if isinstance(weights, Tensor):  # known beforehand: each side is differentiated with its weight
             return torch.stack([self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]), weights
+        # Unknown: the retain gradient is taken with weight 1, and scaled once both losses say what its weight is. The
+        # forget graph of a lone micro-batch waits open for its own weight; several would have to wait at once.
         retain = self._accumulate(RETAIN, 1.0)
         micro, forget = self._micro(FORGET), retain.new_tensor(float("nan"))
         at_once = self._losses[FORGET] is not None and needs_forget and len(micro) == 1
@@ -290,6 +292,8 @@ class Objectives:
     def _passes(self, side: int, moves: bool = False) -> Iterator[None]:
         """Around all passes of one look: what becomes of the buffers. `moves`: it takes a gradient."""
         found = Buffers(self.model)
+        # The first look with a gradient is the one that a plain training step would take: its buffers move, and stay.
+        # All others start where that one started, and what they do to the buffers is undone.
         if moves and side not in self._begun:
             self._begun[side] = found
             yield

@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from unweave.contract import auto, judge
-from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, ended
-from unweave.contract.sets import Sets
+from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
 from unweave.rules._base import Left
@@ -180,10 +179,12 @@ class Keeper:
         if not self._original:
             return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
         looks = len(self.path)
+        # A run that ended by itself between two looks is read once more: its last steps may be the best.
         if self._moved:
             self._judged(model)
         if reason in (*OVER, SPENT) and self.reached:
             reason = MET
+        # The model is settled before the final set is opened: nothing that this reading says can choose it.
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
         guards = [*self._now[0], *self._now[1]]
@@ -234,12 +235,14 @@ class Keeper:
             self._kept.take(model, rule, stepper)
             self._reach = 0.0
             return MET if self._enough() else None
+        # A clause broke: back to the last state that kept all of them, and on with half the step, or the end.
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
             return SPENT
         self.rollbacks += 1
         self.path[-1] = replace(self.path[-1], rolled_back=True)
         stepper.shrink(SHRINK, self._reach or None)
+        # From here on that state remembers the shorter step: a second rollback to it shall not lengthen it again.
         self._kept.stepper = dict(stepper.state_dict())
         self._reach = 0.0
         return None

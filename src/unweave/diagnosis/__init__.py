@@ -1,8 +1,7 @@
 """How hard a request is and what it will cost, before anything is changed."""
 
 from unweave.diagnosis.conflict import Conflict, conflict
-from unweave.diagnosis.examples import Along, along
-from unweave.diagnosis.forecast import forecast
+from unweave.diagnosis.examples import Along, along, forecast, log_odds
 from unweave.diagnosis.hardness import (
     Verdict,
     cosine,
@@ -15,7 +14,6 @@ from unweave.diagnosis.hardness import (
     verdict,
 )
 from unweave.diagnosis.measure import diagnose, sampled
-from unweave.diagnosis.odds import log_odds
 from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Forecast, Group, Point, Range, Suggestion
 
 __all__ = [

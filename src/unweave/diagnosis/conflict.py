@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from unweave.data.pairs import Pair
-from unweave.diagnosis.examples import Along, along
-from unweave.diagnosis.forecast import length, risen
+from unweave.diagnosis.examples import Along, along, length, risen
 from unweave.diagnosis.hardness import TOLERANCE, validity
 from unweave.diagnosis.quote import Example, Forecast, Group, Range
 from unweave.errors import ConfigurationError

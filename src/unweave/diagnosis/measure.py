@@ -19,11 +19,10 @@ from torch.utils.data import DataLoader
 from unweave import arguments as takes
 from unweave.arguments import SEEDS
 from unweave.data.pairs import Pairs, count
-from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
 from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
+from unweave.diagnosis.examples import log_odds
 from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front, kappa, thresholds, verdict
-from unweave.diagnosis.odds import log_odds
-from unweave.diagnosis.quote import Block, Diagnosis, Point
+from unweave.diagnosis.quote import Block, Diagnosis, Point, retrain_cost, run_cost, suggestion
 from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent

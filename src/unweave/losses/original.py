@@ -29,25 +29,20 @@ class Answers(Protocol):
     @property
     def numbers(self) -> Tensor:
         """Of the rows, `[n]`."""
-        ...
 
     @property
     def bounds(self) -> Tensor:
         """Where each text begins and the last ends, `[n + 1]`."""
-        ...
 
     @property
     def alternate(self) -> Answers | None:
         """The same prompts with other answers."""
-        ...
 
     def batch(self, indices: Any) -> Any:
         """The given rows as one padded batch."""
-        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of all that it holds."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from unweave.arguments import check_fields
 from unweave.gramian import Blocks, sine2
-from unweave.rules._algebra import COLLINEAR
-from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
+from unweave.rules._base import COLLINEAR, FORGET, RETAIN, GradientRule, Left
 
 _DOUBT = 8.9e-16  # by so much is the sin^2 of a Gramian uncertain; taken as too small, the step would leave the ball
 # "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.

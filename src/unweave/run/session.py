@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unweave import execution
 from unweave.contract import Contract, Sets
-from unweave.contract.checks import check as check_contract
+from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unweave import execution
 from unweave.data.batches import moved
-from unweave.diagnosis.odds import log_odds
+from unweave.diagnosis.examples import log_odds
 from unweave.modalities._base import Json, Scored, Sheet
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
