@@ -108,7 +108,7 @@ class Keeper:
         return bool(self._goals) and all(each is not None and each.met for side in self._now for each in side)
 
     @property
-    def last(self) -> Look | None:
+    def last(self) -> Waypoint | None:
         """The reading after the last step, if there was one."""
         return self.path[-1] if self.path and self.path[-1].step == self._last else None
 
