@@ -33,26 +33,6 @@ def faults(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> dict[str, str
     return {name: text for name, rule in rules.items() if name in given and (text := rule(name, given[name]))}
 
 
-def checked(rules: Mapping[str, Rule]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A function whose arguments are checked before it is called.
-
-    Raises:
-        ConfigurationError: every argument that its rule refuses.
-    """
-
-    def checking(function: Callable[P, T]) -> Callable[P, T]:
-        called = inspect.signature(function)
-
-        @wraps(function)
-        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
-            check(rules, called.bind(*args, **kwargs).arguments)
-            return function(*args, **kwargs)
-
-        return asked
-
-    return checking
-
-
 def check(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> None:
     """Refuses arguments.
 
@@ -251,14 +231,13 @@ def examples(name: str, given: Any) -> str:
     return wrong(name, "a torch Dataset or DataLoader", given) + advice
 
 
-def prepared(name: str, given: Any) -> str:
-    """An `accelerate.Accelerator`, or None."""
-    return maybe(having("an accelerate.Accelerator or None", "prepare", "backward"))(name, given)
-
-
 def maybe(rule: Rule) -> Rule:
     """The same, or None."""
     return lambda name, given: "" if given is None else rule(name, given)
+
+
+prepared = maybe(having("an accelerate.Accelerator or None", "prepare", "backward"))
+"""An `accelerate.Accelerator`, or None."""
 
 
 def callable_with(given: Any, takes: int) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import nn
 
 from unweave.data.checks import check_filled
 from unweave.errors import ConfigurationError
@@ -126,8 +126,9 @@ def _unfitted(forget: Seen) -> Finding | None:
     n, chance = len(forget.labels), 1 / forget.classes
     if not _by_chance(forget.correct, n, chance) or float(forget.loss.mean()) < math.log(forget.classes) / 2:
         return None
-    never = sorted(set(forget.labels.tolist()) - set(_list(forget.predicted)))
-    also = f" It never predicts {_few(never)}, which are labels of the forget set." if never else ""
+    never = sorted(set(forget.labels.tolist()) - set([] if forget.predicted is None else forget.predicted.tolist()))
+    few = ", ".join(map(str, never[:5])) + ", ..." * (len(never) > 5)
+    also = f" It never predicts {few}, which are labels of the forget set." if never else ""
     return Finding(
         f"forget: the original is right on {_share(forget.correct, n)}, no better than chance ({100 * chance:.1f} %): "
         f"it does not fit the forget set, so there is nothing to forget.{also} Check the request, the labels, and that "
@@ -141,11 +142,3 @@ def _by_chance(correct: int, n: int, chance: float) -> bool:
 
 def _share(correct: int, n: int) -> str:
     return f"{100 * correct / n:.1f} % of {n} examples"
-
-
-def _list(values: Tensor | None) -> list[int]:
-    return [] if values is None else values.tolist()
-
-
-def _few(classes: list[int]) -> str:
-    return ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from torch import nn
 
 from unweave import rules
-from unweave.arguments import at_once, callable_with, check_fields, checked, kind, maybe, task, wrong
+from unweave.arguments import at_once, callable_with, check, check_fields, kind, maybe, task, wrong
 from unweave.losses import Ascent, Reference, reference
 from unweave.objectives import Loss
 from unweave.tasks import Task
@@ -107,6 +107,7 @@ class Row:
         defaults = {name: p.default for name, p in own.items()}
 
         def make(task: Task, original: nn.Module, **given: Any) -> Method:
+            check(_GIVEN, locals())
             values = {**defaults, **given, "task": task, "original": original}
             if any("reference" in names for names in takes.values()):
                 values["reference"] = reference(original)
@@ -119,7 +120,7 @@ class Row:
         make.__doc__ = self.about
         make.__signature__ = Signature([*both, *own.values()], return_annotation=Method)  # type: ignore[attr-defined]
         make.__annotations__ = {**_ANNOTATED, **{n: p.annotation for n, p in own.items()}, "return": Method}
-        return at_once(checked(_GIVEN)(make))
+        return at_once(make)
 
 
 _ANNOTATED: dict[str, Any] = {"task": Task, "original": nn.Module}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -137,10 +137,8 @@ class Rule(ABC):
 class LossRule(Rule):
     """Rules that look at the two losses only: one weighted backward."""
 
-    @property
-    def needs_losses(self) -> bool:
-        """Whether `weights` reads its argument; if not, it is called before any forward pass."""
-        return True
+    needs_losses: ClassVar[bool] = True
+    """Whether `weights` reads its argument; if not, it is called before any forward pass."""
 
     @property
     def needs_forget_loss(self) -> bool:

@@ -32,6 +32,7 @@ class Alternating(LossRule):
     the divergence from the original model, is exactly 0 at the original model.
     """
 
+    needs_losses = False  # the turn is known before any forward pass
     forget_steps: int = 1
     retain_steps: int = 1
     rounds: int | None = None
@@ -39,11 +40,6 @@ class Alternating(LossRule):
 
     def __post_init__(self) -> None:
         check_fields(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
-
-    @property
-    def needs_losses(self) -> bool:
-        """No: the turn is known before any forward pass."""
-        return False
 
     def weights(self, losses: Tensor) -> Tensor:
         """`(0, 1)` in the retain side's turn, `(1, 0)` in the forget side's."""
