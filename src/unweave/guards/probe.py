@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unweave.contract.metrics import Once
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError, told
-from unweave.execution import bare, reshard, seeded
+from unweave.execution import bare, device_of, reshard, seeded
 from unweave.guards.finding import SAMPLE, Finding
 from unweave.modules import evaluating
 from unweave.samples import Data, Rows, Sample
@@ -177,8 +177,7 @@ def _shapes(batch: Any) -> str:
 def passes(model: nn.Module, examples: Sample, seed: int) -> Iterator[tuple[nn.Module, Any]]:
     """The bare model and every batch on its device, in evaluation mode and with a randomness of their own."""
     whole = bare(model)
-    device = next((p.device for p in whole.parameters()), torch.device("cpu"))
     with evaluating(whole), seeded(seed):
-        for batch in examples.batches(device):
+        for batch in examples.batches(device_of(whole)):
             yield whole, batch
     reshard(model)
