@@ -36,6 +36,7 @@ GUARDS = {  # what is mutated: the tests that guard it, from the narrowest
     "trust.py": "tests/trust tests/loop tests/rules/test_auto.py",
     "objectives.py": "tests/objectives tests/trust tests/loop tests/distributed",
     "contract": "tests/contract tests/run/test_contract.py",
+    "samples.py": "tests/contract tests/diagnosis tests/api/test_labels.py",
     "ledger/chain.py": "tests/ledger/test_chain.py tests/ledger/test_edits.py tests/ledger/test_ledger.py "
     "tests/ledger/test_kills.py",
     "evaluation/membership.py": "tests/evaluation/test_membership.py tests/evaluation/test_published_faults.py "

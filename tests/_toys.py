@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 from unweave.tasks import Vision
 
 CLASSES = 4
+TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"}  # rows that need the package
 TEXT_ONLY = {"dpo", "altpo", "rmu", "ce_u"}  # rows that ask for texts: catalogue/test_methods_on_text.py has them
 
 

@@ -23,8 +23,8 @@ LAYERS = [
     {"extras", "arguments", "watch"},
     {"modules", "store"},
     {"gramian", "parameters", "data"},
-    {"pretrained", "tasks", "execution", "devices"},
-    {"objectives"},
+    {"pretrained", "tasks", "execution"},
+    {"objectives", "samples"},
     {"losses", "rules"},
     {"methods", "diagnosis"},
     {"evaluation"},
@@ -46,7 +46,7 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
-RULES_MAY_IMPORT = {"torch", "unweave.rules", "unweave.gramian", "unweave.errors"}
+RULES_MAY_IMPORT = {"torch", "unweave.rules", "unweave.gramian", "unweave.arguments", "unweave.errors"}
 NEVER = {"torchvision", "torchmetrics"}  # one that does not match torch breaks others by being imported
 LATE = {"torch", "accelerate", "sklearn", "scipy", "matplotlib", "jinja2", "numpy"}  # --help does without
 

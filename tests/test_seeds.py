@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from tests._toys import memorised
 from unweave import unlearn
+from unweave.arguments import SEEDS, fault
 from unweave.audit.robustness import Relearning
 from unweave.cli import app
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.errors import ConfigurationError
 from unweave.losses.representation import Misdirection
 from unweave.modalities.images.training import Training
 from unweave.modalities.texts.evaluation import Relearning as TextRelearning

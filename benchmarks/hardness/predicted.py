@@ -11,11 +11,12 @@ from asked import some
 from torch import nn
 
 from unweave.data.pairs import Pairs
-from unweave.diagnosis import Conflict, Sample, conflict, cosine, forecast, kappa, log_odds
+from unweave.diagnosis import Conflict, conflict, cosine, forecast, kappa, log_odds, sampled
 from unweave.gramian import gramian
 from unweave.losses import Ascent
 from unweave.modalities.images.job import ImageJob
 from unweave.objectives import Objectives
+from unweave.samples import Sample
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 def predicted(original: nn.Module, asked: ImageJob, forget: int, retain: int) -> dict[str, float]:
     """All candidates by name, and the seconds of the first; large means hard."""
     sides = [
-        Sample(some(data, most), None, 256, 0, CPU) for data, most in ((asked.forget, forget), (asked.retain, retain))
+        sampled(some(data, most), None, 256, 0, CPU) for data, most in ((asked.forget, forget), (asked.retain, retain))
     ]
     begin = time.process_time()
     by_odds = _conflict(original, asked, sides, odds=True)

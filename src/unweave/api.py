@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 
 from unweave import arguments as takes
 from unweave import modules
-from unweave.arguments import Rule
+from unweave.arguments import SEEDS, Rule
 from unweave.contract import Contract
 from unweave.data.checks import check_filled, check_overlap
-from unweave.errors import SEEDS, ConfigurationError, gathered, shown, told
+from unweave.errors import ConfigurationError, gathered, shown, told
 from unweave.execution import bare, device_of, seeded
 from unweave.guards import (
     Guards,
@@ -26,8 +26,8 @@ from unweave.guards import (
     Seen,
     check,
     collapsed,
-    looks,
     nothing_changed,
+    probed,
     same_scores,
 )
 from unweave.loop import Monitor, Result, Stepper, Stop, asked
@@ -62,7 +62,7 @@ ARGUMENTS: dict[str, Rule] = {
     "task": takes.named(TASKS, takes.DOES, takes.task),
     "method": takes.named(CATALOGUE, "an unweave.Method", takes.kind("", Method, OneShot)),
     "step": _step,
-    "contract": takes.kind("an unweave.Contract or None", Contract, none=True),
+    "contract": takes.kind("an unweave.Contract or None", Contract, None),
     "steps": takes.value(int, "[0, inf)"),
     "stop": takes.functions("of one Record", 1),
     "monitors": takes.functions("of a Record and the Objectives", 2),
@@ -71,7 +71,7 @@ ARGUMENTS: dict[str, Rule] = {
     "seed": takes.value(int, SEEDS),
     **dict.fromkeys(("train_mode", "inplace", "repair"), takes.value(bool)),
     "accelerator": takes.prepared,
-    "guards": takes.kind("an unweave.Guards or None", Guards, none=True),
+    "guards": takes.kind("an unweave.Guards or None", Guards, None),
 }
 """What the arguments of the call may be."""
 
@@ -170,7 +170,7 @@ def unlearn(
         result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
         if steps:
             with seeded(seed):
-                after = looks(unlearned, *sides, seed) if result.steps else before
+                after = probed(unlearned, *sides, seed) if result.steps else before
             lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
             warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
     result.warnings = [text for text in warned if text]

@@ -1,21 +1,29 @@
-"""What an argument may be: a public entry has a table of them, and tells every fault of a call at once."""
+"""What an argument or a field may be: a type and an interval, or a rule; all faults of a call are told at once."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import fields
 from functools import wraps
+from numbers import Integral, Real
 from types import UnionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from unweave.errors import FINITE, ConfigurationError, fault, shown, suggest
+from unweave.errors import ConfigurationError, UnweaveError, follows, shown, suggest
 
 P = ParamSpec("P")
 T = TypeVar("T")
 DOES = "an object with nll and divergence"
+FINITE = "(-inf, inf)"
+SEEDS = "[0, 9223372036854775808)"
+"""What torch, NumPy and Python all take as a seed, and what may be counted up from it: integers below 2^63."""
+_NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
+_OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
 Rule = Callable[[str, Any], str]
 """Of an argument's name and value: what is wrong, what it must be and what to do; an empty text where nothing is."""
 
@@ -23,26 +31,6 @@ Rule = Callable[[str, Any], str]
 def faults(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with the arguments that have a rule, by their names."""
     return {name: text for name, rule in rules.items() if name in given and (text := rule(name, given[name]))}
-
-
-def checked(rules: Mapping[str, Rule]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A function whose arguments are checked before it is called.
-
-    Raises:
-        ConfigurationError: every argument that its rule refuses.
-    """
-
-    def checking(function: Callable[P, T]) -> Callable[P, T]:
-        called = inspect.signature(function)
-
-        @wraps(function)
-        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
-            check(rules, called.bind(*args, **kwargs).arguments)
-            return function(*args, **kwargs)
-
-        return asked
-
-    return checking
 
 
 def check(rules: Mapping[str, Rule], given: Mapping[str, Any]) -> None:
@@ -64,8 +52,105 @@ def refuse(found: Collection[str]) -> None:
         raise ConfigurationError(found)
 
 
-def value(hint: Any, allowed: str = FINITE) -> Rule:
-    """Numbers of an interval, flags and options, as `errors.check` has them."""
+def at_once(make: Callable[P, T]) -> Callable[P, T]:
+    """The same function, which tells every fault of its arguments and not the first alone.
+
+    For what makes several things in turn, each of which checks its own arguments: it is asked again with the defaults
+    of those that were refused. A fault begins with the name of its argument.
+
+    Raises:
+        ConfigurationError: every value that an argument cannot have.
+    """
+    called = inspect.signature(make)
+
+    @wraps(make)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        given, found, refused = called.bind(*args, **kwargs), list[str](), set[str]()
+        while True:
+            named = set[str]()
+            try:
+                made = make(*given.args, **given.kwargs)
+                if not found:
+                    return made
+            except UnweaveError as error:
+                told = error.faults if isinstance(error, ConfigurationError) else [str(error)]
+                first = {text.split()[0] for text in told} & given.arguments.keys()
+                named = {name for name in first if called.parameters[name].default is not inspect.Parameter.empty}
+                if not (named or refused):
+                    raise
+                found += [text for text in told if not follows(text, refused)]
+            if not named:
+                raise ConfigurationError(found)
+            for name in named:
+                del given.arguments[name]
+            refused |= named
+
+    return asked
+
+
+def check_fields(owner: Any, *also: str, **allowed: str | Iterable[str] | Rule) -> None:
+    """Checks the init fields of a dataclass by their types: options of a `Literal`, numbers, integers, flags.
+
+    Args:
+        owner: a dataclass instance; fields of other types are not looked at.
+        also: other faults, to be reported together with these; an empty text is none.
+        allowed: intervals of its numbers, such as `rate="[0, inf)"`, which are finite where nothing is said, options
+            of its texts, and rules of what is neither.
+
+    Raises:
+        ConfigurationError: every value that its field cannot have.
+    """
+    hints = get_type_hints(type(owner))
+    rules = {name: rule if callable(rule) else value(hints[name], rule) for name, rule in allowed.items()}
+    rules = {f.name: rules.get(f.name) or value(hints[f.name]) for f in fields(owner) if f.init}
+    refuse([*faults(rules, vars(owner)).values(), *filter(None, also)])
+
+
+def check_value(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> None:
+    """The same for one value.
+
+    Raises:
+        ConfigurationError: it cannot have that value.
+    """
+    refuse(list(filter(None, [fault(name, value, hint, allowed)])))
+
+
+def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> str:
+    """What is wrong with a value of that type and interval, or of those options; nothing where nothing is."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    options: list[object] = [] if isinstance(allowed, str) else list(allowed)
+    for part in parts:
+        if get_origin(part) is Literal:
+            options += get_args(part)
+        elif part in _OPTIONS:
+            options += _OPTIONS[part]
+        elif part not in _NUMBERS and isinstance(allowed, str):
+            return ""  # a type that cannot be told from here
+    number = next((part for part in parts if part in _NUMBERS), None)
+    words = list(map(repr, options))
+    if number is not None and isinstance(allowed, str):
+        kind, noun = _NUMBERS[number]
+        words.insert(0, f"{noun} in {allowed}")
+        if isinstance(value, kind) and not isinstance(value, bool) and _inside(value, allowed):
+            return ""
+    if any(type(value) is type(option) and value == option for option in options):
+        return ""
+    near = suggest(value, map(str, options)) if isinstance(value, str) else ""
+    wanted = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{name} must be {wanted}; found {shown(value)}.{near}"
+
+
+def _inside(value: Any, interval: str) -> bool:
+    """Whether a number is in an interval, written as usual: `[0, 1)`; NaN is in none, nor is what no float can be."""
+    if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
+        return False
+    low, high = map(float, interval[1:-1].split(","))
+    above = low <= value if interval[0] == "[" else low < value
+    return bool(above and (value <= high if interval[-1] == "]" else value < high))
+
+
+def value(hint: Any, allowed: str | Iterable[str] = FINITE) -> Rule:
+    """Numbers of an interval, flags and options."""
     return lambda name, given: fault(name, given, hint, allowed)
 
 
@@ -76,13 +161,10 @@ def natural(name: str, given: Any) -> str:
     return fault(name, given, int, "[1, inf)")
 
 
-def kind(words: str, *types: type | UnionType, none: bool = False) -> Rule:
-    """Objects of these types; with `none`, None too."""
-
-    def rule(name: str, given: Any) -> str:
-        return "" if isinstance(given, types) or (none and given is None) else wrong(name, words, given)
-
-    return rule
+def kind(words: str, *types: type | UnionType | None) -> Rule:
+    """Objects of these types."""
+    known = tuple(type(None) if each is None else each for each in types)
+    return lambda name, given: "" if isinstance(given, known) else wrong(name, words, given)
 
 
 def named(names: Mapping[str, Any], otherwise: str, other: Rule) -> Rule:
@@ -149,14 +231,13 @@ def examples(name: str, given: Any) -> str:
     return wrong(name, "a torch Dataset or DataLoader", given) + advice
 
 
-def prepared(name: str, given: Any) -> str:
-    """An `accelerate.Accelerator`, or None."""
-    return maybe(having("an accelerate.Accelerator or None", "prepare", "backward"))(name, given)
-
-
 def maybe(rule: Rule) -> Rule:
     """The same, or None."""
     return lambda name, given: "" if given is None else rule(name, given)
+
+
+prepared = maybe(having("an accelerate.Accelerator or None", "prepare", "backward"))
+"""An `accelerate.Accelerator`, or None."""
 
 
 def callable_with(given: Any, takes: int) -> bool:

@@ -5,19 +5,9 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import fields
-from functools import wraps
-from inspect import Parameter, signature
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
+from typing import Any
 
 MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -49,42 +39,6 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest option, or an empty string."""
     close = difflib.get_close_matches(word, list(options), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def at_once(make: Callable[P, T]) -> Callable[P, T]:
-    """The same function, which tells every fault of its arguments and not the first alone.
-
-    For what makes several things in turn, each of which checks its own arguments: it is asked again with the defaults
-    of those that were refused. A fault begins with the name of its argument.
-
-    Raises:
-        ConfigurationError: every value that an argument cannot have.
-    """
-    called = signature(make)
-
-    @wraps(make)
-    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
-        given, found, refused = called.bind(*args, **kwargs), list[str](), set[str]()
-        while True:
-            named = set[str]()
-            try:
-                made = make(*given.args, **given.kwargs)
-                if not found:
-                    return made
-            except UnweaveError as error:
-                told = error.faults if isinstance(error, ConfigurationError) else [str(error)]
-                first = {text.split()[0] for text in told} & given.arguments.keys()
-                named = {name for name in first if called.parameters[name].default is not Parameter.empty}
-                if not (named or refused):
-                    raise
-                found += [text for text in told if not follows(text, refused)]
-            if not named:
-                raise ConfigurationError(found)
-            for name in named:
-                del given.arguments[name]
-            refused |= named
-
-    return asked
 
 
 def follows(text: str, refused: Set[str]) -> bool:
@@ -141,66 +95,7 @@ def noted(where: str) -> Iterator[None]:
         raise
 
 
-FINITE = "(-inf, inf)"
-SEEDS = "[0, 9223372036854775808)"
-"""What torch, NumPy and Python all take as a seed, and what may be counted up from it: integers below 2^63."""
 _SHOWN = 120  # characters of a value in a message
-_NUMBERS: dict[Any, tuple[Any, str]] = {float: (Real, "a number"), int: (Integral, "an integer")}
-_OPTIONS: dict[Any, tuple[object, ...]] = {bool: (True, False), type(None): (None,)}
-
-
-def check(owner: Any, *also: str, **allowed: str | Iterable[str]) -> None:
-    """Checks the init fields of a dataclass by their types: options of a `Literal`, numbers, integers, flags.
-
-    Args:
-        owner: a dataclass instance; fields of other types are not looked at.
-        also: other faults, to be reported together with these; an empty text is none.
-        allowed: intervals of its numbers, such as `rate="[0, inf)"`, which are finite where nothing is said, and
-            options of its texts.
-
-    Raises:
-        ConfigurationError: every value that its field cannot have.
-    """
-    hints = get_type_hints(type(owner))
-    names = [f.name for f in fields(owner) if f.init]
-    found = [fault(name, getattr(owner, name), hints[name], allowed.get(name, FINITE)) for name in names]
-    if faults := [text for text in (*found, *also) if text]:
-        raise ConfigurationError(faults)
-
-
-def check_value(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> None:
-    """The same for one value.
-
-    Raises:
-        ConfigurationError: it cannot have that value.
-    """
-    if text := fault(name, value, hint, allowed):
-        raise ConfigurationError(text)
-
-
-def fault(name: str, value: object, hint: Any, allowed: str | Iterable[str] = FINITE) -> str:
-    """What is wrong with a value of that type and interval, or of those options; nothing where nothing is."""
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    options: list[object] = [] if isinstance(allowed, str) else list(allowed)
-    for part in parts:
-        if get_origin(part) is Literal:
-            options += get_args(part)
-        elif part in _OPTIONS:
-            options += _OPTIONS[part]
-        elif part not in _NUMBERS and isinstance(allowed, str):
-            return ""  # a type that cannot be told from here
-    number = next((part for part in parts if part in _NUMBERS), None)
-    words = list(map(repr, options))
-    if number is not None and isinstance(allowed, str):
-        kind, noun = _NUMBERS[number]
-        words.insert(0, f"{noun} in {allowed}")
-        if isinstance(value, kind) and not isinstance(value, bool) and _inside(value, allowed):
-            return ""
-    if any(type(value) is type(option) and value == option for option in options):
-        return ""
-    near = suggest(value, map(str, options)) if isinstance(value, str) else ""
-    wanted = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-    return f"{name} must be {wanted}; found {shown(value)}.{near}"
 
 
 def shown(value: object) -> str:
@@ -213,12 +108,3 @@ def shown(value: object) -> str:
         text = ""
     short = len(text) <= _SHOWN and "\n" not in text and not text.startswith("<")
     return text if short and text else type(value).__name__
-
-
-def _inside(value: Any, interval: str) -> bool:
-    """Whether a number is in an interval, written as usual: `[0, 1)`; NaN is in none, nor is what no float can be."""
-    if isinstance(value, Integral) and abs(int(value)) > sys.float_info.max:
-        return False
-    low, high = map(float, interval[1:-1].split(","))
-    above = low <= value if interval[0] == "[" else low < value
-    return bool(above and (value <= high if interval[-1] == "]" else value < high))

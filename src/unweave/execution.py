@@ -1,11 +1,11 @@
-"""How one pass runs: its randomness, its ranks, and what cannot be supported."""
+"""Where and how one pass runs: device, precision, randomness, ranks, and what cannot be supported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -64,6 +64,39 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of a recipe; auto is a GPU if there is one.
+
+    Raises:
+        ConfigurationError: a GPU is asked for, and there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigurationError("run.device: cuda is asked for, and torch finds no GPU: use auto or cpu.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def accelerated(
+    model: nn.Module, precision: Literal["float32", "bfloat16"], device: torch.device
+) -> Accelerator | None:
+    """The accelerator that runs the model's passes in bfloat16, the weights staying as they are; None for float32.
+
+    Raises:
+        ConfigurationError: bfloat16 on a CPU, where it is slower and rounds without need.
+    """
+    if precision == "float32":
+        return None
+    if device.type == "cpu":
+        raise ConfigurationError(
+            "run.precision: bfloat16 is for GPUs, and this run is on the CPU: use float32, or -s run.precision=float32."
+        )
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision="bf16")
+    accelerator.prepare_model(model)
+    return accelerator
+
+
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """The same randomness for the same key; the global random state is found again as it was."""
@@ -80,7 +113,7 @@ _DRAWS: ContextVar[Tensor | None] = ContextVar("draws", default=None)
 
 
 @contextmanager
-def looking(pair: Pair, side: int, micro: int) -> Iterator[None]:
+def reseeded(pair: Pair, side: int, micro: int) -> Iterator[None]:
     """The randomness of one look at a micro-batch: torch's, of this rank, and what is drawn for each example."""
     own = pair.draws[side] if pair.draws else ()
     token = _DRAWS.set(own[micro] if micro < len(own) else None)

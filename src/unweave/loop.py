@@ -310,7 +310,7 @@ def _run(
         kept = None
         # The contract reads its guard set when it is due: it may roll back, shorten the steps, or call it enough.
         if contract is not None:
-            kept = contract.look(record, objectives, rule, stepper)
+            kept = contract.read_if_due(record, objectives, rule, stepper)
             rule.steer(contract.remaining(record, None if steps is None else steps - len(result.history)))
         for monitor in monitors:
             with noted(f"a monitor, after step {record.number}"):

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError, noted
-from unweave.execution import bare, check, check_third_order, exact, examples, looking, reshard, summed, world
+from unweave.execution import bare, check, check_third_order, exact, examples, reseeded, reshard, summed, world
 from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts, real
 from unweave.modules import Buffers, check_memory, differentiable
 
@@ -105,7 +105,7 @@ class Objectives:
         """One side's loss, likewise; the other side is not looked at."""
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
-        with self._looking(side):
+        with self._passes(side):
             return self._mean(side, [self._values(side, i, b) for i, b in enumerate(self._micro(side))])
 
     @torch.no_grad()
@@ -113,7 +113,7 @@ class Objectives:
         """The retain loss on the probe, examples that no step trains on."""
         if not self._probe:
             raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
-        with self._looking(RETAIN):
+        with self._passes(RETAIN):
             return float(self._mean(RETAIN, [self._values(RETAIN, i, b) for i, b in enumerate(self._probe)]))
 
     def backward(
@@ -125,12 +125,14 @@ class Objectives:
         once they are known. Only where they need the forget loss of several micro-batches is that looked at before.
         """
         self.clear()
-        if isinstance(weights, Tensor):
+        if isinstance(weights, Tensor):  # known beforehand: each side is differentiated with its weight
             return torch.stack([self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]), weights
+        # Unknown: the retain gradient is taken with weight 1, and scaled once both losses say what its weight is. The
+        # forget graph of a lone micro-batch waits open for its own weight; several would have to wait at once.
         retain = self._accumulate(RETAIN, 1.0)
         micro, forget = self._micro(FORGET), retain.new_tensor(float("nan"))
         at_once = self._losses[FORGET] is not None and needs_forget and len(micro) == 1
-        with self._looking(FORGET, moves=True) if at_once else nullcontext():
+        with self._passes(FORGET, moves=True) if at_once else nullcontext():
             if at_once:
                 values = self._values(FORGET, 0, micro[0])
                 forget = self._mean(FORGET, [values])
@@ -207,7 +209,7 @@ class Objectives:
         if self._losses[side] is None:
             return total
         n = 0.0
-        with self._looking(side), exact(self.model):
+        with self._passes(side), exact(self.model):
             for i, batch in enumerate(batches):
                 values = self._values(side, i, batch, outside=True)
                 n = n or examples(batches, values)
@@ -277,7 +279,7 @@ class Objectives:
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
         batches, seen, total = self._micro(side), [], 0.0
-        with self._looking(side, moves=True):
+        with self._passes(side, moves=True):
             for i, batch in enumerate(batches):
                 with nullcontext() if i == len(batches) - 1 else self._no_sync():
                     values = self._values(side, i, batch)
@@ -287,9 +289,11 @@ class Objectives:
         return self._mean(side, seen)
 
     @contextmanager
-    def _looking(self, side: int, moves: bool = False) -> Iterator[None]:
+    def _passes(self, side: int, moves: bool = False) -> Iterator[None]:
         """Around all passes of one look: what becomes of the buffers. `moves`: it takes a gradient."""
         found = Buffers(self.model)
+        # The first look with a gradient is the one that a plain training step would take: its buffers move, and stay.
+        # All others start where that one started, and what they do to the buffers is undone.
         if moves and side not in self._begun:
             self._begun[side] = found
             yield
@@ -306,7 +310,7 @@ class Objectives:
         assert loss is not None
         model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
         name = f"the {_SIDES[side]} loss"
-        with looking(self.pair, side, micro), noted(name):
+        with reseeded(self.pair, side, micro), noted(name):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)

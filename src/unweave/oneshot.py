@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from unweave.arguments import check, kind
+from unweave.arguments import check, faults, kind, refuse, value
 from unweave.contract.keeper import ONLY
-from unweave.contract.sets import indexed
 from unweave.data.batches import moved
-from unweave.errors import ConfigurationError, UnsupportedError, fault, shown, suggest
+from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
 from unweave.loop import Record
@@ -30,10 +28,14 @@ from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
+from unweave.samples import indexed
 from unweave.tasks import Task
 
 Data = Dataset[Any] | Iterable[Any]
-POSITIVE = "(0, inf)"  # all that these methods take
+_POSITIVE = "(0, inf)"
+_TAKES = {
+    "ssd": {**dict.fromkeys(("selection", "dampening"), value(float, _POSITIVE)), "batch": value(int, _POSITIVE)},
+}
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,11 @@ def ssd(
     2024 (arXiv:2308.07707), equations 8 to 10; alpha = 10 and lambda = 1 are the paper's for ResNet-18.
     Differs from the paper: it takes the second importance over the whole training set, forget set included.
     """
-    values = (("selection", selection, float), ("dampening", dampening, float), ("batch", batch, int))
-    faults = [text for name, value, kind in values if (text := fault(name, value, kind, POSITIVE))]
+    found = list(faults(_TAKES["ssd"], locals()).values())
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if not named:
-        faults.append("All parameters are frozen: nothing can be dampened. Set requires_grad_(True) on some.")
-    if faults:
-        raise ConfigurationError(faults)
+        found.append("All parameters are frozen: nothing can be dampened. Set requires_grad_(True) on some.")
+    refuse(found)
     with joined(model):
         check_memory(model)
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -170,16 +170,13 @@ class OneShot:
                 f"{', '.join(ONESHOT)}."
             )
         check({"arguments": kind("a mapping of names to values", Mapping)}, vars(self))
-        hints, found = get_type_hints(ONESHOT[self.name]), list[str]()
-        takes = [name for name, p in signature(ONESHOT[self.name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
-        for name, value in self.arguments.items():
-            if name in takes:
-                found.append(fault(name, value, hints[name], POSITIVE))
-            else:
-                near = suggest(name, takes)
-                found.append(f"{name} is nothing that {self.name} takes.{near} It takes: {', '.join(takes)}.")
-        if any(found):
-            raise ConfigurationError(filter(None, found))
+        takes = _TAKES[self.name]
+        odd = (
+            f"{name} is nothing that {self.name} takes.{suggest(name, takes)} It takes: {', '.join(takes)}."
+            for name in self.arguments
+            if name not in takes
+        )
+        refuse([*faults(takes, self.arguments).values(), *odd])
 
     def read(self, task: Task) -> Method:
         """Both objectives as the loop reads them before and after the change; the rule is never asked."""

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from unweave.arguments import check_fields
 from unweave.contract import Keeper
 from unweave.contract.keeper import ONLY
 from unweave.contract.reading import MET
-from unweave.errors import check
 from unweave.gramian import Gradient, combine, gramian, parts
 from unweave.loop import Record, Stepper, Stop
 from unweave.objectives import Objectives
@@ -147,7 +147,7 @@ class Repair:
     _region: TrustRegion = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check(self, share="(0, 1)", every="[1, inf)", beta="[0, 1)", patience="[1, inf)")
+        check_fields(self, share="(0, 1)", every="[1, inf)", beta="[0, 1)", patience="[1, inf)")
         self._averages, self._region = Averages(self.beta), TrustRegion(start=REPAIR)
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unweave.arguments import kind
-from unweave.errors import check
+from unweave.arguments import check_fields, kind
 from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
@@ -73,8 +72,8 @@ class TrustRegion:
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        mask = kind("a parameters.Mask or None", Mask, none=True)("mask", self.mask)
-        check(self, mask, budget="(0, inf]", start=f"(0, {LARGEST}]")
+        mask = kind("a parameters.Mask or None", Mask, None)
+        check_fields(self, budget="(0, inf]", start=f"(0, {LARGEST}]", mask=mask)
 
     @property
     def tolerated(self) -> float:
@@ -96,6 +95,7 @@ class TrustRegion:
             raise
 
     def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
+        # 1. The direction: the rule's, or back down the retain loss where its running level is over budget.
         size = float(norm(before)) or 1.0
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         if self.repairing:
@@ -119,9 +119,12 @@ class TrustRegion:
             objectives.restore(before)
             objectives.discard()
             return Record(number, step, 0.0, False, radius=radius, note=step.stop)
+        # 2. The length: the radius, less where the Gramian already says that it costs too much.
         lr = step.lr if step.lr is not None else radius / length if length else 0.0
         lr = self._shortened(lr, step)
         objectives.move(direction, -lr)
+        # 3. The step, and what it did: halved, weights half the way back, until the retain loss rose by no more than
+        #    its allowance; undone if four halvings were not enough.
         for _ in range(HALVINGS + 1):
             losses = objectives.losses()
             realised = losses - step.losses

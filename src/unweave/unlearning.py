@@ -17,11 +17,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
-from unweave.contract.sets import Data, divide, hold_out, indexed, labels, subset
+from unweave.contract.sets import divide, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.execution import device_of, rank, seeded, world
-from unweave.guards import FirstStep, check_alone
+from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Monitor, Progress, Result, Stepper, Stop
 from unweave.loop import unlearn as loop
 from unweave.methods import Method
@@ -29,6 +29,7 @@ from unweave.modules import joined, mode
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Repair
+from unweave.samples import Data, indexed, labels, subset
 from unweave.tasks import Known, Task
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Unlearning:
             ConfigurationError: the data do not fit the method, or a batch is too small for a layer.
         """
         if check:
-            check_alone(self.model, self.task, self.forget, self.retain, self.pairs)
+            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if row.saliency is not None:

@@ -13,10 +13,10 @@ import unweave
 from tests._toys import memorised, same, weights
 from tests.api._problems import sgd
 from unweave import Vision
-from unweave.contract.sets import labels as labels_of
-from unweave.diagnosis.odds import log_odds
+from unweave.diagnosis.examples import log_odds
 from unweave.evaluation import predict
 from unweave.modalities.images.tensors import TensorImages
+from unweave.samples import labels as labels_of
 
 KINDS = [torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.bool]
 

@@ -92,7 +92,7 @@ class Run:
         self.rule.value = self.stepper.value = self.number
         record = Record(self.number, Step(torch.zeros(2), torch.ones(1, 2)), 0.5, accepted, radius=radius)
         objectives: Any = SimpleNamespace(model=self.model)
-        return self.keeper.look(record, objectives, self.rule, self.stepper)
+        return self.keeper.read_if_due(record, objectives, self.rule, self.stepper)
 
     @property
     def theta(self) -> list[float]:

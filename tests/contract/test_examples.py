@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from unweave.contract import Contract, Keep
-from unweave.contract.sets import Examples, Sets, _bytes, guard_size, hold_out, labels, subset
+from unweave.contract.sets import Sets, guard_size, hold_out
 from unweave.errors import ConfigurationError
+from unweave.samples import Sample, _bytes, labels, subset
 
 
 class Rows(Dataset[Any]):
@@ -29,12 +30,12 @@ class Rows(Dataset[Any]):
 
 def test_a_sample_holds_each_example_once() -> None:
     data = TensorDataset(torch.arange(600.0))
-    examples = Examples(data, most=500, seed=1)
+    examples = Sample(data, most=500, seed=1)
     (values,) = zip(*(batch for batch in examples.batches(torch.device("cpu"))), strict=True)
     found = torch.cat(values)
-    assert len(examples) == 500 and len(set(found.tolist())) == 500 and found.equal(found.sort().values)
-    whole = Examples(data, most=600)
-    assert len(whole) == 600
+    assert examples.examples == 500 and len(set(found.tolist())) == 500 and found.equal(found.sort().values)
+    whole = Sample(data, most=600)
+    assert whole.examples == 600
 
 
 def test_names_of_groups_must_reach_the_last_row_that_is_read() -> None:

@@ -11,7 +11,8 @@ from tests._toys import memorised, network, unseen
 from tests.api._problems import rng
 from unweave.contract import Forget, Keep
 from unweave.contract.observer import Observer, chosen
-from unweave.contract.sets import Examples, Sets
+from unweave.contract.sets import Sets
+from unweave.samples import Sample
 from unweave.tasks import Vision
 
 
@@ -19,7 +20,7 @@ def test_a_look_leaves_no_trace_and_is_exact() -> None:
     model = network(nn.BatchNorm1d(64), nn.Dropout(0.5)).train()
     model[1].eval()
     modes, buffers, random = [m.training for m in model.modules()], [b.clone() for b in model.buffers()], rng()
-    sets = {"guard": Examples(memorised()[2]), "holdout": Examples(unseen())}
+    sets = {"guard": Sample(memorised()[2]), "holdout": Sample(unseen())}
     observer = Observer(
         Vision(), sets, {"guard": {"loss": "loss", "accuracy": "accuracy"}, "holdout": {"loss": "loss"}}
     )
@@ -38,7 +39,7 @@ def test_two_looks_see_the_same_noise() -> None:
     def noisy(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return torch.rand(len(batch[0]))
 
-    observer = Observer(Vision(), {"guard": Examples(unseen())}, {"guard": {"noise": noisy}})
+    observer = Observer(Vision(), {"guard": Sample(unseen())}, {"guard": {"noise": noisy}})
     first, second = (observer.see(network(), ["guard"])["guard"]["noise"] for _ in range(2))
     assert np.array_equal(first, second) and len(set(first)) == 120
 
@@ -59,7 +60,7 @@ def test_what_is_read_of_which_set() -> None:
         (every, [loss], (), {"forget": {"loss"}, "guard": {"loss"}, "final": {"loss"}}),
         (every, (), [unseen_], {"forget": {"loss", "score"}, "holdout": {"loss", "score"}}),
     ):
-        found, metrics = chosen(sets, keeps, forgets, seed=0)
+        found, metrics = chosen(sets, keeps, forgets, Vision(), seed=0)
         finals = {f"{name} final" for name in ("forget", "holdout") if name in expected}
         assert set(found) == set(metrics) == set(expected) | finals
         for name, wanted in expected.items():
@@ -68,7 +69,7 @@ def test_what_is_read_of_which_set() -> None:
 
 
 def test_a_set_without_examples_has_no_values() -> None:
-    nothing = Examples(Subset(unseen(), []))
+    nothing = Sample(Subset(unseen(), []))
     observer = Observer(Vision(), {"guard": nothing}, {"guard": {"loss": "loss"}})
     assert observer.see(network(), ["guard"])["guard"]["loss"].shape == (0,)
 
@@ -76,7 +77,7 @@ def test_a_set_without_examples_has_no_values() -> None:
 def test_one_half_of_a_holdout_steers_and_the_other_measures() -> None:
     forget = memorised()[1]
     holdout = TensorDataset(torch.arange(240.0)[:, None], torch.zeros(240, dtype=torch.long))
-    found, _ = chosen(Sets(forget, holdout=holdout), (), [Forget("unseen")], seed=0)
+    found, _ = chosen(Sets(forget, holdout=holdout), (), [Forget("unseen")], Vision(), seed=0)
     rows = [
         {x for batch in found[name].batches(torch.device("cpu")) for x in batch[0][:, 0].tolist()}
         for name in ("holdout", "holdout final")

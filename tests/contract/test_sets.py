@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from tests._toys import memorised, unseen
 from tests.api._problems import Stream, rng
 from unweave.contract import Contract, Keep
-from unweave.contract.sets import BATCH, Examples, divide, guard_size, halves, hold_out, labels
+from unweave.contract.sets import divide, guard_size, halves, hold_out
 from unweave.errors import ConfigurationError
 from unweave.modalities.images.tensors import TensorImages
+from unweave.samples import READ, Sample, labels
 
 KEEP = [Keep("accuracy", absolute=0.05)]
 CPU = torch.device("cpu")
@@ -112,28 +113,28 @@ def test_the_same_examples_in_the_same_order_each_time() -> None:
     random = [Noisy(40), DataLoader(Noisy(40), shuffle=True, batch_size=7), DataLoader(memorised()[1], shuffle=True)]
     count = 0
     for data in random:
-        examples = Examples(data)
+        examples = Sample(data)
         first, second = (torch.cat([x for x, _ in examples.batches(CPU)]) for _ in range(2))
-        assert first.equal(second) and len(first) == len(examples)
+        assert first.equal(second) and len(first) == examples.examples
         count += 1
     assert count == 3 and rng().equal(before)
 
 
 def test_samples() -> None:
     data = TensorDataset(torch.arange(2000.0)[:, None], torch.zeros(2000, dtype=torch.long))
-    one, same, other = (Examples(data, most=500, seed=seed) for seed in (0, 0, 1))
+    one, same, other = (Sample(data, most=500, seed=seed) for seed in (0, 0, 1))
     drawn = [torch.cat([x for x, _ in each.batches(CPU)]) for each in (one, same, other)]
-    assert len(one) == 500 and drawn[0].equal(drawn[1]) and not drawn[0].equal(drawn[2])
-    assert [len(x) for x, _ in Examples(data).batches(CPU)] == [BATCH, BATCH, BATCH, 2000 - 3 * BATCH]
-    assert len(Examples(DataLoader(data, batch_size=64), most=100)) == 128
-    assert len(Examples(Stream())) == 30
+    assert one.examples == 500 and drawn[0].equal(drawn[1]) and not drawn[0].equal(drawn[2])
+    assert [len(x) for x, _ in Sample(data).batches(CPU)] == [READ, READ, READ, 2000 - 3 * READ]
+    assert Sample(DataLoader(data, batch_size=64), most=100).examples == 128
+    assert Sample(Stream()).examples == 30
 
 
 def test_a_large_set_is_read_anew_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unweave.contract.sets.KEPT", 100)
-    examples = Examples(Noisy(700))
+    monkeypatch.setattr("unweave.samples.KEPT", 100)
+    examples = Sample(Noisy(700))
     first, second = (torch.cat([x for x, _ in examples.batches(CPU)]) for _ in range(2))
-    assert first.equal(second) and examples._kept is None
+    assert first.equal(second) and not examples._kept
 
 
 def test_a_large_holdout_is_halved() -> None:

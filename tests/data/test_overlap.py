@@ -12,8 +12,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, SubsetR
 
 import unweave
 from tests._toys import network
-from unweave.data.checks import check_overlap
-from unweave.data.origin import origin
+from unweave.data.checks import check_overlap, origin
 from unweave.errors import ConfigurationError
 
 

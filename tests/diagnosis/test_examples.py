@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from unweave.diagnosis import Sample, along, log_odds
+from unweave.diagnosis import along, log_odds, sampled
 from unweave.errors import ConfigurationError
 from unweave.modalities.images.tensors import TensorImages
 from unweave.objectives import Loss, Objectives
@@ -51,13 +51,13 @@ def test_slopes_are_the_inner_products_of_exact_per_sample_gradients(name: str) 
     objectives = Objectives(model, (loss, loss))
     parameters = list(model.parameters())
     split = [g.reshape(p.shape) for g, p in zip(g_r.split([p.numel() for p in parameters]), parameters, strict=True)]
-    found = along(objectives, loss, Sample(forget, None, 16, 0, CPU), split, step=1e-5)
+    found = along(objectives, loss, sampled(forget, None, 16, 0, CPU), split, step=1e-5)
     torch.testing.assert_close(found.slope, rows @ g_r / g_r.norm(), rtol=1e-6, atol=1e-8)
     assert float(found.slope.mean()) == pytest.approx(float(rows.mean(0) @ g_r / g_r.norm()), rel=1e-6)
     first = torch.autograd.grad(loss(model, forget.tensors).mean(), parameters, create_graph=True)
     inner = torch.stack([(g * v).sum() for g, v in zip(first, split, strict=True)]).sum()
     second = torch.cat([g.flatten() for g in torch.autograd.grad(inner, parameters, materialize_grads=True)])
-    curved = along(objectives, loss, Sample(forget, None, 16, 0, CPU), split).curvature.mean()
+    curved = along(objectives, loss, sampled(forget, None, 16, 0, CPU), split).curvature.mean()
     assert float(curved) == pytest.approx(float(second @ g_r / g_r.square().sum()), rel=1e-3)
     torch.testing.assert_close(found.value, loss(model, forget.tensors).detach(), rtol=1e-9, atol=1e-9)
 
@@ -70,7 +70,7 @@ def test_float32_is_near_enough() -> None:
     rows /= sum(d.numel() for d in direction) ** 0.5
     floats = TensorDataset(forget.tensors[0].float(), forget.tensors[1])
     objectives = Objectives(single, (loss, loss))
-    found = along(objectives, loss, Sample(floats, None, 16, 0, CPU), [d.float() for d in direction])
+    found = along(objectives, loss, sampled(floats, None, 16, 0, CPU), [d.float() for d in direction])
     assert float((found.slope - rows).abs().max()) < 0.01 * float(rows.abs().max())
 
 
@@ -82,7 +82,7 @@ def test_nothing_is_changed_to_the_bit(dtype: torch.dtype) -> None:
     direction = [torch.randn_like(p) for p in model.parameters()]
     modes, rng = [m.training for m in model.modules()], torch.get_rng_state()
     examples = TensorDataset(data(30, 1).tensors[0].to(dtype), data(30, 1).tensors[1])
-    found = along(Objectives(model, (loss, loss)), loss, Sample(examples, None, 7, 0, CPU), direction)
+    found = along(Objectives(model, (loss, loss)), loss, sampled(examples, None, 7, 0, CPU), direction)
     assert torch.get_rng_state().equal(rng)
     assert found.slope.shape == (30,) and bool(found.slope.isfinite().all()) and found.reach >= 1e-3
     assert all(v.equal(state[k]) for k, v in model.state_dict().items()) and len(state) == 9
@@ -100,13 +100,13 @@ def test_weights_come_back_also_when_a_look_fails() -> None:
 
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(RuntimeError, match="out of memory"):
-        along(Objectives(model, (loss, loss)), loss, Sample(data(20, 1), None, 10, 0, CPU), before)
+        along(Objectives(model, (loss, loss)), loss, sampled(data(20, 1), None, 10, 0, CPU), before)
     assert all(p.equal(b) for p, b in zip(model.parameters(), before, strict=True)) and model.training
 
 
 def test_bad_directions_and_losses_are_named() -> None:
     model, loss = network(), Vision().nll
-    objectives, sample = Objectives(model, (loss, loss)), Sample(data(20, 1), None, 10, 0, CPU)
+    objectives, sample = Objectives(model, (loss, loss)), sampled(data(20, 1), None, 10, 0, CPU)
     for factor in (0.0, float("nan")):
         with pytest.raises(ConfigurationError, match="length above 0"):
             along(objectives, loss, sample, [p.detach() * factor for p in model.parameters()])
@@ -138,16 +138,16 @@ def test_a_sample_is_the_same_at_every_look() -> None:
     images = TensorImages(torch.rand(25, 1, 4, 4), torch.arange(25))
     kinds = (Noisy(), images, TensorDataset(torch.rand(25, 3), torch.arange(25)))
     for each in kinds:
-        sample = Sample(each, 10, 4, 3, CPU)
+        sample = sampled(each, 10, 4, 3, CPU)
         assert (len(sample), sample.examples) == (3, 10) and sample.labels() == sample.rows.tolist()
         assert all(a[0].equal(b[0]) for a, b in zip(sample, sample, strict=True))
-        assert Sample(each, None, 4, 3, CPU).rows.tolist() == list(range(25))
+        assert sampled(each, None, 4, 3, CPU).rows.tolist() == list(range(25))
         assert len(sample[0:2]) == 2 and sample[-1][1].equal(sample[2][1])
     loader = DataLoader(kinds[2], batch_size=8, shuffle=True)
-    sample = Sample(loader, 10, 4, 0, CPU)
+    sample = sampled(loader, 10, 4, 0, CPU)
     assert sample.examples == 16 and sample[1][1].equal(sample[1][1]) and sample.rows.tolist() == list(range(16))
-    assert Sample(TensorDataset(torch.rand(5, 2)), None, 4, 0, CPU).labels() is None
+    assert sampled(TensorDataset(torch.rand(5, 2)), None, 4, 0, CPU).labels() is None
     with pytest.raises(ConfigurationError, match="at least one"):
-        Sample(TensorDataset(torch.rand(0, 2)), None, 4, 0, CPU)
+        sampled(TensorDataset(torch.rand(0, 2)), None, 4, 0, CPU)
     with pytest.raises(ConfigurationError, match="DataLoader"):
-        Sample(iter(()), None, 4, 0, CPU)  # type: ignore[arg-type]
+        sampled(iter(()), None, 4, 0, CPU)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from tests.guards._problems import WIDTH, data, inputs, right, shuffled, task, t
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError
 from unweave.guards import FirstStep, Guards, check
-from unweave.guards.first import _apart
+from unweave.guards.first_step import _apart
 from unweave.loop import Record, unlearn
 from unweave.methods import Method
 from unweave.parameters import Mask

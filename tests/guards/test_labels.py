@@ -14,7 +14,7 @@ import unweave
 from tests._texts import VOCABULARY, llama, tokenizer
 from unweave.errors import ConfigurationError
 from unweave.guards import Guards
-from unweave.guards.before import check
+from unweave.guards.precheck import check
 from unweave.modalities.texts.data import Text, tokenised
 from unweave.tasks import Language
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.contract.metrics import values
-from unweave.diagnosis.odds import log_odds
+from unweave.diagnosis.examples import log_odds
 from unweave.errors import ConfigurationError
 from unweave.losses import CEU, NPO, Ascent, Divergence, DivergenceEverywhere, Flattening, RandomLabels, Undial, frozen
 from unweave.losses._base import Loss

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from unweave import rules
-from unweave.errors import ConfigurationError, check, fault, shown
+from unweave.arguments import check_fields, fault
+from unweave.errors import ConfigurationError, shown
 from unweave.rules import EUPMU, HAMU, OFMU, PDU, Alternating, EUPMUCompat, Fixed, Rule, UnilateralSurgery
 from unweave.rules.torchjd import AGGREGATORS
 
@@ -118,7 +119,7 @@ def test_types_that_cannot_be_told_are_left_alone() -> None:
     assert fault("x", "y", list[int]) == "" and fault("x", 3, None | str) == ""
     assert fault("x", True, int) and fault("x", 1, bool) and not fault("x", None, float | None)
     with pytest.raises(ConfigurationError, match=r"^this too$"):
-        check(Fixed(), "", "this too")
+        check_fields(Fixed(), "", "this too")
 
 
 def test_the_tables_are_complete() -> None:

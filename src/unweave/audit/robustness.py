@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError
 from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Classifier, predict
 from unweave.gramian import real

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from unweave import devices, modalities
+from unweave import execution, modalities
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.numbers import evidence_table
 from unweave.commands.progress import say, watching
@@ -30,7 +30,7 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     recipe = read(recipe_file, overrides)
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
-    device = devices.chosen(recipe.run.device)
+    device = execution.chosen_device(recipe.run.device)
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
         alone, blind = {}, ""

@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from unweave.contract import auto, judge
-from unweave.contract.checks import check, remarks
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
-from unweave.contract.reading import MET, Look, Outcome, Reading, Verdict, ended
-from unweave.contract.sets import Sets
+from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, ended
+from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
 from unweave.rules._base import Left
@@ -78,8 +77,8 @@ class Keeper:
         self._keeps, self._unit = contract.keeps(known.utility), known.unit
         self._forgets = contract.forgets(sets.whole_class)
         check(self._keeps, self._forgets, sets, retrained is not None)
-        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, seed), seed=seed)
-        sizes = {name: len(examples) for name, examples in self._observer.sets.items()}
+        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed), seed=seed)
+        sizes = {name: sample.examples for name, sample in self._observer.sets.items()}
         cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
         self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         self._kept, self._best = Snapshot(), Snapshot()
@@ -89,7 +88,7 @@ class Keeper:
         self._starts: list[Reading] = []
         self._now: list[list[Reading | None]] = [[], []]  # keep and forget readings of the best state
         self.cost: Callable[[], float] | None = None  # of states that meet every clause, the cheapest is the best
-        self.path: list[Look] = []
+        self.path: list[Waypoint] = []
         self.notes: list[str] = []
         self.rollbacks = self._last = 0
         self.start = 0.0
@@ -110,7 +109,7 @@ class Keeper:
         return bool(self._goals) and all(each is not None and each.met for side in self._now for each in side)
 
     @property
-    def last(self) -> Look | None:
+    def last(self) -> Waypoint | None:
         """The reading after the last step, if there was one."""
         return self.path[-1] if self.path and self.path[-1].step == self._last else None
 
@@ -161,7 +160,7 @@ class Keeper:
             return SPENT
         return NOTHING if self._goals and all(reading.met for reading in self._starts) else None
 
-    def look(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
+    def read_if_due(self, record: Taken, objectives: Objectives, rule: Stateful, stepper: Shrinking) -> str | None:
         """After a step: reads if it is time to, goes back if a clause broke; the reason to end, if there is one."""
         self._last = record.number
         if record.accepted:
@@ -170,7 +169,7 @@ class Keeper:
             return None
         began = time.perf_counter()
         try:
-            return self._looked(objectives.model, rule, stepper)
+            return self._visit(objectives.model, rule, stepper)
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -180,10 +179,12 @@ class Keeper:
         if not self._original:
             return Outcome(reason, (), 0, self.every, 0.0, 0, (), ())
         looks = len(self.path)
+        # A run that ended by itself between two looks is read once more: its last steps may be the best.
         if self._moved:
             self._judged(model)
         if reason in (*OVER, SPENT) and self.reached:
             reason = MET
+        # The model is settled before the final set is opened: nothing that this reading says can choose it.
         self._best.restore(model)
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
         guards = [*self._now[0], *self._now[1]]
@@ -212,7 +213,7 @@ class Keeper:
             "kept": self._kept.state_dict(),
             "best": self._best.state_dict(),
             "now": [[None if each is None else each.as_dict() for each in side] for side in self._now],
-            "path": [asdict(look) for look in self.path],
+            "path": [asdict(point) for point in self.path],
             "counters": {name: getattr(self, name) for name in _COUNTERS},
         }
 
@@ -224,22 +225,24 @@ class Keeper:
         self._kept.load_state_dict(state["kept"])
         self._best.load_state_dict(state["best"])
         self._now = [[None if each is None else Reading.of(each) for each in side] for side in state["now"]]
-        self.path = [Look(**look) for look in state["path"]]
+        self.path = [Waypoint(**point) for point in state["path"]]
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
 
-    def _looked(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
+    def _visit(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         self._moved = False
         if self._judged(model):
             self._kept.take(model, rule, stepper)
             self._reach = 0.0
             return MET if self._enough() else None
+        # A clause broke: back to the last state that kept all of them, and on with half the step, or the end.
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
             return SPENT
         self.rollbacks += 1
         self.path[-1] = replace(self.path[-1], rolled_back=True)
         stepper.shrink(SHRINK, self._reach or None)
+        # From here on that state remembers the shorter step: a second rollback to it shall not lengthen it again.
         self._kept.stepper = dict(stepper.state_dict())
         self._reach = 0.0
         return None
@@ -254,7 +257,7 @@ class Keeper:
             self._ranked(seen, forgotten),
         )
         accuracy = judge.accuracy(seen, self._limits, kept)
-        self.path.append(Look(self._last, used, rank[0] if self._goals else None, holds, False, *accuracy))
+        self.path.append(Waypoint(self._last, used, rank[0] if self._goals else None, holds, False, *accuracy))
         if holds:
             self._used = used
             if rank > self._rank:

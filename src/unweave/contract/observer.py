@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from unweave.contract.clauses import Forget, Keep, Metric
 from unweave.contract.metrics import SCORE, Once, key, values
-from unweave.contract.sets import SAMPLE, Examples, Sets, halves
+from unweave.contract.sets import SAMPLE, Sets, halves
 from unweave.errors import told
 from unweave.evaluation.metric import Array
 from unweave.execution import bare, device_of, reshard, seeded, world
 from unweave.modules import evaluating
-from unweave.tasks import Task
+from unweave.samples import Data, Rows, Sample
+from unweave.tasks import Known, Task
 
 Seen = Mapping[str, Mapping[str, Array]]
 """Per-example values `[n]` by set and metric."""
@@ -37,7 +38,7 @@ class Observer:
     def __init__(
         self,
         task: Task,
-        sets: Mapping[str, Examples],
+        sets: Mapping[str, Sample],
         metrics: Mapping[str, Mapping[str, str | Metric]],
         seed: int = 0,
     ) -> None:
@@ -64,8 +65,8 @@ class Observer:
 
 
 def chosen(
-    sets: Sets, keeps: Sequence[Keep], forgets: Sequence[Forget], seed: int
-) -> tuple[dict[str, Examples], dict[str, dict[str, str | Metric]]]:
+    sets: Sets, keeps: Sequence[Keep], forgets: Sequence[Forget], task: Task, seed: int
+) -> tuple[dict[str, Sample], dict[str, dict[str, str | Metric]]]:
     """What the clauses read: the sets, and the metrics of each; "final" sets are read once, at the end."""
     steering = halves(sets.holdout, seed)
     utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(keeps)}
@@ -74,14 +75,18 @@ def chosen(
     counted = wanted & {"accuracy", "retrained"} or "accuracy" in utility.values()
     forget |= {"accuracy": "accuracy"} if counted else {}
     forget |= {SCORE: SCORE} if "unseen" in wanted else {}
-    found = {"forget": Examples(sets.forget, most=SAMPLE, seed=seed), "forget final": Examples(sets.forget)}
+
+    def sample(data: Data, rows: Rows | None = None, most: int | None = None, seed: int = 0) -> Sample:
+        return Sample(data, rows=rows, most=most, seed=seed, batch=Known(task).reading_batch)
+
+    found = {"forget": sample(sets.forget, most=SAMPLE, seed=seed), "forget final": sample(sets.forget)}
     metrics = {"forget": forget, "forget final": forget}
     for name, data in (("guard", sets.guard), ("final", sets.final)):
         if data is not None and utility:
-            found[name], metrics[name] = Examples(data), utility
+            found[name], metrics[name] = sample(data), utility
     if "unseen" in wanted and sets.holdout is not None:
-        found["holdout"] = Examples(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
-        found["holdout final"] = Examples(sets.holdout, rows=steering[1])
+        found["holdout"] = sample(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
+        found["holdout final"] = sample(sets.holdout, rows=steering[1])
         metrics |= {"holdout": {"loss": "loss", SCORE: SCORE}, "holdout final": {"loss": "loss", SCORE: SCORE}}
     return found, metrics
 

@@ -133,7 +133,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Look:
+class Waypoint:
     """One reading on the way.
 
     Attributes:
@@ -180,7 +180,7 @@ class Outcome:
     every: int
     seconds: float
     rollbacks: int
-    path: Sequence[Look]
+    path: Sequence[Waypoint]
     notes: Sequence[str]
     left: float = 1.0
     share: float = 0.0
@@ -234,6 +234,6 @@ class Outcome:
             "seconds": self.seconds,
             "share": self.share,
             "rollbacks": self.rollbacks,
-            "path": [asdict(look) for look in self.path],
+            "path": [asdict(point) for point in self.path],
             "notes": list(self.notes),
         }

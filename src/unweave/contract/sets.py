@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from unweave.contract import bounds
-from unweave.contract.clauses import Contract, Keep
-from unweave.data.batches import count, moved
-from unweave.data.pairs import fetched
-from unweave.data.protocol import examples
+from unweave.contract.clauses import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
-from unweave.execution import seeded
+from unweave.samples import Data, Rows, indexed, labels, subset
 
-Data = Dataset[Any] | DataLoader[Any]
-Rows = NDArray[np.int64]
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end
-KEPT = 1 << 28  # bytes of a set that stay in memory
-BATCH = 512
-
-
-class Examples:
-    """A fixed set in a fixed order, so that two models are compared example by example.
-
-    Args:
-        data: a data set, or a loader, whose batches are drawn once and kept.
-        rows: of a data set; None is all.
-        most: at most so many, the same ones each time.
-        seed: of the sample, and of what the data draw at random.
-    """
-
-    def __init__(self, data: Data, *, rows: Rows | None = None, most: int | None = None, seed: int = 0) -> None:
-        self._data, self._seed, self._kept = data, seed, None if indexed(data) else _drawn(data, most, seed)
-        if self._kept is not None:
-            self.size = sum(map(count, self._kept))
-            return
-        rows = np.arange(len(data)) if rows is None else rows  # type: ignore[arg-type]
-        if most is not None and len(rows) > most:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-        self._rows, self.size = rows, len(rows)
-
-    def __len__(self) -> int:
-        return self.size
-
-    def batches(self, device: torch.device) -> Iterator[Any]:
-        """The batches; small sets are collated once and stay in memory."""
-        if self._kept is not None:
-            yield from (moved(batch, device) for batch in self._kept)
-            return
-        found: list[Any] = []
-        for start in range(0, len(self._rows), BATCH):
-            with seeded(self._seed, start):
-                found.append(fetched(self._data, torch.from_numpy(self._rows[start : start + BATCH])))  # type: ignore[arg-type]
-            yield moved(found[-1], device)
-            if _bytes(found) > KEPT:
-                found.clear()
-        if sum(map(count, found)) == len(self._rows):
-            self._kept = found
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,55 +140,40 @@ def halves(data: Data | None, seed: int) -> tuple[Rows | None, Rows | None]:
     return first, second
 
 
-def indexed(data: Data) -> bool:
-    """Whether single examples can be asked for."""
-    return not isinstance(data, DataLoader) and hasattr(data, "__len__") and hasattr(data, "__getitem__")
+def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retrained: bool) -> None:
+    """Refuses clauses that have nothing to be read on.
+
+    Raises:
+        ConfigurationError: everything that is missing.
+    """
+    faults, wanted = [], {clause.metric for clause in forgets}
+    if "unseen" in wanted and sets.holdout is None:
+        faults.append(
+            "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
+            "say when forgetting is enough: Contract(forget=[Forget('accuracy', at_most=...)])."
+        )
+    if "retrained" in wanted and not retrained:
+        faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
+    if keeps and sets.guard is None:
+        faults.append("contract: keep clauses are measured on a guard set: pass guard=...")
+    if _size(sets.holdout) == 0:
+        faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
+    if faults:
+        raise ConfigurationError(faults)
 
 
-def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:
-    """Some rows of a data set."""
-    if (own := examples(data)) is not None:
-        return own.subset(rows)  # type: ignore[return-value]
-    if type(data) is TensorDataset:
-        return TensorDataset(*(tensor[torch.from_numpy(rows)] for tensor in data.tensors))
-    return Subset(data, rows.tolist())
-
-
-def labels(data: Data) -> Rows | None:
-    """The label of every example of a data set of (input, label); None where there are none to be found."""
-    if not indexed(data) or not len(data):  # type: ignore[arg-type]
-        return None
-    if (own := examples(data)) is not None:
-        return None if own.labels is None else own.labels.numpy()
-    if type(data) is TensorDataset:
-        found: Any = data.tensors[1] if len(data.tensors) == 2 else None
-    elif isinstance(data, Subset):
-        inner = labels(data.dataset)
-        return None if inner is None else inner[np.asarray(data.indices, dtype=np.int64)]
-    else:
-        pairs = isinstance(data[0], (tuple, list)) and len(data[0]) == 2  # type: ignore[index]
-        found = [data[row][1] for row in range(len(data))] if pairs else None  # type: ignore[index,arg-type]
-    try:
-        array = np.asarray(found)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    whole = array.ndim == 1 and array.dtype.kind in "iub"
-    return array.astype(np.int64) if whole else None
-
-
-def _drawn(data: Data, most: int | None, seed: int) -> list[Any]:
-    """Batches of a loader, or of a stream, up to so many examples."""
-    found: list[Any] = []
-    with seeded(seed):
-        for batch in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=BATCH):
-            found.append(batch)
-            if most is not None and sum(map(count, found)) >= most:
-                break
+def remarks(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, default: bool) -> list[str]:
+    """What limits the claim, or was decided for the user; `default`: the forget clauses are."""
+    found = []
+    if keeps and sets.final is None:
+        found.append("No final set: every keep clause was judged on the guard set alone, which steered the run.")
+    size = _size(sets.holdout)
+    if any(c.metric == "unseen" for c in forgets) and size is not None and size < HALVES:
+        found.append("The holdout is small: the same examples steered the run and measure its end.")
+    if default and len(forgets) > 1:
+        found.append("Default: a class removed whole must be unseen and no longer recognised.")
     return found
 
 
-def _bytes(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.nbytes
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return sum(map(_bytes, parts))
+def _size(data: Data | None) -> int | None:
+    return len(data) if data is not None and indexed(data) else None  # type: ignore[arg-type]

@@ -18,11 +18,9 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """The state, as plain values and tensors; what it holds does not move on with the run."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        ...
 
 
 class Shrinking(Stateful, Protocol):
@@ -30,7 +28,6 @@ class Shrinking(Stateful, Protocol):
 
     def shrink(self, factor: float, reach: float | None = None) -> None:
         """Shorter steps by a factor, and none longer than that part of `reach`."""
-        ...
 
 
 class Taken(Protocol):
@@ -39,32 +36,26 @@ class Taken(Protocol):
     @property
     def number(self) -> int:
         """From 1."""
-        ...
 
     @property
     def accepted(self) -> bool:
         """Whether the weights moved."""
-        ...
 
     @property
     def lr(self) -> float:
         """Length per unit of direction."""
-        ...
 
     @property
     def realised(self) -> Tensor | None:
         """Change of both losses, where it was looked at."""
-        ...
 
     @property
     def predicted(self) -> Tensor | None:
         """The same to first order."""
-        ...
 
     @property
     def radius(self) -> float | None:
         """The trust region's, if there is one."""
-        ...
 
 
 class Snapshot:

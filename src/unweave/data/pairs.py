@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from unweave.arguments import check, examples, natural, value
+from unweave.arguments import SEEDS, check, examples, natural, value
 from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.protocol import examples as held
-from unweave.errors import SEEDS, ConfigurationError, told
+from unweave.errors import ConfigurationError, told
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
 

@@ -20,32 +20,25 @@ class Examples(Protocol):
     @property
     def labels(self) -> Tensor | None:
         """The class of each example, int64 `[n]`; None where there are no classes."""
-        ...
 
     @property
     def amounts(self) -> Tensor | None:
         """How much there is to predict in each example, `[n]`, such as tokens; None where it is one each."""
-        ...
 
     def batch(self, indices: Indices) -> Batch:
         """The given rows as one batch."""
-        ...
 
     def subset(self, indices: Indices) -> Self:
         """The given rows."""
-        ...
 
     def digest(self, row: int) -> tuple[bytes, bool]:
         """What makes an example the same as another one, and whether its numbers are finite."""
-        ...
 
     def repeated(self, row: int) -> bool:
         """Whether an example is a copy of another one on purpose."""
-        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of all that it holds."""
-        ...
 
 
 def examples(data: Any) -> Examples | None:

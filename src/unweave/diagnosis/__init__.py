@@ -1,8 +1,7 @@
 """How hard a request is and what it will cost, before anything is changed."""
 
 from unweave.diagnosis.conflict import Conflict, conflict
-from unweave.diagnosis.examples import Along, along
-from unweave.diagnosis.forecast import forecast
+from unweave.diagnosis.examples import Along, along, forecast, log_odds
 from unweave.diagnosis.hardness import (
     Verdict,
     cosine,
@@ -14,10 +13,8 @@ from unweave.diagnosis.hardness import (
     validity,
     verdict,
 )
-from unweave.diagnosis.measure import diagnose
-from unweave.diagnosis.odds import log_odds
+from unweave.diagnosis.measure import diagnose, sampled
 from unweave.diagnosis.quote import Block, Cost, Diagnosis, Example, Forecast, Group, Point, Range, Suggestion
-from unweave.diagnosis.sample import Sample
 
 __all__ = [
     "Along",
@@ -30,7 +27,6 @@ __all__ = [
     "Group",
     "Point",
     "Range",
-    "Sample",
     "Suggestion",
     "Verdict",
     "along",
@@ -43,6 +39,7 @@ __all__ = [
     "front",
     "kappa",
     "log_odds",
+    "sampled",
     "thresholds",
     "validity",
     "verdict",

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from unweave.data.pairs import Pair
-from unweave.diagnosis.examples import Along, along
-from unweave.diagnosis.forecast import length, risen
+from unweave.diagnosis.examples import Along, along, length, risen
 from unweave.diagnosis.hardness import TOLERANCE, validity
 from unweave.diagnosis.quote import Example, Forecast, Group, Range
-from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.gramian import gramian, norm
 from unweave.objectives import FORGET, RETAIN, Loss, Objectives
+from unweave.samples import Rows, Sample
 
 RISES = (0.5, 1.0, 2.0, 4.0)  # of the forget loss, nats: the points of the forecast
 
@@ -134,7 +133,7 @@ def _range(found: Along, size: float) -> Range:
     return Range(slope * size, curvature * size**2, None if radius is None else radius / size, TOLERANCE)
 
 
-def ranked(values: Tensor, losses: Tensor, rows: Tensor, groups: Sequence[Hashable] | None) -> tuple[Example, ...]:
+def ranked(values: Tensor, losses: Tensor, rows: Rows, groups: Sequence[Hashable] | None) -> tuple[Example, ...]:
     """One `Example` each, the largest value first."""
     order = values.argsort(descending=True, stable=True).tolist()
     columns = values.tolist(), losses.tolist(), rows.tolist()

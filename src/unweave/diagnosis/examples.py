@@ -1,22 +1,26 @@
-"""Example by example: how each one's loss changes along a direction, from forward passes alone."""
+"""Example by example: how each one's loss changes along a direction, from forward passes alone, and what follows."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from unweave.data.batches import Batch, count
-from unweave.diagnosis.sample import Sample
 from unweave.errors import ConfigurationError
 from unweave.execution import bare, reshard, seeded
 from unweave.gramian import Gradient, norm
 from unweave.modules import evaluating
 from unweave.objectives import Loss, Objectives
+from unweave.samples import Sample
+from unweave.tasks import Known, Task
 
 STEP = 1e-3  # of the parameters' norm: how far the difference reaches, as far as the trust region's first step
 _ROUNDING = 8.0  # the least reach in units of the parameters' precision
+_FARTHEST = 1e9  # in units of parameter length: beyond it the forget loss does not rise along this direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,3 +105,60 @@ def _checked(values: Tensor, batch: Batch) -> Tensor:
             f"A loss must return one value per example, [{count(batch)}]; it returned {tuple(values.shape)}."
         )
     return values.double().cpu()
+
+
+def forecast(forget: Along, retain: Along, rise: float) -> float:
+    """The rise of the mean retain nll where the mean forget nll has risen by `rise`, both along `grad L_f`.
+
+    Every example's log-odds are taken to change at their slope, `s_i + t v_i`, and `nll = log(1 + exp(s))`:
+
+        mean_i nll(s_i + t f_i) - nll(s_i) = rise  gives t,   and   mean_j nll(s_j + t c_j) - nll(s_j)  is the forecast.
+
+    So it counts how far the forget examples have to go and how much the retain examples can lose before it shows,
+    which a slope of the loss does not.
+
+    Args:
+        forget: log-odds of the forget examples along the direction.
+        retain: of the retain examples.
+        rise: nats, above 0.
+
+    Returns:
+        Nats; NaN where the forget loss cannot rise by so much this way.
+    """
+    t = length(forget, rise)
+    return t if math.isnan(t) else risen(retain, t)
+
+
+def length(forget: Along, rise: float) -> float:
+    """`t` of `forecast`, in the unit of parameter length; NaN where there is none."""
+    low, high = 0.0, 1e-6
+    while risen(forget, high) < rise:
+        low, high = high, 2 * high
+        if high > _FARTHEST:
+            return math.nan
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if risen(forget, middle) < rise else (low, middle)
+    return high
+
+
+def risen(found: Along, t: float) -> float:
+    """Rise of the mean nll `t` along the direction."""
+    return float((softplus(found.value + t * found.slope) - softplus(found.value)).mean())
+
+
+def log_odds(task: Task) -> Loss:
+    """Per-example `s = log((1 - p) / p) = log(exp(nll) - 1)`, `(model, batch) -> [b]`, in nats.
+
+    `grad s = grad nll / (1 - p)`: the same direction for each example, but an example that the model is sure of counts
+    as much as one that it is not. In a mean of nll gradients the few unsure ones decide; and where training has
+    converged, `n_f grad L_f + n_r grad L_r = 0`, so that the two sides' nll gradients point against each other whatever
+    the request is. `docs/LOG.md` has how well either ranks requests.
+
+    Classifiers' odds come from the logits and keep their precision; other tasks' from the nll, where an example
+    below 1e-6 nats has no slope.
+
+    Args:
+        task: gives the nll, logits, or odds of its own.
+    """
+    return Known(task).odds

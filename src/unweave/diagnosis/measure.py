@@ -10,39 +10,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from unweave import arguments as takes
+from unweave.arguments import SEEDS
 from unweave.data.pairs import Pairs, count
-from unweave.diagnosis.advice import retrain_cost, run_cost, suggestion
 from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
+from unweave.diagnosis.examples import log_odds
 from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front, kappa, thresholds, verdict
-from unweave.diagnosis.odds import log_odds
-from unweave.diagnosis.quote import Block, Diagnosis, Point
-from unweave.diagnosis.sample import Sample
-from unweave.errors import SEEDS, ConfigurationError
+from unweave.diagnosis.quote import Block, Diagnosis, Point, retrain_cost, run_cost, suggestion
+from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.modules import evaluating, joined
 from unweave.objectives import Objectives
+from unweave.samples import Data, Sample, indexed
 from unweave.tasks import NATS, Known, Task
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the fastest forgetting: the points of the front
-Data = Dataset[Any] | DataLoader[Any]
-
-
 _RULES: dict[str, takes.Rule] = {
     **{"model": takes.model, "forget": takes.examples, "retain": takes.examples, "task": takes.task},
     **dict.fromkeys(("batches", "examples", "steps"), takes.value(int)),
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     **{"blocks": takes.value(Blocks), "share": takes.value(float), "seed": takes.value(int, SEEDS)},
     **{"epochs": takes.value(int | None, "[0, inf)"), "retrain_seconds": takes.value(float | None, "[0, inf)")},
-    "groups": takes.kind("a sequence of one name per forget example, or None", Sequence, np.ndarray, none=True),
+    "groups": takes.kind("a sequence of one name per forget example, or None", Sequence, np.ndarray, None),
 }
 
 
@@ -107,7 +103,7 @@ def diagnose(
         index, device = objectives.block_index(blocks), objectives.parameters[0].device
         pairs = Pairs(forget, retain, **sizes, seed=seed, device=device)
         met = _steps(objectives, pairs, batches, index, device)
-        sides = Sample(forget, None, at_once, seed, device), Sample(retain, examples, at_once, seed, device)
+        sides = sampled(forget, None, at_once, seed, device), sampled(retain, examples, at_once, seed, device)
         named = _groups(groups, sides[0]), sides[1].labels()
         odds = log_odds(task)
         found = conflict(Objectives(model, (odds, odds)), odds, *sides, index)
@@ -209,6 +205,27 @@ def _blocks(names: Sequence[str], judged: Tensor, met: Tensor) -> tuple[Block, .
         part = float(feasible_quota(step) / quota) if quota > 0 else 0.0
         found.append(Block(name, _number(cosine(g)), float(kappa(step)), part))
     return tuple(found)
+
+
+def sampled(data: Data, most: int | None, batch: int, seed: int, device: torch.device) -> Sample:
+    """The examples that a quote looks at: all, or so many at most; of a loader the batches that come first.
+
+    Raises:
+        ConfigurationError: there is no example, or no length to draw from.
+    """
+    rows = None
+    if indexed(data):
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        rows = order[: len(order) if most is None else most].sort().values.numpy()
+    elif not isinstance(data, DataLoader):
+        raise ConfigurationError(
+            f"the data must be a dataset with a length and an index, found {type(data).__name__}: put it into "
+            "a DataLoader"
+        )
+    sample = Sample(data, rows=rows, most=most, batch=batch, seed=seed, device=device, stride=1)
+    if not sample.examples:
+        raise ConfigurationError("there must be at least one example to forget and one to keep, found 0")
+    return sample
 
 
 def _groups(groups: Sequence[Hashable] | None, forget: Sample) -> Sequence[Hashable] | None:

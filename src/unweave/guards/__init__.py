@@ -1,11 +1,11 @@
 """Checks before and during a run: what would spoil it silently is said loudly, with what to do."""
 
-from unweave.guards.after import collapsed, not_finite, nothing_changed, same_scores
-from unweave.guards.alone import check_alone
-from unweave.guards.before import check
 from unweave.guards.finding import Guards, GuardWarning
-from unweave.guards.first import FirstStep
-from unweave.guards.look import Seen, looks
+from unweave.guards.first_step import FirstStep
+from unweave.guards.postcheck import collapsed, not_finite, nothing_changed, same_scores
+from unweave.guards.precheck import check
+from unweave.guards.probe import Seen, probed
+from unweave.guards.single_example import check_single_example
 
 __all__ = [
     "FirstStep",
@@ -13,10 +13,10 @@ __all__ = [
     "Guards",
     "Seen",
     "check",
-    "check_alone",
+    "check_single_example",
     "collapsed",
-    "looks",
     "not_finite",
     "nothing_changed",
+    "probed",
     "same_scores",
 ]

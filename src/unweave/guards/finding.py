@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 
 SAMPLE = 500  # examples of each side that a guard looks at, at most: a share is known to 2 points, for one short pass
 LEVEL = 0.01  # a model "does not do better than chance" unless chance would do as well less often than this
@@ -56,7 +57,7 @@ class Guards:
     distance: float = NEAR
 
     def __post_init__(self) -> None:
-        check(self, distance="(0, 1)")
+        check_fields(self, distance="(0, 1)")
 
 
 def settled(findings: Iterable[Finding | None]) -> list[str]:

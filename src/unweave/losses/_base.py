@@ -19,7 +19,6 @@ class Predictor(Protocol):
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """Logits where the batch knows the answer."""
-        ...
 
 
 def predictor(task: object, what: str) -> Predictor:

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import SEEDS, check_fields, check_value
+from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, language, predictor
 from unweave.losses.original import Reference, frozen, is_frozen, standing
 from unweave.modules import copied
@@ -42,7 +43,7 @@ class Divergence:
                 "The reference model must be frozen and in eval mode; this one could change while the model "
                 "unlearns. Pass losses.frozen(model)."
             )
-        check(self, temperature="(0, inf)")
+        check_fields(self, temperature="(0, inf)")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The divergence of each example, `[b]`, in nats, at least 0."""
@@ -79,7 +80,7 @@ class Undial:
     compat: Literal["open-unlearning"] | None = None
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example, `[b]`."""
@@ -129,7 +130,11 @@ def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
 
     A module with `reset_parameters` uses it; other modules' own tensors keep their mean and spread. The
     global random state is left as it was.
+
+    Raises:
+        ConfigurationError: the seed is none that torch takes.
     """
+    check_value("seed", seed, int, SEEDS)
     teacher = copied(model)
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(seed)

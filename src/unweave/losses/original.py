@@ -18,7 +18,7 @@ from unweave.errors import ConfigurationError
 from unweave.execution import bare
 from unweave.losses._base import Batch, predictor
 from unweave.modules import copied, evaluating, mode, still
-from unweave.store import atomically, cache_folder
+from unweave.store import atomically, cache_folder, tensors_sha256
 from unweave.tasks import Task
 
 
@@ -29,25 +29,20 @@ class Answers(Protocol):
     @property
     def numbers(self) -> Tensor:
         """Of the rows, `[n]`."""
-        ...
 
     @property
     def bounds(self) -> Tensor:
         """Where each text begins and the last ends, `[n + 1]`."""
-        ...
 
     @property
     def alternate(self) -> Answers | None:
         """The same prompts with other answers."""
-        ...
 
     def batch(self, indices: Any) -> Any:
         """The given rows as one padded batch."""
-        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of all that it holds."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -200,7 +195,8 @@ def remember(model: nn.Module, task: Task, rows: Answers, *, batch: int = 16, fo
         batch: rows at a time.
         folder: where it is kept; None is the user's cache.
     """
-    path = (folder or cache_folder("reference")) / f"{_fingerprint(model, rows)}.safetensors"
+    asked = rows.fingerprint() + tensors_sha256(bare(model).state_dict())
+    path = (folder or cache_folder("reference")) / f"{hashlib.sha256(asked.encode()).hexdigest()}.safetensors"
     if not path.exists():
         kept = {"values": _asked(model, task, rows, batch)}
         if rows.alternate is not None:
@@ -260,11 +256,3 @@ def _asked(model: nn.Module, task: Task, rows: Answers, size: int) -> Tensor:
             batch = {k: v.to(device) for k, v in rows.batch(chosen).items() if isinstance(v, Tensor)}
             values[rows.numbers[chosen]] = logprob(task, bare(model), batch).float().cpu()
     return values
-
-
-def _fingerprint(model: nn.Module, rows: Answers) -> str:
-    digest = hashlib.sha256(rows.fingerprint().encode())
-    for name, value in sorted(bare(model).state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, predictor
 from unweave.losses.original import Reference, Remembered, logprob, logprob_before
 from unweave.tasks import Task
@@ -34,7 +35,7 @@ class NPO:
     beta: float = 0.1
 
     def __post_init__(self) -> None:
-        check(self, beta="(0, inf)")
+        check_fields(self, beta="(0, inf)")
         predictor(self.task, "NPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -60,7 +61,7 @@ class SimNPO:
     delta: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self, beta="(0, inf)")
+        check_fields(self, beta="(0, inf)")
         predictor(self.task, "SimNPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -89,7 +90,7 @@ class DPO:
     beta: float = 0.1
 
     def __post_init__(self) -> None:
-        check(self, beta="(0, inf)")
+        check_fields(self, beta="(0, inf)")
         predictor(self.task, "DPO")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

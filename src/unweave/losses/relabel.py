@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unweave.arguments import check_fields
 from unweave.data.draws import numbers
-from unweave.errors import check
 from unweave.execution import draws
 from unweave.losses._base import Batch, Owners, predictor
 from unweave.tasks import Task
@@ -41,7 +41,7 @@ class RandomLabels:
     exclude_true: bool = False
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         predictor(self.task, "Random relabelling")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, check
+from unweave.arguments import SEEDS, check_fields
 from unweave.losses._base import Batch, language
 from unweave.losses.original import Reference, standing
 from unweave.tasks import Task
@@ -21,7 +21,7 @@ class Misdirection:
 
     Args:
         task: `tasks.Language()`.
-        layer: the block, from 0; those above it are not run.
+        layer: the block, from 0; those above it are not run. None is the eighth, or the middle one of fewer than 16.
         scale: c.
         seed: of u.
 
@@ -30,12 +30,12 @@ class Misdirection:
     """
 
     task: Task
-    layer: int = 7
+    layer: int | None = None
     scale: float = 2.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, seed=SEEDS)
+        check_fields(self, seed=SEEDS)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -53,15 +53,15 @@ class Anchor:
     Args:
         task: `tasks.Language()`.
         reference: the original model, or what stands for it.
-        layer: the block, from 0.
+        layer: the block, from 0; None is as for `Misdirection`.
     """
 
     task: Task
     reference: Reference
-    layer: int = 7
+    layer: int | None = None
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         language(self.task, "RMU")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

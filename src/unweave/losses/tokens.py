@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, language, predictor
 from unweave.tasks import Task, cross_entropy
 
@@ -29,7 +30,7 @@ class WGA:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         predictor(self.task, "WGA")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -56,7 +57,7 @@ class SatImp:
     beta2: float = 1.0
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         predictor(self.task, "SatImp")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -89,7 +90,7 @@ class CEU:
     skip: int = 1
 
     def __post_init__(self) -> None:
-        check(self, skip="[0, inf)")
+        check_fields(self, skip="[0, inf)")
         language(self.task, "CE-U")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
-"""The catalogue: one short function per paper joins a forget loss, a retain loss and a rule.
+"""The catalogue: a row per paper joins a forget loss, a retain loss and a rule.
 
-Every function takes the task, the original model, and its own hyperparameters with our defaults. The forget
-loss is ascent on the nll unless the row says otherwise. What looks at the original model keeps a frozen copy.
+A row is called with the task, the original model, and hyperparameters other than our defaults. What looks at the
+original model keeps what stands for it: a frozen copy, as a rule.
 """
 
 from __future__ import annotations
@@ -12,85 +12,20 @@ from typing import Any
 
 from torch import nn
 
-from unweave import arguments as takes
-from unweave.errors import ConfigurationError, at_once
+from unweave.errors import ConfigurationError
 from unweave.gramian import local
-from unweave.losses import Reference, remember
+from unweave.losses import remember
 from unweave.losses.original import Answers
-from unweave.methods._base import PAPERS, Method
-from unweave.methods.baselines import (
-    aligned_mtl,
-    bad_teacher,
-    cagrad,
-    finetune,
-    graddiff,
-    gradient_ascent,
-    gru,
-    imtl_g,
-    kl,
-    mgda,
-    munba,
-    ngdiff,
-    pcgrad,
-    pdu,
-    random_label,
-    salun,
-    scrub,
-    upgrad,
-)
-from unweave.methods.headline import eupmu, eupmu_compat, hamu_q, hamu_u, ofmu, unilateral_surgery
-from unweave.methods.language import altpo, ce_u, dpo, npo, rmu, satimp, simnpo, undial, wga
+from unweave.methods._base import Method
+from unweave.methods.rows import ROWS
 from unweave.tasks import Task
 
 __all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "Method", "divided", "made", "title"]
 
-_GIVEN = {
-    "task": takes.task,
-    "original": takes.kind("the original model (a torch.nn.Module), or what stands for it", Reference),
-}
-METHODS: dict[str, Callable[..., Method]] = {
-    f.__name__: at_once(takes.checked(_GIVEN)(f))
-    for f in (
-        hamu_q,
-        hamu_u,
-        unilateral_surgery,
-        eupmu,
-        eupmu_compat,
-        ofmu,
-        finetune,
-        gradient_ascent,
-        graddiff,
-        random_label,
-        salun,
-        kl,
-        scrub,
-        bad_teacher,
-        pcgrad,
-        gru,
-        ngdiff,
-        munba,
-        pdu,
-        mgda,
-        cagrad,
-        upgrad,
-        imtl_g,
-        aligned_mtl,
-        npo,
-        simnpo,
-        dpo,
-        altpo,
-        rmu,
-        undial,
-        wga,
-        satimp,
-        ce_u,
-    )
-}
-
+METHODS: dict[str, Callable[..., Method]] = {row.name: row.function() for row in ROWS}
+PAPERS = {row.name: row.paper for row in ROWS}
 REMEMBERING = frozenset({"npo", "dpo", "altpo"})
 """Rows that ask the original model for the log-probabilities of the forget answers and nothing else."""
-
-
 OVER = "over"
 """What a recipe calls the row whose losses another row's rule takes: `method: {name: hamu_q, over: npo}`."""
 

@@ -1,15 +1,31 @@
-"""What a row of the catalogue is, and where each comes from."""
+"""What a method is, and how a row of the catalogue, which is data, makes one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
+
+from torch import nn
 
 from unweave import rules
-from unweave.arguments import callable_with, faults, kind, maybe, wrong
-from unweave.errors import check
+from unweave.arguments import at_once, callable_with, check, check_fields, kind, maybe, task, wrong
+from unweave.losses import Ascent, Reference, reference
 from unweave.objectives import Loss
+from unweave.tasks import Task
 
 SIDES = ("forget", "retain")
+_LOSS = "a function (model, batch) -> [b], or None"
+_RULES = {
+    **{side: maybe(lambda name, given: "" if callable_with(given, 2) else wrong(name, _LOSS, given)) for side in SIDES},
+    "rule": kind("a rule, such as rules.HAMU()", rules.Rule),
+}
+_GIVEN = {
+    "task": task,
+    "original": kind("the original model (a torch.nn.Module), or what stands for it", Reference),
+}
 
 
 @dataclass(frozen=True)
@@ -34,48 +50,86 @@ class Method:
     saliency: float | None = None
 
     def __post_init__(self) -> None:
-        check(self, *faults(_RULES, vars(self)).values(), saliency="(0, 1]")
+        check_fields(self, saliency="(0, 1]", **_RULES)
 
 
-_LOSS = "a function (model, batch) -> [b], or None"
-_RULES = {
-    **{side: maybe(lambda name, given: "" if callable_with(given, 2) else wrong(name, _LOSS, given)) for side in SIDES},
-    "rule": kind("a rule, such as rules.HAMU()", rules.Rule),
-}
+def ascent(task: Task) -> Loss:
+    """The forget side where a row says nothing else."""
+    return Ascent(task.nll)
 
 
-PAPERS = {
-    "hamu_q": "How hard can it be? HAMU, ICML 2026, arXiv:2606.02119",
-    "hamu_u": "How hard can it be? HAMU, ICML 2026, arXiv:2606.02119",
-    "unilateral_surgery": "Zhou et al., EUPMU, NeurIPS 2025, arXiv:2510.22124",
-    "eupmu": "Zhou et al., EUPMU, NeurIPS 2025, arXiv:2510.22124",
-    "eupmu_compat": "Zhou et al., EUPMU, NeurIPS 2025, arXiv:2510.22124",
-    "ofmu": "OFMU, ICLR 2026, arXiv:2509.22483",
-    "finetune": "Golatkar et al., CVPR 2020, arXiv:1911.04933",
-    "gradient_ascent": "Thudi et al., EuroS&P 2022, arXiv:2109.13398",
-    "graddiff": "Liu et al., CoLLAs 2022, arXiv:2203.12817",
-    "random_label": "Golatkar et al., CVPR 2020, arXiv:1911.04933",
-    "salun": "Fan et al., SalUn, ICLR 2024, arXiv:2310.12508",
-    "kl": "Maini et al., TOFU, COLM 2024, arXiv:2401.06121",
-    "scrub": "Kurmanji et al., SCRUB, NeurIPS 2023, arXiv:2302.09880",
-    "bad_teacher": "Chundawat et al., AAAI 2023, arXiv:2205.08096",
-    "pcgrad": "Yu et al., NeurIPS 2020, arXiv:2001.06782",
-    "gru": "Wang et al., ICML 2025, arXiv:2503.09117",
-    "ngdiff": "Jin et al., NAACL 2025, arXiv:2410.22086",
-    "munba": "Wu and Harandi, ICCV 2025, arXiv:2411.15537",
-    "pdu": "Entesari et al., 2025, arXiv:2506.05314",
-    "mgda": "Sener and Koltun, NeurIPS 2018, arXiv:1810.04650",
-    "cagrad": "Liu et al., NeurIPS 2021, arXiv:2110.14048",
-    "upgrad": "Quinton and Rey, 2024, arXiv:2406.16232",
-    "imtl_g": "Liu et al., Towards impartial multi-task learning, ICLR 2021",
-    "aligned_mtl": "Senushkin et al., CVPR 2023, arXiv:2305.19000",
-    "npo": "Zhang et al., COLM 2024, arXiv:2404.05868",
-    "simnpo": "Fan et al., NeurIPS 2025, arXiv:2410.07163",
-    "dpo": "Maini et al., TOFU, COLM 2024, arXiv:2401.06121",
-    "altpo": "Mekala et al., COLING 2025, arXiv:2409.13474",
-    "rmu": "Li et al., WMDP, ICML 2024, arXiv:2403.03218",
-    "undial": "Dong et al., NAACL 2025, arXiv:2402.10052",
-    "wga": "Wang et al., ICLR 2025, arXiv:2502.19301",
-    "satimp": "Yang et al., ICML 2025, arXiv:2505.11953",
-    "ce_u": "Yang, 2025, arXiv:2503.01224",
-}
+def nll(task: Task) -> Loss:
+    """The retain side where a row says nothing else."""
+    return task.nll
+
+
+Part = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the catalogue: the parts of which one paper's method is made.
+
+    A part is a class or a function. It is given those of `task`, `original` and `reference` (`losses.reference` of the
+    original) that it has parameters for. Its other parameters are hyperparameters of the row, and their types, defaults
+    and ranges stand there alone; a name that two parts have is one hyperparameter. `functools.partial` gives a part
+    another default by keyword, and by position a value that is no hyperparameter.
+
+    Attributes:
+        name: in METHODS and in recipes.
+        about: one sentence that says what it does; then what is special about it.
+        paper: where it comes from.
+        rule: makes the rule.
+        forget, retain: make the sides' losses; None is no such side.
+        saliency: makes `Method.saliency`.
+        hidden: parameters of its parts that keep their defaults and are no hyperparameters.
+    """
+
+    name: str
+    about: str
+    paper: str
+    rule: Part
+    forget: Part | None = ascent
+    retain: Part | None = nll
+    saliency: Part | None = None
+    hidden: tuple[str, ...] = ()
+
+    def function(self) -> Callable[..., Method]:
+        """`(task, original, **hyperparameters) -> Method`, with a signature, hints and docstring of its own.
+
+        Raises of it:
+            ConfigurationError: every hyperparameter that has a value it cannot have, all at once.
+        """
+        takes = {part: _parameters(part) for part in (self.forget, self.retain, self.rule, self.saliency) if part}
+        every = [p for own in takes.values() for p in own.values() if p.name not in ("reference", *self.hidden)]
+        own = {p.name: p for p in reversed(every) if p.name not in _GIVEN}  # of two with a name, the first counts
+        own = {p.name: own[p.name] for p in every if p.name in own}
+        defaults = {name: p.default for name, p in own.items()}
+
+        def make(task: Task, original: nn.Module, **given: Any) -> Method:
+            check(_GIVEN, locals())
+            values = {**defaults, **given, "task": task, "original": original}
+            if any("reference" in names for names in takes.values()):
+                values["reference"] = reference(original)
+            made = {part: part(**{name: values[name] for name in own if name in values}) for part, own in takes.items()}
+            forget, retain, saliency = (part and made[part] for part in (self.forget, self.retain, self.saliency))
+            return Method(forget, retain, made[self.rule], self.paper, saliency)
+
+        both = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD, annotation=a) for n, a in _ANNOTATED.items()]
+        make.__name__ = make.__qualname__ = self.name
+        make.__doc__ = self.about
+        make.__signature__ = Signature([*both, *own.values()], return_annotation=Method)  # type: ignore[attr-defined]
+        make.__annotations__ = {**_ANNOTATED, **{n: p.annotation for n, p in own.items()}, "return": Method}
+        return at_once(make)
+
+
+_ANNOTATED: dict[str, Any] = {"task": Task, "original": nn.Module}
+
+
+def _parameters(part: Part) -> Mapping[str, Parameter]:
+    """What a part takes by keyword, with its types."""
+    hints = get_type_hints(part.func if isinstance(part, partial) else part)
+    return {
+        name: p.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, p in signature(part).parameters.items()
+    }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.parameters import Mask
 from unweave.recipe.sections import NamedSection
 from unweave.trust import TrustRegion
@@ -25,7 +25,7 @@ class SGD:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self, lr="(0, inf)", momentum="[0, 1)")
+        check_fields(self, lr="(0, inf)", momentum="[0, 1)")
 
     def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""
@@ -39,7 +39,7 @@ class Adam:
     lr: float
 
     def __post_init__(self) -> None:
-        check(self, lr="(0, inf)")
+        check_fields(self, lr="(0, inf)")
 
     def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""
@@ -54,7 +54,7 @@ class AdamW:
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        check(self, lr="(0, inf)", weight_decay="[0, inf)")
+        check_fields(self, lr="(0, inf)", weight_decay="[0, inf)")
 
     def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""

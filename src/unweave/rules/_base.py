@@ -8,15 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from unweave.errors import check_value
+from unweave.arguments import check_value
 from unweave.gramian import Blocks, Gradient, combine, gramian, squared
 
 FORGET, RETAIN = 0, 1
+# sin^2 of the angle at which two gradients count as one line: a Gramian in float64 gives it to +-9e-16 (measured), so
+# here to a tenth. Gradients of less precision are on one line earlier: `gramian` sees to that.
+COLLINEAR = 1.4e-14
 
 
 class Asked(Protocol):
@@ -134,10 +137,8 @@ class Rule(ABC):
 class LossRule(Rule):
     """Rules that look at the two losses only: one weighted backward."""
 
-    @property
-    def needs_losses(self) -> bool:
-        """Whether `weights` reads its argument; if not, it is called before any forward pass."""
-        return True
+    needs_losses: ClassVar[bool] = True
+    """Whether `weights` reads its argument; if not, it is called before any forward pass."""
 
     @property
     def needs_forget_loss(self) -> bool:
@@ -186,3 +187,14 @@ class GradientRule(Rule):
         branches, stop = self.judge(gram, weights)
         objectives.write(combine(gradients, weights, gram, index))
         return Step(losses, weights, gram, branches, stop, side=self.side)
+
+
+def entries(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`|g_u|^2, <g_u, g_r>, |g_r|^2` of every block, `[B]` each."""
+    return gramian[..., 0, 0], gramian[..., 0, 1], gramian[..., 1, 1]
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient where the denominator is positive, 0 elsewhere: what a zero gradient contributes."""
+    positive = denominator > 0
+    return torch.where(positive, numerator / torch.where(positive, denominator, 1.0), 0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import Asked, LossRule
 
 
@@ -32,18 +32,14 @@ class Alternating(LossRule):
     the divergence from the original model, is exactly 0 at the original model.
     """
 
+    needs_losses = False  # the turn is known before any forward pass
     forget_steps: int = 1
     retain_steps: int = 1
     rounds: int | None = None
     position: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        check(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
-
-    @property
-    def needs_losses(self) -> bool:
-        """No: the turn is known before any forward pass."""
-        return False
+        check_fields(self, forget_steps="[1, inf)", retain_steps="[1, inf)", rounds="[0, inf)")
 
     def weights(self, losses: Tensor) -> Tensor:
         """`(0, 1)` in the retain side's turn, `(1, 0)` in the forget side's."""

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 from unweave.rules._base import RETAIN, Asked, GradientRule, Left, LossRule
 from unweave.rules.eupmu_compat import EUPMUCompat
 
@@ -38,7 +39,7 @@ class UnilateralSurgery(GradientRule):
     allowed: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         self.allowed = _number(self.tolerance)
 
     @property
@@ -97,6 +98,7 @@ class EUPMU(LossRule):
     steps: int | None = None
     lr: float | None = None
     multiplier_max: float = math.inf
+    compat = EUPMUCompat  # what the authors ship; its `error` is a margin: minus a tolerance, up to scale
     multiplier: float = field(default=0.0, init=False)
     before: float | None = field(default=None, init=False)
     taken: float | None = field(default=None, init=False)
@@ -105,7 +107,7 @@ class EUPMU(LossRule):
 
     def __post_init__(self) -> None:
         asked = self.budget is not None
-        check(
+        check_fields(
             self,
             "tolerance='auto' takes the budget from the contract: leave budget out." * (asked and self.needs_contract),
             "budget is spread over a number of steps: give steps as well." * (asked and self.steps is None),
@@ -116,25 +118,6 @@ class EUPMU(LossRule):
             multiplier_max="[0, inf]",
         )
         self.allowed = _number(self.tolerance)
-
-    @staticmethod
-    def compat(
-        error: float = 0.01,
-        dual_lr: float = 1.0,
-        weight_decay: float = 0.01,
-        log: Literal["none", "dual", "both"] = "dual",
-        normalised: bool = False,
-        estimator: Literal["same_batch", "next_batch"] = "same_batch",
-        initial: float = 0.0,
-        floor: float = 1e-8,
-    ) -> EUPMUCompat:
-        """The authors' shipped variant (`EUPMUCompat`); its `error` is a margin: minus a tolerance, up to scale."""
-        return EUPMUCompat(error, dual_lr, weight_decay, log, normalised, estimator, initial, floor)
-
-    @property
-    def needs_losses(self) -> bool:
-        """The retain loss before the step."""
-        return True
 
     @property
     def needs_forget_loss(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import RETAIN, Asked, LossRule
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
@@ -53,7 +53,7 @@ class EUPMUCompat(LossRule):
     square: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        check(self, dual_lr="(0, inf)", weight_decay="[0, inf)", floor="[0, inf)")
+        check_fields(self, dual_lr="(0, inf)", weight_decay="[0, inf)", floor="[0, inf)")
         self.w = self.initial
 
     @property

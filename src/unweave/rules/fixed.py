@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import LossRule
 
 
@@ -20,16 +20,12 @@ class Fixed(LossRule):
         retain: weight of the retain loss's gradient.
     """
 
+    needs_losses = False  # the weights are known before any forward pass
     forget: float = 1.0
     retain: float = 1.0
 
     def __post_init__(self) -> None:
-        check(self)
-
-    @property
-    def needs_losses(self) -> bool:
-        """No: the weights are known before any forward pass."""
-        return False
+        check_fields(self)
 
     def weights(self, losses: Tensor) -> Tensor:
         """`(forget, retain)`, whatever the losses."""

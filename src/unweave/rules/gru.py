@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unweave.rules._algebra import entries, ratio
-from unweave.rules._base import GradientRule
+from unweave.rules._base import GradientRule, entries, ratio
 
 
 @dataclass

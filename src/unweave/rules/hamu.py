@@ -8,10 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.gramian import Blocks, sine2
-from unweave.rules._algebra import COLLINEAR
-from unweave.rules._base import FORGET, RETAIN, GradientRule, Left
+from unweave.rules._base import COLLINEAR, FORGET, RETAIN, GradientRule, Left
 
 _DOUBT = 8.9e-16  # by so much is the sin^2 of a Gramian uncertain; taken as too small, the step would leave the ball
 # "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.
@@ -76,7 +75,7 @@ class HAMU(GradientRule):
     share: float = field(default=_START, init=False)
 
     def __post_init__(self) -> None:
-        check(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
+        check_fields(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
         if self.ratio != "auto":
             self.share = self.ratio
 

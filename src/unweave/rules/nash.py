@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unweave.rules._algebra import COLLINEAR, entries, ratio
-from unweave.rules._base import GradientRule
+from unweave.rules._base import COLLINEAR, GradientRule, entries, ratio
 
 
 @dataclass

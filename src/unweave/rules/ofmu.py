@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unweave.errors import ConfigurationError, check
+from unweave.arguments import check_fields
+from unweave.errors import ConfigurationError
 from unweave.gramian import Gradient, dot, linear, norm
 from unweave.rules._base import FORGET, RETAIN, Asked, Rule, Step
 
@@ -64,7 +65,7 @@ class OFMU(Rule):
     rho: float = field(default=math.nan, init=False)
 
     def __post_init__(self) -> None:
-        check(
+        check_fields(
             self,
             similarity_weight="[0, inf)",
             inner_steps="[0, inf)",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from unweave.errors import check
+from unweave.arguments import check_fields
 from unweave.rules._base import RETAIN, Asked, Rule, Step
 
 
@@ -32,7 +32,7 @@ class PDU(Rule):
     seen: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        check(self, dual_lr="(0, inf)")
+        check_fields(self, dual_lr="(0, inf)")
 
     def backward(self, objectives: Asked) -> Step:
         """One backward of `L_u + multiplier * L_r`; notes the retain loss for the dual step."""

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unweave.errors import UnsupportedError, check
+from unweave.arguments import check_fields
+from unweave.errors import UnsupportedError
 from unweave.rules._base import GradientRule
 
 # Aggregators whose weights are a function of the Gramian, made from torchjd.aggregation and torchjd.linalg.
@@ -48,7 +49,7 @@ class TorchJD(GradientRule):
     aggregator: str = "UPGrad"
 
     def __post_init__(self) -> None:
-        check(self, aggregator=AGGREGATORS)
+        check_fields(self, aggregator=AGGREGATORS)
         _weighting(self.aggregator)
 
     def weights(self, gramian: Tensor) -> Tensor:

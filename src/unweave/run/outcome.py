@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unweave.evaluation import efficiency
-from unweave.guards import collapsed, looks, not_finite, nothing_changed
+from unweave.guards import collapsed, not_finite, nothing_changed, probed
 from unweave.loop import Result
 from unweave.methods import title
 from unweave.modalities._base import Job, Scored, Sheet
@@ -44,7 +44,7 @@ def summary(session: Session, job: Job, result: Result, models: Mapping[str, Sco
     before, after = session.original, tensors_sha256(session.model.state_dict())
     found = sheets(models)
     same = nothing_changed(before != after, _printed(found["original"]) == _printed(found["unlearned"]))
-    seen = looks(session.model, job.task, job.forget, job.retain, session.recipe.run.seed)
+    seen = probed(session.model, job.task, job.forget, job.retain, session.recipe.run.seed)
     warned = same, collapsed(seen)
     seconds, retrain = session.seconds + result.seconds, job.reference_seconds()
     interrupted, broken, reason = result.reason == REASON, not_finite(seen), result.reason

@@ -33,7 +33,7 @@ class Retest:
         self.name, self.job = name, job
         sets = Sets(job.forget, holdout=job.holdout, whole_class=whole_class(job.forget, job.retain))
         clauses = contract.forgets(sets.whole_class)
-        self._observer = Observer(job.task, *chosen(sets, (), clauses, seed), seed=seed)
+        self._observer = Observer(job.task, *chosen(sets, (), clauses, job.task, seed), seed=seed)
         seen = {}
         if retrained is not None:
             seen["retrained"] = self._observer.see(retrained, ["forget final"])["forget final"]

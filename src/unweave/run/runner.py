@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave import devices, modalities
+from unweave import execution, modalities
 from unweave.contract import Verdict
 from unweave.errors import InfeasibleError
 from unweave.guards import GuardWarning, check
@@ -103,7 +103,7 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device = devices.chosen(recipe.run.device)
+    device = execution.chosen_device(recipe.run.device)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
     original = modalities.original(recipe, job, watch).to(device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave import devices, modalities
+from unweave import execution, modalities
 from unweave.contract import Contract, overall
 from unweave.errors import ConfigurationError, gathered
 from unweave.modalities import TrainingSet, training_set
@@ -69,7 +69,7 @@ def run(
     jobs = _jobs(recipe, singles, contract, data)
 
     def first() -> nn.Module:
-        return modalities.original(singles[0], jobs[0], watch).to(devices.chosen(device))
+        return modalities.original(singles[0], jobs[0], watch).to(execution.chosen_device(device))
 
     if not resume:
         first()  # what is wrong with it is said before anything is cleared away
@@ -91,7 +91,7 @@ def run(
         if kept["status"] == REASON:
             break
         left = place / "model"
-        model = job.opened(left, watch).to(devices.chosen(device))
+        model = job.opened(left, watch).to(execution.chosen_device(device))
         retrained = job.reference(1, watch) if asks else None
         tests.append(Retest(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
@@ -105,7 +105,7 @@ def run(
                 break
             kept = _with_repair(kept, repair)
             left = place / "model"
-            model = job.opened(left, watch).to(devices.chosen(device))
+            model = job.opened(left, watch).to(execution.chosen_device(device))
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))

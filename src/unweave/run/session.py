@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unweave import devices
+from unweave import execution
 from unweave.contract import Contract, Sets
-from unweave.contract.checks import check as check_contract
-from unweave.contract.sets import Data
+from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of
@@ -27,6 +26,7 @@ from unweave.recipe.steps import stepper
 from unweave.repair import Repair
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
+from unweave.samples import Data
 from unweave.store import tensors_sha256
 from unweave.tasks import Known
 from unweave.unlearning import Settings, Unlearning, assembled, held_out, kept, probed
@@ -97,7 +97,7 @@ class Session:
         if isinstance(method, Method) and method.rule.needs_probe:
             retain, probe = probed(retain, settings, device)
         model = job.movable(original).train(run.train_mode)
-        accelerator = devices.accelerated(model, run.precision, device)
+        accelerator = execution.accelerated(model, run.precision, device)
         parts = assembled(
             model, task, job.forget, retain, settings, keeper=keeper, probe=probe, accelerator=accelerator
         )

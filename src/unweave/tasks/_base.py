@@ -17,11 +17,9 @@ class Task(Protocol):
 
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """Negative log-likelihood of each example, `[b]`, in nats."""
-        ...
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """KL(reference || model) of each example's prediction, `[b]`, in nats, at least 0."""
-        ...
 
 
 @dataclass(frozen=True)

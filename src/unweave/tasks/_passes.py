@@ -68,10 +68,12 @@ def forward(model: nn.Module, batch: Batch, **more: object) -> Any:
         return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **more)
 
 
-def block_output(model: nn.Module, batch: Batch, layer: int) -> Tensor:
+def block_output(model: nn.Module, batch: Batch, layer: int | None) -> Tensor:
     """What block `layer` gives, `[b, t, d]`; what is above it is not run where that can be avoided."""
     own = inner(model)
     blocks = _blocks(own)
+    if layer is None:
+        layer = min(7, max(len(blocks) // 2 - 1, 0))
     if not 0 <= layer < len(blocks) - 1:
         raise ConfigurationError(
             f"layer must be at least 0 and below the last of the model's {len(blocks)} blocks; found {layer}."

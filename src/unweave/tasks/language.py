@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from unweave.arguments import check_fields
 from unweave.data.batches import Batch
-from unweave.errors import ConfigurationError, check
+from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergence
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
 
@@ -40,7 +41,7 @@ class Language:
     reduction: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per answer token, those of the first example first."""
@@ -78,10 +79,11 @@ class Language:
         seen = self.predictions(model, batch)
         return torch.zeros_like(answers, dtype=seen.logits.dtype).masked_scatter(answers, -seen.nll()), answers
 
-    def states(self, model: nn.Module, batch: Batch, layer: int) -> tuple[Tensor, Owners]:
+    def states(self, model: nn.Module, batch: Batch, layer: int | None) -> tuple[Tensor, Owners]:
         """The output of block `layer` (from 0) at the answer's tokens, `[n, d]`, and their examples.
 
-        Blocks above it and the head are not run, unless ranks or gradient checkpointing need the whole pass.
+        None is the eighth block, or the middle one of a model with fewer than 16. Blocks above it and the head are not
+        run, unless ranks or gradient checkpointing need the whole pass.
 
         Raises:
             ConfigurationError: the model has no such block below its last.

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
 from unweave.store import keep_tensors, kept_about, kept_tensors, place_of

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from unweave.arguments import SEEDS, fault
 from unweave.data.batches import moved
-from unweave.errors import SEEDS, ConfigurationError, fault
+from unweave.errors import ConfigurationError
 from unweave.execution import seeded
 from unweave.extras import require
 from unweave.modalities.texts.data import Plain, TextRows, texts, tokenised

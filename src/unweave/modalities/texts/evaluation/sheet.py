@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from unweave.errors import SEEDS, ConfigurationError, UnsupportedError, fault
+from unweave.arguments import SEEDS, fault
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.metric import Score
 from unweave.execution import bare, rank, world
 from unweave.modalities.texts.evaluation.collect import (

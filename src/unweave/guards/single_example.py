@@ -6,16 +6,16 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from unweave.contract.sets import Data, Examples
 from unweave.data.batches import count, divided
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError, gathered
 from unweave.execution import bare, device_of, reshard, seeded
 from unweave.modules import still
+from unweave.samples import Data, Sample
 from unweave.tasks import Task
 
 
-def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
+def check_single_example(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
     """Runs one example alone, where a step would and a norm minds; the buffers stay as they are.
 
     Args:
@@ -32,7 +32,7 @@ def check_alone(model: nn.Module, task: Task, forget: Data, retain: Data, pairs:
 
     @torch.no_grad()
     def alone(name: str, data: Data) -> None:
-        batch = next(iter(Examples(data, most=1).batches(device_of(whole))))
+        batch = next(iter(Sample(data, most=1).batches(device_of(whole))))
         try:
             with still(whole), seeded(0):
                 task.nll(whole, divided(batch, count(batch))[0])

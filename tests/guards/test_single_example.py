@@ -14,7 +14,7 @@ from tests.guards._problems import CLASSES, WIDTH, data, task
 from unweave.data.batches import count
 from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
-from unweave.guards import check_alone
+from unweave.guards import check_single_example
 
 
 class Images(nn.Module):
@@ -56,7 +56,7 @@ def test_one_example_alone() -> None:
         pairs = Pairs(forget, retain, **sizes)  # type: ignore[arg-type]
         before = {key: value.clone() for key, value in model.state_dict().items()}
         try:
-            check_alone(model, task, forget, retain, pairs)
+            check_single_example(model, task, forget, retain, pairs)
             found = []
         except ConfigurationError as error:
             found = [fault.partition(":")[0] for fault in error.faults]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from unweave.guards.finding import CONSTANT, LOST, SPREAD
-from unweave.guards.look import Seen
+from unweave.guards.probe import Seen
 
 _MEND = "Use a smaller step (step='trust' bounds it), fewer steps, or a contract with a keep clause."
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave.contract.sets import Data, Examples, indexed
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import SAMPLE, Finding, Guards
-from unweave.guards.look import passes
+from unweave.guards.probe import passes
+from unweave.samples import Data, Sample, indexed
 from unweave.tasks import Task
 
 
@@ -33,12 +33,12 @@ def near_duplicates(
     rows = np.arange(len(forget)) if indexed(forget) else np.arange(0)  # type: ignore[arg-type]
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
-    own = list(_vectors(model, task, Examples(forget, rows=rows if len(rows) else None, most=SAMPLE), features, seed))
+    own = list(_vectors(model, task, Sample(forget, rows=rows if len(rows) else None, most=SAMPLE), features, seed))
     left, tags = torch.cat([vectors for vectors, _ in own]), _joined([labels for _, labels in own])
     nearest = torch.full((len(left),), torch.inf, dtype=left.dtype)
     twin = torch.zeros(len(left), dtype=torch.int64)
     seen, total, square = 0, torch.zeros(left.shape[1], dtype=torch.float64), 0.0
-    for right, labels in _vectors(model, task, Examples(retain, seed=seed), features, seed):
+    for right, labels in _vectors(model, task, Sample(retain, seed=seed), features, seed):
         distances = torch.cdist(left, right)
         if tags is not None and labels is not None:
             distances.masked_fill_(tags[:, None] != labels, torch.inf)
@@ -65,7 +65,7 @@ def near_duplicates(
 
 
 def _vectors(
-    model: nn.Module, task: Task, examples: Examples, features: bool, seed: int
+    model: nn.Module, task: Task, examples: Sample, features: bool, seed: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Vectors `[b, d]` and labels `[b]`, batch by batch, on the CPU."""
     for whole, batch in passes(model, examples, seed):

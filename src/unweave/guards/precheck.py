@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import nn
 
-from unweave.contract.sets import Data, Examples, indexed, labels
 from unweave.data.checks import check_filled
 from unweave.errors import ConfigurationError
+from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
-from unweave.guards.look import Seen, look, sample
-from unweave.guards.near import near_duplicates
+from unweave.guards.probe import Seen, probe, sample
+from unweave.samples import Data, Sample, indexed, labels
 from unweave.tasks import Known, Task
 
 
@@ -54,10 +54,10 @@ def check(
     found: list[Finding | None] = []
     for name, data in (("forget", forget), ("retain", retain)):
         try:
-            examples = sample(data, seed)
-            check_filled(len(examples), name)
+            examples = sample(task, data, seed)
+            check_filled(examples.examples, name)
             every = labels(data) if Known(task).logits is not None else None
-            seen[name] = look(model, task, examples, seed, every)
+            seen[name] = probe(model, task, examples, seed, every)
             found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
@@ -73,7 +73,7 @@ def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[
     if not rows or not indexed(data):
         return None
     chosen = np.asarray(rows[:SAMPLE])
-    lost = chosen[(~look(model, task, Examples(data, rows=chosen), seed).loss.isfinite()).numpy()]
+    lost = chosen[(~probe(model, task, Sample(data, rows=chosen), seed).loss.isfinite()).numpy()]
     if not len(lost):
         return None
     first = ", ".join(f"{name}[{row}]" for row in lost[:5])
@@ -126,8 +126,9 @@ def _unfitted(forget: Seen) -> Finding | None:
     n, chance = len(forget.labels), 1 / forget.classes
     if not _by_chance(forget.correct, n, chance) or float(forget.loss.mean()) < math.log(forget.classes) / 2:
         return None
-    never = sorted(set(forget.labels.tolist()) - set(_list(forget.predicted)))
-    also = f" It never predicts {_few(never)}, which are labels of the forget set." if never else ""
+    never = sorted(set(forget.labels.tolist()) - set([] if forget.predicted is None else forget.predicted.tolist()))
+    few = ", ".join(map(str, never[:5])) + ", ..." * (len(never) > 5)
+    also = f" It never predicts {few}, which are labels of the forget set." if never else ""
     return Finding(
         f"forget: the original is right on {_share(forget.correct, n)}, no better than chance ({100 * chance:.1f} %): "
         f"it does not fit the forget set, so there is nothing to forget.{also} Check the request, the labels, and that "
@@ -141,11 +142,3 @@ def _by_chance(correct: int, n: int, chance: float) -> bool:
 
 def _share(correct: int, n: int) -> str:
     return f"{100 * correct / n:.1f} % of {n} examples"
-
-
-def _list(values: Tensor | None) -> list[int]:
-    return [] if values is None else values.tolist()
-
-
-def _few(classes: list[int]) -> str:
-    return ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")

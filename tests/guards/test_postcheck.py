@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from tests.guards._problems import CLASSES, data, inputs, right, task
-from unweave.guards import collapsed, looks, nothing_changed, same_scores
-from unweave.guards.look import Seen
+from unweave.guards import collapsed, nothing_changed, probed, same_scores
+from unweave.guards.probe import Seen
 
 
 def constant(answer: int, share: float) -> nn.Module:
@@ -36,7 +36,7 @@ def test_after_the_last_step() -> None:
         weights.data.fill_(torch.nan)
 
     def told(model: nn.Module, retain: TensorDataset) -> str:
-        return collapsed(looks(model, task, many, retain))
+        return collapsed(probed(model, task, many, retain))
 
     cases = {
         "one class": (told(constant(2, 1.0), many), "predicts class 2 for 100.0 % of 400 retain examples"),
@@ -59,7 +59,7 @@ def test_after_the_last_step() -> None:
 def test_scores_that_print_alike() -> None:
     """The same predictions, and the loss to three digits; what is no number is like nothing."""
     many = data(400)
-    before = looks(right(), task, many, many)
+    before = probed(right(), task, many, many)
 
     def other(factor: float) -> dict[str, Seen]:
         return {name: replace(seen, loss=seen.loss * factor) for name, seen in before.items()}

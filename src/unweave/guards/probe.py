@@ -10,14 +10,84 @@ import torch
 from torch import Tensor, nn
 
 from unweave.contract.metrics import Once
-from unweave.contract.sets import Data, Examples, Rows
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError, told
-from unweave.execution import bare, reshard, seeded
-from unweave.guards.finding import SAMPLE
-from unweave.guards.labels import Labelled, labelled
+from unweave.execution import bare, device_of, reshard, seeded
+from unweave.guards.finding import SAMPLE, Finding
 from unweave.modules import evaluating
+from unweave.samples import Data, Rows, Sample
 from unweave.tasks import Known, Task
+from unweave.tasks.language import IGNORED
+
+_KEYS = ("input_ids", "attention_mask", "labels")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples by what is odd about their labels.
+
+    Attributes:
+        count: all that were looked at.
+        padding: with a label on padding.
+        shifted: whose labels are the tokens that come next.
+        other: with other labels than their tokens.
+    """
+
+    count: int = 0
+    padding: int = 0
+    shifted: int = 0
+    other: int = 0
+
+    def __add__(self, more: Labelled) -> Labelled:
+        return Labelled(*(getattr(self, name) + getattr(more, name) for name in self.__dataclass_fields__))
+
+    def findings(self, name: str) -> list[Finding]:
+        """What to say of the set of that name."""
+        of, mend = f"of {self.count} examples that were looked at", "and -100 outside the answer."
+        if 2 * self.shifted > self.count:
+            return [
+                Finding(
+                    f"{name}: the labels of {self.shifted} {of} are the tokens that come next: they are shifted "
+                    f"already, and would be shifted again. Give each token itself as its label, {mend}",
+                    fatal=True,
+                )
+            ]
+        found = []
+        if self.padding:
+            found.append(
+                Finding(
+                    f"{name}: the labels of {self.padding} {of} stand on padding, where attention_mask is 0: the loss "
+                    "would depend on the width of the batch. Set them to -100 there.",
+                    fatal=True,
+                )
+            )
+        if other := self.shifted + self.other:
+            found.append(
+                Finding(
+                    f"{name}: the labels of {other} {of} are other tokens than input_ids has there. A label is the "
+                    f"token itself, {mend} Where others are meant, go on."
+                )
+            )
+        return found
+
+
+def labelled(batch: Any) -> Labelled:
+    """What is odd about the labels of a batch of tokens, and of its alternative answers; of others nothing is known.
+
+    A label on one masked token behind an attended one is the end of a text that is hidden from attention, not padding.
+    """
+    if not isinstance(batch, Mapping):
+        return Labelled()
+    ids, mask, labels = (batch.get(key) for key in _KEYS)
+    if not (isinstance(ids, Tensor) and isinstance(mask, Tensor) and isinstance(labels, Tensor) and ids.ndim == 2):
+        return Labelled()
+    asked, seen = labels != IGNORED, mask != 0
+    padding = asked & ~seen
+    padding[:, 1:] &= ~seen[:, :-1]
+    differs = (asked & seen & (labels != ids)).any(1)
+    shifted = differs & (~asked | (labels == ids.roll(-1, 1)))[:, :-1].all(1)
+    counts = (padding.any(1) & ~shifted, shifted, differs & ~shifted)
+    return Labelled(len(ids), *(int(each.sum()) for each in counts)) + labelled(batch.get("alternate"))
 
 
 @dataclass(frozen=True)
@@ -40,17 +110,17 @@ class Seen:
 
     @property
     def correct(self) -> int:
-        """Examples whose class is predicted."""
+        """Sample whose class is predicted."""
         return 0 if self.predicted is None or self.labels is None else int((self.predicted == self.labels).sum())
 
 
-def sample(data: Data, seed: int) -> Examples:
+def sample(task: Task, data: Data, seed: int) -> Sample:
     """The examples that the guards look at."""
-    return Examples(data, most=SAMPLE, seed=seed)
+    return Sample(data, most=SAMPLE, seed=seed, batch=Known(task).reading_batch)
 
 
 @torch.no_grad()
-def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Rows | None = None) -> Seen:
+def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows | None = None) -> Seen:
     """One forward pass per example, in evaluation mode; modes and random state are afterwards as they were.
 
     Args:
@@ -90,10 +160,11 @@ def look(model: nn.Module, task: Task, examples: Examples, seed: int, every: Row
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 
-def looks(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
+def probed(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:
     """What a model makes of both sides: one pass over 500 examples of each at most."""
     return {
-        name: look(model, task, sample(data, seed), seed) for name, data in (("forget", forget), ("retain", retain))
+        name: probe(model, task, sample(task, data, seed), seed)
+        for name, data in (("forget", forget), ("retain", retain))
     }
 
 
@@ -103,11 +174,10 @@ def _shapes(batch: Any) -> str:
     return ", ".join(f"{name}: {shape} {kind}" for name, shape, kind in found) or "no tensors"
 
 
-def passes(model: nn.Module, examples: Examples, seed: int) -> Iterator[tuple[nn.Module, Any]]:
+def passes(model: nn.Module, examples: Sample, seed: int) -> Iterator[tuple[nn.Module, Any]]:
     """The bare model and every batch on its device, in evaluation mode and with a randomness of their own."""
     whole = bare(model)
-    device = next((p.device for p in whole.parameters()), torch.device("cpu"))
     with evaluating(whole), seeded(seed):
-        for batch in examples.batches(device):
+        for batch in examples.batches(device_of(whole)):
             yield whole, batch
     reshard(model)
