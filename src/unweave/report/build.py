@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.report import demo_page, evidence_page, run_page, sequence_page, several_pages
-from unweave.report.readable import readable
+from unweave.report.run_page import readable
 
 
 def build(directory: Path) -> Path:

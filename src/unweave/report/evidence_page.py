@@ -6,36 +6,33 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from unweave.report import card as cards
-from unweave.report import claim, verdict
-from unweave.report.glossary import WORDS, limits
-from unweave.report.objections import objections
-from unweave.report.page import Bottom, Page, Point, Tone, Verdict
+from unweave.report import evidence, verdict
+from unweave.report.page import WORDS, Bottom, Page, Point, Tone, Verdict, limits
 
 Json = Mapping[str, Any]
 
 
-def page(card: Json) -> Page:
+def page(found: Json) -> Page:
     """Words, tables and plots from `evidence.json`."""
-    request, runs, shown = card["request"], card["runs"], claim.of_card(card)
+    request, runs, shown = found["request"], found["runs"], verdict.of_evidence(found)
     counts = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
     asked = (
-        f"whether {card['method']['name']} bounds the influence of {request['forget']:,} training examples "
+        f"whether {found['method']['name']} bounds the influence of {request['forget']:,} training examples "
         f"({request['text']}) and keeps the model working on {request['retain']:,} others"
     )
-    sections = cards.sections(card, {})
+    sections = evidence.sections(found, {})
     return Page(
-        title=f"Evidence on unlearning {request['text']} with {card['method']['name']}",
-        lead=f"{counts} models. {card['created']}",
-        bottom=_bottom(card, shown, {section.title for section in sections}),
+        title=f"Evidence on unlearning {request['text']} with {found['method']['name']}",
+        lead=f"{counts} models. {found['created']}",
+        bottom=_bottom(found, shown, {section.title for section in sections}),
         verdicts=[
             Verdict("What was asked", asked),
-            Verdict("Which models", _subject(card)),
+            Verdict("Which models", _subject(found)),
             *([] if shown is None else verdict.claims(shown)),
         ],
         words=WORDS,
         sections=sections,
-        limits=limits(card),
+        limits=limits(found),
     )
 
 
@@ -45,26 +42,29 @@ def read(directory: Path) -> Page:
     Raises:
         ConfigurationError: the evidence in it is of a form that this version does not know.
     """
-    card = cards.read(directory / cards.FILE)
-    assert card is not None, "build has looked whether it is there"
-    return page(card)
+    found = evidence.read(directory / evidence.FILE)
+    assert found is not None, "build has looked whether it is there"
+    return page(found)
 
 
-def _bottom(card: Json, shown: claim.Shown | None, titles: Set[str]) -> Bottom:
+def _bottom(found: Json, shown: verdict.Shown | None, titles: Set[str]) -> Bottom:
     """The page in one sentence, and what follows from it; links lead to sections that are there."""
     if shown is None:
-        told = f"This evidence is not complete: {', '.join(card['pending'])} are missing."
+        told = f"This evidence is not complete: {', '.join(found['pending'])} are missing."
         return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
     if shown.against:
         told = "The evidence speaks against the method: it is not ready to be relied on for this request."
         then = "Choose another method or other limits and collect the evidence again, or retrain."
-        points = [point if point.section in titles else Point(point.text) for point in objections(card, shown.against)]
+        points = [
+            point if point.section in titles else Point(point.text)
+            for point in verdict.objections(found, shown.against)
+        ]
         return Bottom(told, then, "bad", points)
     tone: Tone = "note" if shown.level in (None, "E0") else "good"
     return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
 
 
-def _subject(card: Json) -> str:
-    if (own := card.get("own_run")) is not None:
+def _subject(found: Json) -> str:
+    if (own := found.get("own_run")) is not None:
         return f"a run's own, the tensors with SHA-256 {own['after'][:16]}…, and others of its recipe"
     return "models made for this evidence, of one recipe: a model that is to be signed off needs a run, `unweave run`"

@@ -9,10 +9,9 @@ from unweave.contract import ended
 from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES
 from unweave.report import contract
+from unweave.report.numbers import in_full
 from unweave.report.page import Table, number
-from unweave.report.readable import readable
-from unweave.report.run_page import Run, load
-from unweave.report.scores import score_text
+from unweave.report.run_page import Run, load, readable
 
 DEPTH = 4  # folders below the one that was named
 INSIDE = {"checkpoint", "model", "values"}  # parts of a run, which hold no runs
@@ -35,9 +34,9 @@ def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table
 def _row(name: str, run: Run, held: list[str]) -> list[str]:
     summary, scores = run.summary, run.scores["models"]["unlearned"]
     why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
-    shown = [score_text(scores.get(each), short=True) for each in held]
+    shown = [in_full(scores.get(each), short=True) for each in held]
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
-    distance = score_text(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
+    distance = in_full(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
     return [name, summary["request"], summary["method"], why, _kept(run), distance, *shown, _claim(run), *cost]
 
 

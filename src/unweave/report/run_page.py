@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES, Modality, of_document
 from unweave.recipe.yaml_lines import Document
-from unweave.report import card as cards
-from unweave.report import claim, contract, quote, traces, tradeoff, verdict
+from unweave.report import contract, evidence, traces, tradeoff, verdict
 from unweave.report import examples as each
-from unweave.report.glossary import WORDS, limits
-from unweave.report.page import Listing, Page, Section, Table, number
-from unweave.report.scores import ORDER
+from unweave.report.numbers import ORDER
+from unweave.report.page import WORDS, Listing, Page, Section, Table, limits, number
 
 Json = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class Run:
         quoted: of `quote.json`, if the run was quoted.
         examples: of `examples.json`, if it was written.
         answers: of `answers.json`, if the model answers questions.
-        card: of `evidence.json`, if evidence was collected.
+        evidence: of `evidence.json`, if evidence was collected.
     """
 
     summary: Json
@@ -44,7 +44,7 @@ class Run:
     quoted: Json | None = None
     examples: Json | None = None
     answers: Json | None = None
-    card: Json | None = None
+    evidence: Json | None = None
 
     @property
     def kind(self) -> Modality:
@@ -54,21 +54,21 @@ class Run:
         return found or next(iter(MODALITIES.values()))
 
     @property
-    def claim(self) -> claim.Shown:
+    def claim(self) -> verdict.Shown:
         """The strongest claim that is supported."""
-        shown = None if self.card is None else claim.of_card(self.card)
-        return shown or claim.of_run(self.summary, self.scores)
+        shown = None if self.evidence is None else verdict.of_evidence(self.evidence)
+        return shown or verdict.of_run(self.summary, self.scores)
 
 
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
-    absent = verdict.absent(summary, scores, run.card, run.quoted, run.kind)
+    absent = verdict.absent(summary, scores, run.evidence, run.quoted, run.kind)
     return Page(
         title=f"Unlearning {summary['request']} with {summary['method']}",
         lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",
-        bottom=verdict.bottom(summary, shown, run.card),
-        verdicts=verdict.strip(summary, shown, run.card, absent),
+        bottom=verdict.bottom(summary, shown, run.evidence),
+        verdicts=verdict.strip(summary, shown, run.evidence, absent),
         figures=verdict.figures(summary, scores),
         words=WORDS,
         sections=[
@@ -76,13 +76,13 @@ def page(run: Run) -> Page:
             tradeoff.section(summary, scores),
             *_answers(run.answers),
             *each.sections(run.examples),
-            *cards.sections(run.card, _pictures(run.examples)),
-            *quote.sections(run.quoted, run.examples),
+            *evidence.sections(run.evidence, _pictures(run.examples)),
+            *each.quoted(run.quoted, run.examples),
             traces.section(summary, run.steps),
             _settings(summary),
         ],
         listings=[Listing("recipe.yaml", run.recipe), Listing("summary.json", json.dumps(summary, indent=2))],
-        limits=limits(run.card),
+        limits=limits(run.evidence),
     )
 
 
@@ -107,8 +107,28 @@ def load(directory: Path) -> Run:
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
     recipe = (directory / "recipe.yaml").read_text("utf-8")
     quoted, examples, answers = (_optional(directory / f"{name}.json") for name in ("quote", "examples", "answers"))
-    card = cards.read(directory / cards.FILE)
-    return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, card)
+    collected = evidence.read(directory / evidence.FILE)
+    return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, collected)
+
+
+@contextmanager
+def readable(directory: Path) -> Iterator[None]:
+    """Around what reads and shows the files of a directory.
+
+    Raises:
+        ConfigurationError: one is missing, is no JSON, or lacks what this version writes.
+    """
+    try:
+        yield
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigurationError(f"{directory}: a file of the run cannot be read, or is damaged: {text}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ConfigurationError(
+            f"{directory}: a file of the run is damaged, or of another version of unweave ({what}). Show it with the "
+            "version that wrote it, or run it again"
+        ) from error
 
 
 def _optional(path: Path) -> Json | None:

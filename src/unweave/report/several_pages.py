@@ -7,9 +7,9 @@ from pathlib import Path
 
 from unweave.errors import ConfigurationError
 from unweave.report import overview, plots
+from unweave.report.numbers import distance_unit, distances
 from unweave.report.page import LIMITS, Page, Plot, Section, Table, Verdict
 from unweave.report.run_page import Run
-from unweave.report.scores import distance_unit, distances
 
 SEVERAL = (
     LIMITS[0],
