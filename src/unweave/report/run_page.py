@@ -1,9 +1,9 @@
-"""The page of one run directory."""
+"""The page of one run directory, and of evidence without a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from unweave.recipe.yaml_lines import Document
 from unweave.report import contract, evidence, traces, tradeoff, verdict
 from unweave.report import examples as each
 from unweave.report.numbers import ORDER
-from unweave.report.page import WORDS, Listing, Page, Section, Table, limits, number
+from unweave.report.page import WORDS, Bottom, Listing, Page, Point, Section, Table, Tone, Verdict, limits, number
 
 Json = Mapping[str, Any]
 
@@ -170,3 +170,61 @@ def _settings(summary: Json) -> Section:
             Table("Environment", ["", ""], environment),
         ],
     )
+
+
+def evidence_page(found: Json) -> Page:
+    """The page of a directory that holds nothing else: evidence on models of a recipe, without a run of their own."""
+    request, runs, shown = found["request"], found["runs"], verdict.of_evidence(found)
+    counts = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
+    asked = (
+        f"whether {found['method']['name']} bounds the influence of {request['forget']:,} training examples "
+        f"({request['text']}) and keeps the model working on {request['retain']:,} others"
+    )
+    sections = evidence.sections(found, {})
+    return Page(
+        title=f"Evidence on unlearning {request['text']} with {found['method']['name']}",
+        lead=f"{counts} models. {found['created']}",
+        bottom=_evidence_bottom(found, shown, {section.title for section in sections}),
+        verdicts=[
+            Verdict("What was asked", asked),
+            Verdict("Which models", _subject(found)),
+            *([] if shown is None else verdict.claims(shown)),
+        ],
+        words=WORDS,
+        sections=sections,
+        limits=limits(found),
+    )
+
+
+def read_evidence(directory: Path) -> Page:
+    """The page of a directory with evidence alone.
+
+    Raises:
+        ConfigurationError: the evidence in it is of a form that this version does not know.
+    """
+    found = evidence.read(directory / evidence.FILE)
+    assert found is not None, "build has looked whether it is there"
+    return evidence_page(found)
+
+
+def _evidence_bottom(found: Json, shown: verdict.Shown | None, titles: Set[str]) -> Bottom:
+    """The page in one sentence, and what follows from it; links lead to sections that are there."""
+    if shown is None:
+        told = f"This evidence is not complete: {', '.join(found['pending'])} are missing."
+        return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
+    if shown.against:
+        told = "The evidence speaks against the method: it is not ready to be relied on for this request."
+        then = "Choose another method or other limits and collect the evidence again, or retrain."
+        points = [
+            point if point.section in titles else Point(point.text)
+            for point in verdict.objections(found, shown.against)
+        ]
+        return Bottom(told, then, "bad", points)
+    tone: Tone = "note" if shown.level in (None, "E0") else "good"
+    return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
+
+
+def _subject(found: Json) -> str:
+    if (own := found.get("own_run")) is not None:
+        return f"a run's own, the tensors with SHA-256 {own['after'][:16]}…, and others of its recipe"
+    return "models made for this evidence, of one recipe: a model that is to be signed off needs a run, `unweave run`"
