@@ -127,21 +127,11 @@ def _row(name: str, run: Run, held: list[str]) -> list[str]:
     summary, scores = run.summary, run.scores["models"]["unlearned"]
     why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
     shown = [in_full(scores.get(each), short=True) for each in held]
+    kept = (contract.told(summary["contract"]) or "kept") if summary["contract"] else "none"
+    claimed = (run.claim.level or "none") + (", refuted" if run.claim.against else "")
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
     distance = in_full(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
-    return [name, summary["request"], summary["method"], why, _kept(run), distance, *shown, _claim(run), *cost]
-
-
-def _kept(run: Run) -> str:
-    rows = run.summary["contract"]
-    if not rows:
-        return "none"
-    return contract.told(rows) or "kept"
-
-
-def _claim(run: Run) -> str:
-    level = run.claim.level or "none"
-    return f"{level}, refuted" if run.claim.against else level
+    return [name, summary["request"], summary["method"], why, kept, distance, *shown, claimed, *cost]
 
 
 def runs_in(folder: Path) -> tuple[dict[str, Run], dict[str, str]]:

@@ -169,11 +169,9 @@ def bottom(summary: Json, shown: Shown, evidence: Json | None) -> Bottom:
     if (state := overall(clauses)) != "met":
         short = "; ".join(row["clause"] for row in clauses if state_of(row) != "met")
         then = f"The model that was saved keeps what it can. Do not rely on: {short}."
-        told = (
-            "The contract was not kept"
-            if state == "missed"
-            else "So few examples do not show that the contract is kept"
-        )
+        told = "The contract was not kept"
+        if state != "missed":
+            told = "So few examples do not show that the contract is kept"
         return Bottom(f"{told}; {headline(clauses)}.", then, "bad")
     kept = "The contract was kept" if clauses else "No contract was agreed"
     if shown.against:
@@ -197,11 +195,8 @@ def strip(summary: Json, shown: Shown, evidence: Json | None, absent: Sequence[s
     found = [Verdict("What was asked", asked)]
     if summary["status"] != "done" or not summary["contract"]:
         tone: Tone = "good" if summary["status"] == "done" else "bad"
-        found.append(
-            Verdict(
-                "How the run ended", f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}", tone
-            )
-        )
+        why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
+        found.append(Verdict("How the run ended", why, tone))
     found += [*contract.verdicts(summary, bool(shown.against)), subject(summary, evidence), *claims(shown)]
     if absent:
         found.append(Verdict("Not on this page", "what these would add:", "note", absent))
@@ -218,9 +213,8 @@ def claims(shown: Shown) -> list[Verdict]:
         found = counted(len(shown.against), "finding", "findings")
         against = Verdict("What speaks against it", found, "bad", shown.against)
     elif shown.looked:
-        against = Verdict(
-            "What speaks against it", "nothing that was looked at. It was found that", "good", shown.looked
-        )
+        text = "nothing that was looked at. It was found that"
+        against = Verdict("What speaks against it", text, "good", shown.looked)
     else:
         against = Verdict("What speaks against it", "nothing is known: no test was made that could", "note")
     if shown.next is None:
