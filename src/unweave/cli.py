@@ -204,10 +204,10 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Of a comparison.")] = None,
 ) -> None:
     """Rebuild the HTML page of a run directory; of several, write one page that compares them."""
-    from unweave.report import build
+    from unweave.report import build, overview
 
     if len(directories) > 1:
-        return typer.echo(build.compare(directories, output or Path("comparison.html")))
+        return typer.echo(overview.compare(directories, output or Path("comparison.html")))
     if output is not None:
         raise ConfigurationError("report: --output is for a comparison; one run's page is report.html in its directory")
     typer.echo(build.build(directories[0]))
@@ -216,9 +216,9 @@ def report(
 @app.command()
 def board(folder: Annotated[Path, typer.Argument(metavar="DIR", help="With run directories in it.")]) -> None:
     """List all runs of a folder on one page, board.html in it."""
-    from unweave.report import build
+    from unweave.report import overview
 
-    typer.echo(build.board(folder))
+    typer.echo(overview.board(folder))
 
 
 @app.command()

@@ -44,7 +44,7 @@ def test_a_table_a_claim_and_a_file(
         assert word in told.out
     for name in ("UA, original", "loss, retrained", "KLoM"):
         row = next(line for line in told.out.splitlines() if line.startswith(name))
-        assert row.count(" to ") == (1 if name == "KLoM" else 2) and "/" in row, "interval, null band and n"
+        assert row.count("[") == (1 if name == "KLoM" else 2) and "/" in row, "interval, null band and n"
     told_once = " ".join(told.out.split())
     assert "forgetting score; epsilon, at most 0.00: undefined. It needs at least 4" in told_once
     assert "U-LiRA: undefined. not asked for" in told_once and "n: runs / retrained runs" in told_once

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from unweave.commands.numbers import evidence_table
-from unweave.commands.scores import score_table
+from unweave.commands.tables import evidence_table, score_table
 from unweave.evaluation.metric import Metric, Null, Score
 
 METRIC = Metric("x", "of x", "share", "as null", (0, 1), "example", "examples", "never")
@@ -31,8 +30,8 @@ def test_evidence_has_all_of_it_or_a_reason() -> None:
         evidence_table("score", {n: e.as_dict() for n, e in rows.items()}, lacking={"e": "It was not asked for."})
     )
     cells = {line.split()[0]: " ".join(line.split()) for line in lines}
-    assert cells["a"] == "a 0.512 0.4 to 0.6 0.41 to 0.59 0.7 132/51"
-    assert cells["b"] == "b 0 – 0 to 0.1 – 3/8" and cells["c"].startswith("c undefined")
+    assert cells["a"] == "a 51.2 % [40.0, 60.0] [41.0, 59.0] 0.7 132/51"
+    assert cells["b"] == "b 0.0 % – [0.0, 10.0] – 3/8" and cells["c"].startswith("c undefined")
     notes = [line.rstrip() for line in lines[-5:]]
     assert notes == [
         "c; d: undefined. It needs 20.",

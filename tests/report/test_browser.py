@@ -13,7 +13,8 @@ import pytest
 from tests.report.card import RUNS, evidence_directory, sha256
 from tests.report.test_pages import demo_directory, run_directory
 from unweave.audit.experiment import KINDS
-from unweave.report.build import board, build, compare
+from unweave.report.build import build
+from unweave.report.overview import board, compare
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ("background-networking", "component-update", "sync")

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unweave.commands.numbers import counts, half, reasons
 from unweave.commands.progress import watching
 from unweave.demos.digits import demo
 from unweave.demos.texts import demo_text
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
 from unweave.report.demo_page import KINDS, SIDES, Kind, methods_of, notes, standing, titled
+from unweave.report.numbers import half_width, most_counted, reasons
 from unweave.report.page import number
 from unweave.run.directory import creatable
 from unweave.store import write_json
@@ -102,7 +102,7 @@ def _table(rows: Sequence[Json], kind: Kind) -> Table:
         for key, (_, places, factor) in kind.columns.items():
             score = row["scores"][key]
             value = number(None if score["value"] is None else factor * score["value"], places)
-            cells.append(Text.assemble(value, "" if roomy else "\n", (half(score, factor, places), "dim")))
+            cells.append(Text.assemble(value, "" if roomy else "\n", (half_width(score, factor, places), "dim")))
         if roomy:
             bar = "█" * round(WIDTH * (row["distance"] or 0.0) / longest)
             cells += ["" if row["seconds"] is None else number(row["seconds"], 1), bar]
@@ -114,7 +114,7 @@ def _table(rows: Sequence[Json], kind: Kind) -> Table:
 def _notes(rows: Sequence[Json], kind: Kind) -> Iterator[str]:
     """How many examples every column is over, and why scores are undefined."""
     titles = {key: head.removesuffix(" %") for key, (head, *_) in kind.columns.items()}
-    yield f"n: {counts([row['scores'] for row in rows], titles)} {kind.of}; 1 training a row"
+    yield f"n: {most_counted([row['scores'] for row in rows], titles)} {kind.of}; 1 training a row"
     undefined = {
         f"{row['name']}, {title}": row["scores"][key]["reason"]
         for row in rows

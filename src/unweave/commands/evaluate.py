@@ -11,9 +11,8 @@ from rich.console import Console
 
 from unweave import execution, modalities
 from unweave.audit.evidence_parts.attacks import one_model
-from unweave.commands.numbers import evidence_table
 from unweave.commands.progress import say, watching
-from unweave.commands.scores import table
+from unweave.commands.tables import evidence_table, scores_of
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.report.every_metric import described
@@ -51,7 +50,7 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     if as_json:
         print(json.dumps({**found, "metrics": described(found["models"]["unlearned"])}, indent=2))
     else:
-        Console(highlight=False).print(table(found))
+        Console(highlight=False).print(scores_of(found))
         if alone:
             Console(highlight=False).print(evidence_table("AUC, forget against holdout", alone))
             say(blind)

@@ -12,10 +12,11 @@ from rich.console import Console, Group
 from unweave.audit.collect import FILE, evidence
 from unweave.audit.experiment import KINDS
 from unweave.audit.work import cores
-from unweave.commands.numbers import NO_TEST, Columns, Json, evidence_table, number
 from unweave.commands.progress import say, speaking, watching
+from unweave.commands.tables import evidence_table
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
+from unweave.report.numbers import NO_TEST, Columns, Json, plain
 
 _REFUTED, _INTERRUPTED = 3, 130
 
@@ -95,7 +96,7 @@ def gaps(found: Json) -> Group:
         each = {**part["metrics"], "average": part["average_gap"], "ToW": part["ToW"]}
         rows[kind] = {name: {**gap, "sizes": _of_runs(gap["sizes"])} for name, gap in each.items()}
     ordered = {f"{name}, {kind}": rows[kind][name] for name in rows["unlearned"] for kind in rows}
-    margin: Columns = {"margin": lambda gap: number(gap.get("margin")), "": lambda gap: str(gap.get("verdict", ""))}
+    margin: Columns = {"margin": lambda gap: plain(gap.get("margin")), "": lambda gap: str(gap.get("verdict", ""))}
     return evidence_table("gap, points", ordered, {**NO_TEST, **margin})
 
 

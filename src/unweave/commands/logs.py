@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from unweave.commands.scores import score_table
+from unweave.commands.tables import score_table
 from unweave.modalities import MODALITIES
 
 Json = dict[str, Any]

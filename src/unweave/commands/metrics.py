@@ -11,8 +11,8 @@ from rich.table import Table
 from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation.metric import Metric
 from unweave.report.every_metric import EVERY, METRICS
+from unweave.report.numbers import RIGHT
 
-RIGHT = {"higher": "higher", "lower": "lower", "as null": "as retrained"}
 _RIGHT = {**RIGHT, "as null": "as an exact method: away from its null level, both ways are wrong"}
 _REPEATED = {
     "run": "trainings: the interval speaks of other trainings",

@@ -16,12 +16,12 @@ from unweave import modalities
 from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
 from unweave.commands.progress import say, speaking, watching
-from unweave.commands.scores import table
+from unweave.commands.tables import scores_of
 from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.report.build import build
-from unweave.report.readable import readable
+from unweave.report.run_page import readable
 from unweave.run import directory, seal
 from unweave.run.interrupt import REASON
 from unweave.run.runner import carry_out
@@ -94,7 +94,7 @@ def _recipe_of(path: Path) -> Path:
 
 def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> None:
     console = Console(highlight=False)
-    console.print(table(scores))
+    console.print(scores_of(scores))
     if summary["contract"]:
         console.print(kept(summary["contract"], summary["contract_reading"]))
     effort = f"{counted(summary['steps'], 'step', 'steps')}, {summary['seconds']:.1f} s"

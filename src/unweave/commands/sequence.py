@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from unweave.commands.contract import promise, word
-from unweave.commands.numbers import number
 from unweave.commands.progress import speaking, watching
 from unweave.contract import state_of
 from unweave.recipe.recipe import Recipe
 from unweave.report.build import build
-from unweave.report.readable import readable
+from unweave.report.numbers import plain
+from unweave.report.run_page import readable
 from unweave.run import sequence
 
 _MISSED, _INTERRUPTED = 3, 130
@@ -69,7 +69,7 @@ def _read(done: Mapping[str, Any], folder: Path) -> Iterator[str]:
         "step trained on; 100 % is what a model that lost nothing leaves"
     )
     for test in last["retests"]:
-        told = (f"{c['clause']}: {number(c['measured'])}, n {c['n']}" for c in test["clauses"])
+        told = (f"{c['clause']}: {plain(c['measured'])}, n {c['n']}" for c in test["clauses"])
         yield f"still forgotten, {test['id']}: {'; '.join(told)}"
     yield (
         "A clause is read on the whole forget set, and has no interval. Every score with its interval, and what "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from statistics import fmean
 
 from unweave.evaluation.metric import Measurement, Metric, Right, Score, UndefinedScore
@@ -52,7 +51,13 @@ def gaps(
 
 def efficiency(seconds: float, retrain_seconds: float) -> Score:
     """Run-time efficiency, `RTE = seconds of unlearning / seconds of retraining`: below 1 it paid."""
-    return RTE.of({"runs": 1}, partial(_ratio, seconds, retrain_seconds))
+
+    def measure() -> Measurement:
+        if not retrain_seconds > 0:
+            raise UndefinedScore(f"It needs the seconds that retraining took; found {retrain_seconds}.")
+        return Measurement(seconds / retrain_seconds)
+
+    return RTE.of({"runs": 1}, measure)
 
 
 def _points(name: str, definition: str, right: Right, of: Sequence[Score], form: Callable[..., float]) -> Score:
@@ -68,9 +73,3 @@ def _points(name: str, definition: str, right: Right, of: Sequence[Score], form:
         return Measurement(form(*(score.value for score in of)))
 
     return metric.of({"examples": min(score.n for score in of)}, measure)
-
-
-def _ratio(seconds: float, retrain_seconds: float) -> Measurement:
-    if not retrain_seconds > 0:
-        raise UndefinedScore(f"It needs the seconds that retraining took; found {retrain_seconds}.")
-    return Measurement(seconds / retrain_seconds)

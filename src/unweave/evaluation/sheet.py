@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -19,6 +21,8 @@ _KEPT = "the original's, but for what the forget set taught of the others"
 _EXCHANGEABLE = "1/2 where the two sets are exchangeable; otherwise what a retrained model scores"
 _RARE = "1 % where the two sets are exchangeable"
 _FEW = "fewer than 20 forget or 1000 unseen examples, or a NaN"
+_INFINITE = "no examples, or a loss that is not finite"
+_TEST = "test set, without a class that is forgotten whole"
 _HOLDOUT = "unseen examples that are exchangeable with the forget set: of its class, where one is forgotten whole"
 
 
@@ -48,113 +52,89 @@ def loss(outputs: Outputs, name: str = "forget", seed: int = 0) -> Measurement:
     return Measurement(float(nll.mean()), *mean_interval(nll, seed=seed), n=len(nll))
 
 
-def _share(name: str, of: str, right: Right, exact: str) -> Metric:
+_Form = Callable[[Attacked], Measurement]
+_Row = Row[[Attacked]]
+
+
+def _share(
+    name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null", margin: float | None = None
+) -> _Row:
     needs, undefined = "labelled examples", "no example, or a NaN"
-    return Metric(name, of, "share", right, (0, 1), "example", needs, undefined, _SALUN, exact)
+    return Row(
+        Metric(name, of, "share", right, (0, 1), "example", needs, undefined, _SALUN, exact), form, margin=margin
+    )
 
 
-def _attack(name: str, of: str, undefined: str, source: str, exact: str, needs: str = _HOLDOUT) -> Metric:
-    return Metric(name, of, "share", "as null", (0, 1), "example", needs, undefined, source, exact)
+def _loss(name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
+    of, needs, undefined = f"mean of -log p_y over the {of}", "labelled examples", _INFINITE
+    return Row(Metric(name, of, "nats", right, (0, math.inf), "example", needs, undefined, exact=exact), form)
 
 
-def _loss(name: str, of: str, right: Right, exact: str) -> Metric:
-    definition, needs = f"mean of -log p_y over the {of}", "labelled examples"
-    undefined = "no examples, or a loss that is not finite"
-    return Metric(f"{name}_loss", definition, "nats", right, (0, math.inf), "example", needs, undefined, exact=exact)
+def _attack(
+    name: str,
+    of: str,
+    form: _Form,
+    undefined: str,
+    source: str,
+    exact: str,
+    needs: str = _HOLDOUT,
+    margin: float | None = None,
+) -> _Row:
+    metric = Metric(name, of, "share", "as null", (0, 1), "example", needs, undefined, source, exact)
+    return Row(metric, form, margin=margin)
 
 
-_TEST = "test set, without a class that is forgotten whole"
-ROWS: tuple[Row[[Attacked]], ...] = (
-    Row(
-        _share("UA", "1 - accuracy on the forget set", "as null", _RETRAINED),
-        lambda of: error_rate(of.splits.forget, "forget"),
+ROWS: tuple[_Row, ...] = (
+    _share("UA", "1 - accuracy on the forget set", lambda of: error_rate(of.splits.forget), margin=1.0),
+    _share("FA", "accuracy on the forget set", lambda of: accuracy(of.splits.forget)),
+    _share("RA", "accuracy on the retain set", lambda of: accuracy(of.splits.retain, "retain"), margin=0.5),
+    _share(
+        *("TA", f"accuracy on the {_TEST}", lambda of: accuracy(of.splits.kept_test, "test"), _KEPT, "higher"),
         margin=1.0,
     ),
-    Row(
-        _share("FA", "accuracy on the forget set", "as null", _RETRAINED),
-        lambda of: accuracy(of.splits.forget, "forget"),
-    ),
-    Row(
-        _share("RA", "accuracy on the retain set", "as null", _RETRAINED),
-        lambda of: accuracy(of.splits.retain, "retain"),
-        margin=0.5,
-    ),
-    Row(
-        _share("TA", f"accuracy on the {_TEST}", "higher", _KEPT),
-        lambda of: accuracy(of.splits.kept_test, "test"),
-        margin=1.0,
-    ),
-    Row(
-        _loss("forget", "forget set", "as null", _RETRAINED),
-        lambda of: loss(of.splits.forget, "forget", of.seed),
-    ),
-    Row(
-        _loss("retain", "retain set", "as null", _RETRAINED),
-        lambda of: loss(of.splits.retain, "retain", of.seed),
-    ),
-    Row(
-        _loss("test", _TEST, "lower", _KEPT),
-        lambda of: loss(of.splits.kept_test, "test", of.seed),
-    ),
-    Row(
-        _share("TA_forgotten", "accuracy on test examples of the class that is forgotten whole", "as null", "0"),
-        lambda of: accuracy(of.splits.forgotten_test, "test"),
+    _loss("forget_loss", "forget set", lambda of: loss(of.splits.forget, seed=of.seed)),
+    _loss("retain_loss", "retain set", lambda of: loss(of.splits.retain, "retain", of.seed)),
+    _loss("test_loss", _TEST, lambda of: loss(of.splits.kept_test, "test", of.seed), _KEPT, "lower"),
+    replace(
+        _share(
+            *("TA_forgotten", "accuracy on test examples of the class that is forgotten whole"),
+            *(lambda of: accuracy(of.splits.forgotten_test, "test"), "0"),
+        ),
         there=lambda of: len(of.splits.forgotten) > 0,
     ),
-    Row(
-        _attack(
-            "MIA_AUC",
-            "P(a forget example has the lower loss than an unseen one) + P(equal) / 2",
-            "fewer than 20 examples on a side, or a NaN",
-            "interval: Efron and Tibshirani (1993)",
-            _EXCHANGEABLE,
-        ),
-        Attacked.loss_auc,
+    _attack(
+        *("MIA_AUC", "P(a forget example has the lower loss than an unseen one) + P(equal) / 2", Attacked.loss_auc),
+        *("fewer than 20 examples on a side, or a NaN", "interval: Efron and Tibshirani (1993)", _EXCHANGEABLE),
         margin=2.0,
     ),
-    Row(
-        _attack(
-            "MIA_TPR",
-            "share of the forget set below the loss that 1 % of one half of the unseen examples are below",
-            *(_FEW, _CARLINI, _RARE),
-        ),
-        partial(Attacked.loss_tail, side=0),
+    _attack(
+        "MIA_TPR",
+        "share of the forget set below the loss that 1 % of one half of the unseen examples are below",
+        *(partial(Attacked.loss_tail, side=0), _FEW, _CARLINI, _RARE),
     ),
-    Row(
-        _attack(
-            "MIA_FPR",
-            "share of the other half of the unseen examples below the threshold of MIA_TPR",
-            *(_FEW, _CARLINI, "1 %, whatever the model"),
-        ),
-        partial(Attacked.loss_tail, side=1),
+    _attack(
+        "MIA_FPR",
+        "share of the other half of the unseen examples below the threshold of MIA_TPR",
+        *(partial(Attacked.loss_tail, side=1), _FEW, _CARLINI, "1 %, whatever the model"),
     ),
-    Row(
-        _attack(
-            "MIA_confidence",
-            "share of the forget set that a support vector machine on p_y, retain against test, calls non-member",
-            *("fewer than 20 examples in a set", _SALUN),
-            "no constant: between 0 and 1 by how far the model is fitted; compare with a retrained one",
-            needs="retain and test examples",
-        ),
-        Attacked.called_non_member,
+    _attack(
+        "MIA_confidence",
+        "share of the forget set that a support vector machine on p_y, retain against test, calls non-member",
+        *(Attacked.called_non_member, "fewer than 20 examples in a set", _SALUN),
+        "no constant: between 0 and 1 by how far the model is fitted; compare with a retrained one",
+        needs="retain and test examples",
     ),
-    Row(
-        _attack(
-            "MIA_confidence_AUC",
-            "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it "
-            "was trained on neither",
-            *("fewer than 20 examples in a set, or a NaN", _SALUN, _EXCHANGEABLE),
-        ),
-        Attacked.confidence_auc,
+    _attack(
+        "MIA_confidence_AUC",
+        "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it was "
+        "trained on neither",
+        *(Attacked.confidence_auc, "fewer than 20 examples in a set, or a NaN", _SALUN, _EXCHANGEABLE),
     ),
-    Row(
-        _attack(
-            "MIA_confidence_TPR",
-            "share of the forget set above the decision value that 1 % of one half of unseen examples are above, which "
-            "the machine was not trained on",
-            *(_FEW, _SALUN, _RARE),
-        ),
-        Attacked.confidence_tail,
+    _attack(
+        "MIA_confidence_TPR",
+        "share of the forget set above the decision value that 1 % of one half of unseen examples are above, which the "
+        "machine was not trained on",
+        *(Attacked.confidence_tail, _FEW, _SALUN, _RARE),
     ),
 )
 """In the order of every table; a score is added here and nowhere else."""

@@ -35,7 +35,9 @@ def sections(summary: Json) -> list[Section]:
         "kept all."
     )
     notes = [Table("Notes", ["", ""], [[str(i), note] for i, note in enumerate(reading["notes"], 1)])]
-    tables = [_clauses(summary["contract"]), *(notes if reading["notes"] else [])]
+    caption = "Each clause with what was measured and its confidence bound"
+    clauses = Table(caption, COLUMNS, [_row(row) for row in summary["contract"]])
+    tables = [clauses, *(notes if reading["notes"] else [])]
     return [Section(TITLE, text, tables, _path(reading["path"]))]
 
 
@@ -47,14 +49,9 @@ def verdicts(summary: Json, against: bool) -> list[Verdict]:
     words = [f"{row['side']}: {row['clause']}, {WORDS[state_of(row)]}" for row in clauses]
     short = told(clauses)
     if not short:
-        text = f"kept: all {len(clauses)} clauses met"
+        enough = ", which is not enough here" if against else ""
         return [
-            Verdict(
-                "Contract",
-                f"{text}, which is not enough here" if against else text,
-                "plain" if against else "good",
-                words,
-            )
+            Verdict("Contract", f"kept: all {len(clauses)} clauses met{enough}", "plain" if against else "good", words)
         ]
     return [Verdict("Contract", f"{headline(clauses)}; {short}", "bad", words)]
 
@@ -63,10 +60,6 @@ def told(clauses: Sequence[Json]) -> str:
     """The clauses that are not met, by what became of them; empty if all are."""
     found = {said: [r["clause"] for r in clauses if state_of(r) == state] for state, said in SHORT.items()}
     return "; ".join(f"{said}: {'; '.join(named)}" for said, named in found.items() if named)
-
-
-def _clauses(rows: Sequence[Json]) -> Table:
-    return Table("Each clause with what was measured and its confidence bound", COLUMNS, [_row(row) for row in rows])
 
 
 def _row(row: Json) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 from unweave.contract import state_of
 from unweave.report import plots, traces
 from unweave.report.contract import SAID
+from unweave.report.numbers import in_full
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
-from unweave.report.scores import score_text
 
 Json = Mapping[str, Any]
 SIDES = {"forget": "People to forget", "retain": "People to keep"}
@@ -181,7 +181,7 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
         [
             row["name"],
             number(row["distance"], 1),
-            *(score_text(row["scores"][key]) for key in kind.columns),
+            *(in_full(row["scores"][key]) for key in kind.columns),
             "–" if row["steps"] is None else str(row["steps"]),
             number(row["seconds"], 1),
             "–" if row.get("met") is None else SAID[state_of(row)],

@@ -1,4 +1,4 @@
-"""Several runs in one table, a row each; a folder of runs, and what of it cannot be read."""
+"""Several runs on one page: those that were named, compared, or all below a folder and what of it cannot be read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,105 @@ from pathlib import Path
 from unweave.contract import ended
 from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES
-from unweave.report import contract
-from unweave.report.page import Table, number
-from unweave.report.readable import readable
-from unweave.report.run_page import Run, load
-from unweave.report.scores import score_text
+from unweave.report import contract, plots
+from unweave.report.numbers import distance_unit, distances, in_full
+from unweave.report.page import LIMITS, Page, Plot, Section, Table, Verdict, number
+from unweave.report.run_page import Run, load, readable
 
 DEPTH = 4  # folders below the one that was named
 INSIDE = {"checkpoint", "model", "values"}  # parts of a run, which hold no runs
+SEVERAL = (
+    LIMITS[0],
+    "Each row is one original and one unlearned model, unless evidence over several trainings was collected.",
+    LIMITS[-1],
+)
+SAME = {
+    "request": "request",
+    "forget": "size of the forget set",
+    "retain": "size of the retain set",
+    "model_before": "original model",
+}
+
+
+def compare(directories: list[Path], path: Path) -> Path:
+    """Writes a page that shows several runs side by side.
+
+    Raises:
+        ConfigurationError: some of them are no finished runs; all faults at once.
+    """
+    runs, faults = {}, []
+    for directory in directories:
+        try:
+            runs[directory.as_posix()] = read(directory)
+        except ConfigurationError as error:
+            faults += error.faults
+    if len(directories) > len(runs) + len(faults):
+        faults.append("expected different directories, found one of them twice")
+    if faults:
+        raise ConfigurationError(faults)
+    page = Page(
+        title=f"{len(runs)} runs compared",
+        lead=f"A row each; the distance is the mean gap to a model retrained without the forget set, in {_unit(runs)}.",
+        verdicts=_alike(runs),
+        sections=[Section("Runs", tables=[table("The unlearned models", runs)], plots=_distances(runs))],
+        limits=SEVERAL,
+    )
+    page.write(path)
+    return path
+
+
+def board(folder: Path) -> Path:
+    """Writes a page that lists all runs below a folder, `board.html` in it.
+
+    Raises:
+        ConfigurationError: there is no such folder, or nothing of a run in it.
+    """
+    (runs, broken), others = runs_in(folder), others_in(folder)
+    if not runs and not broken and not others:
+        raise ConfigurationError(f"{folder}: expected directories of `unweave run` below it, found none")
+    kept = [name for name, run in runs.items() if run.summary["contract"] and run.summary["status"] == "done"]
+    against = [name for name, run in runs.items() if run.claim.against]
+    verdicts = [
+        Verdict("Runs", f"{len(runs)}, {len(kept)} of them kept a contract"),
+        Verdict("Evidence against the result", ", ".join(against) or "none", "bad" if against else "plain"),
+        Verdict("Not finished or damaged", str(len(broken)), "note" if broken else "plain"),
+    ]
+    sections = []
+    if runs:
+        sections.append(Section("Runs", tables=[table("A name leads to the run's page", runs, link=True)]))
+    if others:
+        listed = Table("A name leads to the page of all its runs", ["", "what"], list(others.items()), link=True)
+        sections.append(Section("Sequences and demos", tables=[listed]))
+    if broken:
+        listed = Table("What cannot be shown, and why", ["folder", "reason"], list(broken.items()))
+        sections.append(Section("Not finished or damaged", tables=[listed]))
+    page = Page(f"Runs in {folder.name or folder}", f"All runs below {folder}.", verdicts, sections, limits=SEVERAL)
+    page.write(folder / "board.html")
+    return folder / "board.html"
+
+
+def _alike(runs: Mapping[str, Run]) -> list[Verdict]:
+    """Whether the runs answer the same request for the same model."""
+    differ = [words for key, words in SAME.items() if len({str(run.summary[key]) for run in runs.values()}) > 1]
+    if differ:
+        text = f"they differ in {', '.join(differ)}: distances and scores are not of the same task"
+        return [Verdict("Can they be compared?", text, "note")]
+    return [Verdict("Can they be compared?", "one request, one original model", "good")]
+
+
+def _unit(runs: Mapping[str, Run]) -> str:
+    return " and ".join(dict.fromkeys(distance_unit(run.scores) for run in runs.values()))
+
+
+def _distances(runs: Mapping[str, Run]) -> list[Plot]:
+    every = {name: distances(run.scores) for name, run in runs.items()}
+    found = {name: each["unlearned"] for name, each in every.items() if "unlearned" in each}
+    if not found:
+        return []
+    first = next(iter(every.values()))
+    ends: dict[str, float] = {name: first[name] for name in ("original", "retrained again") if name in first}
+    drawing = plots.bars("Distance to the retrained model", found, ends, x=_unit(runs))
+    return [Plot(drawing, "Shorter is closer. Dashed: nothing done, and another retrained model, of the first run.")]
 
 
 def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table:
@@ -35,22 +126,12 @@ def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table
 def _row(name: str, run: Run, held: list[str]) -> list[str]:
     summary, scores = run.summary, run.scores["models"]["unlearned"]
     why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
-    shown = [score_text(scores.get(each), short=True) for each in held]
+    shown = [in_full(scores.get(each), short=True) for each in held]
+    kept = (contract.told(summary["contract"]) or "kept") if summary["contract"] else "none"
+    claimed = (run.claim.level or "none") + (", refuted" if run.claim.against else "")
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
-    distance = score_text(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
-    return [name, summary["request"], summary["method"], why, _kept(run), distance, *shown, _claim(run), *cost]
-
-
-def _kept(run: Run) -> str:
-    rows = run.summary["contract"]
-    if not rows:
-        return "none"
-    return contract.told(rows) or "kept"
-
-
-def _claim(run: Run) -> str:
-    level = run.claim.level or "none"
-    return f"{level}, refuted" if run.claim.against else level
+    distance = in_full(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
+    return [name, summary["request"], summary["method"], why, kept, distance, *shown, claimed, *cost]
 
 
 def runs_in(folder: Path) -> tuple[dict[str, Run], dict[str, str]]:

@@ -1,23 +1,23 @@
-"""The page of one run directory."""
+"""The page of one run directory, and of evidence without a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES, Modality, of_document
 from unweave.recipe.yaml_lines import Document
-from unweave.report import card as cards
-from unweave.report import claim, contract, quote, traces, tradeoff, verdict
+from unweave.report import contract, evidence, traces, tradeoff, verdict
 from unweave.report import examples as each
-from unweave.report.glossary import WORDS, limits
-from unweave.report.page import Listing, Page, Section, Table, number
-from unweave.report.scores import ORDER
+from unweave.report.numbers import ORDER
+from unweave.report.page import WORDS, Bottom, Listing, Page, Point, Section, Table, Tone, Verdict, limits, number
 
 Json = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class Run:
         quoted: of `quote.json`, if the run was quoted.
         examples: of `examples.json`, if it was written.
         answers: of `answers.json`, if the model answers questions.
-        card: of `evidence.json`, if evidence was collected.
+        evidence: of `evidence.json`, if evidence was collected.
     """
 
     summary: Json
@@ -44,7 +44,7 @@ class Run:
     quoted: Json | None = None
     examples: Json | None = None
     answers: Json | None = None
-    card: Json | None = None
+    evidence: Json | None = None
 
     @property
     def kind(self) -> Modality:
@@ -54,21 +54,21 @@ class Run:
         return found or next(iter(MODALITIES.values()))
 
     @property
-    def claim(self) -> claim.Shown:
+    def claim(self) -> verdict.Shown:
         """The strongest claim that is supported."""
-        shown = None if self.card is None else claim.of_card(self.card)
-        return shown or claim.of_run(self.summary, self.scores)
+        shown = None if self.evidence is None else verdict.of_evidence(self.evidence)
+        return shown or verdict.of_run(self.summary, self.scores)
 
 
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
-    absent = verdict.absent(summary, scores, run.card, run.quoted, run.kind)
+    absent = verdict.absent(summary, scores, run.evidence, run.quoted, run.kind)
     return Page(
         title=f"Unlearning {summary['request']} with {summary['method']}",
         lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",
-        bottom=verdict.bottom(summary, shown, run.card),
-        verdicts=verdict.strip(summary, shown, run.card, absent),
+        bottom=verdict.bottom(summary, shown, run.evidence),
+        verdicts=verdict.strip(summary, shown, run.evidence, absent),
         figures=verdict.figures(summary, scores),
         words=WORDS,
         sections=[
@@ -76,13 +76,13 @@ def page(run: Run) -> Page:
             tradeoff.section(summary, scores),
             *_answers(run.answers),
             *each.sections(run.examples),
-            *cards.sections(run.card, _pictures(run.examples)),
-            *quote.sections(run.quoted, run.examples),
+            *evidence.sections(run.evidence, _pictures(run.examples)),
+            *each.quoted(run.quoted, run.examples),
             traces.section(summary, run.steps),
             _settings(summary),
         ],
         listings=[Listing("recipe.yaml", run.recipe), Listing("summary.json", json.dumps(summary, indent=2))],
-        limits=limits(run.card),
+        limits=limits(run.evidence),
     )
 
 
@@ -107,8 +107,28 @@ def load(directory: Path) -> Run:
     scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
     recipe = (directory / "recipe.yaml").read_text("utf-8")
     quoted, examples, answers = (_optional(directory / f"{name}.json") for name in ("quote", "examples", "answers"))
-    card = cards.read(directory / cards.FILE)
-    return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, card)
+    collected = evidence.read(directory / evidence.FILE)
+    return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, collected)
+
+
+@contextmanager
+def readable(directory: Path) -> Iterator[None]:
+    """Around what reads and shows the files of a directory.
+
+    Raises:
+        ConfigurationError: one is missing, is no JSON, or lacks what this version writes.
+    """
+    try:
+        yield
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigurationError(f"{directory}: a file of the run cannot be read, or is damaged: {text}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ConfigurationError(
+            f"{directory}: a file of the run is damaged, or of another version of unweave ({what}). Show it with the "
+            "version that wrote it, or run it again"
+        ) from error
 
 
 def _optional(path: Path) -> Json | None:
@@ -150,3 +170,61 @@ def _settings(summary: Json) -> Section:
             Table("Environment", ["", ""], environment),
         ],
     )
+
+
+def evidence_page(found: Json) -> Page:
+    """The page of a directory that holds nothing else: evidence on models of a recipe, without a run of their own."""
+    request, runs, shown = found["request"], found["runs"], verdict.of_evidence(found)
+    counts = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
+    asked = (
+        f"whether {found['method']['name']} bounds the influence of {request['forget']:,} training examples "
+        f"({request['text']}) and keeps the model working on {request['retain']:,} others"
+    )
+    sections = evidence.sections(found, {})
+    return Page(
+        title=f"Evidence on unlearning {request['text']} with {found['method']['name']}",
+        lead=f"{counts} models. {found['created']}",
+        bottom=_evidence_bottom(found, shown, {section.title for section in sections}),
+        verdicts=[
+            Verdict("What was asked", asked),
+            Verdict("Which models", _subject(found)),
+            *([] if shown is None else verdict.claims(shown)),
+        ],
+        words=WORDS,
+        sections=sections,
+        limits=limits(found),
+    )
+
+
+def read_evidence(directory: Path) -> Page:
+    """The page of a directory with evidence alone.
+
+    Raises:
+        ConfigurationError: the evidence in it is of a form that this version does not know.
+    """
+    found = evidence.read(directory / evidence.FILE)
+    assert found is not None, "build has looked whether it is there"
+    return evidence_page(found)
+
+
+def _evidence_bottom(found: Json, shown: verdict.Shown | None, titles: Set[str]) -> Bottom:
+    """The page in one sentence, and what follows from it; links lead to sections that are there."""
+    if shown is None:
+        told = f"This evidence is not complete: {', '.join(found['pending'])} are missing."
+        return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
+    if shown.against:
+        told = "The evidence speaks against the method: it is not ready to be relied on for this request."
+        then = "Choose another method or other limits and collect the evidence again, or retrain."
+        points = [
+            point if point.section in titles else Point(point.text)
+            for point in verdict.objections(found, shown.against)
+        ]
+        return Bottom(told, then, "bad", points)
+    tone: Tone = "note" if shown.level in (None, "E0") else "good"
+    return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
+
+
+def _subject(found: Json) -> str:
+    if (own := found.get("own_run")) is not None:
+        return f"a run's own, the tensors with SHA-256 {own['after'][:16]}…, and others of its recipe"
+    return "models made for this evidence, of one recipe: a model that is to be signed off needs a run, `unweave run`"

@@ -7,8 +7,8 @@ from typing import Any
 
 from unweave.modalities import MODALITIES
 from unweave.report import plots
+from unweave.report.numbers import gap_tables, models_of, score_table
 from unweave.report.page import Plot, Section
-from unweave.report.scores import gap_tables, models_of, table, value_of
 
 Json = Mapping[str, Any]
 
@@ -20,7 +20,11 @@ def section(summary: Json, scores: Json) -> Section:
         "fewer of the forgotten examples than a model that never saw them is a trace of its own."
     )
     return Section(
-        "What was forgotten, what was kept", text, gap_tables(scores), _plane(summary, scores), folded=[table(scores)]
+        "What was forgotten, what was kept",
+        text,
+        gap_tables(scores),
+        _plane(summary, scores),
+        folded=[score_table(scores)],
     )
 
 
@@ -41,7 +45,7 @@ def _plane(summary: Json, scores: Json) -> list[Plot]:
     if plane is None:
         return []
     (forgetting, x), (keeping, y) = plane.items()
-    if (start := value_of(scores, "original", keeping)) is None:
+    if (start := models.get("original", {}).get(keeping, {}).get("value")) is None:
         return []
     points = []
     for name, model in models.items():
