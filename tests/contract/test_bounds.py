@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import binom, norm, ttest_ind
+from scipy.stats import beta, binom, norm, ttest_ind
 
 from unweave.contract import bounds
 
@@ -98,6 +98,25 @@ def test_failures_alone_are_bounded_exactly() -> None:
             assert limits == sorted(limits)
             count += len(errors)
     assert count >= 230
+
+
+def test_rare_failures_alone_have_the_exact_bound_where_it_is_the_larger() -> None:
+    """Clopper and Pearson's, and no more than it: at alpha = .05 of few failures in up to a hundred examples."""
+    count = 0
+    for n in (20, 50, 100):
+        for b in range(6):
+            assert bounds.tango(b, 0, n, 0.05) == pytest.approx(beta.ppf(0.95, b + 1, n - b), rel=1e-9)
+            count += 1
+    assert count == 18
+
+
+def test_gains_elsewhere_do_not_hide_the_losses_that_none_of_the_examples_shows() -> None:
+    """No loss beyond the clip in n examples: up to `1 - alpha^(1/n)` of all may. Exactly the clip is not beyond."""
+    for n, alpha in ((50, 0.05), (400, 0.0125)):
+        unseen = 3.0 * (1 - alpha ** (1 / n))
+        for worst in (-3.0, 3.0):
+            values = np.append(np.full(n - 1, -3.0), worst)
+            assert bounds.upper(values, alpha, 3.0) == pytest.approx(unseen, rel=1e-9)
 
 
 def test_the_paired_bound_never_errs_more_than_promised() -> None:
