@@ -51,6 +51,14 @@ def test_the_closed_form_is_the_maximum_of_the_likelihood() -> None:
     assert count == 30
 
 
+def test_without_discordance_the_score_bound_is_closed() -> None:
+    """`z^2 / (n + z^2)`, whatever z is."""
+    for n in (1, 30, 1000):
+        for alpha in (0.4, 0.2, 0.05, 0.0005):
+            z2 = float(norm.isf(alpha)) ** 2
+            assert bounds.score(0, 0, n, alpha) == pytest.approx(z2 / (n + z2), rel=1e-9)
+
+
 def test_needed_is_the_least_that_is_enough() -> None:
     count = 0
     for alpha in (0.2, 0.05, 0.0125):
@@ -232,7 +240,7 @@ def test_chance_is_the_spread_of_the_rank_sum() -> None:
         found = [bounds.attack(rng.normal(size=n), rng.normal(size=m)) - 0.5 for _ in range(3000)]
         assert np.quantile(found, 0.95) == pytest.approx(bounds.chance(n, m, 0.05), rel=0.08)
         count += 1
-    assert count == 3 and bounds.chance(0, 5, 0.05) == math.inf
+    assert count == 3 and bounds.chance(0, 5, 0.05) == bounds.chance(5, 0, 0.05) == math.inf
 
 
 def test_welch_is_scipys() -> None:
@@ -243,7 +251,9 @@ def test_welch_is_scipys() -> None:
         count += 1
     assert count == 3
     assert bounds.below(np.zeros(5), np.ones(5)) == 0.0 and bounds.below(np.ones(5), np.ones(5)) == 1.0
-    assert bounds.below(np.zeros(1), np.ones(9)) == 1.0
+    assert bounds.below(np.zeros(1), np.ones(9)) == 1.0 and bounds.below(np.zeros(9), np.ones(1)) == 1.0
+    x, y = np.array([0.1, 0.2]), np.array([0.7, 0.9])
+    assert bounds.below(x, y) == pytest.approx(ttest_ind(x, y, equal_var=False, alternative="less").pvalue)
 
 
 def test_the_level_is_divided_by_paths_and_groups() -> None:
