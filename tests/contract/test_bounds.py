@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,17 @@ def test_chance_is_the_spread_of_the_rank_sum() -> None:
         assert np.quantile(found, 0.95) == pytest.approx(bounds.chance(n, m, 0.05), rel=0.08)
         count += 1
     assert count == 3 and bounds.chance(0, 5, 0.05) == bounds.chance(5, 0, 0.05) == math.inf
+
+
+def test_chance_is_exact_for_every_order_of_a_few_scores() -> None:
+    """All orders of n members and m others are as likely: the spread of their AUC, counted out."""
+    count = 0
+    for n, m in ((1, 1), (2, 3), (4, 2), (3, 5)):
+        orders = [np.array(chosen, dtype=float) for chosen in combinations(range(n + m), n)]
+        found = [bounds.attack(x, np.setdiff1d(np.arange(n + m), x)) for x in orders]
+        assert np.std(found) * norm.isf(0.05) == pytest.approx(bounds.chance(n, m, 0.05), rel=1e-9)
+        count += len(orders)
+    assert count == 83
 
 
 def test_welch_is_scipys() -> None:
