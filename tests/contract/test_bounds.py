@@ -67,6 +67,7 @@ def test_needed_is_the_least_that_is_enough() -> None:
             for limit in (0.01, 0.1, 0.4):
                 enough = bounds.needed(limit, alpha, clip)
                 assert bounds.smallest(enough, alpha, clip) <= limit < bounds.smallest(enough - 1, alpha, clip)
+                assert bounds.needed(bounds.smallest(enough, alpha, clip), alpha, clip) == enough, "a limit just kept"
                 assert bounds.size(limit, alpha, clip) == bounds.needed(limit / 2, alpha, clip)
                 count += 1
     assert count == 27 and bounds.size(None, 0.05) == bounds.SIZE

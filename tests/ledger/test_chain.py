@@ -118,8 +118,7 @@ def test_the_name_of_a_new_file_is_on_the_disk_with_it(tmp_path: Path, monkeypat
     monkeypatch.setattr("unweave.ledger.chain.on_disk", told.append)
     for write in (True, True, False):
         with locked(tmp_path / "ledger", write=write):
-            pass
-    assert told == [tmp_path]
+            assert told == [tmp_path], "once, before anything is written"
 
 
 def test_a_disk_that_fails_is_not_a_ledger_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
