@@ -123,6 +123,16 @@ def test_the_ends_of_every_range_are_in_it() -> None:
     assert len(made) == 24
 
 
+def test_groups_have_an_order_and_a_number() -> None:
+    class Endless:
+        def __getitem__(self, place: int) -> int:
+            return 0
+
+    for groups in ({0, 1}, Endless(), iter([0, 1]), "classes"):
+        with pytest.raises(ConfigurationError, match="by must be 'class' or one group per"):
+            Keep("loss", absolute=1.0, by=groups)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["shrinks", "every"])
 def test_a_truth_is_no_number(name: str) -> None:
     for make in (lambda: Contract(**{name: True}), lambda: Contract(confidence=True), lambda: Keep("loss", True)):
