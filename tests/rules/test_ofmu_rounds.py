@@ -53,8 +53,13 @@ def test_a_radius_takes_the_place_of_every_step_length() -> None:
     """No lr is asked for; the outer step is per unit of gradient as long as all inner ones together."""
     seen = problem()
     seen.lr, seen.radius = None, 0.3
-    before, scales, move = seen.snapshot()[0], [], seen.move
-    seen.move = lambda direction, scale: (scales.append(-scale), move(direction, scale))  # type: ignore[method-assign]
+    before, scales, move = seen.snapshot()[0], list[float](), seen.move
+
+    def noted(direction: Any, scale: float) -> None:
+        scales.append(-scale)
+        move(direction, scale)
+
+    seen.move = noted  # type: ignore[method-assign]
     step = OFMU(0.0, 3, penalty=0.0).backward(seen)
     assert len(scales) == 3 and len(set(scales)) == 3
     assert step.lr == pytest.approx(sum(scales), rel=1e-12)
