@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -197,3 +199,22 @@ def test_autocast_and_the_precision_of_matrix_products_change_nothing() -> None:
     finally:
         torch.set_float32_matmul_precision(before)
     assert count == 9
+
+
+def test_gradients_that_are_plainly_apart_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32: the second reading, in float64, is for those that need it."""
+
+    def again(f: Tensor, r: Tensor) -> Iterator[Tensor]:
+        pytest.fail("read in float64")
+
+    f, r = torch.randn(2, 4096, generator=torch.Generator().manual_seed(0))
+    expected = naive([f], [r], [0])
+    monkeypatch.setattr("unweave.gramian._exact", again)
+    torch.testing.assert_close(gramian(([f], [r]), [0]), expected, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("kinds", [("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "bfloat16")])
+def test_long_tensors_of_half_precision_are_summed_in_float64(kinds: tuple[str, str]) -> None:
+    """In their own precision 5,000 products would be summed to two digits."""
+    f, r = ([torch.randn(5000).to(getattr(torch, kind))] for kind in kinds)
+    torch.testing.assert_close(gramian((f, r), [0]), naive(f, r, [0]), rtol=1e-12, atol=1e-10)

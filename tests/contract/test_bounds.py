@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import binom, norm, ttest_ind
+from scipy.stats import beta, binom, norm, ttest_ind
 
 from unweave.contract import bounds
 
@@ -51,6 +52,14 @@ def test_the_closed_form_is_the_maximum_of_the_likelihood() -> None:
     assert count == 30
 
 
+def test_without_discordance_the_score_bound_is_closed() -> None:
+    """`z^2 / (n + z^2)`, whatever z is."""
+    for n in (1, 30, 1000):
+        for alpha in (0.4, 0.2, 0.05, 0.0005):
+            z2 = float(norm.isf(alpha)) ** 2
+            assert bounds.score(0, 0, n, alpha) == pytest.approx(z2 / (n + z2), rel=1e-9)
+
+
 def test_needed_is_the_least_that_is_enough() -> None:
     count = 0
     for alpha in (0.2, 0.05, 0.0125):
@@ -58,6 +67,7 @@ def test_needed_is_the_least_that_is_enough() -> None:
             for limit in (0.01, 0.1, 0.4):
                 enough = bounds.needed(limit, alpha, clip)
                 assert bounds.smallest(enough, alpha, clip) <= limit < bounds.smallest(enough - 1, alpha, clip)
+                assert bounds.needed(bounds.smallest(enough, alpha, clip), alpha, clip) == enough, "a limit just kept"
                 assert bounds.size(limit, alpha, clip) == bounds.needed(limit / 2, alpha, clip)
                 count += 1
     assert count == 27 and bounds.size(None, 0.05) == bounds.SIZE
@@ -98,6 +108,25 @@ def test_failures_alone_are_bounded_exactly() -> None:
             assert limits == sorted(limits)
             count += len(errors)
     assert count >= 230
+
+
+def test_rare_failures_alone_have_the_exact_bound_where_it_is_the_larger() -> None:
+    """Clopper and Pearson's, and no more than it: at alpha = .05 of few failures in up to a hundred examples."""
+    count = 0
+    for n in (20, 50, 100):
+        for b in range(6):
+            assert bounds.tango(b, 0, n, 0.05) == pytest.approx(beta.ppf(0.95, b + 1, n - b), rel=1e-9)
+            count += 1
+    assert count == 18
+
+
+def test_gains_elsewhere_do_not_hide_the_losses_that_none_of_the_examples_shows() -> None:
+    """No loss beyond the clip in n examples: up to `1 - alpha^(1/n)` of all may. Exactly the clip is not beyond."""
+    for n, alpha in ((50, 0.05), (400, 0.0125)):
+        unseen = 3.0 * (1 - alpha ** (1 / n))
+        for worst in (-3.0, 3.0):
+            values = np.append(np.full(n - 1, -3.0), worst)
+            assert bounds.upper(values, alpha, 3.0) == pytest.approx(unseen, rel=1e-9)
 
 
 def test_the_paired_bound_never_errs_more_than_promised() -> None:
@@ -213,7 +242,18 @@ def test_chance_is_the_spread_of_the_rank_sum() -> None:
         found = [bounds.attack(rng.normal(size=n), rng.normal(size=m)) - 0.5 for _ in range(3000)]
         assert np.quantile(found, 0.95) == pytest.approx(bounds.chance(n, m, 0.05), rel=0.08)
         count += 1
-    assert count == 3 and bounds.chance(0, 5, 0.05) == math.inf
+    assert count == 3 and bounds.chance(0, 5, 0.05) == bounds.chance(5, 0, 0.05) == math.inf
+
+
+def test_chance_is_exact_for_every_order_of_a_few_scores() -> None:
+    """All orders of n members and m others are as likely: the spread of their AUC, counted out."""
+    count = 0
+    for n, m in ((1, 1), (2, 3), (4, 2), (3, 5)):
+        orders = [np.array(chosen, dtype=float) for chosen in combinations(range(n + m), n)]
+        found = [bounds.attack(x, np.setdiff1d(np.arange(n + m), x)) for x in orders]
+        assert np.std(found) * norm.isf(0.05) == pytest.approx(bounds.chance(n, m, 0.05), rel=1e-9)
+        count += len(orders)
+    assert count == 83
 
 
 def test_welch_is_scipys() -> None:
@@ -224,7 +264,9 @@ def test_welch_is_scipys() -> None:
         count += 1
     assert count == 3
     assert bounds.below(np.zeros(5), np.ones(5)) == 0.0 and bounds.below(np.ones(5), np.ones(5)) == 1.0
-    assert bounds.below(np.zeros(1), np.ones(9)) == 1.0
+    assert bounds.below(np.zeros(1), np.ones(9)) == 1.0 and bounds.below(np.zeros(9), np.ones(1)) == 1.0
+    x, y = np.array([0.1, 0.2]), np.array([0.7, 0.9])
+    assert bounds.below(x, y) == pytest.approx(ttest_ind(x, y, equal_var=False, alternative="less").pvalue)
 
 
 def test_the_level_is_divided_by_paths_and_groups() -> None:

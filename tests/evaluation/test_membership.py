@@ -235,3 +235,26 @@ def test_the_sheet_has_the_ranking_as_auc_and_tail(make: Make) -> None:
     assert sheet["MIA_confidence_TPR"].value == tail_on_halves(*sides, seed=5)[0].value
     assert sheet["MIA_confidence_AUC"].n == 60 + 1200 and sheet["MIA_confidence_AUC"].low is not None
     assert "not trained on" in sheet["MIA_confidence_TPR"].definition
+
+
+def test_a_share_that_ten_is_no_multiple_of_needs_the_next_whole_number() -> None:
+    """`10 / 0.03 = 333.3`."""
+    m = np.arange(50.0)
+    for attack in (tpr_at_fpr, tail_on_halves):
+        with pytest.raises(UndefinedScore, match="at least 334 held-out examples; there are 333"):
+            attack(m, np.arange(333.0), 0.03)
+        attack(m, np.arange(334.0), 0.03)
+
+
+def test_nobody_is_above_what_all_have() -> None:
+    """Scores without any information, such as a constant model's."""
+    tpr, fpr = tail_on_halves(np.ones(50), np.ones(1000))
+    assert (tpr.value, fpr.value) == (0.0, 0.0) == (tpr_at_fpr(np.ones(50), np.ones(1000)),) * 2
+
+
+def test_others_that_are_halved_are_forty_at_least() -> None:
+    many = np.linspace(0.0, 1.0, 100)
+    with pytest.raises(UndefinedScore, match="at least 40 held-out examples; there are 39"):
+        confidence_ranking(many, many, many[:39])
+    assert [len(side) for side in confidence_ranking(many, many, many[:40])] == [100, 20]
+    assert [len(side) for side in confidence_ranking(many, many, many[:20], many[:20])] == [100, 20]

@@ -67,6 +67,7 @@ def test_the_ratio_follows_what_steps_do(variant: str) -> None:
     assert rule.share == 0.02
     rule.steer(Left(1.0, 1.0, 5, 0.1))
     rule.steer(Left(1.0, 1.0, 5, 0.1, torch.zeros(2)))
+    rule.steer(Left(1.0, 1.0, 5, 0.1, None, torch.zeros(2)))
     assert rule.share == 0.02, "without a prediction and a reading it stays"
     fixed = hamu(variant, ratio=0.3)
     fixed.steer(left(fixed, 1.0))
@@ -174,3 +175,43 @@ def test_ranges() -> None:
     for right in ({"ratio": 0.0}, {"rate": 0.0}, {"radius": 1e-9}, {"patience": 1}, {"slack": 0.0}):
         HAMU(**right)  # type: ignore[arg-type]
     assert math.isclose(HAMU().share, 0.1)
+
+
+@pytest.mark.parametrize("length", [1.0, 2.0])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_the_other_gradient_a_step_is_no_longer_than_its_quota_asks(variant: str, length: float) -> None:
+    """a = 0: every step that meets the quota is as good; the shortest is `q / |b|` along b."""
+    some, none = [np.array([0.6, 0.8]) * length], [np.zeros(2)]
+    gram = gram_of(none, some, [0]) if variant == "hamu-q" else gram_of(some, none, [0])
+    rule = hamu(variant, ratio=0.5, radius=0.3)
+    side = 0 if variant == "hamu-q" else 1
+    weights = rule.weights(gram)[0].tolist()
+    assert rule.branches(gram) == ("collinear",)
+    assert weights[side] == pytest.approx(0.5 * 0.3 / length) and weights[1 - side] == 0.0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_quota_of_nothing_leaves_orthogonal_gradients_to_plain_sgd(variant: str, split: str) -> None:
+    """`<a, b> = 0 >= 0`: the direct step, to the last bit."""
+    gram = gram_of([[0.3, 0.0], [0.0, 0.7]], [[0.0, 1.1], [0.2, 0.0]], [0, 1])
+    rule = hamu(variant, ratio=0.0, split=split)
+    assert rule.branches(gram) == ("direct",) * 2
+    assert rule.weights(gram).tolist() == [[0.0, 1.0] if variant == "hamu-q" else [1.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("split", ["norm_product", "joint"])
+def test_a_quota_of_all_the_room_goes_to_the_ball_along_what_is_guaranteed(variant: str, split: str) -> None:
+    """`Q = sum_i R_i |b_i|` has one solution, `R_i b_i / |b_i|`, and rounding of a share is no reason to refuse it."""
+    generator, side = np.random.default_rng(0), 0 if variant == "hamu-q" else 1
+    for _ in range(50):
+        g_r, g_f = ([generator.normal(size=4) * 10 ** generator.uniform(-2, 2) for _ in range(5)] for _ in "rf")
+        gram = gram_of(g_r, g_f, range(5))
+        b, radius = gram[:, side, side].sqrt(), gram[:, 1 - side, 1 - side].sqrt()
+        rule = hamu(variant, rate=float((radius * b).sum()), split=split)
+        weights = rule.weights(gram)
+        assert "infeasible" not in rule.branches(gram)
+        gain, length = (gram[:, side] * weights).sum(-1), torch.einsum("bi,bij,bj->b", weights, gram, weights).sqrt()
+        torch.testing.assert_close(gain, radius * b, rtol=1e-7, atol=0.0)
+        torch.testing.assert_close(length, radius, rtol=1e-7, atol=0.0)

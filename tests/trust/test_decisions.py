@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trust._problems import Vector, flat, on
+from tests.trust._problems import Field, Vector, flat, on
 from unweave import trust
 from unweave.data.pairs import Pair
 from unweave.errors import ConfigurationError
@@ -221,6 +221,16 @@ def test_a_restoration_takes_the_forget_part_out_where_they_conflict_and_are_apa
     wanted = {"apart": 0.9 * 5 / scale}.get(angle, 0.0)
     assert record.note == "restoration" and record.step.weights[0].tolist() == pytest.approx([wanted, 1.0])
     assert region.radius == record.radius, "a restoration says nothing of how long a step may be"
+
+
+@pytest.mark.parametrize("forget", [None, flat])
+def test_a_restoration_without_a_forget_gradient_is_the_retain_gradient(forget: Field | None) -> None:
+    """No forget loss, or one that is flat here: there is nothing to take out, and 0 / 0 is not asked for."""
+    model, region = Vector(1.0, 1.0), TrustRegion(budget=1e-3)
+    region.level, region.origin, region.seen = 2.0, 1.0, 9
+    (record,) = on(model, forget, lambda t: t[0], Fixed(), region).history
+    assert record.note == "restoration" and record.step.weights[0].tolist() == [0.0, 1.0]
+    assert float(model.theta[0].detach()) < 1.0
 
 
 def test_the_cap_only_comes_down() -> None:
