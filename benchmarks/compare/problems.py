@@ -13,8 +13,9 @@ from unweave.evaluation import auc, predict
 from unweave.loop import Stop
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import poison_random, poison_swap
+from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.tensors import Source, TensorImages
-from unweave.modalities.images.training import DEFAULTS, Network, seconds_spent
+from unweave.modalities.images.training import Network, seconds_spent
 from unweave.tasks import Vision
 
 REQUESTS = ("poison", "class", "random", "mix")
@@ -33,7 +34,7 @@ def request(source: Source, name: str, seed: int) -> ImageJob:
         train, split = train.relabelled(labels), by_index(rows, count)
     else:
         split = _split(name, train, seed if digits else 0, seed)
-    network, training = DEFAULTS[source.name]
+    network, training = SOURCES[source.name].network, SOURCES[source.name].training
     size = Network(network, classes, source.channels)
     return ImageJob(name, train, source.test, split, size, replace(training, seed=seed))
 

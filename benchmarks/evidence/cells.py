@@ -26,7 +26,7 @@ from unweave.audit.canaries import Plan, draw
 from unweave.audit.robustness import Relearning, quantised, relearn, unchanged
 from unweave.evaluation.outputs import Outputs, predict
 from unweave.evaluation.ranking import auc
-from unweave.evaluation.sheet import accuracy
+from unweave.evaluation.scores import accuracy
 
 Json = dict[str, Any]
 SEEDS = {"pool": 0, "third": 1000, "coin": 2000}

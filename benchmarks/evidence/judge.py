@@ -14,7 +14,7 @@ from unweave.audit.canaries import judge
 from unweave.audit.evidence_parts.over_runs import table_part, ulira_part
 from unweave.audit.runs import recovered_share, retrain_gap
 from unweave.evaluation import Score
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 
 Json = dict[str, Any]
 Known = Callable[[tuple[str, int]], Mapping[str, Json]]

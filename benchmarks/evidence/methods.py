@@ -16,7 +16,7 @@ from world import World
 
 import unweave
 from unweave.evaluation.outputs import predict
-from unweave.evaluation.sheet import accuracy
+from unweave.evaluation.scores import accuracy
 from unweave.modalities.images.tensors import TensorImages
 
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")

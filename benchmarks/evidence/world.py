@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from unweave.modalities.images import sources
+from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.tensors import TensorImages
-from unweave.modalities.images.training import DEFAULTS, Network, Training, train
+from unweave.modalities.images.training import Network, Training, train
 from unweave.tasks import Vision
 
 
@@ -110,7 +111,7 @@ class World:
 def world(data: str, path: Path | None, records: str, seed: int = 0) -> World:
     """The world of a data set, drawn from a seed."""
     source, size = sources.load(data, path), SIZES[data]
-    name, usual = DEFAULTS[data]
+    name, usual = SOURCES[data].network, SOURCES[data].training
     rng = np.random.default_rng(seed)
     rows, unseen = rng.permutation(len(source.train)), rng.permutation(len(source.test))
     base = source.train.subset(rows[: size.base])

@@ -13,8 +13,9 @@ from unweave.data.splits import Split, by_class, by_index, by_random_fraction, h
 from unweave.evaluation import predict
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import poison_random, poison_swap
+from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.tensors import Source, TensorImages
-from unweave.modalities.images.training import DEFAULTS, Network, seconds_spent
+from unweave.modalities.images.training import Network, seconds_spent
 
 MIXED = {"digits": (0, 4, 8), "cifar10": (0, 3, 5)}
 RHO = (0.25, 0.5, 0.75)
@@ -32,7 +33,7 @@ def requests(source: Source, seed: int, cached_only: bool) -> Iterator[ImageJob]
     labels = train.labels.numpy()
 
     def made(text: str, split: Split, data: TensorImages = train) -> ImageJob:
-        network, training = DEFAULTS[source.name]
+        network, training = SOURCES[source.name].network, SOURCES[source.name].training
         size = Network(network, classes, source.channels)
         return ImageJob(text, data, source.test, split, size, replace(training, seed=seed))
 

@@ -176,7 +176,7 @@ class OneShot:
             for name in self.arguments
             if name not in takes
         )
-        refuse([*faults(takes, self.arguments).values(), *odd])
+        refuse([*odd, *faults(takes, self.arguments).values()])
 
     def read(self, task: Task) -> Method:
         """Both objectives as the loop reads them before and after the change; the rule is never asked."""

@@ -13,7 +13,7 @@ from unweave.audit.findings import of_gaps
 from unweave.audit.runs import retrain_gap
 from unweave.errors import ConfigurationError
 from unweave.evaluation import Score
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 
 RUNS = {"originals": 8, "unlearned": 8, "retrained": 8}
 

@@ -9,7 +9,7 @@ import pytest
 from unweave.audit.runs import Margins, retrain_gap
 from unweave.errors import ConfigurationError
 from unweave.evaluation import Score
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 
 NAMES = ("UA", "RA", "TA", "MIA_AUC")
 SPREAD = (0.006, 0.001, 0.003, 0.01)

@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from unweave.contract import Contract, Forget, Keep
-from unweave.contract.auto import left, nats
 from unweave.contract.judge import Goal, Limit, accuracy, goals, limits
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.reading import Reading
+from unweave.contract.remaining import left, nats
 from unweave.contract.sets import Sets, check, remarks
 from unweave.errors import ConfigurationError
 from unweave.loop import Record

@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.conftest import Make
 from unweave.evaluation import GAP_METRICS, Score, efficiency, gaps, score_outputs
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 
 
 def sheet(**values: float) -> dict[str, Score]:

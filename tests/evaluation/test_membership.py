@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, UndefinedScore, auc, confidence_attack, score_outputs, tpr_at_fpr
 from unweave.evaluation.membership import confidence_ranking, half_threshold, tail_on_halves
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 
 
 def test_auc_is_sklearns_with_and_without_ties() -> None:

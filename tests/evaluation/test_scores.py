@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from tests.evaluation.conftest import Make
 from unweave.evaluation import Outputs, Score, score, score_outputs
 from unweave.evaluation.intervals import proportion_interval
-from unweave.evaluation.sheet import SHEET as METRICS
+from unweave.evaluation.scores import SHEET as METRICS
 from unweave.tasks import Vision
 
 SHEET = [

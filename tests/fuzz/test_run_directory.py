@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import RECIPE
 from tests.fuzz._cases import cases
-from unweave.audit.own import finished_run
+from unweave.audit.finished_run import finished_run
 from unweave.cli import main
 from unweave.errors import UnweaveError
 from unweave.modalities import read

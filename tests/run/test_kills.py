@@ -20,7 +20,7 @@ from tests.run._kills import Moments, killed, timed, watched
 from unweave.cli import main
 from unweave.modalities import read
 from unweave.recipe.recipe import Recipe
-from unweave.run import directory, outcome
+from unweave.run import directory
 from unweave.run.runner import run
 from unweave.run.steps_log import read_steps
 from unweave.store import tensors_sha256
@@ -34,12 +34,6 @@ SETTINGS = ["run.steps=5", "run.checkpoint_every=2", "run.micro=2", "evaluation.
 
 def digest(folder: Path) -> str:
     return tensors_sha256(safetensors.torch.load_file(folder / "model" / "model.safetensors"))
-
-
-@pytest.fixture
-def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No scores: they take longer than all the rest, and have nothing to do with the weights."""
-    monkeypatch.setattr(outcome, "sheet", lambda model, request, seed: {})
 
 
 def killed_until_done(
@@ -58,7 +52,7 @@ def killed_until_done(
     return kills
 
 
-def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Path, unscored: None) -> None:
+def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Path) -> None:
     kills, cases, rollbacks = 0, 0, 0
     with watched() as moments:
         for method, step in product(METHODS, STEPS):

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 
 from tests.conftest import RECIPE
-from unweave.audit.own import finished_run
+from unweave.audit.finished_run import finished_run
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.modalities import read

@@ -20,8 +20,8 @@ from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, ove
 from unweave.audit.evidence_parts.robustness import robustness_part
 from unweave.audit.experiment import KINDS, Experiment
 from unweave.audit.findings import claim_part, findings
+from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
 from unweave.audit.models import make
-from unweave.audit.own import check_recipe, finished_run, trained_anew
 from unweave.audit.seen import Pools, Seen, see
 from unweave.audit.work import Piece, pieces, work
 from unweave.errors import ConfigurationError, UnsupportedError

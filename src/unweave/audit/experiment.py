@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unweave.audit.attacks import OUT, UNLEARNED, thirds
 from unweave.audit.attacks.ulira import Layout
-from unweave.audit.own import Own
+from unweave.audit.finished_run import Own
 from unweave.audit.robustness import Relearning
 from unweave.audit.runs import Margins
 from unweave.data.splits import Split

@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike
 from unweave.errors import ConfigurationError
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.metric import Array, Measurement, Metric, Null, Right, Score, UndefinedScore, null_of, whole
-from unweave.evaluation.sheet import MARGINS
+from unweave.evaluation.scores import MARGINS
 
 FEWEST = 2  # a spread needs two
 Sheet = Mapping[str, Score]

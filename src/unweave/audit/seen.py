@@ -11,7 +11,7 @@ from unweave.audit.experiment import Experiment, holdout_of, kept_at
 from unweave.audit.models import Made
 from unweave.evaluation.metric import Array, Score
 from unweave.evaluation.outputs import Outputs, Splits, predict
-from unweave.evaluation.sheet import score_outputs
+from unweave.evaluation.scores import score_outputs
 from unweave.store import keep_tensors, kept_tensors
 
 

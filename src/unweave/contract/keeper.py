@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave.contract import auto, judge
+from unweave.contract import judge
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, ended
+from unweave.contract.remaining import left
 from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.objectives import Objectives
@@ -101,7 +102,7 @@ class Keeper:
 
     def remaining(self, record: Taken, steps: int | None) -> Left:
         """What is left of the budget after a step, for rules that follow it; `steps` of the run are left."""
-        return auto.left(self._limits, self.left, steps, record)
+        return left(self._limits, self.left, steps, record)
 
     @property
     def reached(self) -> bool:

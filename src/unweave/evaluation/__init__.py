@@ -5,7 +5,7 @@ from unweave.evaluation.membership import confidence_attack, tpr_at_fpr
 from unweave.evaluation.metric import Score, UndefinedScore
 from unweave.evaluation.outputs import Outputs, predict
 from unweave.evaluation.ranking import auc
-from unweave.evaluation.sheet import score, score_outputs
+from unweave.evaluation.scores import score, score_outputs
 
 __all__ = [
     "GAP_METRICS",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from unweave.evaluation.metric import Measurement, Metric, Right, Score, UndefinedScore
-from unweave.evaluation.sheet import MARGINS
+from unweave.evaluation.scores import MARGINS
 
 GAP_METRICS = tuple(MARGINS)
 """What a classifier is compared by."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, suggest
 from unweave.modalities._base import Modality
-from unweave.recipe import faults, signatures
+from unweave.recipe import faults
+from unweave.recipe import open_sections as signatures
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.yaml_lines import Document, load
 
@@ -32,7 +33,7 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
     own = of_document(modalities, document)
     kind = own or next(iter(modalities.values()))
     others = {each.name: each.recipe for each in modalities.values() if each.name != kind.name}
-    found, recipe = [] if own is None else own.faults(document), None
+    found, recipe = [*_unknown(modalities, document)] if own is None else own.faults(document), None
     try:
         recipe = kind.recipe.model_validate_json(document.to_json(), context={"folder": folder})
     except ValidationError as error:
@@ -43,6 +44,16 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
     if found or recipe is None:
         raise ConfigurationError(found)
     return recipe
+
+
+def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator[str]:
+    """That a source is none of any modality."""
+    data = document.content.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    if isinstance(source, str):
+        every = [name for each in modalities.values() for name in each.sources]
+        where = document.place(("data", "source"))
+        yield f"{where}: data.source: expected one of {', '.join(every)}, found {source!r}.{suggest(source, every)}"
 
 
 def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:

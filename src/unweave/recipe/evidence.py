@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from unweave.evaluation.enough import FEWEST_FOR_NULL, FEWEST_MODELS
+from unweave.evaluation.fewest import FEWEST_FOR_NULL, FEWEST_MODELS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Points = Annotated[float, Field(gt=0)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 from unweave.report import plots
 from unweave.report.numbers import (
     NONE,

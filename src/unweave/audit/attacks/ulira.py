@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unweave.audit.attacks.likelihood import POOLED_BELOW, fit, log_normal
-from unweave.evaluation.enough import FOR_EACH_FATE
+from unweave.evaluation.fewest import FOR_EACH_FATE
 from unweave.evaluation.metric import Array, Measurement, Metric, Score, UndefinedScore, null_of, whole
 from unweave.evaluation.ranking import areas
 

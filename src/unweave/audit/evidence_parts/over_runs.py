@@ -12,7 +12,7 @@ from unweave.audit.attacks.ulira import ULira
 from unweave.audit.experiment import KINDS
 from unweave.audit.runs import GapTable, Margins, retrain_gap
 from unweave.audit.seen import Pools, Seen
-from unweave.evaluation.enough import FEWEST_FOR_NULL
+from unweave.evaluation.fewest import FEWEST_FOR_NULL
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.metric import Array, Score, UndefinedScore
 from unweave.evaluation.outputs import Outputs

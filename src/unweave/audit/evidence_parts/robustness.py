@@ -17,7 +17,7 @@ from unweave.audit.seen import Seen, see, seen
 from unweave.evaluation.metric import UndefinedScore
 from unweave.evaluation.outputs import predict
 from unweave.evaluation.ranking import auc
-from unweave.evaluation.sheet import accuracy
+from unweave.evaluation.scores import accuracy
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.tensors import TensorImages
 from unweave.store import kept_json, write_json

@@ -1,16 +1,17 @@
 """Images and their classes: sources, networks, their training, requests and scores."""
 
 from unweave.evaluation.gap import GAP_METRICS, RTE
-from unweave.evaluation.sheet import SHEET
+from unweave.evaluation.scores import SHEET
 from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.images.job import request, training_set
-from unweave.modalities.images.recipe import SOURCES, ImageForget, ImageRecipe, faults_of, left
+from unweave.modalities.images.recipe import ImageForget, ImageRecipe, faults_of, left
+from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.training import Training
 from unweave.tasks import Classification
 
 IMAGES = Modality(
     name="images",
-    sources=SOURCES,
+    sources=tuple(SOURCES),
     recipe=ImageRecipe,
     forget=ImageForget,
     task=Classification,
@@ -34,6 +35,6 @@ IMAGES = Modality(
     ),
     classes=True,
     places=("evidence",),
-    numbered=SOURCES,
+    numbered=tuple(SOURCES),
     over_trainings=True,
 )

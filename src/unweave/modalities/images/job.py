@@ -21,14 +21,14 @@ from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mi
 from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.evaluation import gaps
 from unweave.evaluation.outputs import Outputs, predict
-from unweave.evaluation.sheet import score_outputs
+from unweave.evaluation.scores import score_outputs
 from unweave.evaluation.signal import signals
 from unweave.modalities._base import Data, Json, Membership, Rows, Scored, Sheet
 from unweave.modalities.images import sources
 from unweave.modalities.images.image_folder import png
 from unweave.modalities.images.recipe import ImageForget, ImageRecipe, poison_random
 from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
-from unweave.modalities.images.training import DEFAULTS, Epoch, Network, Training, seconds_spent, trained, with_weights
+from unweave.modalities.images.training import Epoch, Network, Training, seconds_spent, trained, with_weights
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
@@ -210,14 +210,14 @@ def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
         ConfigurationError: the data cannot be read, or the request does not fit them.
     """
     source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
-    (usual_network, usual_training), wanted = DEFAULTS[recipe.data.source], recipe.forget
+    usual, wanted = sources.SOURCES[recipe.data.source], recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
-    network = Network(recipe.model.network or usual_network, len(source.classes), source.train.images.shape[1])
+    network = Network(recipe.model.network or usual.network, len(source.classes), source.train.images.shape[1])
     splits = [partial(split_of, each, source) for each in (wanted, *recipe.already)]
     (text, train, split), *others = gathered(*splits, partial(_check_weights, recipe, network))
     if earlier := others[: len(recipe.already)]:
         split = without(split, [row for _, _, each in earlier for row in each.forget])
-    training = replace(usual_training, **recipe.training.arguments)
+    training = replace(usual.training, **recipe.training.arguments)
     holdout = exchangeable(source.test, train.labels[split.forget])
     if wanted.poison is not None:
         holdout = mislabelled(source.test, len(source.classes), wanted.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
 from unweave.modalities.images import networks
-from unweave.modalities.images.training import DEFAULTS
+from unweave.modalities.images.sources import SOURCES
 from unweave.parameters import choose
 from unweave.recipe.evidence import EvidenceSection
+from unweave.recipe.open_sections import heard
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
     ClassName,
@@ -26,22 +27,18 @@ from unweave.recipe.sections import (
     check_places,
     existing,
 )
-from unweave.recipe.signatures import heard
 from unweave.recipe.yaml_lines import Document
-
-SOURCES = ("digits", "cifar10", "image_folder")
 
 
 class ImageData(DataSection):
     """Where the training and the test images come from."""
 
-    source: Literal["digits", "cifar10", "image_folder"]
-
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
-        if self.source == "digits" and self.path is not None:
-            raise ValueError("digits is built in and takes no path")
-        if self.source != "digits" and self.path is None:
+        known = SOURCES.get(self.source)  # of another name `modalities.read` says that it is unknown
+        if known is not None and known.built_in and self.path is not None:
+            raise ValueError(f"{self.source} is built in and takes no path")
+        if known is not None and not known.built_in and self.path is None:
             raise ValueError(f"{self.source} needs a 'path'")
         if self.path is not None:
             existing(self.path)
@@ -103,9 +100,9 @@ def faults_of(document: Document) -> list[str]:
     """The network of images by its name, and what may move of it by theirs; it is built without memory."""
     data, written = (document.content.get(section) for section in ("data", "model"))
     source = data.get("source") if isinstance(data, dict) else None
-    if not isinstance(written, dict) or not isinstance(source, str) or source not in DEFAULTS:
+    if not isinstance(written, dict) or not isinstance(source, str) or source not in SOURCES:
         return []
-    name, patterns = written.get("network") or DEFAULTS[source][0], written.get("parameters")
+    name, patterns = written.get("network") or SOURCES[source].network, written.get("parameters")
     if not isinstance(name, str) or not isinstance(patterns, str | list | None):
         return []
     if name in networks.NETWORKS and not patterns:

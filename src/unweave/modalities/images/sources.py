@@ -8,6 +8,7 @@ import io
 import operator
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.extras import require
 from unweave.modalities.images.image_folder import image_folder, picture
 from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modalities.images.training import CIFAR10, DIGITS, Training
 from unweave.store import atomically, cache_folder
 
 _ARRAY = np.zeros(0).__reduce__()[0]  # numpy's own function to make an array from a pickle
@@ -157,7 +159,28 @@ def _unpickled(paths: list[Path]) -> dict[str, Tensor]:
     return {"images": torch.cat(images), "labels": torch.cat(labels)}
 
 
-SOURCES: dict[str, Callable[..., Source]] = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
+@dataclass(frozen=True)
+class Known:
+    """A source by its name.
+
+    Attributes:
+        load: reads it, from its path where it has one.
+        network, training: what is trained on it, and how, where the recipe does not say.
+        built_in: it has no path.
+    """
+
+    load: Callable[..., Source]
+    network: str
+    training: Training
+    built_in: bool = False
+
+
+SOURCES = {
+    "digits": Known(digits, "digits_cnn", DIGITS, built_in=True),
+    "cifar10": Known(cifar10, "cifar_net", CIFAR10),
+    "image_folder": Known(image_folder, "cifar_net", CIFAR10),
+}
+"""A data source is added here and nowhere else."""
 
 
 def load(name: str, path: Path | None = None) -> Source:
@@ -170,10 +193,10 @@ def load(name: str, path: Path | None = None) -> Source:
         raise ConfigurationError(
             f"data source must be one of {', '.join(SOURCES)}, found {name!r}.{suggest(name, SOURCES)}"
         )
-    if name == "digits":
+    if SOURCES[name].built_in:
         if path is not None:
-            raise ConfigurationError(f"digits is built in and takes no path, found {path}")
-        return digits()
+            raise ConfigurationError(f"{name} is built in and takes no path, found {path}")
+        return SOURCES[name].load()
     if path is None or not path.is_dir():
         raise ConfigurationError(f"{name} is read from a folder: set its path, found {path or 'none'}")
-    return SOURCES[name](path)
+    return SOURCES[name].load(path)

@@ -74,8 +74,6 @@ class Training:
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
 CIFAR10 = Training(epochs=18, batch=125, lr=0.1, flip=True, shift=2)
-DEFAULTS = {"digits": ("digits_cnn", DIGITS), "cifar10": ("cifar_net", CIFAR10), "image_folder": ("cifar_net", CIFAR10)}
-"""What is trained on a source, and how, where the recipe does not say."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from unweave.audit.attacks import divergence, epsilon, forgetting, population, u
 from unweave.audit.canaries import verdict
 from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Outputs
-from unweave.evaluation.sheet import ROWS, SHEET, score_outputs
+from unweave.evaluation.scores import ROWS, SHEET, score_outputs
 from unweave.modalities import read
 from unweave.report.every_metric import METRICS
 from unweave.run.runner import run

@@ -16,8 +16,8 @@ import safetensors.torch
 from tests.audit.test_collect import RECIPE
 from unweave.audit.collect import evidence
 from unweave.audit.experiment import Experiment, alone
+from unweave.audit.finished_run import finished_run
 from unweave.audit.models import make
-from unweave.audit.own import finished_run
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.modalities import read

@@ -1,4 +1,4 @@
-"""Faults of the sections whose keys are those of a function, and of the network: found before anything is loaded."""
+"""Faults of method, step and training, whose keys are those of a function: found before anything is loaded."""
 
 from __future__ import annotations
 
