@@ -163,6 +163,13 @@ def test_a_percentage_is_recognised_where_a_share_is_meant(value: float, meant: 
     assert (f"Did you mean {meant}?" in str(caught.value)) == (meant is not None)
 
 
+def test_less_than_one_percent_is_no_percentage() -> None:
+    """A margin of 0.6 is too large, and not 0.6 %."""
+    with pytest.raises(ConfigurationError) as caught:
+        Forget("unseen", margin=0.6)
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_a_confidence_of_a_few_percent_is_not_a_confidence() -> None:
     for value, meant in ((49, False), (50, True), (95, True), (100, False)):
         with pytest.raises(ConfigurationError) as caught:

@@ -147,8 +147,8 @@ class Forget:
 
     Args:
         metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "unseen": a membership attack cannot
-            tell the forget set from the holdout, examples that the model was never trained on; "retrained": the accuracy
-            on the forget set is that of a retrained model.
+            tell the forget set from the holdout, examples that the model was never trained on; "retrained": accuracy on
+            the forget set is that of a retrained model.
         at_most: of the accuracy, in [0, 1].
         at_least: of the mean loss.
         margin: unseen: AUC of the attack at most 0.5 + margin (0.05), and the forget loss not significantly below the
