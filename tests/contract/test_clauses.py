@@ -199,10 +199,10 @@ def test_what_one_example_counts() -> None:
 
 
 def test_more_words() -> None:
-    assert Keep("loss", absolute=0.25).text == "loss rises by at most 0.25 nats"
-    assert Keep("perplexity", absolute=0.25).text == "perplexity rises by at most 0.25"
-    assert Keep("accuracy", relative=0.5).text == "accuracy falls by at most 50 % of the original's"
-    assert Keep(len, absolute=2.0, better="lower").text == "len rises by at most 2"
+    assert Keep("loss", absolute=0.25).text() == "loss rises by at most 0.25 nats"
+    assert Keep("perplexity", absolute=0.25).text() == "perplexity rises by at most 0.25"
+    assert Keep("accuracy", relative=0.5).text() == "accuracy falls by at most 50 % of the original's"
+    assert Keep(len, absolute=2.0, better="lower").text() == "len rises by at most 2"
     assert Keep("loss", absolute=1.0, name="the answer's loss").title == "the answer's loss"
 
     class Nameless:
@@ -210,9 +210,9 @@ def test_more_words() -> None:
             return batch
 
     assert Keep(Nameless(), absolute=2.0, better="lower").title == "function"
-    assert Forget("loss", at_least=2.5).text == "forget loss at least 2.5 nats"
-    assert Forget("retrained").text == "forget accuracy within 2 points of the retrained model's"
-    assert Forget("unseen", margin=0.1).text == "unseen: membership AUC at most 0.6"
+    assert Forget("loss", at_least=2.5).text() == "forget loss at least 2.5 nats"
+    assert Forget("retrained").text() == "forget accuracy within 2 points of the retrained model's"
+    assert Forget("unseen", margin=0.1).text() == "unseen: membership AUC at most 0.6"
 
 
 def test_the_level_of_a_goal() -> None:
