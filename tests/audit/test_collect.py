@@ -135,6 +135,7 @@ def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, mon
     assert evidence(asked, tmp_path / "other")["claim"] == found["claim"]
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def found(pool: Pools, seed: int) -> dict[str, Finding]:
     }
 
 
+@pytest.mark.slow
 def test_an_exact_method_is_refuted_by_anything_at_all_in_at_most_one_case_in_twenty() -> None:
     """The unlearned models are further retrained ones. Forget and holdout set are exchangeable but for their draws."""
     cases, any_of, each = 30, 0, dict.fromkeys(range(findings.FAMILY), 0)

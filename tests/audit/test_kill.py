@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.audit.test_collect import RECIPE
 
 TEXT = RECIPE.replace("epochs: 1", "epochs: 3, seed: 200").replace("retrained: 4", "retrained: 2")
@@ -25,6 +27,7 @@ def begun(path: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_as_it_would_have(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """Only the parent is killed, once a model is kept: its workers end by themselves, and the rest is made later."""
     path, out, cache = recipe(TEXT), tmp_path / "out", tmp_path / "cache"

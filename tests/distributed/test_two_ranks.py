@@ -60,6 +60,7 @@ def assert_same(found: Outcome, expected: Outcome, what: str) -> None:
         assert one == pytest.approx(other, rel=1e-6, abs=1e-9, nan_ok=True), what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone: dict[str, Outcome]) -> None:
     count = 0

@@ -39,6 +39,7 @@ def check(ledger: Ledger, said: Path) -> tuple[int, bool]:
     return len(acknowledged), torn
 
 
+@pytest.mark.slow
 def test_200_random_kill_points(tmp_path: Path) -> None:
     dice, kills, torn, acknowledged, fresh, attempts = random.Random(0), 0, 0, 0, 0, 0
     with watched() as moments:

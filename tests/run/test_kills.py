@@ -52,6 +52,7 @@ def killed_until_done(
     return kills
 
 
+@pytest.mark.slow
 def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Path) -> None:
     kills, cases, rollbacks = 0, 0, 0
     with watched() as moments:

@@ -133,6 +133,7 @@ def test_values_of_something_else_are_refused(tmp_path: Path) -> None:
     assert fingerprint(tiny.llama()) == fingerprint(tiny.llama()) != fingerprint(tiny.llama(1))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
     spawn(worker, (2, str(tmp_path)), nprocs=2)
     expected = collect(tiny.Plain(), TOKENIZER, shares())
