@@ -154,6 +154,8 @@ class Forget:
         margin: unseen: AUC of the attack at most 0.5 + margin (0.05), and the forget loss not significantly below the
             other; retrained: distance of the two accuracies (0.02).
 
+    What it reads of which set is said in `observer.chosen`, how it is judged in `judge.Goal`.
+
     Raises:
         ConfigurationError: everything that is wrong with it.
     """

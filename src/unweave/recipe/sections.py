@@ -119,7 +119,7 @@ class EvaluationSection(BaseModel):
 
 
 class OpenSection(BaseModel):
-    """Something with parameters of its own, which are checked against its signature."""
+    """Something with parameters of its own, which `open_sections` checks against its signature (`training`)."""
 
     model_config = OPEN
 
