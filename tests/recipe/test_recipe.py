@@ -203,6 +203,23 @@ def test_contracts(recipe: Write) -> None:
     assert count == 3
 
 
+def test_what_an_earlier_version_wrote_is_read(recipe: Write) -> None:
+    """Its runs of images had a key of texts in `evaluation`; what a person writes is told that it is one."""
+    text = "data: {source: digits}\nforget: {class: 1}\nevaluation: {retrained: 0, prefix: 5}\n"
+    found = read(recipe(text + "environment: {unweave: 0.1.0}\n"))
+    assert found.evaluation.retrained == 0 and "prefix" not in found.plain()["evaluation"]
+    with pytest.raises(ConfigurationError, match="evaluation.prefix: is for texts"):
+        read(recipe(text))
+
+
+@pytest.mark.parametrize("source", ["3", "[digits]", "digit", "true"])
+def test_a_source_that_is_none_is_told_once_with_all_that_there_are(recipe: Write, source: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(recipe(f"data: {{source: {source}}}\nforget: {{random: 0.1}}\n"))
+    (fault,) = caught.value.faults
+    assert "expected one of digits, cifar10, image_folder, texts, tofu" in fault and ", found " in fault
+
+
 words = st.sampled_from(
     ["data", "forget", "source", "class", "run", "steps", "digits", "1", "[", "{", ":", "-", "\n", "  "]
 )

@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from unweave.commands import evaluate
 from unweave.errors import ConfigurationError
 from unweave.modalities import read, training_set
 from unweave.modalities.images import job as prepare
@@ -126,6 +127,11 @@ def test_an_interrupted_sequence_goes_on_to_the_same_model(
     for name in ("01-threes", "02-few", "03-3"):
         one, other = weights(tmp_path / "whole" / name), weights(parts / name)
         assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+def test_a_whole_sequence_is_not_evaluated(recipe: Write) -> None:
+    with pytest.raises(ConfigurationError, match=r"one request, found a sequence: give the folder of one of its runs"):
+        evaluate.main(Path("gone"), recipe(RECIPE), [], as_json=False)
 
 
 def test_advice() -> None:

@@ -27,6 +27,11 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
             f"{model}: expected a run directory, or weights together with --recipe; found no {recipe_file}"
         )
     recipe = read(recipe_file, overrides)
+    if recipe.requests:
+        raise ConfigurationError(
+            f"{recipe_file}: evaluate is about one request, found a sequence: give the folder of one of its runs, "
+            "DIR/01-..."
+        )
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
     device = execution.chosen_device(recipe.run.device)

@@ -33,11 +33,13 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
     own = of_document(modalities, document)
     kind = own or next(iter(modalities.values()))
     others = {each.name: each.recipe for each in modalities.values() if each.name != kind.name}
+    document = _without_what_earlier_versions_wrote(document, kind)
     found, recipe = [*_unknown(modalities, document)] if own is None else own.faults(document), None
     try:
         recipe = kind.recipe.model_validate_json(document.to_json(), context={"folder": folder})
     except ValidationError as error:
-        found += faults.of_model(error, kind.recipe, document, {} if own is None else others, kind.name)
+        told = faults.of_model(error, kind.recipe, document, {} if own is None else others, kind.name)
+        found += [each for each in told if own is not None or " data.source: " not in each]  # that is said already
         if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
             found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
     found += signatures.faults_of(document, kind.task(), kind.training)
@@ -46,14 +48,24 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
     return recipe
 
 
+def _without_what_earlier_versions_wrote(document: Document, kind: Modality) -> Document:
+    """A run's own recipe without keys of another modality in `evaluation`, of which runs of images had one."""
+    written = document.content.get("evaluation")
+    if "environment" not in document.content or not isinstance(written, dict):
+        return document
+    known = type(kind.recipe.model_fields["evaluation"].default).model_fields
+    content = {**document.content, "evaluation": {key: value for key, value in written.items() if key in known}}
+    return Document(content, document.name, document.places)
+
+
 def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator[str]:
     """That a source is none of any modality."""
     data = document.content.get("data")
     source = data.get("source") if isinstance(data, dict) else None
-    if isinstance(source, str):
+    if source is not None:
         every = [name for each in modalities.values() for name in each.sources]
         where = document.place(("data", "source"))
-        yield f"{where}: data.source: expected one of {', '.join(every)}, found {source!r}.{suggest(source, every)}"
+        yield f"{where}: data.source: expected one of {', '.join(every)}, found {source!r}.{suggest(str(source), every)}"
 
 
 def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:

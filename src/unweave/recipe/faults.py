@@ -162,6 +162,7 @@ def _expected(message: str) -> str:
     """Pydantic's "Input should be a valid integer" as "an integer"."""
     words = {
         "a valid integer": "an integer",
+        "a valid array": "a list",
         "a valid ": "a ",
         "a string": "text",
         "a boolean": "true or false",
