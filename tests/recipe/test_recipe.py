@@ -208,7 +208,7 @@ def test_what_an_earlier_version_wrote_is_read(recipe: Write) -> None:
     text = "data: {source: digits}\nforget: {class: 1}\nevaluation: {retrained: 0, prefix: 5}\n"
     found = read(recipe(text + "environment: {unweave: 0.1.0}\n"))
     assert found.evaluation.retrained == 0 and "prefix" not in found.plain()["evaluation"]
-    with pytest.raises(ConfigurationError, match="evaluation.prefix: is for texts"):
+    with pytest.raises(ConfigurationError, match=r"evaluation\.prefix: is for texts"):
         read(recipe(text))
 
 

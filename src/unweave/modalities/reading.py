@@ -64,8 +64,8 @@ def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator
     source = data.get("source") if isinstance(data, dict) else None
     if source is not None:
         every = [name for each in modalities.values() for name in each.sources]
-        where = document.place(("data", "source"))
-        yield f"{where}: data.source: expected one of {', '.join(every)}, found {source!r}.{suggest(str(source), every)}"
+        found = f"found {source!r}.{suggest(str(source), every)}"
+        yield f"{document.place(('data', 'source'))}: data.source: expected one of {', '.join(every)}, {found}"
 
 
 def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:
