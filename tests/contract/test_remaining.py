@@ -80,3 +80,11 @@ def test_a_run_that_begins_beyond_the_budget_ends_at_once() -> None:
     result = run.go(10)
     assert result.reason == "budget used up" and not result.history
     assert all(map(torch.equal, before, weights(run.model)))
+
+
+def test_without_a_clause_in_nats_the_budget_is_the_trust_regions() -> None:
+    """It stands below the region, which cannot tell it: both are one number."""
+    from unweave.contract.remaining import NATS, nats
+    from unweave.trust import BUDGET
+
+    assert nats([]) == NATS == BUDGET
