@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,15 +20,16 @@ ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Place:
-    """Which run it is. Cells are read in this order."""
+    """Which run it is. `order` draws its batches; None is the seed's own."""
 
     data: str
     request: str
     seed: int
     method: str
     setting: str = "none"
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Cell:
         scores: of the model, shares in [0, 1] and losses in nats; None where undefined.
         gaps: to the retrained model, in points; `average_gap` is the mean of their sizes.
         target: forget accuracy or membership AUC at which to stop, whichever the request is stopped by.
-        reached: the target was met.
+        reached: the model that was left meets the target.
         diverged: a loss, direction or score was not finite, or less than half of the retain set is right at the end.
         steps, attempts: steps that moved the weights, and all.
+        repairs, restorations: of all, those that repaired, and those of a push that only descended the retain loss.
         seconds: of the clock, looks at the target included; of the training, for retrained models.
         cpu_seconds: the same in processor time, which other processes on the machine do not change.
         forward, backward: images that went forward and backward through a model while unlearning.
@@ -62,6 +64,8 @@ class Cell:
     reason: str = ""
     steps: int = 0
     attempts: int = 0
+    repairs: int = 0
+    restorations: int = 0
     seconds: float | None = None
     cpu_seconds: float | None = None
     forward: int = 0
@@ -102,7 +106,7 @@ def cells(root: Path, data: str) -> dict[Place, Cell]:
             )
         place = Place(**content["place"])
         found[place] = Cell(**{**content, "place": place})
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda item: tuple(map(str, astuple(item[0])))))
 
 
 def best_settings(
@@ -114,7 +118,7 @@ def best_settings(
     """
     by: dict[tuple[str, str], list[float]] = {}
     for cell in found:
-        if cell.place.seed == seed and cell.place.request in requests:
+        if cell.place.seed == seed and cell.place.order is None and cell.place.request in requests:
             by.setdefault((cell.place.method, cell.place.setting), []).append(cell.gap)
     best = {}
     for method, names in settings.items():

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from unweave.evaluation import Score, gaps, score
 from unweave.loop import Result
 from unweave.modalities.images.job import ImageJob
-from unweave.oneshot import ONESHOT
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import NamedSection, RunSection
+from unweave.repair import Repair
 from unweave.run.environment import environment
 from unweave.run.outcome import now
 from unweave.run.session import Session
@@ -53,8 +53,8 @@ class Counter:
 class Bench:
     """A request with its original and its reference; makes cells."""
 
-    def __init__(self, data: str, asked: ImageJob, recipe: Recipe, steps: int) -> None:
-        self.data, self.asked, self.steps, self.recipe = data, asked, steps, recipe
+    def __init__(self, data: str, asked: ImageJob, recipe: Recipe, steps: int, order: int | None) -> None:
+        self.data, self.asked, self.steps, self.recipe, self.order = data, asked, steps, recipe, order
         self.seed = asked.training.seed
         torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # a process's first optimizer spends seconds on imports
         self.retain = scored(asked)
@@ -64,7 +64,7 @@ class Bench:
         self.reference, self.target = self._sheet(reference), Target(asked, reference)
 
     def place(self, method: str, setting: str = "none") -> Place:
-        return Place(self.data, self.asked.text, self.seed, method, setting)
+        return Place(self.data, self.asked.text, self.seed, method, setting, self.order)
 
     def original_cell(self) -> Cell:
         return self._cell(self.place("original"), self._sheet(self.original), reason="nothing done")
@@ -80,9 +80,8 @@ class Bench:
 
     def run(self, setting: Setting) -> Cell:
         counter = Counter(self.original)
-        unlearned = self._oneshot if setting.method in ONESHOT else self._unlearned
         begin = time.process_time()
-        model, result, rule = unlearned(setting, counter.model)
+        model, result, rule = self._unlearned(setting, counter.model)
         spent = time.process_time() - begin
         counted = counter.forward, counter.backward
         sheet = self._sheet(model)
@@ -95,11 +94,13 @@ class Bench:
             step=dict(setting.step),
             rule=rule,
             target=self.target.value,
-            reached=result.reason.startswith("target reached"),
+            reached=self.target.met(model),
             diverged=result.skipped > 0 or undefined or retained is None or retained < 0.5,
             reason=result.reason,
             steps=result.steps,
             attempts=len(result.history),
+            repairs=sum(record.phase == "repair" for record in result.history),
+            restorations=sum(record.note == "restoration" for record in result.history),
             seconds=result.seconds,
             cpu_seconds=spent,
             forward=counted[0],
@@ -112,17 +113,12 @@ class Bench:
             "step": NamedSection(**setting.step),
         }
         session = Session.start(self.recipe.model_copy(update=changes), self.asked, original)
+        criterion = self.target.criterion(session.model)
+        ends: Json = {"repair": Repair(met=criterion)} if setting.repair else {"stop": [criterion]}
         with session.parts.ready():
-            result = session.parts.run(self.steps, stop=[self.target.criterion(session.model)])
+            result = session.parts.run(self.steps, **ends)
         rule = session.parts.method.rule
         return session.model, result, {f.name: _plain(getattr(rule, f.name)) for f in fields(rule) if f.init}
-
-    def _oneshot(self, setting: Setting, original: nn.Module) -> tuple[nn.Module, Result, Json]:
-        model, begin = copy.deepcopy(original), time.perf_counter()
-        asked = self.asked
-        ONESHOT[setting.method](model, asked.task, asked.forget, asked.retain, **setting.arguments)
-        result = Result(model, reason="one pass over the data", seconds=time.perf_counter() - begin)
-        return model, result, {}
 
     def _sheet(self, model: nn.Module) -> Sheet:
         asked = self.asked
@@ -144,11 +140,10 @@ class Bench:
         )
 
 
-def recipe(data: str, path: Path | None, seed: int, batches: tuple[int, int]) -> Recipe:
+def recipe(source: str, path: Path | None, order: int) -> Recipe:
     """What every run of a seed has in common; the request itself is made by `problems.request`."""
-    forget_batch, retain_batch = batches
-    run = RunSection(seed=seed, forget_batch=forget_batch, retain_batch=retain_batch)
-    content = {"data": {"source": data, "path": path}, "forget": {"random": 0.1}, "contract": "none"}
+    run = RunSection(seed=order, forget_batch=64, retain_batch=256)
+    content = {"data": {"source": source, "path": path}, "forget": {"random": 0.1}, "contract": "none"}
     return Recipe.model_validate(content).model_copy(update={"run": run})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import stopping
 import torch
@@ -11,19 +12,52 @@ from torch import nn
 from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
 from unweave.evaluation import auc, predict
 from unweave.loop import Stop
+from unweave.modalities.images import sources
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.recipe import poison_random, poison_swap
 from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.tensors import Source, TensorImages
-from unweave.modalities.images.training import Network, seconds_spent
+from unweave.modalities.images.training import CIFAR10, DIGITS, Network, Training, seconds_spent
 from unweave.tasks import Vision
 
 REQUESTS = ("poison", "class", "random", "mix")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A data set of the comparison.
+
+    Attributes:
+        source: where its images come from.
+        training: of its reference models.
+        steps: of a run, at most.
+        rows: drawn from the training set at random, the same for all seeds; None takes all.
+    """
+
+    source: str
+    training: Training
+    steps: int
+    rows: int | None = None
+
+    def load(self, path: Path | None) -> Source:
+        """Its images."""
+        source = sources.load(self.source, path)
+        if self.rows is None:
+            return source
+        drawn = torch.randperm(len(source.train), generator=torch.Generator().manual_seed(0))[: self.rows]
+        return replace(source, train=source.train.subset(drawn.sort().values))
+
+
+SUITES = {
+    "digits": Suite("digits", DIGITS, 150),
+    "cifar10": Suite("cifar10", CIFAR10, 100),
+    "cifar10-10k": Suite("cifar10", replace(CIFAR10, epochs=12), 100, rows=10_000),
+}
 LOOK = 1000  # examples of a set, at most, that a look at the target reads
 SCORED = 5_000  # retain examples, at most, that a model is scored on
 
 
-def request(source: Source, name: str, seed: int) -> ImageJob:
+def request(suite: Suite, source: Source, name: str, seed: int) -> ImageJob:
     """A request on digits or CIFAR-10 by its name; the same rows as `benchmarks/cifar10/train.py` trains without."""
     train, digits = source.train, source.name == "digits"
     count, classes = len(train), len(source.classes)
@@ -34,9 +68,8 @@ def request(source: Source, name: str, seed: int) -> ImageJob:
         train, split = train.relabelled(labels), by_index(rows, count)
     else:
         split = _split(name, train, seed if digits else 0, seed)
-    network, training = SOURCES[source.name].network, SOURCES[source.name].training
-    size = Network(network, classes, source.channels)
-    return ImageJob(name, train, source.test, split, size, replace(training, seed=seed))
+    size = Network(SOURCES[source.name].network, classes, source.channels)
+    return ImageJob(name, train, source.test, split, size, replace(suite.training, seed=seed))
 
 
 def _split(name: str, train: TensorImages, forgotten: int, seed: int) -> Split:
@@ -81,6 +114,10 @@ class Target:
         if self.by_membership:
             return auc(forget.margin, predict(model, self.task, self.test).margin)
         return float(forget.correct.mean())
+
+    def met(self, model: nn.Module) -> bool:
+        """Whether a model forgot as much as the retrained one."""
+        return self._measured(model) <= self.value
 
     def criterion(self, model: nn.Module) -> Stop:
         """The same rule for every method, looked at every few steps."""

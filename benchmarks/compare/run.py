@@ -5,8 +5,9 @@
 
 Suite `tuned`: headline methods at their defaults; every baseline with three settings on the requests of the first seed
 that it is tuned on (`settings.TUNED_ON`), elsewhere with those of them that have the least gap there, over all of these
-requests and on the request itself. Suite `steps`: trust
+requests and on the request itself; everything with a repair and without, each with its own choice. Suite `steps`: trust
 region and plain SGD side by side.
+`--order` draws the batches in another order than the seed's.
 `--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
 """
 
@@ -18,22 +19,20 @@ from pathlib import Path
 import torch
 from cell import ENDS, RESULTS, best_settings, cells
 from measure import Bench, recipe
-from problems import REQUESTS, is_trained, request, retrained_seeds
+from problems import REQUESTS, SUITES, is_trained, request, retrained_seeds
 from settings import BASELINES, HEADLINE, TUNED_ON, Setting, names, steps, tuned
 
-from unweave.modalities.images import sources
 from unweave.modalities.images.tensors import Source
-
-STEPS = {"digits": 150, "cifar10": 100}
-BATCHES = {"digits": (64, 256), "cifar10": (64, 256)}
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=sorted(STEPS), default="digits")
+    parser.add_argument("--data", choices=SUITES, default="digits")
     parser.add_argument("--path", type=Path, help="folder of CIFAR-10")
     parser.add_argument("--requests", nargs="+", choices=REQUESTS, default=["poison", "class", "random"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--order", type=int, help="of the batches; by default the seed's")
+    parser.add_argument("--repair", choices=("with", "without", "both"), default="both")
     parser.add_argument("--methods", nargs="+", default=[*HEADLINE, *BASELINES])
     parser.add_argument("--suite", choices=("tuned", "steps"), default="tuned")
     parser.add_argument("--cached-only", action="store_true", help="train no model")
@@ -46,7 +45,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     torch.set_num_threads(chosen.threads)
-    source = sources.load(chosen.data, chosen.path)
+    source = SUITES[chosen.data].load(chosen.path)
     for seed in chosen.seeds:
         for name in chosen.requests:
             compare(chosen, source, name, seed)
@@ -57,22 +56,27 @@ def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
     if chosen.suite == "steps":
         return steps(chosen.methods, chosen.data)
     every, tuned_on = tuned(chosen.methods), TUNED_ON[chosen.data]
-    if seed == 0 and name in tuned_on:
+    every = [s for s in every if chosen.repair == "both" or s.repair == (chosen.repair == "with")]
+    if seed == 0 and name in tuned_on and chosen.order is None:
         return every
     found = list(cells(chosen.results, chosen.data).values())
-    best = [best_settings(found, names(), requests) for requests in (tuned_on, (name,))]
+    best = [
+        best_settings(found, names(repair), requests) for requests in (tuned_on, (name,)) for repair in (False, True)
+    ]
     return [s for s in every if s.method in HEADLINE or any(s.name == of.get(s.method) for of in best)]
 
 
 def compare(chosen: argparse.Namespace, source: Source, name: str, seed: int) -> None:
     """Every run of one request and seed that is not there yet."""
-    asked = request(source, name, seed)
+    suite = SUITES[chosen.data]
+    asked = request(suite, source, name, seed)
     first, second = retrained_seeds(source.name, seed)
     if chosen.cached_only and not (is_trained(asked, None) and is_trained(asked, first)):
-        print(f"{source.name} {name} seed {seed}: a reference model is not in the cache, skipped", flush=True)
+        print(f"{chosen.data} {name} seed {seed}: a reference model is not in the cache, skipped", flush=True)
         return
     wanted = settings(chosen, name, seed)
-    bench = Bench(source.name, asked, recipe(chosen.data, chosen.path, seed, BATCHES[chosen.data]), STEPS[chosen.data])
+    order = seed if chosen.order is None else chosen.order
+    bench = Bench(chosen.data, asked, recipe(suite.source, chosen.path, order), suite.steps, chosen.order)
     there = cells(chosen.results, chosen.data)
     ends = zip(ENDS, (bench.original_cell, bench.retrained_cell, bench.again_cell), strict=True)
     for end, make in ends:

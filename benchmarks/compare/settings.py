@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unweave.rules import HAMU
@@ -11,20 +11,36 @@ from unweave.rules import HAMU
 HEADLINE = ("hamu_q", "hamu_u", "eupmu", "unilateral_surgery", "ofmu")
 ADAPTED = ("mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl", "pdu")  # from multi-task learning
 STEPS = (*HEADLINE, "pcgrad", "graddiff")
-TUNED_ON = {"digits": ("poison", "class", "random"), "cifar10": ("poison", "class")}
+TUNED_ON = {
+    "digits": ("poison", "class", "random"),
+    "cifar10": ("poison", "class"),
+    "cifar10-10k": ("poison", "class"),
+}
 """Requests of the first seed on which every setting is run; the others see those that were chosen there."""
 RATES = {"digits": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), "cifar10": (0.01, 0.1, 1.0)}
 RATIOS = {"digits": (0.03, 0.05, 0.1, 0.3), "cifar10": (0.3,)}  # shares of the feasible quota, beside the default
+REPAIRED = ", repaired"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the catalogue with hyperparameters other than its defaults, and how far a step goes."""
+    """A row of the catalogue with hyperparameters other than its defaults, and how far a step goes.
+
+    Attributes:
+        method, step, arguments: sections of a recipe.
+        name: of the setting, among those of its method.
+        repair: what forgetting cost is paid back before the run ends.
+    """
 
     method: str
     name: str
     step: Mapping[str, Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    repair: bool = False
+
+    def repaired(self) -> Setting:
+        """The same push, and a repair."""
+        return replace(self, name=f"{self.name}{REPAIRED}", repair=True)
 
 
 def trust(method: str, **arguments: Any) -> Setting:
@@ -72,14 +88,16 @@ BASELINES: dict[str, list[Setting]] = {
 }
 
 
-def names() -> dict[str, list[str]]:
-    """The settings' names of every baseline."""
-    return {method: [setting.name for setting in of] for method, of in BASELINES.items()}
+def names(repair: bool = False) -> dict[str, list[str]]:
+    """The settings' names of every baseline, all with a repair or all without."""
+    end = REPAIRED if repair else ""
+    return {method: [setting.name + end for setting in of] for method, of in BASELINES.items()}
 
 
 def tuned(methods: list[str]) -> list[Setting]:
-    """Headline methods at their defaults; every baseline with its three settings."""
-    return [s for m in methods for s in ([trust(m)] if m in HEADLINE else BASELINES.get(m, []))]
+    """Headline methods at their defaults; every baseline with its three settings; all without a repair and with one."""
+    found = [s for m in methods for s in ([trust(m)] if m in HEADLINE else BASELINES.get(m, []))]
+    return [each for setting in found for each in (setting, setting.repaired())]
 
 
 def steps(methods: list[str], data: str) -> list[Setting]:

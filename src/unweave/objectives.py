@@ -108,6 +108,14 @@ class Objectives:
         with self._passes(side):
             return self._mean(side, [self._values(side, i, b) for i, b in enumerate(self._micro(side))])
 
+    def loss_at(self, side: int, pair: Pair) -> float:
+        """One side's loss on another pair, likewise; the present one stays as it is."""
+        held = self.pair, self._begun
+        try:
+            return float(self.at(pair).loss(side))
+        finally:
+            self.pair, self._begun = held
+
     @torch.no_grad()
     def probe_loss(self) -> float:
         """The retain loss on the probe, examples that no step trains on."""

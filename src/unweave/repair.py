@@ -14,7 +14,8 @@ from unweave.arguments import check_fields
 from unweave.contract import Keeper
 from unweave.contract.keeper import ONLY
 from unweave.contract.reading import MET
-from unweave.gramian import Gradient, combine, gramian, parts
+from unweave.data.pairs import Pair
+from unweave.gramian import Gradient, combine, gramian, norm, parts
 from unweave.loop import Record, Stepper, Stop
 from unweave.objectives import Objectives
 from unweave.rules import HAMU
@@ -42,7 +43,7 @@ class Averages:
 
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
         """One more pair."""
-        if not all(bool(torch.isfinite(g).all()) for side in gradients for g in parts(side)):
+        if not all(math.isfinite(float(norm(side))) for side in gradients):
             return
         if not self._sums:
             self._sums = [[torch.zeros_like(g) for g in side] for side in gradients]
@@ -50,11 +51,14 @@ class Averages:
         for sums, side in zip(self._sums, gradients, strict=True):
             torch._foreach_lerp_(parts(sums), parts(side), 1 - self.beta)
 
-    def means(self) -> tuple[Gradient, Gradient]:
-        """Both, corrected."""
+    @torch.no_grad()
+    def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
+        """Both, corrected, written over a pair."""
         scale = 1 / (1 - self.beta**self.count)
-        forget, retain = ([m * scale for m in sums] for sums in self._sums)
-        return forget, retain
+        for place, sums in zip(out, self._sums, strict=True):
+            torch._foreach_copy_(parts(place), parts(sums))
+            torch._foreach_mul_(parts(place), scale)
+        return out
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
@@ -82,7 +86,7 @@ class RepairRule(Rule):
     def backward(self, objectives: Asked) -> Step:
         """Writes the direction; the losses are those of the pair."""
         losses, gradients = objectives.gradients()
-        means = self.averages.means() if self.averages.count else gradients
+        means = self.averages.means(gradients) if self.averages.count else gradients
         index = objectives.block_index(self._rule.blocks)
         gram = gramian(means, index)
         weights = self._rule.weights(gram)
@@ -106,7 +110,7 @@ class Repair:
     back"), or `patience` looks in a row brought it down by less than a hundredth, or the steps are used up.
 
     The level is the largest share of the budget that a keep clause uses, by the guard set, and, where that is the same,
-    the running mean of the retain loss; both start where the original (the first three steps) stood. The state that is
+    the retain loss on `sample`; both start where the original stood. The state that is
     left is, under a contract, the one that uses least of those that meet everything (the keeper's); without one, that
     of the lowest level at which `met` held.
 
@@ -118,6 +122,8 @@ class Repair:
         every: steps between two looks, where no contract says.
         beta: of the averages.
         patience: looks without a gain.
+        sample: a pair whose retain loss is the level, always the same: what a step did shows through the noise of
+            the batches. None: the running mean of the steps' own retain losses, from the mean of the first three.
 
     Attributes:
         phase: of the next step.
@@ -132,6 +138,7 @@ class Repair:
     every: int = 5
     beta: float = 0.9
     patience: int = 8
+    sample: Pair | None = field(default=None, repr=False)
     phase: Literal["push", "repair"] = field(default="push", init=False)
     lost: int = field(default=0, init=False)
     _level: float | None = field(default=None, init=False)
@@ -142,9 +149,11 @@ class Repair:
     _radius: float | None = field(default=None, init=False)
     _once: bool = field(default=False, init=False)
     _was: Literal["push", "repair"] = field(default="push", init=False)
+    _read: float | None = field(default=None, init=False)
     _best: list[Tensor] | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
     _region: TrustRegion = field(init=False, repr=False)
+    _objectives: Objectives | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_fields(self, share="(0, 1)", every="[1, inf)", beta="[0, 1)", patience="[1, inf)")
@@ -152,7 +161,9 @@ class Repair:
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
-        objectives.heard = self._averages.add
+        objectives.heard, self._objectives = self._averages.add, objectives
+        if self.sample is not None and self._seen == 0:
+            self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
             self.phase = "repair"
         region = stepper if isinstance(stepper, TrustRegion) else self._region
@@ -163,7 +174,9 @@ class Repair:
             record = region.take(number, RepairRule(self._averages), objectives)
         else:
             record = stepper.take(number, rule, objectives)
-        self._note(float(record.step.losses[RETAIN]))
+        self._read = None
+        if self.sample is None:
+            self._note(float(record.step.losses[RETAIN]))
         return replace(record, phase=self.phase)
 
     def look(self, record: Record, objectives: Objectives, contract: Keeper | None, ended: str | None) -> str | None:
@@ -214,8 +227,12 @@ class Repair:
         return MET if ended is not None and contract.reached else None
 
     def level(self) -> float:
-        """The running mean of the retain loss."""
-        return math.inf if self._level is None else self._level
+        """The retain loss on the sample after the last step, or its running mean where there is none."""
+        if self.sample is None or self._objectives is None:
+            return math.inf if self._level is None else self._level
+        if self._read is None:
+            self._read = self._objectives.loss_at(RETAIN, self.sample)
+        return self._read
 
     def _next(self, found: bool, level: Level, start: Level) -> str | None:
         if not found:

@@ -15,7 +15,7 @@ from unweave.gramian import combine, gramian, norm, parts
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
-from unweave.rules._base import RETAIN, Rule, Step
+from unweave.rules._base import FORGET, RETAIN, Rule, Step
 
 # The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
@@ -125,8 +125,8 @@ class TrustRegion:
         objectives.move(direction, -lr)
         # 3. The step, and what it did: halved, weights half the way back, until the retain loss rose by no more than
         #    its allowance; undone if four halvings were not enough.
-        for _ in range(HALVINGS + 1):
-            losses = objectives.losses()
+        for halving in range(HALVINGS + 1):
+            losses = self._look(objectives, step, whole=halving == HALVINGS)
             realised = losses - step.losses
             rise = float(realised[RETAIN])
             if bool(losses.isfinite().all()) and rise <= SHARE * self.tolerated:
@@ -175,6 +175,13 @@ class TrustRegion:
         else:
             torch._foreach_copy_(parts(self._before), parts([p.detach() for p in objectives.parameters]))
         return self._before
+
+    def _look(self, objectives: Objectives, step: Step, whole: bool) -> Tensor:
+        """Both losses; the forget side's only of a step that the retain side lets stand, or if `whole`, else NaN."""
+        kept = objectives.loss(RETAIN)
+        if whole or float(kept - step.losses[RETAIN]) <= SHARE * self.tolerated:
+            return torch.stack([objectives.loss(FORGET), kept])
+        return torch.stack([torch.full_like(kept, math.nan), kept])
 
     def _restoration(self, objectives: Objectives) -> Step:
         losses, gradients = objectives.gradients()

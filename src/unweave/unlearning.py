@@ -149,8 +149,10 @@ class Unlearning:
             warnings: where the guards add what they find; else in the result's.
         """
         told: list[str] = [] if warnings is None else warnings
-        if repair is not None and self.keeper is not None:
-            self.keeper.cost = repair.level
+        if repair is not None:
+            repair.sample = repair.sample or self.pairs.sample()
+            if self.keeper is not None:
+                self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected
         self.first = FirstStep(self.model, self.mask, certain=certain, begun=begun, warnings=told)
         result = loop(

@@ -51,7 +51,7 @@ def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long
         averages = Averages(0.5)
         for shift in (0.3, -0.1, 0.0):
             averages.add(([forget * (1 + shift)], [retain * (1 - shift)]))
-        (m_f,), (m_r,) = averages.means()
+        (m_f,), (m_r,) = averages.means(([forget.clone()], [retain.clone()]))
         at = Given(forget, retain)
         RepairRule(averages).backward(at)  # type: ignore[arg-type]
         inner, lengths = float(m_f @ at.direction[0]), float(m_f.norm() * m_r.norm())
@@ -76,7 +76,8 @@ def test_averages_are_weighted_means_of_what_was_finite() -> None:
         seen += [] if broken else [pair]
     weights = torch.tensor([0.9 ** (len(seen) - 1 - i) for i in range(len(seen))], dtype=torch.float64)
     expected = (torch.stack(seen) * (weights / weights.sum())[:, None, None]).sum(0)
-    found = torch.stack([side[0] for side in averages.means()])
+    forget, retain = torch.zeros(2, 5, dtype=torch.float64)
+    found = torch.stack([side[0] for side in averages.means(([forget], [retain]))])
     assert averages.count == len(seen) == 5 and found.allclose(expected, rtol=1e-12, atol=0)
 
 

@@ -91,20 +91,27 @@ class Pairs:
         given = locals()
         ranks = 1 if natural("world", world) else world
         check(_RULES | {"rank": value(int, f"[0, {ranks})")}, given)
-        seed = int(seed)
-        self._share = _Share(rank, world, micro)
-        self._sides = tuple(
-            _side(data, side, batch, seed, self._share)
-            for side, (data, batch) in enumerate(((forget, forget_batch), (retain, retain_batch)))
-        )
-        self._seed, self._drawn, self._device = seed, 0, device
+        self._share, self._from = _Share(rank, world, micro), ((forget, forget_batch), (retain, retain_batch))
+        self._seed, self._drawn, self._device = int(seed), 0, device
+        self._sides = self._begun(self._seed)
 
     def __iter__(self) -> Iterator[Pair]:
         while True:
-            forget, retain = (moved(side.draw(), self._device) for side in self._sides)
+            pair = self._pair(self._sides, _derived(self._seed, "pair", self._drawn))
             self._drawn += 1
-            seed = _derived(self._seed, "pair", self._drawn - 1)
-            yield Pair(forget[0], retain[0], seed, (forget[1], retain[1]))
+            yield pair
+
+    def sample(self) -> Pair:
+        """A pair like those of the stream, but none of them: the same at every call."""
+        seed = _derived(self._seed, "sample")
+        return self._pair(self._begun(seed), seed)
+
+    def _begun(self, seed: int) -> tuple[_Side, ...]:
+        return tuple(_side(data, side, batch, seed, self._share) for side, (data, batch) in enumerate(self._from))
+
+    def _pair(self, sides: Sequence[_Side], seed: int) -> Pair:
+        forget, retain = (moved(side.draw(), self._device) for side in sides)
+        return Pair(forget[0], retain[0], seed, (forget[1], retain[1]))
 
     @property
     def smallest(self) -> dict[str, int]:
