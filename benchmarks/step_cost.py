@@ -4,8 +4,10 @@
 
 `resnet18` is ResNet-18 on 32x32 images, batch 64 + 64; `stack` is a language-model-sized stack of 400 tensors and
 100 M parameters, 512 + 512 rows; `smollm2` is a Llama of SmolLM2-135M's size with random weights, 4 + 4 texts of 64
-tokens, all of it or LoRA. Both sides of a ratio include the optimizer step (SGD without momentum). They are measured
-in turns, in processor time with `--cpu-time`: on a machine that others use too, it changes less than the clock.
+tokens, all of it or LoRA. "trust region" is the default step, its look at both losses included, and "repair" one of a
+`repair.Repair`; the others move by SGD. Both sides of a ratio include the optimizer step (SGD without momentum). They
+are measured in turns, in processor time with `--cpu-time`: on a machine that others use too, it changes less than the
+clock.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -24,12 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweave import Objectives, Pair, rules
-from unweave.loop import OptimizerStep
+from unweave.loop import OptimizerStep, Stepper
 from unweave.losses import NPO, Ascent, Remembered
 from unweave.modalities.images import networks
 from unweave.objectives import Loss
 from unweave.pretrained import Lora, adapt
+from unweave.repair import Repair
 from unweave.tasks import Language, Task, Vision
+from unweave.trust import TrustRegion
 
 MODELS = ("resnet18", "stack", "smollm2", "smollm2-lora")
 WIDTH = 706  # 200 layers of 706 x 706 weights and 706 biases: 99.8 M parameters
@@ -96,6 +101,8 @@ ROWS: dict[str, tuple[Callable[[], rules.Rule], str, float]] = {
     "UnilateralSurgery": (rules.UnilateralSurgery, "two passes", 1.03),
     "EUPMU, next_batch": (lambda: rules.EUPMU(dual_lr=0.1), "joint pass", 1.03),
     "NPO, remembered": (lambda: rules.Fixed(1.0, 1.0), "joint pass", 1.02),
+    "HAMU-Q, trust region": (lambda: rules.HAMU("forget"), "two passes", 1.35),
+    "repair": (lambda: rules.HAMU("forget"), "two passes", 1.35),
     "OFMU, inner step": (lambda: rules.OFMU(inner_lr=1e-9, curvature="finite", one_sided=True), "two passes", 2.3),
 }
 
@@ -162,10 +169,15 @@ def measure(
     if row.startswith("NPO"):
         forget = NPO(task, Remembered(torch.full((4,), -300.0)))
     objectives = Objectives(model, (forget, task.nll)).at(pair)
-    stepper, rule, ratios = OptimizerStep(optimizer), build(), []
+    region = row in ("HAMU-Q, trust region", "repair")
+    stepper: Stepper = TrustRegion(budget=math.inf, start=1e-7) if region else OptimizerStep(optimizer)
+    repair = Repair(steps=1, share=0.99) if row == "repair" else None
+    rule, ratios = build(), []
 
     def step() -> None:
-        if isinstance(rule, rules.OFMU):  # its inner step moves the parameters itself
+        if repair is not None:
+            assert repair.take(1, rule, stepper, objectives).accepted
+        elif isinstance(rule, rules.OFMU):  # its inner step moves the parameters itself
             objectives.move(rule.inner_gradient(objectives)[1], -1e-9)
         else:
             stepper.take(1, rule, objectives)

@@ -50,6 +50,7 @@ class TrustRegion:
         mask: elements of the direction that may be non-zero.
 
     Attributes:
+        size: `|theta|` at the first step.
         radius: current radius, absolute.
         cap: largest radius that it may grow to; `shrink` lowers it.
         left: share of the budget that is still in force; `shrink` lowers it.
@@ -61,6 +62,7 @@ class TrustRegion:
     budget: float | None = None
     start: float = START
     mask: Mask | None = None
+    size: float | None = field(default=None, init=False)
     radius: float | None = field(default=None, init=False)
     cap: float = field(default=math.inf, init=False)
     left: float = field(default=1.0, init=False)
@@ -96,7 +98,7 @@ class TrustRegion:
 
     def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
         # 1. The direction: the rule's, or back down the retain loss where its running level is over budget.
-        size = float(norm(before)) or 1.0
+        size = self.size = float(norm(before)) or 1.0 if self.size is None else self.size
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         if self.repairing:
             radius = self.radius = min(radius, REPAIR * size)
@@ -161,7 +163,7 @@ class TrustRegion:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as plain numbers."""
-        names = ("radius", "cap", "left", "origin", "level", "seen", "restorations")
+        names = ("size", "radius", "cap", "left", "origin", "level", "seen", "restorations")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
