@@ -197,3 +197,14 @@ def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_
         assert found.limit == pytest.approx(base) and read(found, values, values).met
         count += 1
     assert count == 3
+
+
+@pytest.mark.parametrize(("utility", "last"), [("accuracy", 6), ("perplexity", 7)])
+def test_no_default_is_so_wide_that_no_model_could_miss_it(utility: str, last: int) -> None:
+    """Up to so few guard examples, twice what can be decided is all that an example counts: nothing is promised."""
+    for n in (1, last):
+        with pytest.raises(ConfigurationError, match=f"cannot be decided with {n} guard examples.*a larger guard set"):
+            made(None, np.ones(n), utility)
+    (found,), _ = made(None, np.ones(last + 1), utility)
+    worst = np.zeros(last + 1) if utility == "accuracy" else np.full(last + 1, 1e3)
+    assert not read(found, np.ones(last + 1), worst).met
