@@ -243,7 +243,7 @@ def test_the_clauses_before_and_after_the_original_is_read() -> None:
     unread = keeper.finish(Two(), "interrupted")
     assert (unread.reason, unread.every) == ("interrupted", 1)
     assert unread.looks == unread.seconds == unread.rollbacks == 0
-    assert unread.verdicts == unread.path == unread.notes == ()
+    assert unread.verdicts == unread.path == unread.notes == () and (unread.left, unread.share) == (1.0, 0.0)
     keeper.load_state_dict({})
     assert keeper.begin(Two(), State(), State()) is None
     keep, gone = keeper.clauses
