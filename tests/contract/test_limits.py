@@ -208,3 +208,9 @@ def test_no_default_is_so_wide_that_no_model_could_miss_it(utility: str, last: i
     (found,), _ = made(None, np.ones(last + 1), utility)
     worst = np.zeros(last + 1) if utility == "accuracy" else np.full(last + 1, 1e3)
     assert not read(found, np.ones(last + 1), worst).met
+
+
+def test_how_wide_a_default_may_be_follows_from_what_an_example_counts() -> None:
+    (found,), _ = made(None, np.linspace(0.0, 4.0, 20), "loss", "error")
+    assert found.clip == 4.0 and 1 < found.judged < 4.0
+    assert not read(found, np.zeros(20), np.full(20, 4.0)).met
