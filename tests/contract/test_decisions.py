@@ -4,109 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
-from unweave.contract import Contract, Forget, Keep, Keeper
+from tests.contract._two import FORGET, GONE, KEEP, RETAIN, Given, Run, State, Two, failing, made, share
+from unweave.contract import Contract, Keep, Keeper
 from unweave.contract.keeper import HARD, NOTHING, SPENT
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.loop import Record
 from unweave.rules import Step
 
-RETAIN, FORGET = torch.zeros(400), torch.ones(40)
-
-
-class Two(nn.Module):
-    """Fails on a share of the retain examples, and has a loss on the forget set; a buffer counts along."""
-
-    def __init__(self, failing: float = 0.0, loss: float = 0.0) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor([failing, loss]))
-        self.register_buffer("calls", torch.zeros(1))
-
-    def set(self, failing: float, loss: float) -> None:
-        with torch.no_grad():
-            self.theta.copy_(torch.tensor([failing, loss]))
-            self.calls.fill_(loss)
-
-
-class Given:
-    """The loss is what the model holds."""
-
-    def nll(self, model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return model.theta[batch[0].long()]
-
-    def divergence(self, model: nn.Module, reference: nn.Module, batch: Any) -> Tensor:
-        raise NotImplementedError
-
-
-def failing(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """1 on the first examples, as large a share of them as the model says."""
-    return (batch[1] < model.theta[0]).double()
-
-
-class State:
-    """What a rule and a stepper remember; the stepper can be told to go shorter steps."""
-
-    def __init__(self) -> None:
-        self.value, self.shrunk = 0, list[tuple[float, float | None]]()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "shrunk": list(self.shrunk)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.value, self.shrunk = state["value"], list(state["shrunk"])
-
-    def shrink(self, factor: float, reach: float | None = None) -> None:
-        self.shrunk.append((factor, reach))
-
-
-def share(rows: Tensor) -> TensorDataset:
-    return TensorDataset(rows, torch.arange(len(rows)) / len(rows))
-
-
-KEEP = Keep(failing, absolute=0.2, better="lower")
-GONE = Forget("loss", at_least=4.0)
-
-
-class Run:
-    """A keeper, and what it keeps."""
-
-    def __init__(self, contract: Contract, start: tuple[float, float] = (0.0, 0.0), **options: Any) -> None:
-        self.model, self.rule, self.stepper, self.number = Two(*start), State(), State(), 0
-        sets = Sets(share(FORGET), share(RETAIN), share(RETAIN))
-        self.keeper = Keeper(contract, Given(), sets, **{"per_step": 10, **options})  # type: ignore[arg-type]
-        self.began = self.keeper.begin(self.model, self.rule, self.stepper)
-
-    def step(self, failing: float, loss: float, accepted: bool = True, radius: float | None = None) -> str | None:
-        """The model is set, the step counted, and the keeper looks."""
-        self.number += 1
-        self.model.set(failing, loss)
-        self.rule.value = self.stepper.value = self.number
-        record = Record(self.number, Step(torch.zeros(2), torch.ones(1, 2)), 0.5, accepted, radius=radius)
-        objectives: Any = SimpleNamespace(model=self.model)
-        return self.keeper.read_if_due(record, objectives, self.rule, self.stepper)
-
-    @property
-    def theta(self) -> list[float]:
-        return [round(x, 6) for x in self.model.theta.tolist()]
-
-
-def made(forget: Any = (GONE,), **options: Any) -> Contract:
-    return Contract([KEEP], forget, every=1, **options)
-
 
 def test_the_end_is_the_state_that_forgot_most_not_the_last_one() -> None:
     run = Run(made())
-    for failing, loss in ((0.0, 1.0), (0.05, 2.0), (0.0, 1.5)):
-        assert run.step(failing, loss) is None
+    for fails, loss in ((0.0, 1.0), (0.05, 2.0), (0.0, 1.5)):
+        assert run.step(fails, loss) is None
     outcome = run.keeper.finish(run.model, "steps used up")
     assert run.theta == [0.05, 2.0] and run.model.calls.item() == 2.0 and outcome.reason == "steps used up"
     keep, gone = outcome.verdicts
@@ -155,6 +69,10 @@ def test_the_reach_is_the_longest_radius_that_was_accepted_since() -> None:
     run.step(0.0, 1.0, radius=0.75)
     run.step(0.9, 1.0, accepted=False, radius=4.0)
     assert run.stepper.shrunk == [(0.5, 0.75)]
+    run.step(0.0, 1.0, radius=0.75)
+    run.step(0.0, 1.0, radius=0.5)
+    run.step(0.9, 1.0)
+    assert run.stepper.shrunk == [(0.5, 0.75), (0.5, 0.75)], "not the last one"
 
 
 def test_looks_come_every_so_many_steps_and_only_where_something_moved() -> None:
@@ -180,6 +98,7 @@ def test_a_run_that_did_not_move_is_not_read_again() -> None:
         ("changed once: the method takes no further step", "contract met"),
         ("interrupted", "interrupted"),
         ("hard: no way", f"{HARD} (no way)"),
+        (f"{HARD} (no way)", f"{HARD} (no way)"),
         ("diverged: far", "diverged: far"),
     ],
 )
@@ -218,11 +137,17 @@ def test_where_it_begins() -> None:
     assert Run(made(forget=()), start=(0.0, 5.0)).began is None
     spent = Run(made(), start=(0.9, 5.0), first=lambda: Two(0.0, 0.0))
     assert spent.began == SPENT and spent.keeper.left == 0.0
+    assert spent.keeper.finish(spent.model, SPENT).left == 0.0
     part = Run(made(), start=(0.05, 1.0), first=lambda: Two(0.0, 0.0))
     assert part.began is None and 0 < part.keeper.left < 1
     part.step(0.0, 2.0)
     assert part.keeper.left == 1.0 and part.keeper.begin(part.model, part.rule, part.stepper) is None
     assert len(part.keeper.path) == 1, "a second beginning goes on"
+
+
+def test_a_retrained_model_that_no_clause_asks_for_is_not_read() -> None:
+    broken = torch.nn.Identity()  # has nothing that could be read
+    assert Run(made(), retrained=broken).began is None
 
 
 def test_what_is_checked_before_is_what_is_compared_with() -> None:
@@ -243,7 +168,7 @@ def test_the_clauses_before_and_after_the_original_is_read() -> None:
     unread = keeper.finish(Two(), "interrupted")
     assert (unread.reason, unread.every) == ("interrupted", 1)
     assert unread.looks == unread.seconds == unread.rollbacks == 0
-    assert unread.verdicts == unread.path == unread.notes == ()
+    assert unread.verdicts == unread.path == unread.notes == () and (unread.left, unread.share) == (1.0, 0.0)
     keeper.load_state_dict({})
     assert keeper.begin(Two(), State(), State()) is None
     keep, gone = keeper.clauses
@@ -255,7 +180,9 @@ def test_how_often_it_looks_if_nobody_says() -> None:
     """440 examples a look, three passes an example of a step, 7 %; at least after every step."""
     for per_step, every in ((10, math.ceil(440 / 2.1)), (100, 21), (10**6, 1)):
         assert Run(Contract([KEEP], (GONE,)), per_step=per_step).keeper.every == every
-    assert Run(Contract((), (GONE,)), per_step=10).keeper.every == math.ceil(40 / 2.1)
+    assert Run(Contract((), (GONE,)), per_step=1).keeper.every == math.ceil(40 / 0.21), "no guard set, no cost"
+    nothing = Keeper(Contract((), (GONE,)), Given(), Sets(share(FORGET[:0])), per_step=10)  # type: ignore[arg-type]
+    assert nothing.every == 1
 
 
 def test_what_is_left_for_a_rule_that_follows_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from unweave.contract import Contract, Forget, Keep
+from unweave.contract.bounds import below, smallest
 from unweave.contract.judge import Goal, Limit, accuracy, goals, limits
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.reading import Reading
@@ -266,3 +268,33 @@ def test_what_limits_a_claim_is_said() -> None:
     ):
         found = remarks(keeps, forgets, sets, default)
         assert len(found) == len(said) and all(a in b for a, b in zip(said, found, strict=True)), said
+
+
+def test_a_loss_that_is_not_finite_is_not_forgotten_however_large() -> None:
+    values = np.where(np.arange(8) < 1, math.inf, 9.0)
+    found = goal(Forget("loss", at_least=1.0)).read({"forget": {"loss": values}}, "")
+    assert (found.state, found.note) == ("missed", "not finite") and math.isnan(found.measured)
+
+
+def test_an_attack_at_the_margin_and_a_p_value_at_its_level_are_not_shown_to_tell() -> None:
+    """Members above three of four others: the AUC is .75, and the margin a quarter."""
+    other = np.arange(200) / 4
+    seen = {"forget": {SCORE: np.full(200, 37.4), "loss": EASY - 0.04}, "holdout": {SCORE: other, "loss": EASY}}
+    made = goal(Forget("unseen", margin=0.25))
+    found = made.read(seen, "")
+    assert (found.measured, made.limit, found.state) == (0.75, 0.75, "met")
+    assert made.progress(reading(0.75, met=False), reading(0.75, met=False)) == 0.99, "the losses still differ"
+    p, count = below(EASY - 0.04, EASY), 0
+    for alpha, state in ((p, "met"), (math.nextafter(p, 1.0), "missed")):
+        assert replace(made, alpha=alpha).read(seen, "").state == state
+        count += 1
+    assert 0.01 < p < 0.1 and count == 2
+
+
+def test_chance_may_use_up_two_margins_and_no_more() -> None:
+    by_chance, count = smallest(64, 1 - Contract().confidence), 0
+    for margin, state in ((by_chance / 2, "met"), (math.nextafter(by_chance / 2, 0.0), "undecided")):
+        same = {"accuracy": np.ones(64)}
+        assert goal(Forget("retrained", margin=margin), retrained=same).read({"forget": same}, "").state == state
+        count += 1
+    assert count == 2

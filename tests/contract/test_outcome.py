@@ -36,6 +36,6 @@ def test_every_keep_clause_has_to_hold_to_be_kept() -> None:
 
 
 def test_the_share_that_reading_took() -> None:
-    assert outcome(seconds=2.0).of(8.0).share == 0.25
+    assert outcome(seconds=2.0).of(8.0).share == 0.25 and outcome(seconds=0.5).of(1.0).share == 0.5
     assert outcome(seconds=2.0).of(1.0).share == 1.0, "a clock that ran backwards leaves no more than all"
     assert outcome(seconds=0.0).of(8.0).share == outcome(seconds=0.0).of(0.0).share == 0.0

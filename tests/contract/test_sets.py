@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from tests._toys import memorised, unseen
 from tests.api._problems import Stream, rng
-from unweave.contract import Contract, Keep
-from unweave.contract.sets import divide, guard_size, halves, hold_out
+from unweave.contract import Contract, Forget, Keep
+from unweave.contract.sets import Sets, divide, guard_size, halves, hold_out, whole_class
 from unweave.errors import ConfigurationError
 from unweave.modalities.images.tensors import TensorImages
 from unweave.samples import READ, Sample, labels
@@ -54,6 +56,22 @@ def test_sizes() -> None:
     assert guard_size(contract, [Keep("loss", relative=0.05)], 10_000, None) == 1000
     grouped = guard_size(contract, [Keep("accuracy", absolute=0.05, by="class")], 10**6, np.arange(100) % 10)
     assert grouped > 10 * 204
+    named = Keep("accuracy", absolute=0.05, by=["a", "b"])
+    assert guard_size(contract, [named], 10_000, None) == guard_size(contract, [named], 10_000, np.zeros(10)) > 2 * 204
+    assert guard_size(contract, [Keep("accuracy", relative=0.05)], 10_000, None) == 204, "of 1, the most there can be"
+
+
+def test_the_size_for_a_function_is_that_of_shares() -> None:
+    """Nobody has read its values yet; an example that may count twice as much needs more of them."""
+    usual, shares, wider = (
+        guard_size(Contract(), [Keep(share, absolute=0.2, better="lower", clip=clip)], 10_000, None)
+        for clip in (None, 1.0, 2.0)
+    )
+    assert usual == shares < wider
+
+
+def share(model: Any, batch: Any) -> Any:
+    raise NotImplementedError
 
 
 def test_held_out_of_the_retain_set() -> None:
@@ -83,6 +101,17 @@ def test_a_class_removed_whole_is_noticed() -> None:
     x, y = torch.randn(30, 2), torch.arange(30) % 3
     forget, retain = (TensorDataset(x[chosen], y[chosen]) for chosen in (y == 0, y != 0))
     assert hold_out(Contract(), [], retain, forget=forget)[1].whole_class
+    one = TensorDataset(x[:1], y[:1])
+    assert hold_out(Contract(), [], retain, forget=one)[1].whole_class, "though it had a single example"
+
+
+def test_no_class_is_removed_whole_where_one_of_it_stays_or_nobody_knows_the_classes() -> None:
+    x, y = torch.randn(30, 2), torch.arange(30) % 3
+    retain, unlabelled = TensorDataset(x[y != 0], y[y != 0]), TensorDataset(x)
+    partly, none = TensorDataset(x[y != 2], y[y != 2]), TensorDataset(x[:0], y[:0])
+    for forget, kept in ((partly, retain), (unlabelled, retain), (partly, unlabelled), (none, retain)):
+        assert not whole_class(forget, kept)
+    assert Contract().forgets(Sets(partly).whole_class) == (Forget("unseen"),), "unless somebody says so"
 
 
 def test_groups() -> None:
@@ -96,6 +125,10 @@ def test_groups() -> None:
     own = hold_out(Contract(), [named], retain, forget=forget, guard=unseen())[1]
     with pytest.raises(ConfigurationError, match="with guard= of your own, group by='class'"):
         own.groups(named, 0)
+    unlabelled = hold_out(Contract(), KEEP, retain, forget=forget, guard=TensorDataset(torch.zeros(9, 2)))[1]
+    with pytest.raises(ConfigurationError, match=r"needs a guard set of \(input, label\); name the groups"):
+        unlabelled.groups(by_class, 0)
+    assert unlabelled.final is None and unlabelled.groups(by_class, 1) is None
 
 
 def test_labels() -> None:
@@ -141,3 +174,10 @@ def test_a_large_holdout_is_halved() -> None:
     assert halves(unseen(), 0) == (None, None) and halves(None, 0) == (None, None)
     first, second = halves(TensorDataset(torch.zeros(301, 2), torch.arange(301) % 2), 0)
     assert len(first) == 150 and len(second) == 151 and not np.intersect1d(first, second).size
+    first, second = halves(TensorDataset(torch.zeros(200, 2)), 0)
+    assert len(first) == len(second) == 100, "at least so many are enough"
+
+
+def test_a_holdout_without_an_index_is_not_halved() -> None:
+    many = DataLoader(TensorDataset(torch.zeros(400, 2), torch.arange(400) % 2), batch_size=1)
+    assert halves(many, 0) == halves(Stream(), 0) == (None, None)

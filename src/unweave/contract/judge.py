@@ -228,8 +228,8 @@ def limits(
                 continue
             made = _limit(clause, group, name, own, members, alphas, unit)
             problem = _undecidable(made, own)
-            if problem and contract.keep is None:
-                made = _widened(made, own)
+            if problem and contract.keep is None and (wide := _widened(made, own)) is not None:
+                made = wide
                 share = made.clause.metric == "accuracy" or made.clause.relative is not None
                 room = f"{100 * made.clause.limit:.2g} {'points' if made.clause.relative is None else '%'}"
                 notes.append(
@@ -298,8 +298,11 @@ def _undecidable(limit: Limit, own: Array) -> str:
     )
 
 
-def _widened(limit: Limit, own: Array) -> Limit:
+def _widened(limit: Limit, own: Array) -> Limit | None:
+    """Twice what can be decided; None if no model could miss that, as no example counts more."""
     wide = 2 * bounds.smallest(len(own), limit.alphas["guard"], limit.clip)
+    if wide >= (1.0 if limit.clip is None else limit.clip):
+        return None
     if limit.clause.metric == "perplexity":
         return replace(limit, clause=replace(limit.clause, relative=math.expm1(wide)), judged=wide)
     return replace(limit, clause=replace(limit.clause, absolute=wide, relative=None), judged=wide)

@@ -98,7 +98,7 @@ class Keeper:
     @property
     def left(self) -> float:
         """Share of the budget that the last kept state leaves: the least over the keep clauses, in [0, 1]."""
-        return min(max(1.0 - self._used, 0.0), 1.0)
+        return max(1.0 - self._used, 0.0)
 
     def remaining(self, record: Taken, steps: int | None) -> Left:
         """What is left of the budget after a step, for rules that follow it; `steps` of the run are left."""
@@ -199,7 +199,7 @@ class Keeper:
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
         path, notes = tuple(self.path), tuple(self.notes)
-        room = min(max(1.0 - self._budget(self._now[0]), 0.0), 1.0)
+        room = max(1.0 - self._budget(self._now[0]), 0.0)
         return Outcome(reason, verdicts, looks, self.every, self.seconds, self.rollbacks, path, notes, room)
 
     def state_dict(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class Keeper:
         if self._judged(model):
             self._kept.take(model, rule, stepper)
             self._reach = 0.0
-            return MET if self._enough() else None
+            return MET if self.path[-1].forgotten == 1.0 else None
         # A clause broke: back to the last state that kept all of them, and on with half the step, or the end.
         self._kept.restore(model, rule, stepper)
         if self.rollbacks == self.contract.shrinks:
@@ -265,9 +265,6 @@ class Keeper:
                 self._best.take(model)
                 self._rank, self._now = rank, [kept, forgotten]
         return holds
-
-    def _enough(self) -> bool:
-        return bool(self._goals) and bool(self.path) and self.path[-1].kept and self.path[-1].forgotten == 1.0
 
     def _readings(self, seen: Seen) -> tuple[list[Reading | None], list[Reading | None]]:
         kept = [limit.read(seen, self._original, "guard") for limit in self._limits]

@@ -151,7 +151,7 @@ class Waypoint:
     used: float
     forgotten: float | None
     kept: bool
-    rolled_back: bool = False
+    rolled_back: bool
     forget_accuracy: float | None = None
     lost: float | None = None
     bound: float | None = None

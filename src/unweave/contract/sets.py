@@ -97,7 +97,7 @@ def hold_out(
 def whole_class(forget: Data, retain: Data) -> bool:
     """Whether the forget set has labels, and none in common with the retain set."""
     known, own = labels(retain), labels(forget)
-    return known is not None and own is not None and len(own) > 0 and not np.isin(own, known).any()
+    return known is not None and own is not None and not np.isin(own, known).any()
 
 
 def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None) -> int:
@@ -125,7 +125,7 @@ def divide(total: int, known: Rows | None, guard: int, final: int, seed: int) ->
         rows = rows[np.argsort(known[rows], kind="stable")]
     found = []
     for wanted in (guard, final):
-        places = ((np.arange(wanted) + 0.5) * len(rows) / max(wanted, 1)).astype(np.int64)
+        places = ((np.arange(wanted) + 0.5) * len(rows) / wanted).astype(np.int64)
         found.append(np.sort(rows[places]))
         rows = np.delete(rows, places)
     return np.sort(rows), found[0], found[1]
