@@ -5,7 +5,7 @@
 
 Suite `tuned`: headline methods at their defaults; every baseline with three settings on the requests of the first seed
 that it is tuned on (`settings.TUNED_ON`), elsewhere with those of them that have the least gap there, over all of these
-requests and on the request itself; everything with a repair and without, each with its own choice. Suite `steps`: trust
+requests and, with `--own`, on the request itself; everything with a repair and without, each with its own choice. Suite `steps`: trust
 region and plain SGD side by side.
 `--order` draws the batches in another order than the seed's.
 `--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
@@ -33,6 +33,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--order", type=int, help="of the batches; by default the seed's")
     parser.add_argument("--repair", choices=("with", "without", "both"), default="both")
+    parser.add_argument("--own", action=argparse.BooleanOptionalAction, default=True, help="see above")
     parser.add_argument("--methods", nargs="+", default=[*HEADLINE, *BASELINES])
     parser.add_argument("--suite", choices=("tuned", "steps"), default="tuned")
     parser.add_argument("--cached-only", action="store_true", help="train no model")
@@ -61,7 +62,9 @@ def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
         return every
     found = list(cells(chosen.results, chosen.data).values())
     best = [
-        best_settings(found, names(repair), requests) for requests in (tuned_on, (name,)) for repair in (False, True)
+        best_settings(found, names(repair), requests)
+        for requests in ((tuned_on, (name,)) if chosen.own else (tuned_on,))
+        for repair in (False, True)
     ]
     return [s for s in every if s.method in HEADLINE or any(s.name == of.get(s.method) for of in best)]
 

@@ -69,7 +69,8 @@ ARGUMENTS: dict[str, Rule] = {
     "parameters": patterns,
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     "seed": takes.value(int, SEEDS),
-    **dict.fromkeys(("train_mode", "inplace", "repair"), takes.value(bool)),
+    **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
+    "repair": takes.value(bool | Literal["auto"]),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, None),
 }
@@ -102,7 +103,7 @@ def unlearn(
     inplace: bool = False,
     accelerator: Accelerator | None = None,
     guards: Guards | None = None,
-    repair: bool = False,
+    repair: bool | Literal["auto"] = "auto",
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -136,7 +137,8 @@ def unlearn(
         accelerator: the `accelerate.Accelerator` that prepared the model; implies `inplace`.
         guards: what the checks are told; None: near-duplicates are not looked for, all else is.
         repair: once it is forgotten (the contract's forget clauses hold, or a `stop` gives a reason; without either for
-            the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`).
+            the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`). "auto": under
+            a contract, in a trust region; not under an optimizer of yours, nor after a method without steps.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
@@ -166,7 +168,7 @@ def unlearn(
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
-        phases, ends = _phases(repair, contract, stop, steps)
+        phases, ends = _phases(parts.pays(repair), contract, stop, steps)
         result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
         if steps:
             with seeded(seed):

@@ -23,6 +23,11 @@ from unweave.rules._base import RETAIN, Asked, Rule, Step
 from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion
 
 GAIN = 0.01  # a look that finds the level lower by less than this share has found nothing
+# The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
+# further one, at most; of the last at every look that finds it forgotten again, and below which it is 0.
+LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
+GONE = 5  # looks in a row that find it lost, after which the rule pushes again
+Phase = Literal["push", "repair", "lost"]
 Level = tuple[float, float]  # share of the budget that is used, and running mean of the retain loss
 NOTHING: Level = (math.inf, math.inf)
 PAID, STALLED = "paid back", "paid back as far as it goes"
@@ -71,17 +76,22 @@ class Averages:
 
 @dataclass
 class RepairRule(Rule):
-    """HAMU at quota 0 on the forget side, exact in the averaged gradients, block by block.
+    """HAMU at a small quota on the forget side, exact in the averaged gradients, block by block.
 
-    `D = m_r` where `<m_f, m_r> >= 0`, else its part orthogonal to `m_f` at the length of `m_r`: to first order nothing
-    of the *averaged* forget loss is undone. It is no promise about one batch.
+    At quota 0 `D = m_r` where `<m_f, m_r> >= 0`, else its part orthogonal to `m_f` at the length of `m_r`: to first
+    order nothing of the *averaged* forget loss is undone. It is no promise about one batch.
 
     Args:
         averages: of the gradients; the pair of the step is the last that is in them.
+        quota: the improvement of the averaged forget loss that a step owes, as a share of the largest feasible one.
     """
 
     averages: Averages
-    _rule: HAMU = field(default_factory=lambda: HAMU("forget", ratio=0.0, infeasible="clip"), init=False)
+    quota: float = 0.0
+    _rule: HAMU = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rule = HAMU("forget", ratio=self.quota, infeasible="clip")
 
     def backward(self, objectives: Asked) -> Step:
         """Writes the direction; the losses are those of the pair."""
@@ -103,11 +113,18 @@ class RepairRule(Rule):
 
 @dataclass
 class Repair:
-    """Push until it is forgotten, then repair until the retain side is back; push again when it is lost.
+    """Push until it is forgotten, then repair until the retain side is back; win back what is lost on the way.
 
     *push*: the rule's own step, until every forget clause of the contract holds, or `met` does.
-    *repair*: steps of `RepairRule` in a trust region of at most 0.005 |theta|, until the level is what it was ("paid
-    back"), or `patience` looks in a row brought it down by less than a hundredth, or the steps are used up.
+    *repair*: steps of `RepairRule` at quota 0 in a trust region of at most 0.0025 |theta|.
+    *lost*: after a look that finds it forgotten no longer, the same steps at a quota of 0.05, doubled at every further
+    such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
+    0.01 to 0.
+
+    It ends when the level is what it was ("paid back"), when `patience` looks in a row at quota 0 brought it down by
+    less than a hundredth, or with the steps. Where `met` says when it is forgotten, a trust region pushes without
+    restorations: what they would pay at once the repair pays later. Under a contract they keep the run within its
+    limits.
 
     The level is the largest share of the budget that a keep clause uses, by the guard set, and, where that is the same,
     the retain loss on `sample`; both start where the original stood. The state that is
@@ -128,6 +145,7 @@ class Repair:
     Attributes:
         phase: of the next step.
         lost: how often a repair lost what was forgotten.
+        quota: of the next repair step.
 
     Reference: ours. A one-shot method's single step is the push.
     """
@@ -139,8 +157,10 @@ class Repair:
     beta: float = 0.9
     patience: int = 8
     sample: Pair | None = field(default=None, repr=False)
-    phase: Literal["push", "repair"] = field(default="push", init=False)
+    phase: Phase = field(default="push", init=False)
     lost: int = field(default=0, init=False)
+    quota: float = field(default=0.0, init=False)
+    _gone: int = field(default=0, init=False)
     _level: float | None = field(default=None, init=False)
     _origin: float = field(default=0.0, init=False)
     _seen: int = field(default=0, init=False)
@@ -148,7 +168,7 @@ class Repair:
     _stalled: int = field(default=0, init=False)
     _radius: float | None = field(default=None, init=False)
     _once: bool = field(default=False, init=False)
-    _was: Literal["push", "repair"] = field(default="push", init=False)
+    _pushed: bool = field(default=True, init=False)
     _read: float | None = field(default=None, init=False)
     _best: list[Tensor] | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
@@ -167,11 +187,14 @@ class Repair:
         if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
             self.phase = "repair"
         region = stepper if isinstance(stepper, TrustRegion) else self._region
-        if self.phase != self._was:  # a push that comes back goes on with the radius that it had
-            self._radius, region.radius = region.radius, self._radius if self._radius is not None else region.radius
-        self._was, region.repairing = self.phase, self.phase == "repair"
+        pushes = self.phase == "push"
+        if pushes != self._pushed:  # each has a radius of its own, the repair at first the longest
+            longest = REPAIR * (region.size or 0.0) or None
+            self._radius, region.radius = region.radius, longest if self._radius is None else self._radius
+        self._pushed, region.repairing = pushes, not pushes
+        region.restores = self.met is None
         if region.repairing:
-            record = region.take(number, RepairRule(self._averages), objectives)
+            record = region.take(number, RepairRule(self._averages, self.quota), objectives)
         else:
             record = stepper.take(number, rule, objectives)
         self._read = None
@@ -236,14 +259,18 @@ class Repair:
 
     def _next(self, found: bool, level: Level, start: Level) -> str | None:
         if not found:
-            self.lost += self.phase == "repair"
-            self.phase = "repair" if self._once else "push"
-            self._stalled += self._lowest < NOTHING
+            if self.phase == "push":
+                self._stalled += self._lowest < NOTHING
+            else:
+                self.lost += self.phase == "repair"
+                self.quota, self._gone = min(max(RISE * self.quota, LOST), MOST), self._gone + 1
+                self.phase = "push" if self._gone >= GONE and not self._once else "lost"
         else:
-            self.phase = "repair"
             used, loss = self._lowest
             gained = level[0] < (1 - GAIN) * used or (level[0] <= used and level[1] < (1 - GAIN) * loss)
-            self._stalled = 0 if gained else self._stalled + 1
+            self._stalled = 0 if gained else self._stalled + (self.quota == 0.0)
+            self.phase, self._gone = "repair", 0
+            self.quota = FADE * self.quota if FADE * self.quota >= LEAST else 0.0
             self._lowest = min(self._lowest, level)
             if level[0] <= start[0] and level[1] <= start[1]:
                 return PAID
@@ -258,4 +285,7 @@ class Repair:
             self._origin += (loss - self._origin) / self._seen
 
 
-_STATE = ("phase", "lost", "_level", "_origin", "_seen", "_lowest", "_stalled", "_radius", "_once", "_was")
+_STATE = (
+    *("phase", "lost", "quota", "_gone", "_level", "_origin", "_seen"),
+    *("_lowest", "_stalled", "_radius", "_once", "_pushed"),
+)

@@ -21,7 +21,7 @@ from unweave.rules._base import FORGET, RETAIN, Rule, Step
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
 GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
-REPAIR = 5e-3  # largest radius while repairing, as a share of |theta|
+REPAIR = 2.5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
 MEMORY = 0.7  # of the running mean of the retain loss
 OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restoration is the retain gradient alone
@@ -56,7 +56,8 @@ class TrustRegion:
         left: share of the budget that is still in force; `shrink` lowers it.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
-        repairing: the steps are those of a `repair.Repair`: at most 0.005 |theta| long, no growth, no restoration.
+        restores: a running mean over budget is brought down at once; not where a `repair.Repair` does so later.
+        repairing: the steps are those of a `repair.Repair`: at most 0.0025 |theta| long, no growth, no restoration.
     """
 
     budget: float | None = None
@@ -70,6 +71,7 @@ class TrustRegion:
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
     restorations: int = field(default=0, init=False)
+    restores: bool = field(default=True, init=False)
     repairing: bool = field(default=False, init=False)
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
@@ -100,10 +102,11 @@ class TrustRegion:
         # 1. The direction: the rule's, or back down the retain loss where its running level is over budget.
         size = self.size = float(norm(before)) or 1.0 if self.size is None else self.size
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
-        if self.repairing:
-            radius = self.radius = min(radius, REPAIR * size)
+        largest = (REPAIR if self.repairing else LARGEST) * size
+        radius = self.radius = min(radius, largest)
         objectives.radius, objectives.lr = radius, 0.0
-        restoring = not self.repairing and self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
+        over = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
+        restoring = over and self.restores and not self.repairing
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
         if self.mask is not None:
@@ -141,7 +144,7 @@ class TrustRegion:
             why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
         if rise < SHARE * self.tolerated / 2 and self.radius == radius and not (restoring or self.repairing):
-            self.radius = min(radius * GROW, LARGEST * size, self.cap)
+            self.radius = min(radius * GROW, largest, self.cap)
         if restoring:
             self.restorations += 1
             return Record(number, step, lr, True, realised, radius, "restoration")

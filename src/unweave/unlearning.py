@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Repair
 from unweave.samples import Data, indexed, labels, subset
 from unweave.tasks import Known, Task
+from unweave.trust import TrustRegion
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -127,6 +128,10 @@ class Unlearning:
             self.step = method.step(self.task, self.forget, self.retain)
         else:
             self.step = step(self.model, self.mask)
+
+    def pays(self, repair: bool | Literal["auto"]) -> bool:
+        """Whether the run repairs what it broke: as asked; "auto" is in a trust region under a contract."""
+        return self.keeper is not None and isinstance(self.step, TrustRegion) if repair == "auto" else repair
 
     def run(
         self,

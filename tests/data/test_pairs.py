@@ -154,6 +154,19 @@ def test_resume_is_exact_and_global_randomness_untouched(kind, steps):
     assert len(found) == 9
 
 
+@pytest.mark.parametrize("kind", ["dataset", "loader"])
+def test_a_sample_is_always_the_same_and_moves_nothing(kind):
+    data = [TensorDataset(torch.arange(n)) for n in (40, 90)]
+    sides = [DataLoader(d, batch_size=8, shuffle=True) if kind == "loader" else d for d in data]
+    pairs, plain = (Pairs(*sides, forget_batch=8, retain_batch=16, seed=3) for _ in range(2))
+    first, _ = pairs.sample(), next(iter(pairs))
+    again, following, expected = pairs.sample(), next(iter(pairs)), [pair for pair, _ in zip(plain, range(2))][1]
+    for a, b in ((first, again), (following, expected)):
+        for side in ("forget", "retain"):
+            assert all(x[0].equal(y[0]) for x, y in zip(getattr(a, side), getattr(b, side), strict=True))
+    assert first.seed == again.seed and not first.retain[0][0].equal(following.retain[0][0])
+
+
 def test_loaders_are_cycled_as_they_are():
     loader = DataLoader(numbers(10), batch_size=4)
     pairs = drawn(Pairs(loader, numbers(10), micro=3), 6)

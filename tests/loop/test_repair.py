@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -13,14 +14,16 @@ import unweave
 from tests._toys import memorised
 from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
+from unweave import loop
 from unweave.contract import Contract, Forget, Keep
+from unweave.data.pairs import Pairs
 from unweave.gramian import gramian
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
 from unweave.repair import Averages, Repair, RepairRule
 from unweave.rules import HAMU
-from unweave.trust import REPAIR
+from unweave.trust import REPAIR, TrustRegion
 
 KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("accuracy", at_most=0.1)], every=2)
 
@@ -107,35 +110,36 @@ def test_under_a_contract_it_pushes_then_repairs_and_ends_better_than_at_the_fir
     assert max(r.radius or 0.0 for r in result.history[begin:]) <= 1.5 * REPAIR * size
 
 
-def test_what_is_lost_is_pushed_again() -> None:
-    """A criterion that takes itself back: push, repair, push again; the state that is left met it."""
+LOSES: list[tuple[list[bool], list[str], list[float]]] = [
+    ([True, True, False, False, True], ["repair", "repair", "lost", "lost", "repair"], [0.0, 0.0, 0.05, 0.1, 0.05]),
+    ([True, *[False] * 5], ["repair", *["lost"] * 4, "push"], [0.0, 0.05, 0.1, 0.2, 0.4, 0.4]),
+    ([True, False, *[True] * 4], ["repair", "lost", *["repair"] * 4], [0.0, 0.05, 0.025, 0.0125, 0.0, 0.0]),
+    ([False, True, False, True, False], ["push", "repair", "lost", "repair", "lost"], [0.0, 0.0, 0.05, 0.025, 0.05]),
+]
+
+
+@pytest.mark.parametrize(("found", "phases", "quotas"), LOSES)
+def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
+    monkeypatch: pytest.MonkeyPatch, found: list[bool], phases: list[str], quotas: list[float]
+) -> None:
+    """A criterion that takes itself back, asked every second step, while the level never comes down."""
+    monkeypatch.setattr(Repair, "level", lambda repair: math.inf)
     model, forget, retain = memorised()
-    said = iter([None, "enough", None, "enough", *[None] * 50])
-    heard: list[str] = []
+    said, heard, asked = iter(found), [], []
+
+    def met(record: Record) -> str | None:
+        return "enough" if next(said) else None
+
+    repair = Repair(met=met, every=2)
+    pairs, region = Pairs(forget, retain, forget_batch=15), TrustRegion()
 
     def listen(record: Record, _: Objectives) -> None:
         heard.append(record.phase)
+        asked.append(repair.quota)
 
-    answers: list[str | None] = []
-
-    def met(record: Record) -> str | None:
-        answers.append(next(said))
-        return answers[-1]
-
-    result = unweave.unlearn(
-        model,
-        forget=forget,
-        retain=retain,
-        method=ascent(),
-        step=lambda parameters: torch.optim.SGD(parameters, 0.05),
-        stop=[met],
-        monitors=[listen],
-        steps=24,
-        repair=True,
-        forget_batch=15,
-    )
-    assert heard[:10] == ["push"] * 10 and heard[10:15] == ["repair"] * 5 and heard[15:20] == ["push"] * 5
-    assert heard[20:] == ["repair"] * 4 and answers == [None, "enough", None, "enough"] and result.steps
+    loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, monitors=[listen])
+    assert heard[2::2] == phases and heard[:2] == ["push", "push"]
+    assert asked[2::2] == pytest.approx(quotas)
 
 
 def test_without_contract_and_criterion_the_last_part_repairs() -> None:

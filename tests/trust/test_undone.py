@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,7 @@ from unweave.data.pairs import Pair
 from unweave.loop import Record, Result, unlearn
 from unweave.losses import Ascent
 from unweave.methods import Method
-from unweave.objectives import RETAIN, Objectives
+from unweave.objectives import FORGET, RETAIN, Objectives
 from unweave.rules import OFMU, Fixed, PCGrad
 from unweave.trust import TrustRegion
 
@@ -29,6 +30,19 @@ def test_a_step_that_costs_too_much_is_halved_until_it_does_not() -> None:
     assert model.theta.item() == pytest.approx(1.005, rel=1e-12)
     assert record.realised is not None and record.realised.tolist() == pytest.approx([-0.005, 0.5])
     assert region.radius == pytest.approx(0.005)
+
+
+def test_the_forget_side_is_looked_at_only_where_the_retain_side_lets_a_step_stand() -> None:
+    """The same problem, two halvings: four looks at the retain side, the gradient's among them, two at the other."""
+    seen: list[int] = []
+
+    def told(side: int, value: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda theta: seen.append(side) or value(theta)  # type: ignore[func-returns-value]
+
+    forget, retain = told(FORGET, lambda t: -t[0]), told(RETAIN, lambda t: 100 * (t[0] - 1.0))
+    (record,) = on(Vector(1.0), forget, retain, Fixed(1.0, 0.0), TrustRegion(budget=0.6, start=0.01)).history
+    assert record.accepted and record.lr == pytest.approx(0.0025)
+    assert seen.count(RETAIN) == 4 and seen.count(FORGET) == 2
 
 
 def destructive() -> tuple[Vector, Result]:

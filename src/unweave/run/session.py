@@ -106,7 +106,7 @@ class Session:
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             fixed = frozenset(name for name, p in named if not p.requires_grad)
         ends = run.steps if recipe.contract is None else None
-        return cls(recipe, parts, before, fixed, Repair(steps=ends) if run.repair else None)
+        return cls(recipe, parts, before, fixed, Repair(steps=ends) if parts.pays(run.repair) else None)
 
     @property
     def model(self) -> nn.Module:
@@ -163,6 +163,8 @@ class Session:
         self.parts.pairs.load_state_dict(states["pairs"])
         if self.parts.keeper is not None:
             self.parts.keeper.load_state_dict(states["contract"])
+        if "repair" not in states:  # of a run that began without
+            self.repair = None
         if self.repair is not None:
             self.repair.load_state_dict(states["repair"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
