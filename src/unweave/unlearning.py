@@ -28,7 +28,7 @@ from unweave.methods import Method
 from unweave.modules import joined, mode
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
-from unweave.repair import Repair
+from unweave.repair import Repair, wanted
 from unweave.samples import Data, indexed, labels, subset
 from unweave.tasks import Known, Task
 from unweave.trust import TrustRegion
@@ -130,8 +130,8 @@ class Unlearning:
             self.step = step(self.model, self.mask)
 
     def pays(self, repair: bool | Literal["auto"]) -> bool:
-        """Whether the run repairs what it broke: as asked; "auto" is in a trust region under a contract."""
-        return self.keeper is not None and isinstance(self.step, TrustRegion) if repair == "auto" else repair
+        """Whether the run has the second phase (`repair.wanted`)."""
+        return wanted(repair, contract=self.keeper is not None, trust=isinstance(self.step, TrustRegion))
 
     def run(
         self,

@@ -24,6 +24,7 @@ from unweave.errors import UnsupportedError
 from unweave.loop import unlearn
 from unweave.losses import Ascent
 from unweave.methods import METHODS, Method
+from unweave.repair import Repair
 from unweave.rules import EUPMU, HAMU, OFMU, Fixed, Rule, UnilateralSurgery
 from unweave.tasks import Vision
 from unweave.trust import TrustRegion
@@ -44,11 +45,14 @@ def network(*extra: nn.Module) -> nn.Module:
     return model
 
 
-def data(world: int, rank: int, micro: int) -> Pairs:
-    """Batches of 7 and 11: two ranks have 4 and 3, 6 and 5 of them, in ragged micro-batches."""
+def data(world: int, rank: int, micro: int, first: int = 0) -> Pairs:
+    """Batches of 7 and 11: two ranks have 4 and 3, 6 and 5 of them, in ragged micro-batches.
+
+    From row `first` on; from 21 the forget examples are retain examples too, and forgetting them costs.
+    """
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(54, 5, dtype=torch.float64, generator=generator), torch.randint(3, (54,), generator=generator)
-    forget, retain = TensorDataset(x[:21], y[:21]), TensorDataset(x[21:], y[21:])
+    forget, retain = TensorDataset(x[first : first + 21], y[first : first + 21]), TensorDataset(x[21:], y[21:])
     return Pairs(forget, retain, forget_batch=7, retain_batch=11, world=world, rank=rank, micro=micro)
 
 
@@ -74,6 +78,10 @@ VARIANTS: dict[str, Callable[[], Method]] = {
     "ofmu finite": lambda: ours(OFMU(inner_steps=1, curvature="finite")),
 }
 EXACT = {"ofmu exact": lambda: ours(OFMU(inner_steps=1, curvature="exact"))}
+REPAIRED: dict[str, Callable[[], Rule]] = {  # of one and of two gradients, both at the retain side's expense
+    "ascent": lambda: Fixed(1.0, 0.0),
+    "hamu_q": lambda: HAMU("forget", ratio=0.9),
+}
 TRUSTED = ["hamu_q", "eupmu", "ofmu", "graddiff", "scrub"]
 
 
@@ -134,6 +142,23 @@ def promised(model: nn.Module, pairs: Pairs, wrap: Callable[[nn.Module], nn.Modu
     return found | {"path": [(k.step, k.kept, k.rolled_back) for k in keeper.path], "left": keeper.left}
 
 
+def repaired(model: nn.Module, pairs: Pairs, wrap: Callable[[nn.Module], nn.Module], name: str) -> Outcome:
+    """Pushed until a criterion says so, which then takes itself back: both phases, and what is lost is won back."""
+    met = [False, True, True, False, False, True, True]
+    wrapped = wrap(model)
+    repair = Repair(met=lambda record: "enough" if met[record.number - 1] else None, every=1, sample=pairs.sample())
+    step = TrustRegion(start=0.05, budget=0.5)
+    result = unlearn(wrapped, ours(REPAIRED[name]()), pairs, step, steps=len(met), repair=repair)
+    levels = repair.state_dict()
+    return {
+        "weights": [whole(p) for p in wrapped.parameters()],
+        "losses": torch.stack([r.step.losses for r in result.history]),
+        "notes": [r.phase for r in result.history],
+        "state": {key: levels[key] for key in ("quota", "lost")},
+        "region": {"origin": levels["_origin"], "lowest": levels["_lowest"][1]},
+    }
+
+
 def whole(parameter: Tensor) -> Tensor:
     return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).detach().clone()
 
@@ -177,6 +202,9 @@ def special(rank: int) -> dict[str, Outcome]:
     found["buffers"] = run(ddp, scrub, sgd(ddp), data(WORLD, rank, 2))
     found["contract"] = promised(network(), data(WORLD, rank, 2), DistributedDataParallel)
     found["contract, sharded"] = promised(network(), data(WORLD, rank, 2), shard)
+    for name in REPAIRED:
+        found[f"repair {name}"] = repaired(network(), data(WORLD, rank, 2, 21), DistributedDataParallel, name)
+        found[f"repair {name}, sharded"] = repaired(network(), data(WORLD, rank, 2, 21), shard, name)
     for name in ("hamu_q", "eupmu", "ofmu"):
         accelerator, model = Accelerator(cpu=True), network()
         method = row(name, model)

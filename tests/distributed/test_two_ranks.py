@@ -13,6 +13,7 @@ from torch.multiprocessing import spawn
 from tests._toys import TEXT_ONLY, TORCHJD
 from tests.distributed._ranks import (
     EXACT,
+    REPAIRED,
     ROWS,
     TRUSTED,
     VARIANTS,
@@ -22,6 +23,7 @@ from tests.distributed._ranks import (
     network,
     outcomes,
     promised,
+    repaired,
     row,
     run,
     sgd,
@@ -99,7 +101,7 @@ def test_settings_of_ddp_and_accelerate(ranks: list[dict[str, Any]], alone: dict
     model = network(norm).eval()
     scrub = row("scrub", network(norm).eval())
     assert_same(found["buffers"], run(model, scrub, sgd(model), data(1, 0, 1)), "buffers")
-    assert len(found) == len(SPECIAL) + 3 == 7
+    assert len(found) == len(SPECIAL) + 3 + 2 * len(REPAIRED) == 11
 
 
 def test_a_contract_is_kept_alike_on_every_rank(ranks: list[dict[str, Any]]) -> None:
@@ -110,6 +112,16 @@ def test_a_contract_is_kept_alike_on_every_rank(ranks: list[dict[str, Any]]) -> 
             found = rank["special"][kind]
             assert_same(found, expected, kind)
             assert found["path"] == expected["path"] and found["left"] == pytest.approx(expected["left"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_a_repair_is_the_same_on_every_rank(name: str, ranks: list[dict[str, Any]]) -> None:
+    expected = repaired(network(), data(1, 0, 1, 21), lambda model: model, name)
+    assert expected["notes"] == ["push", "push", "repair", "repair", "lost", "lost", "repair"]
+    assert expected["state"]["lost"] == 1 and expected["region"]["lowest"] > 0
+    for kind in (f"repair {name}", f"repair {name}, sharded"):
+        for rank in ranks:
+            assert_same(rank["special"][kind], expected, kind)
 
 
 def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]) -> None:

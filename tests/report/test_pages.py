@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from unweave.errors import ConfigurationError
+from unweave.report import traces
 from unweave.report.build import build
 
 HOSTILE = "<script>alert(1)</script>"
@@ -123,6 +124,16 @@ def demo_directory(folder: Path) -> Path:
     }
     (folder / "demo.json").write_text(json.dumps(demo))
     return folder
+
+
+def test_the_page_says_how_many_steps_each_phase_took() -> None:
+    summary = {"steps": 6, "seconds": 1.0, "rejected": 0, "skipped": 0, "stop_reason": "contract met"}
+    row = {"losses": [1.0, 0.1], "cosine": None, "radius": None}
+    phases = ["push", "push", "repair", "lost", "repair", "repair"]
+    steps = [{"step": i, "phase": phase, **row} for i, phase in enumerate(phases, 1)]
+    said = traces.section(summary, steps).text
+    assert "Of the steps 2 pushed, 3 repaired the retain side, 1 won back what a repair had lost. The end:" in said
+    assert "Of the steps" not in traces.section(summary, [{"step": 1, **row}]).text
 
 
 def checked(path: Path) -> str:

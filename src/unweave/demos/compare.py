@@ -66,7 +66,7 @@ def compared(
     watch: Watch,
     phase: str = "",
 ) -> list[tuple[Json, Result | None]]:
-    """Runs the methods under one contract: a line of the table for every model, the ends of the scale first.
+    """Runs the methods under one contract, each with a repair: a line for every model, the ends of the scale first.
 
     Args:
         models: the original, and two that were retrained without the forget set.
@@ -86,7 +86,9 @@ def compared(
         method = made(entry.method, call["task"], models[0], call["forget"], entry.arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
-            result = unlearn(models[0], method=method, step=STEPS[step.pop("name")](**step), **call)
+            result = unlearn(
+                models[0], method=method, step=STEPS[step.pop("name")](**step), repair=True, **call
+            )
         row = {"name": entry.name, "kind": entry.kind, **measure(entry.name, result.model), **_run(result)}
         found.append((row, result))
         watch(f"{phase}{entry.name}", 1, 1)

@@ -242,9 +242,9 @@ def suggestion(level: Level) -> Suggestion:
 
 
 def run_cost(steps: int, seconds_per_step: float, memory: int | None, parameters: int) -> Cost:
-    """Of a run under the trust region: its steps, and one more copy of the weights than the pairs needed."""
+    """Of a run under the trust region, whose steps push or repair: the weights before a step, and two averages more."""
     basis = f"{steps} steps of {seconds_per_step:.3g} s, as measured"
-    return Cost(steps * seconds_per_step, None if memory is None else memory + parameters, basis)
+    return Cost(steps * seconds_per_step, None if memory is None else memory + 3 * parameters, basis)
 
 
 def retrain_cost(

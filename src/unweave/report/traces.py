@@ -11,14 +11,22 @@ from unweave.report.page import Plot, Section
 from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
+PHASES = {"push": "pushed", "repair": "repaired the retain side", "lost": "won back what a repair had lost"}
 
 
 def section(summary: Json, steps: Sequence[Json]) -> Section:
     """What `steps.jsonl` says."""
     lost = f"{summary['rejected']} rolled back, {summary['skipped']} skipped as not finite"
     taken = counted(summary["steps"], "step", "steps")
-    text = f"{taken} in {summary['seconds']:.1f} s ({lost}). The end: {summary['stop_reason']}."
+    text = f"{taken} in {summary['seconds']:.1f} s ({lost}). {_phases(steps)}The end: {summary['stop_reason']}."
     return Section("The run", text, plots=drawn(steps) if steps else [])
+
+
+def _phases(steps: Sequence[Json]) -> str:
+    """How many steps each phase took, in a run that repairs."""
+    counts = Counter(phase for row in steps if (phase := row.get("phase")))
+    said = [f"{counts[phase]} {what}" for phase, what in PHASES.items() if counts[phase]]
+    return f"Of the steps {', '.join(said)}. " if said else ""
 
 
 def drawn(steps: Sequence[Json], of: str = "") -> list[Plot]:

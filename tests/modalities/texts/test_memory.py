@@ -101,6 +101,8 @@ def test_what_is_kept_for_each_weight(recipe: Write) -> None:
         recipe(), "method.name=hamu_q", "step={name: trust}", "contract={keep: []}", "data.holdout=holdout.jsonl"
     )
     assert (hamu.gradients, hamu.optimizer, hamu.contract) == (2 * moving, moving, 2 * moving)
+    asked = made(recipe(), "run.repair=true")
+    assert (lora.repair, hamu.repair, asked.repair) == (0, 2 * moving, 3 * moving)
     full = made(recipe(), "model={weights: model}", "method.name=kl")
     assert (full.weights, full.gradients, full.reference) == (base, base, base), "a frozen copy"
     small, large = (
@@ -118,4 +120,4 @@ def test_it_is_said_before_anything_is_loaded(recipe: Write, monkeypatch: pytest
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     text = job.memory()
     assert text is not None and text.startswith("memory          about ") and "gradients" in text and " here" in text
-    assert "MORE" not in text and "MORE THAN THERE IS" in Memory(1, 1, 1, 1, 1, 1).text(available=5)
+    assert "MORE" not in text and "MORE THAN THERE IS" in Memory(1, 1, 1, 1, 1, 1, 1).text(available=5)

@@ -18,6 +18,7 @@ from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import choose
 from unweave.pretrained import NO_CODE, Lora, adapt
 from unweave.recipe.faults import defaults
+from unweave.repair import wanted
 from unweave.rules import GradientRule, LossRule
 from unweave.tasks import Language
 
@@ -35,6 +36,7 @@ class Memory:
             importances.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
+        repair: the averages of both gradients; without a contract the best state too.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
         activations: of one micro-batch, and its logits.
     """
@@ -43,6 +45,7 @@ class Memory:
     gradients: int
     optimizer: int
     contract: int
+    repair: int
     reference: int
     activations: int
 
@@ -89,11 +92,14 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     if once:
         size = int((defaults(CATALOGUE[name]) | arguments)["batch"])
         sides = ((forget, size), (retain, size))
+    judged = recipe.contract is not None
+    repairs = wanted(settings.repair, contract=judged, trust=recipe.step.name == "trust" and not once)
     return Memory(
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         gradients=gradients * moving * FLOAT,
         optimizer=states * moving * FLOAT,
-        contract=0 if recipe.contract is None else 2 * moving * FLOAT,
+        contract=2 * moving * FLOAT if judged else 0,
+        repair=(2 if judged else 3) * moving * FLOAT if repairs else 0,
         reference=copies,
         activations=max(
             activations(
