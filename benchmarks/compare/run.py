@@ -5,9 +5,8 @@
 
 Suite `tuned`: headline methods at their defaults; every baseline with three settings on the requests of the first seed
 that it is tuned on (`settings.TUNED_ON`), elsewhere with those of them that have the least gap there, over all of these
-requests and, with `--own`, on the request itself; everything with a repair and without, each with its own choice. Suite `steps`: trust
-region and plain SGD side by side.
-`--order` draws the batches in another order than the seed's.
+requests and, with `--own`, on the request itself; everything with a repair and without, each with its own choice.
+Suite `steps`: trust region and plain SGD side by side. `--order` draws the batches in another order than the seed's.
 `--cached-only` trains no model: it takes the requests whose reference models are in the cache already.
 """
 

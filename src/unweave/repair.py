@@ -285,7 +285,6 @@ class Repair:
             self._origin += (loss - self._origin) / self._seen
 
 
-
 def wanted(asked: bool | Literal["auto"], *, contract: bool, trust: bool) -> bool:
     """Whether a run has the second phase: as asked; "auto" is under a contract, in a trust region."""
     return contract and trust if asked == "auto" else asked

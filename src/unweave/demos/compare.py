@@ -86,9 +86,7 @@ def compared(
         method = made(entry.method, call["task"], models[0], call["forget"], entry.arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
-            result = unlearn(
-                models[0], method=method, step=STEPS[step.pop("name")](**step), repair=True, **call
-            )
+            result = unlearn(models[0], method=method, step=STEPS[step.pop("name")](**step), repair=True, **call)
         row = {"name": entry.name, "kind": entry.kind, **measure(entry.name, result.model), **_run(result)}
         found.append((row, result))
         watch(f"{phase}{entry.name}", 1, 1)

@@ -59,7 +59,8 @@ class Memory:
         parts = ", ".join(f"{field.name} {_size(getattr(self, field.name))}" for field in fields(self))
         there = "" if available is None else f" of {_size(available)} here"
         short = available is not None and self.total > available
-        end = ". MORE THAN THERE IS: use lora, checkpointing or a larger run.micro (docs/language-models.md)"
+        ways = "lora, checkpointing, run.repair=false" if self.repair else "lora, checkpointing"
+        end = f". MORE THAN THERE IS: use {ways} or a larger run.micro (docs/language-models.md)"
         return f"memory          about {_size(self.total)}{there} at the peak of a step: {parts}{end if short else ''}"
 
 
