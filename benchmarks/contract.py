@@ -1,4 +1,4 @@
-"""Are contracts kept? Many runs, on sets that steered them and on sets that did not: `python benchmarks/contract.py`.
+"""Are contracts kept? Many runs that push and repair, on sets that steered them and not: `python benchmarks/contract.py`.
 
 Every run has one keep clause and ends with a model. It is judged three times: by the bound on the guard set, which
 steered the run (more than the limit is a violation: there must be none); by the mean on a large set that nothing
@@ -34,6 +34,7 @@ from unweave.data.pairs import Pairs
 from unweave.loop import unlearn
 from unweave.methods import METHODS
 from unweave.modalities.images.sources import digits
+from unweave.repair import Repair
 from unweave.run.environment import environment
 from unweave.trust import TrustRegion
 
@@ -119,7 +120,10 @@ def one(case: tuple[Problem, str, str, float, str], steps: int) -> dict[str, Any
     keeper = Keeper(contract, task, sets, per_step=320, seed=seed)
     pairs = Pairs(asked.forget, train, forget_batch=64, retain_batch=256, seed=seed)
     stepper = TrustRegion() if step == "trust" else torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    result = unlearn(model, METHODS[name](task, asked.model), pairs, stepper, steps=steps, contract=keeper)
+    repair = Repair(sample=pairs.sample())
+    keeper.cost = repair.level
+    method = METHODS[name](task, asked.model)
+    result = unlearn(model, method, pairs, stepper, steps=steps, contract=keeper, repair=repair)
     assert result.contract is not None and sets.guard is not None and sets.final is not None
     alpha = level(contract.confidence, contract.shrinks + 1)
     measured = {p: worse(asked.model, model, d, metric) for p, d in (("guard", sets.guard), ("final", sets.final))}
@@ -143,6 +147,8 @@ def one(case: tuple[Problem, str, str, float, str], steps: int) -> dict[str, Any
         "reason": result.reason.partition(" (")[0],
         "rollbacks": result.contract.rollbacks,
         "steps": len(result.history),
+        "repairs": sum(record.phase != "push" for record in result.history),
+        "lost": repair.lost,
         "share": result.contract.share,
     }
 
@@ -159,6 +165,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "large_violations": sum(row["large_mean"] > row["limit"] for row in large),
         "claimed_and_false": sum(row["final_bound"] <= row["limit"] < row["large_mean"] for row in large),
         "promised": 0.05,
+        "repaired": sum(row["repairs"] > 0 for row in rows),
         "rolled_back": sum(row["rollbacks"] > 0 for row in rows),
         "reasons": {reason: sum(row["reason"] == reason for row in rows) for reason in {r["reason"] for r in rows}},
     }
@@ -174,7 +181,7 @@ def main() -> None:
     rows = [one(case, chosen.steps) for case in cases()]
     found = summary(rows)
     found["seconds"] = time.perf_counter() - begin
-    print(f"{found['runs']} runs, {found['rolled_back']} of them rolled back; ends: {found['reasons']}")
+    print(f"{found['runs']} runs, {found['repaired']} repaired, {found['rolled_back']} rolled back: {found['reasons']}")
     print(f"guard set: {found['guard_violations']} violations (must be 0)")
     print(
         f"final set: mean over the limit in {found['final_mean_violations']} of {found['runs']} runs (promised: at "
