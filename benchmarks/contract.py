@@ -1,4 +1,4 @@
-"""Are contracts kept? Many runs that push and repair, on sets that steered them and not: `python benchmarks/contract.py`.
+"""Are contracts kept? Runs that push and repair, on sets that steered and others: `python benchmarks/contract.py`.
 
 Every run has one keep clause and ends with a model. It is judged three times: by the bound on the guard set, which
 steered the run (more than the limit is a violation: there must be none); by the mean on a large set that nothing
