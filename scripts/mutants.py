@@ -34,7 +34,7 @@ GUARDS = {  # what is mutated: the tests that guard it, from the narrowest
     "gramian.py": "tests/test_gramian.py tests/test_gramian_scales.py tests/rules/test_collinear.py "
     "tests/rules/test_hamu_optimality.py tests/distributed",
     "trust.py": "tests/trust tests/loop tests/rules/test_auto.py",
-    "objectives.py": "tests/objectives tests/trust tests/loop tests/distributed",
+    "objectives.py": "tests/objectives tests/trust tests/loop",
     "contract": "tests/contract tests/run/test_contract.py",
     "samples.py": "tests/contract tests/diagnosis tests/api/test_labels.py",
     "ledger/chain.py": "tests/ledger/test_chain.py tests/ledger/test_edits.py tests/ledger/test_ledger.py "

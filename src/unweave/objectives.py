@@ -144,7 +144,7 @@ class Objectives:
             if at_once:
                 values = self._values(FORGET, 0, micro[0])
                 forget = self._mean(FORGET, [values])
-            elif self._losses[FORGET] is not None and needs_forget:
+            elif needs_forget:
                 forget = self.loss(FORGET)
             w = weights(torch.stack([forget, retain]))
             if grads := parts([p.grad for p in self.parameters if p.grad is not None]):
