@@ -22,14 +22,15 @@ from unweave.rules import HAMU
 from unweave.rules._base import RETAIN, Asked, Rule, Step
 from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion
 
-GAIN = 0.01  # a look that finds the level lower by less than this share has found nothing
+# Shares of the level's highest rise at a look: what may be left of it where all is called paid back, and what a look
+# must find less for a gain.
+BACK, GAIN = 0.05, 0.01
+HALF = 0.5  # of the budget: more than that, and more than the original used, is not paid back
 # The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
 # further one, at most; of the last at every look that finds it forgotten again, and below which it is 0.
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
 Phase = Literal["push", "repair", "lost"]
-Level = tuple[float, float]  # share of the budget that is used, and running mean of the retain loss
-NOTHING: Level = (math.inf, math.inf)
 PAID, STALLED = "paid back", "paid back as far as it goes"
 
 
@@ -121,15 +122,15 @@ class Repair:
     such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
     0.01 to 0.
 
-    It ends when the level is what it was ("paid back"), when `patience` looks in a row at quota 0 brought it down by
-    less than a hundredth, or with the steps. Where `met` says when it is forgotten, a trust region pushes without
-    restorations: what they would pay at once the repair pays later. Under a contract they keep the run within its
-    limits.
+    It ends when a twentieth is left of the level's highest rise and no keep clause uses more than half of its budget
+    ("paid back"), when `patience` looks in a row at quota 0 brought the level down by less than a hundredth of that
+    rise and the budget not at all, or with the steps. Where `met` says when it is forgotten, a trust
+    region pushes without restorations: what they would pay at once the repair pays later. Under a contract they keep
+    the run within its limits.
 
-    The level is the largest share of the budget that a keep clause uses, by the guard set, and, where that is the same,
-    the retain loss on `sample`; both start where the original stood. The state that is
-    left is, under a contract, the one that uses least of those that meet everything (the keeper's); without one, that
-    of the lowest level at which `met` held.
+    The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
+    contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
+    lowest level (the keeper's); without one, that of the lowest level at which `met` held.
 
     Args:
         met: without a contract: a `Stop`, which gives a reason while it is forgotten. None: the last `share` of the
@@ -164,7 +165,9 @@ class Repair:
     _level: float | None = field(default=None, init=False)
     _origin: float = field(default=0.0, init=False)
     _seen: int = field(default=0, init=False)
-    _lowest: Level = field(default=NOTHING, init=False)
+    _highest: float = field(default=-math.inf, init=False)
+    _lowest: float = field(default=math.inf, init=False)
+    _least: float = field(default=math.inf, init=False)
     _stalled: int = field(default=0, init=False)
     _radius: float | None = field(default=None, init=False)
     _once: bool = field(default=False, init=False)
@@ -213,10 +216,10 @@ class Repair:
         if self.met is None or record.number % self.every:
             return None
         found = bool(self.met(record))
-        level = (0.0, self.level())
+        level = self.level()
         if found and level < self._lowest:
             self._best = objectives.snapshot()
-        return self._next(found, level, (0.0, self._origin))
+        return self._next(found, level, 0.0, HALF)
 
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
@@ -233,7 +236,6 @@ class Repair:
         """Restores what `state_dict` gave."""
         for name in _STATE:
             setattr(self, name, state[name])
-        self._lowest = tuple(self._lowest)  # type: ignore[assignment]
         self._best = [tensor.clone() for tensor in state["best"]] or None
         self._averages.load_state_dict(state["averages"])
         self._region.load_state_dict(state["region"])
@@ -243,10 +245,10 @@ class Repair:
         if (look := contract.last) is None:
             return None
         if look.rolled_back or not look.kept:
-            self._stalled += self._lowest < NOTHING
+            self._stalled += self._lowest < math.inf
             return MET if contract.reached and self._stalled >= self.patience else None
         found = look.kept and look.forgotten == 1.0
-        ended = self._next(found, (look.used, self.level()), (contract.start, self._origin))
+        ended = self._next(found, self.level(), look.used, max(contract.start, HALF))
         return MET if ended is not None and contract.reached else None
 
     def level(self) -> float:
@@ -257,22 +259,23 @@ class Repair:
             self._read = self._objectives.loss_at(RETAIN, self.sample)
         return self._read
 
-    def _next(self, found: bool, level: Level, start: Level) -> str | None:
+    def _next(self, found: bool, level: float, used: float, enough: float) -> str | None:
+        self._highest = max(self._highest, level) if math.isfinite(level) else self._highest
         if not found:
             if self.phase == "push":
-                self._stalled += self._lowest < NOTHING
+                self._stalled += self._lowest < math.inf
             else:
                 self.lost += self.phase == "repair"
                 self.quota, self._gone = min(max(RISE * self.quota, LOST), MOST), self._gone + 1
                 self.phase = "push" if self._gone >= GONE and not self._once else "lost"
         else:
-            used, loss = self._lowest
-            gained = level[0] < (1 - GAIN) * used or (level[0] <= used and level[1] < (1 - GAIN) * loss)
+            rise = max(self._highest - self._origin, 0.0)
+            gained = level < self._lowest - GAIN * rise or used < self._least
             self._stalled = 0 if gained else self._stalled + (self.quota == 0.0)
             self.phase, self._gone = "repair", 0
             self.quota = FADE * self.quota if FADE * self.quota >= LEAST else 0.0
-            self._lowest = min(self._lowest, level)
-            if level[0] <= start[0] and level[1] <= start[1]:
+            self._lowest, self._least = min(self._lowest, level), min(self._least, used)
+            if level <= self._origin + BACK * rise and used <= enough:
                 return PAID
         return STALLED if self._stalled >= self.patience else None
 
@@ -292,5 +295,5 @@ def wanted(asked: bool | Literal["auto"], *, contract: bool, trust: bool) -> boo
 
 _STATE = (
     *("phase", "lost", "quota", "_gone", "_level", "_origin", "_seen"),
-    *("_lowest", "_stalled", "_radius", "_once", "_pushed"),
+    *("_highest", "_lowest", "_least", "_stalled", "_radius", "_once", "_pushed"),
 )

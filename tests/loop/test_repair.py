@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -123,7 +122,7 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
     monkeypatch: pytest.MonkeyPatch, found: list[bool], phases: list[str], quotas: list[float]
 ) -> None:
     """A criterion that takes itself back, asked every second step, while the level never comes down."""
-    monkeypatch.setattr(Repair, "level", lambda repair: math.inf)
+    monkeypatch.setattr(Repair, "level", lambda repair: 99.0)
     model, forget, retain = memorised()
     said, heard, asked = iter(found), [], []
 
@@ -140,6 +139,27 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
     loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, monitors=[listen])
     assert heard[2::2] == phases and heard[:2] == ["push", "push"]
     assert asked[2::2] == pytest.approx(quotas)
+
+
+ENDS: list[tuple[list[float], list[float], str | None]] = [
+    ([3.0, 1.5, 1.11], [0.0, 0.0, 0.0], None),  # of a rise of 2 more than .1 is left
+    ([3.0, 1.5, 1.09], [0.0, 0.0, 0.0], "paid back"),
+    ([3.0, 1.5, 1.09], [0.0, 0.0, 0.6], None),  # more than half of the budget is used
+    ([3.0, 1.5, 1.09], [0.9, 0.9, 0.5], "paid back"),
+    ([3.0, 2.99, 2.99, 2.99], [0.0, 0.0, 0.0, 0.0], "paid back as far as it goes"),  # less than .02 a look
+    ([3.0, 2.97, 2.94, 2.91], [0.0, 0.0, 0.0, 0.0], None),
+    ([3.0, 3.0, 3.0, 3.0], [0.9, 0.8, 0.7, 0.6], None),  # the budget comes back
+    ([float("inf"), 2.0, 2.0], [0.0, 0.0, 0.0], None),  # no level is no rise
+]
+
+
+@pytest.mark.parametrize(("levels", "used", "reason"), ENDS)
+def test_when_it_is_paid_back(levels: list[float], used: list[float], reason: str | None) -> None:
+    """An original at 1, whose level a push brought to 3; three looks without a gain are enough."""
+    repair = Repair(patience=3)
+    repair._origin = 1.0
+    found = [repair._next(True, *look, 0.5) for look in zip(levels, used, strict=True)]
+    assert found[:-1] == [None] * (len(found) - 1) and found[-1] == reason
 
 
 def test_without_contract_and_criterion_the_last_part_repairs() -> None:
