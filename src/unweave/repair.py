@@ -20,10 +20,10 @@ from unweave.loop import Record, Stepper, Stop
 from unweave.objectives import Objectives
 from unweave.rules import HAMU
 from unweave.rules._base import RETAIN, Asked, Rule, Step
-from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion
+from unweave.trust import BUDGET, MEMORY, ORIGIN, RELATIVE, REPAIR, TrustRegion
 
-# Shares of the level's highest rise at a look: what may be left of it where all is called paid back, and what a look
-# must find less for a gain.
+# Shares of the level's highest rise at a look, of which a trust region's default budget counts at most: what may be
+# left of it where all is called paid back, and what a look must find less for a gain.
 BACK, GAIN = 0.05, 0.01
 HALF = 0.5  # of the budget: more than that, and more than the original used, is not paid back
 # The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
@@ -122,11 +122,11 @@ class Repair:
     such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
     0.01 to 0.
 
-    It ends when a twentieth is left of the level's highest rise and no keep clause uses more than half of its budget
-    ("paid back"), when `patience` looks in a row at quota 0 brought the level down by less than a hundredth of that
-    rise and the budget not at all, or with the steps. Where `met` says when it is forgotten, a trust
-    region pushes without restorations: what they would pay at once the repair pays later. Under a contract they keep
-    the run within its limits.
+    It ends when a twentieth is left of the level's highest rise, of which a trust region's default budget counts at
+    most, and no keep clause uses more than half of its own ("paid back"); when `patience` looks in a row at quota 0
+    brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
+    `met` says when it is forgotten, a trust region pushes without restorations: what they would pay at once the repair
+    pays later. Under a contract they keep the run within its limits.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
@@ -269,7 +269,7 @@ class Repair:
                 self.quota, self._gone = min(max(RISE * self.quota, LOST), MOST), self._gone + 1
                 self.phase = "push" if self._gone >= GONE and not self._once else "lost"
         else:
-            rise = max(self._highest - self._origin, 0.0)
+            rise = min(max(self._highest - self._origin, 0.0), BUDGET + RELATIVE * self._origin)
             gained = level < self._lowest - GAIN * rise or used < self._least
             self._stalled = 0 if gained else self._stalled + (self.quota == 0.0)
             self.phase, self._gone = "repair", 0

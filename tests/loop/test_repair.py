@@ -142,20 +142,22 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
 
 
 ENDS: list[tuple[list[float], list[float], str | None]] = [
-    ([3.0, 1.5, 1.11], [0.0, 0.0, 0.0], None),  # of a rise of 2 more than .1 is left
-    ([3.0, 1.5, 1.09], [0.0, 0.0, 0.0], "paid back"),
-    ([3.0, 1.5, 1.09], [0.0, 0.0, 0.6], None),  # more than half of the budget is used
-    ([3.0, 1.5, 1.09], [0.9, 0.9, 0.5], "paid back"),
-    ([3.0, 2.99, 2.99, 2.99], [0.0, 0.0, 0.0, 0.0], "paid back as far as it goes"),  # less than .02 a look
-    ([3.0, 2.97, 2.94, 2.91], [0.0, 0.0, 0.0, 0.0], None),
-    ([3.0, 3.0, 3.0, 3.0], [0.9, 0.8, 0.7, 0.6], None),  # the budget comes back
+    ([1.04, 1.01, 1.0021], [0.0, 0.0, 0.0], None),  # more than .002 of a rise of .04
+    ([1.04, 1.01, 1.0019], [0.0, 0.0, 0.0], "paid back"),
+    ([3.0, 1.5, 1.0036], [0.0, 0.0, 0.0], None),  # of a rise of 2 a budget counts, .02 and 5 % of the original's level
+    ([3.0, 1.5, 1.0034], [0.0, 0.0, 0.0], "paid back"),
+    ([1.04, 1.01, 1.0019], [0.0, 0.0, 0.6], None),  # more than half of the budget is used
+    ([1.04, 1.01, 1.0019], [0.9, 0.9, 0.5], "paid back"),
+    ([1.04, 1.0399, 1.0398, 1.0397], [0.0, 0.0, 0.0, 0.0], "paid back as far as it goes"),  # less than .0004 a look
+    ([1.04, 1.0395, 1.039, 1.0385], [0.0, 0.0, 0.0, 0.0], None),
+    ([1.04, 1.04, 1.04, 1.04], [0.9, 0.8, 0.7, 0.6], None),  # the budget comes back
     ([float("inf"), 2.0, 2.0], [0.0, 0.0, 0.0], None),  # no level is no rise
 ]
 
 
 @pytest.mark.parametrize(("levels", "used", "reason"), ENDS)
 def test_when_it_is_paid_back(levels: list[float], used: list[float], reason: str | None) -> None:
-    """An original at 1, whose level a push brought to 3; three looks without a gain are enough."""
+    """An original at 1, above which a push brought the level; three looks without a gain are enough."""
     repair = Repair(patience=3)
     repair._origin = 1.0
     found = [repair._next(True, *look, 0.5) for look in zip(levels, used, strict=True)]
