@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from unweave.data.batches import Batch, count, moved
 from unweave.data.pairs import fetched
@@ -58,12 +58,12 @@ class Sample(Sequence[Batch]):
         if not indexed(data):
             self._kept = dict(enumerate(_drawn(data, most, seed, batch)))
             sizes = list(map(count, self._kept.values()))
-            self.rows, self._ends = np.arange(sum(sizes)), np.cumsum([0, *sizes])
+            self.rows, self._batches = np.arange(sum(sizes)), len(sizes)
             return
         rows = np.arange(len(data)) if rows is None else rows  # type: ignore[arg-type]
         if most is not None and len(rows) > most:
             rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-        self.rows, self._ends = rows, np.minimum(np.arange(0, len(rows) + batch, batch), len(rows))
+        self.rows, self._batch, self._batches = rows, batch, -(-len(rows) // batch)
 
     @property
     def examples(self) -> int:
@@ -86,7 +86,7 @@ class Sample(Sequence[Batch]):
         return (moved(self._read(number), device) for number in range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self._batches
 
     @overload
     def __getitem__(self, index: int) -> Batch: ...
@@ -103,7 +103,8 @@ class Sample(Sequence[Batch]):
         if number in self._kept:
             return self._kept[number]
         with seeded(self._seed, number * self._stride):
-            found = fetched(self._data, torch.from_numpy(self.rows[self._ends[number] : self._ends[number + 1]]))  # type: ignore[arg-type]
+            rows = self.rows[number * self._batch :][: self._batch]
+            found = fetched(self._data, torch.from_numpy(rows))  # type: ignore[arg-type]
         if (size := _bytes(found)) + self._bytes <= KEPT:
             self._kept[number] = found
             self._bytes += size
@@ -112,7 +113,8 @@ class Sample(Sequence[Batch]):
 
 def indexed(data: Data) -> bool:
     """Whether single examples can be asked for."""
-    return not isinstance(data, DataLoader) and hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    streamed = isinstance(data, (DataLoader, IterableDataset))
+    return not streamed and hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
 
 def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:

@@ -15,7 +15,7 @@ from unweave.data.pairs import Pair
 from unweave.errors import ConfigurationError
 from unweave.loop import Record, Result, unlearn
 from unweave.methods import Method
-from unweave.objectives import Objectives
+from unweave.objectives import RETAIN, Objectives
 from unweave.parameters import Mask
 from unweave.rules import Fixed, PCGrad, Rule, Step
 from unweave.rules._base import Asked
@@ -203,6 +203,45 @@ def test_half_the_budget_is_the_most_that_may_be_predicted(budget: float, slope:
     (record,) = on(model, flat, lambda t: slope * t[0], Up(), region).history
     assert model.theta.item() - 30 * size == pytest.approx(budget / 2 / slope)
     assert region.radius == record.radius, "nothing had to be halved"
+
+
+@pytest.mark.parametrize(("level", "note"), [(1.5, ""), (1.5 + 2**-20, "restoration")])
+def test_a_level_of_the_budget_is_kept_and_one_above_it_is_brought_down(level: float, note: str) -> None:
+    region = TrustRegion(budget=0.5)
+    region.level, region.origin, region.seen = level, 1.0, 9
+    (record,) = on(Vector(1.0), lambda t: -t[0], lambda t: t[0], Fixed(), region).history
+    assert record.accepted and record.note == note
+
+
+@pytest.mark.parametrize("repairing", [True, False])
+@pytest.mark.parametrize("restores", [True, False])
+def test_what_a_repair_brings_down_is_not_restored(restores: bool, repairing: bool) -> None:
+    """Neither while it repairs, nor before, where it does so later."""
+    region = TrustRegion(budget=0.5)
+    region.level, region.origin, region.seen = 2.0, 1.0, 9
+    region.restores, region.repairing = restores, repairing
+    (record,) = on(Vector(1.0), lambda t: -t[0], lambda t: t[0], Fixed(), region).history
+    wanted = restores and not repairing
+    assert record.accepted and (record.note == "restoration") == wanted and region.restorations == wanted
+
+
+def test_steps_of_a_repair_are_short_and_grow_no_longer() -> None:
+    """At most 0.0025 |theta|, from a longer radius too, where the retain loss leaves all the room there is."""
+    for start, radius in ((0.05, 0.0025), (2**-10, 2**-10)):
+        region = TrustRegion(start=start)
+        region.repairing = True
+        history = on(Vector(0.0, 4.0), lambda t: -t[0], flat, Fixed(), region, steps=3).history
+        assert [record.radius for record in history] == [4 * radius] * 3 and region.radius == 4 * radius
+        assert all(record.accepted and record.note == "" for record in history)
+
+
+@pytest.mark.parametrize(("rise", "taken"), [(0.5, True), (0.75, False)])
+def test_the_last_halving_has_the_same_allowance(rise: float, taken: bool) -> None:
+    """After four halvings both sides are looked at, and half the budget is still the most."""
+    record, _ = rising(rise * 2**9, 1.0)
+    assert record.accepted == taken and record.realised is not None and record.realised[RETAIN] == rise
+    assert record.note == ("" if taken else "undone: the retain loss rose by 0.75")
+    assert record.lr == (2**-9 if taken else 0.0)
 
 
 ANGLES = {"agree": (0.6, 0.8), "a right angle": (0.0, 1.0), "apart": (-0.9, math.sqrt(0.19)), "opposed": (-0.97, None)}
