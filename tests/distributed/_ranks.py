@@ -155,7 +155,7 @@ def repaired(model: nn.Module, pairs: Pairs, wrap: Callable[[nn.Module], nn.Modu
         "losses": torch.stack([r.step.losses for r in result.history]),
         "notes": [r.phase for r in result.history],
         "state": {key: levels[key] for key in ("quota", "lost")},
-        "region": {"origin": levels["_origin"], "lowest": levels["_lowest"][1]},
+        "region": {"origin": levels["_origin"], "lowest": levels["_lowest"]},
     }
 
 
