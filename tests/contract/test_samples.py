@@ -57,6 +57,13 @@ class Listed:
         return iter(range(3))
 
 
+class Endless:
+    """What has an index and no length."""
+
+    def __getitem__(self, row: int) -> Any:
+        return row
+
+
 class Unlabelled:
     """Examples of the library without classes, as texts are."""
 
@@ -144,8 +151,8 @@ def test_a_loader_is_read_up_to_the_batch_that_is_enough() -> None:
 
 
 def test_only_what_has_a_length_and_an_index_is_asked_for_single_examples() -> None:
-    data: list[Any] = [Rows([1]), Counted(), Asked(Rows([1])), DataLoader(Rows([1])), Listed()]
-    assert [indexed(each) for each in data] == [True, False, False, False, False]
+    data: list[Any] = [Rows([1]), Counted(), Asked(Rows([1])), DataLoader(Rows([1])), Listed(), Endless()]
+    assert [indexed(each) for each in data] == [True] + [False] * 5
 
 
 def test_a_stream_that_says_its_length_is_read_as_a_stream() -> None:
@@ -153,9 +160,11 @@ def test_a_stream_that_says_its_length_is_read_as_a_stream() -> None:
     assert labels(Counted()) is None
 
 
-def test_examples_of_the_library_know_their_rows_and_labels() -> None:
+def test_sets_that_are_held_in_memory_know_their_rows_and_labels() -> None:
     part: Any = subset(TensorImages(torch.zeros(4, 1, 2, 2), torch.tensor([3, 1, 2, 0])), np.array([2, 0]))
     assert isinstance(part, TensorImages) and part.labels.tolist() == [2, 3]
+    tensors: Any = subset(TensorDataset(torch.arange(4.0), torch.arange(4)), np.array([2, 0]))
+    assert type(tensors) is TensorDataset and [each.tolist() for each in tensors.tensors] == [[2, 0], [2, 0]]
     unlabelled: Any = Unlabelled()
     assert labels(unlabelled) is None
 
