@@ -80,7 +80,7 @@ VARIANTS: dict[str, Callable[[], Method]] = {
 EXACT = {"ofmu exact": lambda: ours(OFMU(inner_steps=1, curvature="exact"))}
 REPAIRED: dict[str, Callable[[], Rule]] = {  # of one and of two gradients, both at the retain side's expense
     "ascent": lambda: Fixed(1.0, 0.0),
-    "hamu_q": lambda: HAMU("forget", ratio=0.9),
+    "hamu_q": lambda: HAMU("forget", ratio=0.99),
 }
 TRUSTED = ["hamu_q", "eupmu", "ofmu", "graddiff", "scrub"]
 
