@@ -57,6 +57,7 @@ def unlearned(world: World, original: nn.Module, name: str, forget: TensorImages
         method=method,
         step="trust" if setting.lr is None else adam,
         contract=contract(world, original),
+        repair=False,  # the runs of the page end at the first state that meets it
         steps=size.steps,
         forget_batch=size.forget_batch,
         retain_batch=size.retain_batch,

@@ -18,6 +18,7 @@ from unweave import modules
 from unweave.arguments import SEEDS, Rule
 from unweave.contract import Contract
 from unweave.data.checks import check_filled, check_overlap
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, gathered, shown, told
 from unweave.execution import bare, device_of, seeded
 from unweave.guards import (
@@ -30,12 +31,11 @@ from unweave.guards import (
     probed,
     same_scores,
 )
-from unweave.loop import Monitor, Result, Stepper, Stop, asked
+from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.methods import Method, made
 from unweave.modules import copied
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
-from unweave.repair import Repair
 from unweave.tasks import Classification, Language, Task
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
@@ -168,7 +168,7 @@ def unlearn(
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
-        phases, ends = _phases(parts.pays(repair), contract, stop, steps)
+        phases, ends = parts.phases(repair, steps, stop)
         result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
         if steps:
             with seeded(seed):
@@ -221,20 +221,7 @@ def _examples(data: Data) -> Dataset[Any] | None:
         if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
             return None
         data = data.dataset
-    return data if hasattr(data, "__len__") and hasattr(data, "__getitem__") else None
-
-
-def _phases(
-    repair: bool, contract: Contract | None, stop: Sequence[Stop], steps: int
-) -> tuple[Repair | None, Sequence[Stop]]:
-    """The second phase, and what still ends the run: without a contract the stops say when it is forgotten."""
-    if not repair:
-        return None, stop
-    if contract is not None:
-        return Repair(), stop
-    if not stop:
-        return Repair(steps=steps), stop
-    return Repair(met=lambda record: next(filter(None, (asked(each, record) for each in stop)), None)), ()
+    return data if indexed(data) else None
 
 
 def _stepper(

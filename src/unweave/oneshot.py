@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from unweave.arguments import check, faults, kind, refuse, value
 from unweave.contract.keeper import ONLY
 from unweave.data.batches import moved
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
@@ -28,7 +29,6 @@ from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
-from unweave.samples import indexed
 from unweave.tasks import Task
 
 Data = Dataset[Any] | Iterable[Any]

@@ -10,14 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unweave.arguments import check_fields
+from unweave.arguments import callable_with, check_fields, kind, wrong
 from unweave.contract import Keeper
-from unweave.contract.keeper import ONLY
+from unweave.contract.keeper import ONLY, SHRINK
 from unweave.contract.reading import MET
 from unweave.data.pairs import Pair
 from unweave.gramian import Gradient, combine, gramian, norm, parts
 from unweave.loop import Record, Stepper, Stop
 from unweave.objectives import Objectives
+from unweave.parameters import Mask
 from unweave.rules import HAMU
 from unweave.rules._base import RETAIN, Asked, Rule, Step
 from unweave.trust import BUDGET, MEMORY, ORIGIN, RELATIVE, REPAIR, TrustRegion
@@ -140,6 +141,7 @@ class Repair:
         every: steps between two looks, where no contract says.
         beta: of the averages.
         patience: looks without a gain.
+        mask: elements that a repair may move, where the stepper is no trust region with one of its own.
         sample: a pair whose retain loss is the level, always the same: what a step did shows through the noise of
             the batches. None: the running mean of the steps' own retain losses, from the mean of the first three.
 
@@ -157,6 +159,7 @@ class Repair:
     every: int = 5
     beta: float = 0.9
     patience: int = 8
+    mask: Mask | None = field(default=None, repr=False)
     sample: Pair | None = field(default=None, repr=False)
     phase: Phase = field(default="push", init=False)
     lost: int = field(default=0, init=False)
@@ -179,7 +182,13 @@ class Repair:
     _objectives: Objectives | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_fields(self, share="(0, 1)", every="[1, inf)", beta="[0, 1)", patience="[1, inf)")
+        check_fields(
+            self,
+            met=lambda name, f: "" if f is None or callable_with(f, 1) else wrong(name, "a function of a Record", f),
+            mask=kind("a parameters.Mask or None", Mask, None),
+            sample=kind("a data.pairs.Pair or None", Pair, None),
+            **{"steps": "[0, inf)", "share": "(0, 1)", "every": "[1, inf)", "beta": "[0, 1)", "patience": "[1, inf)"},
+        )
         self._averages, self._region = Averages(self.beta), TrustRegion(start=REPAIR)
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
@@ -189,7 +198,7 @@ class Repair:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
             self.phase = "repair"
-        region = stepper if isinstance(stepper, TrustRegion) else self._region
+        region, self._region.mask = stepper if isinstance(stepper, TrustRegion) else self._region, self.mask
         pushes = self.phase == "push"
         if pushes != self._pushed:  # each has a radius of its own, the repair at first the longest
             longest = REPAIR * (region.size or 0.0) or None
@@ -245,6 +254,8 @@ class Repair:
         if (look := contract.last) is None:
             return None
         if look.rolled_back or not look.kept:
+            if self.phase != "push":  # the keeper has shortened the stepper's steps; its own are the repair's affair
+                self._region.shrink(SHRINK)
             self._stalled += self._lowest < math.inf
             return MET if contract.reached and self._stalled >= self.patience else None
         found = look.kept and look.forgotten == 1.0

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from unweave.data.batches import Batch, count, moved
 from unweave.data.pairs import fetched
-from unweave.data.protocol import examples
+from unweave.data.protocol import examples, indexed
 from unweave.execution import seeded
 from unweave.tasks.known import READ
 
@@ -109,12 +109,6 @@ class Sample(Sequence[Batch]):
             self._kept[number] = found
             self._bytes += size
         return found
-
-
-def indexed(data: Data) -> bool:
-    """Whether single examples can be asked for."""
-    streamed = isinstance(data, (DataLoader, IterableDataset))
-    return not streamed and hasattr(data, "__len__") and hasattr(data, "__getitem__")
 
 
 def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:

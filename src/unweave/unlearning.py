@@ -20,16 +20,17 @@ from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import divide, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
+from unweave.data.protocol import indexed
 from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
-from unweave.loop import Monitor, Progress, Result, Stepper, Stop
+from unweave.loop import Monitor, Progress, Result, Stepper, Stop, asked
 from unweave.loop import unlearn as loop
 from unweave.methods import Method
 from unweave.modules import joined, mode
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Repair, wanted
-from unweave.samples import Data, indexed, labels, subset
+from unweave.samples import Data, labels, subset
 from unweave.tasks import Known, Task
 from unweave.trust import TrustRegion
 
@@ -129,9 +130,20 @@ class Unlearning:
         else:
             self.step = step(self.model, self.mask)
 
-    def pays(self, repair: bool | Literal["auto"]) -> bool:
-        """Whether the run has the second phase (`repair.wanted`)."""
-        return wanted(repair, contract=self.keeper is not None, trust=isinstance(self.step, TrustRegion))
+    def phases(
+        self, repair: bool | Literal["auto"], steps: int, stop: Sequence[Stop] = ()
+    ) -> tuple[Repair | None, Sequence[Stop]]:
+        """The second phase (`repair.wanted`), and what still ends the run; after `make`.
+
+        A contract says when it is forgotten; without one the stops do, and no longer end the run; without either the
+        last of the `steps` repair.
+        """
+        judged = self.keeper is not None
+        if not wanted(repair, contract=judged, trust=isinstance(self.step, TrustRegion)):
+            return None, stop
+        if judged or not stop:
+            return Repair(steps=None if judged else steps), stop
+        return Repair(met=lambda record: next(filter(None, (asked(each, record) for each in stop)), None)), ()
 
     def run(
         self,
@@ -155,7 +167,7 @@ class Unlearning:
         """
         told: list[str] = [] if warnings is None else warnings
         if repair is not None:
-            repair.sample = repair.sample or self.pairs.sample()
+            repair.sample, repair.mask = repair.sample or self.pairs.sample(), self.mask
             if self.keeper is not None:
                 self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected

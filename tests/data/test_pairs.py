@@ -196,6 +196,16 @@ def test_sets_that_cannot_be_used(arguments, words):
         Pairs(*arguments)
 
 
+def test_a_stream_is_no_set_even_if_it_says_how_long_it_is():
+    class Counted(Stream):
+        def __len__(self):
+            return 4
+
+    for sides in ((Counted(), numbers(20)), (numbers(20), Counted())):
+        with pytest.raises(ConfigurationError, match="found Counted: put it into a DataLoader"):
+            Pairs(*sides, forget_batch=4, retain_batch=4)
+
+
 def test_all_bad_numbers_at_once():
     with pytest.raises(ConfigurationError) as caught:
         Pairs(numbers(3), numbers(3), forget_batch=0, retain_batch=-1, micro=0, rank=2, world=2)

@@ -15,7 +15,9 @@ from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
 from unweave.contract import Contract, Forget, Keep
+from unweave.contract.reading import Waypoint
 from unweave.data.pairs import Pairs
+from unweave.errors import ConfigurationError
 from unweave.gramian import gramian
 from unweave.loop import Record
 from unweave.objectives import Objectives
@@ -205,3 +207,49 @@ def _run(parts: list[int]) -> nn.Module:
 def _of(run: Run) -> Any:
     run.extra.setdefault("progress", unweave.loop.Progress())
     return run.extra["progress"]
+
+
+def test_a_repair_moves_nothing_that_a_mask_holds() -> None:
+    """SalUn under an optimizer, whose repair has a trust region of its own."""
+    model, forget, retain = memorised()
+    step = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
+    found = {}
+    for repair in (False, True):
+        result = unweave.unlearn(
+            model, forget=forget, retain=retain, method="salun", step=step, steps=20, repair=repair, forget_batch=15
+        )
+        phases = {record.phase for record in result.history}
+        assert phases == ({"push", "repair"} if repair else {""})
+        pairs = zip(model.parameters(), result.model.parameters(), strict=True)
+        found[repair] = torch.cat([(a != b).flatten() for a, b in pairs])
+    assert 0.3 < float(found[False].float().mean()) < 0.7 and not (found[True] & ~found[False]).any()
+
+
+def test_a_rolled_back_repair_takes_shorter_steps_under_an_optimizer_too() -> None:
+    run = Run(KEPT, "graddiff", lr=0.01)
+    repair = Repair()
+    run.go(4, repair=repair)
+    repair.phase, repair._region.radius = "repair", 1.0
+    for rolled_back, radius in ((True, 0.5), (False, 0.5)):
+        run.keeper.path = [Waypoint(run.keeper._last, 2.0, 1.0, not rolled_back, rolled_back)]
+        repair._under(run.keeper, None)
+        assert repair._region.radius == radius
+
+
+WRONG: dict[str, Any] = {
+    "share": 1.0,
+    "every": 0,
+    "patience": 0,
+    "beta": 1.0,
+    "steps": -1,
+    "met": 3,
+    "mask": "all",
+    "sample": 3,
+}
+
+
+def test_what_it_cannot_be_made_of_is_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as told:
+        Repair(**WRONG)
+    assert len(WRONG) == 8 and all(f"{name} must be " in str(told.value) for name in WRONG)
+    Repair(met=lambda record: None, steps=0, mask=None, sample=None)

@@ -9,8 +9,9 @@ import numpy as np
 
 from unweave.contract import bounds
 from unweave.contract.clauses import Contract, Forget, Keep
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
-from unweave.samples import Data, Rows, indexed, labels, subset
+from unweave.samples import Data, Rows, labels, subset
 
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end

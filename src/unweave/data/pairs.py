@@ -17,6 +17,7 @@ from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
 from unweave.data.draws import numbers
 from unweave.data.protocol import examples as held
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, told
 
 __all__ = ["Batch", "Pair", "Pairs", "count", "fetched"]
@@ -170,13 +171,13 @@ class _Shuffled:
     """A dataset in a new order every epoch."""
 
     def __init__(self, data: Dataset[Any], side: int, batch: int, seed: int, share: _Share) -> None:
-        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        if not indexed(data):
             raise ConfigurationError(
                 f"the {NAMES[side]} set must be a dataset with a length and an index, "
                 f"found {type(data).__name__}: put it into a DataLoader"
             )
         self._data, self._side, self._seed, self._share = data, side, seed, share
-        size = len(data)
+        size = self._size = len(data)  # type: ignore[arg-type]
         check_filled(size, NAMES[side])
         self._tokens = _amounts(data)
         self._batches = -(-size // batch)
@@ -192,7 +193,7 @@ class _Shuffled:
 
     @property
     def smallest(self) -> int:
-        return self._share.smallest(len(self._data) // self._batches)
+        return self._share.smallest(self._size // self._batches)
 
     def draw(self) -> tuple[list[Batch], list[Tensor]]:
         rows = self._order.tensor_split(self._batches)[self._position]
@@ -218,7 +219,7 @@ class _Shuffled:
 
     def _permutation(self) -> Tensor:
         generator = torch.Generator().manual_seed(_derived(self._seed, self._side, self._epoch))
-        return torch.randperm(len(self._data), generator=generator)
+        return torch.randperm(self._size, generator=generator)
 
 
 class _Cycled:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from unweave.data.batches import Batch
 
@@ -44,3 +45,9 @@ class Examples(Protocol):
 def examples(data: Any) -> Examples | None:
     """The data set, if it is such a one."""
     return data if isinstance(data, Examples) else None
+
+
+def indexed(data: Any) -> bool:
+    """Whether single examples can be asked for: not of a stream, which may have a length, and an index that refuses."""
+    streamed = isinstance(data, (DataLoader, IterableDataset))
+    return not streamed and hasattr(data, "__len__") and hasattr(data, "__getitem__")

@@ -123,7 +123,8 @@ def _promise(outcome: Outcome) -> str:
         f"accuracy falls by at most {100 * v.limit:.2g} points ({v.guard.n} guard images)" for v in keep if v.guard
     )
     enough = ", ".join(v.clause for v in forget)
-    return f"Every method runs under one contract. Keep: {limits}. Forget: {enough}, that of unseen images."
+    clauses = f"Keep: {limits}. Forget: {enough}, that of unseen images."
+    return f"Every method runs under one contract, and repairs what forgetting cost. {clauses}"
 
 
 def _columns(scores: Sheet, reference: Sheet) -> Json:

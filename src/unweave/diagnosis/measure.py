@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from unweave import arguments as takes
 from unweave.arguments import SEEDS
 from unweave.data.pairs import Pairs, count
+from unweave.data.protocol import indexed
 from unweave.diagnosis.conflict import conflict, forecasts, grouped, ranked
 from unweave.diagnosis.examples import log_odds
 from unweave.diagnosis.hardness import cosine, feasible_quota, free_share, front, kappa, thresholds, verdict
@@ -28,7 +29,7 @@ from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
 from unweave.modules import evaluating, joined
 from unweave.objectives import Objectives
-from unweave.samples import Data, Sample, indexed
+from unweave.samples import Data, Sample
 from unweave.tasks import NATS, Known, Task
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the fastest forgetting: the points of the front

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import SAMPLE, Finding, Guards
 from unweave.guards.probe import passes
-from unweave.samples import Data, Sample, indexed
+from unweave.samples import Data, Sample
 from unweave.tasks import Task
 
 

@@ -11,11 +11,12 @@ from scipy import stats
 from torch import nn
 
 from unweave.data.checks import check_filled
+from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.probe import Seen, probe, sample
-from unweave.samples import Data, Sample, indexed, labels
+from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
 
 

@@ -68,10 +68,10 @@ KINDS = {
             *("forget_probability", "retain_probability", 100),
             *("probability of forget answers, %", "probability of retain answers, %"),
         ),
-        "Every run ends where a membership attack no longer tells the people to forget from others that no model saw, "
-        "or when its steps are used up; the attack that is reported here looks at other people again. In place of real "
-        "authors and world facts, model utility has people and towns that no method is shown; its n is the least of "
-        "its sets.",
+        "Every run forgets until a membership attack no longer tells the people to forget from others that no model "
+        "saw, and repairs what that cost, or ends when its steps are used up; the attack reported here looks at "
+        "other people again. In place of real authors and world facts, model utility has people and towns that no "
+        "method is shown; its n is the least of its sets.",
     ),
 }
 

@@ -105,8 +105,7 @@ class Session:
             parts.make(method, partial(stepper, recipe.step))
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             fixed = frozenset(name for name, p in named if not p.requires_grad)
-        ends = run.steps if recipe.contract is None else None
-        return cls(recipe, parts, before, fixed, Repair(steps=ends) if parts.pays(run.repair) else None)
+        return cls(recipe, parts, before, fixed, parts.phases(run.repair, run.steps)[0])
 
     @property
     def model(self) -> nn.Module:
