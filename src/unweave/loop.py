@@ -42,7 +42,7 @@ class Record:
         realised: change of both losses on the same pair, `[2]`, where it was looked at.
         radius: the trust region's radius, if there is one.
         note: why a step was refused or rolled back.
-        phase: "push" or "repair", where the run has both.
+        phase: "push", "repair" or "lost" (`repair.Repair`), where the run repairs.
     """
 
     number: int
