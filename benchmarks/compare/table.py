@@ -180,8 +180,9 @@ def _ends(own: Sequence[Cell]) -> list[str]:
 
 def repairs(found: list[Cell]) -> str:
     """Each method without a repair and with one, on the seeds that nothing was chosen on; ends of the scale first."""
-    held = [cell for cell in found if cell.place.seed != 0 and cell.place.order is None]
-    requests = sorted({cell.place.request for cell in held}, key=["poison", "class", "random", "mix"].index)
+    ran = {cell.place.request for cell in found if cell.place.method not in ENDS and cell.place.seed != 0}
+    held = [c for c in found if c.place.seed != 0 and c.place.order is None and c.place.request in ran]
+    requests = sorted(ran, key=["poison", "class", "random", "mix"].index)
     tuned_on = TUNED_ON[found[0].place.data]
     best = [best_settings(found, names(repair), tuned_on) for repair in (False, True)]
     rows = {TITLES[end]: [(end, "none")] for end in ENDS if end != "retrained"}
