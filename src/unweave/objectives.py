@@ -58,6 +58,8 @@ class Objectives:
         parameters, names: what may move, each tensor once.
         lr: length of the last step per unit of direction; the loop sets it.
         radius: length that a trust region gives the coming step; None under an optimizer.
+        active: share of each side's examples whose loss was not exactly 0 at the last look, `[2]`: those that an end
+            per example (`losses.Until`) has not left alone. 1 before any look.
         heard: told both gradients of every pair that a rule asks for, before the rule has them.
 
     Raises:
@@ -87,6 +89,7 @@ class Objectives:
         self.lr: float | None = None
         self.radius: float | None = None
         self.pair = Pair((), ())
+        self.active = torch.ones(2, dtype=torch.float64)
         self.heard: Callable[[tuple[Gradient, Gradient]], None] | None = None
         self._begun: dict[int, Buffers] = {}  # as the first look with a gradient found them, by side
         check(model, accelerator)
@@ -345,10 +348,20 @@ class Objectives:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
         sums = torch.stack(
-            [torch.stack([v.sum(dtype=torch.float64), v.new_tensor(v.numel(), dtype=torch.float64)]) for v in values]
+            [
+                torch.stack(
+                    [
+                        v.sum(dtype=torch.float64),
+                        (v != 0).sum(dtype=torch.float64),
+                        v.new_tensor(v.numel(), dtype=torch.float64),
+                    ]
+                )
+                for v in values
+            ]
         )
         total = summed(sums.sum(0).detach())
-        return total[0] / total[1]
+        self.active[side] = total[1] / total[2]
+        return total[0] / total[2]
 
     def _no_sync(self) -> AbstractContextManager[object]:
         if self._accelerator is not None:

@@ -22,8 +22,9 @@ from unweave.contract import Contract, Forget, Keep, Keeper, Sets
 from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
 from unweave.loop import unlearn
-from unweave.losses import Ascent
+from unweave.losses import Ascent, Until
 from unweave.methods import METHODS, Method
+from unweave.objectives import Loss
 from unweave.repair import Repair
 from unweave.rules import EUPMU, HAMU, OFMU, Fixed, Rule, UnilateralSurgery
 from unweave.tasks import Vision
@@ -66,6 +67,16 @@ def ours(rule: Rule) -> Method:
     return Method(Ascent(nll), nll, rule, "")
 
 
+def ended(loss: Loss, level: float) -> Method:
+    """A forget loss with an end for some of the examples, and a quota that follows."""
+    return Method(Until(loss, Vision(), level), nll, HAMU("forget", ratio=0.5, need=True), "")
+
+
+def elsewhere(model: nn.Module, batch: Any) -> Tensor:
+    """Shows the model other tensors than the batch: where examples end needs a look of its own."""
+    return -nll(model, (2 * batch[0], batch[1]))
+
+
 # Beside the catalogue: other blocks, other estimators, and rules that look at curvature.
 VARIANTS: dict[str, Callable[[], Method]] = {
     "hamu_q by tensor": lambda: ours(HAMU("forget", ratio=0.5, blocks="tensor")),
@@ -75,6 +86,9 @@ VARIANTS: dict[str, Callable[[], Method]] = {
     "eupmu probe": lambda: ours(EUPMU(-3.0, 5.0, estimator="probe")),
     "eupmu_compat ascent": lambda: ours(EUPMU.compat()),
     "eupmu_compat log": lambda: Method(nll, nll, EUPMU.compat(log="both"), ""),
+    "ended": lambda: ended(Ascent(nll), 1.1),
+    "ended, another look": lambda: ended(elsewhere, 1.1),
+    "ended all": lambda: ended(Ascent(nll), 1e-3),
     "ofmu finite": lambda: ours(OFMU(inner_steps=1, curvature="finite")),
 }
 EXACT = {"ofmu exact": lambda: ours(OFMU(inner_steps=1, curvature="exact"))}

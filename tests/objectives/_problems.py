@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,9 +92,11 @@ RULES: dict[str, Callable[[], Rule]] = {
 }
 
 
-def descend(model: nn.Module, rule: Rule, seen: Pair, steps: int = 4, lr: float = 0.1) -> list[Tensor]:
+def descend(
+    model: nn.Module, rule: Rule, seen: Pair, steps: int = 4, lr: float = 0.1, sides: Any = SIDES
+) -> list[Tensor]:
     """A few plain steps; everything that came out: losses, weights, state and parameters."""
-    objectives, trace = Objectives(model, SIDES), []
+    objectives, trace = Objectives(model, sides), []
     objectives.lr = lr
     for _ in range(steps):
         step = rule.backward(objectives.at(seen))

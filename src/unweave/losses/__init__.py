@@ -7,6 +7,7 @@ from unweave.losses.preference import DPO, NPO, SimNPO
 from unweave.losses.relabel import Flattening, RandomLabels
 from unweave.losses.representation import Anchor, Misdirection
 from unweave.losses.tokens import CEU, WGA, SatImp
+from unweave.losses.until import Until, unseen_level
 
 __all__ = [
     "CEU",
@@ -28,9 +29,11 @@ __all__ = [
     "Swapped",
     "TokenWeighted",
     "Undial",
+    "Until",
     "Weighted",
     "frozen",
     "incompetent",
     "reference",
     "remember",
+    "unseen_level",
 ]

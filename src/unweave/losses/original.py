@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -222,6 +223,23 @@ def frozen(model: nn.Module) -> nn.Module:
     return made
 
 
+_STANDS: ContextVar[bool] = ContextVar("stands", default=False)
+
+
+def stands_for_original() -> bool:
+    """Whether the pass that runs now is one in which the model that moves stands for what it was."""
+    return _STANDS.get()
+
+
+@contextmanager
+def _standing() -> Iterator[None]:
+    token = _STANDS.set(True)
+    try:
+        yield
+    finally:
+        _STANDS.reset(token)
+
+
 class _Before(nn.Module):
     """Calls a model that is not its own, in eval mode and without a graph, as it was before it moved."""
 
@@ -235,7 +253,7 @@ class _Before(nn.Module):
         model: Any = self.module
         kept = self._values or {}
         buffers = {n: kept.get(n, b).clone() for n, b in model.named_buffers()}  # a pass may write into these
-        with mode(model, False):
+        with mode(model, False), _standing():
             if self._values is not None:
                 return functional_call(model, {**kept, **buffers}, args, kwargs)
             flags = [p.requires_grad for p in model.parameters()]

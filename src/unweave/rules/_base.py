@@ -27,6 +27,7 @@ class Asked(Protocol):
 
     lr: float | None
     radius: float | None
+    active: Tensor
 
     def losses(self) -> Tensor: ...
     def loss(self, side: int) -> Tensor: ...
@@ -174,6 +175,9 @@ class GradientRule(Rule):
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`: the weights of both gradients in every block."""
 
+    def hear(self, active: Tensor) -> None:
+        """Called before `weights`, with the share of each side's examples whose loss is not 0, `[2]`."""
+
     def judge(self, gramian: Tensor, weights: Tensor) -> tuple[tuple[str, ...] | None, str | None]:
         """The branch of each block, and the reason to refuse the step; neither by default."""
         return None, None
@@ -183,6 +187,7 @@ class GradientRule(Rule):
         losses, gradients = objectives.gradients()
         index = objectives.block_index(self.blocks)
         gram = gramian(gradients, index)
+        self.hear(objectives.active)
         weights = self.weights(gram)
         branches, stop = self.judge(gram, weights)
         objectives.write(combine(gradients, weights, gram, index))

@@ -51,6 +51,9 @@ class HAMU(GradientRule):
         patience: refuse to go on after this many steps in a row whose predicted change of the objective that is not
             guaranteed is a rise beyond `slack`; None never refuses.
         slack: the rise that is tolerated, as a share of `sum_i R_i |a_i|`.
+        need: the quota follows the need: it is multiplied by the share of the guaranteed side's examples whose loss is
+            not 0. With a loss that has an end for each example (`losses.Until`) a step owes nothing to those that have
+            ended; where all have, the step is the plain one of the other side (at `radius=None`).
         blocks: what has a quota and a radius of its own: every `tensor` (the paper), every `layer`, or the `model`.
 
     Raises:
@@ -70,9 +73,11 @@ class HAMU(GradientRule):
     infeasible: Literal["stop", "clip", "skip"] = "stop"
     patience: int | None = None
     slack: float = 0.0
+    need: bool = False
     blocks: Blocks = field(default="tensor", kw_only=True)
     strikes: int = field(default=0, init=False)
     share: float = field(default=_START, init=False)
+    needed: float = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
         check_fields(self, rate="[0, inf)", ratio="[0, 1)", radius="(0, inf)", patience="[1, inf)", slack="[0, inf)")
@@ -92,6 +97,11 @@ class HAMU(GradientRule):
         excess = float(left.realised[other] - left.predicted[other])
         moved = self.share * (_HIGHER if excess <= _TOLERATED * float(left.predicted.abs().sum()) else _LOWER)
         self.share = min(max(moved, _LEAST), max(_LEAST, _MOST * left.share))
+
+    def hear(self, active: Tensor) -> None:
+        """With `need`: how much of the quota is owed at this step."""
+        if self.need:
+            self.needed = float(active[self.side])
 
     @property
     def side(self) -> int:
@@ -152,6 +162,7 @@ class HAMU(GradientRule):
         """The quota of every block, `[B]`."""
         room = self._radius(g) * g[:, 1, 1].sqrt()
         total = self.share * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
+        total = total * self.needed
         if self.split == "uniform":
             return (total / len(g)).expand(len(g))
         if self.split == "softmax":
