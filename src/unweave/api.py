@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, Rule] = {
     "seed": takes.value(int, SEEDS),
     **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
     "repair": takes.value(bool | Literal["auto"]),
+    "until": takes.value(float | Literal["auto", "unseen"] | None, "(0, inf)"),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, None),
 }
@@ -104,6 +105,7 @@ def unlearn(
     accelerator: Accelerator | None = None,
     guards: Guards | None = None,
     repair: bool | Literal["auto"] = "auto",
+    until: float | Literal["auto", "unseen"] | None = "auto",
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -139,6 +141,9 @@ def unlearn(
         repair: once it is forgotten (the contract's forget clauses hold, or a `stop` gives a reason; without either for
             the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`). "auto": under
             a contract, in a trust region; not under an optimizer of yours, nor after a method without steps.
+        until: where the forget loss ends for each example (`losses.Until`): a level of its nll in the task's unit,
+            "unseen" for the median of the `holdout` under the original, None for no end. "auto": plain ascent in nats
+            ends at 20 (`losses.END`), where a probability of 2e-9 is left; other losses do not end.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
@@ -151,14 +156,17 @@ def unlearn(
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     broken = _checked(locals())
-    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters)
+    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until)
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
         does = TASKS[task]() if isinstance(task, str) else task
         probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
         trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
-    parts = assembled(unlearned, does, forget, trained, settings, keeper=keeper, probe=probes, accelerator=accelerator)
+    parts = assembled(
+        unlearned, does, forget, trained, settings,
+        keeper=keeper, probe=probes, accelerator=accelerator, holdout=holdout,
+    )  # fmt: skip
     sides, before = (does, forget, retain), dict[str, Seen]()
     looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
     with ExitStack() as stack:
@@ -188,7 +196,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    method, alone = given["method"], [name for name in MEASURED if given[name] is not None and name not in wrong]
+    read = [name for name in MEASURED if not (name == "holdout" and given["until"] == "unseen")]
+    method, alone = given["method"], [name for name in read if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method
     if not wrong.keys() & {"method", "step"} and isinstance(once, str) and once in ONESHOT and given["step"] != "trust":
         wrong["method"] = f"step: {once} takes no steps; leave it out."

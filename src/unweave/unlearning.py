@@ -17,27 +17,31 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
-from unweave.contract.sets import divide, hold_out
+from unweave.contract.sets import divide, halves, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
+from unweave.errors import ConfigurationError
 from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Monitor, Progress, Result, Stepper, Stop, asked
 from unweave.loop import unlearn as loop
+from unweave.losses import END, Ascent, Until, unseen_level
 from unweave.methods import Method
 from unweave.modules import joined, mode
+from unweave.objectives import Loss
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Repair, wanted
 from unweave.samples import Data, labels, subset
-from unweave.tasks import Known, Task
+from unweave.tasks import NATS, Known, Task
 from unweave.trust import TrustRegion
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Step = torch.optim.Optimizer | Stepper
+BEYOND = 2.0  # times the forget loss that a clause asks for: an end below it could keep the run from it
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Settings:
         seed: of the order of the data and of every forward's randomness.
         train_mode: run dropout and BatchNorm in training mode.
         parameters: name patterns of what may move; None is what `requires_grad` says.
+        until: where the forget loss ends for each example (`losses.Until`): a level of its nll, "unseen" for the median
+            of the holdout under the original, or None for no end. "auto": plain ascent in nats ends at `losses.END`.
     """
 
     forget_batch: int = 64
@@ -58,6 +64,7 @@ class Settings:
     seed: int = 0
     train_mode: bool = False
     parameters: str | Sequence[str] | None = None
+    until: float | Literal["auto", "unseen"] | None = "auto"
 
 
 @dataclass(eq=False)
@@ -73,6 +80,7 @@ class Unlearning:
         keeper: of the contract, if there is one.
         probe: retain examples that no step trains on, in micro-batches, where the rule asks for them.
         accelerator: of passes in another precision, or over ranks.
+        holdout: examples that the original never saw, where there are some.
         method, mask, step: losses and rule, what may move of each tensor, how far; set by `make`.
         first: the guard of the first step; set by `run`.
     """
@@ -86,6 +94,7 @@ class Unlearning:
     keeper: Keeper | None = None
     probe: Sequence[Batch] = ()
     accelerator: Accelerator | None = None
+    holdout: Data | None = None
     method: Method = field(init=False)
     mask: Mask | None = field(init=False, default=None)
     step: Step = field(init=False)
@@ -115,12 +124,15 @@ class Unlearning:
             check: whether a step will be taken: then a batch that is too small for a layer is refused.
 
         Raises:
-            ConfigurationError: the data do not fit the method, or a batch is too small for a layer.
+            ConfigurationError: the data do not fit the method, a batch is too small for a layer, or the forget loss is
+                to end where unseen examples stand and there are none.
         """
         if check:
             check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
+        if not isinstance(method, OneShot) and row.forget is not None and (level := self._level(row.forget)):
+            self.method = replace(self.method, forget=Until(row.forget, self.task, level))
         if row.saliency is not None:
             batches = read(self.forget, self.settings.forget_batch, device_of(self.model))
             with seeded(self.settings.seed):
@@ -129,6 +141,24 @@ class Unlearning:
             self.step = method.step(self.task, self.forget, self.retain)
         else:
             self.step = step(self.model, self.mask)
+
+    def _level(self, loss: Loss) -> float | None:
+        """Where the forget loss ends for each example, by `settings.until`; while the model is the original."""
+        if self.settings.until == "auto":
+            if not isinstance(loss, Ascent) or Known(self.task).unit != NATS:
+                return None
+            wanted = () if self.keeper is None else self.keeper.contract.forget or ()
+            return max([END, *(BEYOND * clause.level for clause in wanted if clause.metric == "loss")])
+        if self.settings.until != "unseen":
+            return self.settings.until
+        if self.holdout is None:
+            raise ConfigurationError(
+                "until: 'unseen' is the level of examples that the model was never trained on, and there are none: "
+                "pass holdout=... (in a recipe of texts data.holdout), or a level in the unit of the task's loss."
+            )
+        rows = halves(self.holdout, self.settings.seed)[0]
+        steers = self.holdout if rows is None else subset(self.holdout, rows)  # type: ignore[arg-type]
+        return unseen_level(self.model, self.task, read(steers, self.settings.retain_batch, device_of(self.model)))
 
     def phases(
         self, repair: bool | Literal["auto"], steps: int, stop: Sequence[Stop] = ()
@@ -201,6 +231,7 @@ def assembled(
     keeper: Keeper | None = None,
     probe: Sequence[Batch] = (),
     accelerator: Accelerator | None = None,
+    holdout: Data | None = None,
 ) -> Unlearning:
     """The parts that need no method yet; arguments as the attributes of `Unlearning`."""
     pairs = Pairs(
@@ -214,7 +245,7 @@ def assembled(
         world=world(),
         device=device_of(model),
     )
-    return Unlearning(model, task, forget, retain, settings, pairs, keeper, probe, accelerator)
+    return Unlearning(model, task, forget, retain, settings, pairs, keeper, probe, accelerator, holdout)
 
 
 def kept(

@@ -7,11 +7,12 @@ from unweave.losses.preference import DPO, NPO, SimNPO
 from unweave.losses.relabel import Flattening, RandomLabels
 from unweave.losses.representation import Anchor, Misdirection
 from unweave.losses.tokens import CEU, WGA, SatImp
-from unweave.losses.until import Until, unseen_level
+from unweave.losses.until import END, Until, unseen_level
 
 __all__ = [
     "CEU",
     "DPO",
+    "END",
     "NPO",
     "WGA",
     "AdaptersOff",

@@ -84,7 +84,7 @@ class Session:
         before = tensors_sha256(original.state_dict())
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
         settings = Settings(
-            run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode, recipe.model.parameters
+            run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode, recipe.model.parameters, run.until
         )
         retain: Data = job.retain
         keeper, probe = None, tuple[Batch, ...]()
@@ -99,8 +99,9 @@ class Session:
         model = job.movable(original).train(run.train_mode)
         accelerator = execution.accelerated(model, run.precision, device)
         parts = assembled(
-            model, task, job.forget, retain, settings, keeper=keeper, probe=probe, accelerator=accelerator
-        )
+            model, task, job.forget, retain, settings,
+            keeper=keeper, probe=probe, accelerator=accelerator, holdout=job.holdout,
+        )  # fmt: skip
         with parts.ready():
             parts.make(method, partial(stepper, recipe.step))
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
