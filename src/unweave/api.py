@@ -143,7 +143,8 @@ def unlearn(
             a contract, in a trust region; not under an optimizer of yours, nor after a method without steps.
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll in the task's unit,
             "unseen" for the median of the `holdout` under the original, None for no end. "auto": plain ascent in nats
-            ends at 20 (`losses.END`), where a probability of 2e-9 is left; other losses do not end.
+            ends at 20 (`losses.END`), where a probability of 2e-9 is left, or at twice what a clause asks of the forget
+            loss; no end under a clause "unseen", and of no other loss.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.

@@ -7,6 +7,7 @@ check or a hook that is added here is there for all of them.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unweave.contract import Contract, Keeper, Sets
-from unweave.contract.sets import divide, halves, hold_out
+from unweave.contract.sets import SAMPLE, divide, halves, hold_out
 from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
@@ -55,7 +56,8 @@ class Settings:
         train_mode: run dropout and BatchNorm in training mode.
         parameters: name patterns of what may move; None is what `requires_grad` says.
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll, "unseen" for the median
-            of the holdout under the original, or None for no end. "auto": plain ascent in nats ends at `losses.END`.
+            of the holdout under the original, or None for no end. "auto": plain ascent in nats ends at `losses.END`,
+            or at twice what a clause asks of the forget loss; not where a clause compares with unseen examples.
     """
 
     forget_batch: int = 64
@@ -147,18 +149,26 @@ class Unlearning:
         if self.settings.until == "auto":
             if not isinstance(loss, Ascent) or Known(self.task).unit != NATS:
                 return None
-            wanted = () if self.keeper is None else self.keeper.contract.forget or ()
-            return max([END, *(BEYOND * clause.level for clause in wanted if clause.metric == "loss")])
-        if self.settings.until != "unseen":
-            return self.settings.until
+            asked = () if self.keeper is None else self.keeper.contract.forgets(whole_class=False)
+            if any(clause.metric == "unseen" for clause in asked):
+                return None  # what it compares with moves along: no level is far enough
+            return max([END, *(BEYOND * clause.level for clause in asked if clause.metric == "loss")])
+        if self.settings.until == "unseen":
+            return unseen_level(self.model, self.task, self._unseen())
+        return self.settings.until
+
+    def _unseen(self) -> Iterator[Batch]:
+        """The holdout, or of the half of it that steers the run as many as a look at it reads."""
         if self.holdout is None:
             raise ConfigurationError(
                 "until: 'unseen' is the level of examples that the model was never trained on, and there are none: "
                 "pass holdout=... (in a recipe of texts data.holdout), or a level in the unit of the task's loss."
             )
         rows = halves(self.holdout, self.settings.seed)[0]
-        steers = self.holdout if rows is None else subset(self.holdout, rows)  # type: ignore[arg-type]
-        return unseen_level(self.model, self.task, read(steers, self.settings.retain_batch, device_of(self.model)))
+        if rows is None:
+            return read(self.holdout, self.settings.retain_batch, device_of(self.model))
+        steers = subset(self.holdout, rows[:: math.ceil(len(rows) / SAMPLE)])  # type: ignore[arg-type]
+        return read(steers, self.settings.retain_batch, device_of(self.model))
 
     def phases(
         self, repair: bool | Literal["auto"], steps: int, stop: Sequence[Stop] = ()

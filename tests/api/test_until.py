@@ -78,6 +78,12 @@ def test_an_end_never_stands_in_the_way_of_a_clause(asked: float, level: float) 
     assert ended(parts(contract=contract), Ascent(Vision().nll)) == level
 
 
+def test_nor_of_one_that_compares_with_unseen_examples_which_move_along() -> None:
+    contract = Contract(forget=[Forget("unseen")])
+    assert ended(parts(contract=contract, holdout=unseen()), Ascent(Vision().nll)) is None
+    assert ended(parts(7.0, contract=contract, holdout=unseen()), Ascent(Vision().nll)) == 7.0
+
+
 def test_unseen_is_the_median_of_the_half_of_the_holdout_that_steers() -> None:
     for data in (TensorDataset(*unseen()[:50]), many()):
         made = parts("unseen", holdout=data)

@@ -36,7 +36,7 @@ def test_the_five_lines_of_a_loop_of_ones_own(name: str) -> None:
         rule.observe(objectives)
         assert step.losses.isfinite().all() and step.weights.isfinite().all() and step.stop is None
     assert all(p.isfinite().all() for p in model.parameters()) and not same(weights(model), weights(memorised()[0]))
-    moving = start.keys() - {"strikes", "share", "allowed"}  # without a contract these stay
+    moving = start.keys() - {"strikes", "share", "allowed", "needed"}  # without a contract these stay
     assert (rule.state_dict() != start) == bool(moving), "a state that does not move tests nothing"
     if name != "finetune":
         assert loss(model, forget) > before

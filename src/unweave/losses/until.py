@@ -88,10 +88,10 @@ def unseen_level(model: nn.Module, task: Task, batches: Iterable[Batch]) -> floa
         ConfigurationError: there are no examples, or their nll is not finite or not above 0.
     """
     with evaluating(model):
-        found = [task.nll(model, batch).double().cpu() for batch in batches]
-    if not sum(map(len, found)):
+        found = torch.cat([torch.empty(0).double(), *(task.nll(model, batch).double().cpu() for batch in batches)])
+    if not len(found):
         raise ConfigurationError("the level of unseen examples needs some: pass batches of data that no model saw.")
-    level = float(torch.cat(found).quantile(0.5))
+    level = float(found.quantile(0.5))
     if not 0 < level < float("inf"):
         raise ConfigurationError(
             f"the median nll of the unseen examples must be a finite number above 0; found {level}. Give a level."
@@ -142,6 +142,9 @@ class _Again(nn.Module):
 def _heard(model: nn.Module) -> Iterator[list[_Call]]:
     """Every call of the model inside, but for those in which it stands for the original."""
     calls: list[_Call] = []
+    if isinstance(model, torch.jit.ScriptModule):  # takes no hooks
+        yield calls
+        return
 
     def hear(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not stands_for_original():
