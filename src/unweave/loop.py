@@ -20,7 +20,7 @@ from unweave.errors import ConfigurationError, noted, shown, told
 from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
-from unweave.rules._base import Rule, Step
+from unweave.rules._base import RETAIN, Rule, Step
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,6 +53,11 @@ class Record:
     radius: float | None = None
     note: str = ""
     phase: str = ""
+
+    @property
+    def retain(self) -> float:
+        """The retain loss of its examples, before it."""
+        return float(self.step.losses[RETAIN])
 
     @property
     def predicted(self) -> Tensor | None:

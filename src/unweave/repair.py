@@ -21,7 +21,7 @@ from unweave.objectives import Objectives
 from unweave.parameters import Mask
 from unweave.rules import HAMU
 from unweave.rules._base import RETAIN, Asked, Rule, Step
-from unweave.trust import BUDGET, MEMORY, ORIGIN, RELATIVE, REPAIR, TrustRegion
+from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion, tolerance
 
 # Shares of the level's highest rise at a look, of which a trust region's default budget counts at most: what may be
 # left of it where all is called paid back, and what a look must find less for a gain.
@@ -146,6 +146,7 @@ class Repair:
             the batches. None: the running mean of the steps' own retain losses, from the mean of the first three.
 
     Attributes:
+        nats: whether the retain loss is in nats.
         phase: of the next step.
         lost: how often a repair lost what was forgotten.
         quota: of the next repair step.
@@ -161,6 +162,7 @@ class Repair:
     patience: int = 8
     mask: Mask | None = field(default=None, repr=False)
     sample: Pair | None = field(default=None, repr=False)
+    nats: bool = field(default=True, init=False)
     phase: Phase = field(default="push", init=False)
     lost: int = field(default=0, init=False)
     quota: float = field(default=0.0, init=False)
@@ -198,7 +200,8 @@ class Repair:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
             self.phase = "repair"
-        region, self._region.mask = stepper if isinstance(stepper, TrustRegion) else self._region, self.mask
+        region = stepper if isinstance(stepper, TrustRegion) else self._region
+        self._region.mask, self._region.nats = self.mask, self.nats
         pushes = self.phase == "push"
         if pushes != self._pushed:  # each has a radius of its own, the repair at first the longest
             longest = REPAIR * (region.size or 0.0) or None
@@ -280,7 +283,7 @@ class Repair:
                 self.quota, self._gone = min(max(RISE * self.quota, LOST), MOST), self._gone + 1
                 self.phase = "push" if self._gone >= GONE and not self._once else "lost"
         else:
-            rise = min(max(self._highest - self._origin, 0.0), BUDGET + RELATIVE * self._origin)
+            rise = min(max(self._highest - self._origin, 0.0), tolerance(self._origin, self.nats))
             gained = level < self._lowest - GAIN * rise or used < self._least
             self._stalled = 0 if gained else self._stalled + (self.quota == 0.0)
             self.phase, self._gone = "repair", 0

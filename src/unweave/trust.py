@@ -28,6 +28,11 @@ OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restorat
 ORIGIN = 3  # steps whose retain loss makes up the starting level
 
 
+def tolerance(origin: float, nats: bool) -> float:
+    """A default budget: 0.02 nats plus 5 % of the starting level; where the loss is in no nats, the 5 % alone."""
+    return (BUDGET if nats else 0.0) + RELATIVE * abs(origin)
+
+
 @dataclass
 class TrustRegion:
     r"""Scales a rule's direction `D` to a radius `R`, looks at what the step did, and adapts `R`.
@@ -45,7 +50,7 @@ class TrustRegion:
     gives its own step length (OFMU) reads the radius from `Objectives.radius`.
 
     Args:
-        budget: tolerated rise of the retain loss over its starting level, in nats; None is 0.02 plus 5 % of that level.
+        budget: tolerated rise of the retain loss over its starting level, in its unit; None is what `tolerance` says.
         start: first radius, as a share of the parameters' norm.
         mask: elements of the direction that may be non-zero.
 
@@ -54,6 +59,7 @@ class TrustRegion:
         radius: current radius, absolute.
         cap: largest radius that it may grow to; `shrink` lowers it.
         left: share of the budget that is still in force; `shrink` lowers it.
+        nats: whether the retain loss is in nats.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
         restores: a running mean over budget is brought down at once; not where a `repair.Repair` does so later.
@@ -67,6 +73,7 @@ class TrustRegion:
     radius: float | None = field(default=None, init=False)
     cap: float = field(default=math.inf, init=False)
     left: float = field(default=1.0, init=False)
+    nats: bool = field(default=True, init=False)
     origin: float | None = field(default=None, init=False)
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
@@ -81,8 +88,8 @@ class TrustRegion:
 
     @property
     def tolerated(self) -> float:
-        """The budget in force, in nats."""
-        budget = BUDGET + RELATIVE * (self.origin or 0.0) if self.budget is None else self.budget
+        """The budget in force, in the unit of the retain loss."""
+        budget = tolerance(self.origin or 0.0, self.nats) if self.budget is None else self.budget
         return self.left * budget
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:

@@ -102,6 +102,11 @@ class Unlearning:
     step: Step = field(init=False)
     first: FirstStep = field(init=False)
 
+    @property
+    def nats(self) -> bool:
+        """Whether the task's loss is in nats."""
+        return Known(self.task).unit == NATS
+
     @contextmanager
     def ready(self) -> Iterator[None]:
         """The model as a step finds it; modes, `requires_grad` and storage are afterwards as they were.
@@ -143,11 +148,13 @@ class Unlearning:
             self.step = method.step(self.task, self.forget, self.retain)
         else:
             self.step = step(self.model, self.mask)
+        if isinstance(self.step, TrustRegion):
+            self.step.nats = self.nats
 
     def _level(self, loss: Loss) -> float | None:
         """Where the forget loss ends for each example, by `settings.until`; while the model is the original."""
         if self.settings.until == "auto":
-            if not isinstance(loss, Ascent) or Known(self.task).unit != NATS:
+            if not isinstance(loss, Ascent) or not self.nats:
                 return None
             asked = () if self.keeper is None else self.keeper.contract.forgets(whole_class=False)
             if any(clause.metric == "unseen" for clause in asked):
@@ -207,7 +214,7 @@ class Unlearning:
         """
         told: list[str] = [] if warnings is None else warnings
         if repair is not None:
-            repair.sample, repair.mask = repair.sample or self.pairs.sample(), self.mask
+            repair.sample, repair.mask, repair.nats = repair.sample or self.pairs.sample(), self.mask, self.nats
             if self.keeper is not None:
                 self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected

@@ -191,7 +191,7 @@ def test_what_is_left_for_a_rule_that_follows_it() -> None:
     record = Record(1, Step(torch.zeros(2), torch.ones(1, 2)), 0.5, True)
     left = run.keeper.remaining(record, 7)
     assert (left.share, left.steps, left.lr) == (run.keeper.left, 7, 0.5)
-    assert left.nats == pytest.approx(0.02 * run.keeper.left)
+    assert left.rise == pytest.approx(0.02 * run.keeper.left)
     assert run.keeper.left == pytest.approx(1 - run.keeper.path[0].used)
     run.step(0.9, 1.0)
     assert run.keeper.left == pytest.approx(1 - run.keeper.path[0].used), "of the last kept state"

@@ -16,7 +16,7 @@ from unweave.contract.bounds import below, smallest
 from unweave.contract.judge import Goal, Limit, accuracy, goals, limits
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.reading import Reading
-from unweave.contract.remaining import left, nats
+from unweave.contract.remaining import left, rise
 from unweave.contract.sets import Sets, check, remarks
 from unweave.errors import ConfigurationError
 from unweave.loop import Record
@@ -222,13 +222,13 @@ def test_an_original_that_is_not_finite_and_one_example_decide_nothing() -> None
 def test_the_budget_in_nats_is_the_least_of_the_clauses_that_are() -> None:
     wide, narrow = (limit(Keep("loss", absolute=x), VALUES) for x in (0.5, 0.3))
     share = limit(Keep("accuracy", absolute=0.2), RIGHT)
-    assert nats([wide, share, narrow]) == 0.3 and nats([share]) == 0.02
+    assert rise([wide, share, narrow]) == 0.3 and rise([share]) == 0.02
     perplexity = limit(Keep("perplexity", relative=0.1), VALUES)
-    assert nats([perplexity, narrow]) == pytest.approx(math.log(1.1))
+    assert rise([perplexity, narrow]) == pytest.approx(math.log(1.1))
     record = Record(7, Step(torch.zeros(2), torch.ones(1, 2)), 0.25, True)
     for steps, rest in ((None, 100), (0, 1), (12, 12)):
         rule = left([narrow], 0.5, steps, record)
-        assert (rule.share, rule.nats, rule.steps, rule.lr) == (0.5, 0.15, rest, 0.25)
+        assert (rule.share, rule.rise, rule.steps, rule.lr) == (0.5, 0.15, rest, 0.25)
 
 
 def test_what_a_clause_needs_and_does_not_find() -> None:

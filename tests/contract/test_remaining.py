@@ -11,8 +11,9 @@ from tests._toys import weights
 from tests.contract._runs import Run, ascent, task
 from unweave.contract import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
-from unweave.loop import unlearn
+from unweave.loop import Record, unlearn
 from unweave.methods import METHODS, Method
+from unweave.rules import Step
 
 LOOSE = Contract(keep=(Keep("loss", absolute=0.5, clip=2.0),), forget=(), every=4)
 
@@ -82,9 +83,13 @@ def test_a_run_that_begins_beyond_the_budget_ends_at_once() -> None:
     assert all(map(torch.equal, before, weights(run.model)))
 
 
-def test_without_a_clause_in_nats_the_budget_is_the_trust_regions() -> None:
-    """It stands below the region, which cannot tell it: both are one number."""
-    from unweave.contract.remaining import NATS, nats
-    from unweave.trust import BUDGET
+def test_without_a_clause_on_the_loss_the_budget_is_the_trust_regions() -> None:
+    """It stands below the region, which cannot tell it: both are one number, in nats and in any other unit."""
+    from unweave.contract.remaining import NATS, RELATIVE, left, rise
+    from unweave.trust import tolerance
 
-    assert nats([]) == NATS == BUDGET
+    assert rise([]) == NATS == tolerance(0.0, True)
+    assert RELATIVE * 3.0 == tolerance(3.0, False) == tolerance(-3.0, False) == tolerance(3.0, True) - NATS
+    record = Record(1, Step(torch.tensor([0.0, -3.0]), torch.zeros(1, 2)), 0.1, True)
+    assert left([], 0.5, 10, record, "squared error").rise == 0.5 * tolerance(-3.0, False)
+    assert left([], 0.5, 10, record).rise == 0.5 * NATS

@@ -102,7 +102,7 @@ class Keeper:
 
     def remaining(self, record: Taken, steps: int | None) -> Left:
         """What is left of the budget after a step, for rules that follow it; `steps` of the run are left."""
-        return left(self._limits, self.left, steps, record)
+        return left(self._limits, self.left, steps, record, self._unit)
 
     @property
     def reached(self) -> bool:

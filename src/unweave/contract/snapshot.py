@@ -46,6 +46,10 @@ class Taken(Protocol):
         """Length per unit of direction."""
 
     @property
+    def retain(self) -> float:
+        """The retain loss of its examples, before it."""
+
+    @property
     def realised(self) -> Tensor | None:
         """Change of both losses, where it was looked at."""
 

@@ -86,14 +86,14 @@ class Left:
 
     Attributes:
         share: of the utility budget, in [0, 1].
-        nats: rise of the retain loss that is still tolerated.
+        rise: of the retain loss, that is still tolerated, in its unit.
         steps: the run's steps that are left, at least 1.
         lr: length of the last step per unit of direction.
         predicted, realised: change of both objectives by the last step, `[2]`, where they are known.
     """
 
     share: float
-    nats: float
+    rise: float
     steps: int
     lr: float
     predicted: Tensor | None = None

@@ -50,7 +50,7 @@ class UnilateralSurgery(GradientRule):
     def steer(self, left: Left) -> None:
         """Under "auto": the tolerance of the next step, at the length of the last."""
         if self.needs_contract and left.lr > 0:
-            self.allowed = left.nats / (left.lr * left.steps)
+            self.allowed = left.rise / (left.lr * left.steps)
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`: `(1, lam)`."""
@@ -137,7 +137,7 @@ class EUPMU(LossRule):
     def steer(self, left: Left) -> None:
         """Under "auto": the tolerance of the next dual step, at the length of the last step."""
         if self.needs_contract and left.lr > 0:
-            self.allowed = left.nats / (left.lr * left.steps)
+            self.allowed = left.rise / (left.lr * left.steps)
 
     def weights(self, losses: Tensor) -> Tensor:
         """`(1, m)`; with `next_batch`, after the dual step that this pair's retain loss completes."""

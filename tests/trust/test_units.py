@@ -1,0 +1,63 @@
+"""A loss that is in no nats has no scale of its own: the same loss in another unit gives the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unweave
+from tests._toys import memorised, weights
+from unweave.contract import Contract, Forget, Keep
+from unweave.trust import BUDGET, RELATIVE, TrustRegion, tolerance
+
+
+@dataclass
+class Brier:
+    """Half the squared distance of the probabilities from the label, in some unit."""
+
+    scale: float
+    unit: str = "squared error"
+
+    def nll(self, model: nn.Module, batch: Any) -> Tensor:
+        p = model(batch[0]).double().softmax(1)
+        return self.scale * 0.5 * (p - nn.functional.one_hot(batch[1], p.shape[1])).square().sum(1)
+
+    def divergence(self, model: nn.Module, reference: nn.Module, batch: Any) -> Tensor:
+        return self.scale * (model(batch[0]).softmax(1) - reference(batch[0]).softmax(1)).square().sum(1)
+
+
+def run(task: Brier, contract: bool) -> unweave.Result:
+    model, forget, retain = memorised()
+    keep = Keep("loss", absolute=0.1 * task.scale, clip=task.scale)
+    ends = Contract(keep=[keep], forget=[Forget("loss", at_least=0.03 * task.scale)], every=2)
+    call = {"forget": forget, "retain": retain, "forget_batch": 15, "retain_batch": 70, "steps": 24}
+    return unweave.unlearn(model, task=task, **call, **({"contract": ends} if contract else {"repair": True}))
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+@pytest.mark.parametrize("contract", [False, True], ids=["steps", "contract"])
+def test_another_unit_gives_the_same_run(contract: bool) -> None:
+    """4096 is a power of two: float arithmetic is the same but for absolute constants."""
+    small, large = run(Brier(1.0), contract), run(Brier(4096.0), contract)
+    phases = [record.phase for record in small.history]
+    assert phases == [record.phase for record in large.history] and {"push", "repair"} <= set(phases)
+    notes = [record.note.split(":")[0] for record in small.history]
+    assert notes == [record.note.split(":")[0] for record in large.history]
+    for one, other in zip(weights(small.model), weights(large.model), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    if not contract:  # in nats the budget has a scale
+        nats = run(Brier(4096.0, "nats"), contract)
+        assert any(not a.allclose(b, atol=1e-3) for a, b in zip(weights(nats.model), weights(small.model), strict=True))
+
+
+@pytest.mark.parametrize("origin", [-2.0, 0.0, 2.0])
+def test_a_level_below_zero_leaves_a_budget_too(origin: float) -> None:
+    """The nll of a density may be negative: a budget below 0 would refuse every step."""
+    assert tolerance(origin, True) == BUDGET + RELATIVE * abs(origin) > 0
+    region = TrustRegion()
+    region.origin = origin
+    assert region.tolerated == tolerance(origin, True)
