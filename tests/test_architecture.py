@@ -31,6 +31,7 @@ LAYERS = [
     {"contract"},
     {"loop"},
     {"trust", "oneshot"},
+    {"averages"},
     {"repair"},
     {"guards"},
     {"unlearning"},

@@ -70,7 +70,7 @@ ARGUMENTS: dict[str, Rule] = {
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     "seed": takes.value(int, SEEDS),
     **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
-    "repair": takes.value(bool | Literal["auto"]),
+    "repair": takes.value(bool | Literal["auto", "lean"]),
     "until": takes.value(float | Literal["auto", "unseen"] | None, "(0, inf)"),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, None),
@@ -104,7 +104,7 @@ def unlearn(
     inplace: bool = False,
     accelerator: Accelerator | None = None,
     guards: Guards | None = None,
-    repair: bool | Literal["auto"] = "auto",
+    repair: bool | Literal["auto", "lean"] = "auto",
     until: float | Literal["auto", "unseen"] | None = "auto",
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
@@ -140,7 +140,8 @@ def unlearn(
         guards: what the checks are told; None: near-duplicates are not looked for, all else is.
         repair: once it is forgotten (the contract's forget clauses hold, or a `stop` gives a reason; without either for
             the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`). "auto": under
-            a contract, in a trust region; not under an optimizer of yours, nor after a method without steps.
+            a contract, in a trust region; not under an optimizer of yours, nor after a method without steps. "lean" is
+            True with averages in bfloat16 (`averages.Averages`).
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll in the task's unit,
             "unseen" for the median of the `holdout` under the original, None for no end. "auto": plain ascent in nats
             ends at 20 (`losses.END`), where a probability of 2e-9 is left, or at twice what a clause asks of the forget

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from unweave.arguments import callable_with, check_fields, kind, wrong
+from unweave.averages import Averages, Of
 from unweave.contract import Keeper
 from unweave.contract.keeper import ONLY, SHRINK
 from unweave.contract.reading import MET
 from unweave.data.pairs import Pair
-from unweave.gramian import Gradient, combine, gramian, norm, parts
+from unweave.gramian import combine, gramian
 from unweave.loop import Record, Stepper, Stop
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -33,47 +33,6 @@ LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
 Phase = Literal["push", "repair", "lost"]
 PAID, STALLED = "paid back", "paid back as far as it goes"
-
-
-@dataclass
-class Averages:
-    """`m_i = EMA_beta(g_i)` of both gradients, corrected for its start; two tensors of the model's size.
-
-    Attributes:
-        beta: how much of the past an average keeps.
-        count: pairs that are in it; those with a non-finite gradient are left out.
-    """
-
-    beta: float = 0.9
-    count: int = field(default=0, init=False)
-    _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
-
-    def add(self, gradients: tuple[Gradient, Gradient]) -> None:
-        """One more pair."""
-        if not all(math.isfinite(float(norm(side))) for side in gradients):
-            return
-        if not self._sums:
-            self._sums = [[torch.zeros_like(g) for g in side] for side in gradients]
-        self.count += 1
-        for sums, side in zip(self._sums, gradients, strict=True):
-            torch._foreach_lerp_(parts(sums), parts(side), 1 - self.beta)
-
-    @torch.no_grad()
-    def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
-        """Both, corrected, written over a pair."""
-        scale = 1 / (1 - self.beta**self.count)
-        for place, sums in zip(out, self._sums, strict=True):
-            torch._foreach_copy_(parts(place), parts(sums))
-            torch._foreach_mul_(parts(place), scale)
-        return out
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums and count."""
-        return {"count": self.count, "sums": [list(side) for side in self._sums]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
-        self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
 
 
 @dataclass
@@ -139,6 +98,7 @@ class Repair:
         steps: of the run, where there is neither contract nor `met`.
         share: of those steps that repair.
         every: steps between two looks, where no contract says.
+        averages: whose gradients are averaged (`Averages`).
         beta: of the averages.
         patience: looks without a gain.
         mask: elements that a repair may move, where the stepper is no trust region with one of its own.
@@ -158,6 +118,7 @@ class Repair:
     steps: int | None = None
     share: float = 0.3
     every: int = 5
+    averages: Of = "both"
     beta: float = 0.9
     patience: int = 8
     mask: Mask | None = field(default=None, repr=False)
@@ -191,7 +152,7 @@ class Repair:
             sample=kind("a data.pairs.Pair or None", Pair, None),
             **{"steps": "[0, inf)", "share": "(0, 1)", "every": "[1, inf)", "beta": "[0, 1)", "patience": "[1, inf)"},
         )
-        self._averages, self._region = Averages(self.beta), TrustRegion(start=REPAIR)
+        self._averages, self._region = Averages(self.beta, self.averages), TrustRegion(start=REPAIR)
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
@@ -302,9 +263,12 @@ class Repair:
             self._origin += (loss - self._origin) / self._seen
 
 
-def wanted(asked: bool | Literal["auto"], *, contract: bool, trust: bool) -> bool:
+Asking = bool | Literal["auto", "lean"]
+
+
+def wanted(asked: Asking, *, contract: bool, trust: bool) -> bool:
     """Whether a run has the second phase: as asked; "auto" is under a contract, in a trust region."""
-    return contract and trust if asked == "auto" else asked
+    return contract and trust if asked == "auto" else bool(asked)
 
 
 _STATE = (

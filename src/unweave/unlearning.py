@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from unweave.averages import Of
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import SAMPLE, divide, halves, hold_out
 from unweave.data.batches import Batch, divided, moved
@@ -25,7 +26,7 @@ from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
-from unweave.loop import Monitor, Progress, Result, Stepper, Stop, asked
+from unweave.loop import Monitor, Progress, Record, Result, Stepper, Stop, asked
 from unweave.loop import unlearn as loop
 from unweave.losses import END, Ascent, Until, unseen_level
 from unweave.methods import Method
@@ -33,7 +34,7 @@ from unweave.modules import joined, mode
 from unweave.objectives import Loss
 from unweave.oneshot import OneShot
 from unweave.parameters import Mask, choose, saliency_mask
-from unweave.repair import Repair, wanted
+from unweave.repair import Asking, Repair, wanted
 from unweave.samples import Data, labels, subset
 from unweave.tasks import NATS, Known, Task
 from unweave.trust import TrustRegion
@@ -177,9 +178,7 @@ class Unlearning:
         steers = subset(self.holdout, rows[:: math.ceil(len(rows) / SAMPLE)])  # type: ignore[arg-type]
         return read(steers, self.settings.retain_batch, device_of(self.model))
 
-    def phases(
-        self, repair: bool | Literal["auto"], steps: int, stop: Sequence[Stop] = ()
-    ) -> tuple[Repair | None, Sequence[Stop]]:
+    def phases(self, repair: Asking, steps: int, stop: Sequence[Stop] = ()) -> tuple[Repair | None, Sequence[Stop]]:
         """The second phase (`repair.wanted`), and what still ends the run; after `make`.
 
         A contract says when it is forgotten; without one the stops do, and no longer end the run; without either the
@@ -188,9 +187,14 @@ class Unlearning:
         judged = self.keeper is not None
         if not wanted(repair, contract=judged, trust=isinstance(self.step, TrustRegion)):
             return None, stop
+        averages: Of = "lean" if repair == "lean" else "both"
         if judged or not stop:
-            return Repair(steps=None if judged else steps), stop
-        return Repair(met=lambda record: next(filter(None, (asked(each, record) for each in stop)), None)), ()
+            return Repair(steps=None if judged else steps, averages=averages), stop
+
+        def met(record: Record) -> str | None:
+            return next(filter(None, (asked(each, record) for each in stop)), None)
+
+        return Repair(met, averages=averages), ()
 
     def run(
         self,

@@ -14,6 +14,7 @@ from tests._toys import memorised
 from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
+from unweave.averages import Averages
 from unweave.contract import Contract, Forget, Keep
 from unweave.contract.reading import Waypoint
 from unweave.data.pairs import Pairs
@@ -22,7 +23,7 @@ from unweave.gramian import gramian
 from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
-from unweave.repair import Averages, Repair, RepairRule
+from unweave.repair import Repair, RepairRule
 from unweave.rules import HAMU
 from unweave.trust import REPAIR, TrustRegion
 
@@ -83,6 +84,28 @@ def test_averages_are_weighted_means_of_what_was_finite() -> None:
     forget, retain = torch.zeros(2, 5, dtype=torch.float64)
     found = torch.stack([side[0] for side in averages.means(([forget], [retain]))])
     assert averages.count == len(seen) == 5 and found.allclose(expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("of", "size"), [("both", 8), ("lean", 4), ("retain", 4), ("none", 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_averages_that_take_less_memory_differ_by_rounding_or_are_the_steps_own(of: Any, size: int, dtype: Any) -> None:
+    """In bfloat16 each of n updates rounds by at most 2^-8 of a value that is at most the largest gradient."""
+    dice, exact, found = torch.Generator().manual_seed(2), Averages(0.8), Averages(0.8, of)
+    pairs = [torch.randn(2, 40, generator=dice, dtype=dtype) for _ in range(12)]
+    for pair in pairs:
+        exact.add(([pair[0]], [pair[1]]))
+        found.add(([pair[0].clone()], [pair[1].clone()]))
+    largest = float(torch.stack(pairs).abs().max())
+    means = exact.means(([torch.empty(40, dtype=dtype)], [torch.empty(40, dtype=dtype)]))
+    own = found.means(([pairs[-1][0].clone()], [pairs[-1][1].clone()]))
+    for side in (0, 1):
+        averaged = of in ("both", "lean") or (of == "retain" and side == 1)
+        error = (own[side][0] - (means[side][0] if averaged else pairs[-1][side])).abs().max()
+        assert error <= (0.0 if of != "lean" else 12 * 2**-8 * 2 * largest)
+        assert error > 0 or of != "lean", "nothing was rounded"
+    state = found.state_dict()["sums"]
+    kept = sum(part.numel() * part.element_size() for side in state for part in side)
+    assert kept == size * 40 * (2 if dtype.is_complex else 1)
 
 
 def test_with_no_past_it_is_hamu_at_quota_0_of_the_pair() -> None:
@@ -171,6 +194,10 @@ def test_without_contract_and_criterion_the_last_part_repairs() -> None:
     result = unweave.unlearn(model, forget=forget, retain=retain, steps=20, repair=True)
     assert [record.phase for record in result.history] == ["push"] * 14 + ["repair"] * 6
     assert result.reason == "steps used up"
+    lean = unweave.unlearn(model, forget=forget, retain=retain, steps=20, repair="lean")
+    assert [record.phase for record in lean.history] == [record.phase for record in result.history]
+    exact, rounded = (torch.cat([p.detach().flatten() for p in each.model.parameters()]) for each in (result, lean))
+    assert not exact.equal(rounded) and float((exact - rounded).norm()) <= 2 * 6 * REPAIR * float(exact.norm())
 
 
 @pytest.mark.parametrize("method", ["scrub", "ofmu", "eupmu", "npo", OneShot("ssd")])

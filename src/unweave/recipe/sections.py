@@ -138,7 +138,8 @@ class NamedSection(OpenSection):
 class RunSection(BaseModel):
     """How long, on what batches, from which seed.
 
-    `repair` pays back what forgetting cost (`unweave.repair.Repair`); auto does so under a contract, in a trust region.
+    `repair` pays back what forgetting cost (`unweave.repair.Repair`); auto does so under a contract, in a trust region;
+    lean is true with averages in bfloat16.
     `until` ends the forget loss for each example (`unweave.losses.Until`): at a level of its nll, or at that of unseen
     examples; auto ends plain ascent in nats at 20. `train_mode` runs dropout and BatchNorm as in training, not as in
     evaluation. `device` is where; auto is a GPU if there is one. `precision` of the passes: bfloat16 is autocast, on a
@@ -148,7 +149,7 @@ class RunSection(BaseModel):
     model_config = STRICT
     steps: Count = 100
     train_mode: bool = False
-    repair: bool | Literal["auto"] = "auto"
+    repair: bool | Literal["auto", "lean"] = "auto"
     until: Positive | Literal["auto", "unseen"] | None = "auto"
     forget_batch: Count = 64
     retain_batch: Count = 256

@@ -103,6 +103,7 @@ def test_what_is_kept_for_each_weight(recipe: Write) -> None:
     assert (hamu.gradients, hamu.optimizer, hamu.contract) == (2 * moving, moving, 2 * moving)
     asked = made(recipe(), "run.repair=true")
     assert (lora.repair, hamu.repair, asked.repair) == (0, 2 * moving, 3 * moving)
+    assert made(recipe(), "run.repair=lean").repair == 2 * moving, "two bytes of four, and the best state"
     full = made(recipe(), "model={weights: model}", "method.name=kl")
     assert (full.weights, full.gradients, full.reference) == (base, base, base), "a frozen copy"
     small, large = (

@@ -22,7 +22,7 @@ from unweave.repair import wanted
 from unweave.rules import GradientRule, LossRule
 from unweave.tasks import Language
 
-FLOAT = 4  # bytes of what moves, and of all that is kept for it
+FLOAT, HALF = 4, 2  # bytes of what moves and of all that is kept for it; of bfloat16
 _STATES = {"trust": 1, "sgd": 0, "adam": 2, "adamw": 2}  # numbers per weight that a step length keeps; momentum is one
 
 
@@ -36,7 +36,7 @@ class Memory:
             importances.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
-        repair: the averages of both gradients; without a contract the best state too.
+        repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
         activations: of one micro-batch, and its logits.
     """
@@ -59,7 +59,7 @@ class Memory:
         parts = ", ".join(f"{field.name} {_size(getattr(self, field.name))}" for field in fields(self))
         there = "" if available is None else f" of {_size(available)} here"
         short = available is not None and self.total > available
-        ways = "lora, checkpointing, run.repair=false" if self.repair else "lora, checkpointing"
+        ways = "lora, checkpointing, run.repair=lean or false" if self.repair else "lora, checkpointing"
         end = f". MORE THAN THERE IS: use {ways} or a larger run.micro (docs/language-models.md)"
         return f"memory          about {_size(self.total)}{there} at the peak of a step: {parts}{end if short else ''}"
 
@@ -100,7 +100,9 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         gradients=gradients * moving * FLOAT,
         optimizer=states * moving * FLOAT,
         contract=2 * moving * FLOAT if judged else 0,
-        repair=(2 if judged else 3) * moving * FLOAT if repairs else 0,
+        repair=moving * (2 * (HALF if settings.repair == "lean" else FLOAT) + (0 if judged else FLOAT))
+        if repairs
+        else 0,
         reference=copies,
         activations=max(
             activations(
