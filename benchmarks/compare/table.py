@@ -180,27 +180,63 @@ def _ends(own: Sequence[Cell]) -> list[str]:
 
 def repairs(found: list[Cell]) -> str:
     """Each method without a repair and with one, on the seeds that nothing was chosen on; ends of the scale first."""
-    ran = {cell.place.request for cell in found if cell.place.method not in ENDS and cell.place.seed != 0}
-    held = [c for c in found if c.place.seed != 0 and c.place.order is None and c.place.request in ran]
+    rows = _sides(found)
+    ran = {c.place.request for title, sides in rows.items() if not title.startswith("*") for own in sides for c in own}
     requests = sorted(ran, key=["poison", "class", "random", "mix"].index)
-    tuned_on = TUNED_ON[found[0].place.data]
-    best = [best_settings(found, names(repair), tuned_on) for repair in (False, True)]
-    rows = {TITLES[end]: [(end, "none")] for end in ENDS if end != "retrained"}
-    rows |= {f"`{m}`": [(m, trust(m).name), (m, trust(m).repaired().name)] for m in HEADLINE}
-    rows |= {m: [(m, of[m]) for of in best] for m in names() if all(m in of for of in best)}
     lines = header("", *(f"{name}{end}" for name in (*requests, "mean") for end in ("", ", repaired")), "steps", "runs")
-    for title, places in rows.items():
-        sides = [[c for c in held if (c.place.method, c.place.setting) == place] for place in places]
-        if not all(sides):
-            continue
-        gaps = [[_marked(_gap_of(own, name), bold=False) for own in sides] for name in (*requests, None)]
-        steps = " / ".join(mean(own, lambda c: c.attempts, 0) for own in sides) if len(sides) > 1 else ""
+    for title, sides in rows.items():
+        own = [[c for c in side if c.place.request in ran] for side in sides]
+        gaps = [[_marked(_gap_of(side, name), bold=False) for side in own] for name in (*requests, None)]
+        steps = " / ".join(mean(side, lambda c: c.attempts, 0) for side in own) if len(own) > 1 else ""
         values = [value for pair in gaps for value in (pair if len(pair) > 1 else (pair[0], ""))]
-        lines.append(row(title, *values, steps, len(sides[0])))
+        lines.append(row(title, *values, steps, len(own[0])))
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[list[Cell]], str]] = {"tuned": tuned, "steps": step_lengths, "repair": repairs}
+def _sides(found: list[Cell]) -> dict[str, list[list[Cell]]]:
+    """The held-out cells of each row, without a repair and with one; of the ends of the scale the one."""
+    held = [c for c in found if c.place.seed != 0 and c.place.order is None]
+    best = [best_settings(found, names(repair), TUNED_ON[found[0].place.data]) for repair in (False, True)]
+    rows = {TITLES[end]: [(end, "none")] for end in ENDS if end != "retrained"}
+    rows |= {f"`{m}`": [(m, trust(m).name), (m, trust(m).repaired().name)] for m in HEADLINE}
+    rows |= {m: [(m, of[m]) for of in best] for m in names() if all(m in of for of in best)}
+    sides = {t: [[c for c in held if (c.place.method, c.place.setting) == p] for p in of] for t, of in rows.items()}
+    return {title: own for title, own in sides.items() if all(own)}
+
+
+def ranks(found: list[Cell]) -> str:
+    """Where each method stands among all, without a repair and with one, on the seeds that nothing was chosen on."""
+    rows = {title: sides for title, sides in _sides(found).items() if len(sides) == 2}
+    held = {(title, end): {_where(c): c.gap for c in own} for title, s in rows.items() for end, own in enumerate(s)}
+    places = sorted(set.intersection(*(set(gaps) for gaps in held.values())))
+    order = {place: sorted(gaps[place] for gaps in held.values()) for place in places}
+    requests = sorted({name for name, _ in places}, key=["poison", "class", "random", "mix"].index)
+    lines = header(
+        "rank of " + str(len(held)), *(f"{n}{end}" for n in (*requests, "mean") for end in ("", ", repaired"))
+    )
+    standing = {}
+    for title in rows:
+        values = []
+        for name in (*requests, None):
+            for end in (0, 1):
+                own = [order[p].index(held[title, end][p]) + 1 for p in places if name in (None, p[0])]
+                values.append(fmean(own))
+        standing[title] = values
+    for title, values in sorted(standing.items(), key=lambda item: item[1][-1]):
+        lines.append(row(title, *(f"{value:.1f}" for value in values)))
+    return "\n".join(lines)
+
+
+def _where(cell: Cell) -> tuple[str, int]:
+    return cell.place.request, cell.place.seed
+
+
+TABLES: dict[str, Callable[[list[Cell]], str]] = {
+    "tuned": tuned,
+    "steps": step_lengths,
+    "repair": repairs,
+    "ranks": ranks,
+}
 
 
 def main() -> None:
