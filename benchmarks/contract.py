@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from unweave.contract.metrics import values
 from unweave.contract.sets import hold_out
 from unweave.data.pairs import Pairs
 from unweave.loop import unlearn
+from unweave.losses import END, Until
 from unweave.methods import METHODS
 from unweave.modalities.images.sources import digits
 from unweave.repair import Repair
@@ -122,7 +123,9 @@ def one(case: tuple[Problem, str, str, float, str], steps: int) -> dict[str, Any
     stepper = TrustRegion() if step == "trust" else torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     repair = Repair(sample=pairs.sample())
     keeper.cost = repair.level
-    method = METHODS[name](task, asked.model)
+    plain = METHODS[name](task, asked.model)
+    assert plain.forget is not None
+    method = replace(plain, forget=Until(plain.forget, task, END))  # ascent, as the call and recipes end it
     result = unlearn(model, method, pairs, stepper, steps=steps, contract=keeper, repair=repair)
     assert result.contract is not None and sets.guard is not None and sets.final is not None
     alpha = level(contract.confidence, contract.shrinks + 1)

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from unweave import Objectives, Pair, rules
 from unweave.loop import OptimizerStep, Stepper
-from unweave.losses import NPO, Ascent, Remembered
+from unweave.losses import END, NPO, Ascent, Remembered, Until
 from unweave.modalities.images import networks
 from unweave.objectives import Loss
 from unweave.pretrained import Lora, adapt
@@ -168,8 +168,10 @@ def measure(
     forget: Loss = Ascent(task.nll)
     if row.startswith("NPO"):
         forget = NPO(task, Remembered(torch.full((4,), -300.0)))
-    objectives = Objectives(model, (forget, task.nll)).at(pair)
     region = row in ("HAMU-Q, trust region", "repair")
+    if region:  # as the call and recipes make it
+        forget = Until(forget, task, END)
+    objectives = Objectives(model, (forget, task.nll)).at(pair)
     stepper: Stepper = TrustRegion(budget=math.inf, start=1e-7) if region else OptimizerStep(optimizer)
     repair = Repair(steps=1, share=0.99) if row == "repair" else None
     rule, ratios = build(), []
