@@ -133,13 +133,13 @@ class Unlearning:
 
         Raises:
             ConfigurationError: the data do not fit the method, a batch is too small for a layer, or the forget loss is
-                to end where unseen examples stand and there are none.
+                to end and there is none, or where unseen examples stand and there are none.
         """
         if check:
             check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
-        if not isinstance(method, OneShot) and row.forget is not None and (level := self._level(row.forget)):
+        if (level := self._level(row.forget)) is not None and row.forget is not None:
             self.method = replace(self.method, forget=Until(row.forget, self.task, level))
         if row.saliency is not None:
             batches = read(self.forget, self.settings.forget_batch, device_of(self.model))
@@ -152,8 +152,13 @@ class Unlearning:
         if isinstance(self.step, TrustRegion):
             self.step.nats = self.nats
 
-    def _level(self, loss: Loss) -> float | None:
+    def _level(self, loss: Loss | None) -> float | None:
         """Where the forget loss ends for each example, by `settings.until`; while the model is the original."""
+        if loss is None and self.settings.until not in ("auto", None):
+            raise ConfigurationError(
+                f"until: {self.settings.until!r} ends the forget loss of each example, and this method has none: leave "
+                "it out, or choose a method with a forget side."
+            )
         if self.settings.until == "auto":
             if not isinstance(loss, Ascent) or not self.nats:
                 return None

@@ -16,6 +16,7 @@ from tests.api._problems import FEW
 from unweave import ConfigurationError, Contract, Forget, Method
 from unweave.contract.sets import halves
 from unweave.losses import END, NPO, Ascent, Until
+from unweave.oneshot import OneShot
 from unweave.rules import Fixed
 from unweave.tasks import Vision
 from unweave.unlearning import Settings, Unlearning, assembled, kept
@@ -97,6 +98,21 @@ def test_unseen_is_the_median_of_the_half_of_the_holdout_that_steers() -> None:
 def test_unseen_needs_examples_that_no_model_saw() -> None:
     with pytest.raises(ConfigurationError, match="pass holdout="):
         ended(parts("unseen"), Ascent(Vision().nll))
+
+
+@pytest.mark.parametrize("until", [3.0, "unseen"])
+def test_what_has_no_forget_loss_has_no_end(until: Any) -> None:
+    model, forget, retain = memorised()
+    with pytest.raises(ConfigurationError, match="this method has none: leave"):
+        unweave.unlearn(model, forget=forget, retain=retain, method="finetune", until=until, **FEW)
+
+
+@QUIET
+def test_the_repair_after_a_method_without_steps_ends_too() -> None:
+    made = parts(2.5)
+    with made.ready():
+        made.make(OneShot("ssd"), lambda model, _: unweave.TrustRegion(), check=False)
+    assert isinstance(made.method.forget, Until) and made.method.forget.level == 2.5
 
 
 @QUIET
