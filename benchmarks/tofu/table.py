@@ -6,17 +6,20 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
-from cell import ENDS, RESULTS, Cell, cells
-from settings import HEADLINE, SETTINGS
+from cell import ENDS, RESULTS, Cell, cells, distance
+from scipy.stats import t
+from settings import ENDED, HEADLINE, PUBLISHED, SETTINGS
 from world import SHARES
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks-text.md"
 COLUMNS = {
     "forget_quality": "forget quality",
     "model_utility": "model utility",
+    "distance": "distance",
     "ks_distance": "KS distance",
     "forget_probability": "forget P",
     "forget_rouge": "ROUGE",
@@ -31,14 +34,19 @@ AIMS = ("forget_quality", "model_utility")
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one split: its runs, one for each seed."""
+    """A method on one split: its runs, one for each seed, and the scores of the retrained model of the same seed."""
 
     method: str
     runs: Sequence[Cell]
+    retrained: Sequence[dict[str, float | None]]
 
     def values(self, key: str) -> list[float]:
         """By seed, where they are defined."""
-        each = [next(iter(cell.scores.values())).get(key) for cell in self.runs]
+        scores = [next(iter(cell.scores.values())) for cell in self.runs]
+        if key == "distance":
+            each = [distance(own, other) for own, other in zip(scores, self.retrained, strict=True)]
+        else:
+            each = [own.get(key) for own in scores]
         return [value for value in each if value is not None]
 
     def mean(self, key: str) -> float | None:
@@ -60,8 +68,10 @@ def dominates(one: Row, other: Row) -> bool:
 def rows(found: Sequence[Cell]) -> list[Row]:
     """The ends of the scale, then methods: those that are there for every seed."""
     seeds = {cell.place.seed for cell in found if cell.place.method == "original"}
-    by = [Row(m, [c for c in found if c.place.method == m]) for m in (*ENDS, *SETTINGS)]
-    return [row for row in by if row.runs and {c.place.seed for c in row.runs} == seeds]
+    retrained = {c.place.seed: c.scores["all"] for c in found if c.place.method == "retrained"}
+    by = ([c for c in found if c.place.method == m and c.place.seed in retrained] for m in (*ENDS, *SETTINGS))
+    rows = [Row(runs[0].place.method, runs, [retrained[c.place.seed] for c in runs]) for runs in by if runs]
+    return [row for row in rows if {c.place.seed for c in row.runs} == seeds]
 
 
 def split_table(found: Sequence[Cell]) -> str:
@@ -80,7 +90,45 @@ def split_table(found: Sequence[Cell]) -> str:
         spent = fmean(next(reversed(cell.spent.values())) for cell in row.runs)
         place = next(reversed(row.runs[0].spent))
         lines.append(_line(*of, f"{spent:.0f}", f"{row.runs[0].place.setting}, {place}"))
-    return "\n".join([*lines, "", *_verdict(methods), "", *_by_seed(every)])
+    return "\n".join([*lines, "", *_nearest(every), "", *_verdict(methods), "", *_by_seed(every)])
+
+
+def _nearest(every: Sequence[Row]) -> list[str]:
+    """All rows by their distance to the retrained model, and by how much our nearest leads, or does not."""
+    ranked = sorted((row for row in every if row.mean("distance") is not None), key=lambda r: r.mean("distance") or 0.0)
+    lines = [_line("nearest to the retrained model", "distance", "by seed"), "|---|---:|---|"]
+    for row in ranked:
+        values = row.values("distance")
+        each = " / ".join(_number("distance", value) for value in values)
+        end = f"*{row.method.replace('_', ' ')}*" if row.method in ENDS else row.method
+        name = f"`{row.method}`" if row.method in HEADLINE else end
+        lines.append(_line(name, _with_spread(values), each))
+    methods = [row for row in ranked if row.method not in ENDS]
+    ours = next((row for row in methods if row.method in HEADLINE), None)
+    for what, names in (("baseline", PUBLISHED), ("baseline with the end", ENDED)):
+        other = next((row for row in methods if row.method in names), None)
+        if ours is not None and other is not None:
+            lines += ["", _lead(ours, other, what)]
+    return lines
+
+
+def _lead(ours: Row, other: Row, what: str) -> str:
+    """In words: the mean of the differences over seeds, with its 95 % interval (Student's t)."""
+    differences = [b - a for a, b in zip(ours.values("distance"), other.values("distance"), strict=True)]
+    mean, nearer, n = fmean(differences), sum(d > 0 for d in differences), len(differences)
+    interval = ""
+    if n > 1:
+        half = float(t.ppf(0.975, n - 1)) * stdev(differences) / sqrt(n)
+        interval = f", 95 % interval {mean - half:.3f} to {mean + half:.3f}"
+    return (
+        f"Our nearest row is `{ours.method}`, the nearest {what} is {other.method}: ours is nearer by {mean:.3f}"
+        f"{interval}, and on {nearer} of {n} seeds."
+    )
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{fmean(values):.3f}{spread}"
 
 
 def _verdict(methods: Sequence[Row]) -> list[str]:
