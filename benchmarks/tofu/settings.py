@@ -57,9 +57,9 @@ def _hamu(method: str, over: Over | None = None) -> list[Setting]:
     return [Setting(method, {"ratio": r}, over) for r in (0.3, 0.5)]
 
 
-def _needed(method: str, over: Over | None) -> list[Setting]:
+def _needed(over: Over | None, *ratios: float) -> list[Setting]:
     """With the end, and a quota that follows what has not ended."""
-    return [Setting(method, {"ratio": r, "need": True}, over, end=True) for r in (0.2, 0.3)]
+    return [Setting("hamu_q", {"ratio": r, "need": True}, over, end=True) for r in ratios]
 
 
 def _surgery(method: str, over: Over | None = None) -> list[Setting]:
@@ -105,16 +105,16 @@ BASELINES_ENDED: tuple[list[Setting], ...] = tuple(
         _weights("graddiff", 0.1, 1.0),
         _weights("kl", 0.1, 1.0),
         _weights("npo", 0.3, 1.0),
-        _weights("wga", 0.3, 1.0),
+        _weights("wga", 1.0, 2.0),
     )
 )
 OURS_ENDED: tuple[list[Setting], ...] = (
-    _needed("hamu_q", None),
-    _needed("hamu_q", "npo"),
-    _needed("hamu_q", "wga"),
-    [Setting("hamu_u", {"ratio": r, "radius": 1.0}, "wga", end=True) for r in (0.5, 0.8)],
-    [replace(setting, end=True) for setting in _surgery("eupmu", "wga")],
-    [Setting("unilateral_surgery", {"tolerance": e}, "wga", end=True) for e in (0.0, -1.0)],
+    _needed(None, 0.1, 0.3),
+    _needed("npo", 0.3, 0.5),
+    _needed("wga", 0.3, 0.5),
+    [Setting("hamu_u", {"ratio": r, "radius": 1.0, "need": True}, "wga", end=True) for r in (0.8, 0.9)],
+    [Setting("eupmu", {"dual_lr": rate}, "wga", end=True) for rate in (3e-3, 1e-2)],
+    [Setting("unilateral_surgery", {"tolerance": e}, "wga", end=True) for e in (-2.0, -3.0)],
     [replace(setting, end=True) for setting in _ofmu("wga")],
 )
 SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *OURS_ENDED, *BASELINES, *BASELINES_ENDED)}

@@ -138,7 +138,7 @@ class World:
         return cls(source, split, seed, size, data, trained_tokenizer(texts_of_all, size.training))
 
     def original(self) -> nn.Module:
-        """Has learned all authors; the same for every split of a seed."""
+        """Has learned all authors: those to forget, and those before them."""
         data = self.data
         return self._trained("original", [*data.forget, *data.retain, *data.rehearsed], self.seed)
 
