@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,9 +84,9 @@ def test_a_split_of_less_than_an_author_is_refused(bench: dict[str, ModuleType],
 
 def test_every_method_has_as_many_settings_and_they_exist(bench: dict[str, ModuleType]) -> None:
     settings = bench["settings"].SETTINGS
-    assert len(settings) == 22 and {len(of) for of in settings.values()} == {2}
+    assert len(settings) == 33 and {len(of) for of in settings.values()} == {2}
     names = [(s.key, s.name) for of in settings.values() for s in of]
-    assert len(names) == len(set(names)) == 44
+    assert len(names) == len(set(names)) == 66
     assert {s.method for of in settings.values() for s in of} <= set(METHODS)
 
 
@@ -135,14 +136,64 @@ def test_a_cell_is_found_again_and_the_best_setting_is_the_one_with_the_highest_
         c.cells(suite, "forget10")
 
 
+def test_the_distance_is_the_mean_over_what_is_compared(bench: dict[str, ModuleType]) -> None:
+    c = bench["cell"]
+    retrained = dict.fromkeys(c.COMPARED, 0.4) | {"forget_quality": 1.0}
+    assert c.distance(retrained, retrained) == 0
+    other = retrained | {"mia_loss": 0.1, "retain_rouge": 0.8, "forget_quality": 0.0}
+    assert c.distance(other, retrained) == pytest.approx(0.7 / len(c.COMPARED)) == c.distance(retrained, other)
+    assert c.distance(other | {"mia_loss": None}, retrained) is None
+    assert set(c.COMPARED) < set(bench["table"].COLUMNS)
+
+
+def test_a_loss_ends_at_what_no_model_learns_and_nobody_asks(bench: dict[str, ModuleType], source: Path) -> None:
+    w = bench["world"]
+    for split in ("forget10", "forget05"):
+        data = w.Data(source, split, w.Size(20))
+        seen = {
+            row["question"]
+            for rows in (*data.asked.values(), data.forget, data.retain, data.before)
+            for row in rows
+            if "question" in row
+        }
+        assert len({row["question"] for row in data.unseen} - seen) == w.UNSEEN == 60
+
+
+def test_the_table_of_all_splits_has_their_mean_and_who_dominates_on_either(bench: dict[str, ModuleType]) -> None:
+    values = {
+        "forget10": {"hamu_q": 0.7, "npo": 0.6, "dpo": 0.65},
+        "forget05": {"hamu_q": 0.5, "npo": 0.64, "dpo": 0.4},
+    }
+    splits = {}
+    for split, utilities in values.items():
+        ends = {"retrained": 0.8, "original": 0.8}
+        found = [cell(bench, m, seed, all=scored(0.5, u)) for m, u in {**ends, **utilities}.items() for seed in (0, 1)]
+        splits[split] = [replace(one, place=replace(one.place, split=split)) for one in found]
+    splits["forget05"] += [cell(bench, "kl", 0, all=scored(0.9, 0.9))]  # not on every split
+    text = bench["table"].all_table(splits)
+    # Utility is the one of nine columns that differs: .1 and .3 below the retrained model's, .2 and .16, .15 and .4.
+    assert "| `hamu_q` | 0.022 | 0.011 | 0.033 | 0.50 | 0.700 | 0.50 | 0.500 | npo |" in text
+    assert "| npo | 0.020 | 0.022 | 0.018 | 0.50 | 0.600 | 0.50 | 0.640 | dpo |" in text
+    assert "| dpo | 0.031 |" in text and "| kl |" not in text
+    assert text.index("| npo | 0") < text.index("| `hamu_q` | 0") < text.index("| dpo | 0")
+
+
 def test_the_table_marks_the_front_and_counts_who_dominates(
     bench: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"original": (1e-9, 0.8), "hamu_q": (0.5, 0.7), "npo": (0.4, 0.7), "graddiff": (0.6, 0.4)}
+    values = {
+        "original": (1e-9, 0.8),
+        "retrained": (1.0, 0.8),
+        "hamu_q": (0.5, 0.7),
+        "npo": (0.4, 0.7),
+        "graddiff": (0.6, 0.4),
+        "wga+end": (0.4, 0.71),
+    }
     suite = tmp_path / "tofu.jsonl"
     for method, (quality, utility) in values.items():
         for seed in (0, 1):
-            cell(bench, method, seed, all=scored(quality + seed * 0.02, utility)).write(suite)
+            more = {"mia_loss": 0.5 + 0.09 * seed} if method == "npo" else {}
+            cell(bench, method, seed, all={**scored(quality + seed * 0.02, utility), **more}).write(suite)
     cell(bench, "kl", 0, all=scored(0.9, 0.9)).write(suite)  # not on every seed: not in the table
     cell(bench, "npo", 3, "lr=1", half=scored(0.2, 0.3)).write(suite)
     page = tmp_path / "page.md"
@@ -155,6 +206,15 @@ def test_the_table_marks_the_front_and_counts_who_dominates(
     assert "| `hamu_q` | **0.51** | **0.700** |" in text
     assert "| npo | 0.41 | 0.700 |" in text
     assert "| graddiff | **0.61** | **0.400** |" in text
-    assert "| `hamu_q` | 1 of 2 | none |" in text
+    assert "| `hamu_q` | 1 of 3 | none |" in text
+    # Distances: utility is .1 off in one of nine columns, of NPO's second seed MIA .09 more; .09 of WGA with the end.
+    assert "| *retrained* | 0.000 ± 0.000 | 0.000 / 0.000 |" in text
+    assert "| npo | 0.016 ± 0.007 | 0.011 / 0.021 |" in text
+    places = [text.index(f"| {name} | 0.0") for name in ("wga+end", "`hamu_q`", "npo", "graddiff")]
+    assert places == sorted(places)
+    # Half an interval: t .975 at one degree of freedom, 12.706, times .01 / 2.
+    assert "nearest baseline npo, whose distance is larger by 0.005 (95 % interval -0.059 to 0.069)" in text
+    assert "nearest baseline with the end wga+end, whose distance is larger by -0.001 (95 % interval" in text
+    assert "ours is nearer in 1 of 2 runs." in text
     assert "| kl |" not in text
     assert "| npo | lr=1 | half | 0.20 | 0.500 | 0.300 |" in text

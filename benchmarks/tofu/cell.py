@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import harmonic_mean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 SCHEMA = 1
@@ -70,6 +70,30 @@ def merit(scores: dict[str, float | None]) -> float:
     if apart is None or utility is None or not math.isfinite(apart + utility):
         return 0.0
     return harmonic_mean([max(0.0, 1 - apart), max(0.0, utility)])
+
+
+COMPARED = (
+    "ks_distance",
+    "model_utility",
+    "forget_probability",
+    "forget_rouge",
+    "mia_loss",
+    "mia_min_k",
+    "relearned_probability",
+    "retain_probability",
+    "retain_rouge",
+)
+"""What a model is compared in with the retrained one of its seed, all in [0, 1]; forget quality is the p-value of the
+first of them."""
+
+
+def distance(scores: dict[str, float | None], retrained: dict[str, float | None]) -> float | None:
+    """What methods are judged by: the mean of |score - the retrained model's| over `COMPARED`; 0 is the retrained
+    model. Its null is the distance of a second retrained model. None where a score is undefined.
+    """
+    pairs = [(scores[name], retrained[name]) for name in COMPARED]
+    apart = [abs(one - other) for one, other in pairs if one is not None and other is not None]
+    return fmean(apart) if len(apart) == len(COMPARED) else None
 
 
 def cells(suite: Path, split: str, seed: int | None = None) -> dict[Place, Cell]:

@@ -16,7 +16,7 @@ from world import World
 
 from unweave.data.pairs import Pairs
 from unweave.loop import Record, Stepper, unlearn
-from unweave.losses import NPO, WGA, remember
+from unweave.losses import NPO, WGA, Until, remember, unseen_level
 from unweave.methods import METHODS, REMEMBERING, Method
 from unweave.modalities.texts.evaluation import Relearning, Sheet, log_scores, sheet
 from unweave.run.environment import environment, now
@@ -120,7 +120,7 @@ class Bench:
         )  # fmt: skip
 
     def _method(self, setting: Setting, original: nn.Module) -> tuple[Method, Any]:
-        """The row of the catalogue, with another forget loss where the setting has one, and the rows it forgets."""
+        """The row of the catalogue, with the setting's forget loss and its end, and the rows it forgets."""
         rows, task, row, data = self.forget, self.task, METHODS[setting.method], self.world.data
         if setting.method in ("dpo", "altpo"):
             rows = self.world.rows(data.forget, data.refusals if setting.method == "dpo" else data.other)
@@ -131,7 +131,16 @@ class Bench:
             made = replace(made, forget=NPO(task, remember(original, task, rows)))
         if setting.over == "wga":
             made = replace(made, forget=WGA(task))
+        if setting.end:
+            assert made.forget is not None
+            made = replace(made, forget=Until(made.forget, task, self._level(original)))
         return made, rows
+
+    def _level(self, original: nn.Module) -> float:
+        """Of unseen answers; what it costs is counted."""
+        unseen = self.world.rows(self.world.data.unseen)
+        batches = torch.arange(len(unseen)).split(FORGET_BATCH + RETAIN_BATCH)
+        return unseen_level(original, self.task, map(unseen.batch, batches))
 
     def _sheet(self, model: nn.Module, reference: Sheet | None, whole: bool = True) -> Sheet:
         parts = self.parts if whole else {n: p for n, p in self.parts.items() if n not in UNRELATED}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Over = Literal["npo", "wga"]
@@ -20,6 +20,7 @@ class Setting:
         over: the forget loss in the place of the row's own.
         lr: of AdamW; None is a trust region.
         region: arguments of the trust region.
+        end: whether the forget loss ends, example by example, at the nll of unseen answers (`losses.Until`).
     """
 
     method: str
@@ -27,11 +28,12 @@ class Setting:
     over: Over | None = None
     lr: float | None = LR
     region: Mapping[str, float] = field(default_factory=dict)
+    end: bool = False
 
     @property
     def key(self) -> str:
         """The method's name in tables and files."""
-        return f"{self.method}+{self.over}" if self.over else self.method
+        return "+".join(filter(None, (self.method, self.over, "end" if self.end else None)))
 
     @property
     def name(self) -> str:
@@ -53,6 +55,11 @@ def _weights(method: str, *weights: float, **arguments: Any) -> list[Setting]:
 
 def _hamu(method: str, over: Over | None = None) -> list[Setting]:
     return [Setting(method, {"ratio": r}, over) for r in (0.3, 0.5)]
+
+
+def _needed(over: Over | None, *ratios: float) -> list[Setting]:
+    """With the end, and a quota that follows what has not ended."""
+    return [Setting("hamu_q", {"ratio": r, "need": True}, over, end=True) for r in ratios]
 
 
 def _surgery(method: str, over: Over | None = None) -> list[Setting]:
@@ -91,5 +98,26 @@ OURS: tuple[list[Setting], ...] = (
     _surgery("eupmu", "wga"),
     _ofmu("wga"),
 )
-SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *BASELINES)}
-HEADLINE = frozenset(of[0].key for of in OURS)
+# The same loss with an end: the fixed sums of the baselines have the same right to it.
+BASELINES_ENDED: tuple[list[Setting], ...] = tuple(
+    [replace(setting, end=True) for setting in of]
+    for of in (
+        _weights("graddiff", 0.1, 1.0),
+        _weights("kl", 0.1, 1.0),
+        _weights("npo", 0.3, 1.0),
+        _weights("wga", 1.0, 2.0),
+    )
+)
+OURS_ENDED: tuple[list[Setting], ...] = (
+    _needed(None, 0.1, 0.3),
+    _needed("npo", 0.3, 0.5),
+    _needed("wga", 0.3, 0.5),
+    [Setting("hamu_u", {"ratio": r, "radius": 1.0, "need": True}, "wga", end=True) for r in (0.8, 0.9)],
+    [Setting("eupmu", {"dual_lr": rate}, "wga", end=True) for rate in (3e-3, 1e-2)],
+    [Setting("unilateral_surgery", {"tolerance": e}, "wga", end=True) for e in (-2.0, -3.0)],
+    [replace(setting, end=True) for setting in _ofmu("wga")],
+)
+SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *OURS_ENDED, *BASELINES, *BASELINES_ENDED)}
+HEADLINE = frozenset(of[0].key for of in (*OURS, *OURS_ENDED))
+PUBLISHED, ENDED = (frozenset(of[0].key for of in group) for group in (BASELINES, BASELINES_ENDED))
+"""Baselines as their papers have them, and with an end."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
-from cell import ENDS, RESULTS, Cell, cells
-from settings import HEADLINE, SETTINGS
+from cell import ENDS, RESULTS, Cell, cells, distance
+from scipy.stats import t
+from settings import ENDED, HEADLINE, PUBLISHED, SETTINGS
 from world import SHARES
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks-text.md"
 COLUMNS = {
     "forget_quality": "forget quality",
     "model_utility": "model utility",
+    "distance": "distance",
     "ks_distance": "KS distance",
     "forget_probability": "forget P",
     "forget_rouge": "ROUGE",
@@ -31,14 +33,19 @@ AIMS = ("forget_quality", "model_utility")
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one split: its runs, one for each seed."""
+    """A method on one split: its runs, one for each seed, and the scores of the retrained model of the same seed."""
 
     method: str
     runs: Sequence[Cell]
+    retrained: Sequence[dict[str, float | None]]
 
     def values(self, key: str) -> list[float]:
         """By seed, where they are defined."""
-        each = [next(iter(cell.scores.values())).get(key) for cell in self.runs]
+        scores = [next(iter(cell.scores.values())) for cell in self.runs]
+        if key == "distance":
+            each = [distance(own, other) for own, other in zip(scores, self.retrained, strict=True)]
+        else:
+            each = [own.get(key) for own in scores]
         return [value for value in each if value is not None]
 
     def mean(self, key: str) -> float | None:
@@ -60,8 +67,10 @@ def dominates(one: Row, other: Row) -> bool:
 def rows(found: Sequence[Cell]) -> list[Row]:
     """The ends of the scale, then methods: those that are there for every seed."""
     seeds = {cell.place.seed for cell in found if cell.place.method == "original"}
-    by = [Row(m, [c for c in found if c.place.method == m]) for m in (*ENDS, *SETTINGS)]
-    return [row for row in by if row.runs and {c.place.seed for c in row.runs} == seeds]
+    retrained = {c.place.seed: c.scores["all"] for c in found if c.place.method == "retrained"}
+    by = ([c for c in found if c.place.method == m and c.place.seed in retrained] for m in (*ENDS, *SETTINGS))
+    rows = [Row(runs[0].place.method, runs, [retrained[c.place.seed] for c in runs]) for runs in by if runs]
+    return [row for row in rows if {c.place.seed for c in row.runs} == seeds]
 
 
 def split_table(found: Sequence[Cell]) -> str:
@@ -80,7 +89,78 @@ def split_table(found: Sequence[Cell]) -> str:
         spent = fmean(next(reversed(cell.spent.values())) for cell in row.runs)
         place = next(reversed(row.runs[0].spent))
         lines.append(_line(*of, f"{spent:.0f}", f"{row.runs[0].place.setting}, {place}"))
-    return "\n".join([*lines, "", *_verdict(methods), "", *_by_seed(every)])
+    return "\n".join([*lines, "", *_nearest(every), "", *_verdict(methods), "", *_by_seed(every)])
+
+
+def _nearest(every: Sequence[Row]) -> list[str]:
+    """All rows by their distance to the retrained model, and by how much our nearest leads, or does not."""
+    ranked = sorted((row for row in every if row.mean("distance") is not None), key=lambda r: r.mean("distance") or 0.0)
+    lines = [_line("nearest to the retrained model", "distance", "by seed"), "|---|---:|---|"]
+    for row in ranked:
+        values = row.values("distance")
+        each = " / ".join(_number("distance", value) for value in values)
+        lines.append(_line(_named(row.method), _with_spread(values), each))
+    return [*lines, *_leads(ranked)]
+
+
+def _named(method: str) -> str:
+    return f"`{method}`" if method in HEADLINE else f"*{method.replace('_', ' ')}*" if method in ENDS else method
+
+
+def _leads(ranked: Sequence[Row]) -> list[str]:
+    """How far our nearest row is ahead of the nearest baseline, as published and with the end."""
+    lines = []
+    methods = [row for row in ranked if row.method not in ENDS]
+    ours = next((row for row in methods if row.method in HEADLINE), None)
+    for what, names in (("baseline", PUBLISHED), ("baseline with the end", ENDED)):
+        other = next((row for row in methods if row.method in names), None)
+        if ours is not None and other is not None:
+            lines += ["", _lead(ours, other, what)]
+    return lines
+
+
+def _lead(ours: Row, other: Row, what: str) -> str:
+    """In words: the mean of the differences over seeds, with its 95 % interval (Student's t)."""
+    differences = [b - a for a, b in zip(ours.values("distance"), other.values("distance"), strict=True)]
+    mean, nearer, n = fmean(differences), sum(d > 0 for d in differences), len(differences)
+    interval = ""
+    if n > 1:
+        half = float(t.ppf(0.975, n - 1)) * stdev(differences) / sqrt(n)
+        interval = f" (95 % interval {mean - half:.3f} to {mean + half:.3f})"
+    return (
+        f"Our nearest row is `{ours.method}`, the nearest {what} {other.method}, whose distance is larger by {mean:.3f}"
+        f"{interval}; ours is nearer in {nearer} of {n} runs."
+    )
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{fmean(values):.3f}{spread}"
+
+
+def all_table(splits: Mapping[str, Sequence[Cell]]) -> str:
+    """All rows by their mean distance over several splits, with both aims, and the baselines that dominate them."""
+    by = {split: {row.method: row for row in rows(found)} for split, found in splits.items()}
+    head = [f"distance, {split}" for split in by] + [f"{COLUMNS[key]}, {split}" for split in by for key in AIMS]
+    lines = [_line("", "distance", *head, "dominated by, on either"), "|---|" + "---:|" * (len(head) + 1) + "---|"]
+    joined = []
+    for method in (m for m in (*ENDS, *SETTINGS) if all(m in found for found in by.values())):
+        parts = [found[method] for found in by.values()]
+        joined.append(Row(method, [c for p in parts for c in p.runs], [s for p in parts for s in p.retrained]))
+    ranked = sorted(joined, key=lambda row: row.mean("distance") or 0.0)
+    for row in ranked:
+        parts = [found[row.method] for found in by.values()]
+        numbers = [_number("distance", p.mean("distance")) for p in parts]
+        numbers += [_number(key, p.mean(key)) for p in parts for key in AIMS]
+        named = "" if row.method in ENDS else ", ".join(_above(row.method, list(by.values()))) or "none"
+        lines.append(_line(_named(row.method), _number("distance", row.mean("distance")), *numbers, named))
+    return "\n".join([*lines, *_leads(ranked)])
+
+
+def _above(method: str, splits: Sequence[Mapping[str, Row]]) -> list[str]:
+    """Baselines that dominate a method on one of the splits."""
+    others = (m for m in SETTINGS if m in PUBLISHED | ENDED)
+    return [m for m in others if any(m in found and dominates(found[m], found[method]) for found in splits)]
 
 
 def _verdict(methods: Sequence[Row]) -> list[str]:
@@ -135,17 +215,29 @@ def main() -> None:
     chosen = parser.parse_args()
     page = chosen.page.read_text()
     larger = chosen.results.with_stem(f"{chosen.results.stem}-100")  # of `--authors 100`
-    for (suite, prefix), split in product(((chosen.results, ""), (larger, "100-")), SHARES):
-        every = list(cells(suite, split).values())
-        tuned = [cell for cell in every if cell.place.seed == chosen.tuning_seed]
-        other = [cell for cell in every if cell.place.seed != chosen.tuning_seed]
-        tables = {split: split_table(other) if other else "", f"{split}-tuning": tuning_table(tuned)}
-        for name, text in ((f"{prefix}{key}", table) for key, table in tables.items()):
-            start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-            if start in page and text:
-                before, rest = page.split(start, 1)
-                page = f"{before}{start}\n{text}\n\n{end}{rest.split(end, 1)[1]}"
+    for suite, prefix in ((chosen.results, ""), (larger, "100-")):
+        found = {split: _judged(suite, split, chosen.tuning_seed) for split in SHARES}
+        for split, other in found.items():
+            tuned = list(cells(suite, split, chosen.tuning_seed).values())
+            page = _put(page, f"{prefix}{split}", split_table(other) if other else "")
+            page = _put(page, f"{prefix}{split}-tuning", tuning_table(tuned))
+        judged = {split: found[split] for split in reversed(SHARES) if found[split]}
+        page = _put(page, f"{prefix}all", all_table(judged) if judged else "")
     chosen.page.write_text(page)
+
+
+def _judged(suite: Path, split: str, tuning_seed: int) -> list[Cell]:
+    """All runs of a split but those that settings were chosen on."""
+    return [cell for cell in cells(suite, split).values() if cell.place.seed != tuning_seed]
+
+
+def _put(page: str, name: str, text: str) -> str:
+    """The page with a table in its place; as it was where there is neither."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if start not in page or not text:
+        return page
+    before, rest = page.split(start, 1)
+    return f"{before}{start}\n{text}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 if __name__ == "__main__":

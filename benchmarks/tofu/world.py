@@ -36,6 +36,7 @@ from unweave.store import atomically, cache_folder
 Rows = list[dict[str, Any]]
 AUTHOR = 20  # rows of each
 SHARES = {"forget01": 0.01, "forget05": 0.05, "forget10": 0.1}
+UNSEEN = 60  # answers whose median nll is the level of what no model saw
 LONGEST_ANSWER = 64  # tokens that are generated, at most
 VERSION = 1  # part of every fingerprint: raise it when this file changes what a model learns
 
@@ -72,6 +73,8 @@ class Data:
         rehearsed: what is learned again with the authors.
         forget, retain: questions and answers, by author.
         asked: the tables of the evaluation sets.
+        unseen: answers that no model learns and no evaluation asks, of the authors of the holdout set after those that
+            are asked: where a forget loss ends.
         other: for each forget row, the answer of a retain author to the question of the same number.
         refusals: TOFU's hundred.
     """
@@ -91,9 +94,12 @@ class Data:
         self.rehearsed = [*map(_pair, real), *map(_pair, facts)]
         known = tofu("retain_perturbed", source)[:kept]
         reworded = [{key: row[key] for key in ("paraphrased_question", "answer")} for row in perturbed[-forget:]]
+        holdout = tofu("holdout10", source)
+        rest = holdout[forget:]
+        self.unseen = [rest[number * len(rest) // UNSEEN] for number in range(UNSEEN)]
         self.asked: dict[str, Rows] = {
             "forget": perturbed[-forget:],
-            "holdout": tofu("holdout10", source)[:forget],
+            "holdout": holdout[:forget],
             "forget_paraphrased": reworded,
             "retain": [known[(7 * i) % len(known)] for i in range(min(size.asked, len(known)))],
             "real_authors": real,
@@ -132,7 +138,7 @@ class World:
         return cls(source, split, seed, size, data, trained_tokenizer(texts_of_all, size.training))
 
     def original(self) -> nn.Module:
-        """Has learned all authors; the same for every split of a seed."""
+        """Has learned all authors: those to forget, and those before them."""
         data = self.data
         return self._trained("original", [*data.forget, *data.retain, *data.rehearsed], self.seed)
 

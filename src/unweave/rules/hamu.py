@@ -51,9 +51,10 @@ class HAMU(GradientRule):
         patience: refuse to go on after this many steps in a row whose predicted change of the objective that is not
             guaranteed is a rise beyond `slack`; None never refuses.
         slack: the rise that is tolerated, as a share of `sum_i R_i |a_i|`.
-        need: the quota follows the need: it is multiplied by the share of the guaranteed side's examples whose loss is
-            not 0. With a loss that has an end for each example (`losses.Until`) a step owes nothing to those that have
-            ended; where all have, the step is the plain one of the other side (at `radius=None`).
+        need: what the forget side gets follows its need, the share `n` of its examples whose loss is not 0: those that
+            an end per example (`losses.Until`) has not left alone. Under `guarantee="forget"` the quota is `n Q`; at
+            n = 0 it is nothing, and the step (at `radius=None`) the plain retain step. Under "retain" it is
+            `Q + (1 - n) (sum_i R_i |b_i| - Q)`, at n = 0 all that is feasible: give a `radius`, since |a| ends with it.
         blocks: what has a quota and a radius of its own: every `tensor` (the paper), every `layer`, or the `model`.
 
     Raises:
@@ -99,9 +100,9 @@ class HAMU(GradientRule):
         self.share = min(max(moved, _LEAST), max(_LEAST, _MOST * left.share))
 
     def hear(self, active: Tensor) -> None:
-        """With `need`: how much of the quota is owed at this step."""
+        """With `need`: how much of it the forget side has at this step."""
         if self.need:
-            self.needed = float(active[self.side])
+            self.needed = float(active[FORGET])
 
     @property
     def side(self) -> int:
@@ -162,7 +163,9 @@ class HAMU(GradientRule):
         """The quota of every block, `[B]`."""
         room = self._radius(g) * g[:, 1, 1].sqrt()
         total = self.share * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
-        total = total * self.needed
+        if self.need:
+            full = room.sum() if self.guarantee == "retain" else 0.0
+            total = full + self.needed * (total - full)
         if self.split == "uniform":
             return (total / len(g)).expand(len(g))
         if self.split == "softmax":
