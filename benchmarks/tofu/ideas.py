@@ -12,28 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from unweave.losses import Divergence, Weighted, frozen
 from unweave.losses._base import Batch, Loss
 from unweave.modalities.texts.data import TextRows
+from unweave.modules import At
 from unweave.tasks import Language
 
 TASK = Language()
 Weights = dict[str, Tensor]
-
-
-class At(nn.Module):
-    """A model with other weights in the place of its own."""
-
-    def __init__(self, model: nn.Module, weights: Weights) -> None:
-        super().__init__()
-        object.__setattr__(self, "module", model)
-        self._weights = weights
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        module: Any = self.module
-        return functional_call(module, self._weights, args, kwargs)
 
 
 def _at(model: nn.Module, delta: Mapping[str, Tensor]) -> At:

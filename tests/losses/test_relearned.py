@@ -11,7 +11,7 @@ from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
 from unweave.loop import unlearn
-from unweave.losses import Ascent, Relearned, Until
+from unweave.losses import Ascent, Divergence, Relearned, Swapped, Until, frozen
 from unweave.methods import Method
 from unweave.rules import HAMU, Fixed
 from unweave.tasks import Vision
@@ -116,6 +116,19 @@ def test_every_rule_takes_it(stepper: str, rule: Fixed | HAMU) -> None:
     assert len(result.history) == 4
     assert all(r.step.losses.isfinite().all() for r in result.history)
     assert any(not p.equal(b) for p, b in zip(model.parameters(), begun, strict=True))
+
+
+def test_what_stands_for_the_original_stands_there_too() -> None:
+    """A reference that is the model itself with kept weights says the same from other weights."""
+    model, batch = problem()
+    kept = Swapped({n: p.detach() + 0.1 for n, p in model.named_parameters()})
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(0.1)
+    values = [Relearned(Divergence(TASK, r), TASK, steps=1)(model, batch) for r in (kept, frozen(other))]
+    torch.testing.assert_close(*values)
+    assert bool((values[0] > 0).all())
 
 
 def test_faults() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from unweave.arguments import check_fields
 from unweave.data.batches import count, divided
@@ -16,7 +14,7 @@ from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import bare, world
 from unweave.gramian import local, norm
 from unweave.losses._base import Batch, Loss
-from unweave.modules import still
+from unweave.modules import At, still
 from unweave.tasks import Task
 
 
@@ -78,7 +76,7 @@ class Relearned:
         values = []
         for learned, read in ((other, one), (one, other)):
             delta = self._path(model, moving, learned, steps)
-            values.append(self.loss(_At(model, {n: p + delta[n] for n, p in moving.items()}), read))
+            values.append(self.loss(At(model, {n: p + delta[n] for n, p in moving.items()}), read))
         return torch.cat(values)
 
     def _path(self, model: nn.Module, moving: Mapping[str, Tensor], batch: Batch, steps: int) -> dict[str, Tensor]:
@@ -88,22 +86,8 @@ class Relearned:
         with torch.enable_grad(), still(model):
             for _ in range(steps):
                 there = {n: (p.detach() + delta[n]).requires_grad_() for n, p in moving.items()}
-                nll = self.task.nll(_At(model, there), batch).mean()
+                nll = self.task.nll(At(model, there), batch).mean()
                 signs = [g.sign() for g in torch.autograd.grad(nll, list(there.values()), materialize_grads=True)]
                 if size := float(norm(signs)):
                     torch._foreach_add_(list(delta.values()), signs, alpha=-length / size)
         return delta
-
-
-class _At(nn.Module):
-    """A model with other weights in the place of its own."""
-
-    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        object.__setattr__(self, "module", bare(model))  # not registered: its parameters are not ours
-        self.training = model.training
-        self._weights = dict(weights)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        module: Any = self.module
-        return functional_call(module, self._weights, args, kwargs)
