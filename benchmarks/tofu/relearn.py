@@ -202,6 +202,9 @@ IDEAS: dict[str, Idea] = {
     "WGA with an end, lr 2e-3": Idea(lr=2e-3),
     "Relearned": Idea(lambda bench, wga: Relearned(wga, TASK)),
     "Relearned, weight 2": Idea(lambda bench, wga: Relearned(wga, TASK), weight=2.0),
+    "Relearned, weight 2, ends here too": Idea(
+        lambda bench, wga: Until(Relearned(wga, TASK), TASK, bench.level), weight=2.0
+    ),
     "Relearned, 2 steps": Idea(lambda bench, wga: Relearned(wga, TASK, steps=2)),
     "Relearned, 4000": Idea(lambda bench, wga: Relearned(wga, TASK), budget=4000.0),
     "Relearned, weight 2, 4000": Idea(lambda bench, wga: Relearned(wga, TASK), weight=2.0, budget=4000.0),
