@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
@@ -207,6 +208,27 @@ def _rebind(module: nn.Module, named: dict[str, Tensor | None], attributes: dict
     for name in own.keys() - attributes.keys():
         del own[name]
     own.update(attributes)
+
+
+class At(nn.Module):
+    """A model with other weights in the place of its own: a graph leads to them, and its own stay as they are.
+
+    Args:
+        module: the model.
+        weights: by name; all others are the model's own.
+    """
+
+    module: nn.Module
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        object.__setattr__(self, "module", module)  # not registered: its parameters are not ours
+        self.training = module.training
+        self._weights = dict(weights)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the model's."""
+        return functional_call(self.module, self._weights, args, kwargs)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from unweave.losses.likelihood import Ascent, TokenWeighted, Weighted
 from unweave.losses.original import AdaptersOff, Reference, Remembered, Swapped, frozen, reference, remember
 from unweave.losses.preference import DPO, NPO, SimNPO
 from unweave.losses.relabel import Flattening, RandomLabels
+from unweave.losses.relearned import Relearned
 from unweave.losses.representation import Anchor, Misdirection
 from unweave.losses.tokens import CEU, WGA, SatImp
 from unweave.losses.until import END, Until, unseen_level
@@ -24,6 +25,7 @@ __all__ = [
     "Misdirection",
     "RandomLabels",
     "Reference",
+    "Relearned",
     "Remembered",
     "SatImp",
     "SimNPO",

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from unweave.errors import ConfigurationError
 from unweave.execution import bare
 from unweave.losses._base import Batch, predictor
-from unweave.modules import copied, evaluating, mode, still
+from unweave.modules import At, copied, evaluating, mode, still
 from unweave.store import atomically, cache_folder, tensors_sha256
 from unweave.tasks import Task
 
@@ -167,7 +167,7 @@ def standing(reference: Reference, model: nn.Module) -> Iterator[nn.Module]:
         with still(reference):
             yield reference
     else:
-        yield reference.of(model)
+        yield reference.of(model.module if isinstance(model, At) else model)
 
 
 def logprob(task: Task, model: nn.Module, batch: Batch) -> Tensor:
