@@ -30,6 +30,7 @@ HALF = 0.5  # of the budget: more than that, and more than the original used, is
 # The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
 # further one, at most; of the last at every look that finds it forgotten again, and below which it is 0.
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
+DEBT = 5.0  # budgets that a push may run up where no contract counts them: what the repair pays later
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
 Phase = Literal["push", "repair", "lost"]
 PAID, STALLED = "paid back", "paid back as far as it goes"
@@ -85,8 +86,8 @@ class Repair:
     It ends when a twentieth is left of the level's highest rise, of which a trust region's default budget counts at
     most, and no keep clause uses more than half of its own ("paid back"); when `patience` looks in a row at quota 0
     brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
-    `met` says when it is forgotten, a trust region pushes without restorations: what they would pay at once the repair
-    pays later. Under a contract they keep the run within its limits.
+    `met` says when it is forgotten, a trust region makes no restorations before the retain loss is five budgets up: what
+    they would pay at once the repair pays later. Under a contract they keep the run within its limits.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
@@ -168,7 +169,7 @@ class Repair:
             longest = REPAIR * (region.size or 0.0) or None
             self._radius, region.radius = region.radius, longest if self._radius is None else self._radius
         self._pushed, region.repairing = pushes, not pushes
-        region.restores = self.met is None
+        region.debt = 1.0 if self.met is None else DEBT
         if region.repairing:
             record = region.take(number, RepairRule(self._averages, self.quota), objectives)
         else:

@@ -62,7 +62,8 @@ class TrustRegion:
         nats: whether the retain loss is in nats.
         origin, level: starting level and running mean of the retain loss.
         restorations: steps that only descended the retain loss.
-        restores: a running mean over budget is brought down at once; not where a `repair.Repair` does so later.
+        debt: budgets that the running mean may stand above its start before it is brought down: 1, and more where a
+            `repair.Repair` brings it down later.
         repairing: the steps are those of a `repair.Repair`: at most 0.0025 |theta| long, no growth, no restoration.
     """
 
@@ -78,7 +79,7 @@ class TrustRegion:
     level: float | None = field(default=None, init=False)
     seen: int = field(default=0, init=False)
     restorations: int = field(default=0, init=False)
-    restores: bool = field(default=True, init=False)
+    debt: float = field(default=1.0, init=False)
     repairing: bool = field(default=False, init=False)
     _before: list[Tensor] | None = field(default=None, init=False, repr=False)
 
@@ -112,8 +113,8 @@ class TrustRegion:
         largest = (REPAIR if self.repairing else LARGEST) * size
         radius = self.radius = min(radius, largest)
         objectives.radius, objectives.lr = radius, 0.0
-        over = self.level is not None and self.level > (self.origin or 0.0) + self.tolerated
-        restoring = over and self.restores and not self.repairing
+        over = self.level is not None and self.level > (self.origin or 0.0) + self.debt * self.tolerated
+        restoring = over and not self.repairing
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
         direction = objectives.direction()
         if self.mask is not None:

@@ -214,12 +214,12 @@ def test_a_level_of_the_budget_is_kept_and_one_above_it_is_brought_down(level: f
 
 
 @pytest.mark.parametrize("repairing", [True, False])
-@pytest.mark.parametrize("restores", [True, False])
-def test_what_a_repair_brings_down_is_not_restored(restores: bool, repairing: bool) -> None:
-    """Neither while it repairs, nor before, where it does so later."""
+@pytest.mark.parametrize(("debt", "restores"), [(1.0, True), (2.0 - 2**-20, True), (2.0, False), (5.0, False)])
+def test_what_a_repair_brings_down_is_not_restored(debt: float, restores: bool, repairing: bool) -> None:
+    """Neither while it repairs, nor before, where it does so later, up to so many budgets."""
     region = TrustRegion(budget=0.5)
     region.level, region.origin, region.seen = 2.0, 1.0, 9
-    region.restores, region.repairing = restores, repairing
+    region.debt, region.repairing = debt, repairing
     (record,) = on(Vector(1.0), lambda t: -t[0], lambda t: t[0], Fixed(), region).history
     wanted = restores and not repairing
     assert record.accepted and (record.note == "restoration") == wanted and region.restorations == wanted
