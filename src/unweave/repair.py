@@ -86,8 +86,8 @@ class Repair:
     It ends when a twentieth is left of the level's highest rise, of which a trust region's default budget counts at
     most, and no keep clause uses more than half of its own ("paid back"); when `patience` looks in a row at quota 0
     brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
-    `met` says when it is forgotten, a trust region makes no restorations before the retain loss is five budgets up: what
-    they would pay at once the repair pays later. Under a contract they keep the run within its limits.
+    `met` says when it is forgotten, a trust region makes no restorations before the retain loss is `DEBT` budgets up:
+    what they would pay at once the repair pays later. Under a contract they keep the run within its limits.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
