@@ -30,7 +30,7 @@ HALF = 0.5  # of the budget: more than that, and more than the original used, is
 # The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
 # further one, at most; of the last at every look that finds it forgotten again, and below which it is 0.
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
-DEBT = 5.0  # budgets that a push may run up where no contract counts them: what the repair pays later
+DEBT = 10.0  # budgets that a push may run up where no contract counts them: what the repair pays later
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
 Phase = Literal["push", "repair", "lost"]
 PAID, STALLED = "paid back", "paid back as far as it goes"
