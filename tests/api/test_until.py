@@ -16,6 +16,7 @@ from tests.api._problems import FEW
 from unweave import ConfigurationError, Contract, Forget, Method
 from unweave.contract.sets import halves
 from unweave.losses import END, NPO, Ascent, Until
+from unweave.modalities import read
 from unweave.oneshot import OneShot
 from unweave.rules import Fixed
 from unweave.tasks import Vision
@@ -141,3 +142,28 @@ def test_a_recipe_says_it_too(tmp_path: Path) -> None:
         assert Recipe.model_validate({**content, "run": {"until": written}}).run.until == meant
     with pytest.raises(ValueError, match="until"):
         Recipe.model_validate({**content, "run": {"until": 0}})
+
+
+@pytest.mark.parametrize(
+    ("method", "until", "refused"),
+    [("finetune", 3, True), ("finetune", "unseen", True), ("finetune", "auto", False), ("ssd", 3, False)],
+)
+def test_a_recipe_with_nothing_to_end_is_refused_before_anything_is_trained(
+    tmp_path: Path, method: str, until: Any, refused: bool
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    written = [
+        "data: {source: digits}",
+        "forget: {random: 0.1}",
+        f"method: {{name: {method}}}",
+        f"run: {{until: {until}}}",
+    ]
+    path.write_text("\n".join(written))
+    if not refused:
+        assert read(path).run.until == until
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        read(path)
+    assert caught.value.faults == [
+        f"recipe.yaml:4: run.until: {method} has no forget loss that could end: leave it out"
+    ]

@@ -20,10 +20,11 @@ from unweave.methods._base import Method
 from unweave.methods.rows import ROWS
 from unweave.tasks import Task
 
-__all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "Method", "divided", "made", "title"]
+__all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "RETAIN_ONLY", "Method", "divided", "made", "title"]
 
 METHODS: dict[str, Callable[..., Method]] = {row.name: row.function() for row in ROWS}
 PAPERS = {row.name: row.paper for row in ROWS}
+RETAIN_ONLY = frozenset(row.name for row in ROWS if row.forget is None)  # they have no forget loss of their own
 REMEMBERING = frozenset({"npo", "dpo", "altpo"})
 """Rows that ask the original model for the log-probabilities of the forget answers and nothing else."""
 OVER = "over"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from unweave.errors import ConfigurationError, UnsupportedError, follows, gathered, suggest
-from unweave.methods import METHODS, OVER
+from unweave.methods import METHODS, OVER, RETAIN_ONLY
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.recipe import faults
 from unweave.recipe.steps import STEPS
@@ -27,7 +27,8 @@ def faults_of(document: Document, task: Task, training: Callable[..., Any]) -> l
     """
     found = _of_named(document, "step", STEPS, lambda name, given: STEPS[name](**given))
     found += _of_named(document, "method", CATALOGUE, partial(_row, document, task))
-    return [*found, *_of_other(document, task), *_of_oneshot(document), *_of_training(document, training)]
+    found += [*_of_other(document, task), *_of_oneshot(document), *_of_until(document)]
+    return [*found, *_of_training(document, training)]
 
 
 def _of_named(
@@ -143,6 +144,17 @@ def _of_oneshot(document: Document) -> list[str]:
     if isinstance(model, dict) and model.get("lora") is not None:
         found["model", "lora"] = f"{name} shrinks weights, and those of new adapters are zero: leave it out"
     return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
+
+
+def _of_until(document: Document) -> list[str]:
+    """A method without a forget loss has nothing to end; the run would say so, but after training the original."""
+    method, run = (document.content.get(section) for section in ("method", "run"))
+    if not (isinstance(method, dict) and isinstance(run, dict)) or OVER in method:
+        return []
+    name, until = method.get("name"), run.get("until", "auto")
+    if until in ("auto", None) or name not in RETAIN_ONLY:
+        return []
+    return [f"{document.place(('run', 'until'))}: run.until: {name} has no forget loss that could end: leave it out"]
 
 
 def _of_training(document: Document, kind: Callable[..., Any]) -> list[str]:
