@@ -248,3 +248,28 @@ def test_what_has_no_level_is_refused() -> None:
             Until(Ascent(nll), TASK, level)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"one value for each nll, \[7\]; it returned \[\]"):
         Until(lambda m, b: nll(m, b).mean(), TASK, 1.0)(network(), WHOLE_FORGET)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), inf, -inf])
+def test_what_is_not_finite_is_not_taken_for_what_has_ended(broken: float) -> None:
+    """A NaN in the logits must reach the guards as one; an infinite nll has ended, and its loss is 0, not 0 x inf."""
+    logits = torch.zeros(3, 4, requires_grad=True)
+    with torch.no_grad():
+        logits[1, 2] = broken
+    values = Until(Ascent(TASK.nll), TASK, MIDDLE)(Given(logits), (torch.zeros(3, 1), torch.tensor([2, 2, 2])))
+    if broken == -inf:  # p = 0, nll = inf: gone
+        assert values[1] == 0.0
+    else:
+        assert values[1].isnan(), "log(inf / inf), or a NaN"
+    assert values[0] == values[2] == 0.0, "log 4 is beyond the level: both have ended"
+
+
+class Given(nn.Module):
+    """Says the same to everything."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits.detach())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.logits
