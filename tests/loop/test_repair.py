@@ -21,10 +21,12 @@ from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
 from unweave.gramian import gramian
 from unweave.loop import Record
+from unweave.methods import METHODS
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
-from unweave.repair import Repair, RepairRule
+from unweave.repair import DEBT, Repair, RepairRule
 from unweave.rules import HAMU
+from unweave.tasks import Vision
 from unweave.trust import REPAIR, TrustRegion
 
 KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("accuracy", at_most=0.1)], every=2)
@@ -210,6 +212,23 @@ def test_every_kind_of_rule_has_it(method: Any) -> None:
     expected = ["push"] + ["repair"] * 9 if isinstance(method, OneShot) else ["push"] * 7 + ["repair"] * 3
     assert phases == expected
     assert not all(a.equal(b) for a, b in zip(before, result.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("over", "notes"), [(0.99, ["", ""]), (2.0, ["", "restoration"]), (DEBT + 1, ["restoration", "restoration"])]
+)
+def test_a_push_without_a_contract_runs_up_so_many_budgets_before_it_restores(over: float, notes: list[str]) -> None:
+    """Under a `met` up to DEBT of them, which the repair pays later; where nothing says when it is forgotten, one."""
+    model, forget, retain = memorised()
+    found = []
+    for repair in (Repair(met=lambda record: None), Repair(steps=1000)):
+        moving, region = copy.deepcopy(model), TrustRegion(budget=0.5)
+        region.origin, region.seen, region.level = 1.0, 9, 1.0 + 0.5 * over
+        method = METHODS["hamu_q"](Vision(), moving)
+        pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
+        (record,) = loop.unlearn(moving, method, pairs, region, steps=1, repair=repair).history
+        found.append(record.note)
+    assert found == notes
 
 
 def test_a_state_goes_on_bit_for_bit() -> None:
