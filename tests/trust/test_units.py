@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 import unweave
 from tests._toys import memorised, weights
 from unweave.contract import Contract, Forget, Keep
+from unweave.methods import METHODS
+from unweave.repair import Repair
 from unweave.trust import BUDGET, RELATIVE, TrustRegion, tolerance
+from unweave.unlearning import Settings, assembled
 
 
 @dataclass
@@ -61,3 +65,15 @@ def test_a_level_below_zero_leaves_a_budget_too(origin: float) -> None:
     region = TrustRegion()
     region.origin = origin
     assert region.tolerated == tolerance(origin, True)
+
+
+def test_the_repair_of_an_optimizers_push_knows_the_unit_too() -> None:
+    """Its region is the repair's own: it has to be told."""
+    model, forget, retain = memorised()
+    for task, nats in ((Brier(1.0), False), (Brier(1.0, "nats"), True)):
+        parts = assembled(model, task, forget, retain, Settings(15, 70))
+        repair = Repair(steps=2, share=0.9)
+        with parts.ready():
+            parts.make(METHODS["hamu_q"](task, model), lambda model, _: SGD(model.parameters(), 1e-3))
+            parts.run(2, repair=repair)
+        assert repair._region.nats is nats is repair.nats and repair._region.origin is not None
