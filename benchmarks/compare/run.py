@@ -19,7 +19,7 @@ import torch
 from cell import ENDS, RESULTS, best_settings, cells
 from measure import Bench, recipe
 from problems import REQUESTS, SUITES, is_trained, request, retrained_seeds
-from settings import BASELINES, HEADLINE, TUNED_ON, Setting, names, steps, tuned
+from settings import BASELINES, HEADLINE, REPAIRED_AS, TUNED_ON, Setting, names, steps, tuned
 
 from unweave.modalities.images.tensors import Source
 
@@ -59,9 +59,9 @@ def settings(chosen: argparse.Namespace, name: str, seed: int) -> list[Setting]:
     every = [s for s in every if chosen.repair == "both" or s.repair == (chosen.repair == "with")]
     if seed == 0 and name in tuned_on and chosen.order is None:
         return every
-    found = list(cells(chosen.results, chosen.data).values())
+    chosen_on = {False: chosen.data, True: REPAIRED_AS.get(chosen.data, chosen.data)}
     best = [
-        best_settings(found, names(repair), requests)
+        best_settings(cells(chosen.results, chosen_on[repair]).values(), names(repair), requests)
         for requests in ((tuned_on, (name,)) if chosen.own else (tuned_on,))
         for repair in (False, True)
     ]

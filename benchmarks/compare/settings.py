@@ -17,6 +17,8 @@ TUNED_ON = {
     "cifar10-10k": ("poison", "class"),
 }
 """Requests of the first seed on which every setting is run; the others see those that were chosen there."""
+REPAIRED_AS = {"cifar10": "cifar10-10k"}
+"""Data on which settings with a repair are run to choose among them, where the data itself is too large for that."""
 RATES = {"digits": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), "cifar10": (0.01, 0.1, 1.0)}
 RATIOS = {"digits": (0.03, 0.05, 0.1, 0.3), "cifar10": (0.3,)}  # shares of the feasible quota, beside the default
 REPAIRED = ", repaired"
