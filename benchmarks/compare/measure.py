@@ -114,7 +114,7 @@ class Bench:
         }
         session = Session.start(self.recipe.model_copy(update=changes), self.asked, original)
         criterion = self.target.criterion(session.model)
-        ends: Json = {"repair": Repair(met=criterion)} if setting.repair else {"stop": [criterion]}
+        ends: Json = {"repair": Repair(met=criterion, steps=self.steps)} if setting.repair else {"stop": [criterion]}
         with session.parts.ready():
             result = session.parts.run(self.steps, **ends)
         rule = session.parts.method.rule

@@ -87,17 +87,17 @@ class Repair:
     most, and no keep clause uses more than half of its own ("paid back"); when `patience` looks in a row at quota 0
     brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
     `met` says when it is forgotten, a trust region makes no restorations before the retain loss is `DEBT` budgets up:
-    what they would pay at once the repair pays later. Under a contract they keep the run within its limits.
+    what they would pay at once the repair pays later. Under a contract they keep the run within its limits. A push that
+    `met` has not ended before the last `share` of the steps leaves them to the repair, at quota 0.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
     lowest level (the keeper's); without one, that of the lowest level at which `met` held.
 
     Args:
-        met: without a contract: a `Stop`, which gives a reason while it is forgotten. None: the last `share` of the
-            steps repair.
-        steps: of the run, where there is neither contract nor `met`.
-        share: of those steps that repair.
+        met: without a contract: a `Stop`, which gives a reason while it is forgotten.
+        steps: of the run, where there is no contract.
+        share: of those steps that repair, the last, where `met` has not held before, or there is none.
         every: steps between two looks, where no contract says.
         averages: whose gradients are averaged (`Averages`).
         beta: of the averages.
@@ -160,7 +160,7 @@ class Repair:
         objectives.heard, self._objectives = self._averages.add, objectives
         if self.sample is not None and self._seen == 0:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
-        if self.met is None and self.steps is not None and number > (1 - self.share) * self.steps:
+        if self._late(number) and self.phase == "push":
             self.phase = "repair"
         region = stepper if isinstance(stepper, TrustRegion) else self._region
         self._region.mask, self._region.nats = self.mask, self.nats
@@ -190,6 +190,8 @@ class Repair:
         if self.met is None or record.number % self.every:
             return None
         found = bool(self.met(record))
+        if not found and self._late(record.number):
+            return None
         level = self.level()
         if found and level < self._lowest:
             self._best = objectives.snapshot()
@@ -226,6 +228,10 @@ class Repair:
         found = look.kept and look.forgotten == 1.0
         ended = self._next(found, self.level(), look.used, max(contract.start, HALF))
         return MET if ended is not None and contract.reached else None
+
+    def _late(self, number: int) -> bool:
+        """Whether this is one of the last steps, which repair, of a run that has not forgotten."""
+        return self.steps is not None and number > (1 - self.share) * self.steps and self._lowest == math.inf
 
     def level(self) -> float:
         """The retain loss on the sample after the last step, or its running mean where there is none."""

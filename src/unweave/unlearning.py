@@ -199,7 +199,7 @@ class Unlearning:
         def met(record: Record) -> str | None:
             return next(filter(None, (asked(each, record) for each in stop)), None)
 
-        return Repair(met, averages=averages), ()
+        return Repair(met, steps, averages=averages), ()
 
     def run(
         self,

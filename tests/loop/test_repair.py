@@ -202,6 +202,29 @@ def test_without_contract_and_criterion_the_last_part_repairs() -> None:
     assert not exact.equal(rounded) and float((exact - rounded).norm()) <= 2 * 6 * REPAIR * float(exact.norm())
 
 
+@pytest.mark.parametrize(
+    ("found", "steps", "phases"),
+    [
+        ([False] * 10, 10, ["push"] * 7 + ["repair"] * 3),
+        ([False] * 10, None, ["push"] * 10),
+        ([False] * 8 + [True], 10, ["push"] * 7 + ["repair"] * 2),
+        ([False, False, True, *[False] * 7], 10, ["push"] * 3 + ["repair"] + ["lost"] * 4 + ["push"] * 2),
+    ],
+)
+def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
+    found: list[bool], steps: int | None, phases: list[str]
+) -> None:
+    """At quota 0, and for good; not where it was forgotten once, whose state is kept, or where nobody knows the end."""
+    model, forget, retain = memorised()
+    said, asked = iter(found), []
+    repair = Repair(met=lambda record: "enough" if next(said) else None, steps=steps, every=1)
+    pairs, region = Pairs(forget, retain, forget_batch=15), TrustRegion()
+    listen = [lambda record, _: asked.append(repair.quota)]
+    result = loop.unlearn(model, ascent(), pairs, region, steps=10, repair=repair, monitors=listen)
+    assert [record.phase for record in result.history] == phases
+    assert ("lost" in phases) == (max(asked) > 0)
+
+
 @pytest.mark.parametrize("method", ["scrub", "ofmu", "eupmu", "npo", OneShot("ssd")])
 def test_every_kind_of_rule_has_it(method: Any) -> None:
     """Rules that look at losses only, bi-level ones, and a method without steps, whose one change is the push."""
