@@ -56,7 +56,7 @@ clean:        ## remove what these commands made
 
 $(DEV)/installed: $(DEV)/torch pyproject.toml
 	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
-	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision,language]'
+	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision,language,diffusion]'
 	@touch $@
 
 $(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)
