@@ -81,6 +81,7 @@ class Diffusion:
     call: Call | None = None
 
     unit = "squared error"
+    reading_batch = 64  # examples, of each of which a reading takes 8 looks
 
     def __post_init__(self) -> None:
         check_fields(
