@@ -51,7 +51,7 @@ ROWS = (
     Row(
         "unilateral_surgery",
         "The best forgetting step whose first-order rise of the retain loss stays within a tolerance.\n\n"
-        "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent, and of diffusion "
+        "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent, of diffusion "
         "models the paper's, relabelling.",
         _EUPMU,
         rules.UnilateralSurgery,
