@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
-    from unweave.tasks import Classification, Language, Task, Vision
+    from unweave.tasks import Classification, Diffusion, Language, Schedule, Task, Vision
     from unweave.trust import TrustRegion
 
 __version__ = "0.1.0.dev0"
@@ -25,6 +25,7 @@ __all__ = [
     "Classification",
     "ConfigurationError",
     "Contract",
+    "Diffusion",
     "Forget",
     "GuardWarning",
     "Guards",
@@ -37,6 +38,7 @@ __all__ = [
     "Pairs",
     "Record",
     "Result",
+    "Schedule",
     "Task",
     "TrustRegion",
     "UnsupportedError",
@@ -51,6 +53,7 @@ _ROOMS = {
     "Classification": "tasks",
     "ConfigurationError": "errors",
     "Contract": "contract",
+    "Diffusion": "tasks",
     "Forget": "contract",
     "GuardWarning": "guards",
     "Guards": "guards",
@@ -63,6 +66,7 @@ _ROOMS = {
     "Pairs": "data.pairs",
     "Record": "loop",
     "Result": "loop",
+    "Schedule": "tasks",
     "Task": "tasks",
     "TrustRegion": "trust",
     "UnsupportedError": "errors",

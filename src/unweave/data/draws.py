@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,3 +32,34 @@ def numbers(seed: int | Tensor, place: Tensor) -> Tensor:
 def _shifted(z: Tensor, bits: int) -> Tensor:
     """To the right, zeros coming in: that of int64 would repeat the sign."""
     return (z >> bits) & (2 ** (64 - bits) - 1)
+
+
+def uniform(seeds: Tensor, shape: Sequence[int], first: int) -> Tensor:
+    """Uniform in [0, 1), `[b, *shape]` in float64: places `first` to `first + d - 1` of each seed's stream.
+
+    Args:
+        seeds: one for each of b examples, int64.
+        shape: of one example, of d numbers.
+        first: place of the first number.
+    """
+    place = first + torch.arange(math.prod(shape))
+    return ((numbers(seeds.cpu()[:, None], place[None]) >> 10).double() / 2**53).reshape(len(seeds), *shape)
+
+
+def gaussian(seeds: Tensor, shape: Sequence[int], first: int = 1) -> Tensor:
+    """Standard normals, `[b, *shape]` in float32, on the CPU: the same for a seed in any batch and for any device.
+
+    Box and Muller: of the 2m uniform numbers from place `first` on, `m = ceil(d / 2)`, the first m give the radius
+    `sqrt(-2 log(1 - u))` and the others the angle; cosines come first, then sines.
+
+    Args:
+        seeds: one for each of b examples, int64.
+        shape: of one example, of d numbers.
+        first: place of the first number in each seed's stream.
+    """
+    size = math.prod(shape)
+    half = (size + 1) // 2
+    u = uniform(seeds, (2 * half,), first)
+    radius, angle = (-2 * torch.log1p(-u[:, :half])).sqrt(), 2 * math.pi * u[:, half:]
+    both = torch.cat((radius * angle.cos(), radius * angle.sin()), 1)
+    return both[:, :size].reshape(len(seeds), *shape).float()

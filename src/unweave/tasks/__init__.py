@@ -2,8 +2,10 @@
 
 from unweave.tasks._base import Owners, Predictions, Task, cross_entropy, divergence, kl
 from unweave.tasks.classification import Classification
+from unweave.tasks.diffusion import Diffusion, Noised
 from unweave.tasks.known import NATS, Known
 from unweave.tasks.language import Language
+from unweave.tasks.schedule import Schedule
 
 Vision = Classification
 """The name under which it was first known; `task="vision"` is that."""
@@ -11,10 +13,13 @@ Vision = Classification
 __all__ = [
     "NATS",
     "Classification",
+    "Diffusion",
     "Known",
     "Language",
+    "Noised",
     "Owners",
     "Predictions",
+    "Schedule",
     "Task",
     "Vision",
     "cross_entropy",
