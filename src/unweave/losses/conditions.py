@@ -160,7 +160,7 @@ class NoiseTarget:
         ConfigurationError: the kind is neither.
         UnsupportedError: the task is not that of a diffusion model.
 
-    EraseDiff, Wu et al., CVPR 2025 (arXiv:2401.05779).
+    EraseDiff, Wu et al. (arXiv:2401.05779).
     """
 
     task: Task

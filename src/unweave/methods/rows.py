@@ -299,7 +299,7 @@ ROWS = (
         "erase_diff",
         "Trains the forget images to noise that is not the one in them.\n\n"
         "Of diffusion models. The paper's bi-level constraint is another rule's: `over: erase_diff` of ofmu or eupmu.",
-        "Wu et al., EraseDiff, CVPR 2025, arXiv:2401.05779",
+        "Wu et al., EraseDiff, arXiv:2401.05779",
         Fixed,
         forget=NoiseTarget,
     ),
