@@ -19,7 +19,7 @@ from unweave.rules._base import FORGET, RETAIN, Rule, Step
 
 # The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
-GROW, SHRINK, HALVINGS = 1.1, 0.5, 4
+GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
 REPAIR = 2.5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
@@ -44,7 +44,7 @@ class TrustRegion:
        or along g_r where the two are all but opposed. The rule is asked again once the level is kept.
     2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
-       `rise < allowance / 2`: R grows by a tenth.
+       `rise < allowance / 2`: R grows by 1.3.
 
     The step is a plain one, without momentum: a rule's first-order guarantees are those of the step taken. A rule that
     gives its own step length (OFMU) reads the radius from `Objectives.radius`.
