@@ -33,6 +33,10 @@ _READ = 64  # examples of a pass, before their looks
 class Held(Protocol):
     """A set of examples, of which batches `{"x0", "condition"}` can be had."""
 
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each, `[n]`; None where there are no classes."""
+
     def __len__(self) -> int:
         """How many there are."""
 

@@ -53,12 +53,14 @@ def generate(
     Song et al., ICLR 2021 (arXiv:2010.02502), equation 12; Ho and Salimans, 2022 (arXiv:2207.12598), equation 6.
     """
     refuse(_faults(task, conditions, places, steps, batch))
+    if not len(places):
+        return torch.empty(0, *shape)
     device, drawn = device_of(model), list[Tensor]()
     with evaluating(model):
         for own, number in zip(conditions.split(batch), places.split(batch), strict=True):
             x = gaussian(numbers(seed, number.cpu()), shape).to(device)
             drawn.append(_walked(model, task, x, own.to(device), steps, guidance).cpu())
-    return torch.cat(drawn) if drawn else torch.empty(0, *shape)
+    return torch.cat(drawn)
 
 
 def _walked(model: nn.Module, task: Diffusion, x: Tensor, condition: Tensor, steps: int, guidance: float) -> Tensor:

@@ -27,7 +27,8 @@ _KEPT = "the original's, but for what the forget set taught of the others"
 _DRAWN = "a judge, and a request that names classes it knows"
 _BLACK = "the judge's answer is not finite: the model drew what is no number"
 _FEW = "fewer than 20 drawn or 40 real images, or a feature that is not finite"
-_Row, _Pair = Row[[Answers]], Row[[Answers, Answers]]
+_Row = Row[[Answers]]
+_Pair = Row[[Answers, Answers]]
 _Form = Callable[[Answers], Measurement]
 
 
@@ -258,7 +259,7 @@ SHIFTS: tuple[_Pair, ...] = (
 )
 """What is formed of a model and the retrained one together: the same noise, the same examples."""
 
-METRICS = {row.name: row.metric for row in (*ROWS, *SHIFTS)}
+METRICS = {metric.name: metric for metric in (*(r.metric for r in ROWS), *(r.metric for r in SHIFTS))}
 """What each score is, by name, as in `scores.json`."""
 GAP_METRICS = ("UA", "RA", "MIA_AUC")
 """What the distance to the retrained model is formed of, as far as a sheet has it."""
