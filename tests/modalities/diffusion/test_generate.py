@@ -83,7 +83,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         generate(Denoiser(), task(), CLASSES, PLACES, SHAPE, steps=101)
     with pytest.raises(ConfigurationError, match="places must be one number for each of 120"):
         generate(Denoiser(), task(), CLASSES, PLACES[:3], SHAPE)
-    with pytest.raises(ConfigurationError, match="steps.*0"):
+    with pytest.raises(ConfigurationError, match=r"steps.*0"):
         generate(Denoiser(), task(), CLASSES, PLACES, SHAPE, steps=0)
     with pytest.raises(ConfigurationError, match="guidance needs the condition that means none"):
         generate(Denoiser(), Diffusion(SCHEDULE), CLASSES, PLACES, SHAPE, guidance=2.0)

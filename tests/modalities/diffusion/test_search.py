@@ -68,7 +68,7 @@ def test_embeddings_are_searched_too() -> None:
 
 
 def test_a_model_without_an_embedding_of_the_class_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="no torch.nn.Embedding with a row for class 7"):
+    with pytest.raises(UnsupportedError, match=r"no torch\.nn\.Embedding with a row for class 7"):
         searched(Denoiser(), task(), Held.of(2).x0, torch.tensor(7), HOW)
 
 
