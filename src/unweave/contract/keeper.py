@@ -76,11 +76,10 @@ class Keeper:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
         known = Known(task)
         self._keeps, self._unit = contract.keeps(known.utility), known.unit
-        self._forgets = contract.forgets(sets.whole_class)
-        check(self._keeps, self._forgets, sets, retrained is not None)
+        self._forgets = contract.forgets(sets.whole_class, known.utility)
+        check(self._keeps, self._forgets, sets, retrained is not None, known)
         self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed), seed=seed)
-        sizes = {name: sample.examples for name, sample in self._observer.sets.items()}
-        cost = sum(sizes.get(name, 0) for name in ("guard", "forget", "holdout"))
+        cost = self._observer.passes(("guard", "forget", "holdout"))
         self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         self._kept, self._best = Snapshot(), Snapshot()
         self._original: Seen = {}

@@ -18,9 +18,11 @@ from unweave.tasks._denoisers import between, check_classes, native, prediction,
 from unweave.tasks.schedule import Schedule
 
 Call = Callable[[nn.Module, Tensor, Tensor, Tensor], Any]
+Values = Callable[[nn.Module, Batch], Tensor]
 DROPPED, OTHER, TARGET, COPIES = 2**40, 2**41, 2**42, 2**43
 """First places in an example's stream: of what drops its condition, of another condition, of a target that is drawn, of
 its copies (`looks`). Place 0 is the timestep, and the noise begins at place 1."""
+READ = 8  # looks at an example whose loss is only read
 _SCORED = 8  # looks at an example of which a membership score is made
 
 
@@ -66,6 +68,9 @@ class Diffusion:
         looks: draws of (t, e) for each example, whose mean is the loss: copy j has `t = floor(T (j + u) / looks)`.
             1 is enough in steps; readings want 8 to 20.
         call: `(model, x_t, t, condition) -> prediction` of any other model.
+        recognised: `(model, batch) -> [b]`, 1 where what the model draws for an example's condition is recognised as
+            asked for, else 0; the contract's "recognised" and "generated" read it. It may have `passes`, how many
+            forward passes one example takes.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -79,6 +84,7 @@ class Diffusion:
     gamma: float = 5.0
     looks: int = 1
     call: Call | None = None
+    recognised: Values | None = None
 
     unit = "squared error"
 
@@ -92,6 +98,7 @@ class Diffusion:
             gamma="(0, inf)",
             looks=natural,
             call=maybe(_called),
+            recognised=maybe(_recognised),
         )
 
     def draw(self, batch: Batch, *, dropout: bool = True, shares: tuple[float, float] = (0.0, 1.0)) -> Noised:
@@ -180,6 +187,16 @@ class Diffusion:
         noised = self.draw(batch)
         return self.distance(model, noised, noised.target)
 
+    @property
+    def reading_passes(self) -> int:
+        """Forward passes of an example's reading."""
+        return max(self.looks, READ)
+
+    def reading(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The nll where it is only read, `[b]`: of 8 looks at least, no condition dropped."""
+        own = replace(self, looks=self.reading_passes, dropout=0.0)
+        return own.nll(model, batch)
+
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """`w_t mean_d (f - f_reference)^2` of each example, `[b]`; no gradient flows to the reference.
 
@@ -216,3 +233,8 @@ def _null(name: str, given: Any) -> str:
 def _called(name: str, given: Any) -> str:
     """What call must be."""
     return "" if callable_with(given, 4) else wrong(name, "a function (model, x_t, t, condition) -> prediction", given)
+
+
+def _recognised(name: str, given: Any) -> str:
+    """What recognised must be."""
+    return "" if callable_with(given, 2) else wrong(name, "a function (model, batch) -> [b]", given)

@@ -23,8 +23,11 @@ class Known:
     Attributes:
         logits: `(model, batch) -> [b, classes]` of a classifier over `(inputs, labels)`; None elsewhere.
         unit: of the nll: "nats", or what its values mean ("squared error").
-        utility: what the default keep clause reads: "accuracy" of a classifier, "perplexity" of other likelihoods, or
-            "loss" where the nll is no likelihood.
+        recognised: `(model, batch) -> [b]`, 1 where what a model that draws makes of an example's condition is
+            recognised as asked for; None elsewhere.
+        utility: what the default keep clause reads: "accuracy" of a classifier, "recognised" of what draws,
+            "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
+        reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
         reading_batch: examples of one forward pass where the model is only read.
     """
 
@@ -35,7 +38,10 @@ class Known:
         self.task = task
         self.logits: Values | None = said("logits", None)
         self.unit: str = said("unit", NATS)
-        plain = "perplexity" if self.unit == NATS else "loss"
+        self.recognised: Values | None = said("recognised", None)
+        self.reading: Values = said("reading", task.nll)
+        self.reading_passes: int = said("reading_passes", 1)
+        plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
         self.utility: str = said("utility", plain if self.logits is None else "accuracy")
         self.reading_batch: int = said("reading_batch", READ)
         self.odds: Values = said("odds", self._of_nll if self.logits is None else self._of_logits)
