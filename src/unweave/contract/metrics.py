@@ -82,21 +82,21 @@ class Once(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.module = model  # the name that says it is a wrapper
         self._asked: Any = None
         self._answer: Any = None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """The model's output; the same object for the very same inputs as in the last call."""
         if self._asked is None or _ids(*self._asked) != _ids(inputs, named):
-            self._answer, self._asked = self.model(*inputs, **named), (inputs, named)
+            self._answer, self._asked = self.module(*inputs, **named), (inputs, named)
         return self._answer
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+            return getattr(super().__getattr__("module"), name)
 
 
 def _ids(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[list[int], dict[str, int]]:
