@@ -43,7 +43,8 @@ class Keep:
         metric: "accuracy", "loss" (in the task's unit: nats), "perplexity" (`exp` of the mean loss), "recognised"
             (share of examples whose condition is drawn as asked, by `task.recognised`), or a function
             `(model, batch) -> [b]` of one value per example; it may have `passes`, how many forward passes one takes.
-        absolute: the limit in the metric's own unit: a share for accuracy and recognised, that of the loss, points of perplexity.
+        absolute: the limit in the metric's own unit: a share for accuracy and recognised, that of the loss, points
+            of perplexity.
         relative: the limit as a share of the original's value; exactly one of the two is given.
         by: one limit for every group: "class" groups by label; a sequence names the group of each retain example, in
             the order of the data set. Groups are corrected for (`bounds.level`).
@@ -272,8 +273,8 @@ class Contract:
         """The forget clauses, the default written out, for what the task is judged by.
 
         Where a class is removed whole, its held-out examples are known to the original as well as its training
-        examples: "unseen" alone would leave the class in place, so none of the forget set may be recognised either; and of
-        a model that draws, what matters is whether it still draws the class.
+        examples: "unseen" alone would leave the class in place, so none of the forget set may be recognised
+        either; and of a model that draws, what matters is whether it still draws the class.
         """
         if self.forget is not None:
             return self.forget

@@ -56,8 +56,8 @@ def drawn(task: Task) -> Metric:
     found = Known(task).recognised
     if found is None:
         raise ConfigurationError(
-            "contract: 'recognised' and 'generated' are of models that draw, and of a task that says what is recognised: "
-            "Diffusion(..., recognised=function (model, batch) -> [b])."
+            "contract: 'recognised' and 'generated' are of models that draw, and of a task that says what is "
+            "recognised: Diffusion(..., recognised=function (model, batch) -> [b])."
         )
     return found
 

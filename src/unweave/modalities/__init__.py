@@ -1,4 +1,4 @@
-"""Images, texts, diffusion models: what the library knows of a kind of data stands in one folder, and is named here once."""
+"""Images, texts, diffusion models: what is known of a kind of data stands in one folder, and is named here once."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from unweave.data.draws import gaussian, numbers, uniform
 from unweave.errors import ConfigurationError
 from unweave.execution import draws
 from unweave.tasks._denoisers import between, check_classes, native, prediction, read, words
+from unweave.tasks.doubts import doubts
 from unweave.tasks.schedule import Schedule
 
 Call = Callable[[nn.Module, Tensor, Tensor, Tensor], Any]
@@ -207,6 +208,15 @@ class Diffusion:
         with torch.no_grad():
             target = self.predict(reference, noised)
         return self.distance(model, noised, target)
+
+    @property
+    def guess(self) -> float | None:
+        """The loss of a model that always answers 0, about: noise has a variance of 1; None where timesteps weigh."""
+        return 1.0 if self.weighting == "none" else None
+
+    def doubts(self, model: nn.Module, batches: Sequence[Batch]) -> list[str]:
+        """What does not look right of a model on retain examples (`tasks.doubts`)."""
+        return doubts(self, model, batches)
 
     def score(self, model: nn.Module, batch: Batch) -> Tensor:
         """What a membership attack looks at, `[b]`: minus the loss at 8 timesteps below T / 2, one of each eighth."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class Known:
         utility: what the default keep clause reads: "accuracy" of a classifier, "recognised" of what draws,
             "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
         reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
+        guess: the nll of a model that knows nothing, where the task has one; above it a model has collapsed.
+        doubts: `(model, retain batches) -> texts`, what only this task can see that does not fit; None elsewhere.
         reading_batch: examples of one forward pass where the model is only read.
     """
 
@@ -40,6 +42,8 @@ class Known:
         self.unit: str = said("unit", NATS)
         self.recognised: Values | None = said("recognised", None)
         self.reading: Values = said("reading", task.nll)
+        self.guess: float | None = said("guess", None)
+        self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
         self.reading_passes: int = said("reading_passes", 1)
         plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
         self.utility: str = said("utility", plain if self.logits is None else "accuracy")

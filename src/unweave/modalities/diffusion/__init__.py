@@ -2,8 +2,8 @@
 
 from unweave.evaluation.gap import RTE
 from unweave.modalities._base import Card, Front, Modality
+from unweave.modalities.diffusion.build import request, training_set
 from unweave.modalities.diffusion.evaluation.scores import METRICS
-from unweave.modalities.diffusion.job import request, training_set
 from unweave.modalities.diffusion.networks import unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe, faults_of, left
 from unweave.modalities.diffusion.sources import SOURCES

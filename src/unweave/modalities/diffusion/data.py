@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,4 +94,3 @@ class Conditioned(Dataset[dict[str, Tensor]]):
         for tensor in (self.condition, self.numbers, self.x0):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
-

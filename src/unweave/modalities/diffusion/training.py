@@ -149,9 +149,7 @@ def trained(
     return model.eval()
 
 
-def seconds_spent(
-    network: Mapping[str, Any], data: Examples, how: Training, cache: Path | None = None
-) -> float | None:
+def seconds_spent(network: Mapping[str, Any], data: Examples, how: Training, cache: Path | None = None) -> float | None:
     """How long the training took whose model the cache keeps; None if it keeps none."""
     noted = kept_about(place_of(about(network, data, how), cache))
     return None if noted is None or "seconds" not in noted else float(noted["seconds"])
