@@ -14,6 +14,7 @@ from unweave.tasks import Vision
 CLASSES = 4
 TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"}  # rows that need the package
 TEXT_ONLY = {"dpo", "altpo", "rmu", "ce_u"}  # rows that ask for texts: catalogue/test_methods_on_text.py has them
+DIFFUSION_ONLY = {"relabel_condition", "esd", "concept_ablation", "erase_diff", "selective_amnesia"}
 
 
 def network(*extra: nn.Module, seed: int = 0) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import unweave
-from tests._toys import CLASSES, TEXT_ONLY, accuracy, loss, memorised, network, same, unseen, weights
+from tests._toys import CLASSES, DIFFUSION_ONLY, TEXT_ONLY, accuracy, loss, memorised, network, same, unseen, weights
 from tests.api._problems import FEW, rng, sgd
 from unweave import METHODS, Method, Result, TrustRegion, Vision
 from unweave.losses import Ascent
@@ -206,7 +206,7 @@ def test_micro_batches_change_nothing(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:scales")  # a loss to flatten predictions is far from a memorised one
-@pytest.mark.parametrize("name", sorted(set(METHODS) - TEXT_ONLY))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - TEXT_ONLY - DIFFUSION_ONLY))
 def test_every_row_by_its_name(name: str) -> None:
     model, forget, retain = memorised()
     if name in {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"}:

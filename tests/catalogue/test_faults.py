@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from torch import nn
 
-from tests._toys import TEXT_ONLY
-from unweave import METHODS, Language, Vision
+from tests._denoising import linear
+from tests._toys import DIFFUSION_ONLY, TEXT_ONLY
+from unweave import METHODS, Diffusion, Language, Task, Vision
 from unweave.errors import ConfigurationError, UnsupportedError
 
 HYPERPARAMETERS = [
@@ -20,6 +21,13 @@ HYPERPARAMETERS = [
 ]
 
 
+def fitting(name: str) -> Task:
+    """A task that the row is about."""
+    if name in DIFFUSION_ONLY:
+        return Diffusion(linear(10), null=3)
+    return Language() if name in TEXT_ONLY else Vision()
+
+
 def literals(hint: Any) -> list[str]:
     parts = get_args(hint)
     return list(parts) if get_origin(hint) is Literal else [o for part in parts for o in literals(part)]
@@ -27,7 +35,7 @@ def literals(hint: Any) -> list[str]:
 
 @pytest.mark.parametrize(("name", "parameter", "hint"), HYPERPARAMETERS)
 def test_what_it_cannot_be(name: str, parameter: str, hint: Any) -> None:
-    task = Language() if name in TEXT_ONLY else Vision()
+    task = fitting(name)
     wrong = [math.nan, *(option[:-1] for option in literals(hint))]
     for value in wrong:
         with pytest.raises(ConfigurationError, match=rf"^{parameter} must be .*; found {value!r}"):
@@ -40,7 +48,7 @@ SEVERAL = [name for name in METHODS if sum(name == row for row, *_ in HYPERPARAM
 @pytest.mark.parametrize("name", SEVERAL)
 def test_all_faults_at_once(name: str) -> None:
     """Of the losses, of the rule, and of the row itself, whichever is made first."""
-    task = Language() if name in TEXT_ONLY else Vision()
+    task = fitting(name)
     wrong = [parameter for row, parameter, _ in HYPERPARAMETERS if row == name]
     with pytest.raises(ConfigurationError) as caught:
         METHODS[name](task, nn.Linear(2, 2), **dict.fromkeys(wrong, math.nan))

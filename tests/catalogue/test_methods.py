@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from tests._toys import TEXT_ONLY, TORCHJD
+from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD
 from unweave.data.pairs import Pair, Pairs
 from unweave.loop import Result, unlearn
 from unweave.losses import Ascent
@@ -22,7 +22,7 @@ from unweave.parameters import saliency_mask
 from unweave.rules import GradientRule
 from unweave.tasks import Vision
 
-ROWS = sorted(set(METHODS) - TEXT_ONLY)
+ROWS = sorted(set(METHODS) - TEXT_ONLY - DIFFUSION_ONLY)
 KEEPS_THE_FORGET_SET = {"finetune"}
 CLOSED = {"hamu_q", "hamu_u", "unilateral_surgery", "pcgrad", "gru", "ngdiff", "munba"}
 GRADIENT_ROWS = sorted(CLOSED | TORCHJD)

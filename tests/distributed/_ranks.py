@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
 from tests._gloo import group
-from tests._toys import TEXT_ONLY, TORCHJD
+from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD
 from unweave.contract import Contract, Forget, Keep, Keeper, Sets
 from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
@@ -31,7 +31,7 @@ from unweave.tasks import Vision
 from unweave.trust import TrustRegion
 
 WORLD, STEPS = 2, 3
-ROWS = sorted(set(METHODS) - TEXT_ONLY - (TORCHJD if find_spec("torchjd") is None else set()))
+ROWS = sorted(set(METHODS) - TEXT_ONLY - DIFFUSION_ONLY - (TORCHJD if find_spec("torchjd") is None else set()))
 
 nll = Vision().nll
 Step = Callable[[nn.Module], torch.optim.Optimizer | TrustRegion]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.multiprocessing import spawn
 
-from tests._toys import TEXT_ONLY, TORCHJD
+from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD
 from tests.distributed._ranks import (
     EXACT,
     REPAIRED,
@@ -72,7 +72,7 @@ def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone
         assert found["state"] == ranks[1][kind][name]["state"], f"{name}: all ranks take the same decision"
         count += 1
     assert count == len(ROWS) + len(VARIANTS) + len(TRUSTED) + (len(EXACT) if kind == "ddp" else 0)
-    assert set(METHODS) - TORCHJD - TEXT_ONLY <= set(ROWS)
+    assert set(METHODS) - TORCHJD - TEXT_ONLY - DIFFUSION_ONLY <= set(ROWS)
 
 
 def test_the_runs_compared_are_not_trivial(alone: dict[str, Outcome]) -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from tests._toys import TEXT_ONLY, TORCHJD, loss, memorised, same, weights
+from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD, loss, memorised, same, weights
 from tests.loop._problems import method, pairs, sgd, task
 from unweave.loop import unlearn
 from unweave.losses import Ascent
@@ -18,7 +18,7 @@ from unweave.rules import EUPMU, OFMU, PCGrad
 OWN_LOOP = {"eupmu": {"dual_lr": 1.0}, "ofmu": {"inner_lr": 0.01}}
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - TEXT_ONLY))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - TEXT_ONLY - DIFFUSION_ONLY))
 def test_the_five_lines_of_a_loop_of_ones_own(name: str) -> None:
     if name in TORCHJD:
         pytest.importorskip("torchjd")

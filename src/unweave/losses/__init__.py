@@ -1,5 +1,6 @@
 """One side's objective: `(model, batch) -> [b]`, per example, always minimised."""
 
+from unweave.losses.conditions import NegativeGuidance, NoiseTarget, Relabel, Surrogate
 from unweave.losses.distillation import Divergence, DivergenceEverywhere, Undial, incompetent
 from unweave.losses.likelihood import Ascent, TokenWeighted, Weighted
 from unweave.losses.original import AdaptersOff, Reference, Remembered, Swapped, frozen, reference, remember
@@ -23,12 +24,16 @@ __all__ = [
     "DivergenceEverywhere",
     "Flattening",
     "Misdirection",
+    "NegativeGuidance",
+    "NoiseTarget",
     "RandomLabels",
     "Reference",
+    "Relabel",
     "Relearned",
     "Remembered",
     "SatImp",
     "SimNPO",
+    "Surrogate",
     "Swapped",
     "TokenWeighted",
     "Undial",

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from unweave.errors import UnsupportedError
-from unweave.tasks import Language, Owners, Predictions
+from unweave.tasks import Diffusion, Language, Owners, Predictions
 
 Batch = Any
 Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised
@@ -40,4 +40,19 @@ def language(task: object, what: str) -> Language:
     return cast(Language, task)
 
 
-__all__ = ["Batch", "Loss", "Owners", "Predictions", "Predictor", "language", "predictor"]
+def denoises(task: object) -> bool:
+    """Whether the task is that of a diffusion model: it noises a batch and predicts from it, for any condition."""
+    return all(callable(getattr(task, name, None)) for name in ("draw", "predict", "distance"))
+
+
+def denoiser(task: object, what: str) -> Diffusion:
+    """The task itself, if it is that of a diffusion model; otherwise says that `what` is about these."""
+    if not denoises(task):
+        raise UnsupportedError(
+            f"{what} is about diffusion models and needs tasks.Diffusion; found {type(task).__name__}. Choose another "
+            "method."
+        )
+    return cast(Diffusion, task)
+
+
+__all__ = ["Batch", "Loss", "Owners", "Predictions", "Predictor", "denoiser", "denoises", "language", "predictor"]

@@ -81,6 +81,7 @@ class Undial:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        predictor(self.task, "UNDIAL")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The cross-entropy of each example, `[b]`."""

@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
-
-from torch import nn
 
 from unweave import rules
-from unweave.arguments import check_value
 from unweave.losses import (
     CEU,
     DPO,
     NPO,
     WGA,
     Anchor,
-    Ascent,
     Divergence,
-    DivergenceEverywhere,
     Flattening,
     Misdirection,
+    NoiseTarget,
     RandomLabels,
-    Reference,
     SatImp,
     SimNPO,
+    Surrogate,
     Undial,
-    Weighted,
-    incompetent,
 )
+from unweave.methods import parts
 from unweave.methods._base import Row
-from unweave.objectives import Loss
 from unweave.rules import Fixed
-from unweave.tasks import Task
 
 _HAMU = "How hard can it be? HAMU, ICML 2026, arXiv:2606.02119"
 _EUPMU = "Zhou et al., EUPMU, NeurIPS 2025, arXiv:2510.22124"
 _TOFU = "Maini et al., TOFU, COLM 2024, arXiv:2401.06121"
-
-
-def _close(task: Task, reference: Reference, compat: Literal["open-unlearning"] | None = None) -> Loss:
-    check_value("compat", compat, Literal["open-unlearning"] | None)
-    return Divergence(task, reference) if compat is None else DivergenceEverywhere(task, reference)
-
-
-def _away(task: Task, reference: Reference, temperature: float = 4.0) -> Loss:
-    return Ascent(Divergence(task, reference, temperature))
-
-
-def _beside(task: Task, reference: Reference, temperature: float, alpha: float = 0.001, gamma: float = 0.99) -> Loss:
-    check_value("alpha", alpha, float)
-    check_value("gamma", gamma, float)
-    return Weighted(((alpha, Divergence(task, reference, temperature)), (gamma, task.nll)))
-
-
-def _unknowing(task: Task, original: nn.Module, seed: int = 0) -> Loss:
-    return Divergence(task, incompetent(original, seed))
-
-
-def _if_any(task: Task, retain: float = 0.0) -> Loss | None:
-    return task.nll if retain else None
-
-
-def _share(share: float = 0.5) -> float:
-    check_value("share", share, float, "(0, 1]")
-    return share
-
 
 ROWS = (
     Row(
@@ -73,12 +36,14 @@ ROWS = (
         "HAMU-Q. The quota is a share of what is feasible at each step; the absolute one of the paper is `rate`.",
         _HAMU,
         partial(rules.HAMU, "forget"),
+        forget=parts.unlike,
     ),
     Row(
         "hamu_u",
         "Guarantees the retain loss's improvement, and forgets as much as that allows.\n\nHAMU-U, with the same quota.",
         _HAMU,
         partial(rules.HAMU, "retain"),
+        forget=parts.unlike,
     ),
     Row(
         "unilateral_surgery",
@@ -86,6 +51,7 @@ ROWS = (
         "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent.",
         _EUPMU,
         rules.UnilateralSurgery,
+        forget=parts.unlike,
     ),
     Row(
         "eupmu",
@@ -93,6 +59,7 @@ ROWS = (
         "EUPMU's implicit form: one backward a step, the paper's sign of the tolerance, ascent on the forget set.",
         _EUPMU,
         rules.EUPMU,
+        forget=parts.unlike,
         hidden=("lr", "multiplier_max"),
     ),
     Row(
@@ -100,14 +67,15 @@ ROWS = (
         "EUPMU as its authors ship it: random labels, an Adam dual on log losses, a sign turned.",
         _EUPMU,
         rules.EUPMUCompat,
-        forget=RandomLabels,
-        hidden=("exclude_true", "weight_decay", "normalised", "initial", "floor"),
+        forget=parts.relabelled_as_shipped,
+        hidden=("weight_decay", "normalised", "initial", "floor"),
     ),
     Row(
         "ofmu",
         "Bi-level: ascends forgetting, decorrelated from the retain gradient, then descends the retain loss.",
         "OFMU, ICLR 2026, arXiv:2509.22483",
         rules.OFMU,
+        forget=parts.unlike,
         hidden=("one_sided", "smoothing"),
     ),
     Row(
@@ -142,8 +110,8 @@ ROWS = (
         "Random labels, on the weights that the forget loss is most sensitive to: half, as in the paper.",
         "Fan et al., SalUn, ICLR 2024, arXiv:2310.12508",
         partial(Fixed, 1.0, 1.0),
-        forget=RandomLabels,
-        saliency=_share,
+        forget=parts.relabelled,
+        saliency=parts.share,
     ),
     Row(
         "kl",
@@ -152,7 +120,7 @@ ROWS = (
         "included.",
         _TOFU,
         Fixed,
-        retain=_close,
+        retain=parts.close,
     ),
     Row(
         "scrub",
@@ -160,15 +128,15 @@ ROWS = (
         "Retain side: `alpha KL + gamma nll`, the authors' weights and temperature. Turns are steps, not epochs.",
         "Kurmanji et al., SCRUB, NeurIPS 2023, arXiv:2302.09880",
         rules.Alternating,
-        forget=_away,
-        retain=_beside,
+        forget=parts.away,
+        retain=parts.beside,
     ),
     Row(
         "bad_teacher",
         "Follows a teacher that knows nothing on the forget set, and the original model on the retain set.",
         "Chundawat et al., AAAI 2023, arXiv:2205.08096",
         Fixed,
-        forget=_unknowing,
+        forget=parts.unknowing,
         retain=Divergence,
         hidden=("temperature",),
     ),
@@ -275,7 +243,7 @@ ROWS = (
         "Dong et al., NAACL 2025, arXiv:2402.10052",
         Fixed,
         forget=Undial,
-        retain=_if_any,
+        retain=parts.if_any,
     ),
     Row(
         "wga",
@@ -298,5 +266,45 @@ ROWS = (
         partial(Fixed, 1.0, 0.0),
         forget=CEU,
         retain=None,
+    ),
+    Row(
+        "relabel_condition",
+        "Trains the forget images to the original's prediction for another condition, any or a given one.\n\n"
+        "Of diffusion models. A random one gives mixtures of all others, the next or a given one clean images of it.",
+        "Fan et al., SalUn, ICLR 2024, arXiv:2310.12508",
+        partial(Fixed, 1.0, 1.0),
+        forget=parts.other_condition,
+    ),
+    Row(
+        "esd",
+        "Trains the prediction for a condition to the original's for none, guided away from the condition.\n\n"
+        "Of diffusion models, over noised forget images. The authors' own has no retain side: `retain=0`.",
+        "Gandikota et al., ESD, ICCV 2023, arXiv:2303.07345",
+        partial(Fixed, 1.0, 1.0),
+        forget=parts.guided_away,
+    ),
+    Row(
+        "concept_ablation",
+        "Trains the prediction for a condition to the model's own, as it is now, for an anchor.\n\n"
+        "Of diffusion models. The anchor is `to`, the next condition if nothing is said.",
+        "Kumari et al., Concept Ablation, ICCV 2023, arXiv:2303.13516",
+        partial(Fixed, 1.0, 1.0),
+        forget=parts.anchored,
+    ),
+    Row(
+        "erase_diff",
+        "Trains the forget images to noise that is not the one in them.\n\n"
+        "Of diffusion models. The paper's bi-level constraint is another rule's: `over: erase_diff` of ofmu or eupmu.",
+        "Wu et al., EraseDiff, CVPR 2025, arXiv:2401.05779",
+        partial(Fixed, 1.0, 1.0),
+        forget=NoiseTarget,
+    ),
+    Row(
+        "selective_amnesia",
+        "Trains the condition to draw uniform noise, a surrogate for its images.\n\n"
+        "Of diffusion models. The paper's penalty on the weights is not here: the retain side is the nll.",
+        "Heng and Soh, Selective Amnesia, NeurIPS 2023, arXiv:2305.10120",
+        partial(Fixed, 1.0, 1.0),
+        forget=Surrogate,
     ),
 )
