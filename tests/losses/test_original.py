@@ -11,6 +11,7 @@ from torch import nn
 
 from tests._texts import batch, llama, lora
 from unweave.errors import ConfigurationError
+from unweave.execution import seeded
 from unweave.losses import (
     DPO,
     NPO,
@@ -25,7 +26,7 @@ from unweave.losses import (
     remember,
 )
 from unweave.modalities.texts.data import Text, TextRows
-from unweave.tasks import Language
+from unweave.tasks import Diffusion, Language, Schedule
 
 TASK, BATCH = Language(), batch()
 
@@ -74,6 +75,52 @@ def test_adapters_off_or_swapped_is_the_frozen_copy(started: bool) -> None:
         assert (found - loss(copy)(copy, BATCH)).abs().max() > 1e-3, "it has moved"
     assert len(losses) == 5
     assert flags == [(p.requires_grad, m.training) for m in model.modules() for p in m.parameters(recurse=False)]
+
+
+class Wrapped(nn.Module):
+    """A model inside another, which says nothing of adapters."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inside(*args, **kwargs)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("kind", ["peft", "diffusers"])
+def test_adapters_are_found_wherever_they_are(kind: str, wrapped: bool) -> None:
+    diffusers, peft = pytest.importorskip("diffusers"), pytest.importorskip("peft")
+    torch.manual_seed(0)
+    model = diffusers.UNet2DConditionModel(
+        sample_size=4, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",), cross_attention_dim=8,
+        attention_head_dim=4,
+    )  # fmt: skip
+    config = peft.LoraConfig(r=2, target_modules=["to_q", "to_v"])
+    if kind == "peft":
+        model = peft.get_peft_model(model, config)
+    else:
+        model.requires_grad_(False)
+        model.add_adapter(config)
+    model = Wrapped(model) if wrapped else model
+    copy, least = frozen(model), reference(model)
+    assert isinstance(least, AdaptersOff)
+    moved(model).eval()
+    flags = [p.requires_grad for p in model.parameters()]
+    task = Diffusion(Schedule.of({}), call=lambda m, x, t, c: m(x, t, encoder_hidden_states=c))
+    data = {"x0": torch.randn(3, 1, 4, 4), "condition": torch.randn(3, 2, 8)}
+    with seeded(1):
+        found = Divergence(task, least)(model, data)
+    with seeded(1):
+        expected = Divergence(task, copy)(model, data)
+    assert float(expected.detach().min()) > 0
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+    found.sum().backward()
+    touched = [n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())]
+    assert touched and all("lora_" in n for n in touched)
+    assert flags == [p.requires_grad for p in model.parameters()]
 
 
 def test_gradients_reach_the_adapters_alone() -> None:

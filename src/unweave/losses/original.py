@@ -48,7 +48,11 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class AdaptersOff:
-    """The model itself with its PEFT adapters off: the original, if they started at zero. No second model."""
+    """The model itself with its PEFT adapters off: the original, if they started at zero. No second model.
+
+    The adapters may be those of a part of it: of a PEFT model, or of a diffusers model that has some
+    (`add_adapter`), inside a wrapper.
+    """
 
     def of(self, model: nn.Module) -> nn.Module:
         """Something to call in the original's place.
@@ -57,7 +61,7 @@ class AdaptersOff:
             ConfigurationError: the model has no adapters, or other weights may move too.
         """
         own: Any = bare(model)
-        if not hasattr(own, "disable_adapter"):
+        if _owner(own) is None:
             raise ConfigurationError(f"AdaptersOff needs a PEFT model; found {type(own).__name__}. Use frozen(model).")
         moving = [n for n, p in own.named_parameters() if p.requires_grad and "lora_" not in n]
         if moving:
@@ -133,7 +137,7 @@ def reference(original: nn.Module | AdaptersOff | Swapped | Remembered) -> Refer
     """
     if not isinstance(original, nn.Module):
         return original
-    if not hasattr(original, "disable_adapter"):
+    if _owner(bare(original)) is None:
         try:
             return frozen(original)
         except ConfigurationError:
@@ -145,6 +149,31 @@ def reference(original: nn.Module | AdaptersOff | Swapped | Remembered) -> Refer
     if plain and not any(bool(p.any()) for p in ends):
         return AdaptersOff()
     return _swapped(original)
+
+
+def _owner(model: nn.Module) -> Any:
+    """The part of the model, the model itself as a rule, that can turn its adapters off; None where nothing can."""
+    for part in model.modules():
+        if callable(getattr(part, "disable_adapter", None)):  # PEFT's own
+            return part
+        plural = callable(getattr(part, "disable_adapters", None)) and callable(getattr(part, "enable_adapters", None))
+        if plural and any("lora_" in name for name, _ in part.named_parameters()):  # diffusers' and transformers'
+            return part
+    return None
+
+
+@contextmanager
+def _off(owner: Any) -> Iterator[None]:
+    """Its adapters are off inside, in either spelling."""
+    if hasattr(owner, "disable_adapter"):
+        with owner.disable_adapter():
+            yield
+        return
+    owner.disable_adapters()
+    try:
+        yield
+    finally:
+        owner.enable_adapters()
 
 
 def _swapped(model: nn.Module) -> Swapped:
@@ -258,7 +287,7 @@ class _Before(nn.Module):
                 return functional_call(model, {**kept, **buffers}, args, kwargs)
             flags = [p.requires_grad for p in model.parameters()]
             try:
-                with model.disable_adapter():
+                with _off(_owner(model)):
                     return functional_call(model, buffers, args, kwargs)
             finally:  # peft sets them anew
                 for p, flag in zip(model.parameters(), flags, strict=True):

@@ -13,9 +13,10 @@ compares with published ones.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from unweave.evaluation.intervals import function_interval, resamples
 from unweave.evaluation.metric import Array, Measurement, null_of, whole
@@ -57,61 +58,79 @@ def kid(a: ArrayLike, b: ArrayLike) -> float:
     return float(_among(x) + _among(y) - 2 * _kernel(x, y).mean())
 
 
-def frechet_score(drawn: ArrayLike, real: ArrayLike, seed: int = 0) -> Measurement:
-    """The mean Fréchet distance between m drawn and m real images, m at most half of the real ones, over 20 divisions.
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Features of images, `[n, d]`, and the class of each, `[n]`, which is as frequent in every part of a division."""
 
-    The bias depends on m, so the null level, one half of the real images against the other, has the same m.
+    features: ArrayLike
+    classes: ArrayLike
+
+
+def frechet_score(drawn: Sample, real: Sample, seed: int = 0) -> Measurement:
+    """The mean Fréchet distance between m drawn and m real images over 20 divisions, m at most half of the real ones.
+
+    Its null level is one half of the real images against the other. The bias depends on m and on the proportions of
+    the classes, so both have the same.
 
     Args:
-        drawn: features of drawn images, `[n, d]`.
-        real: features of real images that no model was trained on, `[r, d]`.
+        drawn: images that a model drew, with the classes they were asked for as.
+        real: images that no model was trained on.
         seed: of the divisions.
 
     Raises:
         UndefinedScore: fewer than 20 drawn or 40 real images, or a feature that is not finite.
     """
+    return _measured(frechet, drawn, real, seed)
+
+
+def kid_score(drawn: Sample, real: Sample, seed: int = 0) -> Measurement:
+    """The mean KID over such divisions, with a bootstrap interval; arguments and errors as for `frechet_score`.
+
+    Unbiased for images drawn independently; where each class has its fixed share, as here, a sample meets itself less
+    often than another one, and value and null level both lie below 0 for the same distribution.
+
+    For the interval both samples are cut into the same number of blocks, each pair of blocks gives an estimate, and the
+    spread of the mean of resampled estimates is laid around the value.
+    """
+    found = _measured(kid, drawn, real, seed)
+    x, y = _both(drawn, real)
+    rng, blocks = np.random.default_rng(seed), min(BLOCKS, min(len(x), len(y)) // 2)
+    cut = (np.array_split(each[_mixed(of.classes, rng)], blocks) for each, of in ((x, drawn), (y, real)))
+    estimates = np.array([kid(here, there) for here, there in zip(*cut, strict=True)])
+    means = np.concatenate([estimates[rows].mean(1) for rows in resamples(rng, blocks, blocks)])
+    low, high = function_interval(means - estimates.mean() + found.value)
+    return replace(found, low=low, high=high, interval=f"bootstrap over {blocks} blocks")
+
+
+def _measured(distance: Callable[[Array, Array], float], drawn: Sample, real: Sample, seed: int) -> Measurement:
     x, y = _both(drawn, real)
     size, rng = min(len(x), len(y) // 2), np.random.default_rng(seed)
     found, null = [], []
     for _ in range(SPLITS):
-        rows = rng.permutation(len(y))
+        rows = _mixed(real.classes, rng)
         here, there = y[rows[:size]], y[rows[size : 2 * size]]
-        found.append(frechet(x[rng.permutation(len(x))[:size]], here))
-        null.append(frechet(there, here))
+        found.append(distance(x[_mixed(drawn.classes, rng)[:size]], here))
+        null.append(distance(there, here))
     told = f"{size} real images against {size} others, {SPLITS} divisions"
     return Measurement(float(np.mean(found)), null=null_of(np.array(null), told), n=size)
 
 
-def kid_score(drawn: ArrayLike, real: ArrayLike, seed: int = 0) -> Measurement:
-    """The KID, its bootstrap interval over blocks, and as null level that of halves of the real images.
-
-    Both samples are cut into the same number of blocks, each pair of blocks gives an estimate, and the spread of the
-    mean of resampled estimates is laid around the value. Arguments and errors as for `frechet_score`.
-    """
-    x, y = _both(drawn, real)
-    rng = np.random.default_rng(seed)
-    blocks = min(BLOCKS, min(len(x), len(y)) // 2)
-    cut = [np.array_split(each[rng.permutation(len(each))], blocks) for each in (x, y)]
-    estimates = np.array([kid(here, there) for here, there in zip(*cut, strict=True)])
-    means = np.concatenate([estimates[rows].mean(1) for rows in resamples(rng, blocks, blocks)])
-    value, half = kid(x, y), len(y) // 2
-    low, high = function_interval(means - estimates.mean() + value)
-    null = _divided(y, half, rng, kid)
-    told = f"{half} real images against {len(y) - half} others, {SPLITS} divisions"
-    return Measurement(value, low, high, f"bootstrap over {blocks} blocks", null_of(null, told), n=min(len(x), len(y)))
+def _mixed(classes: ArrayLike, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order in which any stretch has the classes in their proportions, to within one image each."""
+    labels = np.asarray(classes)
+    place = np.empty(len(labels))
+    for each in np.unique(labels):
+        rows = np.flatnonzero(labels == each)
+        place[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
+    return np.argsort(place)
 
 
-def _divided(y: Array, half: int, rng: np.random.Generator, distance: Callable[[Array, Array], float]) -> Array:
-    divisions = (rng.permutation(len(y)) for _ in range(SPLITS))
-    return np.array([distance(y[rows[:half]], y[rows[half:]]) for rows in divisions])
-
-
-def _both(drawn: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:
-    """Both, each feature divided by its standard deviation among the real images; one that they share is left alone."""
-    x = whole(drawn, "drawn features", axes=2, at_least=FEWEST)
-    y = whole(real, "real features", axes=2, at_least=2 * FEWEST)
-    spread = y.std(0, ddof=1)
-    return x / np.where(spread > 0, spread, 1), y / np.where(spread > 0, spread, 1)
+def _both(drawn: Sample, real: Sample) -> tuple[Array, Array]:
+    """Both, divided by the root mean square of the standard deviations of the real images' features."""
+    x = whole(drawn.features, "drawn features", axes=2, at_least=FEWEST)
+    y = whole(real.features, "real features", axes=2, at_least=2 * FEWEST)
+    spread = float(np.sqrt(y.var(0, ddof=1).mean()))
+    return (x / spread, y / spread) if spread > 0 else (x, y)
 
 
 def _kernel(x: Array, y: Array) -> Array:

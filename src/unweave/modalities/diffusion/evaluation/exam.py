@@ -21,6 +21,7 @@ from unweave.data.protocol import Indices
 from unweave.errors import ConfigurationError
 from unweave.evaluation.metric import Array
 from unweave.execution import device_of, reseeded
+from unweave.modalities.diffusion.evaluation.distances import Sample
 from unweave.modalities.diffusion.evaluation.generate import generate
 from unweave.modalities.diffusion.evaluation.judge import Judge
 from unweave.modules import evaluating
@@ -54,8 +55,8 @@ class Answers:
         kept: the same of the classes to keep, `[k, classes]`.
         wanted: the class of each of these, `[k]`.
         leaked: classes to forget.
-        features: the judge's, of the images of the classes to keep, `[k, d]`.
-        true: the judge's, of real images of these classes, `[r, d]`.
+        drawn: the judge's features of the images of the classes to keep, which were asked for as these.
+        real: the same of real images of these classes, which the judge calls these.
         losses: the denoising loss of each example, by set.
         scores: of the forget set and of unseen examples what a membership attack reads; higher says member.
         seed: of the intervals.
@@ -66,8 +67,8 @@ class Answers:
     kept: Array
     wanted: NDArray[np.int64]
     leaked: tuple[int, ...]
-    features: Array
-    true: Array
+    drawn: Sample
+    real: Sample
     losses: Mapping[str, Array]
     scores: tuple[Array, Array]
     seed: int = 0
@@ -128,9 +129,10 @@ class Exam:
         )
 
     @cached_property
-    def true(self) -> Array:
-        """The judge's features of the real images, `[r, d]`."""
-        return self.judge.features(self.real).double().numpy()
+    def true(self) -> Sample:
+        """The judge's features of the real images, and what it calls them."""
+        logits, features = self.judge.seen(self.real)
+        return Sample(features.double().numpy(), logits.argmax(1).numpy())
 
     def drawn(self, model: nn.Module, classes: tuple[int, ...], count: int) -> Tensor:
         """`count` images of each class, class by class, as the judge sees them."""
@@ -154,17 +156,17 @@ class Exam:
             ConfigurationError: it knows no such condition, or guidance is asked for and it has no null condition.
         """
         logits, features = self.judge.seen(self.drawn(model, self.kept, self.kept_images))
-        forgotten = logits[:0]
+        wanted, forgotten = np.repeat(self.kept, self.kept_images), logits[:0]
         if self.forgotten:
             forgotten = self.judge.logits(self.drawn(model, self.forgotten, self.images))
         return Answers(
             forgotten=forgotten.double().numpy(),
             asked=np.repeat(self.forgotten, self.images).astype(np.int64),
             kept=logits.double().numpy(),
-            wanted=np.repeat(self.kept, self.kept_images),
+            wanted=wanted,
             leaked=self.forgotten,
-            features=features.double().numpy(),
-            true=self.true,
+            drawn=Sample(features.double().numpy(), wanted),
+            real=self.true,
             losses={name: self.losses(model, name) for name in self.sets},
             scores=(self.read(model, "forget", self.task.score), self.read(model, self.others, self.task.score)),
             seed=self.seed,
