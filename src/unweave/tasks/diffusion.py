@@ -88,6 +88,7 @@ class Diffusion:
     recognised: Values | None = None
 
     unit = "squared error"
+    reading_batch = 64  # examples, of each of which a reading takes 8 looks
 
     def __post_init__(self) -> None:
         check_fields(
