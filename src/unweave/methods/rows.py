@@ -1,4 +1,7 @@
-"""The catalogue as data: one row per paper. Where a row says no loss, it is ascent on, and descent of, the nll."""
+"""The catalogue as data: one row per paper. Where a row says no loss, it is ascent on, and descent of, the nll.
+
+`parts.unlike` is ascent too, but of a diffusion model what the original predicts for another condition.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ ROWS = (
     Row(
         "unilateral_surgery",
         "The best forgetting step whose first-order rise of the retain loss stays within a tolerance.\n\n"
-        "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent.",
+        "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent, of diffusion "
+        "models the paper's, relabelling.",
         _EUPMU,
         rules.UnilateralSurgery,
         forget=parts.unlike,
@@ -272,7 +276,7 @@ ROWS = (
         "Trains the forget images to the original's prediction for another condition, any or a given one.\n\n"
         "Of diffusion models. A random one gives mixtures of all others, the next or a given one clean images of it.",
         "Fan et al., SalUn, ICLR 2024, arXiv:2310.12508",
-        partial(Fixed, 1.0, 1.0),
+        Fixed,
         forget=parts.other_condition,
     ),
     Row(
@@ -280,7 +284,7 @@ ROWS = (
         "Trains the prediction for a condition to the original's for none, guided away from the condition.\n\n"
         "Of diffusion models, over noised forget images. The authors' own has no retain side: `retain=0`.",
         "Gandikota et al., ESD, ICCV 2023, arXiv:2303.07345",
-        partial(Fixed, 1.0, 1.0),
+        Fixed,
         forget=parts.guided_away,
     ),
     Row(
@@ -288,7 +292,7 @@ ROWS = (
         "Trains the prediction for a condition to the model's own, as it is now, for an anchor.\n\n"
         "Of diffusion models. The anchor is `to`, the next condition if nothing is said.",
         "Kumari et al., Concept Ablation, ICCV 2023, arXiv:2303.13516",
-        partial(Fixed, 1.0, 1.0),
+        Fixed,
         forget=parts.anchored,
     ),
     Row(
@@ -296,7 +300,7 @@ ROWS = (
         "Trains the forget images to noise that is not the one in them.\n\n"
         "Of diffusion models. The paper's bi-level constraint is another rule's: `over: erase_diff` of ofmu or eupmu.",
         "Wu et al., EraseDiff, CVPR 2025, arXiv:2401.05779",
-        partial(Fixed, 1.0, 1.0),
+        Fixed,
         forget=NoiseTarget,
     ),
     Row(
@@ -304,7 +308,7 @@ ROWS = (
         "Trains the condition to draw uniform noise, a surrogate for its images.\n\n"
         "Of diffusion models. The paper's penalty on the weights is not here: the retain side is the nll.",
         "Heng and Soh, Selective Amnesia, NeurIPS 2023, arXiv:2305.10120",
-        partial(Fixed, 1.0, 1.0),
+        Fixed,
         forget=Surrogate,
     ),
 )
