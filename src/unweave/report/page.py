@@ -113,10 +113,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples side by side."""
+    """Examples side by side; or pictures as wide as the page."""
 
     caption: str
     pictures: Sequence[Picture]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
