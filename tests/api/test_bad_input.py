@@ -169,20 +169,23 @@ def test_inputs_of_another_width_are_named_with_their_batch() -> None:
 
 
 class Named(torch.utils.data.Dataset[Any]):
-    """Labels as words."""
+    """Labels as words; the inputs of two sets with a `first` of their own have nothing in common."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
 
     def __len__(self) -> int:
         return 12
 
     def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        return torch.randn(4, generator=torch.Generator().manual_seed(index + id(self) % 997)), "cat"
+        return torch.randn(4, generator=torch.Generator().manual_seed(self.first + index)), "cat"
 
 
 @pytest.mark.parametrize("kind", ["words", "one-hot", "shares"])
 def test_labels_of_the_wrong_kind_are_named(kind: str) -> None:
     model, x = nn.Sequential(nn.Linear(4, 3)), torch.arange(48.0).view(12, 4)
     labels = {"one-hot": torch.eye(3).repeat(4, 1), "shares": torch.rand(12)}
-    sides = [Named(), Named()] if kind == "words" else [TensorDataset(x + shift, labels[kind]) for shift in (0, 99)]
+    sides = [Named(0), Named(99)] if kind == "words" else [TensorDataset(x + shift, labels[kind]) for shift in (0, 99)]
     before = weights(model)
     with pytest.raises(ConfigurationError, match="class indices") as caught:
         unweave.unlearn(model, forget=sides[0], retain=sides[1], contract=None, steps=2)
