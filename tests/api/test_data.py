@@ -135,7 +135,7 @@ def test_a_task_of_ones_own_over_dicts(name: str) -> None:
     ).contract
     assert kept is not None and kept.kept and len(kept.verdicts) == 3
     for message, call in {
-        "accuracy needs a task with logits": {
+        "'accuracy' is of classes, and this task has none": {
             "contract": unweave.Contract(forget=[unweave.Forget("accuracy", at_most=0.1)])
         },
         "needs a task with predictions": {"method": "random_label"},
