@@ -157,7 +157,7 @@ CASES = {
     ),
     "accuracy of texts": Case(
         ("contract={keep: [{metric: accuracy, absolute: 0.1}], forget: []}",),
-        ("accuracy needs a task with logits", "perplexity"),
+        ("'accuracy' is of classes, and this task has none", "perplexity"),
     ),
     "unseen without a holdout": Case(
         ("contract={keep: [], forget: [unseen]}",),
