@@ -148,9 +148,9 @@ def edited(maps: Mapping[str, nn.Linear], solution: Solution, preserved: int) ->
     for name, module in maps.items():
         place = torch.device("cpu") if module.weight.device.type == "mps" else module.weight.device  # no float64 there
         shift, erase, guide = (each.to(place) for each in solution)
-        own = module.weight.to(place).double()
+        own = module.weight.to(place, torch.float64, copy=True)
         module.weight.copy_(own + own @ shift)
-        new, wanted = module.weight.to(place).double(), guide @ own.T
+        new, wanted = module.weight.to(place, torch.float64), guide @ own.T
         change[name] = _change(new, own)
         left += float((erase @ new.T - wanted).square().sum())
         before += float((erase @ own.T - wanted).square().sum())
