@@ -21,6 +21,7 @@ from unweave.contract.sets import Sets, check, remarks
 from unweave.errors import ConfigurationError
 from unweave.loop import Record
 from unweave.rules import Step
+from unweave.tasks import Classification, Known
 
 N = 400
 GENERATOR = np.random.default_rng(0)
@@ -245,10 +246,10 @@ def test_what_a_clause_needs_and_does_not_find() -> None:
         (keep, [*unseen, *same], Sets(data()), False, ["pass holdout=", "pass retrained=", "pass guard="]),
     ):
         if not missing:
-            check(keeps, forgets, sets, retrained)
+            check(keeps, forgets, sets, retrained, Known(Classification()))
             continue
         with pytest.raises(ConfigurationError) as refused:
-            check(keeps, forgets, sets, retrained)
+            check(keeps, forgets, sets, retrained, Known(Classification()))
         assert len(refused.value.faults) == len(missing)
         assert all(part in fault for part, fault in zip(missing, refused.value.faults, strict=True))
 

@@ -14,12 +14,20 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.tasks import NATS
 
 Metric = Callable[[nn.Module, Any], Tensor]
-UTILITY = ("accuracy", "loss", "perplexity")
-FORGETTING = {"accuracy": "at_most", "loss": "at_least", "unseen": "margin", "retrained": "margin"}
+UTILITY = ("accuracy", "loss", "perplexity", "recognised")
+FORGETTING = {
+    "accuracy": "at_most",
+    "generated": "at_most",
+    "loss": "at_least",
+    "unseen": "margin",
+    "retrained": "margin",
+}
 MARGINS = {"unseen": 0.05, "retrained": 0.02}
 CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most, where nothing else is said
 MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
 TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
+SHARES = ("accuracy", "recognised")  # 0 or 1 of each example
+DRAWS_LESS, DENOISES_WORSE, STILL_DRAWN = 0.05, 0.05, 0.15  # the defaults of a model that draws
 DEFAULT_SHARE = 0.01  # of the original's accuracy or perplexity, where no clause is given
 
 
@@ -32,9 +40,11 @@ class Keep:
     the limit, and that at most limit / clip of the examples lose more than `clip` (`bounds.clipped`).
 
     Args:
-        metric: "accuracy", "loss" (in the task's unit: nats), "perplexity" (`exp` of the mean loss), or a function
-            `(model, batch) -> [b]` of one value per example.
-        absolute: the limit in the metric's own unit: a share for accuracy, that of the loss, points of perplexity.
+        metric: "accuracy", "loss" (in the task's unit: nats), "perplexity" (`exp` of the mean loss), "recognised"
+            (share of examples whose condition is drawn as asked, by `task.recognised`), or a function
+            `(model, batch) -> [b]` of one value per example; it may have `passes`, how many forward passes one takes.
+        absolute: the limit in the metric's own unit: a share for accuracy and recognised, that of the loss, points
+            of perplexity.
         relative: the limit as a share of the original's value; exactly one of the two is given.
         by: one limit for every group: "class" groups by label; a sequence names the group of each retain example, in
             the order of the data set. Groups are corrected for (`bounds.level`).
@@ -91,20 +101,21 @@ class Keep:
         """Limits that limit nothing: points or percent where a share is meant."""
         faults = []
         for key, value in (("absolute", self.absolute), ("relative", self.relative)):
-            share = self.metric == "accuracy" or key == "relative"
-            top = 1.0 if self.metric == "accuracy" else TRIPLE
+            share = self.metric in SHARES or key == "relative"
+            top = 1.0 if self.metric in SHARES else TRIPLE
             if share and value is not None and _finite(value) and (value >= top if top == 1 else value > top):
                 asked = f"{100 * value:.4g} {'points' if key == 'absolute' else '%'}"
                 span = f"below {top:g}" if top == 1 else f"at most {top:g}"
                 faults.append(f"keep: {key} is a share, {span}; found {value}, which is {asked}.{_meant(value)}")
-        if self.clip is not None and self.metric == "accuracy":
-            faults.append("keep: an example's accuracy is 0 or 1 and needs no clip. Leave it out.")
+        if self.clip is not None and self.metric in SHARES:
+            what = "an example's accuracy" if self.metric == "accuracy" else "whether an image is recognised"
+            faults.append(f"keep: {what} is 0 or 1 and needs no clip. Leave it out.")
         return faults
 
     @property
     def higher(self) -> bool:
         """Whether more is better."""
-        return self.better == "higher" if self.better else self.metric == "accuracy"
+        return self.better == "higher" if self.better else self.metric in SHARES
 
     @property
     def title(self) -> str:
@@ -134,7 +145,7 @@ class Keep:
         verb = "falls" if self.higher else "rises"
         if self.relative is not None:
             amount = f"{100 * self.relative:.3g} % of the original's"
-        elif self.metric == "accuracy":
+        elif self.metric in SHARES:
             amount = f"{100 * self.limit:.3g} points"
         else:
             amount = f"{self.limit:.3g}{f' {unit}' if self.metric == 'loss' else ''}"
@@ -146,10 +157,11 @@ class Forget:
     """When forgetting is enough.
 
     Args:
-        metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "unseen": a membership attack cannot
+        metric: "accuracy" or "loss" (in the task's unit: nats) on the forget set; "generated": the share of its
+            examples whose condition is still drawn as asked, by `task.recognised`; "unseen": a membership attack cannot
             tell the forget set from the holdout, examples that the model was never trained on; "retrained": accuracy on
             the forget set is that of a retrained model.
-        at_most: of the accuracy, in [0, 1].
+        at_most: of the accuracy, or of the share still generated, in [0, 1].
         at_least: of the mean loss.
         margin: unseen: AUC of the attack at most 0.5 + margin (0.05), and the forget loss not significantly below the
             other; retrained: distance of the two accuracies (0.02).
@@ -199,6 +211,8 @@ class Forget:
         match self.metric:
             case "accuracy":
                 return f"forget accuracy at most {100 * self.level:.3g} %"
+            case "generated":
+                return f"share of forget conditions still drawn as asked at most {100 * self.level:.3g} %"
             case "loss":
                 return f"forget loss at least {self.level:.3g} {unit}"
             case "unseen":
@@ -213,11 +227,14 @@ class Contract:
 
     Args:
         keep: what may suffer by how much; None is accuracy (perplexity, where the task has no logits) within 1 % of
-            the original's, or as little as the examples can decide; () is no limit.
-        forget: when forgetting is enough: all of them; None is "unseen"; () is never, the run uses its steps up.
+            the original's, or as little as the examples can decide, and of a model that draws "recognised" within 5
+            points and the loss within 5 %; () is no limit.
+        forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
+            "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).
         shrinks: how often a run may go back and on with shorter steps.
-        every: steps between two looks; None: so many that reading costs at most a tenth of the run.
+        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 20 at most
+            where it reads what is drawn.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -247,17 +264,31 @@ class Contract:
 
     def keeps(self, utility: str) -> Sequence[Keep]:
         """The keep clauses, the default written out: of what the task is judged by (`tasks.Known.utility`)."""
-        return (Keep(utility, relative=DEFAULT_SHARE),) if self.keep is None else self.keep
+        if self.keep is not None:
+            return self.keep
+        if utility == "recognised":
+            return Keep(utility, absolute=DRAWS_LESS), Keep("loss", relative=DENOISES_WORSE)
+        return (Keep(utility, relative=DEFAULT_SHARE),)
 
-    def forgets(self, whole_class: bool = False) -> Sequence[Forget]:
-        """The forget clauses, the default written out.
+    def forgets(self, whole_class: bool = False, utility: str = "accuracy") -> Sequence[Forget]:
+        """The forget clauses, the default written out, for what the task is judged by.
 
         Where a class is removed whole, its held-out examples are known to the original as well as its training
-        examples: "unseen" alone would leave the class in place, so none of the forget set may be recognised either.
+        examples: "unseen" alone would leave the class in place, so none of the forget set may be recognised
+        either; and of a model that draws, what matters is whether it still draws the class.
         """
         if self.forget is not None:
             return self.forget
-        return (Forget("unseen"), Forget("accuracy", at_most=0.0)) if whole_class else (Forget("unseen"),)
+        if not whole_class:
+            return (Forget("unseen"),)
+        if utility == "recognised":
+            return (Forget("generated", at_most=STILL_DRAWN),)
+        if utility != "accuracy":
+            raise ConfigurationError(
+                "contract: a class that is removed whole has no forget clause of its own in this task, as what is "
+                "unseen of it was known to the original too. Say when forgetting is enough, or forget=() for never."
+            )
+        return Forget("unseen"), Forget("accuracy", at_most=0.0)
 
 
 def _finite(value: object) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unweave.contract import bounds
-from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, Contract, Forget, Keep
+from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, SHARES, Contract, Forget, Keep
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.observer import Seen
 from unweave.contract.reading import Reading, State
@@ -155,7 +155,7 @@ class Goal:
 
     @property
     def _key(self) -> str:
-        return "loss" if self.clause.metric == "loss" else "accuracy"
+        return self.clause.metric if self.clause.metric in ("loss", "generated") else "accuracy"
 
     def _unseen(self, forget: Mapping[str, Array], holdout: Mapping[str, Array]) -> Reading:
         n = len(forget[SCORE])
@@ -230,7 +230,7 @@ def limits(
             problem = _undecidable(made, own)
             if problem and contract.keep is None and (wide := _widened(made, own)) is not None:
                 made = wide
-                share = made.clause.metric == "accuracy" or made.clause.relative is not None
+                share = made.clause.metric in SHARES or made.clause.relative is not None
                 room = f"{100 * made.clause.limit:.2g} {'points' if made.clause.relative is None else '%'}"
                 notes.append(
                     f"Default: {clause.title} within {room if share else f'{made.limit:.2g} {unit}'} of the "

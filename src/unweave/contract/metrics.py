@@ -13,6 +13,7 @@ from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.outputs import Outputs
 from unweave.tasks import Known, Task
 
+DRAWN = ("recognised", "generated")  # both are whether what is drawn is recognised: of retain, of forget examples
 SCORE = "score"  # what a membership attack looks at: high for examples that are known
 
 
@@ -30,7 +31,9 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
     if callable(metric):
         found = metric(model, batch)
     elif metric in ("loss", "perplexity"):
-        found = task.nll(model, batch)
+        found = Known(task).reading(model, batch)
+    elif metric in DRAWN:
+        found = drawn(task)(model, batch)
     elif (known := Known(task)).logits is not None:
         outputs = Outputs(known.logits(model, batch).float().cpu(), batch[1].cpu())
         found = torch.from_numpy(outputs.correct if metric == "accuracy" else outputs.margin)
@@ -42,6 +45,29 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ConfigurationError(f"A metric must return one value per example, [b]; {key(metric)} returned {shape}.")
     return found.detach().double().cpu()
+
+
+def drawn(task: Task) -> Metric:
+    """What "recognised" and "generated" read.
+
+    Raises:
+        ConfigurationError: the task says nothing of what is drawn.
+    """
+    found = Known(task).recognised
+    if found is None:
+        raise ConfigurationError(
+            "contract: 'recognised' and 'generated' are of models that draw, and of a task that says what is "
+            "recognised: Diffusion(..., recognised=function (model, batch) -> [b])."
+        )
+    return found
+
+
+def passes(metric: str | Metric, task: Task) -> int:
+    """Forward passes that an example takes; of a function those that it says (`passes`), or one."""
+    known = Known(task)
+    if metric in ("loss", "perplexity"):
+        return known.reading_passes
+    return int(getattr(known.recognised if metric in DRAWN else metric, "passes", 1))
 
 
 def key(metric: str | Metric, number: int = 0) -> str:
@@ -56,21 +82,21 @@ class Once(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.module = model  # the name that says it is a wrapper
         self._asked: Any = None
         self._answer: Any = None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """The model's output; the same object for the very same inputs as in the last call."""
         if self._asked is None or _ids(*self._asked) != _ids(inputs, named):
-            self._answer, self._asked = self.model(*inputs, **named), (inputs, named)
+            self._answer, self._asked = self.module(*inputs, **named), (inputs, named)
         return self._answer
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+            return getattr(super().__getattr__("module"), name)
 
 
 def _ids(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[list[int], dict[str, int]]:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from unweave.contract.clauses import Forget, Keep, Metric
-from unweave.contract.metrics import SCORE, Once, key, values
+from unweave.contract.metrics import SCORE, Once, key, passes, values
 from unweave.contract.sets import SAMPLE, Sets, halves
 from unweave.errors import told
 from unweave.evaluation.metric import Array
@@ -54,6 +54,16 @@ class Observer:
         reshard(model)
         return seen
 
+    def reads(self, metrics: Iterable[str]) -> bool:
+        """Whether one of these is read of any set."""
+        own = {metric for each in self._metrics.values() for metric in each.values() if isinstance(metric, str)}
+        return bool(own & set(metrics))
+
+    def passes(self, names: Iterable[str]) -> int:
+        """Forward passes of one look at the named sets: one an example, but for metrics that say otherwise."""
+        own = (name for name in names if name in self.sets)
+        return sum(self.sets[n].examples * max(passes(m, self._task) for m in self._metrics[n].values()) for n in own)
+
     def _read(self, model: nn.Module, name: str, device: torch.device) -> dict[str, Array]:
         found: dict[str, list[Tensor]] = {each: [] for each in self._metrics[name]}
         for number, batch in enumerate(self.sets[name].batches(device)):
@@ -74,6 +84,7 @@ def chosen(
     forget: dict[str, str | Metric] = {"loss": "loss"}
     counted = wanted & {"accuracy", "retrained"} or "accuracy" in utility.values()
     forget |= {"accuracy": "accuracy"} if counted else {}
+    forget |= {"generated": "generated"} if "generated" in wanted else {}
     forget |= {SCORE: SCORE} if "unseen" in wanted else {}
 
     def sample(data: Data, rows: Rows | None = None, most: int | None = None, seed: int = 0) -> Sample:

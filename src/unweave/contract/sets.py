@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from unweave.contract import bounds
-from unweave.contract.clauses import Contract, Forget, Keep
+from unweave.contract.clauses import SHARES, Contract, Forget, Keep
+from unweave.contract.metrics import DRAWN
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.samples import Data, Rows, labels, subset
+from unweave.tasks import NATS, Known
 
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end
@@ -109,8 +111,8 @@ def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Row
         if clause.by is not None:
             groups = len(set((known if known is not None else ()) if isinstance(clause.by, str) else clause.by)) or 1
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
-        limit, clip = clause.limit if clause.metric == "accuracy" else clause.averaged(), None
-        if clause.metric != "accuracy" and limit is not None:
+        limit, clip = clause.limit if clause.metric in SHARES else clause.averaged(), None
+        if clause.metric not in SHARES and limit is not None:
             clip = clause.counted(limit, 1.0)
         wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
@@ -141,13 +143,14 @@ def halves(data: Data | None, seed: int) -> tuple[Rows | None, Rows | None]:
     return first, second
 
 
-def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retrained: bool) -> None:
-    """Refuses clauses that have nothing to be read on.
+def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retrained: bool, known: Known) -> None:
+    """Refuses clauses that have nothing to be read on, or that the task has no such values for.
 
     Raises:
         ConfigurationError: everything that is missing.
     """
-    faults, wanted = [], {clause.metric for clause in forgets}
+    wanted = {clause.metric for clause in forgets}
+    faults = _foreign({clause.metric for clause in keeps if isinstance(clause.metric, str)} | wanted, known)
     if "unseen" in wanted and sets.holdout is None:
         faults.append(
             "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
@@ -161,6 +164,22 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
         faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
     if faults:
         raise ConfigurationError(faults)
+
+
+def _foreign(metrics: set[str], known: Known) -> list[str]:
+    """Metrics that another kind of task has."""
+    has = {
+        "of classes": (("accuracy", "retrained"), known.logits is not None),
+        "of likelihoods": (("perplexity",), known.unit == NATS),
+        "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
+    }
+    own = [name for names, there in has.values() if there for name in names]
+    return [
+        f"contract: {name!r} is {kind}, and this task has none. It has: {', '.join(['loss', 'unseen', *own])}."
+        for kind, (names, there) in has.items()
+        for name in names
+        if name in metrics and not there
+    ]
 
 
 def remarks(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, default: bool) -> list[str]:

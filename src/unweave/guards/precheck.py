@@ -13,9 +13,11 @@ from torch import nn
 from unweave.data.checks import check_filled
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
+from unweave.execution import bare, device_of, seeded
 from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.probe import Seen, probe, sample
+from unweave.modules import evaluating
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
 
@@ -65,8 +67,19 @@ def check(
             found.append(Finding(f"{name}: {error}", fatal=True, cause=cause))
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
     warned = settled(found)
+    warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
     found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
     return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+
+
+@torch.no_grad()
+def _doubts(model: nn.Module, task: Task, examples: Sample, seed: int) -> list[str]:
+    """What only the task can see."""
+    asked, whole = Known(task).doubts, bare(model)
+    if asked is None:
+        return []
+    with evaluating(whole), seeded(seed):
+        return asked(whole, list(examples.batches(device_of(whole))))
 
 
 def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[int], seed: int) -> Finding | None:

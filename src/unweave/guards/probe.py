@@ -100,6 +100,7 @@ class Seen:
         labels: true class of each, `[n]`; None likewise.
         classes: that the model knows; 0 likewise.
         tokens: what is odd about the labels of batches of tokens.
+        guess: the loss of a model that knows nothing, where the task says it.
     """
 
     loss: Tensor
@@ -107,6 +108,7 @@ class Seen:
     labels: Tensor | None = None
     classes: int = 0
     tokens: Labelled = field(default_factory=Labelled)
+    guess: float | None = None
 
     @property
     def correct(self) -> int:
@@ -156,7 +158,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
             tokens += labelled(batch)
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
-        return Seen(every_loss, tokens=tokens)
+        return Seen(every_loss, tokens=tokens, guess=known.guess)
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 

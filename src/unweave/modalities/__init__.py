@@ -1,4 +1,4 @@
-"""Images, texts: what the library knows of a kind of data stands in one folder, and is named here once."""
+"""Images, texts, diffusion models: what is known of a kind of data stands in one folder, and is named here once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from unweave.modalities import reading
 from unweave.modalities._base import Job, Modality, TrainingSet
+from unweave.modalities.diffusion import DIFFUSION
 from unweave.modalities.images import IMAGES
 from unweave.modalities.texts import TEXTS
 from unweave.recipe.recipe import Recipe
@@ -31,7 +32,7 @@ __all__ = [
     "training_set",
 ]
 
-MODALITIES: dict[str, Modality] = {each.name: each for each in (IMAGES, TEXTS)}
+MODALITIES: dict[str, Modality] = {each.name: each for each in (IMAGES, TEXTS, DIFFUSION)}
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -16,7 +16,7 @@ class KeepEntry(BaseModel):
     """One keep clause; exactly one of `absolute` and `relative`."""
 
     model_config = _STRICT
-    metric: Literal["accuracy", "loss", "perplexity"]
+    metric: Literal["accuracy", "loss", "perplexity", "recognised"]
     absolute: float | None = None
     relative: float | None = None
     by: Literal["class"] | None = None
@@ -35,7 +35,7 @@ class ForgetEntry(BaseModel):
     """One forget clause; `unseen` and `retrained` may be written as words."""
 
     model_config = _STRICT
-    metric: Literal["accuracy", "loss", "unseen", "retrained"]
+    metric: Literal["accuracy", "generated", "loss", "unseen", "retrained"]
     at_most: float | None = None
     at_least: float | None = None
     margin: float | None = None

@@ -32,7 +32,7 @@ class Retest:
     ) -> None:
         self.name, self.job = name, job
         sets = Sets(job.forget, holdout=job.holdout, whole_class=whole_class(job.forget, job.retain))
-        clauses = contract.forgets(sets.whole_class)
+        clauses = contract.forgets(sets.whole_class, Known(job.task).utility)
         self._observer = Observer(job.task, *chosen(sets, (), clauses, job.task, seed), seed=seed)
         seen = {}
         if retrained is not None:

@@ -195,8 +195,9 @@ def check_readable(recipe: Recipe, job: Job) -> None:
     if recipe.contract is not None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]
-        forgets = contract.forgets(sets.whole_class)
-        check_contract(contract.keeps(Known(job.task).utility), forgets, sets, retrained=True)
+        known = Known(job.task)
+        forgets = contract.forgets(sets.whole_class, known.utility)
+        check_contract(contract.keeps(known.utility), forgets, sets, retrained=True, known=known)
 
 
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,12 +15,15 @@ from unweave.data.draws import gaussian, numbers, uniform
 from unweave.errors import ConfigurationError
 from unweave.execution import draws
 from unweave.tasks._denoisers import between, check_classes, native, prediction, read, words
+from unweave.tasks.doubts import doubts
 from unweave.tasks.schedule import Schedule
 
 Call = Callable[[nn.Module, Tensor, Tensor, Tensor], Any]
+Values = Callable[[nn.Module, Batch], Tensor]
 DROPPED, OTHER, TARGET, COPIES = 2**40, 2**41, 2**42, 2**43
 """First places in an example's stream: of what drops its condition, of another condition, of a target that is drawn, of
 its copies (`looks`). Place 0 is the timestep, and the noise begins at place 1."""
+READ = 8  # looks at an example whose loss is only read
 _SCORED = 8  # looks at an example of which a membership score is made
 
 
@@ -66,6 +69,9 @@ class Diffusion:
         looks: draws of (t, e) for each example, whose mean is the loss: copy j has `t = floor(T (j + u) / looks)`.
             1 is enough in steps; readings want 8 to 20.
         call: `(model, x_t, t, condition) -> prediction` of any other model.
+        recognised: `(model, batch) -> [b]`, 1 where what the model draws for an example's condition is recognised as
+            asked for, else 0; the contract's "recognised" and "generated" read it. It may have `passes`, how many
+            forward passes one example takes.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -79,6 +85,7 @@ class Diffusion:
     gamma: float = 5.0
     looks: int = 1
     call: Call | None = None
+    recognised: Values | None = None
 
     unit = "squared error"
     reading_batch = 64  # examples, of each of which a reading takes 8 looks
@@ -93,6 +100,7 @@ class Diffusion:
             gamma="(0, inf)",
             looks=natural,
             call=maybe(_called),
+            recognised=maybe(_recognised),
         )
 
     def draw(self, batch: Batch, *, dropout: bool = True, shares: tuple[float, float] = (0.0, 1.0)) -> Noised:
@@ -181,6 +189,16 @@ class Diffusion:
         noised = self.draw(batch)
         return self.distance(model, noised, noised.target)
 
+    @property
+    def reading_passes(self) -> int:
+        """Forward passes of an example's reading."""
+        return max(self.looks, READ)
+
+    def reading(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The nll where it is only read, `[b]`: of 8 looks at least, no condition dropped."""
+        own = replace(self, looks=self.reading_passes, dropout=0.0)
+        return own.nll(model, batch)
+
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """`w_t mean_d (f - f_reference)^2` of each example, `[b]`; no gradient flows to the reference.
 
@@ -191,6 +209,15 @@ class Diffusion:
         with torch.no_grad():
             target = self.predict(reference, noised)
         return self.distance(model, noised, target)
+
+    @property
+    def guess(self) -> float | None:
+        """The loss of a model that always answers 0, about: noise has a variance of 1; None where timesteps weigh."""
+        return 1.0 if self.weighting == "none" else None
+
+    def doubts(self, model: nn.Module, batches: Sequence[Batch]) -> list[str]:
+        """What does not look right of a model on retain examples (`tasks.doubts`)."""
+        return doubts(self, model, batches)
 
     def score(self, model: nn.Module, batch: Batch) -> Tensor:
         """What a membership attack looks at, `[b]`: minus the loss at 8 timesteps below T / 2, one of each eighth."""
@@ -217,3 +244,8 @@ def _null(name: str, given: Any) -> str:
 def _called(name: str, given: Any) -> str:
     """What call must be."""
     return "" if callable_with(given, 4) else wrong(name, "a function (model, x_t, t, condition) -> prediction", given)
+
+
+def _recognised(name: str, given: Any) -> str:
+    """What recognised must be."""
+    return "" if callable_with(given, 2) else wrong(name, "a function (model, batch) -> [b]", given)

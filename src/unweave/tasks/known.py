@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,13 @@ class Known:
     Attributes:
         logits: `(model, batch) -> [b, classes]` of a classifier over `(inputs, labels)`; None elsewhere.
         unit: of the nll: "nats", or what its values mean ("squared error").
-        utility: what the default keep clause reads: "accuracy" of a classifier, "perplexity" of other likelihoods, or
-            "loss" where the nll is no likelihood.
+        recognised: `(model, batch) -> [b]`, 1 where what a model that draws makes of an example's condition is
+            recognised as asked for; None elsewhere.
+        utility: what the default keep clause reads: "accuracy" of a classifier, "recognised" of what draws,
+            "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
+        reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
+        guess: the nll of a model that knows nothing, where the task has one; above it a model has collapsed.
+        doubts: `(model, retain batches) -> texts`, what only this task can see that does not fit; None elsewhere.
         reading_batch: examples of one forward pass where the model is only read.
     """
 
@@ -35,11 +40,18 @@ class Known:
         self.task = task
         self.logits: Values | None = said("logits", None)
         self.unit: str = said("unit", NATS)
-        plain = "perplexity" if self.unit == NATS else "loss"
+        self.recognised: Values | None = said("recognised", None)
+        self.reading: Values = said("reading", task.nll)
+        self.guess: float | None = said("guess", None)
+        self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
+        self.reading_passes: int = said("reading_passes", 1)
+        plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
         self.utility: str = said("utility", plain if self.logits is None else "accuracy")
         self.reading_batch: int = said("reading_batch", READ)
-        self.odds: Values = said("odds", self._of_nll if self.logits is None else self._of_logits)
-        """Log-odds of an error of each example, `log((1 - p) / p)`, nats: far below 0 it is known, above 0 not."""
+        of_nll = self._of_nll if self.unit == NATS else task.nll
+        self.odds: Values = said("odds", self._of_logits if self.logits is not None else of_nll)
+        """Log-odds of an error of each example, `log((1 - p) / p)`, nats: far below 0 it is known, above 0 not.
+        Where the nll is no likelihood there are none, and it is the nll itself."""
         self.score: Values = said("score", self._negative_nll if self.logits is None else self._margin)
         """What a membership attack looks at: high for examples that are known."""
 

@@ -230,7 +230,7 @@ def split_of(wanted: ImageForget, source: Source) -> tuple[str, TensorImages, Sp
     """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
     train, seed = source.train, wanted.seed
     if wanted.class_ is not None:
-        classes = _classes(wanted.class_, source.classes)
+        classes = class_numbers(wanted.class_, source.classes)
         names = ", ".join(source.classes[k] for k in classes if k < len(source.classes))
         text = f"class {names}" + (f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else "")
         return text, train, hardness_mix(train.labels, classes, wanted.mix, seed)
@@ -262,8 +262,12 @@ def mislabelled(test: TensorImages, classes: int, seed: int) -> TensorImages:
     return test.relabelled((test.labels.numpy() + shift) % classes)
 
 
-def _classes(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
-    """Class numbers; a name stands for its number."""
+def class_numbers(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
+    """Class numbers; a name stands for its number.
+
+    Raises:
+        ConfigurationError: a name that no class has.
+    """
     every = wanted if isinstance(wanted, tuple) else (wanted,)
     unknown = [each for each in every if isinstance(each, str) and each not in names]
     if unknown:

@@ -1,0 +1,45 @@
+"""Diffusion models: images and the conditions that ask for them, denoisers, requests, and scores of what they draw."""
+
+from unweave.evaluation.gap import RTE
+from unweave.modalities._base import Card, Front, Modality
+from unweave.modalities.diffusion.build import request, training_set
+from unweave.modalities.diffusion.evaluation.scores import METRICS
+from unweave.modalities.diffusion.networks import unet
+from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe, faults_of, left
+from unweave.modalities.diffusion.sources import SOURCES
+from unweave.modalities.diffusion.training import Training
+from unweave.tasks import Diffusion
+
+
+def _task() -> Diffusion:
+    """As of a network that is trained here; which it is does not matter to a recipe."""
+    how = Training()
+    return Diffusion(unet(10, (1, 8, 8), (16, 32), how).schedule, null=10, dropout=how.dropout)
+
+
+DIFFUSION = Modality(
+    name="diffusion",
+    sources=tuple(SOURCES),
+    recipe=DiffusionRecipe,
+    forget=DiffusionForget,
+    task=_task,
+    training=Training,
+    job=request,
+    training_set=training_set,
+    faults=faults_of,
+    left=left,
+    metrics={**METRICS, RTE.name: RTE},
+    card=Card(
+        "other",
+        {
+            "UA": ("forget", "unlearn_accuracy", "Share of images asked for as a forgotten class that are not of it"),
+            "RA": ("retain", "accuracy", "Share of images asked for as a kept class that are recognised"),
+        },
+    ),
+    front=Front(
+        {"Forgotten class not drawn": "UA", "Kept classes drawn": "RA"},
+        ("UA", "RA", "frechet", "MIA_AUC", "average_gap"),
+    ),
+    classes=True,
+    numbered=tuple(SOURCES),
+)

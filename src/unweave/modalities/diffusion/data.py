@@ -1,0 +1,96 @@
+"""Images with the conditions that ask for them, in memory: what a diffusion model learns, keeps and loses."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unweave.data.content import content
+from unweave.data.protocol import Indices
+from unweave.errors import ConfigurationError
+from unweave.modalities.images.tensors import TensorImages
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned(Dataset[dict[str, Tensor]]):
+    """Images in the scale of the training, each with its condition: batches are `{"x0", "condition", "number"}`.
+
+    Args:
+        x0: `[n, channels, height, width]`, float32; images lie in [-1, 1].
+        condition: the class of each, `[n]`, int64.
+        number: of each in its training or test set, `[n]`: whoever draws for an example starts from the noise of its
+            number, whatever subset it is met in. None: 0 to n - 1.
+
+    Raises:
+        ConfigurationError: shapes or types do not fit each other.
+    """
+
+    x0: Tensor
+    condition: Tensor
+    number: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.number is None:
+            object.__setattr__(self, "number", torch.arange(len(self.x0)))
+        fits = self.x0.ndim == 4 and self.x0.is_floating_point() and self.condition.dtype == torch.int64
+        if not fits or not self.condition.shape == self.numbers.shape == self.x0.shape[:1]:
+            raise ConfigurationError(
+                "images need floats [n, channels, height, width] and one class (int64) each; found "
+                f"{list(self.x0.shape)} of {self.x0.dtype} and {list(self.condition.shape)} of {self.condition.dtype}"
+            )
+
+    @classmethod
+    def of(cls, images: TensorImages) -> Conditioned:
+        """Images in [0, 1] with labels become images in [-1, 1] with conditions."""
+        x, labels = images.batch(range(len(images)))
+        return cls(2 * x.float() - 1, labels)
+
+    @property
+    def numbers(self) -> Tensor:
+        """See `number`."""
+        assert self.number is not None
+        return self.number
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {"x0": self.x0[row], "condition": self.condition[row], "number": self.numbers[row]}
+
+    def batch(self, indices: Indices) -> dict[str, Tensor]:
+        """Of the given rows, in that order."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        parts = {"x0": self.x0, "condition": self.condition, "number": self.numbers}
+        return {name: tensor.index_select(0, rows) for name, tensor in parts.items()}
+
+    def subset(self, indices: Indices) -> Conditioned:
+        """A copy of the given rows, with their numbers."""
+        return Conditioned(**self.batch(indices))
+
+    @property
+    def labels(self) -> Tensor:
+        """The conditions, which are classes."""
+        return self.condition
+
+    @property
+    def amounts(self) -> None:
+        """One image each."""
+
+    def digest(self, row: int) -> tuple[bytes, bool]:
+        """Of image and class; its number says only where it stands."""
+        return content((self.x0[row], self.condition[row]))
+
+    def repeated(self, row: int) -> bool:
+        """No image is there twice on purpose."""
+        return False
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, classes, numbers and every pixel."""
+        digest = hashlib.sha256(repr(list(self.x0.shape)).encode())
+        for tensor in (self.condition, self.numbers, self.x0):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()

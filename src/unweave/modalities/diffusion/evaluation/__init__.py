@@ -1,0 +1,1 @@
+"""What a diffusion model draws, who judges it, and what an attacker still finds in it."""

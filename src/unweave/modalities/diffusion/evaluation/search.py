@@ -1,0 +1,254 @@
+r"""Does it come back? A searched condition, and training that brings a class back, each beside the retrained control.
+
+Condition search: a condition c* that minimises the denoising loss on a few images to forget while every weight stays,
+
+    c* = argmin_c mean_i E_{t, e} (f(x_t, t, c) - y)^2
+
+(Pham et al., "Circumventing concept erasure methods", ICLR 2024, arXiv:2308.01508). What was only hidden from its own
+condition is found by another one. Of a class-conditional model c* is a row of its embedding; else it is the embeddings.
+Relearning trains all weights on those images, or, "benign", on images to keep alone (resurgence, arXiv:2410.08074).
+
+A search makes some of a class out of nothing, and a network learns it anew, so none of these numbers says anything
+without that of a model which was retrained without the forget set: `beside`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unweave.arguments import check_fields, natural
+from unweave.data.batches import Batch
+from unweave.data.draws import numbers
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.evaluation.intervals import share
+from unweave.evaluation.metric import Measurement, Metric, Null, Score
+from unweave.execution import device_of
+from unweave.modalities._base import Sheet
+from unweave.modalities.diffusion.evaluation.exam import Exam, Held, drawing
+from unweave.modules import copied, evaluating
+from unweave.tasks import Diffusion
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What the attacker has and does.
+
+    Args:
+        images: of each class to forget.
+        search: steps of the condition search.
+        search_lr: of its Adam.
+        looks: draws of (t, e) for an image at a step of it.
+        lr: of the Adam that trains all weights.
+        batch: images of a step of that, at most.
+        drawn: images of each class to forget that are drawn afterwards.
+        seed: of the images and of all noise.
+
+    Raises:
+        ConfigurationError: numbers out of range, all of them at once.
+    """
+
+    images: int = 20
+    search: int = 60
+    search_lr: float = 0.1
+    looks: int = 4
+    lr: float = 5e-4
+    batch: int = 64
+    drawn: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = dict.fromkeys(("images", "search", "looks", "batch", "drawn"), natural)
+        check_fields(self, search_lr="(0, inf)", lr="(0, inf)", **whole)
+
+
+STEPS = (5, 40)
+"""Steps of training after which a class to forget is drawn again."""
+
+
+def _metric(name: str, after: str, source: str) -> Metric:
+    told = f"share of images of a class to forget that the judge calls it, {after}"
+    about = ("a request that names classes, and their training images", "the judge's answer is not finite", source)
+    return Metric(name, told, "share", "as null", (0, 1), "example", *about, "the retrained model's, so attacked")
+
+
+_FOUND = _metric("search", "drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508")
+_RELEARNED = {k: _metric(f"relearned_{k}", f"after {k} steps on some of its images", "") for k in STEPS}
+_BENIGN = {k: _metric(f"benign_{k}", f"after {k} steps on images to keep", "arXiv:2410.08074") for k in STEPS}
+ATTACKS = {metric.name: metric for metric in (_FOUND, *_RELEARNED.values(), *_BENIGN.values())}
+"""What each attack's score is, by name."""
+
+
+def searched(
+    model: nn.Module, task: Diffusion, x0: Tensor, condition: Tensor, how: Attack | None = None
+) -> tuple[nn.Module, Tensor]:
+    """A model and the condition found, with which it draws what the images show; no weight of the given one moves.
+
+    Args:
+        model: the denoiser; it stays as it is. The one that comes back is a copy in which nothing but the searched row
+            of its embeddings has moved, or, where conditions are embeddings, the model itself.
+        task: the model's.
+        x0: images, `[n, ...]` in the scale of the training.
+        condition: what they are to be asked for by: a class `[]`, or embeddings `[L, D]`, whose values are not used.
+        how: steps, learning rate and draws.
+
+    Returns:
+        The model, and the condition: the same class, or embeddings `[L, D]`.
+
+    Raises:
+        UnsupportedError: conditions are classes, and the model has no `torch.nn.Embedding` of them.
+    """
+    how = how or Attack()
+    reading, x0 = replace(task, looks=how.looks, dropout=0.0), x0.to(device_of(model))
+    if condition.is_floating_point():
+        known = task.null if isinstance(task.null, Tensor) else torch.zeros_like(condition)
+        found = known.detach().clone().to(x0.device, torch.float32).requires_grad_()
+        frozen = copied(model).requires_grad_(False)
+        _descended(frozen, reading, x0, lambda: found.expand(len(x0), *found.shape), [found], how)
+        return model, found.detach()
+    own, row = copied(model).requires_grad_(False), int(condition)
+    tables = [m.weight for m in own.modules() if isinstance(m, nn.Embedding) and m.num_embeddings > row]
+    if not tables:
+        raise UnsupportedError(
+            f"{type(model).__name__} has no torch.nn.Embedding with a row for class {row}, so no condition can be "
+            "searched in it: leave the condition search out."
+        )
+    for table in tables:
+        with torch.no_grad():
+            others = torch.arange(len(table), device=table.device) != row
+            table[row] = table[others].mean(0)  # what the row of the class still holds is not used
+        table.requires_grad_().register_hook(lambda gradient: _of_row(gradient, row))
+    asked = condition.to(x0.device).expand(len(x0))
+    _descended(own, reading, x0, lambda: asked, tables, how)
+    return own, condition
+
+
+def relearned(
+    model: nn.Module,
+    task: Diffusion,
+    batches: Iterator[Batch],
+    lr: float,
+    steps: tuple[int, ...] = STEPS,
+    seed: int = 0,
+) -> Iterator[tuple[int, nn.Module]]:
+    """A copy of the model after each of these numbers of steps of Adam on the batches; the given one stays as it is."""
+    own = copied(model).requires_grad_()
+    optimizer, place = torch.optim.Adam(own.parameters(), lr), 0
+    for step in range(1, max(steps) + 1):
+        batch = next(batches)
+        count = len(batch["x0"])
+        with evaluating(own), drawing(numbers(seed, place + torch.arange(count))):
+            optimizer.zero_grad()
+            task.nll(own, batch).mean().backward()
+        optimizer.step()
+        place += count
+        if step in steps:
+            yield step, own
+
+
+def attacks(model: nn.Module, exam: Exam, how: Attack | None = None) -> Sheet:
+    """What each attack brings back of the classes to forget; empty where the request names none.
+
+    Args:
+        model: the denoiser; it stays as it is.
+        exam: the classes, the sets "forget" and "retain", the judge, and how images are drawn.
+        how: what the attacker has and does; a retrained model is to be attacked by the same.
+
+    Raises:
+        ConfigurationError: the forget set has no image of a class to forget.
+        UnsupportedError: no condition can be searched in the model.
+    """
+    how = how or Attack()
+    if not exam.forgotten:
+        return {}
+    forget, retain, device = exam.sets["forget"], exam.sets["retain"], device_of(model)
+    rows = {each: _rows_of(forget, each, how) for each in exam.forgotten}
+    hits = [_found(model, exam, each, forget.batch(rows[each]), how) for each in exam.forgotten]
+    found = {_FOUND.name: _FOUND.of({}, lambda: _counted(np.concatenate(hits)))}
+    given = (_RELEARNED, forget, np.concatenate([*rows.values()])), (_BENIGN, retain, np.arange(len(retain)))
+    for metrics, data, allowed in given:
+        batches = _batches(data, allowed, how, device)
+        for step, trained in relearned(model, exam.task, batches, how.lr, seed=how.seed):
+            hit = _hits(exam, exam.drawn(trained, exam.forgotten, how.drawn), np.repeat(exam.forgotten, how.drawn))
+            found[metrics[step].name] = metrics[step].of({}, partial(_counted, hit))
+    return found
+
+
+def beside(own: Sheet, control: Sheet) -> Sheet:
+    """Attacked scores whose null level is what the same attack brings back in a model that never saw the class.
+
+    Args:
+        own: of `attacks` on the unlearned model.
+        control: of the same attacks on the retrained one.
+    """
+    told = {name: replace(score, null=_null(control[name])) for name, score in own.items() if name in control}
+    return {**own, **told}
+
+
+def _null(control: Score) -> Null | None:
+    if control.value is None or control.low is None or control.high is None:
+        return None
+    return Null(control.value, control.low, control.high, "the retrained model under the same attack")
+
+
+def _found(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) -> NDArray[np.bool_]:
+    """Which images of a searched condition the judge calls that class."""
+    own, condition = searched(model, exam.task, batch["x0"], exam.condition(torch.tensor([asked]))[0], how)
+    conditions = condition.expand(how.drawn, *condition.shape)
+    pictures = exam.pictures(own, conditions, torch.arange(how.drawn))
+    return _hits(exam, pictures, np.full(how.drawn, asked))
+
+
+def _hits(exam: Exam, pictures: Tensor, asked: NDArray[np.int64]) -> NDArray[np.bool_]:
+    logits = exam.judge.logits(pictures).numpy()
+    return np.asarray((logits.argmax(1) == asked) & np.isfinite(logits).all(1))
+
+
+def _counted(hits: NDArray[np.bool_]) -> Measurement:
+    return share(int(hits.sum()), len(hits))
+
+
+def _rows_of(data: Held, asked: int, how: Attack) -> NDArray[np.int64]:
+    """Some rows of a class, by the seed."""
+    labels = data.labels
+    rows = np.arange(0) if labels is None else (labels == asked).nonzero().flatten().numpy()
+    if not len(rows):
+        raise ConfigurationError(
+            f"the attacks need images of class {asked} in the forget set; found none. Name the classes that are "
+            "forgotten whole, and give the set their labels."
+        )
+    return np.sort(np.random.default_rng(how.seed).permutation(rows)[: how.images])
+
+
+def _batches(data: Held, allowed: NDArray[np.int64], how: Attack, device: torch.device) -> Iterator[Batch]:
+    rng, size = np.random.default_rng(how.seed), min(how.batch, len(allowed))
+    while True:
+        batch = data.batch(np.sort(rng.choice(allowed, size, replace=False)))
+        yield {name: each.to(device) for name, each in batch.items()}
+
+
+def _descended(
+    model: nn.Module, task: Diffusion, x0: Tensor, conditions: Callable[[], Tensor], moved: list[Tensor], how: Attack
+) -> None:
+    """Moves what is searched, by Adam on the mean denoising loss."""
+    optimizer, rows = torch.optim.Adam(moved, how.search_lr), torch.arange(len(x0))
+    with evaluating(model):
+        for step in range(how.search):
+            with drawing(numbers(how.seed, step * len(x0) + rows)):
+                loss = task.nll(model, {"x0": x0, "condition": conditions()}).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def _of_row(gradient: Tensor, row: int) -> Tensor:
+    """The gradient of one row; the others stay."""
+    own = torch.zeros_like(gradient)
+    own[row] = gradient[row]
+    return own

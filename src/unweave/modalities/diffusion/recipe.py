@@ -1,0 +1,122 @@
+"""A recipe of diffusion models: the keys that other modalities do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from unweave.modalities.diffusion.sources import SOURCES
+from unweave.recipe.recipe import Recipe
+from unweave.recipe.sections import (
+    ClassName,
+    Count,
+    DataSection,
+    EvaluationSection,
+    ForgetSection,
+    GuardsSection,
+    ModelSection,
+    NamedSection,
+    RunSection,
+    check_places,
+    existing,
+)
+from unweave.recipe.yaml_lines import Document
+
+
+class DiffusionData(DataSection):
+    """Where the images come from; `size` is the height and width that pictures get, 32 pixels unless said."""
+
+    size: Annotated[int, Field(ge=8)] | None = None
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Self:
+        known = SOURCES.get(self.source)  # of another name `modalities.read` says that it is unknown
+        if known is not None and known.built_in and (self.path is not None or self.size is not None):
+            raise ValueError(f"{self.source} is built in and takes no path and no size")
+        if known is not None and not known.built_in and self.path is None:
+            raise ValueError(f"{self.source} needs a 'path'")
+        if self.path is not None:
+            existing(self.path)
+        return self
+
+
+class DiffusionForget(ForgetSection):
+    """What is to be forgotten: exactly one of class, indices, random.
+
+    `class` is one that the model is no longer to draw, or several. `indices` is a file with row numbers of training
+    images, `random` a share of them: there the model still draws every class, and what is judged is what it denoises.
+    """
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("class", "indices", "random")
+    class_: ClassName | tuple[ClassName, ...] | None = Field(default=None, alias="class")
+
+
+class DiffusionModel(ModelSection):
+    """The denoiser, and which of its weights may move.
+
+    `weights` is a folder of diffusers (unet/ or transformer/, and scheduler/), or of a run. Without it a UNet with
+    `widths` channels, one number a level, is trained on the data (`training`), and cached.
+    """
+
+    widths: tuple[Count, ...] | None = None
+
+
+class DiffusionEvaluation(EvaluationSection):
+    """Against how many retrained models the end is measured; the second shows the noise of the first.
+
+    `quote` looks at the request before the run, and says afterwards which examples were hardest and which paid: the run
+    directory then holds small copies of them.
+
+    `images` are drawn of each class to forget and half as many of each other, in `sampling_steps` passes with
+    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example.
+    """
+
+    images: Annotated[int, Field(ge=20)] = 200
+    sampling_steps: Count = 20
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    looks: Count = 10
+
+
+class DiffusionRun(RunSection):
+    """The same, with a retain batch of twice the forget batch."""
+
+    forget_batch: Count = 64
+    retain_batch: Count = 128
+
+
+class DiffusionRecipe(Recipe):
+    """One run on a diffusion model: data, request, model, method, step length, contract, evaluation.
+
+    The step is Adam's with 5e-4, that of small networks which were trained from nothing: a trust region without a
+    metric of its own hardly moves a UNet. For large pretrained models the authors take 1e-5.
+    """
+
+    data: DiffusionData
+    forget: DiffusionForget | None = None
+    requests: tuple[DiffusionForget, ...] = ()
+    already: tuple[DiffusionForget, ...] = ()
+    model: DiffusionModel = DiffusionModel()
+    step: NamedSection = NamedSection(name="adam", lr=5e-4)  # type: ignore[call-arg]
+    run: DiffusionRun = DiffusionRun()
+    guards: GuardsSection = GuardsSection()
+    evaluation: DiffusionEvaluation = DiffusionEvaluation()
+
+    def check_models(self) -> None:
+        """Refuse weights that are not there (`sections.check_places`)."""
+        how = "give the folder of a diffusers pipeline or of a run"
+        check_places({"model.weights": self.model.weights}, how)
+
+
+def faults_of(document: Document) -> list[str]:
+    """What is read from a folder has its own widths."""
+    model = document.content.get("model")
+    if isinstance(model, dict) and model.get("weights") is not None and model.get("widths") is not None:
+        return [f"{document.place(('model', 'widths'))}: model.widths: model.weights has its own, leave it out"]
+    return []
+
+
+def left(model: DiffusionModel, folder: Path) -> DiffusionModel:
+    """The same model with the weights that a run left."""
+    return model.model_copy(update={"weights": folder, "widths": None})

@@ -1,0 +1,106 @@
+"""What a recipe of a diffusion model may say, and how it is told what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.modalities.diffusion._pictures import RECIPE, pictures
+from unweave.errors import ConfigurationError
+from unweave.modalities import MODALITIES, job, of, read
+from unweave.modalities.diffusion import sources
+from unweave.modalities.diffusion.data import Conditioned
+from unweave.modalities.diffusion.networks import unet
+from unweave.modalities.diffusion.training import Training
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pictures(tmp_path / "pictures", each=10)
+    return tmp_path
+
+
+def told(folder: Path, text: str) -> str:
+    (folder / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        job(read(folder / "recipe.yaml"))
+    return str(refused.value)
+
+
+def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text("data: {source: digits_to_draw}\nforget: {class: 3}\n")
+    recipe = read(folder / "recipe.yaml")
+    assert of(recipe) is MODALITIES["diffusion"]
+    assert (recipe.step.name, recipe.step.arguments) == ("adam", {"lr": 5e-4})
+    assert (recipe.run.forget_batch, recipe.run.retain_batch) == (64, 128)
+    assert read(folder / "recipe.yaml", ["step={name: trust}"]).step.arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("data: {source: digits_to_drew}\nforget: {class: 3}", ["recipe.yaml:1: data.source", "digits_to_draw"]),
+        ("data: {source: digits_to_draw, size: 16}\nforget: {class: 3}", ["recipe.yaml:1: data", "no size"]),
+        ("data: {source: picture_folder}\nforget: {class: 3}", ["recipe.yaml:1: data", "needs a 'path'"]),
+        (RECIPE.replace("class: top", "class: tip"), ["no class is named 'tip'", "top"]),
+        (RECIPE.replace("class: top", "class: top, random: 0.1"), ["recipe.yaml:2: forget", "class and random"]),
+        (RECIPE.replace("class: top", "poison: 0.1"), ["recipe.yaml:2: forget.poison", "is for images"]),
+        (RECIPE.replace("steps: 300", "steps: 0"), ["recipe.yaml:4: training.steps", "at least 1"]),
+        (RECIPE.replace("steps: 300", "epochs: 300"), ["recipe.yaml:4: training.epochs"]),
+        (RECIPE.replace("widths: [8, 16]", "widths: [7]"), ["model.widths must be multiples of 8"]),
+        (RECIPE.replace("size: 8", "size: 9"), ["model.widths", "9 x 9 pixels"]),
+        (
+            RECIPE.replace("widths: [8, 16]", "widths: [8, 16], weights: here"),
+            ["recipe.yaml:3: model.widths", "leave it out"],
+        ),
+        (RECIPE.replace("widths: [8, 16]", "weights: nowhere"), ["model.weights: no such file or folder"]),
+        (
+            RECIPE.replace("contract: none", "contract: {keep: [{metric: recognized, absolute: .1}]}"),
+            ["recipe.yaml:7: contract.keep.0.metric", "recognised"],
+        ),
+        (
+            RECIPE.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: 5}]}"),
+            ["recipe.yaml:7: contract.keep.0", "Did you mean 0.05?"],
+        ),
+        (RECIPE.replace("relabel_condition", "relable_condition"), ["recipe.yaml:5: method.name"]),
+    ],
+)
+def test_faults_have_a_place_and_say_what_is_meant(folder: Path, wrong: str, words: list[str]) -> None:
+    found = told(folder, wrong)
+    assert not [word for word in words if word not in found], found
+
+
+def test_a_folder_must_fit_the_data(folder: Path) -> None:
+    weights = RECIPE.replace("widths: [8, 16]", "weights: model").replace("guidance: 1", "")
+    how = Training(timesteps=50)
+    for classes, shape, words in (
+        (5, (3, 8, 8), "must know the 3 classes of the data"),
+        (3, (1, 8, 8), "draws images of 1 x 8 x 8 (channels, height, width), and the data are 3 x 8 x 8"),
+        (3, (3, 16, 16), "the data are 3 x 8 x 8"),
+    ):
+        network = unet(classes, shape, (8, 16), how)
+        network.save(network.build(), folder / "model")
+        assert words in told(folder, weights)
+    blind = unet(2, (3, 8, 8), (8, 16), how)  # three rows for three classes: none means none
+    blind.save(blind.build(), folder / "model")
+    guided = weights.replace("evaluation: {", "evaluation: {guidance: 2.0, ")
+    assert "never trained for guidance" in told(folder, guided)
+
+
+def test_the_digits_are_split_as_they_were_measured() -> None:
+    source = sources.load("digits_to_draw")
+    train = Conditioned.of(source.train)
+    assert len(train) == 1347 and len(source.test) == 450 and len(source.classes) == 10
+    assert (float(train.x0.min()), float(train.x0.max())) == (-1.0, 1.0)
+    again = Conditioned.of(sources.load("digits_to_draw").train)
+    assert train.fingerprint() == again.fingerprint()
+
+
+def test_a_subset_keeps_the_numbers_of_its_images() -> None:
+    data = Conditioned.of(sources.load("digits_to_draw").train)
+    part = data.subset([5, 3, 9])
+    batch = part.subset([2, 0]).batch([1, 0])
+    assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "number"]
+    assert part.digest(0) == data.digest(5) and part.digest(0) != data.digest(3)
+    assert part[1]["condition"] == data.labels[3] and part.fingerprint() != data.subset([3, 5, 9]).fingerprint()

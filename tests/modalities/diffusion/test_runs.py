@@ -1,0 +1,166 @@
+"""A recipe of a diffusion model goes all the way: quote, run, interruption, evaluation, sequence, ledger, pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.modalities.diffusion._pictures import EACH, RECIPE, pictures
+from tests.run.test_resume import ended
+from unweave.cli import main
+from unweave.ledger import Ledger
+from unweave.modalities import job, read
+from unweave.modalities.diffusion.networks import opened
+from unweave.modalities.diffusion.networks import read as read_folder
+from unweave.report.overview import table
+from unweave.report.run_page import load
+from unweave.store import tensors_sha256
+
+Write = Callable[..., Path]
+Told = pytest.CaptureFixture[str]
+TRAINED = EACH - EACH // 5  # training images of a class
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    pictures(tmp_path / "pictures")
+
+    def written(text: str = RECIPE, name: str = "recipe.yaml") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return written
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(each) for each in arguments])
+    return int(caught.value.code or 0)
+
+
+def result(folder: Path, name: str = "summary.json") -> Any:
+    return json.loads((folder / name).read_text())
+
+
+def digest(folder: Path) -> str:
+    return tensors_sha256(
+        safetensors.torch.load_file(folder / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    )
+
+
+def test_a_request_is_diagnosed(write: Write, capsys: Told) -> None:
+    assert command("diagnose", write()) == 0
+    told = capsys.readouterr().out
+    assert f"class top: {TRAINED} to forget, {2 * TRAINED} to keep" in told
+    assert "nats" not in told
+
+
+def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, capsys: Told) -> None:
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    assert command("run", write(), "-o", whole) == 0
+    told = capsys.readouterr().out
+    assert "UA" in told and "RA" in told and "retrained" in told
+    ended(read(write()), other, "unlearning", done=3)
+    assert command("run", write(), "-o", other, "--resume") == 0
+    assert digest(whole) == digest(other) and result(whole, "scores.json") == result(other, "scores.json")
+    scores = result(whole, "scores.json")["models"]
+    assert {"UA", "RA", "frechet", "forget_loss", "MIA_AUC"} <= scores["unlearned"].keys()
+    assert scores["original"]["UA"]["value"] < 0.6 and scores["original"]["RA"]["value"] > 0.7, "it draws the shapes"
+    assert scores["retrained"]["UA"]["value"] > 0.8, "and what it never saw it does not"
+    capsys.readouterr()
+    assert command("evaluate", whole, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["models"]["unlearned"] == scores["unlearned"]
+    assert {"UA", "RA"} <= set(table("", {"run": load(whole)}).columns)
+    shown = (whole / "report.html").read_text()
+    assert "grid.png" in shown or "data:image/png" in shown
+    assert (whole / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert result(whole, "examples.json")["worst"][0]["png"]
+    for word in ("FID", "erased"):
+        assert word not in shown
+
+
+def test_a_run_starts_from_the_folder_that_another_left(write: Write, tmp_path: Path) -> None:
+    assert command("run", write(), "-o", tmp_path / "first", "-s", "evaluation.retrained=0") == 0
+    again = ["-s", f"model={{weights: {tmp_path / 'first'}}}", "-s", "evaluation.quote=false"]
+    assert command("run", write(), "-o", tmp_path / "second", *again) == 0
+    assert digest(tmp_path / "first") != digest(tmp_path / "second")
+    summary = result(tmp_path / "second")
+    assert summary["model_before"] == result(tmp_path / "first")["model_after"]
+    assert "retrained" in result(tmp_path / "second", "scores.json")["models"], "the folder says how it was trained"
+    opened(*read_folder(tmp_path / "second"))
+
+
+def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Write, tmp_path: Path) -> None:
+    quick = ["-s", "evaluation.retrained=0", "-s", "evaluation.quote=false"]
+    assert command("run", write(), "-o", tmp_path / "first", *quick) == 0
+    (tmp_path / "first" / "model" / "unweave.json").unlink()
+    text = RECIPE.replace("training: {steps: 300, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}\n", "")
+    text = text.replace("{widths: [8, 16]}", f"{{weights: {tmp_path / 'first'}}}")
+    made = job(read(write(text)))
+    assert made.reference(1, lambda *_: None) is None and made.retraining() == (None, None)
+    assert "no retrained model" in made.notes[0]
+
+
+def test_a_default_contract_reads_what_is_drawn(write: Write, tmp_path: Path, capsys: Told) -> None:
+    text = RECIPE.replace("contract: none\n", "").replace("evaluation: {", "evaluation: {retrained: 0, quote: false, ")
+    limits = (
+        "contract: {keep: [{metric: recognised, absolute: 0.6}, {metric: loss, relative: 1.9, clip: 1}], every: 2}\n"
+    )
+    assert command("run", write(text + limits), "-o", tmp_path / "out") in (0, 3)
+    told = " ".join(capsys.readouterr().out.split())
+    clauses = {clause["metric"]: clause for clause in result(tmp_path / "out")["contract"]}
+    assert clauses.keys() == {"recognised", "loss", "generated"}, "the forget clause of a whole class is the default"
+    assert clauses["recognised"]["clause"] == "recognised falls by at most 60 points"
+    assert clauses["generated"]["limit"] == 0.15 and clauses["recognised"]["final"] is not None
+    assert "nats" not in told and "perplexity" not in told
+
+
+def test_a_share_of_the_images_is_forgotten(write: Write, tmp_path: Path) -> None:
+    text = RECIPE.replace("class: top", "random: 0.2")
+    assert command("run", write(text), "-o", tmp_path / "out", "-s", "evaluation.quote=false") == 0
+    scores = result(tmp_path / "out", "scores.json")["models"]["unlearned"]
+    assert "UA" not in scores and {"RA", "forget_loss", "MIA_AUC"} <= scores.keys()
+
+
+def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:
+    text = RECIPE.replace("forget: {class: top}", "requests: [{id: a, class: top}, {id: b, random: 0.1}]")
+    text = text.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: 0.7}], every: 2}")
+    folder = tmp_path / "out"
+    assert command("run", write(text), "-o", folder, "-s", "evaluation.quote=false") in (0, 3)
+    done = result(folder, "sequence.json")
+    assert done["status"] == "done" and [each["id"] for each in done["requests"]] == ["a", "b"]
+    assert "class top" in (folder / "report.html").read_text()
+
+
+def test_the_ledger(write: Write, tmp_path: Path, capsys: Told) -> None:
+    folder, alone = tmp_path / "ledger", RECIPE.replace("forget: {class: top}\n", "")
+    alone = alone.replace(
+        "contract: none\n", "contract: {keep: [{metric: recognised, absolute: 0.7}], forget: [unseen]}\n"
+    )
+    alone = alone.replace("evaluation: {", "evaluation: {quote: false, ")
+    for name, rows in (("R-1", range(0, 10)), ("R-2", range(40, 50))):
+        file = write("\n".join(map(str, rows)), f"{name}.txt")
+        assert command("requests", "add", name, "--rows", file, "--ledger", folder) == 0
+    assert command("requests", "run", write(alone), "--ledger", folder) in (0, 3)
+    outcomes = [standing.outcome for standing in Ledger(folder).read()[1].requests.values()]
+    assert outcomes and all(outcome is not None for outcome in outcomes)
+    assert command("requests", "verify", "--ledger", folder) == 0
+
+
+def test_what_is_drawn_for_an_example_depends_on_its_number_alone(write: Write) -> None:
+    made = job(read(write()))
+    model = made.opened(None, lambda *_: None)
+    seen = made.task.recognised
+    whole = made.retain.batch(range(6))
+    parts = [made.retain.subset([0, 1]).batch([0, 1]), made.retain.subset(range(2, 6)).batch(range(4))]
+    assert torch.equal(seen(model, whole), torch.cat([seen(model, part) for part in parts]))
+    torch.testing.assert_close(
+        seen.odds(model, whole), torch.cat([seen.odds(model, each) for each in parts]), rtol=1e-4, atol=1e-4
+    )
+    assert seen.passes == 5

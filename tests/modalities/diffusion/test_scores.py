@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.modalities.diffusion._tiny import MEANS, SPREAD, Denoiser, Held, exam
+from unweave.errors import ConfigurationError
+from unweave.modalities.diffusion.evaluation.exam import Exam
+from unweave.modalities.diffusion.evaluation.scores import METRICS, ROWS, SHIFTS, gaps, score
+
+
+def without() -> Denoiser:
+    """A model that draws class 0 where it is asked for class 2."""
+    means = MEANS.clone()
+    means[2] = means[0]
+    return Denoiser(means)
+
+
+class Broken(nn.Module):
+    """Draws what is no number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor) -> torch.Tensor:
+        return x * float("nan") + self.weight
+
+
+def test_a_model_that_draws_everything_scores_like_one() -> None:
+    sheet = score(Denoiser(), exam()).scores
+    assert list(sheet) == [row.name for row in ROWS]
+    assert sheet["UA"].value == 0
+    assert sheet["RA"].value == 1
+    assert sheet["leak"].value == 0
+    assert sheet["p_class"].value > 0.9  # type: ignore[operator]
+    assert sheet["entropy"].value < 0.3  # type: ignore[operator]
+    assert (sheet["UA"].n, sheet["RA"].n) == (50, 60)
+    assert sheet["MIA_AUC"].low < 0.5 < sheet["MIA_AUC"].high  # type: ignore[operator]
+    for each in sheet.values():
+        assert each.value is not None
+        assert each.metric.limits[0] <= each.value <= each.metric.limits[1]
+
+
+def test_one_that_draws_another_class_is_told_apart_and_its_loss_rises_on_that_class_alone() -> None:
+    asked = exam()
+    before, after = score(Denoiser(), asked), score(without(), asked)
+    assert after.scores["UA"].value == 1
+    assert after.scores["entropy"].value < 0.3  # type: ignore[operator]
+    assert after.scores["RA"].value == 1
+    for name in ("retain_loss", "test_loss"):
+        assert after.scores[name].value == before.scores[name].value
+    for name in ("forget_loss", "unseen_loss"):
+        assert after.scores[name].value > 1.5 * before.scores[name].value  # type: ignore[operator]
+
+
+def test_leaks_are_images_of_other_classes_that_are_called_the_forgotten_one() -> None:
+    means = MEANS.clone()
+    means[0] = means[2]
+    sheet = score(Denoiser(means), exam()).scores
+    assert sheet["leak"].value == pytest.approx(0.5)
+    assert sheet["RA"].value == pytest.approx(0.5)
+    original = score(Denoiser(), exam()).scores
+    for name in ("frechet", "KID"):
+        assert sheet[name].value > 3 * abs(original[name].value)  # type: ignore[arg-type]
+
+
+def test_the_loss_is_that_of_the_best_guess_and_every_model_sees_the_same_noise() -> None:
+    asked = exam(looks=20)
+    sheet, values = score(Denoiser(), asked).scores, asked.losses(Denoiser(), "retain")
+    a = asked.task.schedule.alphas_cumprod
+    assert sheet["retain_loss"].value == pytest.approx(float((a * SPREAD**2 / (a * SPREAD**2 + 1 - a)).mean()), rel=0.1)
+    assert np.array_equal(values, asked.losses(Denoiser(), "retain"))
+    half = replace(asked, sets={**asked.sets, "retain": Held.of(0)})
+    assert np.allclose(half.losses(Denoiser(), "retain"), values[:40], rtol=1e-4), "a row's noise is its own"
+
+
+def test_members_whose_loss_is_lower_are_found() -> None:
+    asked = exam()
+    own = asked.sets["forget"]
+    assert isinstance(own, Held)
+    sharp = Held(own.x0 * 0.5 + 0.5 * MEANS[2].view(1, 1, 2, 2), own.labels)
+    found = score(Denoiser(), replace(asked, sets={**asked.sets, "forget": sharp})).scores["MIA_AUC"]
+    assert found.low > 0.55  # type: ignore[operator]
+    assert found.p < 0.01  # type: ignore[operator]
+
+
+def test_beside_the_retrained_model_the_differences_are_paired() -> None:
+    asked = exam()
+    own, retrained = score(Denoiser(), asked), score(without(), asked)
+    both = own.beside(retrained)
+    assert list(both) == [row.name for row in (*ROWS, *SHIFTS)]
+    assert both["UA_shift"].value == -1
+    assert both["RA_shift"].value == 0
+    assert both["retain_loss_shift"].value == 0
+    assert both["forget_loss_shift"].high < 0  # type: ignore[operator]
+    same = own.beside(own)
+    assert all(same[row.name].value == 0 for row in SHIFTS)
+    points = gaps(own.scores, retrained.scores)
+    assert points["UA"].value == -100
+    assert points["RA"].value == 0
+
+
+def test_a_request_without_a_class_has_no_scores_of_one() -> None:
+    asked = replace(exam(), forgotten=())
+    sheet = score(Denoiser(), asked).scores
+    assert not {"UA", "p_class", "entropy", "leak"} & set(sheet)
+    assert set(gaps(sheet, sheet)) == {"RA", "MIA_AUC", "average_gap"}
+
+
+def test_a_model_that_draws_no_numbers_has_reasons_instead() -> None:
+    sheet = score(Broken(), exam()).scores
+    for name in ("UA", "RA", "frechet", "KID", "forget_loss", "MIA_AUC"):
+        assert sheet[name].value is None
+        assert "not finite" in sheet[name].reason
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    asked = exam()
+    with pytest.raises(ConfigurationError, match=r"either kept or forgotten; found \[2\] in both"):
+        replace(asked, kept=(0, 2))
+    with pytest.raises(ConfigurationError, match=r"sets must have test; found forget, retain"):
+        replace(asked, sets={"forget": Held.of(2), "retain": Held.of(0)})
+    with pytest.raises(ConfigurationError, match="kept must name a class"):
+        Exam(asked.task, asked.judge, asked.real, asked.sets, kept=())
+    with pytest.raises(ConfigurationError, match="images"):
+        exam(images=0)
+
+
+def test_every_score_says_what_it_is() -> None:
+    assert len(METRICS) == len(ROWS) + len(SHIFTS)
+    for metric in METRICS.values():
+        assert "FID" not in metric.definition
+        assert "erased" not in metric.definition

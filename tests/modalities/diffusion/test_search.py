@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import repeat
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.modalities.diffusion._tiny import MEANS, SCHEDULE, SHAPE, Denoiser, Held, exam, guess, task
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.modalities.diffusion.evaluation.generate import generate
+from unweave.modalities.diffusion.evaluation.search import ATTACKS, STEPS, Attack, attacks, beside, relearned, searched
+from unweave.tasks import Diffusion
+
+HOW = Attack(images=10, search=40, drawn=30, search_lr=0.1)
+
+
+def hiding() -> Denoiser:
+    """Class 2 is drawn as class 0; an embedding that shows it is one search away."""
+    means = MEANS.clone()
+    means[2] = means[0]
+    return Denoiser(means)
+
+
+class Gone(nn.Module):
+    """Knows two classes, and no condition that draws anything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding.from_pretrained(torch.tensor([[9.0], [-9.0], [9.0], [0.0]]), freeze=False)
+        self.shown = nn.Parameter(MEANS[:2].clone())
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> Tensor:
+        share = self.rows(class_labels).sigmoid()
+        return guess(x, timestep, share * self.shown[0] + (1 - share) * self.shown[1])
+
+
+def test_a_search_finds_what_is_hidden_and_no_weight_of_the_model_moves() -> None:
+    model = hiding()
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    found, condition = searched(model, task(), Held.of(2).x0[:10], torch.tensor(2), HOW)
+    assert int(condition) == 2
+    rows = found.get_parameter("means.weight").detach()
+    assert (rows[2] - MEANS[2]).abs().max() < 0.2
+    assert torch.equal(rows[[0, 1, 3]], model.means.weight[[0, 1, 3]].detach())
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_what_the_row_of_the_class_holds_is_not_used() -> None:
+    one, other = hiding(), hiding()
+    with torch.no_grad():
+        other.means.weight[2] = 50.0
+    rows = [searched(each, task(), Held.of(2).x0[:10], torch.tensor(2), HOW)[0] for each in (one, other)]
+    assert torch.equal(*(each.get_parameter("means.weight")[2] for each in rows))
+
+
+def test_embeddings_are_searched_too() -> None:
+    def call(model: nn.Module, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return guess(x, t, condition[:, 0])
+
+    own = Diffusion(SCHEDULE, call=call)
+    model, found = searched(Denoiser(), own, Held.of(1).x0[:10], torch.zeros(1, 4), HOW)
+    assert (found[0] - MEANS[1]).abs().max() < 0.2
+    drawn = generate(model, own, found.expand(5, 1, 4), torch.arange(5), SHAPE)
+    assert (drawn.flatten(1).mean(0) - MEANS[1]).abs().max() < 0.3
+
+
+def test_a_model_without_an_embedding_of_the_class_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"no torch\.nn\.Embedding with a row for class 7"):
+        searched(Denoiser(), task(), Held.of(2).x0, torch.tensor(7), HOW)
+
+
+def test_relearning_trains_a_copy_and_gives_it_after_every_number_of_steps() -> None:
+    model, data = hiding(), Held.of(2)
+
+    away = [
+        float((own.get_parameter("means.weight")[2] - MEANS[2]).detach().norm())
+        for _, own in relearned(model, task(), repeat(data.batch(range(40))), 0.05, (1, 10, 30))
+    ]
+    assert away[0] > away[1] > away[2]
+    assert torch.equal(model.means.weight[2], MEANS[0])
+
+
+def test_each_attack_is_a_score_that_stands_beside_the_control() -> None:
+    asked = exam()
+    hidden, gone = (attacks(model, asked, HOW) for model in (hiding(), Gone()))
+    assert set(hidden) == set(ATTACKS)
+    assert hidden["search"].value > 0.9  # type: ignore[operator]
+    assert gone["search"].value < 0.1  # type: ignore[operator]
+    assert hidden["search"].n == HOW.drawn
+    assert hidden[f"benign_{STEPS[0]}"].value == 0
+    told = beside(hidden, gone)
+    for name, score in told.items():
+        assert score.null is not None
+        assert score.null.value == gone[name].value
+        assert score.value == hidden[name].value
+
+
+def test_a_request_without_a_class_is_not_attacked_and_one_without_its_images_is_refused() -> None:
+    asked = exam()
+    assert attacks(Denoiser(), replace(asked, forgotten=()), HOW) == {}
+    with pytest.raises(ConfigurationError, match="need images of class 2 in the forget set; found none"):
+        attacks(Denoiser(), replace(asked, sets={**asked.sets, "forget": Held.of(1)}), HOW)
+
+
+def test_what_an_attacker_cannot_do_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="search"):
+        Attack(search=0)
+    with pytest.raises(ConfigurationError, match="lr"):
+        Attack(lr=0.0)
