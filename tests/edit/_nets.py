@@ -20,7 +20,7 @@ class Rows(Dataset[dict[str, Tensor]]):
 
     def __init__(self, conditions: Tensor, repeat: int = 1) -> None:
         self.condition = conditions.repeat_interleave(repeat, 0)
-        self.x0 = torch.randn(len(self.condition), 1, 8, 8, generator=torch.Generator().manual_seed(9))
+        self.x0 = torch.randn(len(self.condition), 1, 8, 8, generator=torch.Generator().manual_seed(9)).tanh()
 
     def __len__(self) -> int:
         return len(self.condition)

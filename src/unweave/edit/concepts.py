@@ -73,7 +73,7 @@ def uce(
             what is preserved; "last" is the last of the L positions, which in padded texts is padding.
         lamb: weight of staying near the original; compare it with the squared length of a token.
         erase_scale: of each erased token.
-        preserve_scale: of each preserved token. The more there are, the less of it leaves room for the edit.
+        preserve_scale: of each preserved token; 0 preserves none. The more there are, the less of it leaves room.
         rounds: so many times (RECE) each erased token e gets a companion, `argmin_c sum_W |W* c - W e|^2 + ridge
             |c|^2`: what finds it again in the edited matrices. All of them are then erased together.
         ridge: of that.

@@ -55,7 +55,7 @@ def distinct(data: Data, size: int, name: str, *, only_first: bool = False) -> t
         condition = read(batch)[1].detach().cpu()
         if not bool(condition.isfinite().all()):
             raise ConfigurationError(f"{name}: {_ODD}")
-        found = keyed(condition) | found
+        found |= keyed(condition)
         first = batch if first is None else first
         if only_first:
             break

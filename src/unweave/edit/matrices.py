@@ -149,7 +149,7 @@ def edited(maps: Mapping[str, nn.Linear], solution: Solution, preserved: int) ->
         place = torch.device("cpu") if module.weight.device.type == "mps" else module.weight.device  # no float64 there
         shift, erase, guide = (each.to(place) for each in solution)
         own = module.weight.to(place, torch.float64, copy=True)
-        module.weight.copy_(own + own @ shift)
+        module.weight.copy_((own + own @ shift).to(module.weight.dtype))
         new, wanted = module.weight.to(place, torch.float64), guide @ own.T
         change[name] = _change(new, own)
         left += float((erase @ new.T - wanted).square().sum())
