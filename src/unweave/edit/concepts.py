@@ -54,10 +54,10 @@ def uce(
     become others, `class_embedding.weight[c] := class_embedding.weight[g]`: classes are orthogonal, and this is the
     closed form's limit for `lamb -> 0`; `tokens`, lamb and the scales have no say there.
 
-    **An edit of the condition path hides.** What the network knows of the images stays in it: on digits, an embedding
-    fitted to twenty images of the class, all weights frozen, drew it again in 85 % of the samples, against 17 % with a
-    model that was trained without the class. Judge it by the condition search, beside a retrained model, and not by
-    what is drawn for the edited condition alone.
+    **An edit of the condition path hides.** What the network knows of the images stays in it, and a condition that is
+    searched on twenty of them, all weights frozen, finds it: on digits, one of a class whose row was replaced drew it
+    in 85 % of the samples (17 % with a model that was trained without the class), one of an edited text in 89 % (41 %).
+    Judge it by the condition search, beside a retrained model, and not by what is drawn for the edited condition alone.
 
     Args:
         model: changed in place.
@@ -66,7 +66,8 @@ def uce(
         retain: the same.
         erase: classes `[n]`, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is every
             distinct condition of the forget set.
-        guide: what they are taken for, one for all or one for each; None is the task's null.
+        guide: what they are taken for, one for all or one for each; None is the task's null, for which a model draws
+            some of everything, the erased included.
         preserve: what shall give what it gave, as `erase`; None is every distinct condition of the retain set, and the
             guides.
         tokens: of embeddings `[n, L, D]`. "all" are those from the first that differs from its guide on, and all of
