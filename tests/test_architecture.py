@@ -27,7 +27,7 @@ LAYERS = [
     {"tasks"},
     {"objectives", "samples"},
     {"losses", "rules"},
-    {"methods", "diagnosis"},
+    {"methods", "diagnosis", "edit"},
     {"evaluation"},
     {"contract"},
     {"loop"},

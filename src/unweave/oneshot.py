@@ -5,23 +5,25 @@ To the loop such a method is its only step (`Once`), so that a contract, the gua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 
 from unweave.arguments import check, faults, kind, refuse, value
 from unweave.contract.keeper import ONLY
-from unweave.data.batches import moved
+from unweave.data.batches import in_batches
 from unweave.data.protocol import indexed
+from unweave.edit import TAKES, uce
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
 from unweave.loop import Record
 from unweave.losses import Ascent
+from unweave.losses._base import denoiser
 from unweave.methods import METHODS, Method
 from unweave.methods import PAPERS as WITH_STEPS
 from unweave.modules import check_memory, joined
@@ -35,7 +37,9 @@ Data = Dataset[Any] | Iterable[Any]
 _POSITIVE = "(0, inf)"
 _TAKES = {
     "ssd": {**dict.fromkeys(("selection", "dampening"), value(float, _POSITIVE)), "batch": value(int, _POSITIVE)},
+    "uce": TAKES,
 }
+_OF_DIFFUSION = {"uce"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _importance(
     model: nn.Module, task: Task, name: str, data: Data, size: int, parameters: Sequence[nn.Parameter]
 ) -> list[Tensor]:
     total, examples, broken = [torch.zeros_like(real(p)) for p in parameters], 0, list[Tensor]()
-    batches = _batches(data, size, parameters[0].device)
+    batches = in_batches(data, size, parameters[0].device)
     for found, count in batch_gradients(model, task.nll, batches, parameters):
         gradients = [real(g) for g in found]
         torch._foreach_addcmul_(total, gradients, gradients, value=1 / count)  # count * (gradient / count)^2
@@ -134,18 +138,17 @@ def _dampen(parameter: Tensor, forget: Tensor, retain: Tensor, selection: float,
     return int((selected & (factor < 1)).sum())
 
 
-def _batches(data: Data, size: int, device: torch.device) -> Iterator[Any]:
-    for batch in DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data:
-        yield moved(batch, device)
-
-
-ONESHOT: dict[str, Callable[..., Dampened]] = {"ssd": ssd}
+ONESHOT: dict[str, Callable[..., object]] = {"ssd": ssd, "uce": uce}
 """Every function takes model, task, forget and retain set, and its own hyperparameters with our defaults."""
 
 CATALOGUE: dict[str, Callable[..., Any]] = {**METHODS, **ONESHOT}
 """All that a recipe or the one call knows by a name, with steps or without."""
 
-PAPERS = {**WITH_STEPS, "ssd": "Foster et al., AAAI 2024, arXiv:2308.07707"}
+PAPERS = {
+    **WITH_STEPS,
+    "ssd": "Foster et al., AAAI 2024, arXiv:2308.07707",
+    "uce": "Gandikota et al., WACV 2024, arXiv:2308.14761; its rounds: Gong et al., ECCV 2024, arXiv:2407.12383",
+}
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,13 @@ class OneShot:
         refuse([*odd, *faults(takes, self.arguments).values()])
 
     def read(self, task: Task) -> Method:
-        """Both objectives as the loop reads them before and after the change; the rule is never asked."""
+        """Both objectives as the loop reads them before and after the change; the rule is never asked.
+
+        Raises:
+            UnsupportedError: it is about diffusion models, and the task is another.
+        """
+        if self.name in _OF_DIFFUSION:
+            denoiser(task, self.name)
         return Method(Ascent(task.nll), task.nll, Fixed(), PAPERS[self.name])
 
     def step(self, task: Task, forget: Data, retain: Data) -> Once:

@@ -109,6 +109,8 @@ def test_ctrl_c_in_the_middle_of_the_change(recipe: Write, tmp_path: Path, monke
         (["method={name: hamu_q, over: ssd}"], "unknown method 'ssd', or one without losses"),
         (["method={name: ssd}", "step={name: adam, lr: 0.1}"], "ssd takes no steps: leave the section out"),
         (["method={name: sdd}"], "Did you mean 'ssd'"),
+        (["method={name: uce}"], "method: uce is about diffusion models and needs tasks.Diffusion"),
+        (["method={name: uce, lamb: 0}"], "method.lamb must be a number in (0, inf); found 0"),
     ],
 )
 def test_faults(recipe: Write, changes: list[str], told: str) -> None:

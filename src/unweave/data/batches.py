@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from unweave.errors import ConfigurationError
 
@@ -57,6 +57,12 @@ def moved(batch: Batch, device: torch.device | str | None) -> Batch:
     if device is None:
         return batch
     return _mapped(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
+
+
+def in_batches(data: Dataset[Any] | Iterable[Any], size: int, device: torch.device | str | None) -> Iterator[Batch]:
+    """Batches of so many examples of a Dataset, or those that are given, `moved`."""
+    for batch in DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data:
+        yield moved(batch, device)
 
 
 def divided(batch: Batch, parts: int) -> list[Batch]:

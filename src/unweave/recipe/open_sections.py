@@ -73,7 +73,7 @@ def _row(document: Document, task: Task, name: str, arguments: Mapping[str, Any]
         ConfigurationError: what the row says of its arguments.
     """
     if name in ONESHOT:
-        OneShot(name, arguments)
+        OneShot(name, arguments).read(task)
         return
     gathered(partial(METHODS[name], task, nn.Module(), **arguments), partial(_contract, document, arguments))
 
@@ -142,7 +142,9 @@ def _of_oneshot(document: Document) -> list[str]:
     if isinstance(step, dict) and step.get("name", "trust") != "trust":
         found["step", "name"] = f"{name} takes no steps: leave the section out"
     if isinstance(model, dict) and model.get("lora") is not None:
-        found["model", "lora"] = f"{name} shrinks weights, and those of new adapters are zero: leave it out"
+        found["model", "lora"] = (
+            f"{name} changes the weights themselves, and those of new adapters are zero: leave it out"
+        )
     return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
 
 

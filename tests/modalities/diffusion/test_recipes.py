@@ -64,6 +64,8 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
             ["recipe.yaml:7: contract.keep.0", "Did you mean 0.05?"],
         ),
         (RECIPE.replace("relabel_condition", "relable_condition"), ["recipe.yaml:5: method.name"]),
+        (RECIPE.replace("relabel_condition", "uce, guide: -1"), ["recipe.yaml:5: method.guide", "at least 0"]),
+        (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],
 )
 def test_faults_have_a_place_and_say_what_is_meant(folder: Path, wrong: str, words: list[str]) -> None:

@@ -131,6 +131,22 @@ def test_a_share_of_the_images_is_forgotten(write: Write, tmp_path: Path) -> Non
     assert "UA_drawn" not in scores and {"RA_drawn", "forget_denoising", "MIA_denoising"} <= scores.keys()
 
 
+def test_a_class_is_hidden_by_an_edit_and_a_share_of_its_images_cannot_be(
+    write: Write, tmp_path: Path, capsys: Told
+) -> None:
+    text = RECIPE.replace("relabel_condition", "uce, guide: 0")
+    text = text.replace("images: 20", "images: 20, retrained: 0, quote: false")
+    assert command("run", write(text), "-o", tmp_path / "out") == 0
+    table = safetensors.torch.load_file(tmp_path / "out" / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    rows = table["class_embedding.weight"]
+    assert rows[2].equal(rows[0]) and not rows[2].equal(rows[1])
+    assert result(tmp_path / "out")["steps"] == 1
+    capsys.readouterr()
+    assert command("run", write(text.replace("class: top", "random: 0.2")), "-o", tmp_path / "other") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "shall be erased as well, and an edit of conditions tells no two examples of one apart" in told
+
+
 def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:
     text = QUICK.replace("forget: {class: top}", "requests: [{id: a, class: top}, {id: b, random: 0.1}]")
     text = text.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: 0.7}], every: 2}")
