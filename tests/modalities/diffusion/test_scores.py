@@ -70,13 +70,20 @@ def test_leaks_are_images_of_other_classes_that_are_called_the_forgotten_one() -
 
 
 def test_the_loss_is_that_of_the_best_guess_and_every_model_sees_the_same_noise() -> None:
-    asked = exam(looks=20)
-    sheet, values = score(Denoiser(), asked).scores, asked.losses(Denoiser(), "retain")
+    asked = exam(looks=20, most=2000)
+    many = replace(asked, sets={**asked.sets, "retain": Held.of(0, 1, each=1000)}).losses(Denoiser(), "retain")
     a = asked.task.schedule.alphas_cumprod
-    assert sheet["retain_loss"].value == pytest.approx(float((a * SPREAD**2 / (a * SPREAD**2 + 1 - a)).mean()), rel=0.1)
+    error = many.std() / np.sqrt(len(many))
+    assert abs(many.mean() - float((a * SPREAD**2 / (a * SPREAD**2 + 1 - a)).mean())) < 4 * error
+    values = asked.losses(Denoiser(), "retain")
     assert np.array_equal(values, asked.losses(Denoiser(), "retain"))
+    assert score(Denoiser(), asked).scores["retain_loss"].value == pytest.approx(values.mean())
     half = replace(asked, sets={**asked.sets, "retain": Held.of(0)})
     assert np.allclose(half.losses(Denoiser(), "retain"), values[:40], rtol=1e-4), "a row's noise is its own"
+    twice = replace(asked, sets={**asked.sets, "test": asked.sets["retain"]})
+    assert not np.allclose(twice.losses(Denoiser(), "test"), values, rtol=0.01), "and its set's"
+    dropping = replace(asked, task=replace(asked.task, dropout=0.9))
+    assert np.array_equal(dropping.losses(Denoiser(), "retain"), values), "conditions are dropped in training alone"
 
 
 def test_members_whose_loss_is_lower_are_found() -> None:
@@ -125,6 +132,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
         replace(asked, kept=(0, 2))
     with pytest.raises(ConfigurationError, match=r"sets must have test; found forget, retain"):
         replace(asked, sets={"forget": Held.of(2), "retain": Held.of(0)})
+    with pytest.raises(ConfigurationError, match="sets may have forget, retain, test, unseen; found others"):
+        replace(asked, sets={**asked.sets, "others": Held.of(2)})
     with pytest.raises(ConfigurationError, match="kept must name a class"):
         Exam(asked.task, asked.judge, asked.real, asked.sets, kept=())
     with pytest.raises(ConfigurationError, match="images"):

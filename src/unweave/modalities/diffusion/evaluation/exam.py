@@ -28,7 +28,10 @@ from unweave.modules import evaluating
 from unweave.tasks import Diffusion
 
 Values = Callable[[nn.Module, Batch], Tensor]
+SETS = ("forget", "retain", "test", "unseen")
+"""What a model's losses are read on; the last is not always there."""
 _READ = 64  # examples of a pass, before their looks
+_APART = 2**40  # between the streams of two sets, whose examples are to be independent
 
 
 class Held(Protocol):
@@ -118,12 +121,13 @@ class Exam:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        missing = [name for name in ("forget", "retain", "test") if name not in self.sets]
+        missing, unknown = ([n for n in SETS[:3] if n not in self.sets], [n for n in self.sets if n not in SETS])
         twice = set(self.kept) & set(self.forgotten)
         check_fields(
             self,
             "" if self.kept else "kept must name a class at least; found none.",
             f"sets must have {', '.join(missing)}; found {', '.join(self.sets) or 'none'}." if missing else "",
+            f"sets may have {', '.join(SETS)}; found {', '.join(unknown)}." if unknown else "",
             f"a class is either kept or forgotten; found {sorted(twice)} in both." if twice else "",
             **dict.fromkeys(("images", "kept_images", "steps", "looks", "most"), natural),
         )
@@ -189,7 +193,7 @@ class Exam:
         with evaluating(model):
             for part in torch.from_numpy(rows).split(_READ):
                 batch = {key: each.to(device) for key, each in self.sets[name].batch(part).items()}
-                with drawing(numbers(self.seed, part)):
+                with drawing(numbers(self.seed, SETS.index(name) * _APART + part)):
                     found.append(values(model, batch).double().cpu())
         return torch.cat(found).numpy()
 
