@@ -25,8 +25,11 @@ ENDS = {
     "original": ("end", "nothing done"),
     "retrained": ("reference", "the reference"),
     "retrained again": ("end", "another seed"),
+    "only hidden": ("hidden", "asked otherwise, no more"),
 }
 """Rows above the methods: their kind, and what is said of how they ended."""
+SCALE = ("original", "retrained", "retrained again")
+"""Those of a demo that trains thrice."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Entry:
 
 
 def compared(
-    models: Sequence[nn.Module],
+    models: Mapping[str, nn.Module],
     measure: Callable[[str, nn.Module], Json],
     call: Mapping[str, Any],
     entries: Iterable[Entry],
@@ -69,7 +72,7 @@ def compared(
     """Runs the methods under one contract, each with a repair: a line for every model, the ends of the scale first.
 
     Args:
-        models: the original, and two that were retrained without the forget set.
+        models: the ends of the scale, of `ENDS`: the original is always there, and a retrained one.
         measure: a model's columns of the table, from its name and itself.
         call: arguments of `unlearn` that all methods have in common.
         entries: the methods.
@@ -77,16 +80,18 @@ def compared(
         phase: begins what it is told.
     """
     found: list[tuple[Json, Result | None]] = []
-    for (name, (kind, ended)), model in zip(ENDS.items(), models, strict=True):
+    original = models["original"]
+    for name, model in models.items():
+        kind, ended = ENDS[name]
         nothing: Json = {"steps": None, "seconds": None, "ended": ended, "warnings": []}
         found.append(({"name": name, "kind": kind, **nothing, **measure(name, model)}, None))
     for entry in entries:
         watch(f"{phase}{entry.name}", 0, 1)
         step = dict(entry.step)
-        method = made(entry.method, call["task"], models[0], call["forget"], entry.arguments)
+        method = made(entry.method, call["task"], original, call["forget"], entry.arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
-            result = unlearn(models[0], method=method, step=STEPS[step.pop("name")](**step), repair=True, **call)
+            result = unlearn(original, method=method, step=STEPS[step.pop("name")](**step), repair=True, **call)
         row = {"name": entry.name, "kind": entry.kind, **measure(entry.name, result.model), **_run(result)}
         found.append((row, result))
         watch(f"{phase}{entry.name}", 1, 1)

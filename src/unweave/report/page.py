@@ -113,10 +113,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples side by side."""
+    """Examples side by side, or one below the other, as wide as they are."""
 
     caption: str
     pictures: Sequence[Picture]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
