@@ -233,7 +233,8 @@ class Contract:
             "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).
         shrinks: how often a run may go back and on with shorter steps.
-        every: steps between two looks; None: so many that reading costs at most a tenth of the run.
+        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 20 at most
+            where it reads what is drawn.
 
     Raises:
         ConfigurationError: everything that is wrong with it.

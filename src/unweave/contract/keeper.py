@@ -14,6 +14,7 @@ from torch import nn
 from unweave.contract import judge
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
+from unweave.contract.metrics import DRAWN
 from unweave.contract.observer import Observer, Seen, chosen
 from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, ended
 from unweave.contract.remaining import left
@@ -23,6 +24,7 @@ from unweave.objectives import Objectives
 from unweave.rules._base import Left
 from unweave.tasks import Known, Task
 
+DRAWN_EVERY = 20  # steps between two looks at what is drawn, at most: each costs many passes, and none would be too few
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
 SHRINK = 0.5  # of the step length, at every rollback
@@ -80,7 +82,9 @@ class Keeper:
         check(self._keeps, self._forgets, sets, retrained is not None, known)
         self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed), seed=seed)
         cost = self._observer.passes(("guard", "forget", "holdout"))
-        self.every = contract.every or max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
+        due = max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
+        drawn = self._observer.reads(DRAWN)
+        self.every = contract.every or (min(due, DRAWN_EVERY) if drawn else due)
         self._kept, self._best = Snapshot(), Snapshot()
         self._original: Seen = {}
         self._limits: list[Limit] = []

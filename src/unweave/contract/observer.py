@@ -54,6 +54,11 @@ class Observer:
         reshard(model)
         return seen
 
+    def reads(self, metrics: Iterable[str]) -> bool:
+        """Whether one of these is read of any set."""
+        own = {metric for each in self._metrics.values() for metric in each.values() if isinstance(metric, str)}
+        return bool(own & set(metrics))
+
     def passes(self, names: Iterable[str]) -> int:
         """Forward passes of one look at the named sets: one an example, but for metrics that say otherwise."""
         own = (name for name in names if name in self.sets)

@@ -25,7 +25,10 @@ def lines(quote: Diagnosis) -> list[str]:
         "",
         f"hardness        {_signed(quote.hardness)}, standard error {quote.hardness_error:.2g} "
         "(1: forgetting is losing the rest; 0 or less: no conflict)",
-        f"price           {_signed(quote.price)} nats of log-odds, lost on kept examples per nat on the forgotten ones",
+        f"price           {_signed(quote.price)}"
+        + (" nats of log-odds, lost" if quote.forecast else ", what is lost")
+        + " on kept examples per "
+        + ("nat on the forgotten ones" if quote.forecast else "unit that the forgotten ones lose"),
         *([f"forecast        {_forecast(quote.forecast)}"] if quote.forecast else []),
         *([] if quote.ranges is None else [_validity(quote.ranges)]),
         f"hardest rows    {_examples(quote.forget)}",

@@ -36,11 +36,11 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
     """
     own, found = replace(task, looks=1, dropout=0.0, weighting="none"), list[list[Tensor]]()
     low, high, square, whole = 0.0, 0.0, 0.0, 0
-    mixed = False
+    differs: list[Tensor] = []
     for batch in batches:
         noised = own.draw(batch, shares=(0.2, 0.8))
-        other = noised.condition.roll(1, 0)
-        mixed = mixed or not torch.equal(other, noised.condition)
+        other = noised.condition[torch.randperm(count(batch)).to(noised.condition.device)]
+        differs.append((other != noised.condition).view(len(other), -1).any(1).cpu())
         losses = [own.distance(model, noised, noised.target), own.reduced(noised.target.square(), noised.t)]
         losses.append(own.distance(model, noised, noised.target, other))
         for step in (-1, 1):
@@ -70,12 +70,13 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
             "that prediction type, schedule and scale of the inputs are those of its training."
         )
         return told  # what follows is about a model that has learned something
-    if mixed and not _below(loss, shuffled):
+    other = torch.cat(differs)
+    if int(other.sum()) >= FEW and not _below(loss[other], shuffled[other]):
+        values = [float(each[other].mean()) for each in (shuffled, loss)]
         told.append(
-            f"with the conditions of other examples the loss on {whole} retain examples is "
-            f"{float(shuffled.mean()):.4g}, with their own {float(loss.mean()):.4g}: the conditions do not fit the "
-            "images. Number the classes as in the model's training, and check that conditions and images are not "
-            "shifted against each other."
+            f"with the conditions of others the loss on {int(other.sum())} retain examples is {values[0]:.4g}, with "
+            f"their own {values[1]:.4g}: the conditions do not fit the images. Number the classes as in the model's "
+            "training, and check that conditions and images are not shifted against each other."
         )
     for word, moved_loss in (("earlier", before), ("later", after)):
         if _below(moved_loss, loss):

@@ -48,8 +48,10 @@ class Known:
         plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
         self.utility: str = said("utility", plain if self.logits is None else "accuracy")
         self.reading_batch: int = said("reading_batch", READ)
-        self.odds: Values = said("odds", self._of_nll if self.logits is None else self._of_logits)
-        """Log-odds of an error of each example, `log((1 - p) / p)`, nats: far below 0 it is known, above 0 not."""
+        of_nll = self._of_nll if self.unit == NATS else task.nll
+        self.odds: Values = said("odds", self._of_logits if self.logits is not None else of_nll)
+        """Log-odds of an error of each example, `log((1 - p) / p)`, nats: far below 0 it is known, above 0 not.
+        Where the nll is no likelihood there are none, and it is the nll itself."""
         self.score: Values = said("score", self._negative_nll if self.logits is None else self._margin)
         """What a membership attack looks at: high for examples that are known."""
 

@@ -25,6 +25,7 @@ class Schedule:
         prediction: what the model's output is compared with: "epsilon" is the noise e, "v_prediction" is
             `sqrt(a_t) e - sqrt(1 - a_t) x0` (Salimans and Ho, 2022), "sample" is x0. For a given x_t they are affine in
             each other; squared errors differ, `MSE_v = MSE_e / a_t` and `MSE_x0 = MSE_e / SNR`.
+        clip: what a sampler cuts the x0 of a step to, [-clip, clip]: images, 1; None where nothing is cut (latents).
 
     Raises:
         ConfigurationError: the values are no such schedule, or noise is predicted where no signal is left (a_T = 0).
@@ -34,9 +35,10 @@ class Schedule:
 
     alphas_cumprod: Tensor
     prediction: Prediction = "epsilon"
+    clip: float | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, alphas_cumprod=_falling)
+        check_fields(self, alphas_cumprod=_falling, clip="(0, inf)")
         object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.detach().double().cpu())
         if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
             raise ConfigurationError(
@@ -65,7 +67,8 @@ class Schedule:
             raise ConfigurationError(
                 f"prediction_type must be one of {', '.join(known)}; found {shown(kind)}.{suggest(str(kind), known)}"
             )
-        return cls(_cumulated(config), kind)
+        clipped = config.get("clip_sample", name in _CLIPPING)
+        return cls(_cumulated(config), kind, float(config.get("clip_sample_range", 1.0)) if clipped else None)
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
@@ -138,6 +141,7 @@ def _cosine(low: float, high: float, count: int) -> Tensor:
     return torch.tensor([min(1 - left((i + 1) / count) / left(i / count), 0.999) for i in range(count)]).double()
 
 
+_CLIPPING = ("DDIMScheduler", "DDPMScheduler")  # of diffusers, which cut where nothing is said
 _BETAS: dict[str, Callable[[float, float, int], Tensor]] = {
     "linear": lambda low, high, count: torch.linspace(low, high, count, dtype=torch.float64),
     "scaled_linear": lambda low, high, count: torch.linspace(low**0.5, high**0.5, count, dtype=torch.float64).square(),

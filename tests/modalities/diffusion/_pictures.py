@@ -10,13 +10,13 @@ from PIL import Image
 from unweave.modalities.diffusion.training import Training
 
 CLASSES = ("left", "middle", "top")
-EACH = 40
-TINY = Training(steps=80, batch=32, lr=5e-3, ema=0.9, timesteps=50)
+EACH = 100
+TINY = Training(steps=300, batch=32, lr=5e-3, ema=0.9, timesteps=50)
 RECIPE = """\
 data: {source: picture_folder, path: pictures, size: 8}
 forget: {class: top}
 model: {widths: [8, 16]}
-training: {steps: 80, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}
+training: {steps: 300, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}
 method: {name: relabel_condition}
 run: {steps: 4, forget_batch: 8, retain_batch: 16, checkpoint_every: 1}
 contract: none

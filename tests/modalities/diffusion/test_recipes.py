@@ -46,8 +46,8 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         (RECIPE.replace("class: top", "class: tip"), ["no class is named 'tip'", "top"]),
         (RECIPE.replace("class: top", "class: top, random: 0.1"), ["recipe.yaml:2: forget", "class and random"]),
         (RECIPE.replace("class: top", "poison: 0.1"), ["recipe.yaml:2: forget.poison", "is for images"]),
-        (RECIPE.replace("steps: 80", "steps: 0"), ["recipe.yaml:4: training.steps", "at least 1"]),
-        (RECIPE.replace("steps: 80", "epochs: 80"), ["recipe.yaml:4: training.epochs"]),
+        (RECIPE.replace("steps: 300", "steps: 0"), ["recipe.yaml:4: training.steps", "at least 1"]),
+        (RECIPE.replace("steps: 300", "epochs: 300"), ["recipe.yaml:4: training.epochs"]),
         (RECIPE.replace("widths: [8, 16]", "widths: [7]"), ["model.widths must be multiples of 8"]),
         (RECIPE.replace("size: 8", "size: 9"), ["model.widths", "9 x 9 pixels"]),
         (

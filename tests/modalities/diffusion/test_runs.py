@@ -71,8 +71,8 @@ def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, caps
     assert digest(whole) == digest(other) and result(whole, "scores.json") == result(other, "scores.json")
     scores = result(whole, "scores.json")["models"]
     assert {"UA", "RA", "frechet", "forget_loss", "MIA_AUC"} <= scores["unlearned"].keys()
-    assert scores["original"]["UA"]["value"] < 0.3 and scores["original"]["RA"]["value"] > 0.7, "it draws the shapes"
-    assert scores["retrained"]["UA"]["value"] > 0.7, "and what it never saw it does not"
+    assert scores["original"]["UA"]["value"] < 0.6 and scores["original"]["RA"]["value"] > 0.7, "it draws the shapes"
+    assert scores["retrained"]["UA"]["value"] > 0.8, "and what it never saw it does not"
     capsys.readouterr()
     assert command("evaluate", whole, "--json") == 0
     assert json.loads(capsys.readouterr().out)["models"]["unlearned"] == scores["unlearned"]
@@ -100,7 +100,7 @@ def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Wr
     quick = ["-s", "evaluation.retrained=0", "-s", "evaluation.quote=false"]
     assert command("run", write(), "-o", tmp_path / "first", *quick) == 0
     (tmp_path / "first" / "model" / "unweave.json").unlink()
-    text = RECIPE.replace("training: {steps: 80, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}\n", "")
+    text = RECIPE.replace("training: {steps: 300, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}\n", "")
     text = text.replace("{widths: [8, 16]}", f"{{weights: {tmp_path / 'first'}}}")
     made = job(read(write(text)))
     assert made.reference(1, lambda *_: None) is None and made.retraining() == (None, None)
@@ -159,5 +159,7 @@ def test_what_is_drawn_for_an_example_depends_on_its_number_alone(write: Write) 
     whole = made.retain.batch(range(6))
     parts = [made.retain.subset([0, 1]).batch([0, 1]), made.retain.subset(range(2, 6)).batch(range(4))]
     assert torch.equal(seen(model, whole), torch.cat([seen(model, part) for part in parts]))
-    torch.testing.assert_close(seen.odds(model, whole), torch.cat([seen.odds(model, each) for each in parts]))
+    torch.testing.assert_close(
+        seen.odds(model, whole), torch.cat([seen.odds(model, each) for each in parts]), rtol=1e-4, atol=1e-4
+    )
     assert seen.passes == 5

@@ -14,7 +14,7 @@ from torch import nn
 
 from unweave.errors import ConfigurationError, gathered
 from unweave.extras import require
-from unweave.modalities.diffusion.training import Training
+from unweave.modalities.diffusion.training import LONG, Training
 from unweave.store import write_json
 from unweave.tasks import Schedule
 
@@ -161,10 +161,10 @@ def unet(classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], tra
     scheduler = {
         "num_train_timesteps": training.timesteps,
         "beta_schedule": "linear",
-        "beta_start": 1e-4,
-        "beta_end": 0.02,
+        "beta_start": 1e-4 * LONG / training.timesteps,
+        "beta_end": 0.02 * LONG / training.timesteps,
         "prediction_type": "epsilon",
-        "clip_sample": False,
+        "clip_sample": True,
         "timestep_spacing": "leading",
     }
     return Network("unet", config, scheduler, training)

@@ -21,6 +21,7 @@ from unweave.watch import Watch, silent
 
 VERSION = 1
 """Part of every fingerprint: raise it when a change of this file changes the weights it gives."""
+LONG = 1000  # timesteps of the usual schedule
 _TOLD = 50  # steps between two words on how far it is
 
 
@@ -34,7 +35,7 @@ class Training:
         lr: at the first step.
         dropout: share of conditions that are replaced by none, for classifier-free guidance.
         ema: what an average keeps of itself at each step.
-        timesteps: T, of a linear schedule from 1e-4 to .02.
+        timesteps: T, of a linear schedule from 1e-4 to .02, both times 1000 / T: its end is noise whatever T is.
         seed: of the initial weights, the order of the data, timesteps and noise.
 
     Raises:
@@ -58,7 +59,7 @@ class Training:
                 ("lr", "above 0", self.lr > 0),
                 ("dropout", "at least 0 and below 1", 0 <= self.dropout < 1),
                 ("ema", "at least 0 and below 1", 0 <= self.ema < 1),
-                ("timesteps", "at least 10", self.timesteps >= 10),
+                ("timesteps", "at least 25", self.timesteps >= 25),
                 ("seed", f"in {SEEDS}", not fault("seed", self.seed, int, SEEDS)),
             )
             if not met

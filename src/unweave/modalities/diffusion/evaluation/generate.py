@@ -33,8 +33,9 @@ def generate(
         x_s = sqrt(a_s) x0 + sqrt(1 - a_s) e,   e' = f_null + g (f_c - f_null)
 
     Timesteps are `j floor(T / steps)`, j = steps - 1 ... 0, and after the last one a = 1: diffusers' `DDIMScheduler`
-    with `timestep_spacing="leading"`, `clip_sample=False`. An image starts from noise that its number and the seed
-    decide, so models are compared on the same noise, and a batch changes nothing but what floats round.
+    with `timestep_spacing="leading"`; x0 is cut to `schedule.clip`, where it is given. An image starts from noise that
+    its number and the seed decide, so models are compared on the same noise, and a batch changes nothing but
+    what floats round.
 
     Args:
         model: the denoiser; it stays as it is.
@@ -80,6 +81,8 @@ def _walked(model: nn.Module, task: Diffusion, x: Tensor, condition: Tensor, ste
             x0, e = found, (x - signal * found) / noise
         else:
             x0, e = signal * x - noise * found, noise * x + signal * found
+        if task.schedule.clip is not None:
+            x0 = x0.clamp(-task.schedule.clip, task.schedule.clip)
         x = then**0.5 * x0 + (1 - then) ** 0.5 * e
     return x
 
