@@ -104,9 +104,10 @@ def _request(
     level = job.score(models["original"]).scores["TA"].value if enough is None else enough
     call = {
         **{"task": job.task, "forget": job.forget, "retain": job.retain, "steps": steps, "seed": seed},
+        "repair": True,
         "contract": Contract(keep=(TOLERATED,), forget=(Forget("accuracy", at_most=level or 0.0),)),
     }
-    found = compared(models, measure, call, entries, watch, f"{name}: ")
+    found = compared(models["original"], models, measure, call, entries, watch, f"{name}: ")
     promised = [_promise(result.contract) for _, result in found if result and result.contract]
     return {
         "name": name,

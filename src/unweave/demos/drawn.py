@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import get_context
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unweave.audit.work import cores
-from unweave.contract import Contract, Forget, Keep
+from unweave.audit.work import cores, processes
 from unweave.demos.compare import Entry, Json, about, chosen, compared
-from unweave.evaluation.metric import Score
+from unweave.evaluation.metric import Null
 from unweave.execution import one_thread
 from unweave.extras import require
 from unweave.modalities._base import Sheet
@@ -41,8 +40,9 @@ ENTRIES = (
 )
 COLUMNS = ("UA", "RA", "leak", "search")
 """What the distance is over; the table has the Fréchet distance, too, which is no share."""
-ENOUGH, LOST, FURTHER = 0.85, 0.05, 2.0
-"""What is said to do: this UA, RA within so much of the original's, at most so many times its Fréchet distance."""
+ENOUGH, LOST, FURTHER = 0.85, 5, 2
+"""What is said to do: this UA, RA within so many points of the original's, so many times its Fréchet distance."""
+_WAITING = "waiting for the other process"
 
 
 def demo_drawn(
@@ -82,24 +82,24 @@ def demo_drawn(
         training=OpenSection(**{"seed": seed, **(training or {})}),
         evaluation=DiffusionEvaluation(seed=seed, images=images),
     )
-    job = request(recipe)
-    with one_thread():
-        models = _models(job, recipe, watch)
-        reference, pictures = _sheet(job, models["retrained"]), dict[str, Tensor]()
-        sheets = {"retrained": reference}
-
-        def measure(name: str, model: nn.Module) -> Json:
-            sheets[name] = sheets.get(name) or _sheet(job, model)
-            pictures[name] = job.exam.drawn(model, _asked(job), 1)
-            took = job.reference_seconds() if name == "retrained" else None
-            return {**_columns(sheets[name], reference), "seconds": took}
-
-        call = {
-            **{"task": job.task, "forget": job.forget, "retain": job.retain, "seed": seed},
-            "contract": Contract(keep=(Keep("recognised", absolute=0.1),), forget=(Forget("generated", at_most=0.15),)),
-            **{"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1]},
-        }
-        rows = [row for row, _ in compared(models, measure, call, entries, watch)]
+    how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
+    with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:
+        job = request(recipe)
+        training_it = beside and beside.submit(_trained, recipe)
+        original = job.opened(None, watch)
+        if training_it:
+            watch(_WAITING, 0, 1)
+            training_it.result()
+        models = {"original": original, "retrained": _retrained(job, watch), "only hidden": _hidden(original)}
+        reference = _sheet(job, models["retrained"])
+        own, others = (entries[::2], entries[1::2]) if beside else (entries, [])
+        at_once = beside and beside.submit(_lines, recipe, reference, how, others)
+        lines = _lines(job, reference, how, own, models, watch)
+        if at_once:
+            watch(_WAITING, 0, 1)
+            lines |= at_once.result()
+    lines = {name: lines[name] for name in (*models, *(entry.name for entry in entries))}
+    rows = [row for row, _ in lines.values()]
     found = {
         **about(begin, entries, rows),
         "name": "drawn",
@@ -107,35 +107,54 @@ def demo_drawn(
         "text": _text(job, models["original"]),
         "rows": rows,
         "traces": [],
-        "said": list(_said(rows, sheets)),
-        "grid": base64.b64encode(grid(pictures, [job.source.classes[each] for each in _asked(job)])).decode(),
+        "said": list(_said(rows, reference["frechet"].null)),
+        "grid": _grid(job, {name: pictures for name, (_, pictures) in lines.items()}),
     }
     tell(found)
     return found
 
 
-def _models(job: DiffusionJob, recipe: DiffusionRecipe, watch: Watch) -> dict[str, nn.Module]:
-    """The original and the retrained one, at once where two cores are free, and the original with its class hidden."""
-    beside = None
-    if cores() > 1 and job.reference_seconds() is None:
-        beside = get_context("spawn").Process(target=_retrained, args=(recipe,), daemon=True)
-        beside.start()
-    try:
-        original = job.opened(None, watch)
-        if beside is not None:
-            beside.join()
-    finally:
-        if beside is not None:
-            beside.terminate()
-    retrained = job.reference(1, watch)  # of the cache, where it was trained beside
-    assert retrained is not None, "it is known how the original was trained"
-    return {"original": original, "retrained": retrained, "only hidden": _hidden(original)}
+def _retrained(job: DiffusionJob, watch: Watch = silent) -> nn.Module:
+    model = job.reference(1, watch)
+    assert model is not None, "it is known how the original was trained"
+    return model
 
 
-def _retrained(recipe: DiffusionRecipe) -> None:
-    """Trains the retrained model, which stays in the cache."""
-    with one_thread():
-        request(recipe).reference(1)
+def _trained(recipe: DiffusionRecipe) -> None:
+    """Trains the retrained model in another process; it stays in the cache."""
+    _retrained(request(recipe))
+
+
+def _lines(
+    of: DiffusionJob | DiffusionRecipe,
+    reference: Sheet,
+    how: Mapping[str, Any],
+    entries: Sequence[Entry],
+    ends: Mapping[str, nn.Module] | None = None,
+    watch: Watch = silent,
+) -> dict[str, tuple[Json, Tensor]]:
+    """Of each model its line of the table, and one image of each class; all that is trained lies in the cache.
+
+    Args:
+        of: the job, or the recipe of one.
+        reference: the scores of the retrained model.
+        how: arguments of `unlearn`.
+        entries: the methods.
+        ends: models that stand above them.
+        watch: told about every method.
+    """
+    job = of if isinstance(of, DiffusionJob) else request(of)
+    pictures = dict[str, Tensor]()
+
+    def measure(name: str, model: nn.Module) -> Json:
+        pictures[name] = job.exam.drawn(model, _asked(job), 1)
+        took = job.reference_seconds() if name == "retrained" else None
+        scores = reference if name == "retrained" else _sheet(job, model)
+        return {**_columns(scores, reference), "seconds": took}
+
+    call = {"task": job.task, "forget": job.forget, "retain": job.retain, **how}
+    rows = [row for row, _ in compared(job.opened(None), ends or {}, measure, call, entries, watch)]
+    return {row["name"]: (row, pictures[row["name"]]) for row in rows}
 
 
 def _hidden(original: nn.Module) -> nn.Module:
@@ -154,6 +173,11 @@ def _sheet(job: DiffusionJob, model: nn.Module) -> Sheet:
 def _asked(job: DiffusionJob) -> tuple[int, ...]:
     """The classes, that to forget first."""
     return (*job.gone, *job.exam.kept)
+
+
+def _grid(job: DiffusionJob, pictures: Mapping[str, Tensor]) -> str:
+    """A row for each model, a column for each class: a PNG in base64."""
+    return base64.b64encode(grid(pictures, [job.source.classes[each] for each in _asked(job)])).decode()
 
 
 def _columns(own: Sheet, reference: Sheet) -> Json:
@@ -177,50 +201,45 @@ def _text(job: DiffusionJob, model: nn.Module) -> str:
         f"pixels by their class. It is to forget class {CLASS} ({len(job.forget)} training images) and to keep the "
         f"others ({len(job.retain)}). A judge, trained on the spot too, says what an image shows; it recognises "
         f"{100 * judge.value:.1f} % of {judge.n} real images that it was not trained on. Each model draws "
-        f"{exam.images} images of the class to forget and {exam.kept_images} of each other, from the same noise."
+        f"{exam.images} images of the class to forget and {exam.kept_images} of each other, from the same noise. Each "
+        "method takes the same steps of the same length, without a contract."
     )
 
 
-def _said(rows: Sequence[Json], sheets: Mapping[str, Sheet]) -> Iterator[str]:
+def _said(rows: Sequence[Json], null: Null | None) -> Iterator[str]:
     """What the numbers say, in words; also where they speak against a method."""
-    null = sheets["original"]["frechet"].null
     if null is not None:
         yield (
             "Fréchet: distance on features of the judge, drawn against real images of the classes to keep; real ones "
             f"against real ones, as many, give {null.value:.2f} [{null.low:.2f}, {null.high:.2f}]."
         )
-    faults = {row["name"]: _faults(sheets[row["name"]], sheets["original"]) for row in rows if "met" in row}
-    good, bad = ([name for name, found in faults.items() if bool(found) is wrong] for wrong in (False, True))
+    named = {row["name"]: row for row in rows}
+    faults = {row["name"]: _faults(row, named["original"]) for row in rows if row["steps"] is not None}
+    good = [name for name, found in faults.items() if not found]
     yield (
         f"{len(good)} of {len(faults)} methods no longer draw the class (UA at least {100 * ENOUGH:.0f} %), keep RA "
-        f"within {100 * LOST:.0f} points of the original and at most {FURTHER:g} times its Fréchet distance"
+        f"within {LOST:.0f} points of the original and at most {FURTHER:g} times its Fréchet distance"
         f"{': ' if good else ''}{', '.join(good)}."
     )
-    if bad:
-        yield f"Not so: {'; '.join(f'{name} ({faults[name]})' for name in bad)}."
-    found = {name: sheets[name]["search"].value for name in ("original", "retrained", "only hidden")}
-    if None not in found.values():
-        said = {name: f"{100 * value:.0f} %" for name, value in found.items() if value is not None}
-        yield (
-            f"Hidden is not gone: where class {CLASS} is only asked for as {ANOTHER}, a condition that is searched for "
-            f"it on some of its images, no weight moved, draws it in {said['only hidden']} of images (original "
-            f"{said['original']}). In a model that never saw the class the same search finds it in "
-            f"{said['retrained']}: that is what 'search' is to be read against."
-        )
+    if bad := [f"{name} ({found})" for name, found in faults.items() if found]:
+        yield f"Not so: {'; '.join(bad)}."
+    found = {name: "?" if row["search"] is None else f"{row['search']:.0f}" for name, row in named.items()}
+    yield (
+        f"Hidden is not gone: where class {CLASS} is only asked for as {ANOTHER}, a condition that is searched for it "
+        f"on some of its images, no weight moved, draws it in {found['only hidden']} % of images (original "
+        f"{found['original']} %). In a model that never saw the class the same search finds it in "
+        f"{found['retrained']} %: that is what 'search' is to be read against."
+    )
 
 
-def _faults(own: Sheet, original: Sheet) -> str:
+def _faults(row: Json, original: Json) -> str:
     """Of a method: what is not as it should be; an undefined score is not."""
-
-    def value(sheet: Sheet, name: str, otherwise: float) -> float:
-        found: Score = sheet[name]
-        return otherwise if found.value is None else found.value
-
-    ua, ra, distance = value(own, "UA", 0.0), value(own, "RA", 0.0), value(own, "frechet", float("inf"))
-    lost = value(original, "RA", 1.0) - ra
+    undefined = [f"{key} undefined" for key in ("UA", "RA", "frechet") if row[key] is None]
+    if undefined or None in (original["RA"], original["frechet"]):
+        return ", ".join(undefined) or "the original's scores are undefined"
     found = [
-        f"UA {100 * ua:.1f} %" if ua < ENOUGH else "",
-        f"RA {100 * lost:.1f} points lower" if lost > LOST else "",
-        f"Fréchet {distance:.1f}" if distance > FURTHER * value(original, "frechet", 0.0) else "",
+        f"UA {row['UA']:.1f} %" if row["UA"] < 100 * ENOUGH else "",
+        f"RA {original['RA'] - row['RA']:.1f} points lower" if row["RA"] < original["RA"] - LOST else "",
+        f"Fréchet {row['frechet']:.1f}" if row["frechet"] > FURTHER * original["frechet"] else "",
     ]
     return ", ".join(filter(None, found))

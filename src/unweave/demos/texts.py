@@ -96,10 +96,11 @@ def demo_text(
         forget, retain, holdout = (as_tokens(r, tokenizer) for r in (world.forget, world.retain, world.holdout[:half]))
         call = {
             **{"task": Language(), "forget": forget, "retain": retain, "holdout": holdout, "seed": seed},
+            "repair": True,
             "contract": Contract(keep=(), forget=(Forget("unseen"),)),
             **{"steps": steps or STEPS, "forget_batch": min(batches[0], len(forget)), "retain_batch": batches[1]},
         }
-        rows = [row for row, _ in compared(models, measure, call, entries, watch)]
+        rows = [row for row, _ in compared(models["original"], models, measure, call, entries, watch)]
     found = {
         **about(begin, entries, rows),
         "counts": {name: len(rows) for name, rows in vars(world).items()},
