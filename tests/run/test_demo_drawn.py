@@ -46,7 +46,7 @@ def test_what_is_compared(found: Json) -> None:
     assert list(found["settings"]) == names[3:]
     kinds = [row["kind"] for row in found["rows"]]
     assert kinds == ["end", "reference", "hidden", *3 * ["baseline"], *3 * ["headline"]]
-    assert "137 training images" in found["text"] and "(1210)" in found["text"] and "177,553 weights" in found["text"]
+    assert "137 training images" in found["text"] and "(1210)" in found["text"] and "160,401 weights" in found["text"]
 
 
 def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> None:
