@@ -149,7 +149,12 @@ def test_overrides_go_through_the_same_validation(recipe: Write) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_named(recipe: Write, name: str) -> None:
-    if name in ("rmu", "ce_u"):
+    if "Of diffusion models" in (METHODS[name].__doc__ or ""):
+        with pytest.raises(ConfigurationError, match=r"method: .* is about diffusion models"):
+            read(recipe(), [f"method.name={name}"])
+        drawn = ["data={source: digits_to_draw}", "forget={class: 3}", "training={}", f"method.name={name}"]
+        assert read(recipe(), drawn).method.name == name
+    elif name in ("rmu", "ce_u"):
         with pytest.raises(ConfigurationError, match=r"method: .* is about texts"):
             read(recipe(), [f"method.name={name}"])
     else:

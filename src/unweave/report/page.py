@@ -113,7 +113,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples side by side, or one below the other, as wide as they are."""
+    """Examples side by side; or pictures as wide as the page."""
 
     caption: str
     pictures: Sequence[Picture]

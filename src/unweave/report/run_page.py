@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -17,7 +18,21 @@ from unweave.recipe.yaml_lines import Document
 from unweave.report import contract, evidence, traces, tradeoff, verdict
 from unweave.report import examples as each
 from unweave.report.numbers import ORDER
-from unweave.report.page import WORDS, Bottom, Listing, Page, Point, Section, Table, Tone, Verdict, limits, number
+from unweave.report.page import (
+    WORDS,
+    Bottom,
+    Gallery,
+    Listing,
+    Page,
+    Picture,
+    Point,
+    Section,
+    Table,
+    Tone,
+    Verdict,
+    limits,
+    number,
+)
 
 Json = Mapping[str, Any]
 
@@ -35,6 +50,7 @@ class Run:
         examples: of `examples.json`, if it was written.
         answers: of `answers.json`, if the model answers questions.
         evidence: of `evidence.json`, if evidence was collected.
+        drawn: `grid.png` as base64, if the models draw.
     """
 
     summary: Json
@@ -45,6 +61,7 @@ class Run:
     examples: Json | None = None
     answers: Json | None = None
     evidence: Json | None = None
+    drawn: str | None = None
 
     @property
     def kind(self) -> Modality:
@@ -75,6 +92,7 @@ def page(run: Run) -> Page:
             *contract.sections(summary),
             tradeoff.section(summary, scores),
             *_answers(run.answers),
+            *_drawn(run.drawn),
             *each.sections(run.examples),
             *evidence.sections(run.evidence, _pictures(run.examples)),
             *each.quoted(run.quoted, run.examples),
@@ -108,7 +126,10 @@ def load(directory: Path) -> Run:
     recipe = (directory / "recipe.yaml").read_text("utf-8")
     quoted, examples, answers = (_optional(directory / f"{name}.json") for name in ("quote", "examples", "answers"))
     collected = evidence.read(directory / evidence.FILE)
-    return Run(summary, scores, read_steps(directory / "steps.jsonl"), recipe, quoted, examples, answers, collected)
+    picture = directory / "grid.png"
+    drawn = base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else None
+    steps = read_steps(directory / "steps.jsonl")
+    return Run(summary, scores, steps, recipe, quoted, examples, answers, collected, drawn)
 
 
 @contextmanager
@@ -149,6 +170,14 @@ def _answers(answers: Json | None) -> list[Section]:
         if texts:
             tables.append(Table(f"Of the {side} set", ["question", "true answer", *names], texts))
     return [Section("What it says", "Greedy answers, the likeliest token each time.", tables)] if tables else []
+
+
+def _drawn(picture: str | None) -> list[Section]:
+    """A row of images of each model, all from the same noise."""
+    if picture is None:
+        return []
+    text = "One image of each class, from the same noise in every row; classes to forget come first."
+    return [Section("What it draws", text, galleries=[Gallery("", [Picture(picture, "a row a model")], wide=True)])]
 
 
 def _settings(summary: Json) -> Section:

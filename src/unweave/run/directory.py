@@ -18,7 +18,7 @@ from unweave.store import strict
 
 EVIDENCE = "evidence.json"
 FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
-    *("scores.json", "examples.json", "answers.json", "values", "summary.json", "report.html")
+    *("scores.json", "examples.json", "answers.json", "grid.png", "values", "summary.json", "report.html")
 }
 
 SUMMARY = "summary.json"
