@@ -28,7 +28,8 @@ from unweave.watch import Watch, silent
 
 CLASS, ANOTHER = 3, 8  # what is to be forgotten, and what it is asked for as where it is only hidden
 EPOCH = 21  # steps of a training that see as many images as there are
-STEPS, BATCHES = 100, (64, 128)  # of every method, at most; rows of forget and retain set in a step
+STEPS, BATCHES = 100, (64, 128)  # of every method; rows of forget and retain set in a step
+SHOWN = 4  # images of the class to forget in the grid
 ADAM = {"name": "adam", "lr": 5e-4}  # the default of recipes of such models
 ENTRIES = (
     Entry("relabel", "relabel_condition", {}, ADAM, "baseline"),
@@ -133,7 +134,7 @@ def _lines(
     ends: Mapping[str, nn.Module] | None = None,
     watch: Watch = silent,
 ) -> dict[str, tuple[Json, Tensor]]:
-    """Of each model its line of the table, and one image of each class; all that is trained lies in the cache.
+    """Of each model its line of the table, and images of each class; all that is trained lies in the cache.
 
     Args:
         of: the job, or the recipe of one.
@@ -147,7 +148,7 @@ def _lines(
     pictures = dict[str, Tensor]()
 
     def measure(name: str, model: nn.Module) -> Json:
-        pictures[name] = job.exam.drawn(model, _asked(job), 1)
+        pictures[name] = torch.cat([job.exam.drawn(model, (each,), _shown(job, each)) for each in _asked(job)])
         took = job.reference_seconds() if name == "retrained" else None
         scores = reference if name == "retrained" else _sheet(job, model)
         return {**_columns(scores, reference), "seconds": took}
@@ -175,9 +176,15 @@ def _asked(job: DiffusionJob) -> tuple[int, ...]:
     return (*job.gone, *job.exam.kept)
 
 
+def _shown(job: DiffusionJob, asked: int) -> int:
+    """How many images of a class are in the grid."""
+    return SHOWN if asked in job.gone else 1
+
+
 def _grid(job: DiffusionJob, pictures: Mapping[str, Tensor]) -> str:
-    """A row for each model, a column for each class: a PNG in base64."""
-    return base64.b64encode(grid(pictures, [job.source.classes[each] for each in _asked(job)])).decode()
+    """A row for each model, a column for each class, more for that to forget: a PNG in base64."""
+    columns = [job.source.classes[each] for each in _asked(job) for _ in range(_shown(job, each))]
+    return base64.b64encode(grid(pictures, columns)).decode()
 
 
 def _columns(own: Sheet, reference: Sheet) -> Json:

@@ -221,8 +221,8 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
     table = Table(f"n: {', '.join(sizes)}", heads, rows)
     galleries = []
     if grid := request.get("grid"):
-        caption = "What the models draw: a row for each, from the same noise; the first class is the one to forget"
-        galleries.append(Gallery(caption, [Picture(grid, "")], wide=True))
+        caption = "What the models draw: from the same noise; the class to forget comes first, more than once"
+        galleries.append(Gallery(caption, [Picture(grid, "a row a model")], wide=True))
     yield Section(request["title"], request["text"], [table], list(_plots(request, kind)), galleries)
 
 
