@@ -19,11 +19,15 @@ from unweave.commands import demo as command
 from unweave.demos import drawn
 from unweave.demos.compare import Json
 from unweave.demos.drawn import ANOTHER, CLASS, COLUMNS, ENTRIES, EPOCH, SHOWN, _faults, _hidden, demo_drawn
+from unweave.modalities.diffusion.evaluation.search import Attack
 from unweave.report.build import build
 from unweave.report.demo_page import KINDS
 from unweave.watch import Watch
 
-TRAINING = {"steps": 4, "batch": 8}
+SMALL: Json = {
+    **{"steps": 1, "training": {"steps": 4, "batch": 8}, "images": 20, "batches": (4, 4)},
+    "attack": Attack(images=4, search=1, looks=1, drawn=20),
+}
 KIND = KINDS["demo_drawn.json"]
 
 
@@ -36,7 +40,7 @@ def code(arguments: Sequence[str]) -> int:
 @pytest.fixture(scope="module")
 def found() -> Json:
     pytest.importorskip("diffusers")
-    return demo_drawn(steps=1, training=TRAINING, images=20, batches=(4, 4))
+    return demo_drawn(**SMALL)
 
 
 def test_what_is_compared(found: Json) -> None:
@@ -56,7 +60,7 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
         gaps = [abs(row[key] - reference[key]) for key in COLUMNS]
         assert row["distance"] == pytest.approx(sum(gaps) / len(COLUMNS))
         assert row["shown"] == pytest.approx(100 - row["UA"]) and row["frechet"] > 0
-        assert {key: row["scores"][key]["n"] for key in ("UA", "RA", "search")} == {"UA": 20, "RA": 90, "search": 100}
+        assert {key: row["scores"][key]["n"] for key in ("UA", "RA", "search")} == {"UA": 20, "RA": 90, "search": 20}
     methods = [row for row in found["rows"] if row["steps"]]
     assert len(methods) == 6 and all(row["steps"] == 1 and row["seconds"] > 0 for row in methods)
     assert {row["ended"] for row in methods} == {"steps used up"} and not [row for row in methods if "met" in row]
@@ -70,7 +74,7 @@ def test_the_grid_has_a_row_for_each_model(found: Json) -> None:
 
 def test_two_processes_find_what_one_does(found: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn, "cores", lambda: 1 if cores() > 1 else 2)  # the other way than before
-    again = demo_drawn(["esd", "eupmu"], steps=1, training=TRAINING, images=20, batches=(4, 4))
+    again = demo_drawn(["esd", "eupmu"], **SMALL)
     timed = ("seconds", "reading")
     plain = [{k: v for k, v in row.items() if k not in timed} for row in again["rows"]]
     named = {row["name"]: {k: v for k, v in row.items() if k not in timed} for row in found["rows"]}
@@ -123,7 +127,7 @@ def test_the_command(
     words = ("only hidden", "UnilateralSurgery", "Fréchet", "search %", "Hidden is not gone", "another seed may order")
     assert not [word for word in words if word not in " ".join(out.split())]
     assert "of 6 methods no longer draw the class" in out and "FID" not in out and "erased" not in out
-    assert next(command._notes(found["rows"], KIND)).startswith("n: UA 20; RA, leak 90; ")
+    assert next(command._notes(found["rows"], KIND)).startswith("n: UA, search 20; RA, leak, Fréchet 90 images")
     assert json.loads((tmp_path / "demo_drawn.json").read_text())["rows"] == found["rows"]
     assert (tmp_path / "grid.png").read_bytes() == base64.b64decode(found["grid"])
     page = (tmp_path / "report.html").read_text()

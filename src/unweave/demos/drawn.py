@@ -19,7 +19,7 @@ from unweave.extras import require
 from unweave.modalities._base import Sheet
 from unweave.modalities.diffusion.build import request
 from unweave.modalities.diffusion.evaluation.grid import grid
-from unweave.modalities.diffusion.evaluation.search import condition_search
+from unweave.modalities.diffusion.evaluation.search import Attack, condition_search
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.recipe import DiffusionData, DiffusionEvaluation, DiffusionForget, DiffusionRecipe
 from unweave.modules import copied
@@ -56,6 +56,7 @@ def demo_drawn(
     tell: Callable[[Json], None] = lambda request: None,
     images: int = 200,
     batches: tuple[int, int] = BATCHES,
+    attack: Attack | None = None,
 ) -> Json:
     """Trains, forgets, draws, compares; what `demo_drawn.json` holds.
 
@@ -68,6 +69,7 @@ def demo_drawn(
         tell: given the results.
         images: drawn of the class to forget, and half as many of each other.
         batches: rows of forget and retain set in a step.
+        attack: what the condition search has; None: the default.
 
     Raises:
         ConfigurationError: an unknown method.
@@ -81,7 +83,7 @@ def demo_drawn(
         data=DiffusionData(source="digits_to_draw"),
         forget=DiffusionForget.model_validate({"class": CLASS}),
         training=OpenSection(**{"seed": seed, **(training or {})}),
-        evaluation=DiffusionEvaluation(seed=seed, images=images),
+        evaluation=DiffusionEvaluation(seed=seed, images=images, looks=1),  # no loss is shown
     )
     how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
     with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:
@@ -92,10 +94,10 @@ def demo_drawn(
             watch(_WAITING, 0, 1)
             training_it.result()
         models = {"original": original, "retrained": _retrained(job, watch), "only hidden": _hidden(original)}
-        reference = _sheet(job, models["retrained"])
+        reference = _sheet(job, models["retrained"], attack)
         own, others = (entries[::2], entries[1::2]) if beside else (entries, [])
-        at_once = beside and beside.submit(_lines, recipe, reference, how, others)
-        lines = _lines(job, reference, how, own, models, watch)
+        at_once = beside and beside.submit(_lines, recipe, reference, how, attack, others)
+        lines = _lines(job, reference, how, attack, own, models, watch)
         if at_once:
             watch(_WAITING, 0, 1)
             lines |= at_once.result()
@@ -130,6 +132,7 @@ def _lines(
     of: DiffusionJob | DiffusionRecipe,
     reference: Sheet,
     how: Mapping[str, Any],
+    attack: Attack | None,
     entries: Sequence[Entry],
     ends: Mapping[str, nn.Module] | None = None,
     watch: Watch = silent,
@@ -140,6 +143,7 @@ def _lines(
         of: the job, or the recipe of one.
         reference: the scores of the retrained model.
         how: arguments of `unlearn`.
+        attack: what the condition search has.
         entries: the methods.
         ends: models that stand above them.
         watch: told about every method.
@@ -150,7 +154,7 @@ def _lines(
     def measure(name: str, model: nn.Module) -> Json:
         pictures[name] = torch.cat([job.exam.drawn(model, (each,), _shown(job, each)) for each in _asked(job)])
         took = job.reference_seconds() if name == "retrained" else None
-        scores = reference if name == "retrained" else _sheet(job, model)
+        scores = reference if name == "retrained" else _sheet(job, model, attack)
         return {**_columns(scores, reference), "seconds": took}
 
     call = {"task": job.task, "forget": job.forget, "retain": job.retain, **how}
@@ -166,9 +170,9 @@ def _hidden(original: nn.Module) -> nn.Module:
     return model
 
 
-def _sheet(job: DiffusionJob, model: nn.Module) -> Sheet:
+def _sheet(job: DiffusionJob, model: nn.Module, attack: Attack | None) -> Sheet:
     """All scores of what a model draws, and what a search brings back."""
-    return {**job.score(model).scores, "search": condition_search(model, job.exam)}
+    return {**job.score(model).scores, "search": condition_search(model, job.exam, attack)}
 
 
 def _asked(job: DiffusionJob) -> tuple[int, ...]:
