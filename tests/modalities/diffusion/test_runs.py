@@ -67,18 +67,20 @@ def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, caps
     whole, other = tmp_path / "whole", tmp_path / "other"
     assert command("run", write(), "-o", whole) == 0
     told = capsys.readouterr().out
-    assert "UA" in told and "RA" in told and "retrained" in told
+    assert "UA_drawn" in told and "RA_drawn" in told and "retrained" in told
     ended(read(write()), other, "unlearning", done=3)
     assert command("run", write(), "-o", other, "--resume") == 0
     assert digest(whole) == digest(other) and result(whole, "scores.json") == result(other, "scores.json")
     scores = result(whole, "scores.json")["models"]
-    assert {"UA", "RA", "frechet", "forget_loss", "MIA_AUC"} <= scores["unlearned"].keys()
-    assert scores["original"]["UA"]["value"] < 0.6 and scores["original"]["RA"]["value"] > 0.7, "it draws the shapes"
-    assert scores["retrained"]["UA"]["value"] > 0.8, "and what it never saw it does not"
+    assert {"UA_drawn", "RA_drawn", "frechet", "forget_denoising", "MIA_denoising"} <= scores["unlearned"].keys()
+    assert scores["original"]["UA_drawn"]["value"] < 0.6 and scores["original"]["RA_drawn"]["value"] > 0.7, (
+        "it draws the shapes"
+    )
+    assert scores["retrained"]["UA_drawn"]["value"] > 0.8, "and what it never saw it does not"
     capsys.readouterr()
     assert command("evaluate", whole, "--json") == 0
     assert json.loads(capsys.readouterr().out)["models"]["unlearned"] == scores["unlearned"]
-    assert {"UA", "RA"} <= set(table("", {"run": load(whole)}).columns)
+    assert {"UA_drawn", "RA_drawn"} <= set(table("", {"run": load(whole)}).columns)
     shown = (whole / "report.html").read_text()
     assert "What it draws" in shown and base64.b64encode((whole / "grid.png").read_bytes()).decode() in shown
     assert (whole / "grid.png").read_bytes().startswith(b"\x89PNG")
@@ -126,7 +128,7 @@ def test_a_share_of_the_images_is_forgotten(write: Write, tmp_path: Path) -> Non
     text = QUICK.replace("class: top", "random: 0.2")
     assert command("run", write(text), "-o", tmp_path / "out") == 0
     scores = result(tmp_path / "out", "scores.json")["models"]["unlearned"]
-    assert "UA" not in scores and {"RA", "forget_loss", "MIA_AUC"} <= scores.keys()
+    assert "UA_drawn" not in scores and {"RA_drawn", "forget_denoising", "MIA_denoising"} <= scores.keys()
 
 
 def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ class Broken(nn.Module):
 def test_a_model_that_draws_everything_scores_like_one() -> None:
     sheet = score(Denoiser(), exam()).scores
     assert list(sheet) == [row.name for row in ROWS]
-    assert sheet["UA"].value == 0
-    assert sheet["RA"].value == 1
+    assert sheet["UA_drawn"].value == 0
+    assert sheet["RA_drawn"].value == 1
     assert sheet["leak"].value == 0
     assert sheet["p_class"].value > 0.9  # type: ignore[operator]
     assert sheet["entropy"].value < 0.3  # type: ignore[operator]
-    assert (sheet["UA"].n, sheet["RA"].n) == (50, 60)
-    assert sheet["MIA_AUC"].low < 0.5 < sheet["MIA_AUC"].high  # type: ignore[operator]
+    assert (sheet["UA_drawn"].n, sheet["RA_drawn"].n) == (50, 60)
+    assert sheet["MIA_denoising"].low < 0.5 < sheet["MIA_denoising"].high  # type: ignore[operator]
     for each in sheet.values():
         assert each.value is not None
         assert each.metric.limits[0] <= each.value <= each.metric.limits[1]
@@ -49,12 +49,12 @@ def test_a_model_that_draws_everything_scores_like_one() -> None:
 def test_one_that_draws_another_class_is_told_apart_and_its_loss_rises_on_that_class_alone() -> None:
     asked = exam()
     before, after = score(Denoiser(), asked), score(without(), asked)
-    assert after.scores["UA"].value == 1
+    assert after.scores["UA_drawn"].value == 1
     assert after.scores["entropy"].value < 0.3  # type: ignore[operator]
-    assert after.scores["RA"].value == 1
-    for name in ("retain_loss", "test_loss"):
+    assert after.scores["RA_drawn"].value == 1
+    for name in ("retain_denoising", "test_denoising"):
         assert after.scores[name].value == before.scores[name].value
-    for name in ("forget_loss", "unseen_loss"):
+    for name in ("forget_denoising", "unseen_denoising"):
         assert after.scores[name].value > 1.5 * before.scores[name].value  # type: ignore[operator]
 
 
@@ -63,7 +63,7 @@ def test_leaks_are_images_of_other_classes_that_are_called_the_forgotten_one() -
     means[0] = means[2]
     sheet = score(Denoiser(means), exam()).scores
     assert sheet["leak"].value == pytest.approx(0.5)
-    assert sheet["RA"].value == pytest.approx(0.5)
+    assert sheet["RA_drawn"].value == pytest.approx(0.5)
     original = score(Denoiser(), exam()).scores
     for name in ("frechet", "KID"):
         assert sheet[name].value > 3 * abs(original[name].value)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_the_loss_is_that_of_the_best_guess_and_every_model_sees_the_same_noise(
     assert abs(many.mean() - float((a * SPREAD**2 / (a * SPREAD**2 + 1 - a)).mean())) < 4 * error
     values = asked.losses(Denoiser(), "retain")
     assert np.array_equal(values, asked.losses(Denoiser(), "retain"))
-    assert score(Denoiser(), asked).scores["retain_loss"].value == pytest.approx(values.mean())
+    assert score(Denoiser(), asked).scores["retain_denoising"].value == pytest.approx(values.mean())
     half = replace(asked, sets={**asked.sets, "retain": Held.of(0)})
     assert np.allclose(half.losses(Denoiser(), "retain"), values[:40], rtol=1e-4), "a row's noise is its own"
     twice = replace(asked, sets={**asked.sets, "test": asked.sets["retain"]})
@@ -91,7 +91,7 @@ def test_members_whose_loss_is_lower_are_found() -> None:
     own = asked.sets["forget"]
     assert isinstance(own, Held)
     sharp = Held(own.x0 * 0.5 + 0.5 * MEANS[2].view(1, 1, 2, 2), own.labels)
-    found = score(Denoiser(), replace(asked, sets={**asked.sets, "forget": sharp})).scores["MIA_AUC"]
+    found = score(Denoiser(), replace(asked, sets={**asked.sets, "forget": sharp})).scores["MIA_denoising"]
     assert found.low > 0.55  # type: ignore[operator]
     assert found.p < 0.01  # type: ignore[operator]
 
@@ -103,25 +103,25 @@ def test_beside_the_retrained_model_the_differences_are_paired() -> None:
     assert list(both) == [row.name for row in (*ROWS, *SHIFTS)]
     assert both["UA_shift"].value == -1
     assert both["RA_shift"].value == 0
-    assert both["retain_loss_shift"].value == 0
-    assert both["forget_loss_shift"].high < 0  # type: ignore[operator]
+    assert both["retain_denoising_shift"].value == 0
+    assert both["forget_denoising_shift"].high < 0  # type: ignore[operator]
     same = own.beside(own)
     assert all(same[row.name].value == 0 for row in SHIFTS)
     points = gaps(own.scores, retrained.scores)
-    assert points["UA"].value == -100
-    assert points["RA"].value == 0
+    assert points["UA_drawn"].value == -100
+    assert points["RA_drawn"].value == 0
 
 
 def test_a_request_without_a_class_has_no_scores_of_one() -> None:
     asked = replace(exam(), forgotten=())
     sheet = score(Denoiser(), asked).scores
-    assert not {"UA", "p_class", "entropy", "leak"} & set(sheet)
-    assert set(gaps(sheet, sheet)) == {"RA", "MIA_AUC", "average_gap"}
+    assert not {"UA_drawn", "p_class", "entropy", "leak"} & set(sheet)
+    assert set(gaps(sheet, sheet)) == {"RA_drawn", "MIA_denoising", "average_gap"}
 
 
 def test_a_model_that_draws_no_numbers_has_reasons_instead() -> None:
     sheet = score(Broken(), exam()).scores
-    for name in ("UA", "RA", "frechet", "KID", "forget_loss", "MIA_AUC"):
+    for name in ("UA_drawn", "RA_drawn", "frechet", "KID", "forget_denoising", "MIA_denoising"):
         assert sheet[name].value is None
         assert "not finite" in sheet[name].reason
 

@@ -32,13 +32,17 @@ DIFFUSION = Modality(
     card=Card(
         "other",
         {
-            "UA": ("forget", "unlearn_accuracy", "Share of images asked for as a forgotten class that are not of it"),
-            "RA": ("retain", "accuracy", "Share of images asked for as a kept class that are recognised"),
+            "UA_drawn": (
+                "forget",
+                "unlearn_accuracy",
+                "Share of images asked for as a forgotten class that are not of it",
+            ),
+            "RA_drawn": ("retain", "accuracy", "Share of images asked for as a kept class that are recognised"),
         },
     ),
     front=Front(
-        {"Forgotten class not drawn": "UA", "Kept classes drawn": "RA"},
-        ("UA", "RA", "frechet", "MIA_AUC", "average_gap"),
+        {"Forgotten class not drawn": "UA_drawn", "Kept classes drawn": "RA_drawn"},
+        ("UA_drawn", "RA_drawn", "frechet", "MIA_denoising", "average_gap"),
     ),
     classes=True,
     numbered=tuple(SOURCES),

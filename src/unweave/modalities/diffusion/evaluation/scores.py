@@ -102,7 +102,7 @@ def _drawn(name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Righ
 def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
     told = f"mean denoising loss over the {of}, each example noised several times, alike for every model"
     metric = Metric(
-        f"{name}_loss",
+        f"{name}_denoising",
         told,
         "squared error",
         right,
@@ -118,7 +118,7 @@ def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as nu
 
 ROWS: tuple[_Row, ...] = (
     _drawn(
-        "UA",
+        "UA_drawn",
         "share of images asked for as a class to forget that the judge does not call it",
         lambda of: _counted(_missed(of)),
     ),
@@ -141,7 +141,7 @@ ROWS: tuple[_Row, ...] = (
     ),
     Row(
         Metric(
-            "RA",
+            "RA_drawn",
             "share of images asked for as a class to keep that the judge calls it",
             "share",
             "higher",
@@ -191,7 +191,7 @@ ROWS: tuple[_Row, ...] = (
     _denoised("unseen", "unseen examples like those to forget"),
     Row(
         Metric(
-            "MIA_AUC",
+            "MIA_denoising",
             "P(a forget example has the lower loss, at 8 timesteps below T / 2, than an unseen one) + P(equal) / 2",
             "share",
             "as null",
@@ -216,14 +216,16 @@ def _shift(name: str, of: str, values: Callable[[Answers], Array], unit: str = "
 
     limits = (-1.0, 1.0) if unit == "share" else (-math.inf, math.inf)
     told = f"{of}, less that of the retrained model, paired"
-    metric = Metric(name, told, unit, "as null", limits, "example", "a retrained model", "a score is undefined")
+    metric = Metric(
+        name, told, unit, "as null", limits, "example", "a retrained model", "a score is undefined", exact="0"
+    )
     return Row(metric, form)
 
 
 def _shifted_loss(name: str) -> _Pair:
     row = _shift(
-        f"{name}_loss_shift",
-        f"{name}_loss",
+        f"{name}_denoising_shift",
+        f"{name}_denoising",
         lambda of: whole(of.losses[name], f"{name} losses", axes=1),
         "squared error",
     )
@@ -236,21 +238,21 @@ def _shifted_area(own: Answers, retrained: Answers) -> Measurement:
     return Measurement(value, value - half, value + half, "DeLong, paired", n=one.members + one.others)
 
 
-_UA = _shift("UA_shift", "UA", _missed)
+_UA = _shift("UA_shift", "UA_drawn", _missed)
 SHIFTS: tuple[_Pair, ...] = (
     Row(_UA.metric, _UA.form, there=lambda own, _: _forgotten_class(own)),
-    _shift("RA_shift", "RA", _recognised),
+    _shift("RA_shift", "RA_drawn", _recognised),
     *map(_shifted_loss, ("forget", "retain", "test", "unseen")),
     Row(
         Metric(
-            "MIA_AUC_shift",
-            "MIA_AUC, less that of the retrained model, over the same examples",
+            "MIA_denoising_shift",
+            "MIA_denoising, less that of the retrained model, over the same examples",
             "share",
             "as null",
             (-1, 1),
             "example",
             "a retrained model",
-            "MIA_AUC is undefined",
+            "MIA_denoising is undefined",
             "DeLong et al. (1988)",
             "0",
         ),
@@ -261,7 +263,7 @@ SHIFTS: tuple[_Pair, ...] = (
 
 METRICS = {metric.name: metric for metric in (*(r.metric for r in ROWS), *(r.metric for r in SHIFTS))}
 """What each score is, by name, as in `scores.json`."""
-GAP_METRICS = ("UA", "RA", "MIA_AUC")
+GAP_METRICS = ("UA_drawn", "RA_drawn", "MIA_denoising")
 """What the distance to the retrained model is formed of, as far as a sheet has it."""
 
 
