@@ -59,8 +59,12 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
     for row in found["rows"]:
         gaps = [abs(row[key] - reference[key]) for key in COLUMNS]
         assert row["distance"] == pytest.approx(sum(gaps) / len(COLUMNS))
-        assert row["shown"] == pytest.approx(100 - row["UA"]) and row["frechet"] > 0
-        assert {key: row["scores"][key]["n"] for key in ("UA", "RA", "search")} == {"UA": 20, "RA": 90, "search": 20}
+        assert row["shown"] == pytest.approx(100 - row["UA_drawn"]) and row["frechet"] > 0
+        assert {key: row["scores"][key]["n"] for key in ("UA_drawn", "RA_drawn", "search")} == {
+            "UA_drawn": 20,
+            "RA_drawn": 90,
+            "search": 20,
+        }
     methods = [row for row in found["rows"] if row["steps"]]
     assert len(methods) == 6 and all(row["steps"] == 1 and row["seconds"] > 0 for row in methods)
     assert {row["ended"] for row in methods} == {"steps used up"} and not [row for row in methods if "met" in row]
@@ -97,12 +101,14 @@ def test_what_is_hidden_has_moved_in_one_row() -> None:
 
 
 def test_what_a_method_did_not_do_is_said() -> None:
-    original = {"UA": 5.0, "RA": 95.0, "frechet": 3.0}
-    assert _faults({"UA": 85.0, "RA": 90.0, "frechet": 6.0}, original) == ""
-    assert _faults({"UA": 84.5, "RA": 95.0, "frechet": 3.0}, original) == "UA 84.5 %"
-    assert _faults({"UA": 100.0, "RA": 89.0, "frechet": 6.1}, original) == "RA 6.0 points lower, Fréchet 6.1"
-    assert _faults({"UA": None, "RA": 95.0, "frechet": 3.0}, original) == "UA undefined"
-    assert _faults(original, original | {"RA": None}) == "the original's scores are undefined"
+    original = {"UA_drawn": 5.0, "RA_drawn": 95.0, "frechet": 3.0}
+    assert _faults({"UA_drawn": 85.0, "RA_drawn": 90.0, "frechet": 6.0}, original) == ""
+    assert _faults({"UA_drawn": 84.5, "RA_drawn": 95.0, "frechet": 3.0}, original) == "UA 84.5 %"
+    assert (
+        _faults({"UA_drawn": 100.0, "RA_drawn": 89.0, "frechet": 6.1}, original) == "RA 6.0 points lower, Fréchet 6.1"
+    )
+    assert _faults({"UA_drawn": None, "RA_drawn": 95.0, "frechet": 3.0}, original) == "UA_drawn undefined"
+    assert _faults(original, original | {"RA_drawn": None}) == "the original's scores are undefined"
 
 
 def test_the_command(

@@ -18,7 +18,6 @@ from unweave.demos.digits import demo
 from unweave.demos.drawn import EPOCH, demo_drawn
 from unweave.demos.texts import demo_text
 from unweave.errors import ConfigurationError
-from unweave.modalities.diffusion.job import GRID
 from unweave.report.build import build
 from unweave.report.demo_page import KINDS, METHODS, SIDES, Kind, methods_of, notes, standing, titled
 from unweave.report.numbers import half_width, most_counted, reasons
@@ -60,7 +59,7 @@ def main(
         found = run(methods, seed=seed, steps=steps, training=training, watch=watch, tell=tell)
     write_json(folder / name, found)
     if "grid" in found:
-        atomically(folder / GRID, base64.b64decode(found["grid"]))
+        atomically(folder / "grid.png", base64.b64decode(found["grid"]))
     page = build(folder)
     if as_json:
         print(json.dumps(found, indent=2))

@@ -39,7 +39,7 @@ ENTRIES = (
     Entry("HAMU-Q", "hamu_q", {}, ADAM, "headline"),
     Entry("UnilateralSurgery", "unilateral_surgery", {}, ADAM, "headline"),
 )
-COLUMNS = ("UA", "RA", "leak", "search")
+COLUMNS = ("UA_drawn", "RA_drawn", "leak", "search")
 """What the distance is over; the table has the Fréchet distance, too, which is no share."""
 ENOUGH, LOST, FURTHER = 0.85, 5, 2
 """What is said to do: this UA, RA within so many points of the original's, so many times its Fréchet distance."""
@@ -199,7 +199,7 @@ def _columns(own: Sheet, reference: Sheet) -> Json:
     return {
         "distance": 100 * sum(gaps) / len(gaps) if len(gaps) == len(COLUMNS) else None,
         **{key: None if value is None else 100 * value for key, value in values.items()},
-        "shown": None if values["UA"] is None else 100 * (1 - values["UA"]),
+        "shown": None if values["UA_drawn"] is None else 100 * (1 - values["UA_drawn"]),
         "frechet": own["frechet"].value,
         "scores": {key: own[key].brief() for key in (*COLUMNS, "frechet")},
     }
@@ -245,12 +245,14 @@ def _said(rows: Sequence[Json], null: Null | None) -> Iterator[str]:
 
 def _faults(row: Json, original: Json) -> str:
     """Of a method: what is not as it should be; an undefined score is not."""
-    undefined = [f"{key} undefined" for key in ("UA", "RA", "frechet") if row[key] is None]
-    if undefined or None in (original["RA"], original["frechet"]):
+    undefined = [f"{key} undefined" for key in ("UA_drawn", "RA_drawn", "frechet") if row[key] is None]
+    if undefined or None in (original["RA_drawn"], original["frechet"]):
         return ", ".join(undefined) or "the original's scores are undefined"
     found = [
-        f"UA {row['UA']:.1f} %" if row["UA"] < 100 * ENOUGH else "",
-        f"RA {original['RA'] - row['RA']:.1f} points lower" if row["RA"] < original["RA"] - LOST else "",
+        f"UA {row['UA_drawn']:.1f} %" if row["UA_drawn"] < 100 * ENOUGH else "",
+        f"RA {original['RA_drawn'] - row['RA_drawn']:.1f} points lower"
+        if row["RA_drawn"] < original["RA_drawn"] - LOST
+        else "",
         f"Fréchet {row['frechet']:.1f}" if row["frechet"] > FURTHER * original["frechet"] else "",
     ]
     return ", ".join(filter(None, found))

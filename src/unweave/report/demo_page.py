@@ -86,13 +86,13 @@ KINDS = {
         "leak (images of the other classes that are of that class) and search (images of that class, drawn for a "
         "condition that was searched for it)",
         {
-            "UA": ("UA %", 1, 100),
-            "RA": ("RA %", 1, 100),
+            "UA_drawn": ("UA %", 1, 100),
+            "RA_drawn": ("RA %", 1, 100),
             "leak": ("leak %", 1, 100),
             "frechet": ("Fréchet", 2, 1),
             "search": ("search %", 0, 100),
         },
-        ("shown", "RA", 1, "images asked for as the class to forget that show it, %", "others drawn as asked, %"),
+        ("shown", "RA_drawn", 1, "images asked for as the class to forget that show it, %", "others drawn as asked, %"),
         "The Fréchet distance is on features of the judge and compares with nobody else's. The condition search has 20 "
         "images of the class and 60 steps of Adam on a row of the embeddings; then 100 images are drawn.",
         "doing nothing, the reference, and the class hidden from its own condition while the model still knows it",
