@@ -41,14 +41,14 @@ def demo(
     steps: Annotated[int | None, typer.Option(min=1, help="Of every method, at most.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every training.")] = None,
     text: Annotated[bool, typer.Option("--text", help="People that a small language model knows, not digits.")] = False,
+    drawn: Annotated[bool, typer.Option("--drawn", help="A digit that a small diffusion model draws.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget wrong labels, a class and a random tenth of the digits, and compare with retraining."""
     from unweave.commands import demo as command
 
-    folder = output or Path("unweave-demo-text" if text else "unweave-demo")
     chosen = {"requests": request or [], "methods": method or []}
-    command.main(folder, text=text, **chosen, seed=seed, steps=steps, epochs=epochs, as_json=as_json)
+    command.main(output, text=text, drawn=drawn, **chosen, seed=seed, steps=steps, epochs=epochs, as_json=as_json)
 
 
 @app.command()

@@ -64,7 +64,7 @@ def work(
                 found[piece] = do(world, piece)
                 done(piece)
         return found
-    with _pool(world, min(workers, len(todo))) as pool:
+    with processes(min(workers, len(todo)), _begin, world) as pool:
         futures = {pool.submit(_do, piece): piece for piece in todo}
         found = {}
         for future in as_completed(futures):
@@ -73,11 +73,19 @@ def work(
     return {piece: found[piece] for piece in todo}
 
 
+def ready() -> None:
+    """Begins a process that works for another: one thread, deaf to Ctrl-C, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group: the parent decides
+    threading.Thread(target=_follow, daemon=True).start()
+    torch.set_num_threads(1)
+
+
 @contextlib.contextmanager
-def _pool(world: Experiment, workers: int) -> Iterator[ProcessPoolExecutor]:
+def processes(workers: int, begin: Callable[..., None] = ready, *given: Any) -> Iterator[ProcessPoolExecutor]:
+    """So many processes, each begun by `begin(*given)`; what goes wrong here ends them at once."""
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    pool = ProcessPoolExecutor(workers, context, _begin, (world,))
+    pool = ProcessPoolExecutor(workers, context, begin, given)
     try:
         yield pool
     except BaseException:
@@ -90,9 +98,7 @@ def _pool(world: Experiment, workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _begin(world: Experiment) -> None:
     global _world
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group: the parent decides
-    threading.Thread(target=_follow, daemon=True).start()
-    torch.set_num_threads(1)
+    ready()
     _world = world
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,24 +15,27 @@ from rich.text import Text
 
 from unweave.commands.progress import watching
 from unweave.demos.digits import demo
+from unweave.demos.drawn import EPOCH, demo_drawn
 from unweave.demos.texts import demo_text
 from unweave.errors import ConfigurationError
 from unweave.report.build import build
-from unweave.report.demo_page import KINDS, SIDES, Kind, methods_of, notes, standing, titled
+from unweave.report.demo_page import KINDS, METHODS, SIDES, Kind, methods_of, notes, standing, titled
 from unweave.report.numbers import half_width, most_counted, reasons
 from unweave.report.page import number
 from unweave.run.directory import creatable
-from unweave.store import write_json
+from unweave.store import atomically, write_json
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH, BLOCKS, ROOM = 5, 60, 6  # characters of the longest bar and of a trace, scores that fit: a terminal has 80
+WIDTH, BLOCKS = 5, 60  # characters of the longest bar and of a trace
+BESIDE, ROOM = 4, 6  # scores that fit with their intervals beside them, or below: a terminal has 80 characters
 
 
 def main(
-    folder: Path,
+    folder: Path | None,
     *,
     text: bool,
+    drawn: bool,
     requests: Sequence[str],
     methods: Sequence[str],
     seed: int,
@@ -39,17 +43,23 @@ def main(
     epochs: int | None,
     as_json: bool,
 ) -> None:
-    """Runs the demo on digits or on texts, prints each request's table as soon as it is there, writes JSON and page."""
-    if text and requests:
-        raise ConfigurationError("demo: --request chooses among the digits' requests; --text has one of its own")
-    name = "demo_text.json" if text else "demo.json"
+    """Runs a demo, prints each request's table as soon as it is there, writes JSON, page and, if it has one, a grid."""
+    if text and drawn:
+        raise ConfigurationError("demo: --text and --drawn are two demos; give one of them")
+    if (text or drawn) and requests:
+        which = "--text" if text else "--drawn"
+        raise ConfigurationError(f"demo: --request chooses among the digits' requests; {which} has one of its own")
+    name = "demo_text.json" if text else "demo_drawn.json" if drawn else "demo.json"
     console, kind = Console(stderr=as_json, highlight=False), KINDS[name]
-    run = demo_text if text else partial(demo, requests)
-    training, tell = {} if epochs is None else {"epochs": epochs}, partial(_tell, console, kind)
+    run = demo_text if text else demo_drawn if drawn else partial(demo, requests)
+    training = {} if epochs is None else {"steps": EPOCH * epochs} if drawn else {"epochs": epochs}
+    tell, folder = partial(_tell, console, kind), folder or Path(f"unweave-{name[:-5].replace('_', '-')}")
     creatable(folder)
     with watching() as watch:
         found = run(methods, seed=seed, steps=steps, training=training, watch=watch, tell=tell)
     write_json(folder / name, found)
+    if "grid" in found:
+        atomically(folder / "grid.png", base64.b64decode(found["grid"]))
     page = build(folder)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -70,7 +80,7 @@ def _tell(console: Console, kind: Kind, request: Json) -> None:
     heads = [f"{head} {key}" for key, (head, *_) in kind.columns.items()] if len(kind.columns) > ROOM else []
     for note in (*_notes(request["rows"], kind), *filter(None, [", ".join(heads)])):
         console.print(note, style="dim", markup=False)
-    for sentence in (*standing(request["rows"]), *map(_hardness, request["traces"])):
+    for sentence in (*standing(request["rows"]), *request.get("said", ()), *map(_hardness, request["traces"])):
         console.print(sentence, markup=False)
 
 
@@ -87,9 +97,9 @@ def _answers(asked: Json) -> Table:
 def _table(rows: Sequence[Json], kind: Kind) -> Table:
     """One row per model; dim are the ends of the scale, bold is the method that comes closest.
 
-    Where the terminal has room for it, intervals stand beside the scores, and time and a bar at the end.
+    Where the terminal has room for it, intervals stand beside the scores, not below, and time and a bar at the end.
     """
-    roomy = len(kind.columns) <= ROOM
+    roomy, beside = (len(kind.columns) <= most for most in (ROOM, BESIDE))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     heads = [head for head, *_ in kind.columns.values()]
@@ -102,11 +112,11 @@ def _table(rows: Sequence[Json], kind: Kind) -> Table:
         for key, (_, places, factor) in kind.columns.items():
             score = row["scores"][key]
             value = number(None if score["value"] is None else factor * score["value"], places)
-            cells.append(Text.assemble(value, "" if roomy else "\n", (half_width(score, factor, places), "dim")))
+            cells.append(Text.assemble(value, "" if beside else "\n", (half_width(score, factor, places), "dim")))
         if roomy:
             bar = "█" * round(WIDTH * (row["distance"] or 0.0) / longest)
             cells += ["" if row["seconds"] is None else number(row["seconds"], 1), bar]
-        style = "dim" if row["kind"] in ("end", "reference") else "bold" if row in best else ""
+        style = "dim" if row["kind"] not in METHODS else "bold" if row in best else ""
         table.add_row(*cells, style=style)
     return table
 

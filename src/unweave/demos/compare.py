@@ -25,8 +25,11 @@ ENDS = {
     "original": ("end", "nothing done"),
     "retrained": ("reference", "the reference"),
     "retrained again": ("end", "another seed"),
+    "only hidden": ("hidden", "asked otherwise, no more"),
 }
 """Rows above the methods: their kind, and what is said of how they ended."""
+SCALE = ("original", "retrained", "retrained again")
+"""Those of a demo that trains thrice."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,19 @@ class Entry:
 
 
 def compared(
-    models: Sequence[nn.Module],
+    original: nn.Module,
+    ends: Mapping[str, nn.Module],
     measure: Callable[[str, nn.Module], Json],
     call: Mapping[str, Any],
     entries: Iterable[Entry],
     watch: Watch,
     phase: str = "",
 ) -> list[tuple[Json, Result | None]]:
-    """Runs the methods under one contract, each with a repair: a line for every model, the ends of the scale first.
+    """Runs the methods, all of them called alike: a line for every model, the ends of the scale first.
 
     Args:
-        models: the original, and two that were retrained without the forget set.
+        original: what the methods start from.
+        ends: the ends of the scale, by their names in `ENDS`.
         measure: a model's columns of the table, from its name and itself.
         call: arguments of `unlearn` that all methods have in common.
         entries: the methods.
@@ -77,16 +82,17 @@ def compared(
         phase: begins what it is told.
     """
     found: list[tuple[Json, Result | None]] = []
-    for (name, (kind, ended)), model in zip(ENDS.items(), models, strict=True):
+    for name, model in ends.items():
+        kind, ended = ENDS[name]
         nothing: Json = {"steps": None, "seconds": None, "ended": ended, "warnings": []}
         found.append(({"name": name, "kind": kind, **nothing, **measure(name, model)}, None))
     for entry in entries:
         watch(f"{phase}{entry.name}", 0, 1)
         step = dict(entry.step)
-        method = made(entry.method, call["task"], models[0], call["forget"], entry.arguments)
+        method = made(entry.method, call["task"], original, call["forget"], entry.arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
-            result = unlearn(models[0], method=method, step=STEPS[step.pop("name")](**step), repair=True, **call)
+            result = unlearn(original, method=method, step=STEPS[step.pop("name")](**step), **call)
         row = {"name": entry.name, "kind": entry.kind, **measure(entry.name, result.model), **_run(result)}
         found.append((row, result))
         watch(f"{phase}{entry.name}", 1, 1)
@@ -120,11 +126,13 @@ def about(begin: float, entries: Iterable[Entry], rows: Sequence[Json]) -> Json:
 
 
 def _run(result: Result) -> Json:
-    """How a run went, and what came of its contract."""
+    """How a run went, and what came of its contract, if it had one."""
     outcome = result.contract
-    assert outcome is not None
+    ran = {"steps": result.steps, "seconds": result.seconds, "ended": result.reason, "warnings": result.warnings}
+    if outcome is None:
+        return ran
     return {
-        **{"steps": result.steps, "seconds": result.seconds, "ended": result.reason, "warnings": result.warnings},
+        **ran,
         **{"met": outcome.met, "state": outcome.state, "kept": outcome.kept},
         **{"reading": outcome.seconds, "rollbacks": outcome.rollbacks},
     }

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from unweave.contract import Contract, Forget, Keep, Outcome
-from unweave.demos.compare import ENDS, Entry, Json, about, chosen, compared
+from unweave.demos.compare import SCALE, Entry, Json, about, chosen, compared
 from unweave.evaluation import GAP_METRICS, gaps
 from unweave.execution import one_thread
 from unweave.loop import Result
@@ -92,20 +92,22 @@ def _request(
     name: str, recipe: ImageRecipe, enough: float | None, entries: Iterable[Entry], steps: int, watch: Watch
 ) -> Json:
     job, seed = prepare.request(recipe), recipe.evaluation.seed
-    models = job.original(watch), job.retrained(seed + 1, watch), job.retrained(seed + 2, watch)
-    reference = job.score(models[1]).scores
-    took = {name: job.retrain_seconds(seed + i) for i, name in enumerate(ENDS) if i}
+    trained = job.original(watch), job.retrained(seed + 1, watch), job.retrained(seed + 2, watch)
+    models = dict(zip(SCALE, trained, strict=True))
+    reference = job.score(models["retrained"]).scores
+    took = {name: job.retrain_seconds(seed + i) for i, name in enumerate(SCALE) if i}
 
     def measure(name: str, model: nn.Module) -> Json:
-        scores = reference if model is models[1] else job.score(model).scores
+        scores = reference if name == "retrained" else job.score(model).scores
         return {**_columns(scores, reference), "seconds": took.get(name)}
 
-    level = job.score(models[0]).scores["TA"].value if enough is None else enough
+    level = job.score(models["original"]).scores["TA"].value if enough is None else enough
     call = {
         **{"task": job.task, "forget": job.forget, "retain": job.retain, "steps": steps, "seed": seed},
+        "repair": True,
         "contract": Contract(keep=(TOLERATED,), forget=(Forget("accuracy", at_most=level or 0.0),)),
     }
-    found = compared(models, measure, call, entries, watch, f"{name}: ")
+    found = compared(models["original"], models, measure, call, entries, watch, f"{name}: ")
     promised = [_promise(result.contract) for _, result in found if result and result.contract]
     return {
         "name": name,

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from unweave.contract import Contract, Forget
-from unweave.demos.compare import Entry, Json, about, chosen, compared
+from unweave.demos.compare import SCALE, Entry, Json, about, chosen, compared
 from unweave.execution import one_thread
 from unweave.extras import require
 from unweave.modalities.texts.data.people import People, people
@@ -77,16 +77,17 @@ def demo_text(
     world, how = people(count, holdout=count // 5, known=count // 15, seed=seed), TextTraining(**(training or {}))
     half, learned = len(world.holdout) // 2, [*world.forget, *world.kept]
     with one_thread():
-        tokenizer, models = trained_tokenizer(learned, how), []
+        tokenizer, trained = trained_tokenizer(learned, how), []
         for i, (name, rows) in enumerate(zip(NAMES, (learned, world.kept, world.kept), strict=True)):
             told = partial(_told, watch, f"training the {name} model")
-            models.append(trained_model(as_tokens(rows, tokenizer), tokenizer, how, seed + i, told))
+            trained.append(trained_model(as_tokens(rows, tokenizer), tokenizer, how, seed + i, told))
         parts = _parts(world, half, tokenizer)
-        log = sheet(models[1], tokenizer, parts, relearning=RELEARNING, name="retrained").log
+        models = dict(zip(SCALE, trained, strict=True))
+        log = sheet(models["retrained"], tokenizer, parts, relearning=RELEARNING, name="retrained").log
         reference, sheets = Sheet(log_scores(log, log), log), dict[str, Sheet]()
 
         def measure(name: str, model: nn.Module) -> Json:
-            if model is models[1]:
+            if name == "retrained":
                 sheets[name] = reference
             else:
                 sheets[name] = sheet(model, tokenizer, parts, retrained=log, relearning=RELEARNING, name=name)
@@ -95,14 +96,15 @@ def demo_text(
         forget, retain, holdout = (as_tokens(r, tokenizer) for r in (world.forget, world.retain, world.holdout[:half]))
         call = {
             **{"task": Language(), "forget": forget, "retain": retain, "holdout": holdout, "seed": seed},
+            "repair": True,
             "contract": Contract(keep=(), forget=(Forget("unseen"),)),
             **{"steps": steps or STEPS, "forget_batch": min(batches[0], len(forget)), "retain_batch": batches[1]},
         }
-        rows = [row for row, _ in compared(models, measure, call, entries, watch)]
+        rows = [row for row, _ in compared(models["original"], models, measure, call, entries, watch)]
     found = {
         **about(begin, entries, rows),
         "counts": {name: len(rows) for name, rows in vars(world).items()},
-        "weights": sum(p.numel() for p in models[0].parameters()),
+        "weights": sum(p.numel() for p in models["original"].parameters()),
         "vocabulary": len(tokenizer),
         "rows": rows,
         "answers": {side: _answers(world, side, sheets) for side in ("forget", "retain")},

@@ -12,9 +12,11 @@ from unweave.contract import state_of
 from unweave.report import plots, traces
 from unweave.report.contract import SAID
 from unweave.report.numbers import in_full
-from unweave.report.page import Page, Plot, Section, Table, Verdict, number
+from unweave.report.page import Gallery, Page, Picture, Plot, Section, Table, Verdict, number
 
 Json = Mapping[str, Any]
+METHODS = ("method", "baseline", "headline")
+"""Kinds of rows that are no ends of the scale."""
 SIDES = {"forget": "People to forget", "retain": "People to keep"}
 
 
@@ -29,6 +31,8 @@ class Kind:
         columns: of the table: a score's head on the console, its decimals and factor there.
         plane: keys of the axes on which the models are points, their factor and their names.
         right: what else is to be known of the scores.
+        scale: what the rows above the methods are.
+        chance: what is not known of a row.
     """
 
     title: str
@@ -37,6 +41,8 @@ class Kind:
     columns: Mapping[str, tuple[str, int, int]]
     plane: tuple[str, str, int, str, str]
     right: str = ""
+    scale: str = "doing nothing, the reference, and the same from another seed"
+    chance: str = "'retrained again' is what chance gives an exact method. Several trainings: unweave evidence"
 
 
 KINDS = {
@@ -72,6 +78,25 @@ KINDS = {
         "saw, and repairs what that cost, or ends when its steps are used up; the attack reported here looks at "
         "other people again. In place of real authors and world facts, model utility has people and towns that no "
         "method is shown; its n is the least of its sets.",
+    ),
+    "demo_drawn.json": Kind(
+        "a digit that a small diffusion model is to draw no more",
+        "images",
+        "UA (images asked for as the class to forget that are not of it), RA (images of the other classes that are), "
+        "leak (images of the other classes that are of that class) and search (images of that class, drawn for a "
+        "condition that was searched for it)",
+        {
+            "UA_drawn": ("UA %", 1, 100),
+            "RA_drawn": ("RA %", 1, 100),
+            "leak": ("leak %", 1, 100),
+            "frechet": ("Fréchet", 2, 1),
+            "search": ("search %", 0, 100),
+        },
+        ("shown", "RA_drawn", 1, "images asked for as the class to forget that show it, %", "others drawn as asked, %"),
+        "The Fréchet distance is on features of the judge and compares with nobody else's. The condition search has 20 "
+        "images of the class and 60 steps of Adam on a row of the embeddings; then 100 images are drawn.",
+        "doing nothing, the reference, and the class hidden from its own condition while the model still knows it",
+        "another seed may order the rows otherwise",
     ),
 }
 
@@ -117,22 +142,23 @@ def titled(request: Json) -> Json:
 
 
 def notes(demo: Json, kind: Kind) -> list[str]:
-    """What the distance is and what its scale, what has an interval, and what the contracts cost."""
-    return [
-        f"Distance: mean absolute gap to a model retrained without the forget set, in points, over {kind.over}. The "
-        "rows above the methods are the scale: doing nothing, the reference, and the same from another seed. Right is "
-        "what the row 'retrained' says.",
-        f"[ , ]: 95 % interval over the n {kind.of}, for this model only; ±: its wider side. A row is one training: "
-        "its distance has no interval, and 'retrained again' is what chance gives an exact method. Several trainings: "
-        "unweave evidence.",
+    """What the distance is and what its scale, what has an interval, and what contracts cost."""
+    spent = (
         f"Reading the contracts took {100 * demo['reading_share']:.1f} % of the runs' time. !: the contract was "
-        "missed, or is not shown to be met.",
+        "missed, or is not shown to be met."
+    )
+    found = [
+        f"Distance: mean absolute gap to a model retrained without the forget set, in points, over {kind.over}. The "
+        f"rows above the methods are the scale: {kind.scale}. Right is what the row 'retrained' says.",
+        f"[ , ]: 95 % interval over the n {kind.of}, for this model only; ±: its wider side. A row is one training: "
+        f"its distance has no interval, and {kind.chance}.",
     ]
+    return [*found, spent] if demo["reading_share"] else found
 
 
 def methods_of(rows: Sequence[Json]) -> list[Json]:
     """The rows of methods that have a distance, the closest first."""
-    known = [row for row in rows if row["kind"] not in ("end", "reference") and row["distance"] is not None]
+    known = [row for row in rows if row["kind"] in METHODS and row["distance"] is not None]
     return sorted(known, key=lambda row: float(row["distance"]))
 
 
@@ -163,6 +189,7 @@ def _verdicts(request: Json) -> Iterator[Verdict]:
     gained = methods and nothing is not None and methods[0]["distance"] < nothing
     yield Verdict(request["title"], first, "good" if gained else "bad" if methods else "note")
     yield from (Verdict("Headline methods that do worse", text, "note") for text in worse)
+    yield from (Verdict("What the numbers say", text, "note") for text in request.get("said", ()))
     for row in rows:
         yield from (Verdict(f"Warning, {row['name']}", text, "note") for text in row.get("warnings", ()))
 
@@ -192,7 +219,11 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
     heads = ["", "distance, points", *kind.columns, "steps", "seconds", "contract", "ended"]
     sizes = (f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in kind.columns)
     table = Table(f"n: {', '.join(sizes)}", heads, rows)
-    yield Section(request["title"], request["text"], [table], list(_plots(request, kind)))
+    galleries = []
+    if grid := request.get("grid"):
+        caption = "What the models draw: from the same noise; the class to forget comes first, more than once"
+        galleries.append(Gallery(caption, [Picture(grid, "a row a model")], wide=True))
+    yield Section(request["title"], request["text"], [table], list(_plots(request, kind)), galleries)
 
 
 def _plots(request: Json, kind: Kind) -> Iterator[Plot]:

@@ -157,7 +157,10 @@ def runs_in(folder: Path) -> tuple[dict[str, Run], dict[str, str]]:
 
 def others_in(folder: Path) -> dict[str, str]:
     """Folders with a page about several runs, by their path from the one that was named, and what they are."""
-    kinds = {"sequence.json": "sequence of requests", "demo.json": "demo", "demo_text.json": "demo on texts"}
+    kinds = {
+        **{"sequence.json": "sequence of requests", "demo.json": "demo"},
+        **{"demo_text.json": "demo on texts", "demo_drawn.json": "demo on drawn digits"},
+    }
     return {
         each.relative_to(folder).as_posix(): what
         for each in _folders(folder, DEPTH)

@@ -168,16 +168,24 @@ def attacks(model: nn.Module, exam: Exam, how: Attack | None = None) -> Sheet:
     if not exam.forgotten:
         return {}
     forget, retain, device = exam.sets["forget"], exam.sets["retain"], device_of(model)
-    rows = {each: _rows_of(forget, each, how) for each in exam.forgotten}
-    hits = [_found(model, exam, each, forget.batch(rows[each]), how) for each in exam.forgotten]
-    found = {_FOUND.name: _FOUND.of({}, lambda: _counted(np.concatenate(hits)))}
-    given = (_RELEARNED, forget, np.concatenate([*rows.values()])), (_BENIGN, retain, np.arange(len(retain)))
+    rows = np.concatenate([_rows_of(forget, each, how) for each in exam.forgotten])
+    found = {_FOUND.name: condition_search(model, exam, how)}
+    given = (_RELEARNED, forget, rows), (_BENIGN, retain, np.arange(len(retain)))
     for metrics, data, allowed in given:
         batches = _batches(data, allowed, how, device)
         for step, trained in relearned(model, exam.task, batches, how.lr, seed=how.seed):
             hit = _hits(exam, exam.drawn(trained, exam.forgotten, how.drawn), np.repeat(exam.forgotten, how.drawn))
             found[metrics[step].name] = metrics[step].of({}, partial(_counted, hit))
     return found
+
+
+def condition_search(model: nn.Module, exam: Exam, how: Attack | None = None) -> Score:
+    """The first of the attacks alone: what conditions searched for the classes to forget draw; see `attacks`."""
+    how = how or Attack()
+    forget = exam.sets["forget"]
+    batches = ((each, forget.batch(_rows_of(forget, each, how))) for each in exam.forgotten)
+    hits = [_found(model, exam, each, batch, how) for each, batch in batches]
+    return _FOUND.of({}, lambda: _counted(np.concatenate(hits)))
 
 
 def beside(own: Sheet, control: Sheet) -> Sheet:
