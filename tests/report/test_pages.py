@@ -253,7 +253,7 @@ def test_the_page_is_rebuilt_alike(tmp_path: Path) -> None:
     assert build(tmp_path).read_text() == first
 
 
-@pytest.mark.parametrize("name", ["demo.json", "sequence.json", "summary.json", "demo_text.json"])
+@pytest.mark.parametrize("name", ["demo.json", "sequence.json", "summary.json", "demo_text.json", "demo_drawn.json"])
 @pytest.mark.parametrize("text", ["{}", "[]"])
 def test_a_file_of_another_version_is_one_message(tmp_path: Path, name: str, text: str) -> None:
     run_directory(tmp_path)

@@ -230,7 +230,8 @@ def _plots(request: Json, kind: Kind) -> Iterator[Plot]:
     name, rows, methods = request["name"], request["rows"], methods_of(request["rows"])
     distances = {row["name"]: row["distance"] for row in rows if row in methods}
     drawing = plots.bars(f"Distance to the retrained model: {name}", distances, _ends(rows), x="points")
-    yield Plot(drawing, "Shorter is better; between the two dashed lines is all that can be gained.")
+    gain = "between the two dashed lines" if len(_ends(rows)) > 1 else "down from the dashed line"
+    yield Plot(drawing, f"Shorter is better; {gain} is all that can be gained.")
     forget, keep, factor, x, y = kind.plane
     seen = [row for row in rows if row[forget] is not None and row[keep] is not None]
     points = [plots.Point(row["name"], factor * row[forget], factor * row[keep]) for row in seen]
