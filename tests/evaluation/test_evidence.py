@@ -8,6 +8,7 @@ import pytest
 
 from unweave.evaluation import UndefinedScore
 from unweave.evaluation.metric import Measurement, Metric, Null, Score, whole
+from unweave.modalities import MODALITIES
 from unweave.report.every_metric import EVERY
 
 METRIC = Metric("m", "d", "share", "as null", (-math.inf, math.inf), "run", "n", "u")
@@ -57,7 +58,7 @@ def test_arrays_are_taken_whole() -> None:
 
 def test_every_metric_says_all_that_it_has_to() -> None:
     every = [
-        metric for place, metrics in EVERY.items() if place not in ("images", "texts") for metric in metrics.values()
+        metric for place, metrics in EVERY.items() if place not in MODALITIES for metric in metrics.values()
     ]
     assert len({metric.name for metric in every}) == len(every) > 20
     for metric in every:

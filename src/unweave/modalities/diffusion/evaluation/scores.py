@@ -133,7 +133,7 @@ ROWS: tuple[_Row, ...] = (
             "example",
             _DRAWN,
             _BLACK,
-            "",
+            "Heng and Soh, NeurIPS 2023 (arXiv:2305.10120)",
             _RETRAINED,
         ),
         _entropy,
