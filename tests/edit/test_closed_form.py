@@ -24,9 +24,9 @@ def objective(
     new: Tensor, old: Tensor, erase: Tensor, guide: Tensor, preserve: Tensor, *, lamb: float, e: float, p: float
 ) -> Tensor:
     """`s_e sum |W* e - W g|^2 + s_p sum |W* p - W p|^2 + lamb |W* - W|^2_F`."""
-    erased = (erase @ new.T - guide @ old.T).square().sum()
+    edited = (erase @ new.T - guide @ old.T).square().sum()
     kept = (preserve @ new.T - preserve @ old.T).square().sum()
-    return e * erased + p * kept + lamb * (new - old).square().sum()
+    return e * edited + p * kept + lamb * (new - old).square().sum()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -41,12 +41,12 @@ def refused(model: nn.Module, *given: Any, told: str, **settings: Any) -> None:
 @pytest.mark.parametrize(
     "settings, told",
     [
-        ({"guide": 3}, r"guide must be one condition like those that are erased, embeddings \[3, 6\], or one for each"),
+        ({"guide": 3}, r"guide must be one condition like those that are edited, embeddings \[3, 6\], or one for each"),
         ({"guide": texts(3)[1:]}, r"of the 1; found embeddings \[2, 3, 6\]"),
         ({"erase": texts(3)[1, 1:]}, r"guide \(the null condition of the task\) must be .* found embeddings \[3, 6\]"),
-        ({"guide": texts(1)[0]}, "guide: 1 of these conditions shall be erased as well"),
-        ({"preserve": texts(2)}, "preserve: 1 of these conditions shall be erased as well"),
-        ({"preserve": [1, 2]}, r"preserve must be of the kind of what is erased, embeddings \[3, 6\]"),
+        ({"guide": texts(1)[0]}, "guide: 1 of these conditions shall be edited as well"),
+        ({"preserve": texts(2)}, "preserve: 1 of these conditions shall be edited as well"),
+        ({"preserve": [1, 2]}, r"preserve must be of the kind of what is edited, embeddings \[3, 6\]"),
         ({"preserve": torch.ones(2, 5)}, "preserve: attn2.to_k reads conditions of width 6; found 5"),
         ({"tokens": "last", "guide": torch.cat((-texts(1)[0, :2], texts(1)[0, 2:]))}, "tokens='last': the last posi"),
     ],
@@ -63,14 +63,14 @@ def test_no_guide_and_no_null() -> None:
 
 def test_a_condition_in_both_sets() -> None:
     own, task = attending(), text_task(call=called)
-    refused(own, task, Rows(texts(2)), Rows(texts(3)[1:]), told="preserve: 1 of these conditions shall be erased")
-    told = r"preserve: 2 of these conditions \(0, 2\) shall be erased as well, and an edit of conditions tells no two"
+    refused(own, task, Rows(texts(2)), Rows(texts(3)[1:]), told="preserve: 1 of these conditions shall be edited")
+    told = r"preserve: 2 of these conditions \(0, 2\) shall be edited as well, and an edit of conditions tells no two"
     refused(class_unet(), class_task(), Rows(IDS[[0, 2]]), Rows(IDS), told=told)
 
 
 def test_conditions_are_compared_by_value_whatever_their_precision() -> None:
     half = texts(1).bfloat16()
-    refused(attending(), text_task(call=called), Rows(half), Rows(half.double()), told="shall be erased as well")
+    refused(attending(), text_task(call=called), Rows(half), Rows(half.double()), told="shall be edited as well")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_conditions_are_compared_by_value_whatever_their_precision() -> None:
     [
         ({"guide": CLASSES + 1}, r"class_embedding knows 5 conditions \(0 to 4\); found 5"),
         ({"rounds": 1}, "rounds=1 is for embeddings, and these are classes: leave it out"),
-        ({"erase": [3]}, r"preserve: 1 of these conditions \(3\) shall be erased as well"),
-        ({"guide": 0}, r"guide: 1 of these conditions \(0\) shall be erased as well"),
+        ({"erase": [3]}, r"preserve: 1 of these conditions \(3\) shall be edited as well"),
+        ({"guide": 0}, r"guide: 1 of these conditions \(0\) shall be edited as well"),
     ],
 )
 def test_classes(settings: dict[str, Any], told: str) -> None:

@@ -1,4 +1,4 @@
-"""What the edit does to whole models: erased conditions are taken for their guide, the others for themselves."""
+"""What the edit does to whole models: edited conditions are taken for their guide, the others for themselves."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_text_model_takes_the_erased_text_for_none_and_the_others_for_themselv
     assert moved(model, before) == wanted == {f"{name}.weight" for name in found.change}
     assert len(wanted) == 2 * 4  # of a block down, one in the middle and two up
     assert all(0 < each < 2 for each in found.change.values())
-    assert (found.erased, found.preserved) == (2, 9)
+    assert (found.edited, found.preserved) == (2, 9)
     assert found.left < 1e-8
 
 
@@ -79,7 +79,7 @@ def test_the_last_tokens_alone() -> None:
     null, last = every[4], every[:, -1]
     expected = closed_form(before.attn2["to_k"].weight, last[:2], null[-1:].expand(2, -1), last[2:])
     torch.testing.assert_close(model.attn2["to_k"].weight.double(), expected, rtol=0, atol=1e-7)
-    assert (found.erased, found.preserved) == (2, 3)
+    assert (found.edited, found.preserved) == (2, 3)
 
 
 def test_what_is_given_stands_for_what_is_read() -> None:
@@ -135,13 +135,13 @@ def test_other_precisions(dtype: torch.dtype) -> None:
 
 
 def test_rounds_move_what_finds_the_text_again_further_away() -> None:
-    """The least that a condition is from what the erased one gave, over all conditions of one length, grows."""
+    """The least that a condition is from what the edited one gave, over all conditions of one length, grows."""
     every, left = torch.randn(6, 1, 6, generator=torch.Generator().manual_seed(4)), []
     for rounds in (0, 1, 3):
         model, before = attending(), attending()
         found = uce(model, text_task(call=called, null=every[5]), Rows(every[:1]), Rows(every[1:3]), lamb=0.1,
                     preserve_scale=0.1, rounds=rounds)  # fmt: skip
-        assert found.erased == 1 + rounds
+        assert found.edited == 1 + rounds
         both = (torch.cat([m.attn2[name].weight for name in ("to_k", "to_v")]) for m in (model, before))
         now, was = (each.detach().double() for each in both)
         wanted = was @ every[0, 0].double()
@@ -160,7 +160,7 @@ def test_a_class_model_takes_the_erased_class_for_the_guide(net: Callable[[], nn
     assert (was[1] - was[3]).abs().max() > 1e-6
     assert moved(model, before) == {f"{name}.weight" for name in found.change}
     assert len(found.change) == (1 if net is class_unet else 2)
-    assert (found.erased, found.preserved, found.left) == (1, 3, 0.0)
+    assert (found.edited, found.preserved, found.left) == (1, 3, 0.0)
 
 
 def test_without_a_guide_a_class_is_taken_for_none() -> None:

@@ -67,16 +67,16 @@ def uce(
         erase: classes `[n]`, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is every
             distinct condition of the forget set.
         guide: what they are taken for, one for all or one for each; None is the task's null, for which a model draws
-            some of everything, the erased included.
+            some of everything, the edited included.
         preserve: what shall give what it gave, as `erase`; None is every distinct condition of the retain set, and the
             guides.
         tokens: of embeddings `[n, L, D]`. "all" are those from the first that differs from its guide on, and all of
             what is preserved; "last" is the last of the L positions, which in padded texts is padding.
         lamb: weight of staying near the original; compare it with the squared length of a token.
-        erase_scale: of each erased token.
+        erase_scale: of each edited token.
         preserve_scale: of each preserved token; 0 preserves none. The more there are, the less of it leaves room.
-        rounds: so many times (RECE) each erased token e gets a companion, `argmin_c sum_W |W* c - W e|^2 + ridge
-            |c|^2`: what finds it again in the edited matrices. All of them are then erased together.
+        rounds: so many times (RECE) each edited token e gets a companion, `argmin_c sum_W |W* c - W e|^2 + ridge
+            |c|^2`: what finds it again in the edited matrices. All of them are then edited together.
         ridge: of that.
         batch: examples in a batch where a Dataset is given.
 
@@ -84,7 +84,7 @@ def uce(
         UnsupportedError: the task is not that of a diffusion model.
         ConfigurationError: an argument has no possible value; the model has no such matrices or table, or they are
             frozen, carry adapters, or are not given the condition as it is; there is no guide and no null; conditions
-            are of another kind or width; one shall be erased and preserved, or is its own guide.
+            are of another kind or width; one shall be edited and preserved, or is its own guide.
 
     UCE, Gandikota et al., WACV 2024 (arXiv:2308.14761), equation 7, whose settings the defaults are; RECE, Gong et al.,
     ECCV 2024 (arXiv:2407.12383): lamb, preserve_scale and ridge .1, up to 3 rounds. Differs from the authors' code: the
@@ -114,6 +114,6 @@ def uce(
         if preserve is None:
             preserved.append(of.rows(of.without(taken, kept), tokens))
         scales = Scales(lamb, erase_scale, preserve_scale)
-        erased = of.pairs(wanted, taken, tokens)
-        solution = solved([each.weight for each in maps.values()], *erased, preserved, scales, rounds, ridge)
+        edited = of.pairs(wanted, taken, tokens)
+        solution = solved([each.weight for each in maps.values()], *edited, preserved, scales, rounds, ridge)
         return edited(maps, solution, sum(map(len, preserved)))

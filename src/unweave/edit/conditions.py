@@ -74,7 +74,7 @@ def keyed(conditions: Tensor) -> dict[bytes, Tensor]:
 
 
 def guides(task: Diffusion, erase: Tensor, given: Given | int | None) -> Tensor:
-    """What each of the erased conditions is taken for, like `erase`.
+    """What each of the edited conditions is taken for, like `erase`.
 
     Raises:
         ConfigurationError: nothing is given and the task has no null; or it is of another kind or shape.
@@ -86,26 +86,26 @@ def guides(task: Diffusion, erase: Tensor, given: Given | int | None) -> Tensor:
         return found.expand_as(erase)
     raise ConfigurationError(
         f"guide{' (the null condition of the task)' if given is None else ''} must be one condition like those that "
-        f"are erased, {words(erase[0])}, or one for each of the {len(erase)}; found {words(found)}."
+        f"are edited, {words(erase[0])}, or one for each of the {len(erase)}; found {words(found)}."
     )
 
 
 def check_apart(erase: Tensor, guide: Tensor, preserve: Tensor) -> None:
-    """Refuses a condition that shall be erased and preserved, or is its own guide.
+    """Refuses a condition that shall be edited and preserved, or is its own guide.
 
     Raises:
         ConfigurationError: there is one, or they are of two kinds.
     """
     if erase.is_floating_point() != preserve.is_floating_point():
         raise ConfigurationError(
-            f"preserve must be of the kind of what is erased, {words(erase[0])}; found {words(preserve[0])}."
+            f"preserve must be of the kind of what is edited, {words(erase[0])}; found {words(preserve[0])}."
         )
     wanted = keyed(erase)
     for name, others in (("preserve", preserve), ("guide", guide)):
         if both := [each for key, each in keyed(others).items() if key in wanted]:
             which = "" if erase.is_floating_point() else f" ({', '.join(str(int(each)) for each in both[:5])})"
             raise ConfigurationError(
-                f"{name}: {len(both)} of these conditions{which} shall be erased as well, and an edit of conditions "
+                f"{name}: {len(both)} of these conditions{which} shall be edited as well, and an edit of conditions "
                 "tells no two examples of one apart. Say others, or choose a method with steps."
             )
 
@@ -125,7 +125,7 @@ def rows(conditions: Tensor, tokens: str) -> Tensor:
 
 
 def pairs(erase: Tensor, guide: Tensor, tokens: str) -> tuple[Tensor, Tensor]:
-    """Tokens that are erased and what each is taken for, rows `[., D]`.
+    """Tokens that are edited and what each is taken for, rows `[., D]`.
 
     Raises:
         ConfigurationError: the last token of a condition is that of its guide.
@@ -138,7 +138,7 @@ def pairs(erase: Tensor, guide: Tensor, tokens: str) -> tuple[Tensor, Tensor]:
         return erase[after], guide[after]
     if not bool(differs[:, -1].all()):
         raise ConfigurationError(
-            "tokens='last': the last position of an erased condition is that of its guide, padding perhaps. Take "
+            "tokens='last': the last position of an edited condition is that of its guide, padding perhaps. Take "
             "tokens='all', or pass the tokens that are meant, erase=[n, D] and guide=[D]."
         )
     return rows(erase, tokens), rows(guide, tokens)

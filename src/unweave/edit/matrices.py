@@ -20,14 +20,14 @@ class Edited:
 
     Attributes:
         change: `|W* - W| / |W|` (Frobenius) of each matrix or table that was edited, by the name of its module.
-        erased: number of erased rows: tokens, companions included, or classes.
+        edited: number of edited rows: tokens, companions included, or classes.
         preserved: number of preserved rows.
-        left: how far what the erased rows give is from what their guides gave, as a share of how far it was,
+        left: how far what the edited rows give is from what their guides gave, as a share of how far it was,
             `sum |W* e_i - W g_i|^2 / sum |W e_i - W g_i|^2` over all matrices: 0 is there, 1 where it was.
     """
 
     change: dict[str, float]
-    erased: int
+    edited: int
     preserved: int
     left: float
 
