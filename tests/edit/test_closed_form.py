@@ -75,7 +75,7 @@ def test_a_row_that_is_its_own_guide_changes_nothing() -> None:
     assert closed_form(weight, rows, rows, normal(2, 6, seed=2)).equal(weight)
 
 
-def test_companions_minimise_what_they_are_said_to_and_are_erased_with_the_others() -> None:
+def test_companions_minimise_what_they_are_said_to_and_are_edited_with_the_others() -> None:
     weights = [normal(5, 6, seed=0), normal(7, 6, seed=1)]
     erase, guide, preserve = normal(2, 6, seed=2), normal(2, 6, seed=3), normal(4, 6, seed=4)
     scales, ridge = Scales(0.1, 1.0, 0.1), 0.2

@@ -39,7 +39,7 @@ def wide() -> tuple[Tensor, Tensor, Tensor]:
     return found[:1], found[1:3], found[3]
 
 
-def test_a_text_model_takes_the_erased_text_for_none_and_the_others_for_themselves() -> None:
+def test_a_text_model_takes_the_edited_text_for_none_and_the_others_for_themselves() -> None:
     erase, keep, null = wide()
     model, task = text_unet(cross_attention_dim=16), text_task(null=null)
     before = copy.deepcopy(model)
@@ -151,7 +151,7 @@ def test_rounds_move_what_finds_the_text_again_further_away() -> None:
 
 
 @pytest.mark.parametrize("net", [class_unet, dit])
-def test_a_class_model_takes_the_erased_class_for_the_guide(net: Callable[[], nn.Module]) -> None:
+def test_a_class_model_takes_the_edited_class_for_the_guide(net: Callable[[], nn.Module]) -> None:
     model, task, every = net(), class_task(), torch.arange(CLASSES + 1)
     before = copy.deepcopy(model)
     found = uce(model, task, Rows(every[1:2], 5), Rows(every[[0, 2, 3]], 2), guide=3)

@@ -57,9 +57,7 @@ def test_arrays_are_taken_whole() -> None:
 
 
 def test_every_metric_says_all_that_it_has_to() -> None:
-    every = [
-        metric for place, metrics in EVERY.items() if place not in MODALITIES for metric in metrics.values()
-    ]
+    every = [metric for place, metrics in EVERY.items() if place not in MODALITIES for metric in metrics.values()]
     assert len({metric.name for metric in every}) == len(every) > 20
     for metric in every:
         assert all((metric.definition, metric.unit, metric.needs, metric.undefined_when, metric.source))

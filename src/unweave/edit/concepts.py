@@ -114,6 +114,6 @@ def uce(
         if preserve is None:
             preserved.append(of.rows(of.without(taken, kept), tokens))
         scales = Scales(lamb, erase_scale, preserve_scale)
-        edited = of.pairs(wanted, taken, tokens)
-        solution = solved([each.weight for each in maps.values()], *edited, preserved, scales, rounds, ridge)
+        rows = of.pairs(wanted, taken, tokens)
+        solution = solved([each.weight for each in maps.values()], *rows, preserved, scales, rounds, ridge)
         return edited(maps, solution, sum(map(len, preserved)))
