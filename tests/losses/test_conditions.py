@@ -145,3 +145,12 @@ def test_what_is_refused() -> None:
         NegativeGuidance(task, frozen(), at=-1)
     with pytest.raises(ConfigurationError, match="conditions up to 3"):
         Relabel(task, frozen(), classes=3)(Named(), batch(4))
+    with pytest.raises(
+        ConfigurationError, match="to must be a class that the model knows, 0 to 3, or 4 for none; found 5"
+    ):
+        Relabel(Diffusion(linear(10), null=4), frozen(), 5)
+    with pytest.raises(ConfigurationError, match="at must be a class that the model knows, 0 to 3, or 4 for none"):
+        NegativeGuidance(Diffusion(linear(10), null=4), frozen(), at=5)
+    same = {**batch(4), "condition": torch.full((4,), 2)}
+    with pytest.raises(ConfigurationError, match="the very condition that is to be forgotten"):
+        Relabel(Diffusion(linear(10), null=4), frozen(), 2)(Named(), same)

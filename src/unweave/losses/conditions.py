@@ -16,7 +16,7 @@ from unweave.execution import bare, draws, reshard
 from unweave.losses._base import Batch, denoiser
 from unweave.losses.original import Reference, standing
 from unweave.modules import still
-from unweave.tasks import Noised, Task
+from unweave.tasks import Diffusion, Noised, Task
 from unweave.tasks.diffusion import OTHER, TARGET
 
 _RELABELLING, _GUIDANCE = "Relabelling a condition", "Negative guidance"
@@ -56,6 +56,7 @@ class Relabel:
     def __post_init__(self) -> None:
         check_fields(self, to=_condition, classes="[2, inf)")
         task = denoiser(self.task, _RELABELLING)
+        _check_known(task, "to", self.to)
         if isinstance(self.to, str) and self.classes is None:
             if not isinstance(task.null, int):
                 raise ConfigurationError(
@@ -82,7 +83,12 @@ class Relabel:
     def _other(self, noised: Noised) -> Tensor:
         own = noised.condition
         if not isinstance(self.to, str):
-            return denoiser(self.task, _RELABELLING).conditions(self.to, own)
+            other = denoiser(self.task, _RELABELLING).conditions(self.to, own)
+            if other.equal(own):
+                raise ConfigurationError(
+                    "to is the very condition that is to be forgotten, so that nothing would be: give another."
+                )
+            return other
         classes = self.classes or 0
         if own.is_floating_point():
             raise ConfigurationError(
@@ -131,6 +137,7 @@ class NegativeGuidance:
     def __post_init__(self) -> None:
         check_fields(self, at=_place)
         task = denoiser(self.task, _GUIDANCE)
+        _check_known(task, "at", self.at)
         if task.null is None:
             task.nothing(torch.zeros(1), _GUIDANCE)
 
@@ -146,6 +153,14 @@ class NegativeGuidance:
         with torch.no_grad(), standing(self.reference, model) as original:
             none, known, *base = task.seen(original, x, t, torch.cat(asked)).chunk(len(asked))
         return task.distance(model, noised, (base[0] if base else none) - self.eta * (known - none), at)
+
+
+def _check_known(task: Diffusion, name: str, given: object) -> None:
+    """Refuses a class beyond the null class, which comes after all others."""
+    if isinstance(given, int) and isinstance(task.null, int) and given > task.null:
+        raise ConfigurationError(
+            f"{name} must be a class that the model knows, 0 to {task.null - 1}, or {task.null} for none; found {given}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of
 from unweave.loop import Progress
-from unweave.methods import Method, made
+from unweave.methods import METHODS, Method, divided, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.recipe.recipe import Recipe
@@ -187,11 +187,15 @@ class Session:
 
 
 def check_readable(recipe: Recipe, job: Job) -> None:
-    """Refuses a contract whose clauses the data of the job cannot be read for, before anything is trained.
+    """Refuses what the recipe alone did not tell and the data of the job do, before anything is trained.
 
     Raises:
-        ConfigurationError: everything that is missing.
+        ConfigurationError: a method that the task refuses, or a contract whose clauses the data cannot be read for.
     """
+    if recipe.method.name not in ONESHOT:
+        own, other = divided(recipe.method.arguments)
+        for name, arguments in [(recipe.method.name, own), *filter(None, [other])]:
+            METHODS[name](job.task, nn.Module(), **arguments)
     if recipe.contract is not None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]

@@ -1,5 +1,7 @@
 """Diffusion models: images and the conditions that ask for them, denoisers, requests, and scores of what they draw."""
 
+import sys
+
 from unweave.evaluation.gap import RTE
 from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.diffusion.build import request, training_set
@@ -12,9 +14,9 @@ from unweave.tasks import Diffusion
 
 
 def _task() -> Diffusion:
-    """As of a network that is trained here; which it is does not matter to a recipe."""
+    """As of a network that is trained here; how many classes it knows, the data say, not the recipe."""
     how = Training()
-    return Diffusion(unet(10, (1, 8, 8), (16, 32), how).schedule, null=10, dropout=how.dropout)
+    return Diffusion(unet(10, (1, 8, 8), (16, 32), how).schedule, null=sys.maxsize, dropout=how.dropout)
 
 
 DIFFUSION = Modality(
