@@ -13,6 +13,7 @@ from unweave.modalities.diffusion import sources
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.networks import unet
 from unweave.modalities.diffusion.training import Training
+from unweave.run import runner
 
 
 @pytest.fixture
@@ -106,3 +107,18 @@ def test_a_subset_keeps_the_numbers_of_its_images() -> None:
     assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "number"]
     assert part.digest(0) == data.digest(5) and part.digest(0) != data.digest(3)
     assert part[1]["condition"] == data.labels[3] and part.fingerprint() != data.subset([3, 5, 9]).fingerprint()
+
+
+def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe does not know how many classes there are; its data do, and nothing has been spent on it yet."""
+    monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
+    for method, words in (
+        ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
+        ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
+    ):
+        (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
+        with pytest.raises(ConfigurationError, match=words):
+            runner.run(read(folder / "recipe.yaml"), folder / "out")
+        assert not (folder / "out").exists()
