@@ -195,6 +195,19 @@ def test_the_score_looks_at_little_noise_and_drops_nothing() -> None:
     assert torch.equal(eighths, torch.arange(8).expand(20, 8))
 
 
+def test_a_reading_takes_eight_looks_at_all_timesteps_and_drops_nothing() -> None:
+    seen: list[Tensor] = []
+
+    def call(model: nn.Module, x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        seen.append(t)
+        assert bool((c < 3).all())
+        return torch.zeros_like(x)
+
+    task = Diffusion(linear(1600), null=3, dropout=0.9, call=call)
+    assert task.reading(Net(), _batch(20)).shape == (20,) and task.reading_passes == 8
+    assert torch.equal(seen[0].view(20, 8) // 200, torch.arange(8).expand(20, 8))
+
+
 def test_learned_variance_is_split_off() -> None:
     task, model = Diffusion(linear(10)), Net(channels=2)
     noised = task.draw(_batch())
