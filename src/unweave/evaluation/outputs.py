@@ -15,6 +15,7 @@ from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.metric import Array
 from unweave.execution import device_of
 from unweave.modules import evaluating
+from unweave.tasks import log_odds
 
 Data = Dataset[Any] | DataLoader[Any]
 
@@ -48,9 +49,7 @@ class Outputs:
     @cached_property
     def margin(self) -> Array:
         """`log p_y - log(1 - p_y) = z_y - logsumexp_{j != y} z_j`, `[n]`."""
-        true = self.labels[:, None]
-        others = self.logits.scatter(1, true, -torch.inf).logsumexp(1)
-        return (self.logits.gather(1, true)[:, 0] - others).double().numpy()
+        return (-log_odds(self.logits, self.labels)).double().numpy()
 
     @property
     def nll(self) -> Array:

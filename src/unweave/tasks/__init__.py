@@ -1,6 +1,6 @@
 """What the model does: the only room on the training path that knows a modality."""
 
-from unweave.tasks._base import Owners, Predictions, Task, cross_entropy, divergence, kl
+from unweave.tasks._base import Owners, Predictions, Task, cross_entropy, divergence, kl, log_odds
 from unweave.tasks.classification import Classification
 from unweave.tasks.diffusion import Diffusion, Noised
 from unweave.tasks.known import NATS, Known
@@ -25,4 +25,5 @@ __all__ = [
     "cross_entropy",
     "divergence",
     "kl",
+    "log_odds",
 ]

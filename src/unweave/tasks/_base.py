@@ -86,6 +86,15 @@ class Predictions:
         return (self.logits if temperature == 1 else self.logits / temperature).log_softmax(-1)
 
 
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of an error, `log((1 - p_y) / p_y) = logsumexp_{j != y} z_j - z_y`, `[b, classes], [b] -> [b]`, nats.
+
+    It keeps the order of examples whose loss is 0 in float32: no probability is rounded on the way.
+    """
+    true = labels[:, None]
+    return logits.scatter(1, true, -torch.inf).logsumexp(1) - logits.gather(1, true)[:, 0]
+
+
 def divergence(target: Tensor, model: Predictions, temperature: float = 1.0) -> Tensor:
     """`T^2 KL(p_reference^(1/T) || p_model^(1/T))` of each prediction, `[n]`; target: the reference's `log_p(T)`.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, as_int64
-from unweave.tasks._base import Task
+from unweave.tasks._base import Task, log_odds
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
@@ -63,8 +63,7 @@ class Known:
 
     def _of_logits(self, model: nn.Module, batch: Batch) -> Tensor:
         assert self.logits is not None
-        logits, labels = self.logits(model, batch), as_int64(batch[1])[:, None]
-        return logits.scatter(1, labels, -torch.inf).logsumexp(1) - logits.gather(1, labels)[:, 0]
+        return log_odds(self.logits(model, batch), as_int64(batch[1]))
 
     def _of_nll(self, model: nn.Module, batch: Batch) -> Tensor:
         nll = self.task.nll(model, batch).clamp_min(_LEAST)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.modalities.diffusion.evaluation.generate import generate
 from unweave.modalities.diffusion.evaluation.judge import Judge
-from unweave.tasks import Diffusion
+from unweave.tasks import Diffusion, log_odds
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +46,7 @@ class Recognised:
 
     def odds(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-odds that it is called something else, `[b]`, nats, float64."""
-        logits, asked = self._logits(model, batch).double(), batch["condition"].cpu()[:, None]
-        return logits.scatter(1, asked, -torch.inf).logsumexp(1) - logits.gather(1, asked)[:, 0]
+        return log_odds(self._logits(model, batch).double(), batch["condition"].cpu())
 
     def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
         if "number" not in batch:
