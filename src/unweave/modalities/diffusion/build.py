@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from unweave.contract.sets import halves
 from unweave.data.batches import moved
 from unweave.data.checks import check_overlap
-from unweave.data.index_file import read_rows
-from unweave.data.splits import Split, by_class, by_index, by_random_fraction, without
+from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered
 from unweave.execution import device_of
+from unweave.modalities import by_row
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.diffusion import networks, sources
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
-from unweave.modalities.images.job import class_numbers, exchangeable
+from unweave.modalities.images.job import exchangeable
 from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
 from unweave.modules import evaluating
 from unweave.tasks import Diffusion, Known
@@ -80,17 +80,11 @@ def split_of(wanted: DiffusionForget, source: Source) -> tuple[str, Split]:
     Raises:
         ConfigurationError: a class or a row that is not there.
     """
-    count = len(source.train)
     if wanted.class_ is not None:
-        classes = class_numbers(wanted.class_, source.classes)
+        classes = by_row.class_numbers(wanted.class_, source.classes)
         split = by_class(source.train.labels, classes)
         return f"class {', '.join(source.classes[each] for each in classes)}", split
-    if wanted.indices is not None:
-        return f"the rows in {wanted.indices.name}", by_index(read_rows(wanted.indices), count)
-    assert wanted.random is not None, "the recipe holds exactly one of them"
-    return f"a random {100 * wanted.random:g} % of the training set", by_random_fraction(
-        count, wanted.random, wanted.seed
-    )
+    return by_row.split_of(wanted, len(source.train))
 
 
 def _holdout(source: Source, labels: Tensor) -> TensorImages:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unweave.data.splits import Split
+from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.diffusion import networks
 from unweave.modalities.diffusion.data import Conditioned
@@ -125,11 +124,7 @@ class DiffusionJob:
 
     def prints(self) -> dict[str, str]:
         """SHA-256 of the training, the test and the forget set, and of what is held out."""
-        sets = {"train": self.train, "test": self.test, "forget": self.forget}
-        found = {name: data.fingerprint() for name, data in sets.items()}
-        if self.held is not None:
-            found["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in self.held)).hexdigest()
-        return found
+        return by_row.prints({"train": self.train, "test": self.test, "forget": self.forget}, self.held)
 
     def resolved(self, recipe: Recipe) -> dict[str, Any]:
         """The training, where it is known."""
@@ -137,10 +132,7 @@ class DiffusionJob:
 
     def divided(self) -> tuple[Conditioned, dict[str, Conditioned]]:
         """The retain set without what is held out, and that."""
-        if self.held is None:
-            return self.retain, {}
-        given = {name: self.train.subset(rows) for name, rows in zip(("guard", "final"), self.held, strict=True)}
-        return self.train.subset(np.setdiff1d(self.split.retain, np.concatenate(self.held))), given
+        return by_row.divided(self.train, self.retain, self.split, self.held)
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The original, or the weights of a run; the judge is there from then on."""

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from unweave.contract.sets import halves
 from unweave.data.checks import check_overlap
-from unweave.data.index_file import read_rows
-from unweave.data.splits import Split, by_index, by_random_fraction, hardness_mix, without
-from unweave.errors import ConfigurationError, gathered, suggest
+from unweave.data.splits import Split, by_index, hardness_mix, without
+from unweave.errors import gathered
 from unweave.evaluation import gaps
 from unweave.evaluation.outputs import Outputs, predict
 from unweave.evaluation.scores import score_outputs
 from unweave.evaluation.signal import signals
+from unweave.modalities import by_row
 from unweave.modalities._base import Data, Json, Membership, Rows, Scored, Sheet
 from unweave.modalities.images import sources
 from unweave.modalities.images.image_folder import png
@@ -93,11 +93,7 @@ class ImageJob:
 
     def prints(self) -> dict[str, str]:
         """SHA-256 of the training, the test and the forget set, and of what is held out."""
-        sets = {"train": self.train, "test": self.test, "forget": self.forget}
-        found = {name: data.fingerprint() for name, data in sets.items()}
-        if self.held is not None:
-            found["held out"] = hashlib.sha256(b"".join(rows.tobytes() for rows in self.held)).hexdigest()
-        return found
+        return by_row.prints({"train": self.train, "test": self.test, "forget": self.forget}, self.held)
 
     def resolved(self, recipe: Recipe) -> dict[str, Any]:
         """The training and the network."""
@@ -106,10 +102,7 @@ class ImageJob:
 
     def divided(self) -> tuple[TensorImages, dict[str, TensorImages]]:
         """The retain set without what is held out, and that."""
-        if self.held is None:
-            return self.retain, {}
-        given = {name: self.train.subset(rows) for name, rows in zip(("guard", "final"), self.held, strict=True)}
-        return self.train.subset(np.setdiff1d(self.split.retain, np.concatenate(self.held))), given
+        return by_row.divided(self.train, self.retain, self.split, self.held)
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The original, or the network with the weights of a file or folder."""
@@ -230,16 +223,13 @@ def split_of(wanted: ImageForget, source: Source) -> tuple[str, TensorImages, Sp
     """The request in words, the training set (poisoned, if asked for), and its rows to forget and to keep."""
     train, seed = source.train, wanted.seed
     if wanted.class_ is not None:
-        classes = class_numbers(wanted.class_, source.classes)
+        classes = by_row.class_numbers(wanted.class_, source.classes)
         names = ", ".join(source.classes[k] for k in classes if k < len(source.classes))
         text = f"class {names}" + (f", {100 * wanted.mix:g} % of it replaced by random rows" if wanted.mix else "")
         return text, train, hardness_mix(train.labels, classes, wanted.mix, seed)
-    if wanted.indices is not None:
-        return f"the rows in {wanted.indices.name}", train, by_index(read_rows(wanted.indices), len(train))
-    if wanted.random is not None:
-        text = f"a random {100 * wanted.random:g} % of the training set"
-        return text, train, by_random_fraction(len(train), wanted.random, seed)
-    assert wanted.poison is not None, "the recipe holds exactly one of them"
+    if wanted.poison is None:
+        text, split = by_row.split_of(wanted, len(train))
+        return text, train, split
     labels, rows = poison_random(train.labels, wanted.poison, len(source.classes), seed)
     text = f"wrong labels, planted in {100 * wanted.poison:g} % of the training set"
     return text, train.relabelled(labels), by_index(rows, len(train))
@@ -260,21 +250,6 @@ def mislabelled(test: TensorImages, classes: int, seed: int) -> TensorImages:
     """The test examples, each with a wrong label drawn as `poison_random` draws it."""
     shift = np.random.default_rng([seed, 1]).integers(1, classes, len(test))
     return test.relabelled((test.labels.numpy() + shift) % classes)
-
-
-def class_numbers(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
-    """Class numbers; a name stands for its number.
-
-    Raises:
-        ConfigurationError: a name that no class has.
-    """
-    every = wanted if isinstance(wanted, tuple) else (wanted,)
-    unknown = [each for each in every if isinstance(each, str) and each not in names]
-    if unknown:
-        raise ConfigurationError(
-            [f"no class is named {each!r}.{suggest(each, names)} There are: {', '.join(names)}." for each in unknown]
-        )
-    return [names.index(each) if isinstance(each, str) else each for each in every]
 
 
 def _check_weights(recipe: ImageRecipe, network: Network) -> None:
