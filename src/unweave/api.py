@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-TASKS: dict[str, Callable[[], Task]] = {"vision": Classification, "language": Language}
+TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "language": Language}
 STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
 SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
@@ -83,7 +83,7 @@ def unlearn(
     *,
     forget: Data,
     retain: Data,
-    task: str | Task = "vision",
+    task: str | Task = "classification",
     method: str | Method | OneShot = "hamu_q",
     step: Literal["trust"] | TrustRegion | Optimizer = "trust",
     contract: Contract | None = None,
@@ -116,8 +116,8 @@ def unlearn(
         model: a trained module.
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
         retain: examples of what is to stay; they must not contain a forget example.
-        task: what the model does: "vision" (a classifier over `(inputs, labels)`), "language" (a causal language model
-            over `data.text.TextRows`), or a `Task` of your own.
+        task: what the model does: "classification" (over `(inputs, labels)`, or mappings with labels), "language" (a
+            causal language model over `data.text.TextRows`), or a `Task` of your own (docs/your-own-task.md).
         method: a name of the catalogue (`unweave methods`), or a `Method`; its rule's state stays as it is. One without
             steps ("ssd", or an `oneshot.OneShot` with its settings) changes the weights once, on all of the data.
         step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.

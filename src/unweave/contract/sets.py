@@ -169,7 +169,7 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
 def _foreign(metrics: set[str], known: Known) -> list[str]:
     """Metrics that another kind of task has."""
     has = {
-        "of classes": (("accuracy", "retrained"), known.logits is not None),
+        "of classes": (("accuracy", "retrained"), known.accuracy is not None),
         "of likelihoods": (("perplexity",), known.unit == NATS),
         "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
     }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unweave.data.batches import answered, as_classes
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import SAMPLE, Finding, Guards
@@ -71,8 +72,8 @@ def _vectors(
     """Vectors `[b, d]` and labels `[b]`, batch by batch, on the CPU."""
     for whole, batch in passes(model, examples, seed):
         vectors = _features(whole, task, batch) if features else _inputs(batch)
-        labels = batch[1].cpu() if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
-        yield vectors.flatten(1).float().cpu(), labels
+        classes = None if (parts := answered(batch)) is None else as_classes(parts[1])
+        yield vectors.flatten(1).float().cpu(), None if classes is None else classes.cpu()
 
 
 def _inputs(batch: Any) -> Tensor:

@@ -81,6 +81,8 @@ def labelled(batch: Any) -> Labelled:
     ids, mask, labels = (batch.get(key) for key in _KEYS)
     if not (isinstance(ids, Tensor) and isinstance(mask, Tensor) and isinstance(labels, Tensor) and ids.ndim == 2):
         return Labelled()
+    if labels.shape != ids.shape:
+        return Labelled()
     asked, seen = labels != IGNORED, mask != 0
     padding = asked & ~seen
     padding[:, 1:] &= ~seen[:, :-1]
@@ -155,7 +157,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())
-            tokens += labelled(batch)
+            tokens += labelled(batch) if known.tokens else Labelled()
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
         return Seen(every_loss, tokens=tokens, guess=known.guess)

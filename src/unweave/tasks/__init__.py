@@ -8,7 +8,7 @@ from unweave.tasks.language import Language
 from unweave.tasks.schedule import Schedule
 
 Vision = Classification
-"""The name under which it was first known; `task="vision"` is that."""
+"""The name under which it was first known."""
 
 __all__ = [
     "NATS",
