@@ -106,7 +106,10 @@ CALLS: dict[str, tuple[Callable[[], Given], tuple[str, ...]]] = {
     "too few outputs": (lambda: {"model": Wrapped(network(), lambda z: z[:, :2])}, ("below 2", "load the model that")),
     "a dict as output": (lambda: {"model": Wrapped(network(), lambda z: {"z": z})}, ("logits", "it returned dict")),
     "a tuple as output": (lambda: {"model": Wrapped(network(), lambda z: (z, z))}, ("logits", "it returned tuple")),
-    "one output": (lambda: {"model": Wrapped(network(), lambda z: z[:, 0])}, ("it returned (30,)", "task='regression'")),
+    "one output": (
+        lambda: {"model": Wrapped(network(), lambda z: z[:, 0])},
+        ("it returned (30,)", "task='regression'"),
+    ),
     "frozen": (lambda: {"model": network().requires_grad_(False)}, ("All parameters are frozen", "requires_grad_(")),
     "NaN in an example": (lambda: changed("forget", 3, value=math.nan), ("forget: the inputs of 1 of 30", "forget[3]")),
     "infinity in an example": (lambda: changed("retain", 3, value=math.inf), ("retain: the inputs of 1 of 210",)),

@@ -167,7 +167,9 @@ def test_the_call_unlearns_a_binary_head(make: Callable[[Tensor, Tensor], Datase
     sides = {"forget": make(x[:60], y[:60]), "retain": make(x[60:], y[60:])}
     one = unweave.unlearn(model, **sides, contract=contract, steps=60)  # type: ignore[arg-type]
     assert one.contract is not None and one.contract.met, str(one.contract)
-    found = {key: score(each, TASK, **sides, test=sides["retain"]) for key, each in (("before", model), ("after", one.model))}
+    found = {
+        key: score(each, TASK, **sides, test=sides["retain"]) for key, each in (("before", model), ("after", one.model))
+    }
     before, after = (found[key]["FA"].value or 0.0 for key in ("before", "after"))
     assert before > 0.9 > 0.8 >= after
 

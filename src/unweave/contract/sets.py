@@ -72,8 +72,11 @@ def hold_out(
     guard: Data | None = None,
     final: Data | None = None,
     seed: int = 0,
+    classed: bool = True,
 ) -> tuple[Data, Sets]:
     """Takes guard and final set out of the retain set, stratified by label, unless they are given.
+
+    `classed` says whether a label is a class, so that a request may remove one whole.
 
     Returns:
         What is left to train on, and all sets that the contract reads.
@@ -81,7 +84,7 @@ def hold_out(
     Raises:
         ConfigurationError: the retain set cannot be divided, and no guard set was given.
     """
-    known, whole = labels(retain), whole_class(forget, retain)
+    known, whole = labels(retain), classed and whole_class(forget, retain)
     if guard is not None or not keeps:
         return retain, Sets(forget, guard, final, holdout, whole_class=whole)
     if not indexed(retain):

@@ -56,8 +56,8 @@ def output(model: nn.Module, batch: Batch, task: str) -> Tensor:
             found = getattr(found, name)
     if not isinstance(found, Tensor):
         raise ConfigurationError(
-            f"The model must return logits, a tensor or an object with .logits; it returned {type(found).__name__}. Wrap it "
-            f"so that its forward returns them alone, or pass {OWN}."
+            f"The model must return logits, a tensor or an object with .logits; it returned {type(found).__name__}. "
+            f"Wrap it so that its forward returns them alone, or pass {OWN}."
         )
     if found.is_complex():
         raise ConfigurationError(

@@ -36,15 +36,16 @@ def probabilities(outputs: Sequence[Tensor], dim: int = 1) -> list[str]:
     ]
 
 
-def no_better(right: Tensor, guess: Tensor, what: str) -> list[str]:
+def no_better(right: Tensor, guess: Tensor, what: str, *, least: bool = False) -> list[str]:
     """What to say of a model that is right no more often than a constant guess.
 
     Args:
-        right: how right the model is of each example, `[n]`, larger is better.
+        right: how right the model is of each example, `[n]`.
         guess: the same of the best constant guess.
-        what: it is, with its place for both numbers.
+        what: it is, with places for both means.
+        least: smaller is better.
     """
-    gap = (right - guess).double()
+    gap = (guess - right if least else right - guess).double()
     if len(gap) < FEW or not bool(gap.isfinite().all()):
         return []
     if bool(gap.mean() > _SURE * gap.std() / len(gap) ** 0.5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch, answered, as_classes
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Task, log_odds
+from unweave.tasks._base import Task, Value, log_odds
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
@@ -34,7 +34,10 @@ class Known:
             "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
         reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
         tokens: whether labels beside input_ids are these tokens; not of a task that gives each of them a class.
-        guess: the nll of a model that knows nothing, where the task has one; above it a model has collapsed.
+        guess: the nll of a model that knows nothing: one number, or `(model, batch) -> [b]`; None elsewhere.
+        beyond: times the guess, above which a model has collapsed.
+        classed: whether a whole number beside an example is its class; not of a regression.
+        values: what else a task reads of each example, by name.
         doubts: `(model, retain batches) -> texts`, what only this task can see that does not fit; None elsewhere.
         reading_batch: examples of one forward pass where the model is only read.
     """
@@ -51,7 +54,10 @@ class Known:
         self.recognised: Values | None = said("recognised", None)
         self.reading: Values = said("reading", task.nll)
         self.tokens: bool = said("tokens", True)
-        self.guess: float | None = said("guess", None)
+        self.guess: float | Values | None = said("guess", None)
+        self.beyond: float = said("beyond", 1.0)
+        self.classed: bool = said("classed", True)
+        self.values: Mapping[str, Value] = said("values", {})
         self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
         self.reading_passes: int = said("reading_passes", 1)
         plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
