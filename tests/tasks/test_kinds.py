@@ -20,7 +20,7 @@ from unweave.unlearning import read
 def test_the_call_forgets_under_the_default_contract(name: str) -> None:
     """The examples learned by heart are surprising afterwards, the others are kept, and a judge sees it."""
     it = kind(name)
-    contract = unweave.Contract(forget=[unweave.Forget("loss", at_least=1.0)])
+    contract = unweave.Contract(forget=[unweave.Forget("loss", at_least=0.5)])
     sides = {"forget": it.forget, "retain": it.retain, "holdout": it.test}
     result = unweave.unlearn(it.original(), **sides, contract=contract, steps=60)  # type: ignore[arg-type]
     assert type(result.task) is type(it.task)
@@ -29,7 +29,7 @@ def test_the_call_forgets_under_the_default_contract(name: str) -> None:
     before, after = (score(model, it.task, **sets) for model in (it.model, result.model))
     was, now = (each["forget_loss"] for each in (before, after))
     assert was.value is not None and now.value is not None and now.low is not None and now.high is not None
-    assert was.value < 0.6 < now.value and now.low <= now.value <= now.high
+    assert was.value < 0.45 < now.value and now.low <= now.value <= now.high
 
 
 @pytest.mark.parametrize("name", KINDS)
