@@ -48,6 +48,7 @@ class Dense:
     classes: Literal["first", "last"] | None = None
 
     beyond: ClassVar[float] = 10.0
+    graded: ClassVar[bool] = True
     tokens: ClassVar[bool] = False
     classed: ClassVar[bool] = False
     reading_batch: ClassVar[int] = 32

@@ -37,6 +37,7 @@ class Known:
         guess: the nll of a model that knows nothing: one number, or `(model, batch) -> [b]`; None elsewhere.
         beyond: times the guess, above which a model has collapsed.
         classed: whether a whole number beside an example is its class; not of a regression.
+        graded: whether accuracy has values between 0 and 1.
         values: what else a task reads of each example, by name.
         doubts: `(model, retain batches) -> texts`, what only this task can see that does not fit; None elsewhere.
         reading_batch: examples of one forward pass where the model is only read.
@@ -57,6 +58,7 @@ class Known:
         self.guess: float | Values | None = said("guess", None)
         self.beyond: float = said("beyond", 1.0)
         self.classed: bool = said("classed", True)
+        self.graded: bool = said("graded", False)
         self.values: Mapping[str, Value] = said("values", {})
         self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
         self.reading_passes: int = said("reading_passes", 1)

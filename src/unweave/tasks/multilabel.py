@@ -40,6 +40,7 @@ class MultiLabel:
     IGNORED: ClassVar[int] = -100
     beyond: ClassVar[float] = 10.0
     classed: ClassVar[bool] = False
+    graded: ClassVar[bool] = True
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction for each label of each example, those of the first example first."""
