@@ -70,7 +70,7 @@ def _step(name: str, step: object) -> str:
 ARGUMENTS: dict[str, Rule] = {
     **{"model": takes.model, "retrained": takes.maybe(takes.model), "forget": takes.examples, "retain": takes.examples},
     **dict.fromkeys(("holdout", "guard", "final", "probe"), takes.maybe(takes.examples)),
-    "task": takes.named(TASKS, takes.DOES, takes.task),
+    "task": takes.named(TASKS, f"{takes.DOES} (tasks.Diffusion, or your own: docs/your-own-task.md)", takes.task),
     "method": takes.named(CATALOGUE, "an unweave.Method", takes.kind("", Method, OneShot)),
     "step": _step,
     "contract": takes.kind("an unweave.Contract or None", Contract, None),
@@ -197,7 +197,7 @@ def unlearn(
         if steps:
             with seeded(seed):
                 after = probed(unlearned, *sides, seed) if result.steps else before
-            lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
+            lost = result.reason if result.reason.startswith("diverged") else collapsed(after, before)
             warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
     result.task, result.warnings = does, [text for text in warned if text]
     for text in result.warnings:

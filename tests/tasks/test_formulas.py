@@ -94,6 +94,7 @@ def test_a_fitted_scale_is_the_root_mean_square_of_each_target() -> None:
         (lambda: Regression(1.0).nll(SAYS, (draw(4, 3), draw(4))), r"one number for each target, \[4\]; .*\[4, 3\]"),
         (lambda: Regression(1.0).nll(SAYS, (draw(4), ["a"] * 4)), "real numbers .* found list"),
         (lambda: Regression.fitted(SAYS, []), "needs examples; found none. State it"),
+        (lambda: Regression.fitted(SAYS, [(draw(2), torch.tensor([1.0, torch.nan]))]), "not finite on 1 of 2 examples"),
         (lambda: Regression.fitted(SAYS, [(draw(9), draw(9))]), "fits them exactly.*holdout=.*Regression\\(scale\\)"),
         (lambda: MultiLabel().nll(SAYS, (draw(4, 3), torch.tensor([0, 1, 1, 0]))), "expects labels .*'classification'"),
         (lambda: MultiLabel().nll(SAYS, (draw(2, 2), torch.tensor([[0, 1], [2, 0]]))), "found 2. For amounts"),
@@ -176,6 +177,20 @@ def test_a_hugging_face_token_classifier() -> None:
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids % 3}
     torch.testing.assert_close(Dense().nll(model, batch).mean(), model(**batch).loss)
     assert type(guessed(model, [batch])) is Dense and not Known(Dense()).tokens
+
+
+def test_a_sequence_to_sequence_model_is_dense_over_its_answer() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    size = {"d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "decoder_start_token_id": 0}
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=40, **size)).eval()
+    ids, labels = torch.randint(1, 40, (4, 7)), torch.randint(1, 40, (4, 5))
+    labels[0, 3:] = -100
+    given = {"input_ids": ids, "decoder_input_ids": model._shift_right(labels), "labels": labels}
+    assert type(guessed(model, [given])) is Dense
+    seen = Dense().predictions(model, given)
+    torch.testing.assert_close(seen.nll().mean(), model(input_ids=ids, labels=labels).loss)
+    assert seen.owners.sum(torch.ones(len(seen.targets))).tolist() == [3.0, 5.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(("task", "classes"), [(MultiLabel(), 2), (Dense(), 3)])

@@ -173,7 +173,7 @@ def _foreign(metrics: set[str], known: Known) -> list[str]:
     """Metrics that another kind of task has."""
     has = {
         "of classes": (("accuracy", "retrained"), known.accuracy is not None),
-        "of likelihoods": (("perplexity",), known.unit == NATS),
+        "of likelihoods": (("perplexity",), known.unit == NATS and known.utility != "loss"),
         "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
     }
     own = [name for names, there in has.values() if there for name in names]

@@ -115,6 +115,13 @@ class Seen:
     beyond: float = 1.0
 
     @property
+    def lost(self) -> bool:
+        """Whether the mean loss is beyond that of a model that knows nothing."""
+        if self.guess is None or not len(self.loss):
+            return False
+        return float(self.loss.double().mean()) > self.beyond * self.guess
+
+    @property
     def correct(self) -> int:
         """Sample whose class is predicted."""
         return 0 if self.predicted is None or self.labels is None else int((self.predicted == self.labels).sum())

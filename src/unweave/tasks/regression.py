@@ -89,10 +89,15 @@ class Regression:
         if not count:
             raise ConfigurationError("the scale of a regression's errors needs examples; found none. State it: scale=.")
         scale, spread = torch.cat(errors).square().mean(0).sqrt(), torch.cat(targets).std(0, correction=0)
-        if not bool(scale.isfinite().all()) or bool((scale <= _EXACT * spread).any()):
+        if broken := sum(int((~each.isfinite()).any(1).sum()) for each in errors):
+            raise ConfigurationError(
+                f"the scale of a regression's errors cannot be estimated: they are not finite on {broken} of {count} "
+                "examples. Look for NaN or infinity in the inputs, the targets and the weights."
+            )
+        if bool((scale <= _EXACT * spread).any()):
             raise ConfigurationError(
                 f"the scale of a regression's errors must be a positive number; on these {count} examples it is "
-                f"{shown([float(f'{x:.3g}') for x in scale.tolist()])}: the model fits them exactly, or not at all. "
+                f"{shown([float(f'{x:.3g}') for x in scale.tolist()])}: the model fits them exactly. "
                 "Pass examples that it was not trained on (holdout=...), or state the scale, task=Regression(scale)."
             )
         return cls(tuple(scale.tolist()) if len(scale) > 1 else float(scale))
