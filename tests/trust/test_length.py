@@ -20,7 +20,7 @@ from unweave.losses import Ascent
 from unweave.methods import Method
 from unweave.objectives import RETAIN
 from unweave.parameters import Mask
-from unweave.rules import OFMU, Fixed, PCGrad, Rule
+from unweave.rules import HAMU, OFMU, Fixed, PCGrad, Rule
 from unweave.trust import TrustRegion
 
 
@@ -71,7 +71,7 @@ def test_the_radius_grows_where_the_first_order_held(curvature: float, grows: bo
     def retain(t: torch.Tensor) -> torch.Tensor:
         return -t[0] + curvature * t[0] ** 2 / 2
 
-    (record,) = on(model, lambda t: -t[0], retain, Fixed(), region).history
+    (record,) = on(model, lambda t: -t[0], retain, HAMU("forget"), region).history
     assert record.accepted and record.radius == pytest.approx(1.0)
     assert region.radius == pytest.approx(trust.GROW if grows else 1.0)
 
