@@ -63,8 +63,8 @@ def test_the_radius_grows_by_a_factor_up_to_its_largest() -> None:
 
 @pytest.mark.parametrize(("curvature", "grows"), [(0.0, True), (0.9, True), (1.1, False), (2.0, False)])
 def test_the_radius_grows_where_the_first_order_held(curvature: float, grows: bool) -> None:
-    """Slope -1 and that curvature, a step of length 1: predicted -1 and -1, realised -1 + curvature / 2; the excess is at
-    most a quarter of 2 below curvature 1."""
+    """Slope -1, that curvature, length 1: predicted -1 and -1, realised -1 + curvature / 2; the excess is at most a
+    quarter of 2 below curvature 1."""
     model, region = Vector(0.0), TrustRegion(budget=100.0, start=0.01)
     region.size = 100.0
 
