@@ -27,6 +27,7 @@ from unweave.tasks import Known, Task
 DRAWN_EVERY = 25  # steps between two looks at what is drawn, at most: each costs many passes, and none would be too few
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
+HALF = 0.5  # of the budget: what a run that pays back uses more of is not paid back
 SHRINK = 0.5  # of the step length, at every rollback
 SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
@@ -42,9 +43,10 @@ class Keeper:
     all keep clauses is remembered; one that breaks any is left: weights, buffers, rule and stepper go back to the
     last state that kept all, the step length is halved, and the run goes on, `contract.shrinks` times at most. Where
     what is drawn is read, the first steps of an optimizer break what the next ones mend: there the run goes on from a
-    broken state, as one of these times, while less is broken at every look. At the end the model is the state that
-    forgot most among those that kept every keep clause: the original is one of them. Every decision depends on counts
-    and seeds alone, and is the same on all ranks.
+    broken state, as one of these times, while less is broken at every look, and from one that meets every clause until
+    half of the budget is paid back. At the end the model is the state that forgot most among those that kept every keep
+    clause, and of those that meet every forget clause, where what is drawn is read, the one that uses least of the
+    budget; the original is one of them. Every decision depends on counts and seeds alone, and is the same on all ranks.
 
     Args:
         contract: the limits.
@@ -82,8 +84,8 @@ class Keeper:
         self._keeps, self._unit = contract.keeps(known.utility), known.unit
         self._forgets = contract.forgets(sets.whole_class, known.utility)
         check(self._keeps, self._forgets, sets, retrained is not None, known)
-        alphas = [bounds.level(contract.confidence, paths) for paths in (contract.shrinks + 1, 1)]
-        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed, alphas), seed=seed)
+        alpha = bounds.level(contract.confidence, contract.shrinks + 1)
+        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed, alpha), seed=seed)
         cost = self._observer.passes(("guard", "forget", "holdout"))
         due = max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         drawn = self._observer.reads(DRAWN)
@@ -243,7 +245,8 @@ class Keeper:
         if self._judged(model):
             self._kept.take(model, rule, stepper)
             self._reach, self._broken = 0.0, math.inf
-            return MET if self.path[-1].forgotten == 1.0 else None
+            paid = not self._mends or self.path[-1].used <= HALF
+            return MET if self.path[-1].forgotten == 1.0 and paid else None
         if self._failed < self.contract.shrinks and self._mends and self.path[-1].used < self._broken:
             self._failed, self._broken = self._failed + 1, self.path[-1].used
             return None
@@ -292,9 +295,9 @@ class Keeper:
             for goal, now, start in zip(self._goals, forgotten, self._starts, strict=True)
             if now is not None
         ]
-        if self.cost is not None and steps and min(steps) == 1.0:
+        if (self.cost is not None or self._mends) and steps and min(steps) == 1.0:
             used = self._budget([limit.read(seen, self._original, "guard") for limit in self._limits])
-            return [1.0, -used, -self.cost()]
+            return [1.0, -used, 0.0 if self.cost is None else -self.cost()]
         loss = float(seen["forget"]["loss"].mean())
         return [sum(steps) / len(steps) if steps else 0.0, loss if math.isfinite(loss) else -math.inf]
 

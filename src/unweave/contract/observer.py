@@ -81,12 +81,11 @@ def chosen(
     forgets: Sequence[Forget],
     task: Task,
     seed: int,
-    alphas: Sequence[float] = (0.05, 0.05),
+    alpha: float = 0.05,
 ) -> tuple[dict[str, Sample], dict[str, dict[str, str | Metric]]]:
     """What the clauses read: the sets, and the metrics of each; "final" sets are read once, at the end.
 
-    `alphas` are the error probabilities of a test on guard and final set: how many images are drawn follows from them
-    (`bounds.images`).
+    `alpha` is the error probability of a test: how many images are drawn follows from it (`bounds.images`).
     """
     steering = halves(sets.holdout, seed)
     utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(keeps)}
@@ -105,10 +104,11 @@ def chosen(
         each = -(-FORGOTTEN // max(found["forget"].examples, 1))
         for skip, name in ((0, "forget"), (each, "forget final")):
             metrics[name]["generated"] = drawn(task, each, skip)
-    for name, data, alpha in zip(("guard", "final"), (sets.guard, sets.final), alphas, strict=True):
+    images = max((_images(clause, sets, alpha) for clause in keeps if clause.metric == "recognised"), default=0)
+    for name, data in (("guard", sets.guard), ("final", sets.final)):
         if data is not None and utility:
             found[name], metrics[name] = sample(data), dict(utility)
-            if images := max((_images(c, sets, alpha) for c in keeps if c.metric == "recognised"), default=0):
+            if images:
                 metrics[name]["recognised"] = drawn(task, -(-images // max(found[name].examples, 1)))
     if "unseen" in wanted and sets.holdout is not None:
         found["holdout"] = sample(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
