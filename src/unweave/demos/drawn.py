@@ -32,6 +32,10 @@ STEPS, BATCHES = 100, (64, 128)  # of every method; rows of forget and retain se
 SHOWN = 4  # images of the class to forget in the grid
 ADAM = {"name": "adam", "lr": 5e-4}  # the default of recipes of such models
 ENTRIES = (
+    Entry("fine-tune", "finetune", {}, ADAM, "baseline"),
+    Entry("GradDiff", "graddiff", {}, ADAM, "baseline"),
+    Entry("UCE", "uce", {}, ADAM, "baseline"),
+    Entry("EraseDiff", "erase_diff", {}, ADAM, "baseline"),
     Entry("relabel", "relabel_condition", {}, ADAM, "baseline"),
     Entry("SalUn", "salun", {}, ADAM, "baseline"),
     Entry("ESD", "esd", {}, ADAM, "baseline"),
@@ -39,13 +43,6 @@ ENTRIES = (
     Entry("HAMU-Q", "hamu_q", {}, ADAM, "headline"),
     Entry("UnilateralSurgery", "unilateral_surgery", {}, ADAM, "headline"),
 )
-MORE = (
-    Entry("fine-tune", "finetune", {}, ADAM, "baseline"),
-    Entry("GradDiff", "graddiff", {}, ADAM, "baseline"),
-    Entry("EraseDiff", "erase_diff", {}, ADAM, "baseline"),
-    Entry("UCE", "uce", {}, ADAM, "baseline"),
-)
-"""Those that are asked for by name: with them the demo takes a minute more."""
 COLUMNS = ("UA_drawn", "RA_drawn", "leak", "search")
 """What the distance is over; the table has the Fréchet distance, too, which is no share."""
 ENOUGH, LOST, FURTHER = 0.85, 5, 2
@@ -68,7 +65,7 @@ def demo_drawn(
     """Trains, forgets, draws, compares; what `demo_drawn.json` holds.
 
     Args:
-        methods: keys of `ENTRIES` and `MORE`; none means `ENTRIES`.
+        methods: keys of `ENTRIES`; none means all.
         seed: of the models, the batches and the noise that images are drawn from.
         steps: of every method, at most, in the place of `STEPS`.
         training: overrides for the `Training` of both models.
@@ -83,8 +80,7 @@ def demo_drawn(
         UnsupportedError: the extra `diffusion` is not installed.
     """
     begin = time.perf_counter()
-    known = {entry.key: entry for entry in (*ENTRIES, *MORE)}
-    entries = list(chosen("method", methods or [entry.key for entry in ENTRIES], known).values())
+    entries = list(chosen("method", methods, {entry.key: entry for entry in ENTRIES}).values())
     for module in ("diffusers", "PIL"):
         require(module, "diffusion")
     recipe = digits(seed, images=images, training=training)

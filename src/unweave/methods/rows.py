@@ -54,10 +54,11 @@ ROWS = (
         "unilateral_surgery",
         "The best forgetting step whose first-order rise of the retain loss stays within a tolerance.\n\n"
         "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent, of diffusion "
-        "models the paper's, relabelling.",
+        "models the paper's, relabelling; and there the retain loss has to improve, by 0.1 per unit of learning rate.",
         _EUPMU,
         rules.UnilateralSurgery,
         forget=parts.unlike,
+        denoising={"tolerance": -0.1},
     ),
     Row(
         "eupmu",
