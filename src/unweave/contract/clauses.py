@@ -234,8 +234,9 @@ class Contract:
         forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
             "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).
-        shrinks: how often a run may go back and on with shorter steps.
-        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 20 at most
+        shrinks: how often a run may go back and on with shorter steps; where what is drawn is read, how many looks may
+            find a clause broken, as a run goes on from those that mend.
+        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 25 at most
             where it reads what is drawn.
 
     Raises:

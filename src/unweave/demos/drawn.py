@@ -34,7 +34,7 @@ ADAM = {"name": "adam", "lr": 5e-4}  # the default of recipes of such models
 ENTRIES = (
     Entry("fine-tune", "finetune", {}, ADAM, "baseline"),
     Entry("GradDiff", "graddiff", {}, ADAM, "baseline"),
-    Entry("UCE", "uce", {}, ADAM, "baseline"),
+    Entry("UCE", "uce", kind="baseline"),
     Entry("EraseDiff", "erase_diff", {}, ADAM, "baseline"),
     Entry("relabel", "relabel_condition", {}, ADAM, "baseline"),
     Entry("SalUn", "salun", {}, ADAM, "baseline"),
