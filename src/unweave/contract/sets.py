@@ -15,6 +15,8 @@ from unweave.errors import ConfigurationError
 from unweave.samples import Data, Rows, labels, subset
 from unweave.tasks import NATS, Known
 
+CONDITIONS = 100  # guard examples, in each group, for whose conditions `bounds.images` are drawn
+_ENOUGH = "Forget('loss', at_least=...)", "Forget('accuracy', at_most=...)"  # of a task without an accuracy, with one
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end
 
@@ -72,11 +74,12 @@ def hold_out(
     guard: Data | None = None,
     final: Data | None = None,
     seed: int = 0,
-    classed: bool = True,
+    task: Known | None = None,
 ) -> tuple[Data, Sets]:
     """Takes guard and final set out of the retain set, stratified by label, unless they are given.
 
-    `classed` says whether a label is a class, so that a request may remove one whole.
+    The task says what a clause on its loss, or on what it draws, needs, and whether a label is a class, so that a
+    request may remove one whole.
 
     Returns:
         What is left to train on, and all sets that the contract reads.
@@ -84,7 +87,7 @@ def hold_out(
     Raises:
         ConfigurationError: the retain set cannot be divided, and no guard set was given.
     """
-    known, whole = labels(retain), classed and whole_class(forget, retain)
+    known, whole = labels(retain), (task is None or task.classed) and whole_class(forget, retain)
     if guard is not None or not keeps:
         return retain, Sets(forget, guard, final, holdout, whole_class=whole)
     if not indexed(retain):
@@ -93,7 +96,7 @@ def hold_out(
             "index to divide it by: pass guard=... (and final=...), or a data set."
         )
     total = len(retain)  # type: ignore[arg-type]
-    wanted = guard_size(contract, keeps, total, known)
+    wanted = guard_size(contract, keeps, total, known, task)
     train, first, second = divide(total, known, wanted, 0 if final is not None else wanted, seed)
     parts = subset(retain, first), final if final is not None else subset(retain, second)  # type: ignore[arg-type]
     rows = (first, second) if final is None else None
@@ -106,17 +109,29 @@ def whole_class(forget: Data, retain: Data) -> bool:
     return known is not None and own is not None and not np.isin(own, known).any()
 
 
-def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None) -> int:
-    """Examples of the guard set: enough for the sharpest clause, at most a quarter of the retain set."""
+def guard_size(
+    contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None, task: Known | None = None
+) -> int:
+    """Examples of the guard set: enough for the sharpest clause, at most a quarter of the retain set.
+
+    A clause on what is drawn needs but conditions of them, where the task draws several images for each.
+    """
     wanted = []
+    unit = NATS if task is None else task.unit
+    several = task is not None and hasattr(task.recognised, "several")
     for clause in keeps:
         groups = 1
         if clause.by is not None:
             groups = len(set((known if known is not None else ()) if isinstance(clause.by, str) else clause.by)) or 1
+        if clause.metric == "recognised" and several:
+            wanted.append(groups * CONDITIONS)
+            continue
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
         limit, clip = clause.limit if clause.metric in SHARES else clause.averaged(), None
+        if clause.metric == "loss" and limit is None and clause.clip is None and unit != NATS:
+            limit = 1.0  # whatever it will be, as what one example counts follows from it
         if clause.metric not in SHARES and limit is not None:
-            clip = clause.counted(limit, 1.0)
+            clip = clause.counted(limit, 1.0, unit)
         wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
 
@@ -157,7 +172,7 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
     if "unseen" in wanted and sets.holdout is None:
         faults.append(
             "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
-            "say when forgetting is enough: Contract(forget=[Forget('accuracy', at_most=...)])."
+            f"say when forgetting is enough: Contract(forget=[{_ENOUGH[known.accuracy is not None]}])."
         )
     if "retrained" in wanted and not retrained:
         faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
