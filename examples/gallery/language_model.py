@@ -31,7 +31,7 @@ task = unweave.Language()
 optimizer = torch.optim.Adam(model.parameters(), 3e-3)
 everything = Rows(ids)
 batch = torch.utils.data.default_collate([everything[row] for row in range(160)])
-for _ in range(120):
+for _ in range(80):
     optimizer.zero_grad()
     task.nll(model, batch).mean().backward()
     optimizer.step()

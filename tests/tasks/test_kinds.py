@@ -32,12 +32,12 @@ def test_the_call_forgets_under_the_default_contract(name: str) -> None:
     assert was.value < 0.45 < now.value and now.low <= now.value <= now.high
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ["regression", "multilabel", "segmentation"])
 def test_unseen_is_the_default_and_told_of_its_signal(name: str) -> None:
     """By heart: the membership signal tells the forget set from unseen examples before, and less so afterwards."""
     it = kind(name)
     sides = {"forget": it.forget, "retain": it.retain, "holdout": it.test}
-    result = unweave.unlearn(it.original(), **sides, contract=unweave.Contract(), task=it.task, steps=60)  # type: ignore[arg-type]
+    result = unweave.unlearn(it.original(), **sides, contract=unweave.Contract(), task=it.task, steps=40)  # type: ignore[arg-type]
     assert result.contract is not None
     metrics = [(verdict.side, verdict.metric) for verdict in result.contract.verdicts]
     assert metrics == [("keep", Known(it.task).utility), ("forget", "unseen")]
