@@ -324,7 +324,8 @@ def held_out(
     contract: Contract, task: Task, forget: Data, retain: Data, given: Mapping[str, Any], seed: int
 ) -> tuple[Data, Sets]:
     """What is left of the retain set to train on, and all sets that the contract reads."""
-    return hold_out(contract, contract.keeps(Known(task).utility), retain, forget=forget, **given, seed=seed)
+    known = Known(task)
+    return hold_out(contract, contract.keeps(known.utility), retain, forget=forget, **given, seed=seed, task=known)
 
 
 def probed(retain: Data, settings: Settings, device: torch.device) -> tuple[Data, tuple[Batch, ...]]:
