@@ -22,6 +22,7 @@ from unweave.report.run_page import load
 RECIPE = """\
 data: {source: table}
 forget: {random: 0.1}
+contract: {keep: [{metric: loss, relative: 0.3}]}
 run: {steps: 40, forget_batch: 16, checkpoint_every: 1}
 """
 SEVERAL = RECIPE.replace(
