@@ -32,8 +32,9 @@ class Relabel:
     Args:
         task: `tasks.Diffusion`.
         reference: g, the original model or what stands for it; None is the model that moves, as it is at each step.
-        to: c': "random" is any other class, drawn for each example as its timestep is; "next" is `(c + 1) mod classes`;
-            or one condition for all, a class or embeddings `[L, D]`.
+        to: c': "random" is any other class, or of embeddings any other of `task.others`, drawn for each example as its
+            timestep is; "next" is `(c + 1) mod classes`; or one condition for all, a class, embeddings `[L, D]`, or the
+            name of one (`task.named`).
         classes: for "random" and "next": classes there are, null not counted; None is the null class, which comes after
             them.
 
@@ -50,20 +51,28 @@ class Relabel:
 
     task: Task
     reference: Reference | None
-    to: int | Tensor | Literal["next", "random"] = "random"
+    to: int | str | Tensor = "random"
     classes: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, to=_condition, classes="[2, inf)")
         task = denoiser(self.task, _RELABELLING)
-        _check_known(task, "to", self.to)
-        if isinstance(self.to, str) and self.classes is None:
+        if not self._drawn:
+            _check_known(task, "to", self.to)
+        elif task.others is not None:
+            if self.to == "next":
+                raise ConfigurationError("to='next' is for classes, and the conditions are texts: name one, to='...'.")
+        elif self.classes is None:
             if not isinstance(task.null, int):
                 raise ConfigurationError(
                     f"classes must be given for to={self.to!r}, as the task has no null class that comes after them: "
                     "pass classes=, or one condition as to=."
                 )
             object.__setattr__(self, "classes", task.null)
+
+    @property
+    def _drawn(self) -> bool:
+        return isinstance(self.to, str) and self.to in ("next", "random")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`."""
@@ -81,14 +90,16 @@ class Relabel:
         return task.distance(model, noised, target)
 
     def _other(self, noised: Noised) -> Tensor:
-        own = noised.condition
-        if not isinstance(self.to, str):
-            other = denoiser(self.task, _RELABELLING).conditions(self.to, own)
+        own, task = noised.condition, denoiser(self.task, _RELABELLING)
+        if not self._drawn:
+            other = task.conditions(self.to, own)
             if other.equal(own):
                 raise ConfigurationError(
                     "to is the very condition that is to be forgotten, so that nothing would be: give another."
                 )
             return other
+        if own.is_floating_point() and task.others is not None:
+            return _another(task.others.to(own), own, noised.seeds)
         classes = self.classes or 0
         if own.is_floating_point():
             raise ConfigurationError(
@@ -118,7 +129,7 @@ class NegativeGuidance:
         task: `tasks.Diffusion` with null.
         reference: f_0, the original model, or what stands for it.
         eta: strength of the guidance.
-        at: the condition for which f is trained, a class or embeddings, and from whose prediction the original's is
+        at: the condition for which f is trained, a class, embeddings or a name, and from whose prediction the original's is
             guided away: `y = f_0(x_t, t, at) - eta (f_0(x_t, t, c) - f_0(x_t, t, null))`. None is c, and the above.
 
     Raises:
@@ -132,7 +143,7 @@ class NegativeGuidance:
     task: Task
     reference: Reference
     eta: float = 1.0
-    at: int | Tensor | None = None
+    at: int | str | Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, at=_place)
@@ -155,8 +166,30 @@ class NegativeGuidance:
         return task.distance(model, noised, (base[0] if base else none) - self.eta * (known - none), at)
 
 
-def _check_known(task: Diffusion, name: str, given: object) -> None:
-    """Refuses a class beyond the null class, which comes after all others."""
+def _another(others: Tensor, own: Tensor, seeds: Tensor) -> Tensor:
+    """Of each example one of the others, all alike, but never its own; `[b, L, D]`.
+
+    Raises:
+        ConfigurationError: there is no other.
+    """
+    count = len(others)
+    first, second = (numbers(seeds, torch.full_like(seeds, OTHER + n)).to(own.device) for n in range(2))
+    found = first % count
+    met = (others[found] == own).flatten(1).all(1)  # then any of the rest: each has 1 / (count - 1)
+    if bool(met.any()):
+        if count < 2:
+            raise ConfigurationError("to='random' needs another condition than the one to be forgotten; found none.")
+        found = torch.where(met, (found + 1 + second % (count - 1)) % count, found)
+    return others[found]
+
+
+def _check_known(task: Diffusion, name: str, given: int | str | Tensor | None) -> None:
+    """Refuses a name that stands for nothing, and a class beyond the null class, which comes after all others."""
+    if isinstance(given, str):
+        if task.named is None:
+            known = int | Literal["next", "random"] if name == "to" else int | None
+            raise ConfigurationError(fault(name, given, known, "[0, inf)"))
+        task.condition(given)
     if isinstance(given, int) and isinstance(task.null, int) and given > task.null:
         raise ConfigurationError(
             f"{name} must be a class that the model knows, 0 to {task.null - 1}, or {task.null} for none; found {given}"
@@ -222,12 +255,12 @@ class Surrogate:
 
 
 def _condition(name: str, given: Any) -> str:
-    """What `to` may be."""
-    if isinstance(given, Tensor):
+    """What `to` may be; a name is looked up."""
+    if isinstance(given, Tensor | str):
         return ""
     return fault(name, given, int, "[0, inf)") and fault(name, given, int | Literal["next", "random"], "[0, inf)")
 
 
 def _place(name: str, given: Any) -> str:
-    """What `at` may be."""
-    return "" if isinstance(given, Tensor) else fault(name, given, int | None, "[0, inf)")
+    """What `at` may be; a name is looked up."""
+    return "" if isinstance(given, Tensor | str) else fault(name, given, int | None, "[0, inf)")
