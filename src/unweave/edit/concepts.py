@@ -64,8 +64,8 @@ def uce(
         task: `tasks.Diffusion`.
         forget: a torch Dataset, or batches `{"x0", "condition"}`.
         retain: the same.
-        erase: classes `[n]`, names, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is every
-            distinct condition of the forget set.
+        erase: classes `[n]`, names, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is
+            every distinct condition of the forget set.
         guide: what they are taken for, one for all or one for each; None is the task's null, for which a model draws
             some of everything, the edited included.
         preserve: what shall give what it gave, as `erase`; None is every distinct condition of the retain set, and the

@@ -25,7 +25,11 @@ def several(name: str, given: Any) -> str:
     """What erase and preserve may be."""
     if not isinstance(given, Tensor):
         listed = isinstance(given, Sequence) and not isinstance(given, str | bytes) and len(given) > 0
-        return "" if listed and all(type(c) is str or (type(c) is int and c >= 0) for c in given) else wrong(name, _WORDS, given)
+        return (
+            ""
+            if listed and all(type(c) is str or (type(c) is int and c >= 0) for c in given)
+            else wrong(name, _WORDS, given)
+        )
     floats = given.is_floating_point()
     if given.is_complex() or not given.numel() or given.ndim not in ((2, 3) if floats else (1,)):
         return f"{name} must be {_WORDS}; found {list(given.shape)} of {given.dtype}."

@@ -129,8 +129,9 @@ class NegativeGuidance:
         task: `tasks.Diffusion` with null.
         reference: f_0, the original model, or what stands for it.
         eta: strength of the guidance.
-        at: the condition for which f is trained, a class, embeddings or a name, and from whose prediction the original's is
-            guided away: `y = f_0(x_t, t, at) - eta (f_0(x_t, t, c) - f_0(x_t, t, null))`. None is c, and the above.
+        at: the condition for which f is trained, a class, embeddings or a name, and from whose prediction the
+            original's is guided away: `y = f_0(x_t, t, at) - eta (f_0(x_t, t, c) - f_0(x_t, t, null))`. None is c, and
+            the above.
 
     Raises:
         ConfigurationError: eta is not finite, or the task has no null.

@@ -83,9 +83,7 @@ def relabelled_as_shipped(task: Task) -> Loss:
     return Relabel(task, None, "next") if denoises(task) else RandomLabels(task)
 
 
-def other_condition(
-    task: Task, reference: Reference, to: int | str = "random", classes: int | None = None
-) -> Loss:
+def other_condition(task: Task, reference: Reference, to: int | str = "random", classes: int | None = None) -> Loss:
     """What the original predicts for another condition."""
     return Relabel(task, reference, to, classes)
 

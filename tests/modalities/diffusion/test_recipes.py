@@ -104,7 +104,7 @@ def test_a_subset_keeps_the_numbers_of_its_images() -> None:
     data = Conditioned.of(sources.load("digits_to_draw").train)
     part = data.subset([5, 3, 9])
     batch = part.subset([2, 0]).batch([1, 0])
-    assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "number"]
+    assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "label", "number"]
     assert part.digest(0) == data.digest(5) and part.digest(0) != data.digest(3)
     assert part[1]["condition"] == data.labels[3] and part.fingerprint() != data.subset([3, 5, 9]).fingerprint()
 

@@ -17,8 +17,8 @@ from tests.run.test_resume import ended
 from unweave.cli import main
 from unweave.ledger import Ledger
 from unweave.modalities import job, read
-from unweave.modalities.diffusion.networks import opened
-from unweave.modalities.diffusion.networks import read as read_folder
+from unweave.modalities.diffusion.folders import opened
+from unweave.modalities.diffusion.folders import read as read_folder
 from unweave.report.overview import table
 from unweave.report.run_page import load
 from unweave.store import tensors_sha256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,23 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unweave.data.batches import moved
 from unweave.data.splits import Split
+from unweave.execution import device_of
 from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
-from unweave.modalities.diffusion import networks
+from unweave.modalities.diffusion import folders, lora
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.evaluation import scores
 from unweave.modalities.diffusion.evaluation.exam import Exam
 from unweave.modalities.diffusion.evaluation.grid import grid
 from unweave.modalities.diffusion.evaluation.judge import Judge
 from unweave.modalities.diffusion.evaluation.judge import trained as judge
+from unweave.modalities.diffusion.frozen import Frozen
+from unweave.modalities.diffusion.lora import Lora
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionEvaluation
 from unweave.modalities.diffusion.recognised import Recognised
+from unweave.modalities.diffusion.sources import Pictures
 from unweave.modalities.diffusion.training import Training, seconds_spent, trained
 from unweave.modalities.images.image_folder import png
-from unweave.modalities.images.tensors import Source
-from unweave.modules import copied
+from unweave.modalities.images.job import exchangeable
+from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modules import copied, evaluating
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
 from unweave.store import atomically
@@ -43,36 +49,73 @@ class DiffusionJob:
 
     Attributes:
         text: the request in words.
-        source: the images as they are, with the names of their classes.
-        train: the training images with their conditions.
-        test: images of the same distribution that no model was trained on.
-        split: rows of `train` to forget and to retain.
-        holdout: test images of the classes of the forget set in their proportions.
+        pictures: the images as they are, with the names of their classes; read, or drawn, when they are needed.
+        prompts: of each class what asks for it, where conditions are texts; else None.
+        split: rows of the training images to forget and to retain.
         gone: classes that no retain image has: those to forget whole.
         network: what is unlearned.
         origin: the folder that it came from; None where it is trained here.
+        frozen: what is around it in that folder.
+        adapters: those to put on it, and the seed of their weights.
         training: how models are trained; None where nobody knows how the original was.
         how: the recipe's evaluation.
-        held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
+        needed: how much memory a step needs, in words.
+        held: training rows on which no step trains, guard and final set of the contract; None: taken from the retain
             set.
         notes: what the user has to know of the request.
         looked: retain examples that the quote looks at, at most.
     """
 
     text: str
-    source: Source
-    train: Conditioned
-    test: Conditioned
+    pictures: Pictures
+    prompts: tuple[str, ...] | None
     split: Split
-    holdout: Conditioned
     gone: tuple[int, ...]
     network: Network
     origin: Path | None
+    frozen: Frozen | None
+    adapters: tuple[Lora, int] | None
     training: Training | None
     how: DiffusionEvaluation
+    needed: Callable[[], str | None] = lambda: None
     held: tuple[Rows, Rows] | None = None
     notes: tuple[str, ...] = ()
     looked: int = 300
+
+    @cached_property
+    def source(self) -> Source:
+        """The images as they are."""
+        return self.pictures.load()
+
+    @cached_property
+    def train(self) -> Conditioned:
+        """The training images with their conditions, as the network sees them."""
+        return self.seen(self.source.train)
+
+    @cached_property
+    def test(self) -> Conditioned:
+        """Images of the same distribution that no model was trained on."""
+        return self.seen(self.source.test)
+
+    @cached_property
+    def holdout(self) -> Conditioned:
+        """Test images of the classes of the forget set in their proportions; none where a class has no test image."""
+        labels, test = self.source.train.labels[self.split.forget], self.source.test
+        lacks = set(labels.tolist()) - set(test.labels.tolist())
+        return self.seen(test.subset([]) if lacks else exchangeable(test, labels))
+
+    def seen(self, images: TensorImages) -> Conditioned:
+        """Images in [0, 1] as the network sees them, with what asks for them."""
+        x0 = 2 * images.batch(range(len(images)))[0].float() - 1 if self.frozen is None else self.frozen.entered(images)
+        return Conditioned(x0, images.labels, self.table)
+
+    @cached_property
+    def table(self) -> Tensor | None:
+        """The embeddings of each class's prompt."""
+        if self.prompts is None:
+            return None
+        assert self.frozen is not None, "it is checked that texts have an encoder"
+        return self.frozen.embedded(self.prompts)
 
     @cached_property
     def forget(self) -> Conditioned:
@@ -86,14 +129,34 @@ class DiffusionJob:
 
     @cached_property
     def task(self) -> Diffusion:
-        """The schedule of the model, its null condition, and how its images are recognised."""
-        null = self.network.null(len(self.source.classes))
+        """The schedule of the model, its null condition, what conditions are called, and how images are recognised."""
+        table, null = self.table, self.null
         dropout = 0.0 if null is None or self.training is None else self.training.dropout
-        plain = Diffusion(self.network.schedule, null, dropout)
-        shape = tuple(self.train.x0.shape[1:])
-        how = self.how
-        seen = Recognised(lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed)
+        others = None if table is None else table[sorted(set(self.source.train.labels[self.split.retain].tolist()))]
+        plain = Diffusion(self.network.schedule, null, dropout, named=self._named, others=others)
+        if self.how.judge == "none":
+            return plain
+        shape, how = tuple(self.train.x0.shape[1:]), self.how
+        seen = Recognised(lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed, self._picture)
         return replace(plain, recognised=seen)
+
+    @cached_property
+    def null(self) -> int | Tensor | None:
+        """The condition that means none: the last row of the classes, or the empty text."""
+        if self.prompts is None:
+            return self.network.null(len(self.pictures.classes))
+        assert self.frozen is not None, "it is checked that texts have an encoder"
+        return self.frozen.nothing
+
+    def _named(self, name: str) -> int | Tensor:
+        if self.prompts is None:
+            return by_row.class_numbers(name, self.pictures.classes)[0]
+        known = dict(zip(self.pictures.classes, self.prompts, strict=True))
+        assert self.frozen is not None, "it is checked that texts have an encoder"
+        return self.frozen.embedded([known.get(name, name)])[0]
+
+    def _picture(self, drawn: Tensor) -> Tensor:
+        return drawn if self.frozen is None else self.frozen.pictures(drawn)
 
     @cached_property
     def judge(self) -> Judge:
@@ -103,17 +166,19 @@ class DiffusionJob:
     @cached_property
     def exam(self) -> Exam:
         """What every model is asked."""
-        kept = tuple(each for each in sorted(set(self.train.condition.tolist())) if each not in self.gone)
-        unseen = torch.isin(self.test.condition, torch.tensor(self.gone, dtype=torch.int64))
-        test = self.test.subset((~unseen).nonzero().flatten())
+        kept = tuple(each for each in sorted(set(self.train.labels.tolist())) if each not in self.gone)
+        rows = (~torch.isin(self.test.labels, torch.tensor(self.gone, dtype=torch.int64))).nonzero().flatten()
+        test = self.test.subset(rows)
         sets = {"forget": self.forget, "retain": self.retain, "test": test}
         return Exam(
             task=self.task,
-            judge=self.judge,
-            real=test.x0,
+            judge=None if self.how.judge == "none" else self.judge,
+            real=2 * self.source.test.batch(rows)[0].float() - 1,
             sets=sets | ({"unseen": self.holdout} if self.gone and len(self.holdout) else {}),
             kept=kept,
             forgotten=self.gone,
+            condition=self.train.conditions,
+            picture=self._picture,
             images=self.how.images,
             kept_images=self.how.images // 2,
             steps=self.how.sampling_steps,
@@ -136,12 +201,14 @@ class DiffusionJob:
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The original, or the weights of a run; the judge is there from then on."""
-        if "judge" not in vars(self):
+        if self.how.judge != "none" and "judge" not in vars(self):
             vars(self)["judge"] = self._judge(watch)
         if path is not None:
-            return networks.opened(*networks.read(path))
+            network, folder = folders.read(path)
+            model = folders.opened(network, folder)
+            return self._adapted(model) if (folder, network) == (self.origin, self.network) else model
         if self.origin is not None:
-            return networks.opened(self.network, self.origin)
+            return self._adapted(folders.opened(self.network, self.origin))
         assert self.training is not None, "what came from no folder is trained"
         return self._trained(self.train, self.training, "training the original", watch)
 
@@ -188,19 +255,24 @@ class DiffusionJob:
         return list(range(len(self.holdout))) if side == "holdout" else self._side(side).tolist()
 
     def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
-        """That an image which the model draws for an example's condition, from its noise, is not recognised."""
+        """That an image which the model draws for an example's condition, from its noise, is not recognised; without a
+        judge, the denoising loss."""
         data = self.holdout.subset(list(places)) if side == "holdout" else self.train.subset(self._side(side)[places])
-        seen = self.task.recognised
-        assert isinstance(seen, Recognised)
-        return seen.odds(model, data.batch(range(len(data)))) if len(data) else torch.zeros(0, dtype=torch.float64)
+        seen, found = self.task.recognised, [torch.zeros(0, dtype=torch.float64)]
+        odds = seen.odds if isinstance(seen, Recognised) else self.task.reading
+        with torch.no_grad(), evaluating(model):
+            for rows in torch.arange(len(data)).split(Diffusion.reading_batch):
+                found.append(odds(model, moved(data.batch(rows), device_of(model))).double().cpu())
+        return torch.cat(found)
 
     def shown(self, side: str, place: int) -> Json:
         """Class and picture."""
         row = int(self._side(side)[place])
-        return {"label": int(self.train.condition[row]), "png": png(self.source.train.images[row])}
+        return {"label": int(self.train.labels[row]), "png": png(self.source.train.images[row])}
 
-    def memory(self) -> None:
-        """A network of small images is small."""
+    def memory(self) -> str | None:
+        """Of a pretrained model, from its configuration alone; what is trained here on small images is small."""
+        return self.needed()
 
     def leave(self, folder: Path) -> None:
         """`grid.png`: what each model draws, from the same noise."""
@@ -223,9 +295,12 @@ class DiffusionJob:
         return self.split.forget if side == "forget" else self.split.retain
 
     def _judge(self, watch: Watch) -> Judge:
-        sides = self.train, self.test
-        (x, labels), test = ((data.x0, data.condition) for data in sides)
+        sides = self.source.train, self.source.test
+        (x, labels), test = ((2 * data.batch(range(len(data)))[0].float() - 1, data.labels) for data in sides)
         return judge(x, labels, len(self.source.classes), 0, watch, test=test)
+
+    def _adapted(self, model: nn.Module) -> nn.Module:
+        return model if self.adapters is None else lora.adapted(model, *self.adapters)
 
     def _trained(self, data: Conditioned, how: Training, phase: str, watch: Watch) -> nn.Module:
         task = replace(self.task, dropout=0.0 if self.task.null is None else how.dropout)

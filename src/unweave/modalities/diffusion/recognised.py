@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ class Recognised:
         task: of the model.
         shape: of an image.
         steps, guidance, seed: as of `generate`.
+        picture: of what the model draws, the images that the judge sees; the same, unless said otherwise.
     """
 
     judge: Callable[[], Judge]
@@ -34,6 +35,7 @@ class Recognised:
     steps: int
     guidance: float
     seed: int
+    picture: Callable[[Tensor], Tensor] = field(default=lambda drawn: drawn)
 
     @property
     def passes(self) -> int:
@@ -42,17 +44,18 @@ class Recognised:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """See above; float32, on the CPU."""
-        return (self._logits(model, batch).argmax(1) == batch["condition"].cpu()).float()
+        return (self._logits(model, batch).argmax(1) == batch["label"].cpu()).float()
 
     def odds(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-odds that it is called something else, `[b]`, nats, float64."""
-        return log_odds(self._logits(model, batch).double(), batch["condition"].cpu())
+        return log_odds(self._logits(model, batch).double(), batch["label"].cpu())
 
     def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        if "number" not in batch:
+        if missing := {"label", "number"} - batch.keys():
             raise ConfigurationError(
-                "what is drawn for an example starts from the noise of its number: let batches have 'number' [b], int64"
+                "what is drawn for an example starts from the noise of its number, and shows its class or not: let "
+                f"batches have {' and '.join(sorted(missing))} [b], int64"
             )
         conditions, places = batch["condition"].cpu(), batch["number"].cpu()
         drawn = generate(model, self.task, conditions, places, self.shape, self.steps, self.guidance, self.seed)
-        return self.judge().logits(drawn)
+        return self.judge().logits(self.picture(drawn))

@@ -25,6 +25,7 @@ from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
 from unweave.modalities.texts.training import Finetuning, finetuned
 from unweave.modules import evaluating
+from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
 from unweave.store import write_json
@@ -173,7 +174,7 @@ class TextJob:
         partial = folder.with_name(f".{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         saved: Any = model
-        with models.without_bars():
+        with without_bars():
             saved.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in

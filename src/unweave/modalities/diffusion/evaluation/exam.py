@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class Exam:
 
     Attributes:
         task: the model's.
-        judge: says what an image shows.
+        judge: says what an image shows; None: nobody does, and only examples' losses are read.
         real: held-out real images of the classes to keep, `[r, channels, h, w]` in [-1, 1].
         sets: "forget", "retain", "test" and, where there are, "unseen": examples like those to forget that no model
             was trained on.
@@ -105,7 +105,7 @@ class Exam:
     """
 
     task: Diffusion
-    judge: Judge
+    judge: Judge | None
     real: Tensor
     sets: Mapping[str, Held]
     kept: tuple[int, ...]
@@ -135,6 +135,7 @@ class Exam:
     @cached_property
     def true(self) -> Sample:
         """The judge's features of the real images, and what it calls them."""
+        assert self.judge is not None, "asked of a judge alone"
         logits, features = self.judge.seen(self.real)
         return Sample(features.double().numpy(), logits.argmax(1).numpy())
 
@@ -159,22 +160,28 @@ class Exam:
         Raises:
             ConfigurationError: it knows no such condition, or guidance is asked for and it has no null condition.
         """
-        logits, features = self.judge.seen(self.drawn(model, self.kept, self.kept_images))
-        wanted, forgotten = np.repeat(self.kept, self.kept_images), logits[:0]
-        if self.forgotten:
-            forgotten = self.judge.logits(self.drawn(model, self.forgotten, self.images))
+        seen = _UNJUDGED if self.judge is None else self._judged(model, self.judge)
         return Answers(
-            forgotten=forgotten.double().numpy(),
-            asked=np.repeat(self.forgotten, self.images).astype(np.int64),
-            kept=logits.double().numpy(),
-            wanted=wanted,
             leaked=self.forgotten,
-            drawn=Sample(features.double().numpy(), wanted),
-            real=self.true,
             losses={name: self.losses(model, name) for name in self.sets},
             scores=(self.read(model, "forget", self.task.score), self.read(model, self.others, self.task.score)),
             seed=self.seed,
+            **seen,
         )
+
+    def _judged(self, model: nn.Module, judge: Judge) -> dict[str, Any]:
+        logits, features = judge.seen(self.drawn(model, self.kept, self.kept_images))
+        wanted, forgotten = np.repeat(self.kept, self.kept_images), logits[:0]
+        if self.forgotten:
+            forgotten = judge.logits(self.drawn(model, self.forgotten, self.images))
+        return {
+            "forgotten": forgotten.double().numpy(),
+            "asked": np.repeat(self.forgotten, self.images).astype(np.int64),
+            "kept": logits.double().numpy(),
+            "wanted": wanted,
+            "drawn": Sample(features.double().numpy(), wanted),
+            "real": self.true,
+        }
 
     @property
     def others(self) -> str:
@@ -202,6 +209,13 @@ class Exam:
         if not count:
             raise ConfigurationError(f"the {name} set must hold at least one example, found 0: check the split")
         return np.sort(np.random.default_rng(self.seed).permutation(count)[: self.most])
+
+
+_NONE, _NOBODY = np.empty((0, 1)), np.empty(0, np.int64)
+_UNJUDGED: dict[str, Any] = {
+    **{"forgotten": _NONE, "asked": _NOBODY, "kept": _NONE, "wanted": _NOBODY},
+    **dict.fromkeys(("drawn", "real"), Sample(_NONE, _NOBODY)),
+}
 
 
 def drawing(seeds: Tensor) -> AbstractContextManager[None]:

@@ -36,6 +36,10 @@ def _forgotten_class(of: Answers) -> bool:
     return len(of.asked) > 0
 
 
+def _judged(of: Answers) -> bool:
+    return len(of.wanted) > 0
+
+
 def _log_p(logits: Array) -> Array:
     from scipy.special import log_softmax
 
@@ -153,6 +157,7 @@ ROWS: tuple[_Row, ...] = (
             _KEPT,
         ),
         lambda of: _counted(_recognised(of)),
+        there=_judged,
     ),
     _drawn("leak", "share of images asked for as a class to keep that the judge calls one to forget", _leak),
     Row(
@@ -169,6 +174,7 @@ ROWS: tuple[_Row, ...] = (
             "one half of the real images against the other, at the same n",
         ),
         lambda of: frechet_score(of.drawn, of.real, of.seed),
+        there=_judged,
     ),
     Row(
         Metric(
@@ -184,6 +190,7 @@ ROWS: tuple[_Row, ...] = (
             "one half of the real images against the other, at the same n",
         ),
         lambda of: kid_score(of.drawn, of.real, of.seed),
+        there=_judged,
     ),
     _denoised("forget", "forget set"),
     _denoised("retain", "retain set"),
@@ -238,10 +245,11 @@ def _shifted_area(own: Answers, retrained: Answers) -> Measurement:
     return Measurement(value, value - half, value + half, "DeLong, paired", n=one.members + one.others)
 
 
+_RA = _shift("RA_shift", "RA_drawn", _recognised)
 _UA = _shift("UA_shift", "UA_drawn", _missed)
 SHIFTS: tuple[_Pair, ...] = (
     Row(_UA.metric, _UA.form, there=lambda own, _: _forgotten_class(own)),
-    _shift("RA_shift", "RA_drawn", _recognised),
+    Row(_RA.metric, _RA.form, there=lambda own, _: _judged(own)),
     *map(_shifted_loss, ("forget", "retain", "test", "unseen")),
     Row(
         Metric(

@@ -214,6 +214,7 @@ def _found(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) 
 
 
 def _hits(exam: Exam, pictures: Tensor, asked: NDArray[np.int64]) -> NDArray[np.bool_]:
+    assert exam.judge is not None, "without a judge there is no attack"
     logits = exam.judge.logits(pictures).numpy()
     return np.asarray((logits.argmax(1) == asked) & np.isfinite(logits).all(1))
 
