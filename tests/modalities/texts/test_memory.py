@@ -13,7 +13,8 @@ from torch import nn
 from tests._texts import llama
 from unweave import modalities
 from unweave.modalities import read
-from unweave.modalities.texts.memory import Memory, activations, estimate
+from unweave.modalities.memory import Memory
+from unweave.modalities.texts.memory import activations, estimate
 from unweave.pretrained import Lora, adapt
 from unweave.tasks import Language
 

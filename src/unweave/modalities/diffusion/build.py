@@ -20,10 +20,13 @@ from unweave.modalities.diffusion.captions import has_captions
 from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.lora import Lora
+from unweave.modalities.diffusion.memory import estimate
 from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
+from unweave.modalities.diffusion.view import View
 from unweave.modalities.images.tensors import check_unseen
+from unweave.modalities.memory import available
 
 Around = tuple[Network, Path, Frozen]
 _TOLD = 3  # classes that a request's words name
@@ -54,16 +57,14 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
     made = DiffusionJob(
         text,
         pictures,
-        prompts,
         split,
         gone_of(pictures.labels, split),
-        network,
+        View(network, pictures.classes, prompts, None if around is None else around[2]),
         None if around is None else around[1],
-        None if around is None else around[2],
         None if adapters is None else (Lora(**adapters.model_dump()), recipe.run.seed),
         training,
         recipe.evaluation,
-        needed=lambda: None,
+        needed=partial(_needed, recipe, network, around, len(pictures.classes)),
         notes=tuple(_notes(recipe, network, around)),
     )
     gathered(
@@ -221,6 +222,15 @@ def _notes(recipe: DiffusionRecipe, network: Network, around: Around | None) -> 
     return found
 
 
+def _needed(recipe: DiffusionRecipe, network: Network, around: Around | None, classes: int) -> str | None:
+    """The memory of a step, in words; None of small networks that are trained here, unless a file describes one."""
+    if around is None and recipe.model.config is None:
+        return None
+    found = estimate(recipe, network, None if around is None else around[2], classes)
+    ways = "model.lora, model.parameters" if network.texts else "model.parameters"
+    return found.text(available(chosen_device(recipe.run.device)), ways, "docs/diffusion.md")
+
+
 def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> None:
     """Sides that share an image, or a test image that is a training image; of concepts none can."""
     if recipe.data.source != CONCEPTS:
@@ -232,7 +242,7 @@ def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> N
 def _check_guidance(job: DiffusionJob) -> None:
     if job.how.guidance == 1:
         return
-    lacks = job.prompts is None and job.network.null(len(job.pictures.classes)) is None
+    lacks = job.view.prompts is None and job.view.null is None
     if lacks or (job.training is not None and job.training.dropout == 0):
         why = "has no condition that means none" if lacks else "always had a condition (a dropout of 0)"
         raise ConfigurationError(

@@ -49,8 +49,7 @@ class Conditioned(Dataset[dict[str, Tensor]]):
     @classmethod
     def of(cls, images: TensorImages) -> Conditioned:
         """Images in [0, 1] with labels become images in [-1, 1] with conditions."""
-        x, labels = images.batch(range(len(images)))
-        return cls(2 * x.float() - 1, labels)
+        return cls(pixels(images), images.labels)
 
     @property
     def numbers(self) -> Tensor:
@@ -101,3 +100,8 @@ class Conditioned(Dataset[dict[str, Tensor]]):
         for tensor in (self.labels, self.numbers, self.x0, *(() if self.table is None else (self.table,))):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def pixels(images: TensorImages) -> Tensor:
+    """Images in [0, 1] become images in [-1, 1], `[n, channels, h, w]`."""
+    return 2 * images.batch(range(len(images)))[0].float() - 1

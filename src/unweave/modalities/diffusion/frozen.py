@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unweave.errors import ConfigurationError
 from unweave.extras import require
+from unweave.modalities.diffusion.data import pixels
 from unweave.modalities.images.tensors import TensorImages
 from unweave.pretrained import without_bars
 from unweave.store import cache_folder, file_sha256, keep_tensors, kept_tensors, place_of
@@ -21,7 +22,7 @@ VAE, ENCODER, TOKENIZER = "vae", "text_encoder", "tokenizer"
 WEIGHTS = {VAE: "diffusion_pytorch_model.safetensors", ENCODER: "model.safetensors"}
 _VERSION = 1  # part of what is kept under: raise it when a change of this file changes what it gives
 _SCALE = 0.18215  # of latents, where the autoencoder's config.json says none
-_BATCH = 8  # images of a pass of the autoencoder
+_BATCH = 4  # images of a pass of the autoencoder
 _TEXTS = 64
 
 
@@ -50,7 +51,7 @@ class Frozen:
         The mean of the autoencoder's posterior is taken: no look at an example draws another latent.
         """
         if not self.vae:
-            return 2 * images.batch(range(len(images)))[0].float() - 1
+            return pixels(images)
         about = {"of": "latents", "images": images.fingerprint(), "weights": self._digest(VAE)}
         return self._kept(about, lambda: self._encoded(images))
 
@@ -98,8 +99,7 @@ class Frozen:
         shift, scale = self._scale
         found = list[Tensor]()
         for rows in torch.arange(len(images)).split(_BATCH):
-            x = 2 * images.batch(rows)[0].float() - 1
-            mean = self._autoencoder.encode(x.to(self.device)).latent_dist.mean
+            mean = self._autoencoder.encode(pixels(images.subset(rows)).to(self.device)).latent_dist.mean
             found.append(((mean.float() - shift) * scale).cpu())
         return torch.cat(found) if found else torch.empty(0, *self._empty)
 

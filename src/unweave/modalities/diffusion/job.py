@@ -17,22 +17,22 @@ from unweave.execution import device_of
 from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.diffusion import folders, lora
-from unweave.modalities.diffusion.data import Conditioned
+from unweave.modalities.diffusion.data import Conditioned, pixels
 from unweave.modalities.diffusion.evaluation import scores
 from unweave.modalities.diffusion.evaluation.exam import Exam
 from unweave.modalities.diffusion.evaluation.grid import grid
 from unweave.modalities.diffusion.evaluation.judge import Judge
 from unweave.modalities.diffusion.evaluation.judge import trained as judge
-from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.lora import Lora
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionEvaluation
 from unweave.modalities.diffusion.recognised import Recognised
 from unweave.modalities.diffusion.sources import Pictures
 from unweave.modalities.diffusion.training import Training, seconds_spent, trained
+from unweave.modalities.diffusion.view import View
 from unweave.modalities.images.image_folder import png
 from unweave.modalities.images.job import exchangeable
-from unweave.modalities.images.tensors import Source, TensorImages
+from unweave.modalities.images.tensors import Source
 from unweave.modules import copied, evaluating
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
@@ -50,12 +50,10 @@ class DiffusionJob:
     Attributes:
         text: the request in words.
         pictures: the images as they are, with the names of their classes; read, or drawn, when they are needed.
-        prompts: of each class what asks for it, where conditions are texts; else None.
         split: rows of the training images to forget and to retain.
         gone: classes that no retain image has: those to forget whole.
-        network: what is unlearned.
+        view: what is unlearned, and how it sees images.
         origin: the folder that it came from; None where it is trained here.
-        frozen: what is around it in that folder.
         adapters: those to put on it, and the seed of their weights.
         training: how models are trained; None where nobody knows how the original was.
         how: the recipe's evaluation.
@@ -68,12 +66,10 @@ class DiffusionJob:
 
     text: str
     pictures: Pictures
-    prompts: tuple[str, ...] | None
     split: Split
     gone: tuple[int, ...]
-    network: Network
+    view: View
     origin: Path | None
-    frozen: Frozen | None
     adapters: tuple[Lora, int] | None
     training: Training | None
     how: DiffusionEvaluation
@@ -81,6 +77,11 @@ class DiffusionJob:
     held: tuple[Rows, Rows] | None = None
     notes: tuple[str, ...] = ()
     looked: int = 300
+
+    @property
+    def network(self) -> Network:
+        """What is unlearned, before it has weights."""
+        return self.view.network
 
     @cached_property
     def source(self) -> Source:
@@ -90,32 +91,19 @@ class DiffusionJob:
     @cached_property
     def train(self) -> Conditioned:
         """The training images with their conditions, as the network sees them."""
-        return self.seen(self.source.train)
+        return self.view.seen(self.source.train)
 
     @cached_property
     def test(self) -> Conditioned:
         """Images of the same distribution that no model was trained on."""
-        return self.seen(self.source.test)
+        return self.view.seen(self.source.test)
 
     @cached_property
     def holdout(self) -> Conditioned:
         """Test images of the classes of the forget set in their proportions; none where a class has no test image."""
         labels, test = self.source.train.labels[self.split.forget], self.source.test
         lacks = set(labels.tolist()) - set(test.labels.tolist())
-        return self.seen(test.subset([]) if lacks else exchangeable(test, labels))
-
-    def seen(self, images: TensorImages) -> Conditioned:
-        """Images in [0, 1] as the network sees them, with what asks for them."""
-        x0 = 2 * images.batch(range(len(images)))[0].float() - 1 if self.frozen is None else self.frozen.entered(images)
-        return Conditioned(x0, images.labels, self.table)
-
-    @cached_property
-    def table(self) -> Tensor | None:
-        """The embeddings of each class's prompt."""
-        if self.prompts is None:
-            return None
-        assert self.frozen is not None, "it is checked that texts have an encoder"
-        return self.frozen.embedded(self.prompts)
+        return self.view.seen(test.subset([]) if lacks else exchangeable(test, labels))
 
     @cached_property
     def forget(self) -> Conditioned:
@@ -130,33 +118,17 @@ class DiffusionJob:
     @cached_property
     def task(self) -> Diffusion:
         """The schedule of the model, its null condition, what conditions are called, and how images are recognised."""
-        table, null = self.table, self.null
+        table, null = self.view.table, self.view.null
         dropout = 0.0 if null is None or self.training is None else self.training.dropout
         others = None if table is None else table[sorted(set(self.source.train.labels[self.split.retain].tolist()))]
-        plain = Diffusion(self.network.schedule, null, dropout, named=self._named, others=others)
+        plain = Diffusion(self.network.schedule, null, dropout, named=self.view.named, others=others)
         if self.how.judge == "none":
             return plain
         shape, how = tuple(self.train.x0.shape[1:]), self.how
-        seen = Recognised(lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed, self._picture)
+        seen = Recognised(
+            lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed, self.view.pictures
+        )
         return replace(plain, recognised=seen)
-
-    @cached_property
-    def null(self) -> int | Tensor | None:
-        """The condition that means none: the last row of the classes, or the empty text."""
-        if self.prompts is None:
-            return self.network.null(len(self.pictures.classes))
-        assert self.frozen is not None, "it is checked that texts have an encoder"
-        return self.frozen.nothing
-
-    def _named(self, name: str) -> int | Tensor:
-        if self.prompts is None:
-            return by_row.class_numbers(name, self.pictures.classes)[0]
-        known = dict(zip(self.pictures.classes, self.prompts, strict=True))
-        assert self.frozen is not None, "it is checked that texts have an encoder"
-        return self.frozen.embedded([known.get(name, name)])[0]
-
-    def _picture(self, drawn: Tensor) -> Tensor:
-        return drawn if self.frozen is None else self.frozen.pictures(drawn)
 
     @cached_property
     def judge(self) -> Judge:
@@ -173,12 +145,12 @@ class DiffusionJob:
         return Exam(
             task=self.task,
             judge=None if self.how.judge == "none" else self.judge,
-            real=2 * self.source.test.batch(rows)[0].float() - 1,
+            real=pixels(self.source.test.subset(rows)),
             sets=sets | ({"unseen": self.holdout} if self.gone and len(self.holdout) else {}),
             kept=kept,
             forgotten=self.gone,
             condition=self.train.conditions,
-            picture=self._picture,
+            picture=self.view.pictures,
             images=self.how.images,
             kept_images=self.how.images // 2,
             steps=self.how.sampling_steps,
@@ -206,7 +178,7 @@ class DiffusionJob:
         if path is not None:
             network, folder = folders.read(path)
             model = folders.opened(network, folder)
-            return self._adapted(model) if (folder, network) == (self.origin, self.network) else model
+            return self._adapted(model) if folder == self.origin and network.adapters is None else model
         if self.origin is not None:
             return self._adapted(folders.opened(self.network, self.origin))
         assert self.training is not None, "what came from no folder is trained"
@@ -296,7 +268,7 @@ class DiffusionJob:
 
     def _judge(self, watch: Watch) -> Judge:
         sides = self.source.train, self.source.test
-        (x, labels), test = ((2 * data.batch(range(len(data)))[0].float() - 1, data.labels) for data in sides)
+        (x, labels), test = ((pixels(data), data.labels) for data in sides)
         return judge(x, labels, len(self.source.classes), 0, watch, test=test)
 
     def _adapted(self, model: nn.Module) -> nn.Module:

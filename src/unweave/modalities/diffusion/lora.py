@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
 from unweave.extras import require
 from unweave.modalities.diffusion.frozen import line
+from unweave.store import atomically
 
 FILE = "pytorch_lora_weights.safetensors"
 _PREFIX = "unet."
@@ -60,14 +62,14 @@ def save(model: nn.Module, folder: Path) -> None:
     What scales the adapters is written into them: a reader who takes alpha for the rank, as all versions of diffusers
     do where the file says nothing, has the same model.
     """
-    utils, diffusers = require("peft.utils", "diffusion"), require("diffusers", "diffusion")
     own = _adaptable(model)
     (settings,) = own.peft_config.values()
     scale = settings.lora_alpha / settings.r
-    state = utils.get_peft_model_state_dict(own)
+    state = require("peft.utils", "diffusion").get_peft_model_state_dict(own)
     state = {name: each.detach().cpu() * (scale if "lora_B" in name else 1.0) for name, each in state.items()}
-    layers = require("diffusers.utils", "diffusion").convert_state_dict_to_diffusers(state)
-    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, safe_serialization=True)
+    named = require("diffusers.utils", "diffusion").convert_state_dict_to_diffusers(state)
+    content = {f"{_PREFIX}{name}": each.contiguous() for name, each in named.items()}
+    atomically(folder / FILE, safetensors.torch.save(content, {"format": "pt"}))
 
 
 def loaded(model: nn.Module, folder: Path) -> nn.Module:
@@ -93,11 +95,11 @@ def loaded(model: nn.Module, folder: Path) -> nn.Module:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    found = {name.removeprefix(_PREFIX): each for name, each in load_file(file).items() if name.startswith(_PREFIX)}
+    every = safetensors.torch.load_file(file)
+    own = {name.removeprefix(_PREFIX): each for name, each in every.items() if name.startswith(_PREFIX)}
+    found: dict[str, Tensor] = require("diffusers.utils", "diffusion").convert_unet_state_dict_to_peft(own)
     if not found or not all(".lora_A." in name or ".lora_B." in name for name in found):
-        raise ConfigurationError(f"{file} holds no adapters of a UNet under {_PREFIX}*.lora_A and *.lora_B")
+        raise ConfigurationError(f"{file} holds no adapters of a UNet under {_PREFIX}*")
     return found
 
 

@@ -60,7 +60,7 @@ class DiffusionData(DataSection):
         if not known.sized and self.size is not None:
             raise ValueError(f"{self.source} takes no size")
         if not drawn and (self.prompts is not None or self.drawing() != Drawing()):
-            raise ValueError(f"prompts, images, sampling_steps, guidance and seed are of {CONCEPTS}, found {self.source}")
+            raise ValueError(f"prompts, images, sampling_steps, guidance and seed are of {CONCEPTS} alone")
         if drawn and len(set(self.prompts or ())) < 2:
             raise ValueError(f"{CONCEPTS} needs 'prompts', two at least: those to forget and those to keep")
         if drawn and len(set(self.prompts or ())) < len(self.prompts or ()):

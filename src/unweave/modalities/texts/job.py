@@ -16,11 +16,12 @@ from unweave import execution
 from unweave.data.batches import moved
 from unweave.diagnosis.examples import log_odds
 from unweave.modalities._base import Json, Scored, Sheet
+from unweave.modalities.memory import available
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
 from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
 from unweave.modalities.texts.evaluation.stored import fingerprint, read_lines
-from unweave.modalities.texts.memory import available, estimate
+from unweave.modalities.texts.memory import estimate
 from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
 from unweave.modalities.texts.training import Finetuning, finetuned
@@ -202,7 +203,8 @@ class TextJob:
     def memory(self) -> str:
         """From the configuration of the model, and the longest texts."""
         found = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain)
-        return found.text(available(execution.chosen_device(self.recipe.run.device)))
+        device = execution.chosen_device(self.recipe.run.device)
+        return found.text(available(device), "lora, checkpointing", "docs/language-models.md")
 
     def leave(self, folder: Path) -> None:
         """`answers.json`: some questions with the true answer and what every model says."""
