@@ -122,4 +122,5 @@ def test_it_is_said_before_anything_is_loaded(recipe: Write, monkeypatch: pytest
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     text = job.memory()
     assert text is not None and text.startswith("memory          about ") and "gradients" in text and " here" in text
-    assert "MORE" not in text and "MORE THAN THERE IS" in Memory(1, 1, 1, 1, 1, 1, 1).text(available=5)
+    short = Memory(1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
+    assert "MORE" not in text and "MORE THAN THERE IS: use lora" in short

@@ -25,7 +25,7 @@ from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
 from unweave.modalities.diffusion.view import View
-from unweave.modalities.images.tensors import check_unseen
+from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 from unweave.modalities.memory import available
 
 Around = tuple[Network, Path, Frozen]
@@ -236,7 +236,12 @@ def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> N
     if recipe.data.source != CONCEPTS:
         source = pictures.load()
         sides = source.train.subset(split.forget), source.train.subset(split.retain)
-        gathered(partial(check_overlap, *sides), partial(check_unseen, source.test, source.train))
+        gathered(partial(_check_sides, *sides), partial(check_unseen, source.test, source.train))
+
+
+def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
+    check_overlap(forget, retain)
+    check_shared(forget, retain)
 
 
 def _check_guidance(job: DiffusionJob) -> None:
