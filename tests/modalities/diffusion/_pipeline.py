@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 WIDTH, LENGTH = 16, 12
-PROMPTS = {"a left bar": np.s_[:, :8], "a square": np.s_[4:12, 4:12], "a top bar": np.s_[:8]}
+PROMPTS = {"a left bar": np.s_[:, :4], "a square": np.s_[2:6, 2:6], "a top bar": np.s_[:4]}
 RECIPE = """\
 data: {source: picture_folder, path: pictures}
 forget: {prompts: "a top*"}
@@ -20,7 +20,7 @@ model: {weights: pipeline}
 method: {name: relabel_condition, to: a square}
 run: {steps: 2, forget_batch: 4, retain_batch: 4, checkpoint_every: 1}
 contract: none
-evaluation: {images: 20, sampling_steps: 2, looks: 2, retrained: 0}
+evaluation: {images: 20, sampling_steps: 2, looks: 2, retrained: 0, quote: false}
 """
 
 
@@ -31,14 +31,14 @@ def pipeline(folder: Path, **changes: Any) -> Path:
         torch.manual_seed(0)
         unet = diffusers.UNet2DConditionModel(
             **{
-                "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 4,
+                "sample_size": 4, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "norm_num_groups": 4,
                 "block_out_channels": (8, 8), "attention_head_dim": 4, "cross_attention_dim": WIDTH,
                 "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
                 "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), **changes,
             }
         )  # fmt: skip
         vae = diffusers.AutoencoderKL(
-            block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4, sample_size=16,
+            block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4, sample_size=8,
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         )  # fmt: skip
         text = transformers.CLIPTextConfig(
@@ -77,7 +77,7 @@ def captioned(folder: Path, each: int = 40) -> Path:
     for text, part in PROMPTS.items():
         for number in range(each):
             name = f"{text.split()[1]}-{number}.png"
-            pixels = draws.integers(0, 60, (16, 16, 3))
+            pixels = draws.integers(0, 60, (8, 8, 3))
             pixels[part] += 180
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
             lines.append({"file_name": name, "text": text})

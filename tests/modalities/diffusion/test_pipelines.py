@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests.modalities.diffusion._pictures import pictures as shapes
 from tests.modalities.diffusion._pipeline import PROMPTS, RECIPE, captioned, pipeline
 from unweave.cli import main
+from unweave.errors import ConfigurationError
 from unweave.losses import AdaptersOff, reference
 from unweave.modalities import job, read
 from unweave.modalities.diffusion import folders, frozen
@@ -29,6 +32,7 @@ ADAPTED = (
     .replace("{name: relabel_condition, to: a square}", "{name: esd}\nstep: {name: adam, lr: 1.0e-2}")
     .replace("guidance: 1.0", "guidance: 2.0")
 )
+RECIPES = Path(__file__).parents[3] / "examples" / "recipes"
 CPU = torch.device("cpu")
 
 
@@ -63,7 +67,7 @@ def write(world: Path) -> Callable[[str], Path]:
 
 
 def asked(model: torch.nn.Module, embeddings: torch.Tensor) -> torch.Tensor:
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return model(x, torch.tensor([500]), encoder_hidden_states=embeddings[None]).sample
 
@@ -87,7 +91,7 @@ def test_plain_diffusers_in_another_process_has_the_same_models(world: Path, tmp
 import sys, torch, safetensors.torch
 from diffusers import StableDiffusionPipeline
 assert "unweave" not in sys.modules
-x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
 def asked(pipe):
     with torch.no_grad():
         embeddings = pipe.encode_prompt("a top bar", "cpu", 1, False)[0]
@@ -98,7 +102,7 @@ found = {{"whole": asked(whole)[1], "plain": asked(plain)[1], "embeddings": aske
 plain.load_lora_weights({str(world / "adapted" / "model")!r})
 found["adapted"] = asked(plain)[1]
 with torch.no_grad():
-    picture = torch.linspace(-1, 1, 768).view(1, 3, 16, 16)
+    picture = torch.linspace(-1, 1, 192).view(1, 3, 8, 8)
     latent = plain.vae.encode(picture).latent_dist.mean * plain.vae.config.scaling_factor
     found |= {{"latent": latent, "picture": plain.vae.decode(latent / plain.vae.config.scaling_factor).sample}}
 found["drawn"] = torch.tensor(plain("a top bar", num_inference_steps=2, output_type="np").images).contiguous()
@@ -114,7 +118,7 @@ safetensors.torch.save_file(found, {str(tmp_path / "out.safetensors")!r})
         own[name] = asked(folders.opened(*folders.read(world / folder)), embeddings)
         torch.testing.assert_close(told[name], own[name], rtol=1e-4, atol=1e-5)
         assert name == "plain" or not torch.allclose(own[name], told["plain"], atol=1e-4)
-    assert told["drawn"].shape == (1, 16, 16, 3)
+    assert told["drawn"].shape == (1, 8, 8, 3)
     torch.testing.assert_close(told["picture"], around.pictures(told["latent"]), rtol=1e-4, atol=1e-5)
 
 
@@ -143,7 +147,7 @@ def test_a_run_with_adapters_is_evaluated_again_and_gone_on_with(world: Path, ca
     capsys.readouterr()
     assert command("evaluate", world / "adapted", "--json") == 0
     assert json.loads(capsys.readouterr().out)["models"]["unlearned"] == before
-    further = ["-s", "model={weights: adapted}", "-s", "evaluation.quote=false"]
+    further = ["-s", "model={weights: adapted}"]
     assert command("run", world / "adapted.yaml", "-o", world / "further", *further) == 0
     summary = result(world / "further", "summary.json")
     assert summary["model_after"] != result(world / "adapted", "summary.json")["model_after"]
@@ -157,7 +161,7 @@ def test_a_run_with_adapters_is_evaluated_again_and_gone_on_with(world: Path, ca
 
 def test_latents_and_embeddings_are_computed_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = job(read(world / "whole.yaml"))
-    assert first.train.x0.shape == (96, 4, 8, 8) and first.train.conditions(torch.tensor([0, 1])).shape == (2, 12, 16)
+    assert first.train.x0.shape == (96, 4, 4, 4) and first.train.conditions(torch.tensor([0, 1])).shape == (2, 12, 16)
     monkeypatch.setattr(frozen.Frozen, "_encoded", lambda *_: pytest.fail("encoded again"))
     monkeypatch.setattr(frozen.Frozen, "_encoded_texts", lambda *_: pytest.fail("embedded again"))
     again = job(read(world / "whole.yaml"))
@@ -182,7 +186,7 @@ def test_concepts_are_drawn_by_the_original_once(
     made = job(read(write(text)))
     assert len(made.pictures.labels) == 8 and made.text == "prompt a top bar"
     drawn = made.source
-    assert drawn.train.images.shape == (8, 3, 16, 16) and drawn.test.labels.tolist() == [0, 1]
+    assert drawn.train.images.shape == (8, 3, 8, 8) and drawn.test.labels.tolist() == [0, 1]
     monkeypatch.setattr("unweave.modalities.diffusion.concepts._drawn", lambda *_: pytest.fail("drawn again"))
     again = job(read(write(text)))
     assert torch.equal(again.source.train.images, drawn.train.images)
@@ -200,3 +204,50 @@ def test_uce_edits_the_text(world: Path, write: Callable[[str], Path]) -> None:
     moved = [name for name in old if not torch.equal(old[name], new[name])]
     assert moved and all("attn2.to_k" in name or "attn2.to_v" in name for name in moved)
     shutil.rmtree(world / "uce")
+
+
+@pytest.mark.parametrize("name", ["sd-1.4-nudity-salun", "sd-1.4-nudity-eupmu", "sd-1.4-van-gogh-lora"])
+def test_the_recipes_for_stable_diffusion_run_on_a_pipeline_of_the_same_parts(
+    name: str, world: Path, tmp_path: Path, capsys: Told
+) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text()
+    given = [
+        ("weights: stable-diffusion-v1-4", f"weights: {world / 'pipeline'}"),
+        ("lora: {rank: 4}", "lora: {rank: 1}"),
+    ]
+    given += [(re.search(r"(?m)^  images: \d+", text)[0], "  images: 5\n  sampling_steps: 1")]  # type: ignore[index]
+    given += [(re.search(r"steps: \d+, forget", text)[0], "steps: 1, forget")]  # type: ignore[index]
+    given += [(re.search(r"images: \d+, sampling_steps: 50", text)[0], "images: 20, sampling_steps: 1, looks: 1")]  # type: ignore[index]
+    for old, new in given:
+        text = text.replace(old, new)
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert command("run", tmp_path / "recipe.yaml", "-o", tmp_path / "out") in (0, 3)
+    told = capsys.readouterr().err
+    assert told.index("memory          about") < told.index("looking at the request"), "said before anything is read"
+    assert result(tmp_path / "out", "summary.json")["steps"] == 1
+    adapted = (tmp_path / "out" / "model" / "pytorch_lora_weights.safetensors").is_file()
+    assert adapted == ("lora" in name)
+
+
+@pytest.mark.parametrize("name", ["ddpm-cifar10-salun", "ddpm-cifar10-eupmu"])
+def test_the_recipes_for_cifar_run_with_a_small_network(name: str, tmp_path: Path) -> None:
+    shapes(tmp_path / "shapes", each=40)
+    small = json.loads((RECIPES / "ddpm-cifar10-unet.json").read_text())
+    small |= {"sample_size": 8, "block_out_channels": [4, 4, 4, 4], "norm_num_groups": 2, "num_class_embeds": 4}
+    (tmp_path / "ddpm-cifar10-unet.json").write_text(json.dumps(small))
+    text = (RECIPES / f"{name}.yaml").read_text()
+    for old, new in (
+        ("cifar10_to_draw, path: cifar-10-batches-py", "picture_folder, path: shapes, size: 8"),
+        ("class: airplane", "class: top"),
+        ("steps: 400000, batch: 256", "steps: 2, batch: 8"),
+        ("steps: 1000, forget", "steps: 1, forget"),
+        ("steps: 500, forget", "steps: 1, forget"),
+        ("images: 500, sampling_steps: 50", "images: 20, sampling_steps: 1, looks: 1, quote: false"),
+    ):
+        text = text.replace(old, new)
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert command("run", tmp_path / "recipe.yaml", "-o", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "model" / "unet" / "config.json").is_file()
+    (tmp_path / "ddpm-cifar10-unet.json").write_text(json.dumps(small | {"sample_size": 16}))
+    with pytest.raises(ConfigurationError, match="is of a network for images of 3 x 16 x 16"):
+        job(read(tmp_path / "recipe.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -116,9 +117,12 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
     monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
     for method, words in (
         ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
+        ("{name: relabel_condition, to: lft}", "no class is named 'lft'. Did you mean 'left'?"),
+        ("{name: relabel_condition, to: top}", "method.to is 'top', which is to be forgotten"),
+        ("{name: relabel_condition, to: 2}", "method.to is 2, which is to be forgotten"),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
-        with pytest.raises(ConfigurationError, match=words):
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
             runner.run(read(folder / "recipe.yaml"), folder / "out")
         assert not (folder / "out").exists()

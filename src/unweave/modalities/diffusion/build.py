@@ -14,6 +14,7 @@ from unweave.data.checks import check_overlap
 from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.execution import chosen_device
+from unweave.methods import divided
 from unweave.modalities import by_row
 from unweave.modalities.diffusion import concepts, folders
 from unweave.modalities.diffusion.captions import has_captions
@@ -67,9 +68,8 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         needed=partial(_needed, recipe, network, around, len(pictures.classes)),
         notes=tuple(_notes(recipe, network, around)),
     )
-    gathered(
-        partial(_check_apart, recipe, pictures, split), partial(_check_guidance, made), partial(_check_judge, made)
-    )
+    checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
+    gathered(*checks, partial(_check_guidance, made), partial(_check_judge, made))
     return made
 
 
@@ -242,6 +242,15 @@ def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> N
 def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
     check_overlap(forget, retain)
     check_shared(forget, retain)
+
+
+def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
+    """What takes the place of a class that is to be forgotten is another one."""
+    own, other = divided(recipe.method.arguments)
+    view, target = job.view, (own | (other[1] if other else {})).get("to")
+    gone = {name for each in job.gone for name in (view.classes[each], *(view.prompts or ())[each : each + 1])}
+    if target in gone or (view.prompts is None and target in job.gone):
+        raise ConfigurationError(f"method.to is {target!r}, which is to be forgotten: give another condition")
 
 
 def _check_guidance(job: DiffusionJob) -> None:
