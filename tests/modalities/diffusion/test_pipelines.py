@@ -185,6 +185,10 @@ def test_concepts_are_drawn_by_the_original_once(
     )
     made = job(read(write(text)))
     assert len(made.pictures.labels) == 8 and made.text == "prompt a top bar"
+    (told,) = made.notes
+    assert "The model itself drew the images" in told
+    long = job(read(write(text.replace("a square]", "a square or another one]").replace("to: a square", "to: a bar"))))
+    assert "1 of 2 texts have more tokens than the encoder reads" in long.notes[0]
     drawn = made.source
     assert drawn.train.images.shape == (8, 3, 8, 8) and drawn.test.labels.tolist() == [0, 1]
     monkeypatch.setattr("unweave.modalities.diffusion.concepts._drawn", lambda *_: pytest.fail("drawn again"))

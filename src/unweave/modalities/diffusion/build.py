@@ -66,7 +66,7 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         training,
         recipe.evaluation,
         needed=partial(_needed, recipe, network, around, len(pictures.classes)),
-        notes=tuple(_notes(recipe, network, around)),
+        notes=tuple(_notes(recipe, network, around, prompts)),
     )
     checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
     gathered(*checks, partial(_check_guidance, made), partial(_check_judge, made))
@@ -203,10 +203,17 @@ def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None)
     return network
 
 
-def _notes(recipe: DiffusionRecipe, network: Network, around: Around | None) -> list[str]:
+def _notes(
+    recipe: DiffusionRecipe, network: Network, around: Around | None, prompts: tuple[str, ...] | None
+) -> list[str]:
     if around is None:
         return []
     found = []
+    if prompts is not None and (cut := around[2].cut(prompts)):
+        found.append(
+            f"{len(cut)} of {len(prompts)} texts have more tokens than the encoder reads, and lose their ends, as in "
+            f"diffusers: {cut[0]!r} is one."
+        )
     if (place := folders.place_of(around[1], network.part)).name != network.part:
         found.append(f"{place} holds the averaged weights, which are what is sampled: they are unlearned.")
     if network.trained is None and recipe.evaluation.retrained:
