@@ -22,6 +22,7 @@ from unweave.errors import ConfigurationError
 from unweave.losses import AdaptersOff, reference
 from unweave.modalities import job, read
 from unweave.modalities.diffusion import folders, frozen
+from unweave.modalities.diffusion.evaluation.search import Attack, condition_search, searched
 from unweave.modalities.diffusion.frozen import Frozen
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.guards.GuardWarning")  # of weights that are random
@@ -196,6 +197,16 @@ def test_concepts_are_drawn_by_the_original_once(
     assert torch.equal(again.source.train.images, drawn.train.images)
     (kept,) = (frozen.cache_folder("concepts")).glob("*.json")
     assert json.loads(kept.read_text())["seed"] == 0 and json.loads(kept.read_text())["prompts"][0] == "a top bar"
+
+
+def test_embeddings_are_searched_and_what_they_draw_is_judged(world: Path) -> None:
+    made = job(read(world / "whole.yaml"))
+    model = folders.opened(*folders.read(world / "whole"))
+    x0, condition = made.forget.x0[:4], made.train.conditions(torch.tensor([2]))[0]
+    same, found = searched(model, made.task, x0, condition, Attack(search=2, looks=1))
+    assert same is model and found.shape == condition.shape and not torch.allclose(found, made.task.null)
+    score = condition_search(model, made.exam, Attack(images=4, search=1, looks=1, drawn=4))
+    assert score.n == 4 and score.value is not None
 
 
 def test_uce_edits_the_text(world: Path, write: Callable[[str], Path]) -> None:
