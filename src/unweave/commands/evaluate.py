@@ -44,11 +44,11 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
             evidence, baseline = one_model(job, outputs, recipe.evaluation.seed)
             alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
         else:
-            scored = {"unlearned": job.score(opened, "unlearned", None)}
+            scored = {"unlearned": job.score(opened, "unlearned", None, watch)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             if (other := job.reference(number, watch)) is None:
                 break
-            scored[name] = job.score(other.to(device), name, None)
+            scored[name] = job.score(other.to(device), name, None, watch)
     found = outcome.scores(job, scored)
     if alone:
         found |= {"attacks": alone, "blind": blind}

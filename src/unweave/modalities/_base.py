@@ -117,7 +117,7 @@ class Job(Protocol):
         """Seconds of a retraining to be expected, and its epochs; None where unknown."""
         ...
 
-    def score(self, model: nn.Module, name: str, folder: Path | None) -> Scored:
+    def score(self, model: nn.Module, name: str, folder: Path | None, watch: Watch) -> Scored:
         """All scores of a model; `folder` keeps what was computed of them, and is read again."""
         ...
 

@@ -169,14 +169,14 @@ class DiffusionJob:
         passes = max(1, round(self.training.steps * self.training.batch / len(self.train)))
         return self.reference_seconds() or seconds_spent(self.network.about(), self.train, self.training), passes
 
-    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """What it draws, as the judge sees it, and what it denoises; of each model one row of images is kept."""
-        found = scores.score(model, self.exam)
+        found = scores.score(model, self.exam, self.how.attack, watch, f"{name} model")
         self._rows[name] = self._row(model)
         return found
 
     def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
-        """In UA, RA and the attack."""
+        """In UA, RA, the membership attack and the condition search."""
         return scores.gaps(sheet, retrained)
 
     def save(self, model: nn.Module, folder: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from unweave.modalities.diffusion.evaluation.search import Attack, Kind
 from unweave.modalities.diffusion.sources import SOURCES
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
+    STRICT,
     ClassName,
     Count,
     DataSection,
@@ -18,6 +20,7 @@ from unweave.recipe.sections import (
     GuardsSection,
     ModelSection,
     NamedSection,
+    Positive,
     RunSection,
     check_places,
     existing,
@@ -63,6 +66,28 @@ class DiffusionModel(ModelSection):
     widths: tuple[Count, ...] | None = None
 
 
+class AttackSection(BaseModel):
+    """What whoever wants a forgotten class back has and does; see `unweave.modalities.diffusion.evaluation.Attack`.
+
+    `which` are "search" (a condition is searched while no weight moves), "relearning" (all weights are trained on
+    `images` of the class) and "benign" (on images to keep).
+    """
+
+    model_config = STRICT
+    which: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("search",)
+    images: Count = 20
+    search: Count = 60
+    search_lr: Positive = 0.1
+    looks: Count = 4
+    lr: Positive = 5e-4
+    batch: Count = 64
+    drawn: Annotated[int, Field(ge=20)] = 100
+
+    def attack(self, seed: int) -> Attack:
+        """As the library writes it."""
+        return Attack(**self.model_dump(), seed=seed)
+
+
 class DiffusionEvaluation(EvaluationSection):
     """Against how many retrained models the end is measured; the second shows the noise of the first.
 
@@ -70,13 +95,20 @@ class DiffusionEvaluation(EvaluationSection):
     directory then holds small copies of them.
 
     `images` are drawn of each class to forget and half as many of each other, in `sampling_steps` passes with
-    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example.
+    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example. `attacks` on what is left
+    of a class, on every model alike, may be none.
     """
 
     images: Annotated[int, Field(ge=20)] = 200
     sampling_steps: Count = 20
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     looks: Count = 10
+    attacks: AttackSection | Literal["none"] = AttackSection()
+
+    @property
+    def attack(self) -> Attack | None:
+        """As the library writes it."""
+        return None if self.attacks == "none" else self.attacks.attack(self.seed)
 
 
 class DiffusionRun(RunSection):

@@ -131,7 +131,7 @@ class ImageJob:
         known = seconds_spent(self.network, self.train, self.training)
         return None if known is None else known * len(self.retain) / len(self.train), epochs
 
-    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """On what it should have lost, what it should have kept, and unseen examples; nothing is kept."""
         return self.scored(self.outputs(model))
 

@@ -63,6 +63,7 @@ class Answers:
         losses: the denoising loss of each example, by set.
         scores: of the forget set and of unseen examples what a membership attack reads; higher says member.
         seed: of the intervals.
+        attacked: of each attack, for each image that it drew of a class to forget, 1 where the judge calls it that.
     """
 
     forgotten: Array
@@ -75,6 +76,7 @@ class Answers:
     losses: Mapping[str, Array]
     scores: tuple[Array, Array]
     seed: int = 0
+    attacked: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
