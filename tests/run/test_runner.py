@@ -19,6 +19,7 @@ from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.evaluation import predict
 from unweave.modalities import read
 from unweave.modalities.images import job as prepare
+from unweave.run import directory
 from unweave.run.runner import run
 from unweave.run.steps_log import read_steps
 from unweave.store import tensors_sha256
@@ -152,6 +153,19 @@ def test_a_directory_in_use_is_left_alone(recipe: Write, tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match="holds more than a run"):
         run(settings, folder, overwrite=True)
     assert (folder / "thesis.tex").exists() and (folder / "summary.json").exists()
+
+
+def test_one_process_at_a_time_writes_to_a_directory(recipe: Write, tmp_path: Path) -> None:
+    asked, folder, again = read(recipe()), tmp_path / "a" / "out", directory.claimed(tmp_path / "a" / "out")
+    with directory.claimed(folder):
+        with pytest.raises(ConfigurationError, match="another process is at work here"):
+            run(asked, folder)
+        with pytest.raises(ConfigurationError, match="another process is at work here"):
+            run(asked, folder, resume=True)
+    assert not folder.parent.exists()  # nothing was written, nothing is left
+    with again:
+        (folder / "found").touch()
+    assert folder.is_dir()
 
 
 def test_the_first_step_refused_is_an_error(recipe: Write, tmp_path: Path) -> None:

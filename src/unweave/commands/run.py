@@ -20,6 +20,7 @@ from unweave.commands.tables import scores_of
 from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
+from unweave.recipe.recipe import Recipe
 from unweave.report.build import build
 from unweave.report.run_page import readable
 from unweave.run import directory, seal
@@ -46,6 +47,11 @@ def main(
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
     if recipe.requests:
         return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
+    with directory.claimed(folder):
+        return _single(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
     finished = resume and directory.finished(folder) is not None
     directory.check(folder, resume, overwrite)
     job = modalities.job(recipe)

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection
-from contextlib import suppress
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from unweave.errors import ConfigurationError
 from unweave.run import seal
 from unweave.run.interrupt import REASON
 from unweave.store import strict
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 EVIDENCE = "evidence.json"
 FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
@@ -52,6 +58,39 @@ def creatable(directory: Path) -> None:
                 path.rmdir()
     if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
         raise ConfigurationError(f"{directory}: cannot be written to (permission denied): choose another --output")
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """The directory for this process alone, which makes it; it goes again if nothing was written.
+
+    The lock is the system's and ends with the process, however that ends. Where there are no such locks (Windows, some
+    network file systems), nothing is claimed.
+
+    Raises:
+        ConfigurationError: it cannot be made, or another process is at work in it.
+    """
+    creatable(directory)
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY) if fcntl is not None else None
+    try:
+        if fcntl is not None and handle is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f"{directory}: another process is at work here: wait for its end, or choose another --output"
+                ) from None
+            except OSError:
+                warnings.warn(f"{directory}: no locks here: no second process may write to it", stacklevel=3)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)  # and with it the lock
+        for path in made:
+            with suppress(OSError):  # not empty
+                path.rmdir()
 
 
 def check(directory: Path, resume: bool, overwrite: bool) -> None:

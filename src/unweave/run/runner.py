@@ -70,8 +70,9 @@ def run(
             another recipe or of other data.
         InfeasibleError: the rule refused the very first step.
     """
-    directory.check(folder, resume, overwrite)
-    return carry_out(recipe, modalities.job(recipe), folder, resume=resume, watch=watch, promise=promise)
+    with directory.claimed(folder):
+        directory.check(folder, resume, overwrite)
+        return carry_out(recipe, modalities.job(recipe), folder, resume=resume, watch=watch, promise=promise)
 
 
 def carry_out(

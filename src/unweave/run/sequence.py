@@ -62,9 +62,15 @@ def run(
     """
     if recipe.contract is None:
         raise ConfigurationError("a sequence is kept together by its contract: leave 'contract: none' out")
-    directory.check_sequence(folder, resume, overwrite)
+    with directory.claimed(folder):
+        directory.check_sequence(folder, resume, overwrite)
+        return _in_order(recipe, recipe.contract.contract(), folder, resume, watch, promise)
+
+
+def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, watch: Watch, promise: Promise) -> Json:
+    assert recipe.contract is not None
     folder = folder.resolve()  # each part's recipe names the model of the one before, wherever it is read from
-    contract, asks, device = recipe.contract.contract(), recipe.contract.asks_retrained, recipe.run.device
+    asks, device = recipe.contract.asks_retrained, recipe.run.device
     singles, data = parts(recipe), training_set(recipe)
     jobs = _jobs(recipe, singles, contract, data)
 
