@@ -39,6 +39,15 @@ def guiding(name: str, given: Any) -> str:
     return "" if type(given) is int and given >= 0 else several(name, given)
 
 
+def unknown(task: Diffusion, name: str, given: Any) -> str:
+    """What is wrong with classes beyond the null class, which comes after all that a model knows."""
+    if given is None or (isinstance(given, Tensor) and given.is_floating_point()) or not isinstance(task.null, int):
+        return ""
+    odd = [int(each) for each in torch.as_tensor(given).flatten() if int(each) > task.null]
+    known = f"0 to {task.null - 1}, or {task.null} for none"
+    return f"{name} must be classes that the model knows, {known}; found {', '.join(map(str, odd))}." if odd else ""
+
+
 def tensor(given: Given | int) -> Tensor:
     """Conditions on the CPU."""
     return as_int64(torch.as_tensor(given)).detach().cpu()

@@ -33,13 +33,14 @@ class Relabel:
         task: `tasks.Diffusion`.
         reference: g, the original model or what stands for it; None is the model that moves, as it is at each step.
         to: c': "random" is any other class, drawn for each example as its timestep is; "next" is `(c + 1) mod classes`;
-            or one condition for all, a class or embeddings `[L, D]`.
+            or one condition for all, a class or embeddings `[L, D]`. Where the task says which classes may stand for
+            others (`task.others`: those that are kept), another is one of these, and the next is the next of these.
         classes: for "random" and "next": classes there are, null not counted; None is the null class, which comes after
             them.
 
     Raises:
-        ConfigurationError: a value that cannot be, or nobody says the number of classes; of a call: "random" or "next"
-            and the conditions are no classes, or `to` is none of their kind.
+        ConfigurationError: a value that cannot be, nobody says the number of classes, or there is no other class that
+            is kept; of a call: "random" or "next" and the conditions are no classes, or `to` is none of their kind.
         UnsupportedError: the task is not that of a diffusion model.
 
     SalUn, Fan et al., ICLR 2024 (arXiv:2310.12508), equation 7; concept ablation, Kumari et al., ICCV 2023
@@ -57,7 +58,8 @@ class Relabel:
         check_fields(self, to=_condition, classes="[2, inf)")
         task = denoiser(self.task, _RELABELLING)
         _check_known(task, "to", self.to)
-        if isinstance(self.to, str) and self.classes is None:
+        _check_kept(task, self.to)
+        if isinstance(self.to, str) and self.classes is None and task.others is None:
             if not isinstance(task.null, int):
                 raise ConfigurationError(
                     f"classes must be given for to={self.to!r}, as the task has no null class that comes after them: "
@@ -81,9 +83,9 @@ class Relabel:
         return task.distance(model, noised, target)
 
     def _other(self, noised: Noised) -> Tensor:
-        own = noised.condition
+        own, task = noised.condition, denoiser(self.task, _RELABELLING)
         if not isinstance(self.to, str):
-            other = denoiser(self.task, _RELABELLING).conditions(self.to, own)
+            other = task.conditions(self.to, own)
             if other.equal(own):
                 raise ConfigurationError(
                     "to is the very condition that is to be forgotten, so that nothing would be: give another."
@@ -94,15 +96,18 @@ class Relabel:
             raise ConfigurationError(
                 f"to={self.to!r} is for classes, and the conditions are embeddings: pass those of another text as to=."
             )
-        if bool((own >= classes).any()):
+        if task.others is None and bool((own >= classes).any()):
             raise ConfigurationError(
                 f"classes={classes}, and the batch has conditions up to {int(own.max())}: pass classes=, one more than "
                 "the highest class."
             )
+        others = torch.arange(classes, device=own.device) if task.others is None else task.others.to(own.device)
+        after = torch.searchsorted(others, own, right=True)
         if self.to == "next":
-            return (own + 1) % classes
+            return others[after % len(others)]
+        count = len(others) - torch.isin(own, others).long()  # its own comes last in this order, and is not drawn
         drawn = numbers(noised.seeds, torch.full_like(noised.seeds, OTHER)).to(own.device)
-        return (own + 1 + drawn % (classes - 1)) % classes
+        return others[(after + drawn % count) % len(others)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +166,20 @@ def _check_known(task: Diffusion, name: str, given: object) -> None:
         raise ConfigurationError(
             f"{name} must be a class that the model knows, 0 to {task.null - 1}, or {task.null} for none; found {given}"
         )
+
+
+def _check_kept(task: Diffusion, given: object) -> None:
+    """Refuses a class that is to be forgotten itself, and a request that leaves no other, where the task knows."""
+    if task.others is None:
+        return
+    kept = task.others.tolist()
+    if isinstance(given, int) and given != task.null and given not in kept:
+        raise ConfigurationError(
+            f"to must be a class that is kept ({', '.join(map(str, kept))}), or none; found {given}, which is to be "
+            "forgotten itself"
+        )
+    if isinstance(given, str) and not kept:
+        raise ConfigurationError(f"to={given!r} needs a class that is kept; found none: give a condition.")
 
 
 @dataclass(frozen=True, eq=False)

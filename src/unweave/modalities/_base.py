@@ -34,11 +34,13 @@ class Scored:
         scores: by name.
         values: what some scores compare with the retrained model's; None where there are no such scores.
         compare: own values and the retrained model's to all scores.
+        warnings: what does not look right of a model that a run has moved.
     """
 
     scores: Sheet
     values: Any = None
     compare: Callable[[Any, Any], Sheet] | None = None
+    warnings: tuple[str, ...] = ()
 
     def beside(self, retrained: Scored | None) -> Sheet:
         """The scores, with those that need a retrained model."""
@@ -115,6 +117,10 @@ class Job(Protocol):
 
     def retraining(self) -> tuple[float | None, int | None]:
         """Seconds of a retraining to be expected, and its epochs; None where unknown."""
+        ...
+
+    def scoring_seconds(self, model: nn.Module) -> float | None:
+        """How long one model's scores will take, from a few passes taken now; None where nobody knows."""
         ...
 
     def score(self, model: nn.Module, name: str, folder: Path | None, watch: Watch) -> Scored:

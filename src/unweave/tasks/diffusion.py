@@ -72,6 +72,7 @@ class Diffusion:
         recognised: `(model, batch) -> [b]`, 1 where what the model draws for an example's condition is recognised as
             asked for, else 0; the contract's "recognised" and "generated" read it. It may have `passes`, how many
             forward passes one example takes.
+        others: classes `[k]` that may be asked for in the place of one to forget, in ascending order; None: all.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -86,6 +87,7 @@ class Diffusion:
     looks: int = 1
     call: Call | None = None
     recognised: Values | None = None
+    others: Tensor | None = None
 
     unit = "squared error"
     reading_batch = 64  # examples, of each of which a reading takes 8 looks
@@ -101,6 +103,7 @@ class Diffusion:
             looks=natural,
             call=maybe(_called),
             recognised=maybe(_recognised),
+            others=kind("a tensor of classes [k], or None", Tensor, None),
         )
 
     def draw(self, batch: Batch, *, dropout: bool = True, shares: tuple[float, float] = (0.0, 1.0)) -> Noised:

@@ -66,6 +66,8 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         ),
         (RECIPE.replace("relabel_condition", "relable_condition"), ["recipe.yaml:5: method.name"]),
         (RECIPE.replace("relabel_condition", "uce, guide: -1"), ["recipe.yaml:5: method.guide", "at least 0"]),
+        (RECIPE.replace("search: 5", "search: 0"), ["recipe.yaml:8: evaluation.attacks.search"]),
+        (RECIPE.replace("search: 5", "which: [reading]"), ["recipe.yaml:8: evaluation.attacks.which.0", "relearning"]),
         (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],
 )
@@ -116,7 +118,9 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
     monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
     for method, words in (
         ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
+        ("{name: relabel_condition, to: 2}", r"to must be a class that is kept \(0, 1\), or none; found 2, which is"),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
+        ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
         with pytest.raises(ConfigurationError, match=words):

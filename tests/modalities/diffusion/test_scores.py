@@ -97,6 +97,17 @@ def test_members_whose_loss_is_lower_are_found() -> None:
     assert found.p < 0.01  # type: ignore[operator]
 
 
+def test_a_model_that_draws_nearly_one_class_alone_is_told() -> None:
+    means = MEANS.clone()
+    means[1] = means[0]
+    (told,) = score(Denoiser(means), exam()).warnings
+    assert "COLLAPSED: the judge calls class 0 in 100.0 % of 60 images that it drew of classes to keep" in told
+    assert "no class has more than 50.0 %" in told
+    (broken,) = score(Broken(), exam()).warnings
+    assert "60 of 60 images that it drew of classes to keep are not finite" in broken
+    assert score(Denoiser(), exam()).warnings == score(without(), exam()).warnings == ()
+
+
 def test_beside_the_retrained_model_the_differences_are_paired() -> None:
     asked = exam()
     quick = Attack(KINDS, images=5, search=2, drawn=5)

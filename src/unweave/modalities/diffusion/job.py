@@ -16,7 +16,7 @@ from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.diffusion import networks
 from unweave.modalities.diffusion.data import Conditioned
-from unweave.modalities.diffusion.evaluation import scores
+from unweave.modalities.diffusion.evaluation import cost, scores
 from unweave.modalities.diffusion.evaluation.exam import Exam
 from unweave.modalities.diffusion.evaluation.grid import grid
 from unweave.modalities.diffusion.evaluation.judge import Judge
@@ -84,12 +84,18 @@ class DiffusionJob:
         """The examples to keep."""
         return self.train.subset(self.split.retain)
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Classes of the training images that are not to be forgotten whole."""
+        return tuple(each for each in sorted(set(self.train.condition.tolist())) if each not in self.gone)
+
     @cached_property
     def task(self) -> Diffusion:
         """The schedule of the model, its null condition, and how its images are recognised."""
         null = self.network.null(len(self.source.classes))
         dropout = 0.0 if null is None or self.training is None else self.training.dropout
-        plain = Diffusion(self.network.schedule, null, dropout)
+        others = torch.tensor(self.kept) if self.gone else None
+        plain = Diffusion(self.network.schedule, null, dropout, others=others)
         shape = tuple(self.train.x0.shape[1:])
         how = self.how
         seen = Recognised(lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed)
@@ -103,7 +109,6 @@ class DiffusionJob:
     @cached_property
     def exam(self) -> Exam:
         """What every model is asked."""
-        kept = tuple(each for each in sorted(set(self.train.condition.tolist())) if each not in self.gone)
         unseen = torch.isin(self.test.condition, torch.tensor(self.gone, dtype=torch.int64))
         test = self.test.subset((~unseen).nonzero().flatten())
         sets = {"forget": self.forget, "retain": self.retain, "test": test}
@@ -112,7 +117,7 @@ class DiffusionJob:
             judge=self.judge,
             real=test.x0,
             sets=sets | ({"unseen": self.holdout} if self.gone and len(self.holdout) else {}),
-            kept=kept,
+            kept=self.kept,
             forgotten=self.gone,
             images=self.how.images,
             kept_images=self.how.images // 2,
@@ -168,6 +173,10 @@ class DiffusionJob:
             return None, None
         passes = max(1, round(self.training.steps * self.training.batch / len(self.train)))
         return self.reference_seconds() or seconds_spent(self.network.about(), self.train, self.training), passes
+
+    def scoring_seconds(self, model: nn.Module) -> float:
+        """Of what it draws and denoises, and of the attacks."""
+        return cost.seconds(model, self.exam, self.how.attack)
 
     def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """What it draws, as the judge sees it, and what it denoises; of each model one row of images is kept."""

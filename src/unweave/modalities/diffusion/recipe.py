@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
 from unweave.modalities.diffusion.evaluation.search import Attack, Kind
 from unweave.modalities.diffusion.sources import SOURCES
@@ -24,6 +24,7 @@ from unweave.recipe.sections import (
     RunSection,
     check_places,
     existing,
+    nothing,
 )
 from unweave.recipe.yaml_lines import Document
 
@@ -74,7 +75,7 @@ class AttackSection(BaseModel):
     """
 
     model_config = STRICT
-    which: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("search",)
+    which: Annotated[tuple[Kind, ...], Field(min_length=1, strict=False)] = ("search",)
     images: Count = 20
     search: Count = 60
     search_lr: Positive = 0.1
@@ -103,12 +104,16 @@ class DiffusionEvaluation(EvaluationSection):
     sampling_steps: Count = 20
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     looks: Count = 10
-    attacks: AttackSection | Literal["none"] = AttackSection()
+    attacks: Annotated[AttackSection | None, BeforeValidator(nothing)] = AttackSection()
 
     @property
     def attack(self) -> Attack | None:
         """As the library writes it."""
-        return None if self.attacks == "none" else self.attacks.attack(self.seed)
+        return None if self.attacks is None else self.attacks.attack(self.seed)
+
+    @field_serializer("attacks", when_used="json")
+    def _written(self, value: AttackSection | None) -> Any:
+        return "none" if value is None else value.model_dump(mode="json")
 
 
 class DiffusionRun(RunSection):

@@ -12,10 +12,12 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from unweave.evaluation import gap
 from unweave.evaluation.metric import Measurement, Metric, Right, Row, formed
+from unweave.guards import one_class
 from unweave.modalities._base import Scored, Sheet
 from unweave.modalities.diffusion.evaluation.distances import frechet_score, kid_score
 from unweave.modalities.diffusion.evaluation.exam import Answers, Exam
@@ -212,7 +214,15 @@ def score(model: nn.Module, exam: Exam, attack: Attack | None = None, watch: Wat
         phase, total = f"attacks on the {name or 'model'}", sum(attack.steps.values())
         watch(phase, 0, total)
         answers = replace(answers, attacked=attacks(model, exam, attack, lambda done: watch(phase, done, total)))
-    return Scored(formed(ROWS, answers), answers, compare)
+    return Scored(formed(ROWS, answers), answers, compare, tuple(filter(None, [_collapsed(answers)])))
+
+
+def _collapsed(of: Answers) -> str:
+    """What to say of a model that draws nearly one class alone, or what is no picture."""
+    if broken := int((~np.isfinite(of.kept).all(1)).sum()):
+        return f"THE MODEL COLLAPSED: {broken} of {len(of.kept)} images that it drew of classes to keep are not finite."
+    found, wanted = torch.from_numpy(of.kept.argmax(1)), torch.from_numpy(of.wanted)
+    return one_class(found, wanted, "the judge calls class {} in {} of {} images that it drew of classes to keep")
 
 
 def compare(own: Answers, retrained: Answers) -> Sheet:
