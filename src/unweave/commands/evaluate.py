@@ -38,8 +38,8 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
         alone, blind = {}, ""
-        if modalities.of(recipe).over_trainings:
-            outputs = job.outputs(opened)  # asked once, for the scores and for the attacks
+        if (asked := getattr(job, "outputs", None)) is not None:
+            outputs = asked(opened)  # once, for the scores and for the attacks
             scored = {"unlearned": job.scored(outputs)}
             evidence, baseline = one_model(job, outputs, recipe.evaluation.seed)
             alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text

@@ -267,8 +267,7 @@ class Modality:
             change before a run is resumed. Those that every recipe has are known.
         classes: whether a request may name a class.
         numbered: sources whose records a request can name by row, and so the ledger.
-        over_trainings: whether `unweave evidence` knows how to compare several trainings; its jobs are then
-            `ImageJob`s.
+        over_trainings: whether `unweave evidence` knows how to compare several trainings (`audit.kits`).
         logs: scores from files of values per example, and how they were formed; None where nobody writes such files.
     """
 

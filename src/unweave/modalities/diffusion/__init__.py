@@ -48,4 +48,5 @@ DIFFUSION = Modality(
     ),
     classes=True,
     numbered=tuple(SOURCES),
+    over_trainings=True,
 )

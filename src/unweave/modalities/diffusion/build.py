@@ -22,7 +22,7 @@ from unweave.modalities import by_row
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.diffusion import networks, sources
 from unweave.modalities.diffusion.data import Conditioned
-from unweave.modalities.diffusion.job import DiffusionJob
+from unweave.modalities.diffusion.job import DiffusionJob, gone
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.images.job import exchangeable
@@ -59,7 +59,7 @@ def request(recipe: DiffusionRecipe, source: Source | None = None) -> DiffusionJ
         Conditioned.of(source.test),
         split,
         Conditioned.of(_holdout(source, labels[split.forget])),
-        _gone(labels, split),
+        gone(labels, split),
         network,
         origin,
         training,
@@ -92,11 +92,6 @@ def _holdout(source: Source, labels: Tensor) -> TensorImages:
     if set(labels.tolist()) - set(source.test.labels.tolist()):
         return source.test.subset([])
     return exchangeable(source.test, labels)
-
-
-def _gone(labels: Tensor, split: Split) -> tuple[int, ...]:
-    forget, retain = (set(labels[rows].tolist()) for rows in (split.forget, split.retain))
-    return tuple(sorted(forget - retain))
 
 
 def _network(recipe: DiffusionRecipe, source: Source) -> tuple[Network, Path | None]:
@@ -181,7 +176,7 @@ class DiffusionRecords:
             text=f"{len(others)} earlier requests once more",
             split=split,
             holdout=Conditioned.of(_holdout(last.source, labels[rows])),
-            gone=_gone(labels, split),
+            gone=gone(labels, split),
         )
 
     def digests(self, rows: Rows) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.splits import Split
+from unweave.errors import ConfigurationError
 from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.diffusion import networks
@@ -24,7 +25,7 @@ from unweave.modalities.diffusion.evaluation.judge import trained as judge
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionEvaluation
 from unweave.modalities.diffusion.recognised import Recognised
-from unweave.modalities.diffusion.training import Training, seconds_spent, trained
+from unweave.modalities.diffusion.training import Training, record, seconds_spent, trained
 from unweave.modalities.images.image_folder import png
 from unweave.modalities.images.tensors import Source
 from unweave.modules import copied
@@ -35,6 +36,12 @@ from unweave.tasks import Diffusion
 from unweave.watch import Watch, silent
 
 GRID = "grid.png"
+
+
+def gone(labels: Tensor, split: Split) -> tuple[int, ...]:
+    """Classes of the forget set that no retain example has."""
+    forget, retain = (set(labels[rows].tolist()) for rows in (split.forget, split.retain))
+    return tuple(sorted(forget - retain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +165,53 @@ class DiffusionJob:
         """Trained on the retain set alone, from a seed of its own; None where nobody knows how the original was."""
         if self.training is None:
             return None
-        how = replace(self.training, seed=self.training.seed + number)
+        return self.retrained(self.training.seed + number, watch)
+
+    def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
+        """Trained on the retain set alone from this seed, or from the cache.
+
+        Raises:
+            ConfigurationError: nobody knows how the original was trained.
+        """
+        how = replace(self.how_trained, seed=seed)
         return self._trained(self.retain, how, f"retraining without the forget set (seed {how.seed})", watch)
+
+    @property
+    def how_trained(self) -> Training:
+        """See `training`.
+
+        Raises:
+            ConfigurationError: nobody knows.
+        """
+        if self.training is None:
+            raise ConfigurationError(
+                "training: nobody says how the model in model.weights was trained, so that others like it cannot be: "
+                "give the recipe a training section"
+            )
+        return self.training
+
+    def seeded(self, seed: int) -> DiffusionJob:
+        """The same, whose original is trained from this seed."""
+        return self._like(training=replace(self.how_trained, seed=seed), origin=None)
+
+    def within(self, rows: Rows, split: Split) -> DiffusionJob:
+        """The same among these rows of the training set; `split` is of them. The judge stays."""
+        train = self.train.subset(rows)
+        return self._like(train=train, split=split, held=None, gone=gone(train.condition, split))
+
+    def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
+        """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
+        how = replace(self.how_trained, seed=seed)
+        return record(self.network.about(), self.retain if without else self.train, how)
+
+    def _like(self, **changed: Any) -> DiffusionJob:
+        made = replace(self, **changed)
+        vars(made)["judge"] = self.judge
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: what is derived is derived there again, but for the judge."""
+        return {name: each for name, each in vars(self).items() if name in {*self.__dataclass_fields__, "judge"}}
 
     def reference_seconds(self) -> float | None:
         """Of the first retrained model."""

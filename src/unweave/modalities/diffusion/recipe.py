@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_
 
 from unweave.modalities.diffusion.evaluation.search import Attack, Kind
 from unweave.modalities.diffusion.sources import SOURCES
+from unweave.recipe.evidence import Points, TrainingsSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
     STRICT,
@@ -116,6 +117,28 @@ class DiffusionEvaluation(EvaluationSection):
         return "none" if value is None else value.model_dump(mode="json")
 
 
+class DrawnMargins(BaseModel):
+    """The gaps to retraining that do not matter, in points: settle them before the first run."""
+
+    model_config = STRICT
+    UA_drawn: Points = 5.0
+    RA_drawn: Points = 2.0
+    MIA_denoising: Points = 5.0
+    search: Points = 10.0
+
+
+class DiffusionEvidence(TrainingsSection):
+    """How many models of each kind `unweave evidence` trains and unlearns.
+
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
+    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
+    U-LiRA: 0 for none, or nine at least. Every attack is made, by whom `evaluation.attacks` describes.
+    """
+
+    margins: DrawnMargins = DrawnMargins()
+    retain_examples: Annotated[int, Field(ge=20)] = 500
+
+
 class DiffusionRun(RunSection):
     """The same, with a retain batch of twice the forget batch."""
 
@@ -139,6 +162,7 @@ class DiffusionRecipe(Recipe):
     run: DiffusionRun = DiffusionRun()
     guards: GuardsSection = GuardsSection()
     evaluation: DiffusionEvaluation = DiffusionEvaluation()
+    evidence: DiffusionEvidence = DiffusionEvidence()
 
     def check_models(self) -> None:
         """Refuse weights that are not there (`sections.check_places`)."""
