@@ -133,8 +133,9 @@ def evidence(
     content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
     save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed, kind.metrics(world), kind.tow(world)))
     rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
+    named: Json = {"values": kind.values} if kind.values else {}
     per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
-    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), "values": kind.values})
+    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
     attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks)
     if references:
         seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
