@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,16 @@ def test_a_folder_must_fit_the_data(folder: Path) -> None:
     blind.save(blind.build(), folder / "model")
     guided = weights.replace("evaluation: {", "evaluation: {guidance: 2.0, ")
     assert "never trained for guidance" in told(folder, guided)
+
+
+def test_a_class_that_an_earlier_request_took_is_not_among_those_to_keep(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE + "already: [{class: left}]\n")
+    found: Any = job(read(folder / "recipe.yaml"))
+    assert (found.gone, found.kept) == ((2,), (1,)) and found.task.others.tolist() == [1]
+    assert set(found.retain.condition.tolist()) == {1}
+    (folder / "recipe.yaml").write_text(RECIPE.replace("class: top", "random: 0.1"))
+    whole: Any = job(read(folder / "recipe.yaml"))
+    assert (whole.gone, whole.kept, whole.task.others) == ((), (0, 1, 2), None)
 
 
 def test_the_digits_are_split_as_they_were_measured() -> None:

@@ -93,15 +93,15 @@ class DiffusionJob:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Classes of the training images that are not to be forgotten whole."""
-        return tuple(each for each in sorted(set(self.train.condition.tolist())) if each not in self.gone)
+        """Classes of the retain set: what is to be forgotten whole, now or by earlier requests, is not among them."""
+        return tuple(sorted(set(self.train.condition[self.split.retain].tolist())))
 
     @cached_property
     def task(self) -> Diffusion:
         """The schedule of the model, its null condition, and how its images are recognised."""
         null = self.network.null(len(self.source.classes))
         dropout = 0.0 if null is None or self.training is None else self.training.dropout
-        others = torch.tensor(self.kept) if self.gone else None
+        others = torch.tensor(self.kept) if len(self.kept) < len(self.source.classes) else None
         plain = Diffusion(self.network.schedule, null, dropout, others=others)
         shape = tuple(self.train.x0.shape[1:])
         how = self.how
@@ -116,8 +116,7 @@ class DiffusionJob:
     @cached_property
     def exam(self) -> Exam:
         """What every model is asked."""
-        unseen = torch.isin(self.test.condition, torch.tensor(self.gone, dtype=torch.int64))
-        test = self.test.subset((~unseen).nonzero().flatten())
+        test = self.test.subset(torch.isin(self.test.condition, torch.tensor(self.kept)).nonzero().flatten())
         sets = {"forget": self.forget, "retain": self.retain, "test": test}
         return Exam(
             task=self.task,
