@@ -83,7 +83,7 @@ def demo_drawn(
         data=DiffusionData(source="digits_to_draw"),
         forget=DiffusionForget.model_validate({"class": CLASS}),
         training=OpenSection(**{"seed": seed, **(training or {})}),
-        evaluation=DiffusionEvaluation(seed=seed, images=images, looks=1),  # no loss is shown
+        evaluation=DiffusionEvaluation(seed=seed, images=images, looks=1, attacks=None),  # no loss; `_sheet` searches
     )
     how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
     with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:

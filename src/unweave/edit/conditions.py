@@ -54,6 +54,21 @@ def tensor(task: Diffusion, given: Given | int | str) -> Tensor:
     return as_int64(torch.as_tensor(given if isinstance(given, Tensor) else task.condition(given))).detach().cpu()
 
 
+def unknown(task: Diffusion, name: str, given: Any) -> str:
+    """What is wrong with classes beyond the null class, which comes after all that a model knows.
+
+    Raises:
+        ConfigurationError: a name that stands for nothing.
+    """
+    if given is None or (isinstance(given, Tensor) and given.is_floating_point()) or not isinstance(task.null, int):
+        return ""
+    every = [given] if isinstance(given, int | str) else given
+    meant = (int(task.condition(each) if isinstance(each, str) else each) for each in every)
+    odd = [each for each in meant if each > task.null]
+    known = f"0 to {task.null - 1}, or {task.null} for none"
+    return f"{name} must be classes that the model knows, {known}; found {', '.join(map(str, odd))}." if odd else ""
+
+
 def distinct(data: Data, size: int, name: str, *, only_first: bool = False) -> tuple[Batch, Tensor]:
     """The first batch of a set, and its distinct conditions in the order of the data; or those of this batch alone.
 

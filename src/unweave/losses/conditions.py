@@ -19,6 +19,7 @@ from unweave.modules import still
 from unweave.tasks import Diffusion, Noised, Task
 from unweave.tasks.diffusion import OTHER, TARGET
 
+_DRAWN = ("next", "random")
 _RELABELLING, _GUIDANCE = "Relabelling a condition", "Negative guidance"
 
 
@@ -32,15 +33,16 @@ class Relabel:
     Args:
         task: `tasks.Diffusion`.
         reference: g, the original model or what stands for it; None is the model that moves, as it is at each step.
-        to: c': "random" is any other class, or of embeddings any other of `task.others`, drawn for each example as its
-            timestep is; "next" is `(c + 1) mod classes`; or one condition for all, a class, embeddings `[L, D]`, or the
-            name of one (`task.named`).
+        to: c': "random" is any other class, drawn for each example as its timestep is; "next" is `(c + 1) mod classes`;
+            or one condition for all, a class, embeddings `[L, D]`, or the name of one (`task.named`). Where the task
+            says what may stand for others (`task.others`: what is kept), another is one of these, and the next class is
+            the next of these; of embeddings there is no next.
         classes: for "random" and "next": classes there are, null not counted; None is the null class, which comes after
             them.
 
     Raises:
-        ConfigurationError: a value that cannot be, or nobody says the number of classes; of a call: "random" or "next"
-            and the conditions are no classes, or `to` is none of their kind.
+        ConfigurationError: a value that cannot be, nobody says the number of classes, or there is no other class that
+            is kept; of a call: "random" or "next" and the conditions are no classes, or `to` is none of their kind.
         UnsupportedError: the task is not that of a diffusion model.
 
     SalUn, Fan et al., ICLR 2024 (arXiv:2310.12508), equation 7; concept ablation, Kumari et al., ICCV 2023
@@ -57,12 +59,9 @@ class Relabel:
     def __post_init__(self) -> None:
         check_fields(self, to=_condition, classes="[2, inf)")
         task = denoiser(self.task, _RELABELLING)
-        if not self._drawn:
-            _check_known(task, "to", self.to)
-        elif task.others is not None:
-            if self.to == "next":
-                raise ConfigurationError("to='next' is for classes, and the conditions are texts: name one, to='...'.")
-        elif self.classes is None:
+        _check_known(task, "to", self.to)
+        _check_kept(task, self.to)
+        if self._drawn and self.classes is None and task.others is None:
             if not isinstance(task.null, int):
                 raise ConfigurationError(
                     f"classes must be given for to={self.to!r}, as the task has no null class that comes after them: "
@@ -72,7 +71,7 @@ class Relabel:
 
     @property
     def _drawn(self) -> bool:
-        return isinstance(self.to, str) and self.to in ("next", "random")
+        return isinstance(self.to, str) and self.to in _DRAWN
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`."""
@@ -98,22 +97,25 @@ class Relabel:
                     "to is the very condition that is to be forgotten, so that nothing would be: give another."
                 )
             return other
-        if own.is_floating_point() and task.others is not None:
+        if own.is_floating_point() and task.others is not None and task.others.is_floating_point():
             return _another(task.others.to(own), own, noised.seeds)
         classes = self.classes or 0
         if own.is_floating_point():
             raise ConfigurationError(
                 f"to={self.to!r} is for classes, and the conditions are embeddings: pass those of another text as to=."
             )
-        if bool((own >= classes).any()):
+        if task.others is None and bool((own >= classes).any()):
             raise ConfigurationError(
                 f"classes={classes}, and the batch has conditions up to {int(own.max())}: pass classes=, one more than "
                 "the highest class."
             )
+        others = torch.arange(classes, device=own.device) if task.others is None else task.others.to(own.device)
+        after = torch.searchsorted(others, own, right=True)
         if self.to == "next":
-            return (own + 1) % classes
+            return others[after % len(others)]
+        count = len(others) - torch.isin(own, others).long()  # its own comes last in this order, and is not drawn
         drawn = numbers(noised.seeds, torch.full_like(noised.seeds, OTHER)).to(own.device)
-        return (own + 1 + drawn % (classes - 1)) % classes
+        return others[(after + drawn % count) % len(others)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +188,7 @@ def _another(others: Tensor, own: Tensor, seeds: Tensor) -> Tensor:
 
 def _check_known(task: Diffusion, name: str, given: int | str | Tensor | None) -> None:
     """Refuses a name that stands for nothing, and a class beyond the null class, which comes after all others."""
-    if isinstance(given, str):
+    if isinstance(given, str) and given not in _DRAWN:
         if task.named is None:
             known = int | Literal["next", "random"] if name == "to" else int | None
             raise ConfigurationError(fault(name, given, known, "[0, inf)"))
@@ -195,6 +197,25 @@ def _check_known(task: Diffusion, name: str, given: int | str | Tensor | None) -
         raise ConfigurationError(
             f"{name} must be a class that the model knows, 0 to {task.null - 1}, or {task.null} for none; found {given}"
         )
+
+
+def _check_kept(task: Diffusion, given: int | str | Tensor) -> None:
+    """Refuses a class that is to be forgotten itself, and a request that leaves no other, where the task knows."""
+    if task.others is None:
+        return
+    if task.others.is_floating_point():
+        if given == "next":
+            raise ConfigurationError("to='next' is for classes, and the conditions are texts: name one, to='...'.")
+        return
+    kept = task.others.tolist()
+    meant = task.condition(given) if isinstance(given, str) and given not in _DRAWN else given
+    if isinstance(meant, int) and meant != task.null and meant not in kept:
+        raise ConfigurationError(
+            f"to must be a class that is kept ({', '.join(map(str, kept))}), or none; found {given!r}, which is to be "
+            "forgotten itself"
+        )
+    if isinstance(given, str) and given in _DRAWN and not kept:
+        raise ConfigurationError(f"to={given!r} needs a class that is kept; found none: give a condition.")
 
 
 @dataclass(frozen=True, eq=False)

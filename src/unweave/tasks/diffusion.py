@@ -75,7 +75,8 @@ class Diffusion:
             forward passes one example takes.
         named: what a name stands for where a condition is given by name: the class, or the embeddings `[L, D]` of the
             text. It refuses names that it does not know.
-        others: where conditions are embeddings: those `[k, L, D]` among which another one is drawn.
+        others: what may be asked for in the place of a condition to forget: classes `[k]`, in ascending order, where
+            None is all; or embeddings `[k, L, D]`.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -276,8 +277,8 @@ def _naming(name: str, given: Any) -> str:
 
 def _several(name: str, given: Any) -> str:
     """What others must be."""
-    known = isinstance(given, Tensor) and given.ndim == 3 and given.is_floating_point() and len(given) > 0
-    return "" if known else wrong(name, "embeddings [k, L, D], one at least", given)
+    known = isinstance(given, Tensor) and given.ndim == (3 if given.is_floating_point() else 1)
+    return "" if known else wrong(name, "classes [k] or embeddings [k, L, D]", given)
 
 
 def _recognised(name: str, given: Any) -> str:

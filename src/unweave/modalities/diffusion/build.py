@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
 from unweave.data.checks import check_overlap
 from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered, suggest
@@ -25,7 +23,7 @@ from unweave.modalities.diffusion.memory import estimate
 from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
-from unweave.modalities.diffusion.view import View
+from unweave.modalities.diffusion.view import View, gone
 from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 from unweave.modalities.memory import available
 
@@ -44,7 +42,7 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
     assert wanted is not None, "a sequence asks for one request at a time"
     around = around_of(recipe)
     pictures = pictures_of(recipe, around) if pictures is None else pictures
-    prompts = None if around is None or not around[0].texts else prompts_of(recipe, pictures)
+    prompts = prompts_of(recipe, pictures, around)
     splits = [partial(split_of, each, pictures, prompts) for each in (wanted, *recipe.already)]
     (text, split), *others, network = gathered(*splits, partial(_network, recipe, pictures, around))
     if others:
@@ -59,7 +57,7 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         text,
         pictures,
         split,
-        gone_of(pictures.labels, split),
+        gone(pictures.labels, split),
         View(network, pictures.classes, prompts, None if around is None else around[2]),
         None if around is None else around[1],
         None if adapters is None else (Lora(**adapters.model_dump()), recipe.run.seed),
@@ -112,12 +110,6 @@ def _like(wanted: str | tuple[str, ...], names: Sequence[str]) -> list[int]:
     return sorted(found)
 
 
-def gone_of(labels: Tensor, split: Split) -> tuple[int, ...]:
-    """Classes of forget rows that no retain row has."""
-    forget, retain = (set(labels[rows].tolist()) for rows in (split.forget, split.retain))
-    return tuple(sorted(forget - retain))
-
-
 def around_of(recipe: DiffusionRecipe) -> Around | None:
     """The network of the recipe's folder, that folder, and what else is in it; None where a network is trained here.
 
@@ -154,7 +146,8 @@ def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
             raise ConfigurationError(f"{CONCEPTS} are drawn for texts, and {network.kind} knows none: give images")
         how, prompts = data.drawing(), data.prompts
         sides = concepts.labels(prompts, how.images)
-        return Pictures(prompts, *sides, lambda: concepts.drawn(network, folder, frozen, prompts, how), captions=True)
+        drawn = partial(concepts.drawn, network, folder, frozen, prompts, how)
+        return Pictures(prompts, *sides, drawn, captions=True)
     size = data.size
     if size is None and around is not None:
         size = around[0].pixels[1]
@@ -162,16 +155,17 @@ def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
     return Pictures.of(source, captions=data.path is not None and has_captions(data.path))
 
 
-def prompts_of(recipe: DiffusionRecipe, pictures: Pictures) -> tuple[str, ...]:
-    """What asks for each class: its caption, or its name in the recipe's words.
+def prompts_of(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> tuple[str, ...] | None:
+    """What asks a model of texts for each class: its caption, or its name in the recipe's words; None of another model.
 
     Raises:
-        ConfigurationError: captions are to be put in words.
+        ConfigurationError: captions, or the classes of a model that knows no texts, are to be put in words.
     """
-    form = recipe.data.prompt
-    if form is not None and pictures.captions:
-        raise ConfigurationError("data.prompt makes texts of classes, and the pictures have captions: leave it out")
-    return tuple((form or "{class}").replace("{class}", each) for each in pictures.classes)
+    texts, form = around is not None and around[0].texts, recipe.data.prompt
+    if form is not None and (pictures.captions or not texts):
+        why = "the pictures have captions" if pictures.captions else "the model knows no texts"
+        raise ConfigurationError(f"data.prompt makes texts of classes, and {why}: leave it out")
+    return tuple((form or "{class}").replace("{class}", each) for each in pictures.classes) if texts else None
 
 
 def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> Network:
@@ -252,11 +246,10 @@ def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
 
 
 def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
-    """What takes the place of a class that is to be forgotten is another one."""
+    """What takes the place of a text that is to be forgotten is another one; of classes the loss knows (`Relabel`)."""
     own, other = divided(recipe.method.arguments)
     view, target = job.view, (own | (other[1] if other else {})).get("to")
-    gone = {name for each in job.gone for name in (view.classes[each], *(view.prompts or ())[each : each + 1])}
-    if target in gone or (view.prompts is None and target in job.gone):
+    if view.prompts is not None and target in {n for c in job.gone for n in (view.classes[c], view.prompts[c])}:
         raise ConfigurationError(f"method.to is {target!r}, which is to be forgotten: give another condition")
 
 

@@ -45,6 +45,10 @@ class Frozen:
     texts: bool
     device: torch.device
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which read the parts themselves."""
+        return {name: each for name, each in vars(self).items() if name in self.__dataclass_fields__}
+
     def entered(self, images: TensorImages) -> Tensor:
         """What the denoiser sees of images in [0, 1]: them in [-1, 1], or `(mean + shift) scale` of their latents.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
 from unweave.modalities.diffusion.concepts import Drawing
+from unweave.modalities.diffusion.evaluation.search import Attack, Kind
 from unweave.modalities.diffusion.lora import Lora
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES
+from unweave.recipe.evidence import Points, TrainingsSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
     STRICT,
@@ -27,6 +29,7 @@ from unweave.recipe.sections import (
     RunSection,
     check_places,
     existing,
+    nothing,
 )
 from unweave.recipe.yaml_lines import Document
 
@@ -111,6 +114,28 @@ class DiffusionModel(ModelSection):
     lora: LoraSection | None = None
 
 
+class AttackSection(BaseModel):
+    """What whoever wants a forgotten class back has and does; see `unweave.modalities.diffusion.evaluation.Attack`.
+
+    `which` are "search" (a condition is searched while no weight moves), "relearning" (all weights are trained on
+    `images` of the class) and "benign" (on images to keep).
+    """
+
+    model_config = STRICT
+    which: Annotated[tuple[Kind, ...], Field(min_length=1, strict=False)] = ("search",)
+    images: Count = 20
+    search: Count = 60
+    search_lr: Positive = 0.1
+    looks: Count = 4
+    lr: Positive = 5e-4
+    batch: Count = 64
+    drawn: Annotated[int, Field(ge=20)] = 100
+
+    def attack(self, seed: int) -> Attack:
+        """As the library writes it."""
+        return Attack(**self.model_dump(), seed=seed)
+
+
 class DiffusionEvaluation(EvaluationSection):
     """Against how many retrained models the end is measured; the second shows the noise of the first.
 
@@ -118,8 +143,9 @@ class DiffusionEvaluation(EvaluationSection):
     directory then holds small copies of them.
 
     `images` are drawn of each class to forget and half as many of each other, in `sampling_steps` passes with
-    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example. `judge` may be none: where
-    captions are too many, or too alike, for a classifier; what is drawn is then shown, and not judged.
+    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example. `attacks` on what is left
+    of a class, on every model alike, may be none. `judge` may be none: where captions are too many, or too alike, for a
+    classifier; what is drawn is then shown, not judged and not attacked.
     """
 
     images: Annotated[int, Field(ge=20)] = 200
@@ -127,6 +153,38 @@ class DiffusionEvaluation(EvaluationSection):
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     looks: Count = 10
     judge: Literal["trained", "none"] = "trained"
+    attacks: Annotated[AttackSection | None, BeforeValidator(nothing)] = AttackSection()
+
+    @property
+    def attack(self) -> Attack | None:
+        """As the library writes it."""
+        return None if self.attacks is None else self.attacks.attack(self.seed)
+
+    @field_serializer("attacks", when_used="json")
+    def _written(self, value: AttackSection | None) -> Any:
+        return "none" if value is None else value.model_dump(mode="json")
+
+
+class DrawnMargins(BaseModel):
+    """The gaps to retraining that do not matter, in points: settle them before the first run."""
+
+    model_config = STRICT
+    UA_drawn: Points = 5.0
+    RA_drawn: Points = 2.0
+    MIA_denoising: Points = 5.0
+    search: Points = 10.0
+
+
+class DiffusionEvidence(TrainingsSection):
+    """How many models of each kind `unweave evidence` trains and unlearns.
+
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
+    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
+    U-LiRA: 0 for none, or nine at least. Every attack is made, by whom `evaluation.attacks` describes.
+    """
+
+    margins: DrawnMargins = DrawnMargins()
+    retain_examples: Annotated[int, Field(ge=20)] = 500
 
 
 class DiffusionRun(RunSection):
@@ -152,6 +210,7 @@ class DiffusionRecipe(Recipe):
     run: DiffusionRun = DiffusionRun()
     guards: GuardsSection = GuardsSection()
     evaluation: DiffusionEvaluation = DiffusionEvaluation()
+    evidence: DiffusionEvidence = DiffusionEvidence()
 
     def check_models(self) -> None:
         """Refuse weights that are not there (`sections.check_places`)."""

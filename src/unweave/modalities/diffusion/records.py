@@ -14,11 +14,12 @@ from unweave.contract.sets import halves
 from unweave.data.batches import moved
 from unweave.execution import device_of
 from unweave.modalities._base import Data, Membership, Rows
-from unweave.modalities.diffusion.build import around_of, gone_of, pictures_of, prompts_of, request, split_of
+from unweave.modalities.diffusion.build import around_of, pictures_of, prompts_of, request, split_of
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.recipe import DiffusionRecipe
 from unweave.modalities.diffusion.sources import Pictures
+from unweave.modalities.diffusion.view import gone
 from unweave.modalities.images.tensors import Source
 from unweave.modules import evaluating
 from unweave.tasks import Diffusion, Known
@@ -45,7 +46,7 @@ class DiffusionRecords:
         """As the recipe's own splitting has it."""
         assert recipe.forget is not None
         around = around_of(recipe) if recipe.forget.prompts is not None else None
-        prompts = None if around is None or not around[0].texts else prompts_of(recipe, self.pictures)
+        prompts = None if around is None else prompts_of(recipe, self.pictures, around)
         return split_of(recipe.forget, self.pictures, prompts)[1].forget
 
     def job(self, recipe: DiffusionRecipe) -> DiffusionJob:
@@ -65,7 +66,7 @@ class DiffusionRecords:
         """With a holdout of the classes of all."""
         split = replace(last.split, forget=np.unique(np.concatenate([other.split.forget for other in others])))
         text = f"{len(others)} earlier requests once more"
-        return replace(last, text=text, split=split, gone=gone_of(last.pictures.labels, split))
+        return replace(last, text=text, split=split, gone=gone(last.pictures.labels, split))
 
     def digests(self, rows: Rows) -> list[bytes]:
         """Of an image as it is stored, and its class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,7 +43,11 @@ class Pictures:
     @classmethod
     def of(cls, source: Source, *, captions: bool = False) -> Pictures:
         """Images that are there."""
-        return cls(source.classes, source.train.labels, source.test.labels, lambda: source, captions)
+        return cls(source.classes, source.train.labels, source.test.labels, partial(_same, source), captions)
+
+
+def _same(source: Source) -> Source:
+    return source
 
 
 def digits() -> Source:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from unweave.data.splits import Split
 from unweave.modalities import by_row
 from unweave.modalities.diffusion.data import Conditioned, pixels
 from unweave.modalities.diffusion.frozen import Frozen
@@ -49,6 +52,12 @@ class View:
         """The condition that means none: the row after the classes', or the empty text; None where there is none."""
         return self.network.null(len(self.classes)) if self.prompts is None else self._encoder.nothing
 
+    def others(self, kept: Sequence[int]) -> Tensor | None:
+        """What may stand for a condition that is forgotten: texts of the kept classes, or these; None: any class."""
+        if self.table is not None:
+            return self.table[list(kept)]
+        return torch.tensor(kept) if len(kept) < len(self.classes) else None
+
     def named(self, name: str) -> int | Tensor:
         """What a class's name, or a text, stands for.
 
@@ -64,3 +73,9 @@ class View:
     def _encoder(self) -> Frozen:
         assert self.frozen is not None, "it is checked that texts have an encoder"
         return self.frozen
+
+
+def gone(labels: Tensor, split: Split) -> tuple[int, ...]:
+    """Classes of the forget set that no retain example has."""
+    forget, retain = (set(labels[rows].tolist()) for rows in (split.forget, split.retain))
+    return tuple(sorted(forget - retain))

@@ -144,7 +144,10 @@ class TextJob:
         known, total = self._seconds.get("original"), len(self.forget) + len(self.retain)
         return None if known is None else known * len(self.retain) / total, self._training.epochs
 
-    def score(self, model: nn.Module, name: str, folder: Path | None = None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> None:
+        """Nobody looked."""
+
+    def score(self, model: nn.Module, name: str, folder: Path | None = None, watch: Watch = silent) -> Scored:
         """The standard sheet; values are streamed to `values/NAME` and not computed twice for the same weights."""
         how = self.recipe.evaluation
         place = None if folder is None else folder / "values" / name.replace(" ", "-")

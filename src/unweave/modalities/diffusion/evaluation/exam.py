@@ -63,6 +63,7 @@ class Answers:
         losses: the denoising loss of each example, by set.
         scores: of the forget set and of unseen examples what a membership attack reads; higher says member.
         seed: of the intervals.
+        attacked: of each attack, for each image that it drew of a class to forget, 1 where the judge calls it that.
     """
 
     forgotten: Array
@@ -75,6 +76,7 @@ class Answers:
     losses: Mapping[str, Array]
     scores: tuple[Array, Array]
     seed: int = 0
+    attacked: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +134,16 @@ class Exam:
             **dict.fromkeys(("images", "kept_images", "steps", "looks", "most"), natural),
         )
 
+    @property
+    def beholder(self) -> Judge:
+        """The judge, where there is one."""
+        assert self.judge is not None, "who asks for what a judge sees has made sure that there is one"
+        return self.judge
+
     @cached_property
     def true(self) -> Sample:
         """The judge's features of the real images, and what it calls them."""
-        assert self.judge is not None, "asked of a judge alone"
-        logits, features = self.judge.seen(self.real)
+        logits, features = self.beholder.seen(self.real)
         return Sample(features.double().numpy(), logits.argmax(1).numpy())
 
     def drawn(self, model: nn.Module, classes: tuple[int, ...], count: int) -> Tensor:
