@@ -37,6 +37,7 @@ class Memory:
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
+        relearner: copies of what moves, where a forget loss is read at other weights than the model's.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
         activations: of one micro-batch, and its logits.
     """
@@ -46,6 +47,7 @@ class Memory:
     optimizer: int
     contract: int
     repair: int
+    relearner: int
     reference: int
     activations: int
 
@@ -103,6 +105,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         repair=moving * (2 * (HALF if settings.repair == "lean" else FLOAT) + (0 if judged else FLOAT))
         if repairs
         else 0,
+        relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
         activations=max(
             activations(
