@@ -72,6 +72,7 @@ ARGUMENTS: dict[str, Rule] = {
     **dict.fromkeys(("train_mode", "inplace"), takes.value(bool)),
     "repair": takes.value(bool | Literal["auto", "lean"]),
     "until": takes.value(float | Literal["auto", "unseen"] | None, "(0, inf)"),
+    "relearner": takes.value(int, "[0, inf)"),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, None),
 }
@@ -106,6 +107,7 @@ def unlearn(
     guards: Guards | None = None,
     repair: bool | Literal["auto", "lean"] = "auto",
     until: float | Literal["auto", "unseen"] | None = "auto",
+    relearner: int = 0,
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -146,6 +148,9 @@ def unlearn(
             "unseen" for the median of the `holdout` under the original, None for no end. "auto": plain ascent in nats
             ends at 20 (`losses.END`), where a probability of 2e-9 is left, or at twice what a clause asks of the forget
             loss; no end under a clause "unseen", and of no other loss.
+        relearner: read the forget loss where up to so many steps of relearning on other forget examples lead
+            (`losses.Relearned`), so that less comes back: 4, or 2, which is cheaper. A step then costs (steps + 3) / 2
+            forget passes for one. 0: at the weights themselves.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
@@ -158,7 +163,7 @@ def unlearn(
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     broken = _checked(locals())
-    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until)
+    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
         does = TASKS[task]() if isinstance(task, str) else task

@@ -12,7 +12,7 @@ from torch import Tensor
 from unweave.arguments import callable_with, check_fields, kind, wrong
 from unweave.averages import Averages, Of
 from unweave.contract import Keeper
-from unweave.contract.keeper import ONLY, SHRINK
+from unweave.contract.keeper import HALF, ONLY, SHRINK
 from unweave.contract.reading import MET
 from unweave.data.pairs import Pair
 from unweave.gramian import combine, gramian
@@ -26,7 +26,6 @@ from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion, tolerance
 # Shares of the level's highest rise at a look, of which a trust region's default budget counts at most: what may be
 # left of it where all is called paid back, and what a look must find less for a gain.
 BACK, GAIN = 0.05, 0.01
-HALF = 0.5  # of the budget: more than that, and more than the original used, is not paid back
 # The quota of a repair step, as a share of what is feasible: at the first look that finds it lost, of the last at every
 # further one, at most; of the last at every look that finds it forgotten again, and below which it is 0.
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01

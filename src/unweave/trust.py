@@ -24,6 +24,7 @@ BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting
 REPAIR = 2.5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
 MEMORY = 0.7  # of the running mean of the retain loss
+EXCESS = 0.25  # of a rise over the predicted one, as a share of both predicted changes, beyond which no radius grows
 OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restoration is the retain gradient alone
 ORIGIN = 3  # steps whose retain loss makes up the starting level
 
@@ -44,7 +45,8 @@ class TrustRegion:
        or along g_r where the two are all but opposed. The rule is asked again once the level is kept.
     2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
-       `rise < allowance / 2`: R grows by 1.3.
+       `rise < allowance / 2`: R grows by 1.3, if the first order held: the rise is over the predicted one by no more
+       than a quarter of what was predicted for both losses, in absolute values.
 
     The step is a plain one, without momentum: a rule's first-order guarantees are those of the step taken. A rule that
     gives its own step length (OFMU) reads the radius from `Objectives.radius`.
@@ -134,7 +136,9 @@ class TrustRegion:
             return Record(number, step, 0.0, False, radius=radius, note=step.stop)
         # 2. The length: the radius, less where the Gramian already says that it costs too much.
         lr = step.lr if step.lr is not None else radius / length if length else 0.0
-        lr = self._shortened(lr, step)
+        predicted: list[float] | None = None if step.predicted is None else step.predicted.tolist()
+        if predicted is not None and predicted[RETAIN] > 0:
+            lr = min(lr, SHARE * self.tolerated / predicted[RETAIN])
         objectives.move(direction, -lr)
         # 3. The step, and what it did: halved, weights half the way back, until the retain loss rose by no more than
         #    its allowance; undone if four halvings were not enough.
@@ -151,7 +155,9 @@ class TrustRegion:
             self._undo(objectives, before)
             why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
-        if rise < SHARE * self.tolerated / 2 and self.radius == radius and not (restoring or self.repairing):
+        held = predicted is None or rise - lr * predicted[RETAIN] <= EXCESS * lr * sum(map(abs, predicted))
+        small = rise < SHARE * self.tolerated / 2 and self.radius == radius
+        if small and held and not (restoring or self.repairing):
             self.radius = min(radius * GROW, largest, self.cap)
         if restoring:
             self.restorations += 1
@@ -211,10 +217,6 @@ class TrustRegion:
         self.level = loss if self.level is None else MEMORY * self.level + (1 - MEMORY) * loss
         if self.seen <= ORIGIN:
             self.origin = (self.origin or 0.0) + (loss - (self.origin or 0.0)) / self.seen
-
-    def _shortened(self, lr: float, step: Step) -> float:
-        slope = 0.0 if step.predicted is None else float(step.predicted[RETAIN])
-        return min(lr, SHARE * self.tolerated / slope) if slope > 0 else lr
 
     def _undo(self, objectives: Objectives, before: list[Tensor]) -> None:
         objectives.restore(before)

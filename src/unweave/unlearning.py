@@ -28,7 +28,7 @@ from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Monitor, Progress, Record, Result, Stepper, Stop, asked
 from unweave.loop import unlearn as loop
-from unweave.losses import END, Ascent, Until, unseen_level
+from unweave.losses import END, Ascent, Relearned, Until, unseen_level
 from unweave.methods import Method
 from unweave.modules import joined, mode
 from unweave.objectives import Loss
@@ -59,6 +59,8 @@ class Settings:
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll, "unseen" for the median
             of the holdout under the original, or None for no end. "auto": plain ascent in nats ends at `losses.END`,
             or at twice what a clause asks of the forget loss; not where a clause compares with unseen examples.
+        relearner: steps at most of a relearner on forget examples, where the forget loss of others is then read
+            (`losses.Relearned`); 0: it is read at the weights themselves.
     """
 
     forget_batch: int = 64
@@ -68,6 +70,7 @@ class Settings:
     train_mode: bool = False
     parameters: str | Sequence[str] | None = None
     until: float | Literal["auto", "unseen"] | None = "auto"
+    relearner: int = 0
 
 
 @dataclass(eq=False)
@@ -133,7 +136,8 @@ class Unlearning:
 
         Raises:
             ConfigurationError: the data do not fit the method, a batch is too small for a layer, or the forget loss is
-                to end and there is none, or where unseen examples stand and there are none.
+                to end and there is none, or where unseen examples stand and there are none, or it is to be read at a
+                relearner's weights and there is none.
         """
         if check:
             check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
@@ -141,6 +145,7 @@ class Unlearning:
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if (level := self._level(row.forget)) is not None and row.forget is not None:
             self.method = replace(self.method, forget=Until(row.forget, self.task, level))
+        self.method = replace(self.method, forget=self._relearned(self.method.forget))
         if row.saliency is not None:
             batches = read(self.forget, self.settings.forget_batch, device_of(self.model))
             with seeded(self.settings.seed):
@@ -169,6 +174,17 @@ class Unlearning:
         if self.settings.until == "unseen":
             return unseen_level(self.model, self.task, self._unseen())
         return self.settings.until
+
+    def _relearned(self, loss: Loss | None) -> Loss | None:
+        """The forget loss with its end, where a relearner takes the model, by `settings.relearner`."""
+        if not self.settings.relearner:
+            return loss
+        if loss is None:
+            raise ConfigurationError(
+                "relearner: reads the forget loss where a relearner leads, and this method has none: leave it out, or "
+                "choose a method with a forget side."
+            )
+        return Relearned(loss, self.task, self.settings.relearner)
 
     def _unseen(self) -> Iterator[Batch]:
         """The holdout, or of the half of it that steers the run as many as a look at it reads."""
@@ -308,7 +324,8 @@ def held_out(
     contract: Contract, task: Task, forget: Data, retain: Data, given: Mapping[str, Any], seed: int
 ) -> tuple[Data, Sets]:
     """What is left of the retain set to train on, and all sets that the contract reads."""
-    return hold_out(contract, contract.keeps(Known(task).utility), retain, forget=forget, **given, seed=seed)
+    known = Known(task)
+    return hold_out(contract, contract.keeps(known.utility), retain, forget=forget, **given, seed=seed, task=known)
 
 
 def probed(retain: Data, settings: Settings, device: torch.device) -> tuple[Data, tuple[Batch, ...]]:

@@ -154,6 +154,15 @@ def test_other_tasks_keep_their_forget_sides() -> None:
         assert type(METHODS[name](Classification(), model).forget) is wanted
 
 
+def test_rows_may_have_defaults_of_their_own_for_denoisers() -> None:
+    elsewhere = nn.Linear(2, 2)
+    assert build("hamu_q", "plain").rule.ratio == 0.5 != METHODS["hamu_q"](Classification(), elsewhere).rule.ratio  # type: ignore[attr-defined]
+    assert build("hamu_q", "plain", ratio=0.2).rule.ratio == 0.2  # type: ignore[attr-defined]
+    assert build("unilateral_surgery", "plain").rule.tolerance == -0.1  # type: ignore[attr-defined]
+    assert METHODS["unilateral_surgery"](Classification(), elsewhere).rule.tolerance == 0  # type: ignore[attr-defined]
+    assert build("hamu_u", "plain").rule.ratio == 0.1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", ["relabel_condition", "esd", "erase_diff", "selective_amnesia", "graddiff", "kl"])
 def test_neither_a_second_look_nor_micro_batches_change_a_loss(name: str) -> None:
     method, model = build(name, "unet"), copy.deepcopy(original("unet")[0])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from unweave.contract import Contract, Forget, Keep
-from unweave.contract.keeper import DRAWN_EVERY, Keeper
-from unweave.contract.observer import Observer, chosen
-from unweave.contract.sets import Sets, check
+from tests.contract._two import State
+from unweave.contract import Contract, Forget, Keep, bounds
+from unweave.contract.keeper import DRAWN_EVERY, SPENT, Keeper
+from unweave.contract.observer import FORGOTTEN, Observer, chosen
+from unweave.contract.sets import CONDITIONS, Sets, check, hold_out
 from unweave.errors import ConfigurationError
+from unweave.loop import Record
+from unweave.rules import Step
 from unweave.tasks import Classification, Known
 
 
@@ -126,3 +131,119 @@ def test_slips_are_told() -> None:
         Forget("generated", at_most=15)
     with pytest.raises(ConfigurationError, match="needs no clip"):
         Keep("recognised", absolute=0.05, clip=1)
+
+
+class Several:
+    """Draws as many images as it is asked for: image j of x is recognised at a level of `x + j / 1000`."""
+
+    def __init__(self, images: int = 1, skip: int = 0) -> None:
+        self.images, self.first, self.passes = images, skip, 20 * images
+
+    def several(self, images: int, skip: int = 0) -> Several:
+        return Several(images, skip)
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        return (batch[0][:, None] + (self.first + torch.arange(self.images)) / 1000 <= model.level).float()
+
+
+class Draws(Drawn):
+    def __init__(self) -> None:
+        super().__init__()
+        self.recognised: Any = Several()
+
+
+def test_as_many_images_are_drawn_as_the_limit_takes_and_others_at_the_end() -> None:
+    keeps, forgets = [Keep("recognised", absolute=0.05)], [Forget("generated", at_most=0.2)]
+    task: Any = Draws()
+    observer = Observer(task, *chosen(Sets(rows(30), rows(100), rows(100)), keeps, forgets, task, 0, 0.0125))
+    seen = observer.see(Level(), ["guard", "final", "forget", "forget final"])
+    each = -(-bounds.images(0.05, 0.0125) // 100)
+    assert len(seen["guard"]["recognised"]) == 100 * each >= bounds.images(0.05, 0.0125)
+    assert len(seen["final"]["recognised"]) == 100 * each
+    drawn = seen["guard"]["recognised"].reshape(100, each)
+    expected = np.arange(100)[:, None] / 100 + np.arange(each) / 1000 <= 0.5
+    assert (drawn == expected)[np.abs(np.arange(100) - 50) > 5].all(), "example by example"
+    forget, final = (seen[name]["generated"] for name in ("forget", "forget final"))
+    assert len(forget) == len(final) >= FORGOTTEN and forget.mean() > final.mean(), "the end has images of its own"
+    assert observer.passes(["guard"]) == 100 * 20 * each
+
+
+def test_what_is_lost_of_a_limit_and_can_still_be_shown() -> None:
+    count = 0
+    for limit, alpha in ((0.05, 0.0125), (0.05, 0.05), (0.02, 0.0125)):
+        n = bounds.images(limit, alpha)
+        assert bounds.tango(round(bounds.LOSING * limit * n), 0, n, alpha) <= limit + 1 / n
+        assert bounds.tango(round(bounds.LOSING * limit * n / 2), 0, n // 2, alpha) > limit
+        count += 1
+    assert count == 3
+
+
+def test_few_examples_are_held_out_where_several_images_are_drawn_of_each() -> None:
+    contract, data = Contract(), rows(4000)
+    for task, guard in ((Draws(), CONDITIONS), (Drawn(), bounds.size(0.05, 0.05 / 4))):
+        known = Known(task)  # type: ignore[arg-type]
+        train, sets = hold_out(contract, contract.keeps(known.utility), data, forget=rows(5), task=known)
+        assert [len(each) for each in (sets.guard, sets.final, train)] == [guard, guard, 4000 - 2 * guard]  # type: ignore[arg-type]
+
+
+def test_groups_have_the_images_of_their_examples() -> None:
+    names, task = ["a", "b"] * 200, Draws()
+    clause = Keep("recognised", absolute=0.2, by=names)
+    known = Known(task)  # type: ignore[arg-type]
+    _, sets = hold_out(Contract([clause], ()), [clause], rows(400), forget=rows(5), task=known)
+    keeper = Keeper(Contract([clause], ()), task, sets, per_step=10)  # type: ignore[arg-type]
+    keeper.begin(Level(), State(), State())
+    verdicts = keeper.finish(Level(), "steps used up").verdicts
+    assert [each.group for each in verdicts] == ["a", "b"]
+    assert all(
+        each.guard is not None and each.guard.n >= bounds.images(0.2, 0.05 / 8) and each.met for each in verdicts
+    )
+
+
+class Walk:
+    """A keeper of what is drawn, and a model whose level is set."""
+
+    def __init__(self, shrinks: int = 3) -> None:
+        contract = Contract(
+            [Keep("recognised", absolute=0.1)], [Forget("generated", at_most=0.2)], shrinks=shrinks, every=1
+        )
+        self.model, self.stepper, self.number = Level(), State(), 0
+        task: Any = Drawn()
+        self.keeper = Keeper(contract, task, Sets(rows(40), rows(400), rows(400)), per_step=10)
+        assert self.keeper.begin(self.model, State(), self.stepper) is None
+
+    def step(self, level: float) -> str | None:
+        self.number += 1
+        with torch.no_grad():
+            self.model.level.fill_(level)
+        record = Record(self.number, Step(torch.zeros(2), torch.ones(1, 2)), 0.5, True)
+        objectives: Any = SimpleNamespace(model=self.model)
+        return self.keeper.read_if_due(record, objectives, State(), self.stepper)
+
+
+def test_a_run_goes_on_from_what_is_broken_while_it_mends() -> None:
+    walk = Walk()
+    for level in (0.2, 0.3, 0.45):
+        assert walk.step(level) is None and walk.model.level.item() == pytest.approx(level)
+    assert [(look.kept, look.rolled_back) for look in walk.keeper.path] == [
+        (False, False),
+        (False, False),
+        (True, False),
+    ]
+    assert walk.keeper.rollbacks == 0 and walk.stepper.shrunk == []
+
+
+def test_it_goes_back_where_more_is_broken_than_before_and_every_failure_counts() -> None:
+    walk = Walk(shrinks=2)
+    assert walk.step(0.3) is None and walk.model.level.item() == pytest.approx(0.3)
+    assert walk.step(0.2) is None and walk.model.level.item() == 0.5, "back to the original"
+    assert walk.keeper.rollbacks == 1 and walk.stepper.shrunk == [(0.5, None)]
+    assert walk.step(0.3) == SPENT and walk.model.level.item() == 0.5
+
+
+def test_a_keeper_that_was_loaded_remembers_what_was_broken() -> None:
+    walk, other = Walk(shrinks=2), Walk(shrinks=2)
+    walk.step(0.3)
+    other.keeper.load_state_dict(walk.keeper.state_dict())
+    other.number = 1
+    assert other.step(0.25) is None and other.model.level.item() == 0.5, "worse than what the other saw"

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from unweave.contract import Contract, Keep
 from unweave.contract.bounds import lower, smallest, upper
+from unweave.contract.clauses import DEFAULT_SHARE, FIVEFOLD
 from unweave.contract.judge import Limit, limits
 from unweave.contract.metrics import key
 from unweave.contract.reading import Reading
@@ -74,7 +75,9 @@ def test_an_example_of_a_function_counts_one_where_its_values_are_shares_and_the
     assert found.text == f"own rises by at most 0.2, each example counted up to {clip:.3g}", "it has no unit"
 
 
-def test_an_example_of_a_loss_in_another_unit_counts_its_span_even_if_that_is_a_share() -> None:
+def test_an_example_of_a_loss_in_another_unit_counts_five_limits_and_no_more_than_its_span() -> None:
+    assert one(Keep("loss", absolute=0.1), np.linspace(0.1, 0.9, N), "error").clip == pytest.approx(0.5)
+
     found = one(Keep("loss", absolute=0.2), np.linspace(0.1, 0.9, N), "error")
     assert found.clip == pytest.approx(0.8) and found.text.endswith("counted up to 0.8 error")
 
@@ -185,14 +188,18 @@ def test_the_default_is_one_percent_where_the_examples_can_decide_it() -> None:
 
 def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_clauses_unit() -> None:
     share, nats, count = 2 * smallest(N, ALPHA), 2 * smallest(N, ALPHA, 1.0), 0
+    few = SPREAD[::20] - 1
+    error = 2 * smallest(len(few), ALPHA, FIVEFOLD * DEFAULT_SHARE * float(few.mean()))
     for utility, values, unit, judged, room, text in (
         ("accuracy", RIGHT, "nats", share, f"{100 * share:.2g} points", f"falls by at most {100 * share:.3g} points"),
         ("perplexity", SPREAD, "nats", nats, f"{100 * math.expm1(nats):.2g} %", "% of the original's"),
-        ("loss", SPREAD - 1, "error", nats, f"{nats:.2g} error", f"rises by at most {nats:.3g} error"),
+        ("loss", few, "error", error, f"{error:.2g} error", f"rises by at most {error:.3g} error"),
     ):
         (found,), (note,) = made(None, values, utility, unit)
         assert found.judged == pytest.approx(judged) and text in found.text
-        assert note.startswith(f"Default: {utility} within {room} of the original's instead of 1 %: with {N} guard")
+        assert note.startswith(
+            f"Default: {utility} within {room} of the original's instead of 1 %: with {len(values)} guard"
+        )
         base = math.exp(SPREAD.mean()) * math.expm1(nats) if utility == "perplexity" else judged
         assert found.limit == pytest.approx(base) and read(found, values, values).met
         count += 1
@@ -212,5 +219,7 @@ def test_no_default_is_so_wide_that_no_model_could_miss_it(utility: str, last: i
 
 def test_how_wide_a_default_may_be_follows_from_what_an_example_counts() -> None:
     (found,), _ = made(None, np.linspace(0.0, 4.0, 20), "loss", "error")
-    assert found.clip == 4.0 and 1 < found.judged < 4.0
+    assert (
+        found.clip == pytest.approx(FIVEFOLD * DEFAULT_SHARE * 2.0) and DEFAULT_SHARE * 2.0 < found.judged < found.clip
+    )
     assert not read(found, np.zeros(20), np.full(20, 4.0)).met

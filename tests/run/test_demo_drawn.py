@@ -44,12 +44,13 @@ def found() -> Json:
 
 
 def test_what_is_compared(found: Json) -> None:
-    assert {e.key for e in ENTRIES} == {"relabel_condition", "salun", "esd", "eupmu", "hamu_q", "unilateral_surgery"}
+    baselines = ["finetune", "graddiff", "uce", "erase_diff", "relabel_condition", "salun", "esd"]
+    assert [entry.key for entry in ENTRIES] == [*baselines, "eupmu", "hamu_q", "unilateral_surgery"]
     names = [row["name"] for row in found["rows"]]
     assert names == ["original", "retrained", "only hidden", *(entry.name for entry in ENTRIES)]
     assert list(found["settings"]) == names[3:]
     kinds = [row["kind"] for row in found["rows"]]
-    assert kinds == ["end", "reference", "hidden", *3 * ["baseline"], *3 * ["headline"]]
+    assert kinds == ["end", "reference", "hidden", *7 * ["baseline"], *3 * ["headline"]]
     assert "137 training images" in found["text"] and "(1210)" in found["text"] and "160,401 weights" in found["text"]
 
 
@@ -66,7 +67,7 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
             "search": 20,
         }
     methods = [row for row in found["rows"] if row["steps"]]
-    assert len(methods) == 6 and all(row["steps"] == 1 and row["seconds"] > 0 for row in methods)
+    assert len(methods) == 10 and all(row["steps"] == 1 and row["seconds"] > 0 for row in methods)
     assert {row["ended"] for row in methods} == {"steps used up"} and not [row for row in methods if "met" in row]
     assert all(row["frechet"] != found["rows"][0]["frechet"] for row in methods), "every method moved the model"
 

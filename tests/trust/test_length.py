@@ -20,7 +20,7 @@ from unweave.losses import Ascent
 from unweave.methods import Method
 from unweave.objectives import RETAIN
 from unweave.parameters import Mask
-from unweave.rules import OFMU, Fixed, PCGrad, Rule
+from unweave.rules import HAMU, OFMU, Fixed, PCGrad, Rule
 from unweave.trust import TrustRegion
 
 
@@ -59,6 +59,21 @@ def test_the_radius_grows_by_a_factor_up_to_its_largest() -> None:
     assert radii[:3] == pytest.approx([trust.START, trust.START * trust.GROW, trust.START * trust.GROW**2], rel=1e-3)
     assert region.radius == pytest.approx(trust.LARGEST, rel=1e-6)
     assert max(radii) <= trust.LARGEST * float(model.theta.detach().norm())
+
+
+@pytest.mark.parametrize(("curvature", "grows"), [(0.0, True), (0.9, True), (1.1, False), (2.0, False)])
+def test_the_radius_grows_where_the_first_order_held(curvature: float, grows: bool) -> None:
+    """Slope -1, that curvature, length 1: predicted -1 and -1, realised -1 + curvature / 2; the excess is at most a
+    quarter of 2 below curvature 1."""
+    model, region = Vector(0.0), TrustRegion(budget=100.0, start=0.01)
+    region.size = 100.0
+
+    def retain(t: torch.Tensor) -> torch.Tensor:
+        return -t[0] + curvature * t[0] ** 2 / 2
+
+    (record,) = on(model, lambda t: -t[0], retain, HAMU("forget"), region).history
+    assert record.accepted and record.radius == pytest.approx(1.0)
+    assert region.radius == pytest.approx(trust.GROW if grows else 1.0)
 
 
 def test_the_radius_stays_where_the_rise_is_neither_small_nor_large() -> None:

@@ -112,14 +112,14 @@ def finished_run(folder: Path) -> Own:
 
 
 def check_recipe(folder: Path, own: Mapping[str, Any]) -> None:
-    """Refuses evidence of one recipe beside, or about, the run of another; how it was evaluated may differ.
+    """Refuses evidence of one recipe beside, or about, the run of another; how it is judged may differ.
 
     Raises:
         ConfigurationError: with the keys that differ.
     """
     other = identity(read(folder / "recipe.yaml"))
     keys = {key for key in {**other, **own} if other.get(key) != own.get(key)}
-    if keys := {key for key in keys if not key.startswith("evaluation.") and key != HELD}:
+    if keys := {key for key in keys if not key.startswith(("evaluation.", "evidence.")) and key != HELD}:
         raise ConfigurationError(
             f"{folder} holds the run of another recipe (it differs in {', '.join(sorted(keys)[:5])}): choose another "
             "--output"

@@ -6,8 +6,9 @@ many thousand would not.
 
 Levels. States are tested in the order of the run, and a path ends at its first failure: tests in a fixed sequence
 need no correction (Maurer, Hothorn and Lehmacher 1995; Westfall and Krishen, J. Stat. Plan. Inference 99, 2001). Each
-rollback opens a new path, and a clause may have many groups: the level is divided by their numbers (Bonferroni; Dunn,
-JASA 56, 1961). That all clauses hold together needs none (intersection-union test; Berger, Technometrics 24, 1982).
+failure that a run goes on after, from there or from an earlier state, opens a new path, and a clause may have many
+groups: the level is divided by their numbers (Bonferroni; Dunn, JASA 56, 1961). That all clauses hold together needs
+none (intersection-union test; Berger, Technometrics 24, 1982).
 A path that begins after a rollback depends on when the failure came: the final claim is therefore made on a set of its
 own, looked at once.
 
@@ -33,6 +34,7 @@ BETS = np.array(
     [(2.0**-k, 2.0 ** -min(k + 1, 5)) for k in range(6)]
 ).T  # shares of the largest bet, what is put on them
 MOST = 1 << 40
+LOSING = 0.75  # of a limit on what is drawn, that a run may use up and still be shown to keep it
 SAFE = 0.9  # Tango's bound is taken at this part of the level: it is not exact
 
 
@@ -144,6 +146,12 @@ def score(b: int, c: int, n: int, alpha: float) -> float:
     while low < (middle := (low + high) / 2) < high:  # the statistic falls with delta
         low, high = (middle, high) if statistic(middle) > -z else (low, middle)
     return high
+
+
+@lru_cache(maxsize=256)
+def images(limit: float, alpha: float) -> int:
+    """Images that show a limit kept which a model uses `LOSING` of: so many are recognised no longer, none anew."""
+    return _least(lambda n: n > 1 / limit and tango(math.ceil(LOSING * limit * n), 0, n, alpha) <= limit)
 
 
 def below(values: Array, others: Array) -> float:

@@ -24,6 +24,7 @@ FORGETTING = {
 }
 MARGINS = {"unseen": 0.05, "retrained": 0.02}
 CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most, where nothing else is said
+FIVEFOLD = 5.0  # limits that one example counts at most where a loss is in no nats, so that no number would suit all
 MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
 TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
 SHARES = ("accuracy", "recognised")  # 0 or 1 of each example
@@ -51,9 +52,9 @@ class Keep:
         better: whether "higher" or "lower" values of a function are better; for functions only.
         name: what tables call the clause.
         clip: what one example counts at most, up and down, in the metric's unit (nats for perplexity); None: 3 nats for
-            loss, 1 for perplexity, 1 for a function whose values of the original lie in [0, 1], the span of its values
-            for another and for a loss that is in no nats, and always a fifth more than the limit. A metric that is 0
-            or 1 needs none.
+            loss (five times the limit where it is in no nats), 1 for perplexity, 1 for a function whose values of the
+            original lie in [0, 1], the span of its values for another, and always a fifth more than the limit. A metric
+            that is 0 or 1 needs none.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -138,6 +139,7 @@ class Keep:
     def counted(self, limit: float, usual: float, unit: str = NATS) -> float:
         """What one example counts at most: as was asked, else what is usual, and `MORE` than the limit at least."""
         known = CLIPS.get(str(self.metric), usual) if unit == NATS else usual
+        known = min(usual, FIVEFOLD * limit) if self.metric == "loss" and unit != NATS else known
         return self.clip if self.clip is not None else max(known, MORE * limit)
 
     def text(self, unit: str = NATS) -> str:
@@ -232,8 +234,9 @@ class Contract:
         forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
             "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).
-        shrinks: how often a run may go back and on with shorter steps.
-        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 20 at most
+        shrinks: how often a run may go back and on with shorter steps; where what is drawn is read, how many looks may
+            find a clause broken, as a run goes on from those that mend.
+        every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 25 at most
             where it reads what is drawn.
 
     Raises:

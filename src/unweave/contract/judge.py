@@ -250,6 +250,7 @@ def _groups(clause: Keep, sets: Sets, guard: int, final: int) -> Iterator[tuple[
         yield None, {"guard": np.ones(guard, dtype=bool), "final": np.ones(final, dtype=bool)}
         return
     names = [np.array(sets.groups(clause, place) or [], dtype=object) for place in range(2)]
+    names = [np.repeat(own, max(size // max(len(own), 1), 1)) for own, size in zip(names, (guard, final), strict=True)]
     for group in sorted({*names[0], *names[1]}):
         yield group, {place: np.asarray(own == group, dtype=bool) for place, own in zip(PLACES, names, strict=True)}
 
@@ -289,10 +290,11 @@ def _undecidable(limit: Limit, own: Array) -> str:
     asked, smallest = f"{limit.judged:.3g}{unit}", f"{least:.3g}{unit}"
     if limit.clause.relative is not None and limit.clause.metric != "perplexity":
         asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"
+    what = "images" if limit.clause.metric == "recognised" else "guard examples"
     counted = "" if clip is None else f" that count up to {clip:.3g}{unit} each"
     less = "" if clip is None else f"; or let one example count less: clip={0.9 * clip * limit.judged / least:.2g}"
     return (
-        f"{title}: a limit of {asked} cannot be decided with {n} guard examples{counted}: even an unchanged model "
+        f"{title}: a limit of {asked} cannot be decided with {n} {what}{counted}: even an unchanged model "
         f"would miss it. The smallest that can is {smallest}; yours needs {bounds.needed(limit.judged, alpha, clip)} "
         f"examples. Ask for less, group less, or give a larger guard set{less}."
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave.contract import judge
+from unweave.contract import bounds, judge
 from unweave.contract.clauses import Contract
 from unweave.contract.judge import Goal, Limit, goals, limits
 from unweave.contract.metrics import DRAWN
@@ -24,9 +24,10 @@ from unweave.objectives import Objectives
 from unweave.rules._base import Left
 from unweave.tasks import Known, Task
 
-DRAWN_EVERY = 20  # steps between two looks at what is drawn, at most: each costs many passes, and none would be too few
+DRAWN_EVERY = 25  # steps between two looks at what is drawn, at most: each costs many passes, and none would be too few
 SHARE = 0.07  # of a run's time that looks cost; with first and last readings and snapshots it stays below a tenth
 PASSES = 3  # what a step costs per example, in forward passes: forward and backward
+HALF = 0.5  # of the budget: what a run that pays back uses more of is not paid back
 SHRINK = 0.5  # of the step length, at every rollback
 SPENT = "budget used up"
 HARD = "hard: utility cannot be kept"
@@ -40,9 +41,12 @@ class Keeper:
 
     After every `every` steps the guard set, and samples of forget set and holdout, are read once. A state that keeps
     all keep clauses is remembered; one that breaks any is left: weights, buffers, rule and stepper go back to the
-    last state that kept all, the step length is halved, and the run goes on, `contract.shrinks` times at most. At
-    the end the model is the state that forgot most among those that kept every keep clause: the original is one of
-    them. Every decision depends on counts and seeds alone, and is the same on all ranks.
+    last state that kept all, the step length is halved, and the run goes on, `contract.shrinks` times at most. Where
+    what is drawn is read, the first steps of an optimizer break what the next ones mend: there the run goes on from a
+    broken state, as one of these times, while less is broken at every look, and from one that meets every clause until
+    half of the budget is paid back. At the end the model is the state that forgot most among those that kept every keep
+    clause, and of those that meet every forget clause, where what is drawn is read, the one that uses least of the
+    budget; the original is one of them. Every decision depends on counts and seeds alone, and is the same on all ranks.
 
     Args:
         contract: the limits.
@@ -80,11 +84,13 @@ class Keeper:
         self._keeps, self._unit = contract.keeps(known.utility), known.unit
         self._forgets = contract.forgets(sets.whole_class, known.utility)
         check(self._keeps, self._forgets, sets, retrained is not None, known)
-        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed), seed=seed)
+        alpha = bounds.level(contract.confidence, contract.shrinks + 1)
+        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed, alpha), seed=seed)
         cost = self._observer.passes(("guard", "forget", "holdout"))
         due = max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         drawn = self._observer.reads(DRAWN)
         self.every = contract.every or (min(due, DRAWN_EVERY) if drawn else due)
+        self._mends = drawn
         self._kept, self._best = Snapshot(), Snapshot()
         self._original: Seen = {}
         self._limits: list[Limit] = []
@@ -94,8 +100,9 @@ class Keeper:
         self.cost: Callable[[], float] | None = None  # of states that meet every clause, the cheapest is the best
         self.path: list[Waypoint] = []
         self.notes: list[str] = []
-        self.rollbacks = self._last = 0
+        self.rollbacks = self._failed = self._last = 0
         self.start = 0.0
+        self._broken = math.inf  # how much was, at a look that the run went on from
         self._moved, self._reach, self._used, self._rank, self.seconds = False, 0.0, 0.0, [0.0, 0.0], 0.0
 
     @property
@@ -245,13 +252,17 @@ class Keeper:
         self._moved = False
         if self._judged(model):
             self._kept.take(model, rule, stepper)
-            self._reach = 0.0
-            return MET if self.path[-1].forgotten == 1.0 else None
+            self._reach, self._broken = 0.0, math.inf
+            paid = not self._mends or self.path[-1].used <= HALF
+            return MET if self.path[-1].forgotten == 1.0 and paid else None
+        if self._failed < self.contract.shrinks and self._mends and self.path[-1].used < self._broken:
+            self._failed, self._broken = self._failed + 1, self.path[-1].used
+            return None
         # A clause broke: back to the last state that kept all of them, and on with half the step, or the end.
         self._kept.restore(model, rule, stepper)
-        if self.rollbacks == self.contract.shrinks:
+        if self._failed >= self.contract.shrinks:
             return SPENT
-        self.rollbacks += 1
+        self.rollbacks, self._failed, self._broken = self.rollbacks + 1, self._failed + 1, math.inf
         self.path[-1] = replace(self.path[-1], rolled_back=True)
         stepper.shrink(SHRINK, self._reach or None)
         # From here on that state remembers the shorter step: a second rollback to it shall not lengthen it again.
@@ -292,9 +303,9 @@ class Keeper:
             for goal, now, start in zip(self._goals, forgotten, self._starts, strict=True)
             if now is not None
         ]
-        if self.cost is not None and steps and min(steps) == 1.0:
+        if (self.cost is not None or self._mends) and steps and min(steps) == 1.0:
             used = self._budget([limit.read(seen, self._original, "guard") for limit in self._limits])
-            return [1.0, -used, -self.cost()]
+            return [1.0, -used, 0.0 if self.cost is None else -self.cost()]
         loss = float(seen["forget"]["loss"].mean())
         return [sum(steps) / len(steps) if steps else 0.0, loss if math.isfinite(loss) else -math.inf]
 
@@ -307,4 +318,4 @@ class Keeper:
         self.notes = [*notes, *remarks(self._keeps, self._forgets, self._sets, default=self.contract.forget is None)]
 
 
-_COUNTERS = ("rollbacks", "start", "_last", "_moved", "_reach", "_used", "_rank", "seconds")
+_COUNTERS = ("rollbacks", "_failed", "_broken", "start", "_last", "_moved", "_reach", "_used", "_rank", "seconds")

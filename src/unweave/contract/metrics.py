@@ -1,8 +1,11 @@
-"""A metric is one value per example; perplexity is judged through the loss, accuracy is 0 or 1."""
+"""A metric is one value per example; perplexity is judged through the loss, accuracy is 0 or 1.
+
+What is drawn takes no example but its condition: a metric of it may give several values, of as many images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +22,7 @@ SCORE = "score"  # what a membership attack looks at: high for examples that are
 
 @torch.no_grad()
 def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Tensor:
-    """The metric of every example, `[b]` in float64 on the CPU.
+    """The metric of every example, `[b]` in float64 on the CPU; `[b k]` where k images were drawn for each.
 
     "score" is the margin `log p_y - log(1 - p_y)` where the task has logits, which keeps the order of examples whose
     loss is 0 in float32, and the negative loss elsewhere.
@@ -28,12 +31,12 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         UnsupportedError: the task has no logits, and the metric needs them.
         ConfigurationError: not one value per example.
     """
+    if metric in DRAWN:
+        metric = drawn(task)
     if callable(metric):
         found = metric(model, batch)
     elif metric in ("loss", "perplexity"):
         found = Known(task).reading(model, batch)
-    elif metric in DRAWN:
-        found = drawn(task)(model, batch)
     elif (known := Known(task)).logits is not None:
         outputs = Outputs(known.logits(model, batch).float().cpu(), batch[1].cpu())
         found = torch.from_numpy(outputs.correct if metric == "accuracy" else outputs.margin)
@@ -41,14 +44,18 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         found = known.score(model, batch)
     else:
         raise UnsupportedError(f"{metric} needs a task with logits; use 'loss' or 'perplexity', or a function.")
+    if isinstance(found, Tensor) and found.ndim == 2 and hasattr(metric, "several"):
+        found = found.flatten()
     if not isinstance(found, Tensor) or found.ndim != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ConfigurationError(f"A metric must return one value per example, [b]; {key(metric)} returned {shape}.")
     return found.detach().double().cpu()
 
 
-def drawn(task: Task) -> Metric:
-    """What "recognised" and "generated" read.
+def drawn(task: Task, images: int = 1, skip: int = 0) -> Metric:
+    """What "recognised" and "generated" read: of so many images for each example, if the task can draw several.
+
+    `skip` are those that are left out before them: others than a first reading had.
 
     Raises:
         ConfigurationError: the task says nothing of what is drawn.
@@ -59,7 +66,8 @@ def drawn(task: Task) -> Metric:
             "contract: 'recognised' and 'generated' are of models that draw, and of a task that says what is "
             "recognised: Diffusion(..., recognised=function (model, batch) -> [b])."
         )
-    return found
+    several: Callable[[int, int], Metric] | None = getattr(found, "several", None)
+    return found if several is None else several(images, skip)
 
 
 def passes(metric: str | Metric, task: Task) -> int:

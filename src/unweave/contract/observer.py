@@ -9,8 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from unweave.contract import bounds
 from unweave.contract.clauses import Forget, Keep, Metric
-from unweave.contract.metrics import DRAWN, SCORE, Once, key, passes, values
+from unweave.contract.metrics import DRAWN, SCORE, Once, drawn, key, passes, values
 from unweave.contract.sets import SAMPLE, Sets, halves
 from unweave.errors import told
 from unweave.evaluation.metric import Array
@@ -19,6 +20,7 @@ from unweave.modules import evaluating
 from unweave.samples import Data, Rows, Sample
 from unweave.tasks import Known, Task
 
+FORGOTTEN = 400  # images, at least, in which a clause "generated" looks for what is to be forgotten; others at the end
 Seen = Mapping[str, Mapping[str, Array]]
 """Per-example values `[n]` by set and metric."""
 
@@ -55,9 +57,8 @@ class Observer:
         return seen
 
     def reads(self, metrics: Iterable[str]) -> bool:
-        """Whether one of these is read of any set."""
-        own = {metric for each in self._metrics.values() for metric in each.values() if isinstance(metric, str)}
-        return bool(own & set(metrics))
+        """Whether one of these names is read of any set."""
+        return bool({name for each in self._metrics.values() for name in each} & set(metrics))
 
     def passes(self, names: Iterable[str]) -> int:
         """Forward passes of one look at the named sets: one an example, but for metrics that say otherwise.
@@ -66,9 +67,9 @@ class Observer:
         """
         found = 0
         for name in (name for name in names if name in self.sets):
-            each = [(metric in DRAWN, passes(metric, self._task)) for metric in self._metrics[name].values()]
-            shared = max((count for drawn, count in each if not drawn), default=0)
-            found += self.sets[name].examples * (shared + sum(count for drawn, count in each if drawn))
+            each = [(what in DRAWN, passes(metric, self._task)) for what, metric in self._metrics[name].items()]
+            shared = max((count for draws, count in each if not draws), default=0)
+            found += self.sets[name].examples * (shared + sum(count for draws, count in each if draws))
         return found
 
     def _read(self, model: nn.Module, name: str, device: torch.device) -> dict[str, Array]:
@@ -82,31 +83,51 @@ class Observer:
 
 
 def chosen(
-    sets: Sets, keeps: Sequence[Keep], forgets: Sequence[Forget], task: Task, seed: int
+    sets: Sets,
+    keeps: Sequence[Keep],
+    forgets: Sequence[Forget],
+    task: Task,
+    seed: int,
+    alpha: float = 0.05,
 ) -> tuple[dict[str, Sample], dict[str, dict[str, str | Metric]]]:
-    """What the clauses read: the sets, and the metrics of each; "final" sets are read once, at the end."""
+    """What the clauses read: the sets, and the metrics of each; "final" sets are read once, at the end.
+
+    `alpha` is the error probability of a test: how many images are drawn follows from it (`bounds.images`).
+    """
     steering = halves(sets.holdout, seed)
     utility: dict[str, str | Metric] = {key(c.metric, i): c.metric for i, c in enumerate(keeps)}
     wanted = {clause.metric for clause in forgets}
     forget: dict[str, str | Metric] = {"loss": "loss"}
     counted = wanted & {"accuracy", "retrained"} or "accuracy" in utility.values()
     forget |= {"accuracy": "accuracy"} if counted else {}
-    forget |= {"generated": "generated"} if "generated" in wanted else {}
     forget |= {SCORE: SCORE} if "unseen" in wanted else {}
 
     def sample(data: Data, rows: Rows | None = None, most: int | None = None, seed: int = 0) -> Sample:
         return Sample(data, rows=rows, most=most, seed=seed, batch=Known(task).reading_batch)
 
     found = {"forget": sample(sets.forget, most=SAMPLE, seed=seed), "forget final": sample(sets.forget)}
-    metrics = {"forget": forget, "forget final": forget}
+    metrics = {"forget": forget, "forget final": dict(forget)}
+    if "generated" in wanted:
+        each = -(-FORGOTTEN // max(found["forget"].examples, 1))
+        for skip, name in ((0, "forget"), (each, "forget final")):
+            metrics[name]["generated"] = drawn(task, each, skip)
+    images = max((_images(clause, sets, alpha) for clause in keeps if clause.metric == "recognised"), default=0)
     for name, data in (("guard", sets.guard), ("final", sets.final)):
         if data is not None and utility:
-            found[name], metrics[name] = sample(data), utility
+            found[name], metrics[name] = sample(data), dict(utility)
+            if images:
+                metrics[name]["recognised"] = drawn(task, -(-images // max(found[name].examples, 1)))
     if "unseen" in wanted and sets.holdout is not None:
         found["holdout"] = sample(sets.holdout, rows=steering[0], most=SAMPLE, seed=seed)
         found["holdout final"] = sample(sets.holdout, rows=steering[1])
         metrics |= {"holdout": {"loss": "loss", SCORE: SCORE}, "holdout final": {"loss": "loss", SCORE: SCORE}}
     return found, metrics
+
+
+def _images(clause: Keep, sets: Sets, alpha: float) -> int:
+    """So many for each of its groups."""
+    groups = len(set(sets.groups(clause, 0) or [])) or 1
+    return groups * bounds.images(clause.limit, alpha / groups)
 
 
 def _agreed(found: Tensor, device: torch.device) -> Array:

@@ -15,6 +15,7 @@ from unweave.errors import ConfigurationError
 from unweave.samples import Data, Rows, labels, subset
 from unweave.tasks import NATS, Known
 
+CONDITIONS = 100  # guard examples, in each group, for whose conditions `bounds.images` are drawn
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end
 
@@ -72,8 +73,11 @@ def hold_out(
     guard: Data | None = None,
     final: Data | None = None,
     seed: int = 0,
+    task: Known | None = None,
 ) -> tuple[Data, Sets]:
     """Takes guard and final set out of the retain set, stratified by label, unless they are given.
+
+    The task says what a clause on its loss, or on what it draws, needs.
 
     Returns:
         What is left to train on, and all sets that the contract reads.
@@ -90,7 +94,7 @@ def hold_out(
             "index to divide it by: pass guard=... (and final=...), or a data set."
         )
     total = len(retain)  # type: ignore[arg-type]
-    wanted = guard_size(contract, keeps, total, known)
+    wanted = guard_size(contract, keeps, total, known, task)
     train, first, second = divide(total, known, wanted, 0 if final is not None else wanted, seed)
     parts = subset(retain, first), final if final is not None else subset(retain, second)  # type: ignore[arg-type]
     rows = (first, second) if final is None else None
@@ -103,17 +107,29 @@ def whole_class(forget: Data, retain: Data) -> bool:
     return known is not None and own is not None and not np.isin(own, known).any()
 
 
-def guard_size(contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None) -> int:
-    """Examples of the guard set: enough for the sharpest clause, at most a quarter of the retain set."""
+def guard_size(
+    contract: Contract, keeps: Sequence[Keep], total: int, known: Rows | None, task: Known | None = None
+) -> int:
+    """Examples of the guard set: enough for the sharpest clause, at most a quarter of the retain set.
+
+    A clause on what is drawn needs but conditions of them, where the task draws several images for each.
+    """
     wanted = []
+    unit = NATS if task is None else task.unit
+    several = task is not None and hasattr(task.recognised, "several")
     for clause in keeps:
         groups = 1
         if clause.by is not None:
             groups = len(set((known if known is not None else ()) if isinstance(clause.by, str) else clause.by)) or 1
+        if clause.metric == "recognised" and several:
+            wanted.append(groups * CONDITIONS)
+            continue
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
         limit, clip = clause.limit if clause.metric in SHARES else clause.averaged(), None
+        if clause.metric == "loss" and limit is None and clause.clip is None and unit != NATS:
+            limit = 1.0  # whatever it will be, as what one example counts follows from it
         if clause.metric not in SHARES and limit is not None:
-            clip = clause.counted(limit, 1.0)
+            clip = clause.counted(limit, 1.0, unit)
         wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
 

@@ -15,6 +15,7 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.guards import GuardWarning
 from unweave.loop import Result
 from unweave.methods import made, title
+from unweave.oneshot import ONESHOT, OneShot
 from unweave.recipe.steps import STEPS
 from unweave.run.environment import environment, now
 from unweave.watch import Watch
@@ -88,11 +89,10 @@ def compared(
         found.append(({"name": name, "kind": kind, **nothing, **measure(name, model)}, None))
     for entry in entries:
         watch(f"{phase}{entry.name}", 0, 1)
-        step = dict(entry.step)
-        method = made(entry.method, call["task"], original, call["forget"], entry.arguments)
+        own = _own(entry, original, call)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GuardWarning)  # they stay in the result
-            result = unlearn(original, method=method, step=STEPS[step.pop("name")](**step), **call)
+            result = unlearn(original, **own, **call)
         row = {"name": entry.name, "kind": entry.kind, **measure(entry.name, result.model), **_run(result)}
         found.append((row, result))
         watch(f"{phase}{entry.name}", 1, 1)
@@ -123,6 +123,15 @@ def about(begin: float, entries: Iterable[Entry], rows: Sequence[Json]) -> Json:
         "environment": environment(),
         "settings": {entry.name: entry.sections for entry in entries},
     }
+
+
+def _own(entry: Entry, original: nn.Module, call: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `unlearn` that a method has for itself; one without steps has no step length."""
+    if entry.method in ONESHOT:
+        return {"method": OneShot(entry.method, entry.arguments)}
+    step = dict(entry.step)
+    method = made(entry.method, call["task"], original, call["forget"], entry.arguments)
+    return {"method": method, "step": STEPS[step.pop("name")](**step)}
 
 
 def _run(result: Result) -> Json:

@@ -32,6 +32,10 @@ STEPS, BATCHES = 100, (64, 128)  # of every method; rows of forget and retain se
 SHOWN = 4  # images of the class to forget in the grid
 ADAM = {"name": "adam", "lr": 5e-4}  # the default of recipes of such models
 ENTRIES = (
+    Entry("fine-tune", "finetune", {}, ADAM, "baseline"),
+    Entry("GradDiff", "graddiff", {}, ADAM, "baseline"),
+    Entry("UCE", "uce", kind="baseline"),
+    Entry("EraseDiff", "erase_diff", {}, ADAM, "baseline"),
     Entry("relabel", "relabel_condition", {}, ADAM, "baseline"),
     Entry("SalUn", "salun", {}, ADAM, "baseline"),
     Entry("ESD", "esd", {}, ADAM, "baseline"),
@@ -79,12 +83,7 @@ def demo_drawn(
     entries = list(chosen("method", methods, {entry.key: entry for entry in ENTRIES}).values())
     for module in ("diffusers", "PIL"):
         require(module, "diffusion")
-    recipe = DiffusionRecipe(
-        data=DiffusionData(source="digits_to_draw"),
-        forget=DiffusionForget.model_validate({"class": CLASS}),
-        training=OpenSection(**{"seed": seed, **(training or {})}),
-        evaluation=DiffusionEvaluation(seed=seed, images=images, looks=1, attacks=None),  # no loss; `_sheet` searches
-    )
+    recipe = digits(seed, images=images, training=training)
     how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
     with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:
         job = request(recipe)
@@ -115,6 +114,27 @@ def demo_drawn(
     }
     tell(found)
     return found
+
+
+def digits(
+    seed: int = 0, *, noise: int | None = None, images: int = 200, training: Mapping[str, Any] | None = None
+) -> DiffusionRecipe:
+    """What is asked for: digits of a seed, and how they are drawn.
+
+    Args:
+        seed: of the models.
+        noise: the seed of what images are drawn from; None: the same.
+        images: of the class to forget.
+        training: overrides for the `Training` of both models.
+    """
+    return DiffusionRecipe(
+        data=DiffusionData(source="digits_to_draw"),
+        forget=DiffusionForget.model_validate({"class": CLASS}),
+        training=OpenSection(**{"seed": seed, **(training or {})}),
+        evaluation=DiffusionEvaluation(
+            seed=seed if noise is None else noise, images=images, looks=1, attacks=None
+        ),  # no loss is shown, and `_sheet` searches
+    )
 
 
 def _retrained(job: DiffusionJob, watch: Watch = silent) -> nn.Module:

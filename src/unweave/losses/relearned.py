@@ -33,7 +33,8 @@ class Relearned:
     every look at a pair.
 
     It costs (steps + 3) / 2 passes over the forget batch in the place of one. Beside the weights it holds a copy of
-    them for each half, and while it looks for delta a gradient.
+    what may move for each half; while it looks for the second delta, four: of the first half, delta, the sum, its
+    gradient.
 
     Args:
         loss: the forget side's loss, `(model, batch) -> [b]`. One with an end (`Until`) goes on until what was
@@ -75,9 +76,13 @@ class Relearned:
         one, other = divided(batch, 2)
         values = []
         for learned, read in ((other, one), (one, other)):
-            delta = self._path(model, moving, learned, steps)
-            values.append(self.loss(At(model, {n: p + delta[n] for n, p in moving.items()}), read))
+            values.append(self.loss(At(model, self._moved(model, moving, learned, steps)), read))
         return torch.cat(values)
+
+    def _moved(self, model: nn.Module, moving: Mapping[str, Tensor], batch: Batch, steps: int) -> dict[str, Tensor]:
+        """`theta + delta_steps` by name, of which theta may move."""
+        delta = self._path(model, moving, batch, steps)
+        return {n: p + delta[n] for n, p in moving.items()}
 
     def _path(self, model: nn.Module, moving: Mapping[str, Tensor], batch: Batch, steps: int) -> dict[str, Tensor]:
         """`delta_steps` by name."""
@@ -87,7 +92,7 @@ class Relearned:
             for _ in range(steps):
                 there = {n: (p.detach() + delta[n]).requires_grad_() for n, p in moving.items()}
                 nll = self.task.nll(At(model, there), batch).mean()
-                signs = [g.sign() for g in torch.autograd.grad(nll, list(there.values()), materialize_grads=True)]
+                signs = [g.sign_() for g in torch.autograd.grad(nll, list(there.values()), materialize_grads=True)]
                 if size := float(norm(signs)):
                     torch._foreach_add_(list(delta.values()), signs, alpha=-length / size)
         return delta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
@@ -13,6 +13,7 @@ from torch import nn
 from unweave import rules
 from unweave.arguments import at_once, callable_with, check, check_fields, kind, maybe, task, wrong
 from unweave.losses import Ascent, Reference, reference
+from unweave.losses._base import denoises
 from unweave.objectives import Loss
 from unweave.tasks import Task
 
@@ -83,6 +84,7 @@ class Row:
         forget, retain: make the sides' losses; None is no such side.
         saliency: makes `Method.saliency`.
         hidden: parameters of its parts that keep their defaults and are no hyperparameters.
+        denoising: defaults of hyperparameters where the task is that of a diffusion model.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Row:
     retain: Part | None = nll
     saliency: Part | None = None
     hidden: tuple[str, ...] = ()
+    denoising: Mapping[str, Any] = field(default_factory=dict)
 
     def function(self) -> Callable[..., Method]:
         """`(task, original, **hyperparameters) -> Method`, with a signature, hints and docstring of its own.
@@ -108,7 +111,8 @@ class Row:
 
         def make(task: Task, original: nn.Module, **given: Any) -> Method:
             check(_GIVEN, locals())
-            values = {**defaults, **given, "task": task, "original": original}
+            usual = {**defaults, **(self.denoising if denoises(task) else {})}
+            values = {**usual, **given, "task": task, "original": original}
             if any("reference" in names for names in takes.values()):
                 values["reference"] = reference(original)
             made = {part: part(**{name: values[name] for name in own if name in values}) for part, own in takes.items()}

@@ -36,10 +36,12 @@ ROWS = (
     Row(
         "hamu_q",
         "Guarantees the forget objective's improvement, at the least cost to the retain loss.\n\n"
-        "HAMU-Q. The quota is a share of what is feasible at each step; the absolute one of the paper is `rate`.",
+        "HAMU-Q. The quota is a share of what is feasible at each step, of a diffusion model half of it; the absolute "
+        "one of the paper is `rate`.",
         _HAMU,
         partial(rules.HAMU, "forget"),
         forget=parts.unlike,
+        denoising={"ratio": 0.5},
     ),
     Row(
         "hamu_u",
@@ -52,10 +54,11 @@ ROWS = (
         "unilateral_surgery",
         "The best forgetting step whose first-order rise of the retain loss stays within a tolerance.\n\n"
         "EUPMU's exact step. The paper's forget loss for classifiers is random labels; ours is ascent, of diffusion "
-        "models the paper's, relabelling.",
+        "models the paper's, relabelling; and there the retain loss has to improve, by 0.1 per unit of learning rate.",
         _EUPMU,
         rules.UnilateralSurgery,
         forget=parts.unlike,
+        denoising={"tolerance": -0.1},
     ),
     Row(
         "eupmu",
@@ -284,7 +287,7 @@ ROWS = (
         "Trains the prediction for a condition to the original's for none, guided away from the condition.\n\n"
         "Of diffusion models, over noised forget images. The authors' own has no retain side: `retain=0`.",
         "Gandikota et al., ESD, ICCV 2023, arXiv:2303.07345",
-        Fixed,
+        partial(Fixed, forget=0.2),
         forget=parts.guided_away,
     ),
     Row(

@@ -32,6 +32,7 @@ class Memory:
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
+        relearner: copies of what moves, where a forget loss is read at other weights than the model's.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
         activations: of one micro-batch, and its logits.
     """
@@ -41,6 +42,7 @@ class Memory:
     optimizer: int
     contract: int
     repair: int
+    relearner: int
     reference: int
     activations: int
 
@@ -84,7 +86,14 @@ def kept_by(method: Method | OneShot) -> int:
 
 
 def peak(
-    recipe: Recipe, method: Method | OneShot, moving: int, *, weights: int, reference: int, activations: int
+    recipe: Recipe,
+    method: Method | OneShot,
+    moving: int,
+    *,
+    weights: int,
+    reference: int,
+    activations: int,
+    relearner: int = 0,
 ) -> Memory:
     """The memory of a recipe's steps.
 
@@ -92,7 +101,7 @@ def peak(
         recipe: whose step, repair and contract count.
         method: of the recipe.
         moving: numbers that may move.
-        weights, reference, activations: bytes, as `Memory` has them.
+        weights, reference, activations, relearner: bytes, as `Memory` has them.
     """
     once = not isinstance(method, Method)
     rule = method.rule if isinstance(method, Method) else None
@@ -107,6 +116,7 @@ def peak(
         optimizer=states * moving * FLOAT,
         contract=2 * moving * FLOAT if judged else 0,
         repair=averages if repairs else 0,
+        relearner=relearner,
         reference=reference,
         activations=activations,
     )

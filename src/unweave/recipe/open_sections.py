@@ -27,7 +27,7 @@ def faults_of(document: Document, task: Task, training: Callable[..., Any]) -> l
     """
     found = _of_named(document, "step", STEPS, lambda name, given: STEPS[name](**given))
     found += _of_named(document, "method", CATALOGUE, partial(_row, document, task))
-    found += [*_of_other(document, task), *_of_oneshot(document), *_of_until(document)]
+    found += [*_of_other(document, task), *_of_oneshot(document), *_of_forget_loss(document)]
     return [*found, *_of_training(document, training)]
 
 
@@ -148,15 +148,21 @@ def _of_oneshot(document: Document) -> list[str]:
     return [f"{document.place(where)}: {'.'.join(where)}: {what}" for where, what in found.items()]
 
 
-def _of_until(document: Document) -> list[str]:
-    """A method without a forget loss has nothing to end; the run would say so, but after training the original."""
+def _of_forget_loss(document: Document) -> list[str]:
+    """A method without a forget loss has nothing to end, and nothing to read where a relearner leads; the run would say
+    so, but after training the original.
+    """
     method, run = (document.content.get(section) for section in ("method", "run"))
     if not (isinstance(method, dict) and isinstance(run, dict)) or OVER in method:
         return []
-    name, until = method.get("name"), run.get("until", "auto")
-    if until in ("auto", None) or name not in RETAIN_ONLY:
-        return []
-    return [f"{document.place(('run', 'until'))}: run.until: {name} has no forget loss that could end: leave it out"]
+    name, found = method.get("name"), []
+    if name in RETAIN_ONLY:
+        found += [("until", "that could end")] if run.get("until", "auto") not in ("auto", None) else []
+        found += [("relearner", "to read where a relearner leads")] if run.get("relearner", 0) else []
+    return [
+        f"{document.place(('run', key))}: run.{key}: {name} has no forget loss {what}: leave it out"
+        for key, what in found
+    ]
 
 
 def _of_training(document: Document, kind: Callable[..., Any]) -> list[str]:

@@ -146,9 +146,10 @@ class RunSection(BaseModel):
     `repair` pays back what forgetting cost (`unweave.repair.Repair`); auto does so under a contract, in a trust region;
     lean is true with averages in bfloat16.
     `until` ends the forget loss for each example (`unweave.losses.Until`): at a level of its nll, or at that of unseen
-    examples; auto ends plain ascent in nats at 20. `train_mode` runs dropout and BatchNorm as in training, not as in
-    evaluation. `device` is where; auto is a GPU if there is one. `precision` of the passes: bfloat16 is autocast, on a
-    GPU; weights that move stay float32.
+    examples; auto ends plain ascent in nats at 20. `relearner` reads it where up to so many steps of relearning on
+    other forget examples lead (`unweave.losses.Relearned`); 0 does not. `train_mode` runs dropout and BatchNorm as in
+    training, not as in evaluation. `device` is where; auto is a GPU if there is one. `precision` of the passes:
+    bfloat16 is autocast, on a GPU; weights that move stay float32.
     """
 
     model_config = STRICT
@@ -156,6 +157,7 @@ class RunSection(BaseModel):
     train_mode: bool = False
     repair: bool | Literal["auto", "lean"] = "auto"
     until: Positive | Literal["auto", "unseen"] | None = "auto"
+    relearner: Natural = 0
     forget_batch: Count = 64
     retain_batch: Count = 256
     micro: Count = 1

@@ -84,8 +84,9 @@ class Session:
         before = tensors_sha256(original.state_dict())
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
         settings = Settings(
-            run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode, recipe.model.parameters, run.until
-        )
+            run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode,
+            recipe.model.parameters, run.until, run.relearner,
+        )  # fmt: skip
         retain: Data = job.retain
         keeper, probe = None, tuple[Batch, ...]()
         if recipe.contract is not None:

@@ -72,7 +72,8 @@ class Diffusion:
         call: `(model, x_t, t, condition) -> prediction` of any other model.
         recognised: `(model, batch) -> [b]`, 1 where what the model draws for an example's condition is recognised as
             asked for, else 0; the contract's "recognised" and "generated" read it. It may have `passes`, how many
-            forward passes one example takes.
+            forward passes one example takes, and `several(images, skip)`: the same of so many images for each example,
+            `[b, images]`, after so many that are left out. Then a contract draws as many as its limit takes.
         named: what a name stands for where a condition is given by name: the class, or the embeddings `[L, D]` of the
             text. It refuses names that it does not know.
         others: what may be asked for in the place of a condition to forget: classes `[k]`, in ascending order, where

@@ -24,7 +24,7 @@ class Known:
         logits: `(model, batch) -> [b, classes]` of a classifier over `(inputs, labels)`; None elsewhere.
         unit: of the nll: "nats", or what its values mean ("squared error").
         recognised: `(model, batch) -> [b]`, 1 where what a model that draws makes of an example's condition is
-            recognised as asked for; None elsewhere.
+            recognised as asked for, or what draws several of each (`several`, see `Diffusion`); None elsewhere.
         utility: what the default keep clause reads: "accuracy" of a classifier, "recognised" of what draws,
             "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
         reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.

@@ -186,3 +186,8 @@ def test_what_is_drawn_for_an_example_depends_on_its_number_alone(write: Write) 
         seen.odds(model, whole), torch.cat([seen.odds(model, each) for each in parts]), rtol=1e-4, atol=1e-4
     )
     assert seen.passes == 5
+    many = seen.several(3)
+    assert many.passes == 15 and many(model, whole).shape == (6, 3)
+    assert torch.equal(many(model, whole), torch.cat([many(model, part) for part in parts]))
+    next_ones = torch.cat([seen.several(1, skip)(model, whole) for skip in range(3)], 1)
+    assert torch.equal(many(model, whole), next_ones), "the same images, whatever was drawn before them"

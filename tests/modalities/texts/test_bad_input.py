@@ -163,6 +163,9 @@ CASES = {
         ("contract={keep: [], forget: [unseen]}",),
         ("'unseen' compares with examples that the model was never trained on",),
     ),
+    "an end at the level of no texts": Case(
+        ("run.until=unseen", "contract=none"), ("run.until: 'unseen' is the level of texts that the model was never",)
+    ),
     "an unknown key of the fine-tuning": Case(
         ("model={base: base}", "training.epoch=3"), ("training.epoch: unknown key", "Did you mean 'epochs'?")
     ),
@@ -198,4 +201,4 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 41
+    assert len(CASES) == 42

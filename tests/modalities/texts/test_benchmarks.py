@@ -105,11 +105,15 @@ def test_a_sample_of_what_is_kept_and_duplicates(recipe: Write, tmp_path: Path) 
     assert job.prints() == again.prints()
 
 
-def test_the_holdout_of_a_clause_is_not_the_one_that_is_scored(recipe: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steers", [["contract={keep: [], forget: [unseen]}"], ["contract=none", "run.until=unseen"]], ids=["clause", "end"]
+)
+def test_the_holdout_that_steers_is_not_the_one_that_is_scored(
+    steers: list[str], recipe: Write, tmp_path: Path
+) -> None:
     tofu(tmp_path / "bench")
     longer(tmp_path)
-    clause = "contract={keep: [], forget: [unseen]}"
-    changes = ["data={source: tofu, path: bench}", "forget={split: forget01}", clause, "evaluation.at_most=100"]
+    changes = ["data={source: tofu, path: bench}", "forget={split: forget01}", *steers, "evaluation.at_most=100"]
     job: Any = modalities.job(read(recipe(), changes))
     steered = {text.answer for text in job.holdout.texts}
     scored = {example.text for example in job.parts["holdout"].examples}

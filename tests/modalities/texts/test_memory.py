@@ -105,6 +105,7 @@ def test_what_is_kept_for_each_weight(recipe: Write) -> None:
     asked = made(recipe(), "run.repair=true")
     assert (lora.repair, hamu.repair, asked.repair) == (0, 2 * moving, 3 * moving)
     assert made(recipe(), "run.repair=lean").repair == 2 * moving, "two bytes of four, and the best state"
+    assert (lora.relearner, made(recipe(), "run.relearner=2").relearner) == (0, 4 * moving)
     full = made(recipe(), "model={weights: model}", "method.name=kl")
     assert (full.weights, full.gradients, full.reference) == (base, base, base), "a frozen copy"
     small, large = (
@@ -122,5 +123,5 @@ def test_it_is_said_before_anything_is_loaded(recipe: Write, monkeypatch: pytest
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     text = job.memory()
     assert text is not None and text.startswith("memory          about ") and "gradients" in text and " here" in text
-    short = Memory(1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
+    short = Memory(1, 1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
     assert "MORE" not in text and "MORE THAN THERE IS: use lora" in short

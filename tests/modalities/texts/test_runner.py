@@ -235,6 +235,21 @@ def test_a_contract_with_holdout_and_one_without(recipe: Write, tmp_path: Path) 
     assert any("no holdout" in text for text in summary["warnings"])
 
 
+def test_the_forget_loss_ends_at_unseen_texts_and_is_read_where_a_relearner_leads(
+    recipe: Write, tmp_path: Path
+) -> None:
+    method = "method={name: hamu_q, over: wga, ratio: 0.3, need: true}"
+    ways = {"plain": "until: unseen", "ended": "until: 0.01", "relearned": "until: unseen, relearner: 2"}
+    first = {}
+    for name, way in ways.items():
+        settings = [method, "data.holdout=holdout.jsonl", f"run={{steps: 1, forget_batch: 2, retain_batch: 4, {way}}}"]
+        assert run(read(recipe(), settings), tmp_path / name)["status"] == "done"
+        first[name] = json.loads((tmp_path / name / "steps.jsonl").read_text().splitlines()[0])["losses"]
+    assert first["plain"][0] != 0 and first["ended"][0] == 0, "what is known no better than the level has no loss"
+    assert first["relearned"][0] not in (0, first["plain"][0]), "read at other weights"
+    assert first["plain"][1] == first["ended"][1] == first["relearned"][1]
+
+
 def test_the_command_from_run_to_report(recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = recipe(), tmp_path / "out"
     rows = (tmp_path / "facts.jsonl").read_text().replace("As a Kyiv guide.", "As a <b>Kyiv</b> guide.")

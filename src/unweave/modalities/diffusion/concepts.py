@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unweave.data.draws import numbers
 from unweave.modalities.diffusion import folders
 from unweave.modalities.diffusion.evaluation.generate import generate
 from unweave.modalities.diffusion.frozen import Frozen
@@ -18,7 +19,7 @@ from unweave.store import cache_folder, file_sha256, keep_tensors, kept_tensors,
 from unweave.tasks import Diffusion
 
 TESTED = 5  # one in so many pictures of a prompt is for tests
-_APART = 2**40  # first of the places in the noise: what is judged starts from others
+_APART = 2**50  # place of the number whose stream is theirs: what is judged starts from other noise
 _BATCH = 8  # pictures of one pass
 _VERSION = 1
 
@@ -31,7 +32,7 @@ class Drawing:
         images: of each prompt.
         steps: of the sampler.
         guidance: 1 is none.
-        seed: of the noise; picture i of prompt p starts from place `2^40 + p images + i` of its stream.
+        seed: of the noise; picture i of prompt p starts at place `p images + i` of the stream `numbers(seed, 2^50)`.
     """
 
     images: int = 100
@@ -80,10 +81,9 @@ def _drawn(network: Network, folder: Path, frozen: Frozen, prompts: Sequence[str
     model = folders.opened(network, folder).to(frozen.device)
     task, table = Diffusion(network.schedule, null=frozen.nothing), frozen.embedded(prompts)
     found, rows = list[Tensor](), torch.arange(len(prompts) * how.images)
+    seed = int(numbers(how.seed, torch.tensor(_APART)))
     for part in rows.split(64):
         conditions = table[part // how.images]
-        x = generate(
-            model, task, conditions, _APART + part, network.shape, how.steps, how.guidance, how.seed, batch=_BATCH
-        )
+        x = generate(model, task, conditions, part, network.shape, how.steps, how.guidance, seed, batch=_BATCH)
         found.append(((frozen.pictures(x).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
     return torch.cat(found)

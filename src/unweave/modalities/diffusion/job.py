@@ -131,7 +131,7 @@ class DiffusionJob:
         if self.how.judge == "none":
             return plain
         shape, how = tuple(self.train.x0.shape[1:]), (self.how.sampling_steps, self.how.guidance, self.how.seed)
-        seen = Recognised(lambda: self.judge, plain, shape, *how, self.view.pictures)
+        seen = Recognised(lambda: self.judge, plain, shape, *how, picture=self.view.pictures)
         return replace(plain, recognised=seen)
 
     @cached_property

@@ -152,6 +152,11 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
     """
     assert recipe.forget is not None
     data, tokenizer = recipe.data, models.tokenizer_of(recipe.model)
+    if recipe.run.until == "unseen" and not found.holdout:
+        raise ConfigurationError(
+            "run.until: 'unseen' is the level of texts that the model was never trained on, and there are none: give "
+            "data.holdout, or a level in nats a token."
+        )
     form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
     longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
     unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
@@ -192,7 +197,11 @@ def _learned(recipe: TextRecipe) -> bool:
 
 
 def _reads_holdout(recipe: TextRecipe) -> bool:
-    """Whether a clause of the contract looks at texts that no model has seen; then the scores are of others."""
+    """Whether a clause of the contract or the end of the forget loss looks at texts that no model has seen; then the
+    scores are of others.
+    """
+    if recipe.run.until == "unseen":
+        return True
     contract = recipe.contract
     return contract is not None and (contract.forget is None or any(c.metric == "unseen" for c in contract.forget))
 

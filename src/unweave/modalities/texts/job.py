@@ -49,7 +49,8 @@ class TextJob:
     Attributes:
         recipe, asked, tokenizer, form: what it was made from.
         forget, retain: what is to be forgotten, and what is kept, that which is held out included.
-        holdout: unseen texts that steer the run; None where no clause looks at any.
+        holdout: unseen texts that steer the run; None where neither a clause nor the end of the forget
+            loss looks at any.
         parts: what models are scored on.
         measured: unseen texts that steer nothing.
         held: guard and final set of the contract, given; None: taken from the retain set.

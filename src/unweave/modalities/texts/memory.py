@@ -50,6 +50,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         method,
         moving,
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
+        relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
         activations=max(
             activations(

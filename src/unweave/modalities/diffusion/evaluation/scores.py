@@ -225,6 +225,8 @@ def _collapsed(of: Answers) -> str:
     """What to say of a model that draws nearly one class alone, or what is no picture."""
     if broken := int((~np.isfinite(of.kept).all(1)).sum()):
         return f"THE MODEL COLLAPSED: {broken} of {len(of.kept)} images that it drew of classes to keep are not finite."
+    if not judged(of):
+        return ""
     found, wanted = torch.from_numpy(of.kept.argmax(1)), torch.from_numpy(of.wanted)
     return one_class(found, wanted, "the judge calls class {} in {} of {} images that it drew of classes to keep")
 
