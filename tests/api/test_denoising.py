@@ -33,7 +33,7 @@ RETAIN = Images(torch.arange(300) % 2 + 1, 5)
 
 
 def whole(data: Images) -> dict[str, Tensor]:
-    return {"x0": data.x0, "condition": data.labels}
+    return {"x0": data.x0, "condition": data.condition}
 
 
 @cache
