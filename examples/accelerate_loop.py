@@ -10,12 +10,12 @@ import torch
 from _digits import forget, model, retain
 from accelerate import Accelerator
 
-from unweave import METHODS, Pairs, Vision
+from unweave import METHODS, Classification, Pairs
 from unweave.loop import unlearn
 
 
 def main(accelerator: Accelerator) -> None:
-    method = METHODS["hamu_q"](Vision(), model)
+    method = METHODS["hamu_q"](Classification(), model)
     prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
     pairs = Pairs(forget, retain, rank=accelerator.process_index, world=accelerator.num_processes)
     steps = 5 if "--smoke" in sys.argv else 50

@@ -5,9 +5,9 @@ import sys
 import torch
 from _digits import forget, model, retain
 
-from unweave import METHODS, Objectives, Pairs, Vision
+from unweave import METHODS, Classification, Objectives, Pairs
 
-method = METHODS["pcgrad"](Vision(), model)
+method = METHODS["pcgrad"](Classification(), model)
 objectives = Objectives(model, (method.forget, method.retain))
 optimizer = torch.optim.SGD(objectives.parameters, lr=0.02)
 pairs = iter(Pairs(forget, retain))

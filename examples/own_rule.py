@@ -25,7 +25,7 @@ class RetainFirst(GradientRule):
         return torch.stack([torch.full_like(along, self.strength), 1 - self.strength * along], -1)
 
 
-task = unweave.Vision()
+task = unweave.Classification()
 method = unweave.Method(Ascent(task.nll), task.nll, RetainFirst(strength=0.5), paper="ours")
 steps = 10 if "--smoke" in sys.argv else 100
 enough = unweave.Contract(keep=(), forget=[unweave.Forget("accuracy", at_most=0.0)])

@@ -146,7 +146,7 @@ KNOW_ONE = {
     "losses/_base.py": "refuses a task that has not what a loss is made of, in words that both losses and methods say",
 }
 CLASSES = {"TextRows", "TensorImages", "TextJob", "ImageJob", "Vision", "Classification", "Language", "Regression"}
-WORDS = {word for kind in MODALITIES.values() for word in (kind.name, *kind.sources)} | {"vision", "language"}
+WORDS = {word for kind in MODALITIES.values() for word in (kind.name, *kind.sources)} | {"classification", "language"}
 
 
 def special(code: str) -> list[str]:
@@ -207,7 +207,7 @@ def test_a_branch_on_a_modality_would_be_found(code: str) -> None:
 def test_words_that_are_no_branch_are_none() -> None:
     code = """
 SOURCES = {"digits": load}
-task: Literal["vision", "language"] = "vision"
+task: Literal["classification", "language"] = "classification"
 if isinstance(batch, Mapping) and batch["texts"] == 3 and hasattr(model, "task"): pass
 from unweave.modalities import MODALITIES
 """

@@ -35,7 +35,7 @@ from unweave.modalities.texts.evaluation import Example, Relearning, encoder, ex
 from unweave.modalities.texts.evaluation.forward import batch_of
 from unweave.modalities.texts.evaluation.sheet import relearned
 from unweave.modalities.texts.training import FORM
-from unweave.rules import Fixed
+from unweave.rules import HAMU, Fixed, Rule
 from unweave.tasks import Language
 
 RESULTS = Path(__file__).parents[1] / "results" / "relearn.jsonl"
@@ -70,6 +70,7 @@ class Idea:
         lr: of AdamW.
         start: what unlearning begins with, if that is not the original.
         retain: its retain loss, if that is not the nll.
+        rule: in the place of the fixed sum.
     """
 
     forget: Callable[[Lasting, Loss], Loss] = lambda bench, wga: wga
@@ -78,6 +79,7 @@ class Idea:
     lr: float = 1e-3
     start: Callable[[Lasting], Start] | None = None
     retain: Callable[[Lasting], Loss] | None = None
+    rule: Callable[[], Rule] | None = None
 
 
 class Lasting(Bench):
@@ -107,7 +109,7 @@ class Lasting(Bench):
         model = copy.deepcopy(counter.model)
         method = Method(
             idea.forget(self, self.wga()), TASK.nll if idea.retain is None else idea.retain(self),
-            Fixed(idea.weight, 1.0), "",
+            Fixed(idea.weight, 1.0) if idea.rule is None else idea.rule(), "",
         )  # fmt: skip
         pairs = Pairs(
             self.forget, self.retain, forget_batch=FORGET_BATCH, retain_batch=RETAIN_BATCH, seed=self.world.seed
@@ -195,6 +197,11 @@ def _teacher(bench: Lasting) -> Loss:
     return ideas.distilled(bench.unlearned(Idea(budget=bench.budget))[0], alone=True)
 
 
+def _hamu() -> Rule:
+    """As `hamu_q+wga+end` of the other tables."""
+    return HAMU("forget", ratio=0.3, need=True)
+
+
 IDEAS: dict[str, Idea] = {
     "WGA with an end, 800": Idea(budget=800.0),
     "WGA with an end": Idea(),
@@ -206,6 +213,8 @@ IDEAS: dict[str, Idea] = {
         lambda bench, wga: Until(Relearned(wga, TASK), TASK, bench.level), weight=2.0
     ),
     "Relearned, 2 steps": Idea(lambda bench, wga: Relearned(wga, TASK, steps=2)),
+    "HAMU-Q": Idea(rule=_hamu),
+    "HAMU-Q, Relearned, 2 steps": Idea(lambda bench, wga: Relearned(wga, TASK, steps=2), rule=_hamu),
     "Relearned, 4000": Idea(lambda bench, wga: Relearned(wga, TASK), budget=4000.0),
     "Relearned, weight 2, 4000": Idea(lambda bench, wga: Relearned(wga, TASK), weight=2.0, budget=4000.0),
     "Relearned, 800": Idea(lambda bench, wga: Relearned(wga, TASK), budget=800.0),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
-    from unweave.tasks import Classification, Diffusion, Language, Schedule, Task, Vision
+    from unweave.tasks import Classification, Dense, Diffusion, Language, MultiLabel, Regression, Schedule, Task, Vision
     from unweave.trust import TrustRegion
 
 __version__ = "0.1.0.dev0"
@@ -25,6 +25,7 @@ __all__ = [
     "Classification",
     "ConfigurationError",
     "Contract",
+    "Dense",
     "Diffusion",
     "Forget",
     "GuardWarning",
@@ -33,10 +34,12 @@ __all__ = [
     "Keep",
     "Language",
     "Method",
+    "MultiLabel",
     "Objectives",
     "Pair",
     "Pairs",
     "Record",
+    "Regression",
     "Result",
     "Schedule",
     "Task",
@@ -53,6 +56,7 @@ _ROOMS = {
     "Classification": "tasks",
     "ConfigurationError": "errors",
     "Contract": "contract",
+    "Dense": "tasks",
     "Diffusion": "tasks",
     "Forget": "contract",
     "GuardWarning": "guards",
@@ -61,10 +65,12 @@ _ROOMS = {
     "Keep": "contract",
     "Language": "tasks",
     "Method": "methods",
+    "MultiLabel": "tasks",
     "Objectives": "objectives",
     "Pair": "data.pairs",
     "Pairs": "data.pairs",
     "Record": "loop",
+    "Regression": "tasks",
     "Result": "loop",
     "Schedule": "tasks",
     "Task": "tasks",

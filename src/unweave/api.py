@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,10 +18,11 @@ from unweave import arguments as takes
 from unweave import modules
 from unweave.arguments import SEEDS, Rule
 from unweave.contract import Contract
+from unweave.data.batches import Batch
 from unweave.data.checks import check_filled, check_overlap
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, gathered, shown, told
-from unweave.execution import bare, device_of, seeded
+from unweave.execution import bare, device_of, reshard, seeded
 from unweave.guards import (
     Guards,
     GuardWarning,
@@ -33,10 +35,11 @@ from unweave.guards import (
 )
 from unweave.loop import Monitor, Result, Stepper, Stop
 from unweave.methods import Method, made
-from unweave.modules import copied
+from unweave.modules import copied, evaluating
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
-from unweave.tasks import Classification, Language, Task
+from unweave.samples import Sample
+from unweave.tasks import Classification, Dense, Language, MultiLabel, Regression, Task, guessed
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
 
@@ -45,7 +48,15 @@ if TYPE_CHECKING:
 
 Data = Dataset[Any] | DataLoader[Any]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-TASKS: dict[str, Callable[[], Task]] = {"vision": Classification, "language": Language}
+FITTED: dict[str, Callable[[nn.Module, Sequence[Batch]], Task]] = {"auto": guessed, "regression": Regression.fitted}
+PLAIN: dict[str, Callable[[], Task]] = {
+    "classification": Classification,
+    "multilabel": MultiLabel,
+    "dense": Dense,
+    "language": Language,
+}
+TASKS = {**FITTED, **PLAIN}
+LOOKED = 500  # examples that a task is guessed from, and a scale estimated on
 STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
 SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
@@ -59,7 +70,7 @@ def _step(name: str, step: object) -> str:
 ARGUMENTS: dict[str, Rule] = {
     **{"model": takes.model, "retrained": takes.maybe(takes.model), "forget": takes.examples, "retain": takes.examples},
     **dict.fromkeys(("holdout", "guard", "final", "probe"), takes.maybe(takes.examples)),
-    "task": takes.named(TASKS, takes.DOES, takes.task),
+    "task": takes.named(TASKS, f"{takes.DOES} (tasks.Diffusion, or your own: docs/your-own-task.md)", takes.task),
     "method": takes.named(CATALOGUE, "an unweave.Method", takes.kind("", Method, OneShot)),
     "step": _step,
     "contract": takes.kind("an unweave.Contract or None", Contract, None),
@@ -84,7 +95,7 @@ def unlearn(
     *,
     forget: Data,
     retain: Data,
-    task: str | Task = "vision",
+    task: str | Task = "auto",
     method: str | Method | OneShot = "hamu_q",
     step: Literal["trust"] | TrustRegion | Optimizer = "trust",
     contract: Contract | None = None,
@@ -118,8 +129,11 @@ def unlearn(
         model: a trained module.
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
         retain: examples of what is to stay; they must not contain a forget example.
-        task: what the model does: "vision" (a classifier over `(inputs, labels)`), "language" (a causal language model
-            over `data.text.TextRows`), or a `Task` of your own.
+        task: what the model does: "classification", "multilabel", "regression" (its scale estimated on 500 examples of
+            the `holdout`, or without one of the retain set), "dense" (segmentation, a class for each token), "language"
+            (a causal language model), a task of `unweave.tasks` with settings, or one of your own
+            (docs/your-own-task.md). "auto" looks at as many examples and at what the model makes of them
+            (`tasks.guessed`); `Result.task` says what it took.
         method: a name of the catalogue (`unweave methods`), or a `Method`; its rule's state stays as it is. One without
             steps ("ssd", or an `oneshot.OneShot` with its settings) changes the weights once, on all of the data.
         step: "trust", a `TrustRegion` (its state stays as it is), or a function from parameters to a torch optimizer.
@@ -166,7 +180,7 @@ def unlearn(
     settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
-        does = TASKS[task]() if isinstance(task, str) else task
+        does = _does(task, model, retain if holdout is None else holdout, seed)
         probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
         trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
@@ -188,12 +202,28 @@ def unlearn(
         if steps:
             with seeded(seed):
                 after = probed(unlearned, *sides, seed) if result.steps else before
-            lost = result.reason if result.reason.startswith("diverged") else collapsed(after)
+            lost = result.reason if result.reason.startswith("diverged") else collapsed(after, before)
             warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
-    result.warnings = [text for text in warned if text]
+    result.task, result.warnings = does, [text for text in warned if text]
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result
+
+
+def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
+    """The task of that name, for this model and these data."""
+    if not isinstance(task, str):
+        return task
+    if task in PLAIN:
+        return PLAIN[task]()
+    whole = bare(model)
+    try:
+        with evaluating(whole):
+            made = FITTED[task](whole, Sample(data, most=LOOKED, seed=seed, device=device_of(whole)))
+    finally:
+        reshard(model)
+    logging.getLogger("unweave").info("task=%r took %r", task, made)
+    return made
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -203,7 +233,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    read = [name for name in MEASURED if not (name == "holdout" and given["until"] == "unseen")]
+    otherwise = given["until"] == "unseen" or given["task"] == "regression"  # what else reads the holdout
+    read = [name for name in MEASURED if not (name == "holdout" and otherwise)]
     method, alone = given["method"], [name for name in read if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method
     if not wrong.keys() & {"method", "step"} and isinstance(once, str) and once in ONESHOT and given["step"] != "trust":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from unweave.methods import Method
+    from unweave.tasks import Task
 
 _GIVE_UP = 5  # non-finite steps in a row
 
@@ -102,6 +103,7 @@ class Result:
         progress: counts, those of the run that was resumed included.
         contract: what came of the contract, if there was one.
         warnings: what does not look right, each with what to do (`unweave.guards`).
+        task: what the model was taken to do, of the one call.
     """
 
     model: nn.Module = field(repr=False)
@@ -111,6 +113,7 @@ class Result:
     progress: Progress = field(default_factory=Progress)
     contract: Outcome | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
+    task: Task | None = None
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from unweave.data.batches import Batch, count, moved
+from unweave.data.batches import Batch, answered, as_classes, count, moved
 from unweave.data.pairs import fetched
 from unweave.data.protocol import examples, indexed
 from unweave.execution import seeded
@@ -71,14 +71,12 @@ class Sample(Sequence[Batch]):
         return len(self.rows)
 
     def labels(self) -> list[int] | None:
-        """The label of each example, where batches are `(inputs, labels)` with class indices; None elsewhere."""
+        """The label of each example, where batches say class indices (`data.batches.as_classes`); None elsewhere."""
         found: list[int] = []
         for each in self:
-            if not (isinstance(each, (tuple, list)) and len(each) == 2 and isinstance(each[1], Tensor)):
+            if (parts := answered(each)) is None or (classes := as_classes(parts[1])) is None:
                 return None
-            if each[1].ndim != 1 or each[1].is_floating_point():
-                return None
-            found += each[1].tolist()
+            found += classes.tolist()
         return found
 
     def batches(self, device: torch.device) -> Iterator[Batch]:
@@ -121,7 +119,7 @@ def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:
 
 
 def labels(data: Data) -> Rows | None:
-    """The label of every example of a data set of (input, label); None where there are none to be found."""
+    """The class of every example of a data set of (input, label), or of mappings; None where there is none."""
     if not indexed(data) or not len(data):  # type: ignore[arg-type]
         return None
     if (own := examples(data)) is not None:
@@ -132,14 +130,15 @@ def labels(data: Data) -> Rows | None:
         inner = labels(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices, dtype=np.int64)]
     else:
-        pairs = isinstance(data[0], (tuple, list)) and len(data[0]) == 2  # type: ignore[index]
-        found = [data[row][1] for row in range(len(data))] if pairs else None  # type: ignore[index,arg-type]
+        first = answered(data[0])  # type: ignore[index]
+        if first is None or np.size(first[1]) != 1:
+            return None
+        found = [(answered(data[row]) or first)[1] for row in range(len(data))]  # type: ignore[index,arg-type]
     try:
-        array = np.asarray(found)
+        array = as_classes(torch.as_tensor(np.asarray(found)))
     except (TypeError, ValueError, RuntimeError):
         return None
-    whole = array.ndim == 1 and array.dtype.kind in "iub"
-    return array.astype(np.int64) if whole else None
+    return None if array is None else array.numpy()
 
 
 def _drawn(data: Data, most: int | None, seed: int, batch: int) -> Iterator[Batch]:

@@ -19,12 +19,12 @@ from unweave.rules._base import FORGET, RETAIN, Rule, Step
 
 # The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
-GROW, SHRINK, HALVINGS = 1.3, 0.5, 4
+GROW, SLOWER, SHRINK, HALVINGS = 1.3, 1.1, 0.5, 4
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
 REPAIR = 2.5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
 MEMORY = 0.7  # of the running mean of the retain loss
-EXCESS = 0.25  # of a rise over the predicted one, as a share of both predicted changes, beyond which no radius grows
+EXCESS = 0.25  # of a rise over the predicted one, as a share of both predicted changes, beyond which growth is slower
 OPPOSED = 0.1  # sin^2 of the angle between the gradients below which a restoration is the retain gradient alone
 ORIGIN = 3  # steps whose retain loss makes up the starting level
 
@@ -45,8 +45,8 @@ class TrustRegion:
        or along g_r where the two are all but opposed. The rule is asked again once the level is kept.
     2. A step whose predicted rise exceeds its allowance, half the budget, is shortened to it beforehand.
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
-       `rise < allowance / 2`: R grows by 1.3, if the first order held: the rise is over the predicted one by no more
-       than a quarter of what was predicted for both losses, in absolute values.
+       `rise < allowance / 2`: R grows, by 1.3 where the first order held (the rise is over the predicted one by no more
+       than a quarter of what was predicted for both losses, in absolute values), else by 1.1.
 
     The step is a plain one, without momentum: a rule's first-order guarantees are those of the step taken. A rule that
     gives its own step length (OFMU) reads the radius from `Objectives.radius`.
@@ -155,10 +155,9 @@ class TrustRegion:
             self._undo(objectives, before)
             why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
-        held = predicted is None or rise - lr * predicted[RETAIN] <= EXCESS * lr * sum(map(abs, predicted))
-        small = rise < SHARE * self.tolerated / 2 and self.radius == radius
-        if small and held and not (restoring or self.repairing):
-            self.radius = min(radius * GROW, largest, self.cap)
+        if rise < SHARE * self.tolerated / 2 and self.radius == radius and not (restoring or self.repairing):
+            held = predicted is None or rise - lr * predicted[RETAIN] <= EXCESS * lr * sum(map(abs, predicted))
+            self.radius = min(radius * (GROW if held else SLOWER), largest, self.cap)
         if restoring:
             self.restorations += 1
             return Record(number, step, lr, True, realised, radius, "restoration")

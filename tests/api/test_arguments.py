@@ -38,7 +38,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "guard": [(Y[0], "guard must be a torch Dataset")],
     "retrained": [("model.pt", "retrained must be a torch.nn.Module; found 'model.pt'")],
-    "task": [(unweave.Vision, "task must be .* nll and divergence; found the class Classification"), (3, "found 3")],
+    "task": [(unweave.Vision, "task must be .* nll and divergence .*; found the class Classification"), (3, "found 3")],
     "method": [
         (unweave.METHODS["npo"], "method must be the name of a method or an unweave.Method; found function"),
         (unweave.Method, "found the class Method"),

@@ -33,8 +33,8 @@ TIGHT = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.01)], forget=
         ("method", "hamu-q", r"There is no method 'hamu-q'. Did you mean 'hamu_q'\? Known: hamu_q, hamu_u"),
         (
             "task",
-            "visoin",
-            r"There is no task 'visoin'. Did you mean 'vision'\? Known: vision, language; or pass an object",
+            "langage",
+            r"There is no task 'langage'. Did you mean 'language'\? Known: auto, regression, .*; or pass",
         ),
         (
             "step",
@@ -125,7 +125,7 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda z: {"logits": z}, "forget: .*return logits .30, classes. for 30 labels; it returned dict"),
+        (lambda z: {"scores": z}, "forget: .*return logits, a tensor or an object with .logits; it returned dict"),
         (lambda z: z[:, 0], r"it returned \(30,\)"),
         (lambda z: z[1:], r"it returned \(29, 4\)"),
         (lambda z: z[:, :2], "labels must be at least 0 and below 2"),

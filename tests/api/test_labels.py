@@ -71,4 +71,4 @@ def test_every_reading(kind: torch.dtype) -> None:
     images = torch.zeros(len(plain), 1, 2, 2, dtype=torch.uint8)
     assert TensorImages(images, batch[1]).fingerprint() == TensorImages(images, other[1]).fingerprint()
     with pytest.raises(unweave.UnweaveError, match="class indices"):
-        task.nll(model, (batch[0], batch[1].float()))
+        task.nll(model, (batch[0], batch[1].float() + 0.5))

@@ -91,17 +91,17 @@ class Unlabelled:
         return ""
 
 
-def test_labels_of_a_sample_are_those_of_pairs_with_class_indices() -> None:
+def test_labels_of_a_sample_are_class_indices() -> None:
     x = torch.zeros(3, 2)
     assert Sample(TensorDataset(x, torch.tensor([4, 0, 2])), batch=2).labels() == [4, 0, 2]
     without: list[Any] = [
-        Rows([{"input": row, "target": 1} for row in x]),  # two entries, none of them the second
+        Rows([{"input": row, "y": 1} for row in x]),  # nothing says that y is the answer
         Rows(list(x[:2])),  # a batch of two
         Rows([(row, "name") for row in x]),
         TensorDataset(x),
         TensorDataset(x, torch.zeros(3, 2, dtype=torch.long)),
         TensorDataset(x, torch.zeros(3, 2)),
-        TensorDataset(x, torch.zeros(3)),
+        TensorDataset(x, torch.full((3,), 0.5)),
     ]
     assert [Sample(data).labels() for data in without] == [None] * 7
 

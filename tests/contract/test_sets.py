@@ -137,7 +137,7 @@ def test_labels() -> None:
     assert labels(forget).tolist() == forget.tensors[1].tolist()
     assert labels(Subset(images, [2, 0])).tolist() == [2, 3]
     assert labels(Noisy(5)).tolist() == [0, 1, 2, 0, 1]
-    nothing = [TensorDataset(torch.zeros(3)), TensorDataset(torch.zeros(3), torch.zeros(3)), DataLoader(forget)]
+    nothing = [TensorDataset(torch.zeros(3)), TensorDataset(torch.zeros(3), torch.full((3,), 0.5)), DataLoader(forget)]
     assert [labels(data) for data in (*nothing, [1, 2, 3])] == [None] * 4
 
 

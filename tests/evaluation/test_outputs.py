@@ -113,7 +113,7 @@ def test_bad_data_get_one_clear_message() -> None:
         predict(model, Vision(), TensorDataset(torch.randn(2, 6), -labels.clamp(max=1)))
     with pytest.raises(ConfigurationError, match=r"batches \(inputs, labels\)"):
         predict(model, Vision(), TensorDataset(torch.randn(2, 6)))
-    with pytest.raises(ConfigurationError, match="one logit per class"):
-        predict(nn.Linear(6, 1), Vision(), TensorDataset(torch.randn(2, 6), torch.zeros(2).long()))
+    with pytest.raises(ConfigurationError, match="one logit knows the classes 0 and 1"):
+        predict(nn.Linear(6, 1), Vision(), TensorDataset(torch.randn(2, 6), torch.tensor([0, 2])))
     with pytest.raises(UnsupportedError, match="object has none"):
         predict(model, object(), data())  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ CASES = {
         ("forget: labels must be at least 0 and below 2", "retain: labels must be"),
         model(lambda m: Wrapped(m, lambda z: z[:, :2])),
     ),
-    "a dict as output": Case((), ("it returned dict",), model(lambda m: Wrapped(m, lambda z: {"logits": z}))),
+    "a dict as output": Case((), ("it returned dict",), model(lambda m: Wrapped(m, lambda z: {"scores": z}))),
     "frozen": Case((), ("All parameters are frozen",), model(lambda m: m.requires_grad_(False))),
     "no such parameter": Case(("model.parameters=[nothing.*]",), ("No parameter is named 'nothing.*'",)),
     "a misspelt key": Case(("run.step=3",), ("Did you mean 'steps'?",)),

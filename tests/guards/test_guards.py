@@ -82,7 +82,7 @@ BEFORE: dict[str, tuple[Callable[[], str], str]] = {
     ),
     "labels as numbers with a point": (
         lambda: found(right(), data(20, 1), data(labels=lambda y: y.float())),
-        "refused: retain: task 'vision' expects class indices",
+        "refused: retain: task 'classification' expects class indices",
     ),
     "NaN in the weights": (
         lambda: found(broken(torch.nan), data(20, 1), data()),

@@ -131,15 +131,15 @@ def test_scores_of_a_certain_model() -> None:
 
 
 LABELS: dict[str, tuple[Tensor, str]] = {
-    "measurements": (torch.tensor([0.3, 1.7]), "a regression has no classes. .* squared error"),
+    "measurements": (torch.tensor([0.3, 1.7]), "a regression has no classes. .*task='regression'"),
     "measurements in a column": (torch.tensor([[0.3], [1.7]]), "a regression has no classes"),
     "whole floats": (torch.tensor([0.0, 3.0]), r"labels\.long\(\) if they are class indices"),
-    "a column": (torch.tensor([[0], [3]]), r"labels\.flatten\(\)\.long\(\)"),
+    "whole floats in a column": (torch.tensor([[0.0], [3.0]]), r"labels\.flatten\(\)\.long\(\)"),
     "one-hot": (torch.eye(2), r"labels\.argmax\(1\) if they are one-hot"),
-    "several classes": (torch.tensor([[1, 1, 0], [0, 0, 1]]), "several classes per example: .* binary cross-entropy"),
-    "shares": (torch.tensor([[0.3, 0.7], [0.5, 0.5]]), "several classes per example: .* with these probabilities"),
+    "several classes": (torch.tensor([[1, 1, 0], [0, 0, 1]]), "several classes per example: .*task='multilabel'"),
+    "shares": (torch.tensor([[0.3, 0.7], [0.5, 0.5]]), "They are probabilities: pass a Task of your own"),
     "several measurements": (torch.tensor([[0.3, 17.0], [0.5, 0.5]]), "several numbers per example"),
-    "pixels": (torch.zeros(2, 4, 4, dtype=torch.long), "several numbers per example: pass a Task of your own"),
+    "pixels": (torch.zeros(2, 4, 4, dtype=torch.long), "several numbers per example: pass task='dense'"),
     "complex": (torch.tensor([1j, 2.0]), "They are no whole numbers"),
 }
 

@@ -16,6 +16,7 @@ from torch import nn
 from unweave.audit.work import cores
 from unweave.cli import main
 from unweave.commands import demo as command
+from unweave.contract.keeper import ONLY
 from unweave.demos import drawn
 from unweave.demos.compare import Json
 from unweave.demos.drawn import ANOTHER, CLASS, COLUMNS, ENTRIES, EPOCH, SHOWN, _faults, _hidden, demo_drawn
@@ -68,8 +69,11 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
         }
     methods = [row for row in found["rows"] if row["steps"]]
     assert len(methods) == 10 and all(row["steps"] == 1 and row["seconds"] > 0 for row in methods)
-    assert {row["ended"] for row in methods} == {"steps used up"} and not [row for row in methods if "met" in row]
-    assert all(row["frechet"] != found["rows"][0]["frechet"] for row in methods), "every method moved the model"
+    ended = {row["name"]: row["ended"] for row in methods}
+    assert ended.pop("UCE") == ONLY and set(ended.values()) == {"steps used up"}
+    assert not [row for row in methods if "met" in row]
+    moved = {row["name"] for row in methods if row["frechet"] != found["rows"][0]["frechet"]}
+    assert moved == {row["name"] for row in methods} - {"UCE"}, "every method but UCE moved what is drawn of the others"
 
 
 def test_the_grid_has_a_row_for_each_model(found: Json) -> None:
@@ -102,14 +106,18 @@ def test_what_is_hidden_has_moved_in_one_row() -> None:
 
 
 def test_what_a_method_did_not_do_is_said() -> None:
-    original = {"UA_drawn": 5.0, "RA_drawn": 95.0, "frechet": 3.0}
-    assert _faults({"UA_drawn": 85.0, "RA_drawn": 90.0, "frechet": 6.0}, original) == ""
-    assert _faults({"UA_drawn": 84.5, "RA_drawn": 95.0, "frechet": 3.0}, original) == "UA 84.5 %"
-    assert (
-        _faults({"UA_drawn": 100.0, "RA_drawn": 89.0, "frechet": 6.1}, original) == "RA 6.0 points lower, Fréchet 6.1"
-    )
-    assert _faults({"UA_drawn": None, "RA_drawn": 95.0, "frechet": 3.0}, original) == "UA_drawn undefined"
-    assert _faults(original, original | {"RA_drawn": None}) == "the original's scores are undefined"
+    original = {"UA_drawn": 5.0, "RA_drawn": 95.0, "frechet": 3.0, "search": 90.0}
+    good, retrained = {"UA_drawn": 85.0, "RA_drawn": 90.0, "frechet": 6.0, "search": 50.0}, {"search": 10.0}
+    for changed, said in (
+        ({}, ""),
+        ({"UA_drawn": 84.5}, "UA 84.5 %"),
+        ({"RA_drawn": 89.0, "frechet": 6.1}, "RA 6.0 points lower, Fréchet 6.1"),
+        ({"search": 51.0}, "search 51 %"),
+        ({"search": None}, ""),
+        ({"UA_drawn": None}, "UA_drawn undefined"),
+    ):
+        assert _faults(good | changed, original, retrained) == said
+    assert _faults(good, original | {"RA_drawn": None}, retrained) == "the original's scores are undefined"
 
 
 def test_the_command(
@@ -133,7 +141,7 @@ def test_the_command(
     assert max(map(len, out[: out.rindex(" s. Report")].splitlines())) <= 80
     words = ("only hidden", "UnilateralSurgery", "Fréchet", "search %", "Hidden is not gone", "another seed may order")
     assert not [word for word in words if word not in " ".join(out.split())]
-    assert "of 6 methods no longer draw the class" in out and "FID" not in out and "erased" not in out
+    assert "of 10 methods no longer draw the class" in out and "FID" not in out and "erased" not in out
     assert next(command._notes(found["rows"], KIND)).startswith("n: UA, search 20; RA, leak, Fréchet 90 images")
     assert json.loads((tmp_path / "demo_drawn.json").read_text())["rows"] == found["rows"]
     assert (tmp_path / "grid.png").read_bytes() == base64.b64decode(found["grid"])

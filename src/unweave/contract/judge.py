@@ -200,9 +200,11 @@ def goals(contract: Contract, clauses: Sequence[Forget], original: Seen, unit: s
 
 
 def limits(
-    contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Sets, unit: str = NATS
+    contract: Contract, clauses: Sequence[Keep], original: Seen, sets: Sets, unit: str = NATS, graded: bool = False
 ) -> tuple[list[Limit], list[str]]:
     """The keep clauses, one by one and group by group, and notes on what was decided for the user.
+
+    `graded` says whether the task's accuracy has values between 0 and 1, whatever the original's are.
 
     Raises:
         ConfigurationError: a limit that these examples cannot decide, a group without examples, or an original whose
@@ -226,7 +228,8 @@ def limits(
             if not len(own):
                 faults.append(f"keep {clause.title}: group {group} has no example in the guard set.")
                 continue
-            made = _limit(clause, group, name, own, members, alphas, unit)
+            whole = _binary(own) and not (graded and clause.metric == "accuracy")
+            made = _limit(clause, group, name, own, members, alphas, unit, whole)
             problem = _undecidable(made, own)
             if problem and contract.keep is None and (wide := _widened(made, own)) is not None:
                 made = wide
@@ -263,12 +266,13 @@ def _limit(
     members: Mapping[str, Mask],
     alphas: Mapping[str, float],
     unit: str,
+    whole: bool,
 ) -> Limit:
     mean = float(own.mean())
     base = math.exp(min(mean, 700.0)) if clause.metric == "perplexity" else mean
     judged = clause.averaged(base) or 0.0
     clip = None
-    if clause.clip is not None or clause.metric in CLIPS or not _binary(own):
+    if clause.clip is not None or clause.metric in CLIPS or not whole:
         share = clause.metric not in CLIPS and own.min() >= 0 and own.max() <= 1
         clip = clause.counted(judged, 1.0 if share else float(np.ptp(own)), unit)
     return Limit(clause, group, name, base, judged, members, alphas, clip, unit)

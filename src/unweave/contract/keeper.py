@@ -81,7 +81,7 @@ class Keeper:
     ) -> None:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
         known = Known(task)
-        self._keeps, self._unit = contract.keeps(known.utility), known.unit
+        self._keeps, self._unit, self._graded = contract.keeps(known.utility), known.unit, known.graded
         self._forgets = contract.forgets(sets.whole_class, known.utility)
         check(self._keeps, self._forgets, sets, retrained is not None, known)
         alpha = bounds.level(contract.confidence, contract.shrinks + 1)
@@ -150,7 +150,8 @@ class Keeper:
             ConfigurationError: a limit that the guard set cannot decide.
         """
         compared = model if self._first is None else self._first()
-        limits(self.contract, self._keeps, self._observer.see(compared, ["guard", "final"]), self._sets, self._unit)
+        seen = self._observer.see(compared, ["guard", "final"])
+        limits(self.contract, self._keeps, seen, self._sets, self._unit, self._graded)
 
     def begin(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         """Reads the original, checks that the limits can be decided, and says why there is nothing to do, if so.
@@ -311,7 +312,7 @@ class Keeper:
 
     def _settle(self, original: Seen) -> None:
         """Everything that follows from the original's values."""
-        made, notes = limits(self.contract, self._keeps, original, self._sets, self._unit)
+        made, notes = limits(self.contract, self._keeps, original, self._sets, self._unit, self._graded)
         self._original, self._limits = original, made
         self._goals = goals(self.contract, self._forgets, original, self._unit)
         self._starts = [goal.read(original, "") for goal in self._goals]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from unweave.contract.clauses import Metric
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.outputs import Outputs
 from unweave.tasks import Known, Task
 
 DRAWN = ("recognised", "generated")  # both are whether what is drawn is recognised: of retain, of forget examples
@@ -24,11 +23,8 @@ SCORE = "score"  # what a membership attack looks at: high for examples that are
 def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Tensor:
     """The metric of every example, `[b]` in float64 on the CPU; `[b k]` where k images were drawn for each.
 
-    "score" is the margin `log p_y - log(1 - p_y)` where the task has logits, which keeps the order of examples whose
-    loss is 0 in float32, and the negative loss elsewhere.
-
     Raises:
-        UnsupportedError: the task has no logits, and the metric needs them.
+        UnsupportedError: the task has no accuracy, and the metric is that.
         ConfigurationError: not one value per example.
     """
     if metric in DRAWN:
@@ -37,13 +33,14 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         found = metric(model, batch)
     elif metric in ("loss", "perplexity"):
         found = Known(task).reading(model, batch)
-    elif (known := Known(task)).logits is not None:
-        outputs = Outputs(known.logits(model, batch).float().cpu(), batch[1].cpu())
-        found = torch.from_numpy(outputs.correct if metric == "accuracy" else outputs.margin)
     elif metric == SCORE:
-        found = known.score(model, batch)
+        found = Known(task).score(model, batch)
+    elif (accuracy := Known(task).accuracy) is not None:
+        found = accuracy(model, batch)
     else:
-        raise UnsupportedError(f"{metric} needs a task with logits; use 'loss' or 'perplexity', or a function.")
+        raise UnsupportedError(
+            f"{metric} needs a task with logits or an accuracy; use 'loss', or a function (model, batch) -> [b]."
+        )
     if isinstance(found, Tensor) and found.ndim == 2 and hasattr(metric, "several"):
         found = found.flatten()
     if not isinstance(found, Tensor) or found.ndim != 1:

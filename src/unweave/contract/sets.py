@@ -16,6 +16,7 @@ from unweave.samples import Data, Rows, labels, subset
 from unweave.tasks import NATS, Known
 
 CONDITIONS = 100  # guard examples, in each group, for whose conditions `bounds.images` are drawn
+_ENOUGH = "Forget('loss', at_least=...)", "Forget('accuracy', at_most=...)"  # of a task without an accuracy, with one
 SAMPLE = 500  # examples of the forget set, and of the holdout, that a look reads at most
 HALVES = 200  # a holdout of at least so many is divided: one half steers the run, the other measures its end
 
@@ -77,7 +78,8 @@ def hold_out(
 ) -> tuple[Data, Sets]:
     """Takes guard and final set out of the retain set, stratified by label, unless they are given.
 
-    The task says what a clause on its loss, or on what it draws, needs.
+    The task says what a clause on its loss, or on what it draws, needs, and whether a label is a class, so that a
+    request may remove one whole.
 
     Returns:
         What is left to train on, and all sets that the contract reads.
@@ -85,7 +87,7 @@ def hold_out(
     Raises:
         ConfigurationError: the retain set cannot be divided, and no guard set was given.
     """
-    known, whole = labels(retain), whole_class(forget, retain)
+    known, whole = labels(retain), (task is None or task.classed) and whole_class(forget, retain)
     if guard is not None or not keeps:
         return retain, Sets(forget, guard, final, holdout, whole_class=whole)
     if not indexed(retain):
@@ -170,7 +172,7 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
     if "unseen" in wanted and sets.holdout is None:
         faults.append(
             "contract: 'unseen' compares with examples that the model was never trained on: pass holdout=..., or "
-            "say when forgetting is enough: Contract(forget=[Forget('accuracy', at_most=...)])."
+            f"say when forgetting is enough: Contract(forget=[{_ENOUGH[known.accuracy is not None]}])."
         )
     if "retrained" in wanted and not retrained:
         faults.append("contract: 'retrained' compares with a retrained model: pass retrained=...")
@@ -185,8 +187,8 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
 def _foreign(metrics: set[str], known: Known) -> list[str]:
     """Metrics that another kind of task has."""
     has = {
-        "of classes": (("accuracy", "retrained"), known.logits is not None),
-        "of likelihoods": (("perplexity",), known.unit == NATS),
+        "of classes": (("accuracy", "retrained"), known.accuracy is not None),
+        "of likelihoods": (("perplexity",), known.unit == NATS and known.utility != "loss"),
         "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
     }
     own = [name for names, there in has.values() if there for name in names]

@@ -13,6 +13,32 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from unweave.errors import ConfigurationError
 
 Batch = Any
+ANSWERS = ("labels", "label", "targets", "target")
+"""What the right answer is called in a mapping: one of these."""
+
+
+def answered(batch: Batch) -> tuple[Any, Any] | None:
+    """What a batch, or one example, gives to the model and what is right of it; None where it does not say so.
+
+    A pair is just that; of a mapping the one entry of `ANSWERS` is right, and the others are given, by name.
+    """
+    if isinstance(batch, Mapping):
+        named = [key for key in ANSWERS if key in batch]
+        return ({k: v for k, v in batch.items() if k != named[0]}, batch[named[0]]) if len(named) == 1 else None
+    return (batch[0], batch[1]) if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
+
+
+def as_classes(answer: Any) -> Tensor | None:
+    """Class indices `[b]` in int64, of integers of any width, bool, or floats that are 0 or 1, `[b]` or `[b, 1]`.
+
+    None where they are anything else.
+    """
+    if not isinstance(answer, Tensor) or answer.is_complex():
+        return None
+    flat = answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
+    if flat.ndim != 1 or (flat.is_floating_point() and not bool(((flat == 0) | (flat == 1)).all())):
+        return None
+    return flat.long()
 
 
 def count(batch: Batch) -> int:

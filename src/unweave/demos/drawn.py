@@ -245,11 +245,13 @@ def _said(rows: Sequence[Json], null: Null | None) -> Iterator[str]:
             f"against real ones, as many, give {null.value:.2f} [{null.low:.2f}, {null.high:.2f}]."
         )
     named = {row["name"]: row for row in rows}
-    faults = {row["name"]: _faults(row, named["original"]) for row in rows if row["steps"] is not None}
+    ends = named["original"], named["retrained"]
+    faults = {row["name"]: _faults(row, *ends) for row in rows if row["steps"] is not None}
     good = [name for name, found in faults.items() if not found]
     yield (
-        f"{len(good)} of {len(faults)} methods no longer draw the class (UA at least {100 * ENOUGH:.0f} %), keep RA "
-        f"within {LOST:.0f} points of the original and at most {FURTHER:g} times its Fréchet distance"
+        f"{len(good)} of {len(faults)} methods no longer draw the class (UA at least {100 * ENOUGH:.0f} %), nor "
+        "for a condition that is searched for it (rather as the retrained model than as the original), keep RA within "
+        f" {LOST:.0f} points of the original and at most {FURTHER:g} times its Fréchet distance"
         f"{': ' if good else ''}{', '.join(good)}."
     )
     if bad := [f"{name} ({found})" for name, found in faults.items() if found]:
@@ -263,13 +265,15 @@ def _said(rows: Sequence[Json], null: Null | None) -> Iterator[str]:
     )
 
 
-def _faults(row: Json, original: Json) -> str:
+def _faults(row: Json, original: Json, retrained: Json) -> str:
     """Of a method: what is not as it should be; an undefined score is not."""
     undefined = [f"{key} undefined" for key in ("UA_drawn", "RA_drawn", "frechet") if row[key] is None]
     if undefined or None in (original["RA_drawn"], original["frechet"]):
         return ", ".join(undefined) or "the original's scores are undefined"
+    searched = row["search"], original["search"], retrained["search"]
     found = [
         f"UA {row['UA_drawn']:.1f} %" if row["UA_drawn"] < 100 * ENOUGH else "",
+        f"search {row['search']:.0f} %" if None not in searched and 2 * searched[0] > sum(searched[1:]) else "",
         f"RA {original['RA_drawn'] - row['RA_drawn']:.1f} points lower"
         if row["RA_drawn"] < original["RA_drawn"] - LOST
         else "",

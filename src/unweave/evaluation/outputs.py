@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.data.batches import as_int64, moved
+from unweave.data.batches import ANSWERS, answered, as_int64, moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.metric import Array
 from unweave.execution import device_of
 from unweave.modules import evaluating
-from unweave.tasks import log_odds
+from unweave.tasks import Known, log_odds
 
 Data = Dataset[Any] | DataLoader[Any]
 
@@ -25,7 +25,7 @@ class Classifier(Protocol):
     """The part of a task that scoring needs."""
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
-        """The model's scores `[b, classes]` for a batch `(inputs, labels)`."""
+        """The model's scores `[b, classes]` for a batch; its labels are `tasks.Known.labels`."""
         ...
 
 
@@ -105,7 +105,7 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
     Args:
         model: a classifier; its first parameter tells the device.
         task: turns model and batch into logits.
-        data: a data set of `(input, label)`, or a loader of such batches, which is read as it is.
+        data: a data set of `(input, label)` or of mappings, or a loader of such batches, which is read as it is.
         batch_size: for a data set.
         name: what the messages call the data.
 
@@ -116,28 +116,29 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
     if not isinstance(task, Classifier):
         raise UnsupportedError(
             f"Classification scores need a task with logits(model, batch); {type(task).__name__} has none. "
-            "Use task 'vision', or score this model with metrics of its own kind."
+            "Use task 'classification', or score this model with metrics of its own kind."
         )
     loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch_size)
     device = device_of(model)
-    logits, labels = [], []
+    known, logits, labels = Known(task), list[Tensor](), list[Tensor]()  # type: ignore[arg-type]
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for batch in loader:
-            pair = moved(_pair(batch, name), device)
-            logits.append(task.logits(model, pair).float().cpu())
-            labels.append(pair[1].cpu())
+            here = moved(_labelled(batch, name), device)
+            logits.append(task.logits(model, here).float().cpu())
+            labels.append(known.labels(here).cpu())
     if not labels:
         raise ConfigurationError(f"The {name} set is empty: there is nothing to measure. Check the split.")
     return _checked(Outputs(torch.cat(logits), torch.cat(labels)), name)
 
 
-def _pair(batch: Any, name: str) -> tuple[Tensor, Tensor]:
-    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
-    if not (pair and all(isinstance(part, Tensor) for part in batch)):
+def _labelled(batch: Any, name: str) -> Any:
+    parts = answered(batch)
+    if parts is None or not isinstance(parts[1], Tensor):
         raise ConfigurationError(
-            f"The {name} set must give batches (inputs, labels) of tensors; it gives {type(batch).__name__}."
+            f"The {name} set must give batches (inputs, labels) of tensors, or mappings with one of "
+            f"{', '.join(ANSWERS)}; it gives {type(batch).__name__}."
         )
-    return batch[0], batch[1]
+    return batch
 
 
 def _checked(outputs: Outputs, name: str) -> Outputs:

@@ -13,6 +13,8 @@ from unweave.evaluation.intervals import mean_interval, share
 from unweave.evaluation.membership import Attacked
 from unweave.evaluation.metric import Measurement, Metric, Right, Row, Score, finite, formed
 from unweave.evaluation.outputs import Classifier, Data, Outputs, Splits, predict
+from unweave.evaluation.values import sheet
+from unweave.tasks import Task
 
 _SALUN = "Fan et al. (SalUn), ICLR 2024"
 _CARLINI = "Carlini et al., IEEE S&P 2022"
@@ -147,7 +149,7 @@ MARGINS = {row.name: row.margin for row in ROWS if row.margin is not None}
 
 def score(
     model: nn.Module,
-    task: Classifier,
+    task: Task,
     *,
     forget: Data,
     retain: Data,
@@ -157,12 +159,15 @@ def score(
 ) -> dict[str, Score]:
     """Every metric of one model by name: UA, FA, RA, TA, the mean losses and the membership attacks.
 
+    Of a task without logits (`MultiLabel`, `Regression`, `Dense`, one of your own): the mean of its loss and of its
+    other `values` on each set, and the AUC of its membership signal (`values.sheet`).
+
     One inference pass over each set; the model and torch's random state stay as they are. A number that these
     data cannot give has the value None and a reason.
 
     Args:
-        model: a classifier.
-        task: turns model and batch into logits, as `Classification` does.
+        model: a trained module.
+        task: what it does.
         forget: what the model should have lost, with the labels that it was trained on.
         retain: what it should have kept.
         test: examples of the same distribution that it was never trained on.
@@ -171,9 +176,10 @@ def score(
 
     Raises:
         ConfigurationError: a set is empty, or has labels that the model does not know.
-        UnsupportedError: the task has no logits.
     """
     sets = {"forget": forget, "retain": retain, "test": test}
+    if not isinstance(task, Classifier):
+        return sheet(model, task, sets, batch_size=batch_size, seed=seed)
     outputs = {name: predict(model, task, x, batch_size=batch_size, name=name) for name, x in sets.items()}
     return score_outputs(**outputs, seed=seed)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unweave.data.batches import answered
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.guards.finding import SAMPLE, Finding, Guards
@@ -71,8 +72,9 @@ def _vectors(
     """Vectors `[b, d]` and labels `[b]`, batch by batch, on the CPU."""
     for whole, batch in passes(model, examples, seed):
         vectors = _features(whole, task, batch) if features else _inputs(batch)
-        labels = batch[1].cpu() if isinstance(batch, (tuple, list)) and len(batch) == 2 else None
-        yield vectors.flatten(1).float().cpu(), labels
+        answer = None if (parts := answered(batch)) is None else parts[1]
+        single = isinstance(answer, Tensor) and answer.ndim and answer.numel() == len(answer)
+        yield vectors.flatten(1).float().cpu(), answer.flatten().cpu() if single else None  # type: ignore[union-attr]
 
 
 def _inputs(batch: Any) -> Tensor:

@@ -43,20 +43,24 @@ def not_finite(after: Mapping[str, Seen]) -> bool:
     return not all(bool(seen.loss.isfinite().all()) for seen in after.values())
 
 
-def collapsed(after: Mapping[str, Seen]) -> str:
-    """What to say of a model whose loss is no number or absurd, or that answers nearly always with one class."""
+def collapsed(after: Mapping[str, Seen], before: Mapping[str, Seen] | None = None) -> str:
+    """What to say of a model whose loss is no number or absurd, or that answers nearly always with one class.
+
+    Of an original (`before`) that knew nothing to begin with, that has been said.
+    """
     if not_finite(after):
         counts = [f"{int((~s.loss.isfinite()).sum())} of {len(s.loss)} {name}" for name, s in after.items()]
         return f"THE MODEL COLLAPSED: its loss is not finite on {' and '.join(counts)} examples. {_MEND}"
     seen = after["retain"]
-    if seen.guess is not None and len(seen.loss) and (mean := float(seen.loss.double().mean())) > seen.guess:
+    mean = float(seen.loss.double().mean())
+    if seen.lost and not (before and before["retain"].lost):
         return (
             f"THE MODEL COLLAPSED: its mean loss on {len(seen.loss)} retain examples is {mean:.3g}, where a model that "
             f"knows nothing has {seen.guess:.3g}. {_MEND}"
         )
     if seen.labels is None or seen.predicted is None or not len(seen.labels):
         return ""
-    n, mean, guess = len(seen.labels), float(seen.loss.double().mean()), math.log(max(seen.classes, 2))
+    n, guess = len(seen.labels), math.log(max(seen.classes, 2))
     if told := one_class(seen.predicted, seen.labels, "it predicts class {} for {} of {} retain examples"):
         return told
     if mean > LOST * guess:

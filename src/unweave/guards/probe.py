@@ -81,6 +81,8 @@ def labelled(batch: Any) -> Labelled:
     ids, mask, labels = (batch.get(key) for key in _KEYS)
     if not (isinstance(ids, Tensor) and isinstance(mask, Tensor) and isinstance(labels, Tensor) and ids.ndim == 2):
         return Labelled()
+    if labels.shape != ids.shape:
+        return Labelled()
     asked, seen = labels != IGNORED, mask != 0
     padding = asked & ~seen
     padding[:, 1:] &= ~seen[:, :-1]
@@ -101,6 +103,7 @@ class Seen:
         classes: that the model knows; 0 likewise.
         tokens: what is odd about the labels of batches of tokens.
         guess: the loss of a model that knows nothing, where the task says it.
+        beyond: times the guess, above which a model has collapsed.
     """
 
     loss: Tensor
@@ -109,6 +112,14 @@ class Seen:
     classes: int = 0
     tokens: Labelled = field(default_factory=Labelled)
     guess: float | None = None
+    beyond: float = 1.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the mean loss is beyond that of a model that knows nothing."""
+        if self.guess is None or not len(self.loss):
+            return False
+        return float(self.loss.double().mean()) > self.beyond * self.guess
 
     @property
     def correct(self) -> int:
@@ -135,6 +146,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
     """
     known = Known(task)
     losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
+    guesses = list[Tensor]()
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
@@ -155,10 +167,13 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     "Do not reduce over the batch."
                 )
             losses.append(loss.cpu())
-            tokens += labelled(batch)
+            if callable(known.guess):
+                guesses.append(known.guess(once, batch).double().cpu())
+            tokens += labelled(batch) if known.tokens else Labelled()
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
-        return Seen(every_loss, tokens=tokens, guess=known.guess)
+        guess = float(torch.cat(guesses).mean()) if guesses else None if callable(known.guess) else known.guess
+        return Seen(every_loss, tokens=tokens, guess=guess, beyond=known.beyond)
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 

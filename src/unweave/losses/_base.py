@@ -21,9 +21,14 @@ class Predictor(Protocol):
         """Logits where the batch knows the answer."""
 
 
+def predicts(task: object) -> bool:
+    """Whether the task shows its predictions."""
+    return callable(getattr(task, "predictions", None))
+
+
 def predictor(task: object, what: str) -> Predictor:
     """The task itself, if it shows its predictions; otherwise says why `what` needs them."""
-    if not callable(getattr(task, "predictions", None)):
+    if not predicts(task):
         raise UnsupportedError(
             f"{what} needs a task with predictions(model, batch) -> Predictions, such as tasks.Classification or "
             f"tasks.Language; {type(task).__name__} has none. Choose another method, or give the task that function."

@@ -98,7 +98,8 @@ class DPO:
         if not (isinstance(batch, Mapping) and "alternate" in batch):
             raise ConfigurationError(
                 "DPO compares each answer with another one: make the forget rows with tokenised(..., "
-                "alternates=[...]), refusals or one answer per text (in a recipe: data.refusals, one a line)."
+                "alternates=[...]), refusals or one answer per text (in a recipe: data.refusals, one a line). "
+                "Where there are no texts choose another method."
             )
         other = self.reference
         if isinstance(other, Remembered):

@@ -19,7 +19,7 @@ from unweave.losses import (
     incompetent,
     reference,
 )
-from unweave.losses._base import denoises
+from unweave.losses._base import denoises, predicts
 from unweave.methods._base import ascent
 from unweave.objectives import Loss
 from unweave.tasks import Task
@@ -62,7 +62,7 @@ def share(share: float = 0.5) -> float:
 
 
 def _temperature(task: Task, given: float | None) -> float:
-    return given if given is not None else 1.0 if denoises(task) else 4.0
+    return given if given is not None else 4.0 if predicts(task) else 1.0
 
 
 def unlike(task: Task, original: nn.Module) -> Loss:

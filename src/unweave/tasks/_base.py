@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,6 +21,23 @@ class Task(Protocol):
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """KL(reference || model) of each example's prediction, `[b]`, in nats, at least 0."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of each example that a task can read beside its nll, for scores and for a contract.
+
+    Attributes:
+        read: `(model, batch) -> [b]`.
+        definition: how a set's number is formed of them.
+        unit: of the number.
+        higher: whether more is better.
+    """
+
+    read: Callable[[nn.Module, Batch], Tensor]
+    definition: str
+    unit: str = "share"
+    higher: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,60 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import as_int64
+from unweave.data.batches import Batch, as_classes
 from unweave.data.checks import check_labels
-from unweave.data.pairs import Batch
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergence
+from unweave.tasks._calls import OWN, output, parts
+from unweave.tasks._doubts import probabilities
 
-_ONE = (
-    "A binary classifier with a sigmoid is one of two classes whose logits are 0 and z: wrap it so that its forward "
-    "returns torch.stack([torch.zeros_like(z), z], 1) of its logits z [b]; a regression needs a Task of your own."
-)
+_NAME = "classification"
 
 
 @dataclass(frozen=True)
 class Classification:
-    """A classifier over batches `(inputs [b, ...], labels [b])`; labels are class indices of any integer type or bool.
+    """A classifier that gives one class to each example.
+
+    Batches are `(inputs, labels)`, or mappings with one of `labels`, `label`, `targets`, `target`, whose other entries
+    the model takes by name (Hugging Face's). Labels are class indices `[b]` or `[b, 1]` of any integer type or bool;
+    of two classes they may be floats 0 and 1, too. The model returns logits `[b, classes]`, or an object with
+    `.logits`. One logit z of each example, `[b, 1]` or `[b]`, is that of class 1 of two: `p(1) = sigmoid(z)`, the same
+    as the two logits 0 and z.
+
+    Unit of the loss: nats. Membership signal: the log-odds of the right class. Contract, if nothing is said: accuracy
+    within 1 % of the original's, and "unseen". "unseen": the signal does not tell the forget set from examples that the
+    model was never trained on. "retrained": accuracy on the forget set is that of the retrained model.
 
     Raises:
-        ConfigurationError: a batch is not such a pair, the output does not fit the labels, or a label is no class.
+        ConfigurationError: a batch is of another kind, the output does not fit the labels, or a label is no class.
     """
 
+    def labels(self, batch: Batch) -> Tensor:
+        """The class of each example, int64 `[b]`."""
+        _, answer = parts(batch, _NAME)
+        if (found := as_classes(answer)) is not None:
+            return found
+        if not isinstance(answer, Tensor):
+            raise ConfigurationError(
+                f"task {_NAME!r} expects a tensor of class indices [b] as labels; found {type(answer).__name__}, "
+                f"{str(answer)[:40]}. Number the classes from 0."
+            )
+        raise ConfigurationError(
+            f"task {_NAME!r} expects class indices [b] as labels; found {tuple(answer.shape)} of {answer.dtype}. "
+            f"{_advice(answer)}"
+        )
+
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The model's scores, `[b, classes]`, in float32 or better."""
-        inputs, labels = self._split(batch)
-        logits = model(inputs)
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            single = isinstance(logits, Tensor) and logits.shape == labels.shape
+        """The model's scores, `[b, classes]`, in float32 or better; of one logit z they are 0 and z."""
+        labels, found = self.labels(batch), output(model, batch, _NAME)
+        if found.ndim not in (1, 2) or len(found) != len(labels):
             raise ConfigurationError(
-                f"The model must return logits [{len(labels)}, classes] for {len(labels)} labels; it returned {found}. "
-                + (
-                    _ONE
-                    if single
-                    else "Wrap it so that its forward returns the logits alone, or pass a Task of your own."
-                )
+                f"The model must return logits [{len(labels)}, classes] for {len(labels)} labels; it returned "
+                f"{tuple(found.shape)}. Wrap it so that its forward returns the logits alone; where each place of an "
+                f"input has a class of its own pass task='dense', or else {OWN}."
             )
-        if logits.shape[1] == 1:
-            raise ConfigurationError(f"The model must return one logit per class; it returned one per example. {_ONE}")
-        if logits.is_complex():
+        if found.ndim == 2 and found.shape[1] > 1:
+            return found
+        if bool((labels > 1).any()):
             raise ConfigurationError(
-                f"The model must return real logits; it returned {logits.dtype}. Wrap it so that its forward returns "
-                "their modulus or real part, or pass a Task of your own."
+                f"The model must return logits [{len(labels)}, classes] for labels up to {int(labels.max())}; it "
+                f"returned {tuple(found.shape)}, and one logit knows the classes 0 and 1. If it predicts an amount "
+                "pass task='regression'."
             )
-        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        z = found.flatten()
+        return torch.stack([torch.zeros_like(z), z], 1)
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per example."""
-        logits = self.logits(model, batch)
-        labels = as_int64(batch[1])
+        logits, labels = self.logits(model, batch), self.labels(batch)
         check_labels(labels.cpu(), logits.shape[-1])
         return Predictions(logits, labels, Owners(len(logits)))
 
@@ -69,29 +87,10 @@ class Classification:
             target = self.predictions(reference, batch).log_p()
         return divergence(target, self.predictions(model, batch))
 
-    def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-            found = type(batch).__name__
-            if isinstance(batch, Mapping):
-                found += f" with the keys {', '.join(map(str, batch))}"
-            elif isinstance(batch, (tuple, list)):
-                found += f" of {len(batch)} parts"
-            raise ConfigurationError(
-                f"task 'vision' reads batches (inputs, labels); this data set gives {found}. Let its items (or the "
-                "loader's collate_fn) be such pairs, or pass a Task of your own."
-            )
-        inputs, labels = batch
-        if not isinstance(labels, Tensor):
-            raise ConfigurationError(
-                f"task 'vision' expects a tensor of class indices [b] as labels; found {type(labels).__name__}, "
-                f"{str(labels)[:40]}. Number the classes from 0."
-            )
-        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-            raise ConfigurationError(
-                f"task 'vision' expects class indices [b] as labels; found {tuple(labels.shape)} of {labels.dtype}. "
-                f"{_advice(labels)}"
-            )
-        return inputs, labels
+    def doubts(self, model: nn.Module, batches: Sequence[Batch]) -> list[str]:
+        """What does not look right of a model on retain examples: probabilities in the place of logits."""
+        found = [output(model, batch, _NAME).detach().cpu() for batch in batches]
+        return probabilities([each[:, None] if each.ndim == 1 else each for each in found])
 
 
 def _advice(labels: Tensor) -> str:
@@ -100,15 +99,20 @@ def _advice(labels: Tensor) -> str:
     rows = labels.flatten(1) if labels.ndim > 1 else labels[:, None]
     if rows.shape[1] == 1 and whole:
         flat = ".flatten()" if labels.ndim > 1 else ""
-        return f"Give them as torch.int64: labels{flat}.long() if they are class indices."
-    own = "pass a Task of your own whose nll is"
+        return f"Give them as torch.int64: labels{flat}.long() if they are class indices, or pass task='regression'."
     if rows.shape[1] == 1:
-        return (
-            f"They are no whole numbers: a regression has no classes. For one, {own} each example's squared error, [b]."
-        )
+        return "They are no whole numbers: a regression has no classes. For one pass task='regression'."
     if labels.ndim > 2 or not bool(((rows >= 0) & (rows <= 1)).all()):
-        return f"They are several numbers per example: {own} one value per example, [b]."
+        dense = " if each place of an input has a class, task='regression' if they are amounts" if whole else ""
+        return (
+            f"They are several numbers per example: pass task='{'dense' if whole else 'regression'}'{dense}, or "
+            f"{OWN} whose nll is one value per example, [b]."
+        )
     if whole and bool((rows.sum(1) == 1).all()):
-        return "Give them as torch.int64: labels.argmax(1) if they are one-hot."
-    loss = "binary cross-entropy summed over the classes" if whole else "cross-entropy with these probabilities"
-    return f"They name several classes per example: {own} its {loss}, [b]."
+        return "Give them as torch.int64: labels.argmax(1) if they are one-hot, or pass task='multilabel' if not."
+    if whole:
+        return (
+            "They name several classes per example: pass task='multilabel', or task='dense' if each place of an input "
+            "has a class."
+        )
+    return f"They are probabilities: pass {OWN} whose nll is the cross-entropy with them, [b]."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import Batch, as_int64
-from unweave.tasks._base import Task, log_odds
+from unweave.data.batches import Batch, answered, as_classes
+from unweave.errors import ConfigurationError
+from unweave.tasks._base import Task, Value, log_odds
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
@@ -21,14 +22,23 @@ class Known:
     """A task, and what only it can tell. A task of two functions (`nll`, `divergence`) is enough; it may say more.
 
     Attributes:
-        logits: `(model, batch) -> [b, classes]` of a classifier over `(inputs, labels)`; None elsewhere.
+        logits: `(model, batch) -> [b, classes]` of a classifier; None elsewhere.
+        labels: `batch -> [b]`, the class of each example; what the batch says (`data.batches.answered`), if the task
+            says nothing.
+        accuracy: `(model, batch) -> [b]` in [0, 1], how right each example is: 1 where a classifier's largest logit is
+            the label's; None of a task that has no such thing.
         unit: of the nll: "nats", or what its values mean ("squared error").
         recognised: `(model, batch) -> [b]`, 1 where what a model that draws makes of an example's condition is
             recognised as asked for, or what draws several of each (`several`, see `Diffusion`); None elsewhere.
-        utility: what the default keep clause reads: "accuracy" of a classifier, "recognised" of what draws,
+        utility: what the default keep clause reads: "accuracy" where there is one, "recognised" of what draws,
             "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
         reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
-        guess: the nll of a model that knows nothing, where the task has one; above it a model has collapsed.
+        tokens: whether labels beside input_ids are these tokens; not of a task that gives each of them a class.
+        guess: the nll of a model that knows nothing: one number, or `(model, batch) -> [b]`; None elsewhere.
+        beyond: times the guess, above which a model has collapsed.
+        classed: whether a whole number beside an example is its class; not of a regression.
+        graded: whether accuracy has values between 0 and 1.
+        values: what else a task reads of each example, by name.
         doubts: `(model, retain batches) -> texts`, what only this task can see that does not fit; None elsewhere.
         reading_batch: examples of one forward pass where the model is only read.
     """
@@ -39,14 +49,21 @@ class Known:
 
         self.task = task
         self.logits: Values | None = said("logits", None)
+        self.labels: Callable[[Batch], Tensor] = said("labels", _classes)
+        self.accuracy: Values | None = said("accuracy", None if self.logits is None else self._right)
         self.unit: str = said("unit", NATS)
         self.recognised: Values | None = said("recognised", None)
         self.reading: Values = said("reading", task.nll)
-        self.guess: float | None = said("guess", None)
+        self.tokens: bool = said("tokens", True)
+        self.guess: float | Values | None = said("guess", None)
+        self.beyond: float = said("beyond", 1.0)
+        self.classed: bool = said("classed", True)
+        self.graded: bool = said("graded", False)
+        self.values: Mapping[str, Value] = said("values", {})
         self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
         self.reading_passes: int = said("reading_passes", 1)
         plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
-        self.utility: str = said("utility", plain if self.logits is None else "accuracy")
+        self.utility: str = said("utility", plain if self.accuracy is None else "accuracy")
         self.reading_batch: int = said("reading_batch", READ)
         of_nll = self._of_nll if self.unit == NATS else task.nll
         self.odds: Values = said("odds", self._of_logits if self.logits is not None else of_nll)
@@ -57,13 +74,20 @@ class Known:
 
     def classified(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor] | None:
         """Logits `[b, classes]` and labels `[b]`; None of a task, or of a batch, that has none."""
-        if self.logits is None or not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        if self.logits is None or answered(batch) is None:
             return None
-        return self.logits(model, batch), as_int64(batch[1])
+        return self.logits(model, batch), self.labels(batch)
 
     def _of_logits(self, model: nn.Module, batch: Batch) -> Tensor:
         assert self.logits is not None
-        return log_odds(self.logits(model, batch), as_int64(batch[1]))
+        return log_odds(self.logits(model, batch), self.labels(batch))
+
+    def _right(self, model: nn.Module, batch: Batch) -> Tensor:
+        """1 where the largest logit is the label's, 0 elsewhere, NaN where a logit is NaN."""
+        assert self.logits is not None
+        logits = self.logits(model, batch)
+        right = (logits.argmax(1) == self.labels(batch)).double()
+        return right.masked_fill(logits.isnan().any(1), torch.nan)
 
     def _of_nll(self, model: nn.Module, batch: Batch) -> Tensor:
         nll = self.task.nll(model, batch).clamp_min(_LEAST)
@@ -75,3 +99,19 @@ class Known:
 
     def _negative_nll(self, model: nn.Module, batch: Batch) -> Tensor:
         return -self.task.nll(model, batch)
+
+
+def _classes(batch: Batch) -> Tensor:
+    """The labels of a batch that says some.
+
+    Raises:
+        ConfigurationError: it says none.
+    """
+    found = answered(batch)
+    classes = None if found is None else as_classes(found[1])
+    if classes is None:
+        raise ConfigurationError(
+            f"A task with logits needs class indices beside the inputs; found {type(batch).__name__}. Give batches "
+            "(inputs, labels), or let the task say them: labels(batch) -> [b]."
+        )
+    return classes

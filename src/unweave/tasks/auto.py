@@ -1,0 +1,94 @@
+"""Which task a model does, guessed from a few examples and what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unweave.data.batches import Batch, answered
+from unweave.errors import ConfigurationError
+from unweave.tasks._base import Task
+from unweave.tasks._calls import OWN, output
+from unweave.tasks.classification import Classification
+from unweave.tasks.dense import Dense
+from unweave.tasks.language import IGNORED, Language
+from unweave.tasks.multilabel import MultiLabel
+from unweave.tasks.regression import Regression
+
+_SAY = "Say which it is: task='classification', 'multilabel', 'regression', 'dense' or 'language'"
+
+
+@torch.no_grad()
+def guessed(model: nn.Module, batches: Sequence[Batch]) -> Task:
+    """The task that answers, and what the model makes of the first batch, fit.
+
+    | answers | the model returns | task |
+    |---|---|---|
+    | tokens `[b, t]` that are the input_ids | `[b, t, V]` | `Language` |
+    | classes `[b]` or `[b, 1]` | `[b, C]`, C at least 2 | `Classification` |
+    | 0 and 1 alone, `[b]` or `[b, 1]` | `[b]` or `[b, 1]` | `Classification` |
+    | other floats `[b]`, `[b, k]` | as many | `Regression`, its scale estimated on all batches |
+    | 0 and 1 alone, `[b, k]`, not one-hot | `[b, k]` | `MultiLabel` |
+    | classes `[b, places]` | `[b, C, places]`, `[b, places, C]` | `Dense` |
+
+    Anything else that a classifier's checks know what to say of is left to them: a batch without answers, a model that
+    cannot be asked, one-hot labels, integers where one number is predicted (classes that do not fit, or counts?).
+
+    Args:
+        model: in evaluation mode.
+        batches: on its device.
+
+    Raises:
+        ConfigurationError: several tasks fit, or none.
+    """
+    try:
+        answers = [pair[1] for pair in map(answered, batches) if pair is not None]
+        batch = next(iter(batches))
+        found = output(model, batch, "auto")
+    except Exception:  # whatever it is, the checks meet it too, and say of which side it is
+        return Classification()
+    if not all(isinstance(each, Tensor) and each.ndim and not each.is_complex() for each in answers):
+        return Classification()
+    answer = answers[0]
+    if isinstance(batch, Mapping) and found.ndim == 3 and _are_tokens(batch, answer):
+        return Language()
+    column = answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)
+    if len(found) != len(answer) or (column and found.ndim > 2):
+        return Classification()
+    binary = all(bool(((each == 0) | (each == 1) | (each == MultiLabel.IGNORED)).all()) for each in answers)
+    whole = not answer.is_floating_point()
+    if column:
+        single = found.numel() == len(found)
+        return Classification() if not single or binary or whole else Regression.fitted(model, batches)
+    if found.shape == answer.shape and answer.ndim == 2:
+        if not binary:
+            return Classification() if whole else _amounts(model, batches, answer)
+        one_hot = all(bool((each.sum(1) == 1).all()) for each in answers)
+        return Classification() if one_hot else MultiLabel()
+    if (whole or binary) and found.ndim >= answer.ndim:
+        return Dense()
+    raise ConfigurationError(
+        f"task='auto': nothing fits answers {list(answer.shape)} of {answer.dtype} and predictions "
+        f"{list(found.shape)}. {_SAY}, or pass {OWN}."
+    )
+
+
+def _amounts(model: nn.Module, batches: Sequence[Batch], answer: Tensor) -> Task:
+    """Several numbers of each example: amounts, unless they look like probabilities of classes."""
+    if bool((answer >= 0).all()) and bool(((answer.double().sum(1) - 1).abs() < 1e-3).all()):
+        raise ConfigurationError(
+            f"task='auto': every row of the answers {list(answer.shape)} sums to 1: they may be probabilities of "
+            f"classes. If they are amounts pass task='regression', else {OWN} whose nll is the cross-entropy with them."
+        )
+    return Regression.fitted(model, batches)
+
+
+def _are_tokens(batch: Mapping[str, object], answer: Tensor) -> bool:
+    """Whether the answers are the tokens that stand there, as a causal language model's are."""
+    ids = batch.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.shape != answer.shape:
+        return False
+    asked = answer != IGNORED
+    return bool(asked.any()) and bool((answer == ids)[asked].all())

@@ -1,0 +1,187 @@
+"""Dense prediction: a class for each place of an input, be it a pixel, a voxel or a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unweave.arguments import check_fields
+from unweave.data.batches import Batch
+from unweave.data.checks import check_labels
+from unweave.errors import ConfigurationError
+from unweave.tasks._base import Owners, Predictions, Value, divergence
+from unweave.tasks._calls import OWN, output, parts
+from unweave.tasks._doubts import held, no_better, probabilities
+
+_NAME = "dense"
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A classifier of places: segmentation, token classification.
+
+    Batches are `(inputs, labels)`, or mappings as for `Classification`. Labels are class indices `[b, places]`, any
+    integers or bool, of as many dimensions as there are: `[b, h, w]` of pixels (a mask `[b, 1, h, w]` will do),
+    `[b, t]` of tokens. One logit of each place is that of class 1 of two. The loss of an example is the mean
+    cross-entropy of its places that count: an example owns its places, and is forgotten and kept as a whole.
+
+    Unit of the loss: nats of a place. Accuracy: the share of an example's places that are right. Membership signal:
+    minus the loss. Contract, if nothing is said: accuracy within 1 % of the original's, and "unseen": the signal does
+    not tell the forget set from examples that the model was never trained on. "retrained": accuracy on the forget set
+    is that of the retrained model.
+
+    Args:
+        ignore: the label of a place that does not count; 255 in many segmentation sets.
+        classes: which dimension of the logits has the classes: "first", `[b, classes, places]`, as torch has them, or
+            "last", `[b, places, classes]`, as transformers has those of tokens. None: "last" of tokens (one dimension
+            of places), "first" of anything else.
+
+    Raises:
+        ConfigurationError: labels are no class indices, an example has no place that counts, or the logits do not fit.
+    """
+
+    ignore: int = -100
+    classes: Literal["first", "last"] | None = None
+
+    beyond: ClassVar[float] = 10.0
+    graded: ClassVar[bool] = True
+    tokens: ClassVar[bool] = False
+    classed: ClassVar[bool] = False
+    reading_batch: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
+        """One prediction for each place that counts, those of the first example first."""
+        logits, labels = self._read(model, batch)
+        counts = labels != self.ignore
+        owners = Owners(len(labels), counts.nonzero()[:, 0])
+        return Predictions(logits[counts], labels[counts], owners)
+
+    def nll(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean cross-entropy of each example's places, `[b]`."""
+        seen = self.predictions(model, batch)
+        return seen.owners.reduced(seen.nll())
+
+    def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
+        """The mean of `KL(p_reference || p_model)` over the places, `[b]`; no gradient flows to the reference."""
+        with torch.no_grad():
+            target = self.predictions(reference, batch).log_p()
+        seen = self.predictions(model, batch)
+        return seen.owners.reduced(divergence(target, seen))
+
+    def accuracy(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The share of each example's places that are right, `[b]`; NaN where a logit is."""
+        seen = self.predictions(model, batch)
+        right = (seen.logits.argmax(1) == seen.targets).double()
+        return seen.owners.mean(right.masked_fill(seen.logits.isnan().any(1), torch.nan))
+
+    def overlap(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Intersection over union of each example, `[b]`: the mean over the classes that it has or is said to have."""
+        seen = self.predictions(model, batch)
+        classes, said, of = seen.logits.shape[1], seen.logits.argmax(1), seen.owners.of().to(seen.logits.device)
+
+        def counted(where: Tensor, chosen: Tensor | None = None) -> Tensor:
+            keys = of * classes + where
+            keys = keys if chosen is None else keys[chosen]
+            found = torch.bincount(keys, minlength=seen.owners.count * classes)
+            return found.view(seen.owners.count, classes).double()
+
+        both = counted(seen.targets, said == seen.targets)
+        either = counted(seen.targets) + counted(said) - both
+        return (both / either.clamp(min=1)).sum(1) / (either > 0).sum(1)
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """What is scored beside the loss."""
+        return {
+            "accuracy": Value(self.accuracy, "mean share of an example's places that are right", higher=True),
+            "overlap": Value(self.overlap, "mean over examples of intersection over union of classes", higher=True),
+        }
+
+    def guess(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a model that knows nothing, the logarithm of the number of classes, `[b]`."""
+        seen = self.predictions(model, batch)
+        return torch.full((seen.owners.count,), float(seen.logits.shape[1])).log()
+
+    def doubts(self, model: nn.Module, batches: Sequence[Batch]) -> list[str]:
+        """What does not look right on retain examples: probabilities for logits, or no better than a constant."""
+        outputs = [output(model, batch, _NAME).detach().cpu() for batch in batches]
+        places = [self.predictions(model, batch) for batch in batches]
+        one = bool(places) and places[0].logits.shape[1] == 2 and bool((places[0].logits[:, 0] == 0).all())
+        logits = [each.flatten()[:, None] for each in outputs] if one else [each.logits.cpu() for each in places]
+        if told := probabilities(logits):
+            return told
+        most = torch.cat([each.targets for each in places]).mode().values
+        guess = held([each.owners.mean((each.targets == most).double()) for each in places])
+        right = held([self.accuracy(model, batch) for batch in batches])
+        return no_better(right, guess, "{:.3g} of an example's places are right, {:.3g} with one class everywhere")
+
+    def _read(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits `[b, places, classes]` and labels `[b, places]`, of as many dimensions of places as there are."""
+        _, answer = parts(batch, _NAME)
+        found = output(model, batch, _NAME)
+        labels = _classes(answer)
+        if labels.ndim == found.ndim > 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+            found = found[:, 0] if found.shape[1] == 1 else found
+        if labels.ndim < 2:
+            raise ConfigurationError(
+                f"task {_NAME!r} expects a class for each place, [b, places]; found {list(labels.shape)}. If each "
+                "example has one class pass task='classification'."
+            )
+        logits = self._last(found, labels)
+        counts = (labels != self.ignore).flatten(1)
+        if not bool(counts.any(1).all()):
+            none = (~counts.any(1)).nonzero()[:, 0].tolist()
+            raise ConfigurationError(
+                f"every example needs a place that counts; found none in {len(none)} of {len(labels)} (rows "
+                f"{', '.join(map(str, none[:5]))}): all of its labels are {self.ignore}. Take them out."
+            )
+        own, classes = labels.flatten(1)[counts], logits.shape[-1]
+        if self.ignore != 255 and classes <= 255 and bool((own == 255).any()):
+            raise ConfigurationError(
+                f"a label is 255, and the model knows {classes} classes: if that stands for places that do not count "
+                "pass task=Dense(ignore=255)."
+            )
+        check_labels(own.cpu(), classes)
+        return logits, labels
+
+    def _last(self, found: Tensor, labels: Tensor) -> Tensor:
+        """The logits with the classes last, two of them at least."""
+        places, tokens = labels.shape, labels.ndim == 2
+        if found.shape == places:
+            return torch.stack([torch.zeros_like(found), found], -1)
+        last, first = found.shape[:-1] == places, (found.shape[0], *found.shape[2:]) == places
+        place = self.classes or ("last" if tokens else "first")
+        if found.ndim != labels.ndim + 1 or not (last if place == "last" else first):
+            fits = "last" if last and found.ndim == labels.ndim + 1 else "first" if first else ""
+            advice = f"pass task=Dense(classes={fits!r})" if fits else f"resize them in its forward, or pass {OWN}"
+            want = f"{[*places, 'classes']}" if place == "last" else f"{[places[0], 'classes', *places[1:]]}"
+            raise ConfigurationError(
+                f"The model must return logits {want} for labels {list(places)}; it returned {list(found.shape)}. If "
+                f"they have the classes elsewhere, or fewer places, {advice}."
+            )
+        moved = found if place == "last" else found.movedim(1, -1)
+        return torch.cat([torch.zeros_like(moved), moved], -1) if moved.shape[-1] == 1 else moved
+
+
+def _classes(answer: Any) -> Tensor:
+    """Class indices in int64, of integers, bool, or floats that are 0 or 1.
+
+    Raises:
+        ConfigurationError: they are none.
+    """
+    real = isinstance(answer, Tensor) and not answer.is_complex()
+    if real and not (answer.is_floating_point() and bool(((answer != 0) & (answer != 1)).any())):
+        return answer.long()
+    what = f"{list(answer.shape)} of {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__
+    raise ConfigurationError(
+        f"task {_NAME!r} expects class indices [b, places] as labels; found {what}. Number the classes from 0 and give "
+        "integers; for amounts pass task='regression'."
+    )
