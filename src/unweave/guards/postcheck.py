@@ -79,7 +79,9 @@ def one_class(found: Tensor, wanted: Tensor, text: str) -> str:
         wanted: class that each should have, `[n]`.
         text: what is so, with room for the class, the share and n.
     """
-    n, (most, due) = len(found), (torch.bincount(values) for values in (found, wanted))
+    if not (n := len(found)):
+        return ""
+    most, due = (torch.bincount(values) for values in (found, wanted))
     if float(most.max()) / n <= CONSTANT or float(due.max()) / n > SPREAD:
         return ""
     shares = [100 * float(counts.max()) / n for counts in (most, due)]
