@@ -164,8 +164,7 @@ class TableJob:
         if path is None:
             return self._trained(self.table, 0, "training the original", watch)
         model = self.training.network(self.table.columns.shape[1])
-        file = path if path.is_file() else next(path.glob("**/model.safetensors"))
-        model.load_state_dict(safetensors.torch.load_file(file))
+        model.load_state_dict(safetensors.torch.load_file(path if path.is_file() else next(path.rglob("model.*"))))
         return model
 
     def movable(self, model: nn.Module) -> nn.Module:
@@ -179,8 +178,7 @@ class TableJob:
     def retraining(self) -> tuple[None, int]:
         return None, self.training.epochs
 
-    def scoring_seconds(self, model: nn.Module) -> None:
-        pass
+    def scoring_seconds(self, model: nn.Module) -> None: ...
 
     def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         sets = ("forget", self.forget), ("retain", self.retain), ("test", self.holdout)
@@ -189,8 +187,7 @@ class TableJob:
     def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
         found = {name: (score.value or 0) - (retrained[name].value or 0) for name, score in sheet.items()}
         found["average_gap"] = float(np.mean(np.abs([*found.values()])))
-        sizes = {"examples": len(self.forget)}
-        return {k: Score(replace(_metric(k), name=k), sizes, v) for k, v in found.items()}
+        return {k: Score(replace(_metric(k), name=k), {"examples": len(self.forget)}, v) for k, v in found.items()}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         atomically(folder / "model.safetensors", safetensors.torch.save(model.state_dict()))
