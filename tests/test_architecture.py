@@ -139,7 +139,7 @@ def test_the_command_answers_before_anything_heavy_is_imported() -> None:
 
 # What is special about a kind of data stands in `modalities`, and about a task in `tasks`. These know one, and why:
 KNOW_ONE = {
-    "audit": "evidence over several trainings is for images (`Modality.over_trainings`)",
+    "audit": "evidence over several trainings knows what models of a kind say (`audit.kits`)",
     "demos": "a demo is about one kind of data",
     "modalities": "here it stands",
     "tasks/known.py": "asks a task what it says beyond two functions, once for all",

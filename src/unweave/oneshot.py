@@ -17,7 +17,7 @@ from unweave.arguments import check, faults, kind, refuse, value
 from unweave.contract.keeper import ONLY
 from unweave.data.batches import in_batches
 from unweave.data.protocol import indexed
-from unweave.edit import TAKES, uce
+from unweave.edit import TAKES, uce, unknown
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
@@ -40,6 +40,7 @@ _TAKES = {
     "uce": TAKES,
 }
 _OF_DIFFUSION = {"uce"}
+_NAMED = ("erase", "guide", "preserve")  # conditions
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,11 @@ class OneShot:
 
         Raises:
             UnsupportedError: it is about diffusion models, and the task is another.
+            ConfigurationError: it names a class that the model does not know.
         """
         if self.name in _OF_DIFFUSION:
-            denoiser(task, self.name)
+            does = denoiser(task, self.name)
+            refuse([text for name in _NAMED if (text := unknown(does, name, self.arguments.get(name)))])
         return Method(Ascent(task.nll), task.nll, Fixed(), PAPERS[self.name])
 
     def step(self, task: Task, forget: Data, retain: Data) -> Once:

@@ -147,6 +147,19 @@ def adapt(model: nn.Module, lora: Lora) -> Any:
 
 
 @contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the bars of transformers: whoever calls has a way of their own to say how far it is."""
+    logging = require("transformers.utils.logging", "language")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextmanager
 def _without_old_name() -> Iterator[None]:
     """PEFT asks transformers by a name that is going away."""
     with warnings.catch_warnings():

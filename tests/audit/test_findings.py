@@ -16,7 +16,7 @@ from unweave.audit.evidence_parts.attacks import attacks_part
 from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, over_runs_part, sheets_of, table_part
 from unweave.audit.experiment import KINDS
 from unweave.audit.runs import Margins, recovered_share, retrain_gap
-from unweave.audit.seen import Pools, Seen
+from unweave.audit.seen import ImageSeen, Pools
 from unweave.contract.keeper import NOTHING
 from unweave.evaluation.outputs import Outputs
 
@@ -32,7 +32,7 @@ def outputs(rng: np.random.Generator, which: slice, known: float, shared: float,
     return Outputs(torch.tensor(logits, dtype=torch.float32), labels)
 
 
-def model(rng: np.random.Generator, knows: float) -> Seen:
+def model(rng: np.random.Generator, knows: float) -> ImageSeen:
     """A model of a training of its own, that knows the forget set by so much more than unseen examples."""
     shared = 0.3 * rng.normal()
     labels = torch.arange(N) % CLASSES
@@ -40,7 +40,7 @@ def model(rng: np.random.Generator, knows: float) -> Seen:
     forget, retain, test, holdout = (
         outputs(rng, slice(N * i, N * (i + 1)), known, shared, labels) for i, known in sides
     )
-    return Seen(forget, retain, test, holdout)
+    return ImageSeen(forget, retain, test, holdout)
 
 
 def pools(seed: int, left: float, runs: int = 5) -> Pools:
@@ -79,12 +79,12 @@ def test_an_exact_method_is_refuted_by_anything_at_all_in_at_most_one_case_in_tw
     assert any_of <= 4, each  # P(more than 4 of 30 at 5 %) = 0.016
 
 
-def apart(rng: np.random.Generator, knows: float) -> Seen:
+def apart(rng: np.random.Generator, knows: float) -> ImageSeen:
     """A training whose forget and holdout examples are of two kinds, each of which it knows more or less well."""
     own, other = 0.5 * rng.normal(size=2)
     labels = torch.arange(N) % CLASSES
     sides = [(0, knows + own), (1, 1.5), (2, 0.0), (3, other)]
-    return Seen(*(outputs(rng, slice(N * i, N * (i + 1)), known, 0.0, labels) for i, known in sides))
+    return ImageSeen(*(outputs(rng, slice(N * i, N * (i + 1)), known, 0.0, labels) for i, known in sides))
 
 
 def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
@@ -111,7 +111,7 @@ def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
     assert findings.of_attacks(attacks_part(leaking, features, 0), ("loss",)) == "refutes"
 
 
-def whole_class(rng: np.random.Generator, knows: float) -> Seen:
+def whole_class(rng: np.random.Generator, knows: float) -> ImageSeen:
     """Class 0 is forgotten whole: a model that never saw it knows nothing of it, and all of the others."""
     others, gone = torch.arange(N) % (CLASSES - 1) + 1, torch.zeros(N, dtype=torch.int64)
     forget, retain, test = (
@@ -120,7 +120,7 @@ def whole_class(rng: np.random.Generator, knows: float) -> Seen:
     )
     holdout = outputs(rng, slice(3 * N, 4 * N), min(knows, 2.0) - 4, 0.0, gone)
     both = Outputs(torch.cat([test.logits, holdout.logits]), torch.cat([test.labels, holdout.labels]))
-    return Seen(forget, retain, both, holdout)
+    return ImageSeen(forget, retain, both, holdout)
 
 
 def test_rmia_reads_a_class_that_was_removed_whole() -> None:

@@ -88,10 +88,14 @@ def test_a_reading_is_counted_in_forward_passes() -> None:
     keeps, forgets = [Keep("recognised", absolute=0.1)], [Forget("generated", at_most=0.2)]
     sets, task = Sets(rows(20), rows(30), rows(40)), Drawn()
     observer = Observer(task, *chosen(sets, keeps, forgets, task, 0))  # type: ignore[arg-type]
-    assert observer.passes(["guard", "forget", "holdout"]) == 20 * (30 + 20)
+    assert observer.passes(["guard", "forget", "holdout"]) == 20 * 30 + (20 + 3) * 20, (
+        "its loss takes passes of its own"
+    )
     contract = Contract(keeps, forgets)
-    assert Keeper(contract, task, sets, per_step=500).every == 10  # type: ignore[arg-type]
+    assert Keeper(contract, task, sets, per_step=500).every == 11  # type: ignore[arg-type]
     assert Keeper(contract, task, sets, per_step=10).every == DRAWN_EVERY  # type: ignore[arg-type]
+    first, due, last = 20 * (30 + 40) + 23 * 20, 20 * 30 + 23 * 20, 20 * 40 + 23 * 20
+    assert Keeper(contract, task, sets, per_step=500).passes(23) == first + 3 * due + last  # type: ignore[arg-type]
     loss = Observer(task, *chosen(sets, [Keep("loss", relative=0.1)], [], task, 0))  # type: ignore[arg-type]
     assert loss.passes(["guard"]) == 3 * 30 and not loss.reads(["recognised"])
 

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from unweave.contract import Contract, Keep
 from unweave.contract.bounds import lower, smallest, upper
-from unweave.contract.clauses import DEFAULT_SHARE, FIVEFOLD
+from unweave.contract.clauses import FIVEFOLD, LOSS_SHARE
 from unweave.contract.judge import Limit, limits
 from unweave.contract.metrics import key
 from unweave.contract.reading import Reading
@@ -189,7 +189,7 @@ def test_the_default_is_one_percent_where_the_examples_can_decide_it() -> None:
 def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_clauses_unit() -> None:
     share, nats, count = 2 * smallest(N, ALPHA), 2 * smallest(N, ALPHA, 1.0), 0
     few = SPREAD[::20] - 1
-    error = 2 * smallest(len(few), ALPHA, FIVEFOLD * DEFAULT_SHARE * float(few.mean()))
+    error = 2 * smallest(len(few), ALPHA, FIVEFOLD * LOSS_SHARE * float(few.mean()))
     for utility, values, unit, judged, room, text in (
         ("accuracy", RIGHT, "nats", share, f"{100 * share:.2g} points", f"falls by at most {100 * share:.3g} points"),
         ("perplexity", SPREAD, "nats", nats, f"{100 * math.expm1(nats):.2g} %", "% of the original's"),
@@ -197,8 +197,9 @@ def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_
     ):
         (found,), (note,) = made(None, values, utility, unit)
         assert found.judged == pytest.approx(judged) and text in found.text
+        usual = 5 if utility == "loss" else 1
         assert note.startswith(
-            f"Default: {utility} within {room} of the original's instead of 1 %: with {len(values)} guard"
+            f"Default: {utility} within {room} of the original's instead of {usual} %: with {len(values)} guard"
         )
         base = math.exp(SPREAD.mean()) * math.expm1(nats) if utility == "perplexity" else judged
         assert found.limit == pytest.approx(base) and read(found, values, values).met
@@ -219,7 +220,5 @@ def test_no_default_is_so_wide_that_no_model_could_miss_it(utility: str, last: i
 
 def test_how_wide_a_default_may_be_follows_from_what_an_example_counts() -> None:
     (found,), _ = made(None, np.linspace(0.0, 4.0, 20), "loss", "error")
-    assert (
-        found.clip == pytest.approx(FIVEFOLD * DEFAULT_SHARE * 2.0) and DEFAULT_SHARE * 2.0 < found.judged < found.clip
-    )
+    assert found.clip == pytest.approx(FIVEFOLD * LOSS_SHARE * 2.0) and LOSS_SHARE * 2.0 < found.judged < found.clip
     assert not read(found, np.zeros(20), np.full(20, 4.0)).met

@@ -76,6 +76,23 @@ def test_a_random_condition_is_any_other_class_and_never_none() -> None:
     assert bool(((others - 1000 / 3).abs() < 5 * (1000 * 2 / 9) ** 0.5).all())
 
 
+def test_another_class_that_is_to_be_forgotten_stands_for_none() -> None:
+    data, task = batch(4000), Diffusion(linear(10), null=4, others=torch.tensor([0, 3]))
+    own, found = data["condition"], targets(Relabel(task, frozen()), data)
+    assert bool((found[own == 0] == 3).all()) and bool((found[own == 3] == 0).all())
+    for gone in (1, 2):
+        share = float((found[own == gone] == 0).float().mean())
+        assert set(found[own == gone].tolist()) == {0, 3} and abs(share - 0.5) < 5 * 0.5 / 1000**0.5
+    assert targets(Relabel(task, frozen(), "next"), data).tolist() == [[3, 3, 3, 0][int(c)] for c in own]
+    same = Diffusion(linear(10), null=4, others=torch.tensor([0, 1, 3]))  # of one class the draws stay what they were
+    whole, kept = (targets(Relabel(each, frozen()), data)[own == 2] for each in (Diffusion(linear(10), null=4), same))
+    assert torch.equal(whole, kept)
+    with pytest.raises(ConfigurationError, match=r"a class that is kept \(0, 3\), or none; found 2, which is to be"):
+        Relabel(task, frozen(), 2)
+    with pytest.raises(ConfigurationError, match="needs a class that is kept; found none"):
+        Relabel(Diffusion(linear(10), null=4, others=torch.tensor([], dtype=torch.int64)), frozen())
+
+
 def test_the_next_condition_and_a_given_one() -> None:
     data, task = batch(40), Diffusion(linear(10), null=4)
     assert torch.equal(targets(Relabel(task, frozen(), "next"), data), (data["condition"] + 1) % 4)

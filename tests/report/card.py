@@ -21,7 +21,7 @@ from unweave.audit.evidence_parts.robustness import METRICS, precision_part, rel
 from unweave.audit.experiment import KINDS
 from unweave.audit.robustness import Curve
 from unweave.audit.runs import Margins
-from unweave.audit.seen import Pools, Seen
+from unweave.audit.seen import ImageSeen, Pools
 from unweave.evaluation.outputs import Outputs
 
 RUNS, FORGET, RETAIN, UNSEEN, CLASSES = 8, 60, 80, 1000, 3
@@ -114,9 +114,9 @@ def _models() -> list[dict[str, Any]]:
     ]
 
 
-def _seen(rng: np.random.Generator, difficulty: dict[str, np.ndarray], knows: float) -> Seen:
+def _seen(rng: np.random.Generator, difficulty: dict[str, np.ndarray], knows: float) -> ImageSeen:
     known = {"forget": knows, "retain": 2.0}
-    return Seen(**{name: _outputs(rng, margin + known.get(name, 0.0)) for name, margin in difficulty.items()})
+    return ImageSeen(**{name: _outputs(rng, margin + known.get(name, 0.0)) for name, margin in difficulty.items()})
 
 
 def _outputs(rng: np.random.Generator, margin: np.ndarray) -> Outputs:

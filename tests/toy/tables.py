@@ -179,7 +179,10 @@ class TableJob:
     def retraining(self) -> tuple[None, int]:
         return None, self.training.epochs
 
-    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> None:
+        pass
+
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         sets = ("forget", self.forget), ("retain", self.retain), ("test", self.holdout)
         return Scored({f"{side}_error": error(model, side, data) for side, data in sets})
 

@@ -15,25 +15,23 @@ from unweave.audit.attacks import u_lira
 from unweave.audit.attacks.ulira import ULira
 from unweave.audit.claims import claim
 from unweave.audit.estimate import Estimate, estimate
-from unweave.audit.evidence_parts.attacks import attacks_part, check_references, features
+from unweave.audit.evidence_parts.attacks import attacks_part, check_references
 from unweave.audit.evidence_parts.over_runs import examples_part, gaps_part, over_runs_part, sheets_of
-from unweave.audit.evidence_parts.robustness import robustness_part
 from unweave.audit.experiment import KINDS, Experiment
 from unweave.audit.findings import claim_part, findings
 from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
+from unweave.audit.kits import kit_of
 from unweave.audit.models import make
-from unweave.audit.seen import Pools, Seen, see
+from unweave.audit.seen import ImageSeen, Pools, Seen, Told
 from unweave.audit.work import Piece, pieces, work
-from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.evaluation.outputs import Outputs
+from unweave.errors import ConfigurationError
 from unweave.evaluation.ranking import FEWEST
-from unweave.modalities.images import job as prepare
-from unweave.modalities.images.recipe import ImageRecipe
 from unweave.recipe.recipe import Recipe
 from unweave.run.directory import check_evidence
 from unweave.run.environment import environment, now
 from unweave.run.identity import identity, resolve
 from unweave.store import kept_json, write_json
+from unweave.tasks import Known
 from unweave.watch import Watch, silent
 
 FILE = "evidence.json"
@@ -75,16 +73,11 @@ def evidence(
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
             training images, a reference saw the forget set, `run` is not finished or not as it was, or forget set or
             holdout have fewer than 20 examples (before anything is trained).
-        UnsupportedError: the data are texts.
+        UnsupportedError: nobody knows how to compare several trainings of such models.
     """
-    if not modalities.of(recipe).over_trainings:
-        raise UnsupportedError(
-            f"evidence over several trainings is for images; the data of this recipe are {recipe.data.source}. "
-            "For texts: unweave run, with evaluation.retrained or evaluation.reference, and unweave audit."
-        )
-    assert isinstance(recipe, ImageRecipe)
+    kind = kit_of(recipe)
     own = None if run is None else finished_run(run)
-    request = prepare.request(recipe)
+    request: Any = modalities.job(recipe)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
     same = identity(resolve(recipe, request, folder))
@@ -95,7 +88,8 @@ def evidence(
         own.check(request)
         recipe = recipe if references else trained_anew(recipe)
     world = Experiment(recipe, request, tuple(references), own)
-    seed, _ = recipe.evaluation.seed, world.relearning  # which says what is wrong with it, before anything is trained
+    seed = recipe.evaluation.seed
+    kind.check(world)
     if not few and min(world.sizes.values()) < FEWEST:
         raise ConfigurationError(
             f"evidence: expected at least {FEWEST} examples in the forget set and in the holdout, found "
@@ -115,8 +109,8 @@ def evidence(
         todo = pieces(world, what, *kinds)
         return work(world, todo, workers, _telling(watch, title, len(todo)))
 
-    def retain(seen: Seen) -> Outputs:
-        return seen.retain.where(world.retain_rows)
+    def retain(seen: Seen) -> Told:
+        return kind.retain(world, seen)
 
     save()
     # Every model, and what it says of every example.
@@ -125,7 +119,7 @@ def evidence(
     made = worked("training originals and references", "model", "original", "retrained")
     made |= worked("unlearning", "model", "unlearned")
     content["runs"]["models"] = list(made.values())
-    pools = Pools(*([see(world, make(world, kind, i)) for i in range(world.count(kind))] for kind in KINDS))
+    pools = Pools(*([kind.see(world, make(world, of, i)) for i in range(world.count(of))] for of in KINDS))
     save(cost=_cost(list(made.values()), pools, workers))
     shadows: ULira | None = None
     if world.count("shadow"):
@@ -137,22 +131,24 @@ def evidence(
         shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
     # What the outputs say: gaps, examples, attacks, two populations of models.
     content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
-    save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed))
+    save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed, kind.metrics(world), kind.tow(world)))
     rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
+    named: Json = {"values": kind.values} if kind.values else {}
     per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
-    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed)})
-    attacks = attacks_part(pools, features(request, seed), seed)
+    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
+    attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks)
     if references:
-        check_references(pools.retrained, world.references, attacks["blind"]["exchangeable"])
+        seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
+        check_references(seen, world.references, attacks["blind"]["exchangeable"])
     if attacks["blind"]["exchangeable"] is False:
         content["notes"].append(attacks["blind"]["text"])
     save(attacks=attacks)
     save(over_runs=over_runs_part(pools, retain, shadows, seed))
     # What comes back under attack; then the claim that all of it supports.
     attacked = worked("attacks that bring back", "attack", *KINDS)
-    by_kind = {kind: [each for (_, of, _), each in attacked.items() if of == kind] for kind in KINDS}
-    save(robustness=robustness_part(world, by_kind))
-    finite = all(bool(part.logits.isfinite().all()) for seen in pools.unlearned for part in seen.whole)
+    by_kind = {name: [each for (_, of, _), each in attacked.items() if of == name] for name in KINDS}
+    save(robustness=kind.robustness(world, by_kind))
+    finite = all(each.finite for each in pools.unlearned)
     found = findings(content, finite)
     originals, retrained, unlearned = map(world.count, KINDS)
     strongest = claim(found, originals=originals, unlearned=unlearned, retrained=retrained)
@@ -182,8 +178,8 @@ def _head(world: Experiment, before: Json) -> Json:
             "forget": len(request.forget),
             "retain": len(request.retain),
             "test": len(request.test),
-            "holdout": len(world.holdout_rows),
-            "classes": request.network.classes,
+            "holdout": world.sizes["holdout"],
+            "classes": kit_of(recipe).classes(request),
             "whole_classes": sorted(set(request.forget.labels.tolist()) - set(request.retain.labels.tolist())),
         },
         "own_run": None if world.own is None else world.own.part(),
@@ -224,7 +220,9 @@ def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
     contract = world.recipe.contract
     if contract is not None:
         whole = not set(world.request.forget.labels.tolist()) & set(world.request.retain.labels.tolist())
-        if "unseen" in {clause.metric for clause in contract.contract().forgets(whole)}:
+        if "unseen" in {
+            clause.metric for clause in contract.contract().forgets(whole, Known(world.request.task).utility)
+        }:
             yield (
                 "The contract steered every run by a membership attack that compares with examples of this holdout: "
                 "the loss attack's AUC is better than it would be on others. The comparison over runs is not concerned."

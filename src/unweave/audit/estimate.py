@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 
 from unweave.audit.experiment import KINDS, Experiment
+from unweave.audit.kits import kit
 from unweave.audit.models import is_there
 from unweave.execution import one_thread
 from unweave.watch import spoken
@@ -19,7 +19,6 @@ STEPS = 3
 LONGEST = 5.0  # seconds that a process takes to begin, at most: this one may have done other things before
 STATISTICS = 1.0  # seconds that gaps, tests and attacks of ten models took
 LOOKS = 2.5  # an unlearning step against a training step on as many examples: two gradients, and the losses again
-FORWARD = 1 / 3  # of a training step, which is a forward and a backward pass
 
 
 @dataclass(frozen=True)
@@ -73,36 +72,34 @@ def estimate(world: Experiment, workers: int) -> Estimate:
     begun = min(time.process_time(), LONGEST)  # of this process: packages are imported and data loaded
     request, run = world.request, world.recipe.run
     training = request.training
+    assert training is not None, "checked"
     step = _seconds_of_a_step(world)
     measured = {
-        "original": step * training.epochs * len(request.train) / training.batch,
-        "retrained": step * training.epochs * len(request.retain) / training.batch,
-        "unlearned": LOOKS * step * run.steps * (run.forget_batch + run.retain_batch) / training.batch,
+        "original": step * training.examples(len(request.train)),
+        "retrained": step * training.examples(len(request.retain)),
+        "unlearned": LOOKS * step * run.steps * (run.forget_batch + run.retain_batch),
     }
     each = {kind: fmean(known[kind]) if known[kind] else measured[kind] for kind in KINDS}
     each["shadow"] = each["original"] + each["unlearned"]
-    how = world.recipe.evidence.relearning
-    points = len(how.steps) * len(request.forget) * FORWARD
-    rounds = 3 * (len(request.forget) + len(world.retain_rows) + len(request.test)) * FORWARD
-    each["attacks"] = step / training.batch * (3 * (how.steps[-1] * how.batch + points) + rounds)
+    each["attacks"] = kit(world).attack_seconds(world, step)
     return Estimate(
         missing, each, [kind for kind in KINDS if known[kind]], sum(map(world.count, KINDS)), workers, begun
     )
 
 
 def _seconds_of_a_step(world: Experiment) -> float:
-    """Of the training, on this machine, now: the mean of a few after a first one, which warms up."""
+    """Of the training, for one example, on this machine, now: the mean of a few after a first one, which warms up."""
     request = world.request
     model = request.network.build().train()
+    assert request.training is not None, "checked"
     size = min(request.training.batch, len(request.train))
-    images, labels = request.train.batch(torch.arange(size))
-    seconds = []
-    with one_thread():
+    batch, seconds = request.train.batch(torch.arange(size)), list[float]()
+    with one_thread(), torch.random.fork_rng(devices=[]):
         for _ in range(1 + STEPS):
             begin = time.perf_counter()
-            F.cross_entropy(model(images), labels).backward()
+            request.task.nll(model, batch).mean().backward()
             seconds.append(time.perf_counter() - begin)
-    return fmean(seconds[1:]) * request.training.batch / size
+    return fmean(seconds[1:]) / size
 
 
 def _name(kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from unweave.audit.robustness import Relearning
 from unweave.audit.runs import Margins
 from unweave.data.splits import Split
 from unweave.errors import ConfigurationError
+from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
-from unweave.modalities.images.recipe import ImageRecipe
 from unweave.modalities.images.tensors import TensorImages
 from unweave.run.environment import code_sha256
 from unweave.store import cache_folder
 
+Request = ImageJob | DiffusionJob
 KINDS = ("original", "retrained", "unlearned")
 STRIDE = 1000
 """Between the seeds of two originals: far from those of the retrained models, which follow each other."""
@@ -45,8 +46,8 @@ class Experiment:
         own: the run that is judged; it is number 0. None: all models are made.
     """
 
-    recipe: ImageRecipe
-    request: ImageJob
+    recipe: Any
+    request: Request
     references: tuple[Path, ...] = ()
     own: Own | None = None
 
@@ -59,6 +60,7 @@ class Experiment:
 
     def seed(self, kind: str, number: int) -> int:
         """The seed of a model: of its training, or of its unlearning."""
+        assert self.request.training is not None, "it is known how models are trained"
         start = self.request.training.seed
         originals, retrained = start + STRIDE * number, start + 1 + number
         return {"original": originals, "retrained": retrained, "unlearned": self.recipe.run.seed + number}[kind]
@@ -76,19 +78,19 @@ class Experiment:
         """Those of an original that is not trained here."""
         return self.own.weights if self.own is not None and self.is_own(number) else self.recipe.model.weights
 
-    def trained_with(self, number: int) -> ImageJob:
+    def trained_with(self, number: int) -> Request:
         """The request whose original model has this number."""
         number = number if self.count("original") > 1 else 0
         request = self.request if self.own is None or self.is_own(number) else alone(self.request)
-        return replace(request, training=replace(request.training, seed=self.seed("original", number)))
+        return request.seeded(self.seed("original", number))
 
     def shadow(self, number: int) -> Experiment:
         """That of one of U-LiRA's shadows: the original is trained on the records with coins IN and UNLEARNED."""
         fate, records = self.layout[number], np.asarray(self.request.split.forget)
         request = among(self.request, records[fate != OUT], records[fate == UNLEARNED])
-        training = replace(request.training, seed=request.training.seed + SHADOWS + number)
+        request = request.seeded(self.seed("original", 0) + SHADOWS + number)
         run = self.recipe.run.model_copy(update={"seed": self.recipe.run.seed + STRIDE + number})
-        return Experiment(self.recipe.model_copy(update={"run": run}), replace(request, training=training))
+        return Experiment(self.recipe.model_copy(update={"run": run}), request)
 
     @property
     def layout(self) -> Layout:
@@ -98,7 +100,8 @@ class Experiment:
     @property
     def margins(self) -> Margins:
         """The gaps to retraining that do not matter."""
-        return Margins(self.recipe.evidence.margins.model_dump())
+        points = self.recipe.evidence.margins.model_dump()
+        return Margins(points, next(iter(points)))
 
     @property
     def relearning(self) -> Relearning:
@@ -112,13 +115,14 @@ class Experiment:
     @property
     def sizes(self) -> dict[str, int]:
         """Of the two sets that attacks compare."""
-        return {"forget set": len(self.request.forget), "holdout": len(self.holdout_rows)}
+        return {"forget set": len(self.request.forget), "holdout": len(holdout_of(self.request))}
 
     @cached_property
     def holdout_rows(self) -> Tensor:
         """Rows of the test set that are the holdout."""
-        holdout = self.request.holdout
-        return torch.arange(len(self.request.test)) if holdout is None else rows_of(holdout, self.request.test)
+        request = self.request
+        assert isinstance(request, ImageJob), "of others nobody asks"
+        return torch.arange(len(request.test)) if request.holdout is None else rows_of(request.holdout, request.test)
 
     @cached_property
     def retain_rows(self) -> Tensor:
@@ -140,7 +144,7 @@ def kept_at(about: Mapping[str, Any]) -> Path:
     return cache_folder("evidence") / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
 
 
-def holdout_of(request: ImageJob) -> TensorImages:
+def holdout_of(request: Any) -> Any:
     """Unseen examples that are exchangeable with the forget set; the test set, where nobody made any."""
     return request.test if request.holdout is None else request.holdout
 
@@ -158,12 +162,12 @@ def rows_of(part: TensorImages, whole: TensorImages) -> Tensor:
     return torch.tensor(rows, dtype=torch.int64)
 
 
-def alone(request: ImageJob) -> ImageJob:
+def alone(request: Request) -> Request:
     """The request on its own forget and retain set: rows that earlier requests took are in no training set."""
     return among(request, np.asarray(request.split.forget), np.asarray(request.split.forget))
 
 
-def among(request: ImageJob, trained: np.ndarray, forget: np.ndarray) -> ImageJob:
+def among(request: Request, trained: np.ndarray, forget: np.ndarray) -> Request:
     """A request whose training set is the retain set and some of the forget rows.
 
     Args:
@@ -174,4 +178,4 @@ def among(request: ImageJob, trained: np.ndarray, forget: np.ndarray) -> ImageJo
     rows = np.sort(np.concatenate([np.asarray(request.split.retain), trained]))
     gone = np.searchsorted(rows, np.sort(forget))
     split = Split(gone, np.setdiff1d(np.arange(len(rows)), gone))
-    return replace(request, train=request.train.subset(rows), split=split, held=None)
+    return request.within(rows, split)

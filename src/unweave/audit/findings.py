@@ -28,7 +28,7 @@ def findings(evidence: Json, finite: bool) -> dict[str, Finding]:
     clauses = [clause for made in unlearned for clause in made["contract"]]
     attacks, over, brought = evidence["attacks"], evidence["over_runs"], evidence["robustness"]
     tried = [*brought["relearning"], *(each for each in brought["precision"] if each["precision"] != "fp32")]
-    shadows = over["u_lira"]
+    shadows, alone = over["u_lira"], [name for name in ("rmia",) if name in attacks["triple"]]
     return {
         "ran": of_ends(unlearned, finite),
         "disjoint": "supports",  # checked when the request was made; neither set shares an image with the test set
@@ -38,8 +38,8 @@ def findings(evidence: Json, finite: bool) -> dict[str, Finding]:
         "per_example": of_examples(evidence["per_example"]["forget"]),
         "retain_exposure": of_examples(evidence["per_example"]["retain"]),
         "blind_baseline": of_blind(attacks["blind"]),
-        "holdout_attack": of_attacks(attacks, ("loss", "joined")),
-        "per_example_attack": of_attacks(attacks, ("rmia",)) if "reason" in shadows else of_ulira(shadows),
+        "holdout_attack": of_attacks(attacks, [name for name in ("loss", "joined") if name in attacks["triple"]]),
+        "per_example_attack": of_attacks(attacks, alone) if "reason" in shadows else of_ulira(shadows),
         "epsilon": of_bound(over["epsilon"]),
         "robustness": of_recovered(each["recovered"] for each in tried),
     }

@@ -11,8 +11,8 @@ from torch import nn
 
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
+from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
-from unweave.modalities.images.recipe import ImageRecipe
 from unweave.recipe.recipe import Recipe
 from unweave.run import checkpoint, directory
 from unweave.run.directory import TOLD
@@ -41,7 +41,7 @@ class Own:
     after: str
     about: Mapping[str, Any]
 
-    def original(self, request: ImageJob) -> nn.Module:
+    def original(self, request: ImageJob | DiffusionJob) -> nn.Module:
         """The model that it started from.
 
         Raises:
@@ -50,7 +50,7 @@ class Own:
         where = f"{self.folder}: trained again here, " if self.weights is None else f"{self.weights}: "
         return self._same(request.opened(self.weights), self.before, f"{where}the model that this run started from")
 
-    def unlearned(self, request: ImageJob) -> nn.Module:
+    def unlearned(self, request: ImageJob | DiffusionJob) -> nn.Module:
         """The model that it left.
 
         Raises:
@@ -59,7 +59,7 @@ class Own:
         file = self.folder / "model"
         return self._same(request.opened(file), self.after, f"{file}: the model that this run left")
 
-    def check(self, request: ImageJob) -> None:
+    def check(self, request: ImageJob | DiffusionJob) -> None:
         """Refuses models that moved or were edited, before anything is trained.
 
         Raises:
@@ -112,21 +112,21 @@ def finished_run(folder: Path) -> Own:
 
 
 def check_recipe(folder: Path, own: Mapping[str, Any]) -> None:
-    """Refuses evidence of one recipe beside, or about, the run of another; how it was evaluated may differ.
+    """Refuses evidence of one recipe beside, or about, the run of another; how it is judged may differ.
 
     Raises:
         ConfigurationError: with the keys that differ.
     """
     other = identity(read(folder / "recipe.yaml"))
     keys = {key for key in {**other, **own} if other.get(key) != own.get(key)}
-    if keys := {key for key in keys if not key.startswith("evaluation.") and key != HELD}:
+    if keys := {key for key in keys if not key.startswith(("evaluation.", "evidence.")) and key != HELD}:
         raise ConfigurationError(
             f"{folder} holds the run of another recipe (it differs in {', '.join(sorted(keys)[:5])}): choose another "
             "--output"
         )
 
 
-def trained_anew(recipe: ImageRecipe) -> ImageRecipe:
+def trained_anew(recipe: Any) -> Any:
     """The recipe of the other models: their originals are trained, whatever the run started from."""
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
 

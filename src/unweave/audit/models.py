@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from unweave.audit.experiment import Experiment, kept_at
-from unweave.modalities.images.recipe import ImageRecipe
-from unweave.modalities.images.training import record, with_weights
+from unweave.recipe.recipe import Recipe
 from unweave.run.environment import peak_memory
 from unweave.run.identity import identity, resolve
 from unweave.run.session import Session
@@ -42,7 +41,7 @@ def make(world: Experiment, kind: str, number: int) -> Made:
         return _unlearned(world, number)
     there = is_there(world, kind, number)
     if kind == "retrained" and world.references:
-        model = with_weights(world.request.network, world.references[number])
+        model = world.request.opened(world.references[number])
     elif kind == "retrained":
         model = world.request.retrained(world.seed(kind, number))
     elif world.own is not None and world.is_own(number):
@@ -68,13 +67,12 @@ def is_there(world: Experiment, kind: str, number: int) -> Mapping[str, Any] | N
     if kind == "original":
         made = world.trained_with(number)
         if (file := world.weights(number)) is not None:
-            return {"seconds": None, "sha256": tensors_sha256(with_weights(made.network, file).state_dict())}
-        return record(made.network, made.train, made.training)
+            return {"seconds": None, "sha256": tensors_sha256(made.opened(file).state_dict())}
+        return made.noted(world.seed(kind, number if world.count("original") > 1 else 0))
     if kind == "retrained":
         if world.references:
             return {"seconds": None}
-        request = world.request
-        return record(request.network, request.retain, replace(request.training, seed=world.seed(kind, number)))
+        return world.request.noted(world.seed(kind, number), without=True)
     first = is_there(world, "original", number)
     noted = None if first is None else kept_about(_place(world, number, first))
     return None if noted is None else noted["made"]
@@ -113,7 +111,7 @@ def _unlearned(world: Experiment, number: int) -> Made:
     return Made(session.model.eval(), about | {"cached": False})
 
 
-def _seeded(world: Experiment, number: int) -> ImageRecipe:
+def _seeded(world: Experiment, number: int) -> Recipe:
     run = world.recipe.run.model_copy(update={"seed": world.seed("unlearned", number)})
     return world.recipe.model_copy(update={"run": run})
 

@@ -185,6 +185,7 @@ def retrain_gap(
     *,
     margins: Margins | None = None,
     metrics: Sequence[str] = GAP_METRICS,
+    tow: Sequence[str] = TOW_METRICS,
     seed: int = 0,
 ) -> GapTable:
     """Signed gaps with Welch intervals, TOST and the null row; average gap and ToW with theirs.
@@ -194,12 +195,13 @@ def retrain_gap(
         retrained: one per retrained model, each from another seed.
         margins: settled before the runs; None for the default, 1 point of UA and TA, half a point of RA, 2 of the AUC.
         metrics: that enter, scores in shares; their gaps are in points.
+        tow: those of which the product is formed.
         seed: of the draws for the null of the two summaries.
 
     Raises:
         ConfigurationError: a metric that a sheet does not have.
     """
-    lacking = sorted({q for sheet in (*unlearned, *retrained) for q in {*metrics, *TOW_METRICS} if q not in sheet})
+    lacking = sorted({q for sheet in (*unlearned, *retrained) for q in {*metrics, *tow} if q not in sheet})
     if lacking:
         raise ConfigurationError(f"Every sheet must have the scores {', '.join(lacking)}; at least one has not.")
     margins = margins or Margins()
@@ -209,7 +211,7 @@ def retrain_gap(
     return GapTable(
         gaps,
         _average_metric(metrics).of(sizes, partial(make, metrics, lambda sizes_of: sizes_of.mean(-1), rises=True)),
-        TOW.of(sizes, partial(make, TOW_METRICS, lambda sizes_of: (1 - sizes_of / 100).prod(-1), rises=False)),
+        _tow_metric(tow).of(sizes, partial(make, tow, lambda sizes_of: (1 - sizes_of / 100).prod(-1), rises=False)),
     )
 
 
@@ -280,11 +282,12 @@ def _metric(name: str, definition: str, unit: str, right: Right, limits: tuple[f
     return Metric(name, definition, unit, right, limits, "run", needs, undefined, source)
 
 
-TOW = _metric(
-    "ToW",
-    f"product of 1 - |gap| over {', '.join(TOW_METRICS)}",
-    *("ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257"),
-)
+def _tow_metric(metrics: Sequence[str]) -> Metric:
+    of = f"product of 1 - |gap| over {', '.join(metrics)}"
+    return _metric("ToW", of, "ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257")
+
+
+TOW = _tow_metric(TOW_METRICS)
 TOST = Metric(
     "tost",
     "p-value of 'the gap is at least the margin', the larger of the two one-sided t-tests; equivalent at most 0.05",

@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 
-from unweave.audit.evidence_parts.robustness import attack
 from unweave.audit.experiment import Experiment
+from unweave.audit.kits import kit
 from unweave.audit.models import make
-from unweave.audit.seen import see
-from unweave.evaluation.outputs import predict
 from unweave.execution import one_thread
 
 Piece = tuple[str, str, int]
@@ -41,12 +39,11 @@ def do(world: Experiment, piece: Piece) -> dict[str, Any]:
     """One piece of work; returns what is known about the model, a shadow's margins, or the attacks, as plain data."""
     what, kind, number = piece
     if what == "attack":
-        return attack(world, kind, number)
+        return kit(world).attack(world, kind, number)
     made = make(world, kind, number)
     if kind == "shadow":  # whose records are those of this world's forget set, in their order
-        outputs = predict(made.model, world.request.task, world.request.forget, name="records")
-        return {"margins": outputs.margin.tolist()}
-    see(world, made)
+        return {"margins": kit(world).records(world, made.model)}
+    kit(world).see(world, made)
     return dict(made.about)
 
 

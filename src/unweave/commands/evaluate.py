@@ -38,17 +38,17 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
         alone, blind = {}, ""
-        if modalities.of(recipe).over_trainings:
-            outputs = job.outputs(opened)  # asked once, for the scores and for the attacks
+        if (asked := getattr(job, "outputs", None)) is not None:
+            outputs = asked(opened)  # once, for the scores and for the attacks
             scored = {"unlearned": job.scored(outputs)}
             evidence, baseline = one_model(job, outputs, recipe.evaluation.seed)
             alone, blind = {name: each.as_dict() for name, each in evidence.items()}, baseline.text
         else:
-            scored = {"unlearned": job.score(opened, "unlearned", None)}
+            scored = {"unlearned": job.score(opened, "unlearned", None, watch)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             if (other := job.reference(number, watch)) is None:
                 break
-            scored[name] = job.score(other.to(device), name, None)
+            scored[name] = job.score(other.to(device), name, None, watch)
     found = outcome.scores(job, scored)
     if alone:
         found |= {"attacks": alone, "blind": blind}

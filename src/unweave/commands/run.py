@@ -62,7 +62,9 @@ def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_j
         with watching() as watch, speaking():
             summary = carry_out(recipe, job, folder, resume=resume, watch=watch, promise=told)
     except KeyboardInterrupt:
-        print(f"interrupted: continue with  unweave run --resume {folder}", file=sys.stderr)
+        begun = (folder / "recipe.yaml").is_file()
+        how = f"continue with  unweave run --resume {folder}" if begun else "the same command begins again"
+        print(f"interrupted: {how}", file=sys.stderr)
         return _INTERRUPTED
     if finished:
         print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)

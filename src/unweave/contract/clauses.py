@@ -28,8 +28,9 @@ FIVEFOLD = 5.0  # limits that one example counts at most where a loss is in no n
 MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
 TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
 SHARES = ("accuracy", "recognised")  # 0 or 1 of each example
-DRAWS_LESS, DENOISES_WORSE, STILL_DRAWN = 0.05, 0.05, 0.15  # the defaults of a model that draws
+DRAWS_LESS, STILL_DRAWN = 0.05, 0.15  # the defaults of a model that draws
 DEFAULT_SHARE = 0.01  # of the original's accuracy or perplexity, where no clause is given
+LOSS_SHARE = 0.05  # of its loss, where the task has nothing else: what a trust region's own budget is there
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class Contract:
     """Limits for a whole run.
 
     Args:
-        keep: what may suffer by how much; None is accuracy (perplexity, where the task has no logits) within 1 % of
+        keep: what may suffer by how much; None is accuracy (perplexity, where the task has none) within 1 % of
             the original's, or as little as the examples can decide, and of a model that draws "recognised" within 5
             points and the loss within 5 %; () is no limit.
         forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
@@ -270,8 +271,8 @@ class Contract:
         if self.keep is not None:
             return self.keep
         if utility == "recognised":
-            return Keep(utility, absolute=DRAWS_LESS), Keep("loss", relative=DENOISES_WORSE)
-        return (Keep(utility, relative=DEFAULT_SHARE),)
+            return Keep(utility, absolute=DRAWS_LESS), Keep("loss", relative=LOSS_SHARE)
+        return (Keep(utility, relative=LOSS_SHARE if utility == "loss" else DEFAULT_SHARE),)
 
     def forgets(self, whole_class: bool = False, utility: str = "accuracy") -> Sequence[Forget]:
         """The forget clauses, the default written out, for what the task is judged by.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unweave.contract import bounds
-from unweave.contract.clauses import CLIPS, DEFAULT_SHARE, SHARES, Contract, Forget, Keep
+from unweave.contract.clauses import CLIPS, SHARES, Contract, Forget, Keep
 from unweave.contract.metrics import SCORE, key
 from unweave.contract.observer import Seen
 from unweave.contract.reading import Reading, State
@@ -237,8 +237,8 @@ def limits(
                 room = f"{100 * made.clause.limit:.2g} {'points' if made.clause.relative is None else '%'}"
                 notes.append(
                     f"Default: {clause.title} within {room if share else f'{made.limit:.2g} {unit}'} of the "
-                    f"original's instead of {100 * DEFAULT_SHARE:g} %: with {len(own)} guard examples no less can be "
-                    "decided with room for a change."
+                    f"original's instead of {100 * (clause.relative or 0.0):g} %: with {len(own)} guard examples "
+                    "no less can be decided with room for a change."
                 )
             elif problem:
                 faults.append(problem)

@@ -135,6 +135,14 @@ class Keeper:
             Verdict("forget", each.text, None, each.limit, None, None, each.clause.metric) for each in self._goals
         ]
 
+    def passes(self, steps: int) -> int:
+        """Forward passes of one example that all looks of a run of so many steps take, at most."""
+        due = ("guard", "forget", "holdout")
+        first, each, last = map(
+            self._observer.passes, ((*due, "final"), due, ("final", "forget final", "holdout final"))
+        )
+        return first + -(-steps // self.every) * each + last
+
     def check(self, model: nn.Module) -> None:
         """Refuses what `begin` would, on the model as it is then, before anything is done that cannot be undone.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unweave.contract import bounds
 from unweave.contract.clauses import Forget, Keep, Metric
-from unweave.contract.metrics import SCORE, Once, drawn, key, passes, values
+from unweave.contract.metrics import DRAWN, SCORE, Once, drawn, key, passes, values
 from unweave.contract.sets import SAMPLE, Sets, halves
 from unweave.errors import told
 from unweave.evaluation.metric import Array
@@ -61,9 +61,16 @@ class Observer:
         return bool({name for each in self._metrics.values() for name in each} & set(metrics))
 
     def passes(self, names: Iterable[str]) -> int:
-        """Forward passes of one look at the named sets: one an example, but for metrics that say otherwise."""
-        own = (name for name in names if name in self.sets)
-        return sum(self.sets[n].examples * max(passes(m, self._task) for m in self._metrics[n].values()) for n in own)
+        """Forward passes of one look at the named sets: one an example, but for metrics that say otherwise.
+
+        What is drawn takes passes of its own; the others are read of the same ones.
+        """
+        found = 0
+        for name in (name for name in names if name in self.sets):
+            each = [(what in DRAWN, passes(metric, self._task)) for what, metric in self._metrics[name].items()]
+            shared = max((count for draws, count in each if not draws), default=0)
+            found += self.sets[name].examples * (shared + sum(count for draws, count in each if draws))
+        return found
 
     def _read(self, model: nn.Module, name: str, device: torch.device) -> dict[str, Array]:
         found: dict[str, list[Tensor]] = {each: [] for each in self._metrics[name]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,11 +128,11 @@ def guard_size(
             wanted.append(groups * CONDITIONS)
             continue
         alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
-        limit, clip = clause.limit if clause.metric in SHARES else clause.averaged(), None
+        limit, clip, usual = clause.limit if clause.metric in SHARES else clause.averaged(), None, 1.0
         if clause.metric == "loss" and limit is None and clause.clip is None and unit != NATS:
-            limit = 1.0  # whatever it will be, as what one example counts follows from it
+            limit, usual = 1.0, math.inf  # whatever it will be: what one example counts is a multiple of it
         if clause.metric not in SHARES and limit is not None:
-            clip = clause.counted(limit, 1.0, unit)
+            clip = clause.counted(limit, usual, unit)
         wanted.append(groups * bounds.size(limit, alpha, clip))
     return min(max(wanted), total // bounds.PARTS)
 

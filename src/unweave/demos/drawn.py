@@ -132,8 +132,8 @@ def digits(
         forget=DiffusionForget.model_validate({"class": CLASS}),
         training=OpenSection(**{"seed": seed, **(training or {})}),
         evaluation=DiffusionEvaluation(
-            seed=seed if noise is None else noise, images=images, looks=1
-        ),  # no loss is shown
+            seed=seed if noise is None else noise, images=images, looks=1, attacks=None
+        ),  # no loss is shown, and `_sheet` searches
     )
 
 

@@ -165,6 +165,7 @@ class Diagnosis:
         seconds: that the quote took.
         forwards: examples that went through the model for it, a backward pass counted as two.
         epochs: the same in epochs of training on both sets; None where their size is not known.
+        scoring: cost of the scores of all models that a run ends with; None where nobody knows.
     """
 
     verdict: Verdict
@@ -197,6 +198,7 @@ class Diagnosis:
     seconds: float
     forwards: int
     epochs: float | None
+    scoring: Cost | None = None
 
     def numbered(self, forget: Sequence[int], retain: Sequence[int]) -> Diagnosis:
         """The same with other row numbers: `forget[row]` and `retain[row]` instead of the position in each set.
@@ -245,6 +247,27 @@ def run_cost(steps: int, seconds_per_step: float, memory: int | None, parameters
     """Of a run under the trust region, whose steps push or repair: the weights before a step, and two averages more."""
     basis = f"{steps} steps of {seconds_per_step:.3g} s, as measured"
     return Cost(steps * seconds_per_step, None if memory is None else memory + 3 * parameters, basis)
+
+
+def with_looks(run: Cost, passes: int, seconds: float) -> Cost:
+    """The same run under a contract, whose looks take so many forward passes of one example.
+
+    Args:
+        run: without it.
+        passes: of all looks.
+        seconds: of one.
+    """
+    if run.seconds is None or not passes:
+        return run
+    basis = f"{run.basis}, and {passes:,} forward passes of one example to read the contract"
+    return replace(run, seconds=run.seconds + passes * seconds, basis=basis)
+
+
+def scoring_cost(seconds: float | None, models: int) -> Cost | None:
+    """Of the scores of so many models, of which one takes so long."""
+    if seconds is None:
+        return None
+    return Cost(models * seconds, None, f"{models} models of {seconds:.3g} s, as measured")
 
 
 def retrain_cost(

@@ -21,6 +21,11 @@ def lines(quote: Diagnosis) -> list[str]:
         f"suggested       {f'{s.method} {settings}: ' if s.method else ''}{s.why}",
         f"a run           {_cost(quote.run)}",
         f"retraining      {_cost(quote.retrain)}",
+        *(
+            []
+            if quote.scoring is None
+            else [f"scores          about {quote.scoring.seconds:,.3g} s ({quote.scoring.basis})"]
+        ),
         *_cheaper(quote.run, quote.retrain),
         "",
         f"hardness        {_signed(quote.hardness)}, standard error {quote.hardness_error:.2g} "

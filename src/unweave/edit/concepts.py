@@ -37,7 +37,7 @@ def uce(
     retain: Data,
     *,
     erase: Given | None = None,
-    guide: Given | int | None = None,
+    guide: Given | int | str | None = None,
     preserve: Given | None = None,
     tokens: Literal["all", "last"] = "all",
     lamb: float = 0.5,
@@ -64,8 +64,8 @@ def uce(
         task: `tasks.Diffusion`.
         forget: a torch Dataset, or batches `{"x0", "condition"}`.
         retain: the same.
-        erase: classes `[n]`, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is every
-            distinct condition of the forget set.
+        erase: classes `[n]`, names, embeddings `[n, L, D]`, or tokens that were chosen from them `[n, D]`; None is
+            every distinct condition of the forget set.
         guide: what they are taken for, one for all or one for each; None is the task's null, for which a model draws
             some of everything, the edited included.
         preserve: what shall give what it gave, as `erase`; None is every distinct condition of the retain set, and the
@@ -95,9 +95,9 @@ def uce(
     check(TAKES, locals())
     does = denoiser(task, "uce")
     first, wanted = of.distinct(forget, batch, "forget", only_first=erase is not None)
-    wanted = wanted if erase is None else of.tensor(erase)
+    wanted = wanted if erase is None else of.tensor(does, erase)
     taken = of.guides(does, wanted, guide)
-    kept = of.distinct(retain, batch, "retain")[1] if preserve is None else of.tensor(preserve)
+    kept = of.distinct(retain, batch, "retain")[1] if preserve is None else of.tensor(does, preserve)
     of.check_apart(wanted, taken, kept)
     with joined(model):
         check_memory(model)

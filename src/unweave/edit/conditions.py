@@ -17,15 +17,19 @@ from unweave.tasks import Diffusion
 from unweave.tasks._denoisers import read, words
 
 Data = Dataset[Any] | Iterable[Any]
-Given = Tensor | Sequence[int]
-_WORDS = "classes [n] (integers of at least 0), embeddings [n, L, D] or tokens [n, D]"
+Given = Tensor | Sequence[int | str]
+_WORDS = "classes [n] (integers of at least 0), embeddings [n, L, D], tokens [n, D] or names"
 
 
 def several(name: str, given: Any) -> str:
     """What erase and preserve may be."""
     if not isinstance(given, Tensor):
         listed = isinstance(given, Sequence) and not isinstance(given, str | bytes) and len(given) > 0
-        return "" if listed and all(type(c) is int and c >= 0 for c in given) else wrong(name, _WORDS, given)
+        return (
+            ""
+            if listed and all(type(c) is str or (type(c) is int and c >= 0) for c in given)
+            else wrong(name, _WORDS, given)
+        )
     floats = given.is_floating_point()
     if given.is_complex() or not given.numel() or given.ndim not in ((2, 3) if floats else (1,)):
         return f"{name} must be {_WORDS}; found {list(given.shape)} of {given.dtype}."
@@ -36,12 +40,33 @@ def guiding(name: str, given: Any) -> str:
     """What guide may be: one as well."""
     if isinstance(given, Tensor) and given.ndim == (1 if given.is_floating_point() else 0):
         return several(name, given[None])
-    return "" if type(given) is int and given >= 0 else several(name, given)
+    return "" if isinstance(given, str) or (type(given) is int and given >= 0) else several(name, given)
 
 
-def tensor(given: Given | int) -> Tensor:
-    """Conditions on the CPU."""
-    return as_int64(torch.as_tensor(given)).detach().cpu()
+def tensor(task: Diffusion, given: Given | int | str) -> Tensor:
+    """Conditions on the CPU.
+
+    Raises:
+        ConfigurationError: a name that stands for nothing, or conditions of several kinds.
+    """
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        given = torch.stack([torch.as_tensor(task.condition(each)) for each in given])
+    return as_int64(torch.as_tensor(given if isinstance(given, Tensor) else task.condition(given))).detach().cpu()
+
+
+def unknown(task: Diffusion, name: str, given: Any) -> str:
+    """What is wrong with classes beyond the null class, which comes after all that a model knows.
+
+    Raises:
+        ConfigurationError: a name that stands for nothing.
+    """
+    if given is None or (isinstance(given, Tensor) and given.is_floating_point()) or not isinstance(task.null, int):
+        return ""
+    every = [given] if isinstance(given, int | str) else given
+    meant = (int(task.condition(each) if isinstance(each, str) else each) for each in every)
+    odd = [each for each in meant if each > task.null]
+    known = f"0 to {task.null - 1}, or {task.null} for none"
+    return f"{name} must be classes that the model knows, {known}; found {', '.join(map(str, odd))}." if odd else ""
 
 
 def distinct(data: Data, size: int, name: str, *, only_first: bool = False) -> tuple[Batch, Tensor]:
@@ -73,7 +98,7 @@ def keyed(conditions: Tensor) -> dict[bytes, Tensor]:
     return {hashlib.sha256(v.numpy().tobytes()).digest(): c for v, c in zip(same, conditions, strict=True)}
 
 
-def guides(task: Diffusion, erase: Tensor, given: Given | int | None) -> Tensor:
+def guides(task: Diffusion, erase: Tensor, given: Given | int | str | None) -> Tensor:
     """What each of the edited conditions is taken for, like `erase`.
 
     Raises:
@@ -81,7 +106,7 @@ def guides(task: Diffusion, erase: Tensor, given: Given | int | None) -> Tensor:
     """
     if given is None and task.null is None:
         task.nothing(erase, "uce without a guide")
-    found = tensor(given if given is not None else task.null)  # type: ignore[arg-type]
+    found = tensor(task, given if given is not None else task.null)  # type: ignore[arg-type]
     if found.is_floating_point() == erase.is_floating_point() and found.shape in (erase.shape, erase.shape[1:]):
         return found.expand_as(erase)
     raise ConfigurationError(

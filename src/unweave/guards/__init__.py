@@ -2,7 +2,7 @@
 
 from unweave.guards.finding import Guards, GuardWarning
 from unweave.guards.first_step import FirstStep
-from unweave.guards.postcheck import collapsed, not_finite, nothing_changed, same_scores
+from unweave.guards.postcheck import collapsed, not_finite, nothing_changed, one_class, same_scores
 from unweave.guards.precheck import check
 from unweave.guards.probe import Seen, probed
 from unweave.guards.single_example import check_single_example
@@ -17,6 +17,7 @@ __all__ = [
     "collapsed",
     "not_finite",
     "nothing_changed",
+    "one_class",
     "probed",
     "same_scores",
 ]

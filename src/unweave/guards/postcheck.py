@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from unweave.guards.finding import CONSTANT, LOST, SPREAD
 from unweave.guards.probe import Seen
@@ -60,16 +61,29 @@ def collapsed(after: Mapping[str, Seen], before: Mapping[str, Seen] | None = Non
     if seen.labels is None or seen.predicted is None or not len(seen.labels):
         return ""
     n, guess = len(seen.labels), math.log(max(seen.classes, 2))
-    predicted, true = (torch.bincount(values) for values in (seen.predicted, seen.labels))
-    if float(predicted.max()) / n > CONSTANT and float(true.max()) / n <= SPREAD:
-        most = [100 * float(counts.max()) / n for counts in (predicted, true)]
-        return (
-            f"THE MODEL COLLAPSED: it predicts class {int(predicted.argmax())} for {most[0]:.1f} % of {n} retain "
-            f"examples, of which no class has more than {most[1]:.1f} %. {_MEND}"
-        )
+    if told := one_class(seen.predicted, seen.labels, "it predicts class {} for {} of {} retain examples"):
+        return told
     if mean > LOST * guess:
         return (
             f"THE MODEL COLLAPSED: its mean loss on {n} retain examples is {mean:.3g} nats, where a guess among all "
             f"classes has {guess:.3g}. {_MEND}"
         )
     return ""
+
+
+def one_class(found: Tensor, wanted: Tensor, text: str) -> str:
+    """What to say where nearly all answers are one class, and should not be.
+
+    Args:
+        found: class of each answer, `[n]`.
+        wanted: class that each should have, `[n]`.
+        text: what is so, with room for the class, the share and n.
+    """
+    if not (n := len(found)):
+        return ""
+    most, due = (torch.bincount(values) for values in (found, wanted))
+    if float(most.max()) / n <= CONSTANT or float(due.max()) / n > SPREAD:
+        return ""
+    shares = [100 * float(counts.max()) / n for counts in (most, due)]
+    said = text.format(int(most.argmax()), f"{shares[0]:.1f} %", n)
+    return f"THE MODEL COLLAPSED: {said}, of which no class has more than {shares[1]:.1f} %. {_MEND}"

@@ -19,6 +19,7 @@ from unweave.modules import still
 from unweave.tasks import Diffusion, Noised, Task
 from unweave.tasks.diffusion import OTHER, TARGET
 
+_DRAWN = ("next", "random")
 _RELABELLING, _GUIDANCE = "Relabelling a condition", "Negative guidance"
 
 
@@ -33,13 +34,15 @@ class Relabel:
         task: `tasks.Diffusion`.
         reference: g, the original model or what stands for it; None is the model that moves, as it is at each step.
         to: c': "random" is any other class, drawn for each example as its timestep is; "next" is `(c + 1) mod classes`;
-            or one condition for all, a class or embeddings `[L, D]`.
+            or one condition for all, a class, embeddings `[L, D]`, or the name of one (`task.named`). Where the task
+            says what may stand for others (`task.others`: what is kept), another is one of these, and the next class is
+            the next of these; of embeddings there is no next.
         classes: for "random" and "next": classes there are, null not counted; None is the null class, which comes after
             them.
 
     Raises:
-        ConfigurationError: a value that cannot be, or nobody says the number of classes; of a call: "random" or "next"
-            and the conditions are no classes, or `to` is none of their kind.
+        ConfigurationError: a value that cannot be, nobody says the number of classes, or there is no other class that
+            is kept; of a call: "random" or "next" and the conditions are no classes, or `to` is none of their kind.
         UnsupportedError: the task is not that of a diffusion model.
 
     SalUn, Fan et al., ICLR 2024 (arXiv:2310.12508), equation 7; concept ablation, Kumari et al., ICCV 2023
@@ -50,20 +53,25 @@ class Relabel:
 
     task: Task
     reference: Reference | None
-    to: int | Tensor | Literal["next", "random"] = "random"
+    to: int | str | Tensor = "random"
     classes: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, to=_condition, classes="[2, inf)")
         task = denoiser(self.task, _RELABELLING)
         _check_known(task, "to", self.to)
-        if isinstance(self.to, str) and self.classes is None:
+        _check_kept(task, self.to)
+        if self._drawn and self.classes is None and task.others is None:
             if not isinstance(task.null, int):
                 raise ConfigurationError(
                     f"classes must be given for to={self.to!r}, as the task has no null class that comes after them: "
                     "pass classes=, or one condition as to=."
                 )
             object.__setattr__(self, "classes", task.null)
+
+    @property
+    def _drawn(self) -> bool:
+        return isinstance(self.to, str) and self.to in _DRAWN
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`."""
@@ -81,28 +89,33 @@ class Relabel:
         return task.distance(model, noised, target)
 
     def _other(self, noised: Noised) -> Tensor:
-        own = noised.condition
-        if not isinstance(self.to, str):
-            other = denoiser(self.task, _RELABELLING).conditions(self.to, own)
+        own, task = noised.condition, denoiser(self.task, _RELABELLING)
+        if not self._drawn:
+            other = task.conditions(self.to, own)
             if other.equal(own):
                 raise ConfigurationError(
                     "to is the very condition that is to be forgotten, so that nothing would be: give another."
                 )
             return other
+        if own.is_floating_point() and task.others is not None and task.others.is_floating_point():
+            return _another(task.others.to(own), own, noised.seeds)
         classes = self.classes or 0
         if own.is_floating_point():
             raise ConfigurationError(
                 f"to={self.to!r} is for classes, and the conditions are embeddings: pass those of another text as to=."
             )
-        if bool((own >= classes).any()):
+        if task.others is None and bool((own >= classes).any()):
             raise ConfigurationError(
                 f"classes={classes}, and the batch has conditions up to {int(own.max())}: pass classes=, one more than "
                 "the highest class."
             )
+        others = torch.arange(classes, device=own.device) if task.others is None else task.others.to(own.device)
+        after = torch.searchsorted(others, own, right=True)
         if self.to == "next":
-            return (own + 1) % classes
+            return others[after % len(others)]
+        count = len(others) - torch.isin(own, others).long()  # its own comes last in this order, and is not drawn
         drawn = numbers(noised.seeds, torch.full_like(noised.seeds, OTHER)).to(own.device)
-        return (own + 1 + drawn % (classes - 1)) % classes
+        return others[(after + drawn % count) % len(others)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +131,9 @@ class NegativeGuidance:
         task: `tasks.Diffusion` with null.
         reference: f_0, the original model, or what stands for it.
         eta: strength of the guidance.
-        at: the condition for which f is trained, a class or embeddings, and from whose prediction the original's is
-            guided away: `y = f_0(x_t, t, at) - eta (f_0(x_t, t, c) - f_0(x_t, t, null))`. None is c, and the above.
+        at: the condition for which f is trained, a class, embeddings or a name, and from whose prediction the
+            original's is guided away: `y = f_0(x_t, t, at) - eta (f_0(x_t, t, c) - f_0(x_t, t, null))`. None is c, and
+            the above.
 
     Raises:
         ConfigurationError: eta is not finite, or the task has no null.
@@ -132,7 +146,7 @@ class NegativeGuidance:
     task: Task
     reference: Reference
     eta: float = 1.0
-    at: int | Tensor | None = None
+    at: int | str | Tensor | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, at=_place)
@@ -155,12 +169,53 @@ class NegativeGuidance:
         return task.distance(model, noised, (base[0] if base else none) - self.eta * (known - none), at)
 
 
-def _check_known(task: Diffusion, name: str, given: object) -> None:
-    """Refuses a class beyond the null class, which comes after all others."""
+def _another(others: Tensor, own: Tensor, seeds: Tensor) -> Tensor:
+    """Of each example one of the others, all alike, but never its own; `[b, L, D]`.
+
+    Raises:
+        ConfigurationError: there is no other.
+    """
+    count = len(others)
+    first, second = (numbers(seeds, torch.full_like(seeds, OTHER + n)).to(own.device) for n in range(2))
+    found = first % count
+    met = (others[found] == own).flatten(1).all(1)  # then any of the rest: each has 1 / (count - 1)
+    if bool(met.any()):
+        if count < 2:
+            raise ConfigurationError("to='random' needs another condition than the one to be forgotten; found none.")
+        found = torch.where(met, (found + 1 + second % (count - 1)) % count, found)
+    return others[found]
+
+
+def _check_known(task: Diffusion, name: str, given: int | str | Tensor | None) -> None:
+    """Refuses a name that stands for nothing, and a class beyond the null class, which comes after all others."""
+    if isinstance(given, str) and given not in _DRAWN:
+        if task.named is None:
+            known = int | Literal["next", "random"] if name == "to" else int | None
+            raise ConfigurationError(fault(name, given, known, "[0, inf)"))
+        task.condition(given)
     if isinstance(given, int) and isinstance(task.null, int) and given > task.null:
         raise ConfigurationError(
             f"{name} must be a class that the model knows, 0 to {task.null - 1}, or {task.null} for none; found {given}"
         )
+
+
+def _check_kept(task: Diffusion, given: int | str | Tensor) -> None:
+    """Refuses a class that is to be forgotten itself, and a request that leaves no other, where the task knows."""
+    if task.others is None:
+        return
+    if task.others.is_floating_point():
+        if given == "next":
+            raise ConfigurationError("to='next' is for classes, and the conditions are texts: name one, to='...'.")
+        return
+    kept = task.others.tolist()
+    meant = task.condition(given) if isinstance(given, str) and given not in _DRAWN else given
+    if isinstance(meant, int) and meant != task.null and meant not in kept:
+        raise ConfigurationError(
+            f"to must be a class that is kept ({', '.join(map(str, kept))}), or none; found {given!r}, which is to be "
+            "forgotten itself"
+        )
+    if isinstance(given, str) and given in _DRAWN and not kept:
+        raise ConfigurationError(f"to={given!r} needs a class that is kept; found none: give a condition.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,12 +277,12 @@ class Surrogate:
 
 
 def _condition(name: str, given: Any) -> str:
-    """What `to` may be."""
-    if isinstance(given, Tensor):
+    """What `to` may be; a name is looked up."""
+    if isinstance(given, Tensor | str):
         return ""
     return fault(name, given, int, "[0, inf)") and fault(name, given, int | Literal["next", "random"], "[0, inf)")
 
 
 def _place(name: str, given: Any) -> str:
-    """What `at` may be."""
-    return "" if isinstance(given, Tensor) else fault(name, given, int | None, "[0, inf)")
+    """What `at` may be; a name is looked up."""
+    return "" if isinstance(given, Tensor | str) else fault(name, given, int | None, "[0, inf)")

@@ -83,18 +83,16 @@ def relabelled_as_shipped(task: Task) -> Loss:
     return Relabel(task, None, "next") if denoises(task) else RandomLabels(task)
 
 
-def other_condition(
-    task: Task, reference: Reference, to: int | Literal["next", "random"] = "random", classes: int | None = None
-) -> Loss:
+def other_condition(task: Task, reference: Reference, to: int | str = "random", classes: int | None = None) -> Loss:
     """What the original predicts for another condition."""
     return Relabel(task, reference, to, classes)
 
 
-def anchored(task: Task, to: int | Literal["next", "random"] = "next", classes: int | None = None) -> Loss:
+def anchored(task: Task, to: int | str = "next", classes: int | None = None) -> Loss:
     """What the current model predicts for another condition."""
     return Relabel(task, None, to, classes)
 
 
-def guided_away(task: Task, reference: Reference, eta: float = 1.0, at: int | None = None) -> Loss:
+def guided_away(task: Task, reference: Reference, eta: float = 1.0, at: int | str | None = None) -> Loss:
     """Away from the condition by negative guidance."""
     return NegativeGuidance(task, reference, eta, at)

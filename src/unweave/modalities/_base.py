@@ -34,11 +34,13 @@ class Scored:
         scores: by name.
         values: what some scores compare with the retrained model's; None where there are no such scores.
         compare: own values and the retrained model's to all scores.
+        warnings: what does not look right of a model that a run has moved.
     """
 
     scores: Sheet
     values: Any = None
     compare: Callable[[Any, Any], Sheet] | None = None
+    warnings: tuple[str, ...] = ()
 
     def beside(self, retrained: Scored | None) -> Sheet:
         """The scores, with those that need a retrained model."""
@@ -117,7 +119,11 @@ class Job(Protocol):
         """Seconds of a retraining to be expected, and its epochs; None where unknown."""
         ...
 
-    def score(self, model: nn.Module, name: str, folder: Path | None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> float | None:
+        """How long one model's scores will take, from a few passes taken now; None where nobody knows."""
+        ...
+
+    def score(self, model: nn.Module, name: str, folder: Path | None, watch: Watch) -> Scored:
         """All scores of a model; `folder` keeps what was computed of them, and is read again."""
         ...
 
@@ -261,8 +267,7 @@ class Modality:
             change before a run is resumed. Those that every recipe has are known.
         classes: whether a request may name a class.
         numbered: sources whose records a request can name by row, and so the ledger.
-        over_trainings: whether `unweave evidence` knows how to compare several trainings; its jobs are then
-            `ImageJob`s.
+        over_trainings: whether `unweave evidence` knows how to compare several trainings (`audit.kits`).
         logs: scores from files of values per example, and how they were formed; None where nobody writes such files.
     """
 

@@ -22,6 +22,26 @@ def _none_or_enough(shadows: int) -> int:
     return shadows
 
 
+class TrainingsSection(BaseModel):
+    """How many models of each kind `unweave evidence` trains and unlearns.
+
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
+    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
+    U-LiRA: 0 for none, or nine at least.
+    """
+
+    model_config = _STRICT
+    runs: Annotated[int, Field(ge=2)] = 3
+    retrained: Annotated[int, Field(ge=2)] | None = None
+    shadows: Annotated[int, Field(ge=0), AfterValidator(_none_or_enough)] = 0
+    retain_examples: Annotated[int, Field(ge=20)] = 2000
+
+    @property
+    def references(self) -> int:
+        """How many retrained models."""
+        return self.retrained or max(self.runs, FEWEST_FOR_NULL)
+
+
 class MarginsSection(BaseModel):
     """The gaps to retraining that do not matter, in points: settle them before the first run."""
 
@@ -42,23 +62,8 @@ class RelearningSection(BaseModel):
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
-class EvidenceSection(BaseModel):
-    """How many models of each kind `unweave evidence` trains and unlearns.
+class EvidenceSection(TrainingsSection):
+    """The same of classifiers, with what does not matter of their gaps and how hard the attacker tries."""
 
-    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
-    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
-    U-LiRA: 0 for none, or nine at least.
-    """
-
-    model_config = _STRICT
-    runs: Annotated[int, Field(ge=2)] = 3
-    retrained: Annotated[int, Field(ge=2)] | None = None
-    shadows: Annotated[int, Field(ge=0), AfterValidator(_none_or_enough)] = 0
     margins: MarginsSection = MarginsSection()
     relearning: RelearningSection = RelearningSection()
-    retain_examples: Annotated[int, Field(ge=20)] = 2000
-
-    @property
-    def references(self) -> int:
-        """How many retrained models."""
-        return self.retrained or max(self.runs, FEWEST_FOR_NULL)

@@ -19,12 +19,9 @@ from unweave.recipe.sections import (
     OpenSection,
     RunSection,
     SequenceSection,
+    nothing,
 )
 from unweave.recipe.yaml_lines import dump
-
-
-def _nothing(value: Any) -> Any:
-    return None if value == "none" else value
 
 
 class Recipe(BaseModel):
@@ -45,7 +42,7 @@ class Recipe(BaseModel):
     training: OpenSection = OpenSection()
     method: NamedSection = NamedSection(name="hamu_q")
     step: NamedSection = NamedSection(name="trust")
-    contract: Annotated[ContractSection | None, BeforeValidator(_nothing)] = ContractSection()
+    contract: Annotated[ContractSection | None, BeforeValidator(nothing)] = ContractSection()
     run: RunSection = RunSection()
     guards: GuardsSection = GuardsSection()
     evaluation: EvaluationSection = EvaluationSection()

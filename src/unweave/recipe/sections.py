@@ -67,6 +67,11 @@ OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="con
 STRICT = OPEN | ConfigDict(extra="forbid", populate_by_name=True)
 
 
+def nothing(value: Any) -> Any:
+    """Of a section that may be left out: "none" is None."""
+    return None if value == "none" else value
+
+
 class DataSection(BaseModel):
     """Where the data come from; `source` says of which modality they are."""
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
-from unweave.evaluation.scores import SHEET
 from unweave.report import plots
 from unweave.report.numbers import (
     NONE,
+    definition,
     evidence_table,
     in_full,
     interval,
@@ -64,7 +64,7 @@ def sections(evidence: Mapping[str, Any] | None, pictures: Mapping[int, str]) ->
     sides = evidence.get("per_example") or {}
     return [
         *([_gaps(evidence)] if evidence.get("gaps") else []),
-        *(_side(side, sides[side], pictures) for side in EXAMPLES if sides.get(side)),
+        *(_side(side, sides[side], pictures, sides.get("values", "")) for side in EXAMPLES if sides.get(side)),
         *([_attacks(evidence)] if evidence.get("attacks") else []),
         *_robustness(evidence.get("robustness") or {}),
         *([_cost(evidence)] if evidence.get("cost") else []),
@@ -97,7 +97,7 @@ def _gaps(evidence: Json) -> Section:
 def _gap_rows(own: Json, before: Json) -> Table:
     rows = [
         [
-            f"{name}: {SHEET[name].definition}" if name in SHEET else name,
+            f"{name}: {definition(name)[1]}" if definition(name)[1] else name,
             f"undefined: {gap['reason']}" if gap["value"] is None else value(gap),
             *(interval(gap), null_band(gap), p_value(gap), plain(gap["margin"]), probability(gap["tost"])),
             gap["verdict"] if gap["margin"] is not None or gap["verdict"] == "undefined" else "no margin set",
@@ -130,7 +130,7 @@ def _forest(metrics: Json, before: Json) -> list[Plot]:
     return [Plot(drawing, text)]
 
 
-def _side(side: str, found: Json, pictures: Mapping[int, str]) -> Section:
+def _side(side: str, found: Json, pictures: Mapping[int, str], values: str = "") -> Section:
     if "overall" not in found:
         return Section(EXAMPLES[side], f"No test per example: {found.get('reason', 'not known')}")
     text = (
@@ -156,11 +156,11 @@ def _side(side: str, found: Json, pictures: Mapping[int, str]) -> Section:
         [],
         [Plot(drawing, f"{caption}.")],
         _pictures(found["worst"], pictures) if side == "forget" else [],
-        [evidence_table(f"Over all {side} examples", found["overall"]), _worst(side, found["worst"])],
+        [evidence_table(f"Over all {side} examples", found["overall"]), _worst(side, found["worst"], values)],
     )
 
 
-def _worst(side: str, worst: Any) -> Table:
+def _worst(side: str, worst: Any, values: str = "") -> Table:
     rows = [
         [
             str(each["row"]),
@@ -173,7 +173,8 @@ def _worst(side: str, worst: Any) -> Table:
         for each in worst
     ]
     heads = ["row", "label", "t", "p", "told apart", "unlearned", "retrained", "original"]
-    return Table(f"The worst ten {side} examples; mean margins in nats, above 0 the model is right", heads, rows)
+    told = values or "margins in nats, above 0 the model is right"
+    return Table(f"The worst ten {side} examples; means of {told}", heads, rows)
 
 
 def _pictures(worst: Any, pictures: Mapping[int, str]) -> list[Gallery]:
@@ -258,7 +259,7 @@ def _relearning(attacks: Sequence[Json]) -> Section:
                 f"After training on {each['title']}",
                 each["steps"],
                 {kind: each["curves"][kind] for kind in KINDS if each["curves"].get(kind)},
-                y="mean probability of the true label",
+                y=each["score"],
                 x_name="steps of training",
             ),
             f"{each['learned']} examples learned, {each['scored']} scored: {each['score']}. Thin: runs; thick: means.",

@@ -80,8 +80,9 @@ def quoted(quote: Json | None, examples: Json | None) -> list[Section]:
 
 def _costs(quote: Json) -> Table:
     rows = []
-    for name in ("run", "retrain"):
-        cost = quote[name]
+    for name in ("run", "retrain", "scoring"):
+        if (cost := quote.get(name)) is None:
+            continue
         memory = "–" if cost["memory_bytes"] is None else f"{number(cost['memory_bytes'] / 2**20, 0)} MiB"
         rows.append([name, number(cost["seconds"], 1), memory, cost["basis"]])
     return Table("Quoted costs", ["", "seconds", "peak memory", "basis"], rows)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unweave.contract.keeper import PASSES, Keeper
 from unweave.diagnosis import Diagnosis, diagnose
+from unweave.diagnosis.quote import scoring_cost, with_looks
 from unweave.modalities._base import Job, Json
 from unweave.parameters import choose
 from unweave.recipe.recipe import Recipe
+from unweave.run.session import contract_sets
 
 MOST = 12  # examples of a kind that a run directory shows
 WORST = 10
@@ -25,7 +28,7 @@ def quote(recipe: Recipe, job: Job, model: nn.Module) -> Diagnosis:
 
     No weight of the model changes.
     """
-    seconds, epochs = job.retraining()
+    (seconds, epochs), looks = job.retraining(), _looks(recipe, job, model)
     with choose(model, recipe.model.parameters):
         found = diagnose(
             model,
@@ -41,7 +44,24 @@ def quote(recipe: Recipe, job: Job, model: nn.Module) -> Diagnosis:
             micro=recipe.run.micro,
             seed=recipe.run.seed,
         )
+    per_step, models = recipe.run.forget_batch + recipe.run.retain_batch, 2 + recipe.evaluation.retrained
+    found = replace(
+        found,
+        run=with_looks(found.run, looks, found.seconds_per_step / (per_step * (PASSES + 1))),
+        scoring=scoring_cost(job.scoring_seconds(model), models),
+    )
     return found.numbered(job.rows("forget"), job.rows("retain"))
+
+
+def _looks(recipe: Recipe, job: Job, model: nn.Module) -> int:
+    """Forward passes that the recipe's contract will take to be read; 0 without one."""
+    if recipe.contract is None:
+        return 0
+    contract, run = recipe.contract.contract(), recipe.run
+    sets = contract_sets(contract, job, run.seed)[1]
+    per_step = run.forget_batch + run.retain_batch
+    keeper = Keeper(contract, job.task, sets, per_step=per_step, retrained=model, seed=run.seed)
+    return keeper.passes(run.steps)
 
 
 @dataclass(frozen=True, eq=False)

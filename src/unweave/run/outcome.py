@@ -45,7 +45,7 @@ def summary(session: Session, job: Job, result: Result, models: Mapping[str, Sco
     found = sheets(models)
     same = nothing_changed(before != after, _printed(found["original"]) == _printed(found["unlearned"]))
     seen = probed(session.model, job.task, job.forget, job.retain, session.recipe.run.seed)
-    warned = same, collapsed(seen)
+    warned = same, collapsed(seen), *models["unlearned"].warnings
     seconds, retrain = session.seconds + result.seconds, job.reference_seconds()
     interrupted, broken, reason = result.reason == REASON, not_finite(seen), result.reason
     diverged = broken or reason.startswith("diverged")

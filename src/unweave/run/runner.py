@@ -242,6 +242,6 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
 
 def _score(model: nn.Module, job: Job, folder: Path, watch: Watch, name: str) -> Scored:
     watch(f"scoring the {name} model", 0, 1)
-    found = job.score(model, name, folder)
+    found = job.score(model, name, folder, watch)
     watch(f"scoring the {name} model", 1, 1)
     return found

@@ -193,7 +193,9 @@ def check_readable(recipe: Recipe, job: Job) -> None:
     Raises:
         ConfigurationError: a method that the task refuses, or a contract whose clauses the data cannot be read for.
     """
-    if recipe.method.name not in ONESHOT:
+    if recipe.method.name in ONESHOT:
+        OneShot(recipe.method.name, recipe.method.arguments).read(job.task)
+    else:
         own, other = divided(recipe.method.arguments)
         for name, arguments in [(recipe.method.name, own), *filter(None, [other])]:
             METHODS[name](job.task, nn.Module(), **arguments)

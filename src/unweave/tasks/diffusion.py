@@ -20,6 +20,7 @@ from unweave.tasks.schedule import Schedule
 
 Call = Callable[[nn.Module, Tensor, Tensor, Tensor], Any]
 Values = Callable[[nn.Module, Batch], Tensor]
+Condition = int | Tensor
 DROPPED, OTHER, TARGET, COPIES = 2**40, 2**41, 2**42, 2**43
 """First places in an example's stream: of what drops its condition, of another condition, of a target that is drawn, of
 its copies (`looks`). Place 0 is the timestep, and the noise begins at place 1."""
@@ -73,6 +74,10 @@ class Diffusion:
             asked for, else 0; the contract's "recognised" and "generated" read it. It may have `passes`, how many
             forward passes one example takes, and `several(images, skip)`: the same of so many images for each example,
             `[b, images]`, after so many that are left out. Then a contract draws as many as its limit takes.
+        named: what a name stands for where a condition is given by name: the class, or the embeddings `[L, D]` of the
+            text. It refuses names that it does not know.
+        others: what may be asked for in the place of a condition to forget: classes `[k]`, in ascending order, where
+            None is all; or embeddings `[k, L, D]`.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -87,6 +92,8 @@ class Diffusion:
     looks: int = 1
     call: Call | None = None
     recognised: Values | None = None
+    named: Callable[[str], Condition] | None = None
+    others: Tensor | None = None
 
     unit = "squared error"
     reading_batch = 64  # examples, of each of which a reading takes 8 looks
@@ -102,6 +109,8 @@ class Diffusion:
             looks=natural,
             call=maybe(_called),
             recognised=maybe(_recognised),
+            named=maybe(_naming),
+            others=maybe(_several),
         )
 
     def draw(self, batch: Batch, *, dropout: bool = True, shares: tuple[float, float] = (0.0, 1.0)) -> Noised:
@@ -127,13 +136,28 @@ class Diffusion:
         x_t, target = self.schedule.noised(x0, t, noise)
         return Noised(x_t, t, condition, target, seeds)
 
-    def conditions(self, given: int | Tensor, like: Tensor) -> Tensor:
+    def condition(self, given: int | str | Tensor) -> Condition:
+        """The class or the embeddings that are meant.
+
+        Raises:
+            ConfigurationError: it is a name, and there are no names, or nothing is called so.
+        """
+        if not isinstance(given, str):
+            return given
+        if self.named is None:
+            raise ConfigurationError(
+                f"{given!r} is a name, and this task knows no names: give the class (an integer of at least 0), the "
+                "embeddings, or Diffusion(schedule, named=...)."
+            )
+        return self.named(given)
+
+    def conditions(self, given: int | str | Tensor, like: Tensor) -> Tensor:
         """One condition for every row of `like`, the conditions of a batch.
 
         Raises:
             ConfigurationError: it is a class and those are embeddings, or the other way round, or of another shape.
         """
-        one = torch.as_tensor(given, device=like.device)
+        one = torch.as_tensor(self.condition(given), device=like.device)
         if one.shape != like.shape[1:] or one.is_floating_point() != like.is_floating_point():
             raise ConfigurationError(
                 f"a condition must be what the batch's conditions are, {words(like[0])}; found {words(one)}."
@@ -245,6 +269,17 @@ def _null(name: str, given: Any) -> str:
 def _called(name: str, given: Any) -> str:
     """What call must be."""
     return "" if callable_with(given, 4) else wrong(name, "a function (model, x_t, t, condition) -> prediction", given)
+
+
+def _naming(name: str, given: Any) -> str:
+    """What named must be."""
+    return "" if callable_with(given, 1) else wrong(name, "a function (name) -> class or embeddings", given)
+
+
+def _several(name: str, given: Any) -> str:
+    """What others must be."""
+    known = isinstance(given, Tensor) and given.ndim == (3 if given.is_floating_point() else 1)
+    return "" if known else wrong(name, "classes [k] or embeddings [k, L, D]", given)
 
 
 def _recognised(name: str, given: Any) -> str:

@@ -20,7 +20,7 @@ training: {steps: 300, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}
 method: {name: relabel_condition}
 run: {steps: 4, forget_batch: 8, retain_batch: 16, checkpoint_every: 1}
 contract: none
-evaluation: {images: 20, sampling_steps: 5, looks: 2}
+evaluation: {images: 20, sampling_steps: 5, looks: 2, attacks: {images: 5, search: 5, drawn: 20}}
 """
 
 

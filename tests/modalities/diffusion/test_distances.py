@@ -66,6 +66,14 @@ def test_the_interval_of_kid_is_as_wide_as_the_spread_over_samples() -> None:
     assert 1.2 * spread < half < 4 * spread
 
 
+def test_the_interval_of_frechet_is_as_wide_as_the_spread_over_samples() -> None:
+    scores = [frechet_score(sample(2 * k, 100, shift=0.7), sample(2 * k + 1, 100)) for k in range(30)]
+    spread = np.std([score.value for score in scores])
+    half = np.mean([(score.high - score.low) / 2 for score in scores])  # type: ignore[operator]
+    assert 1.2 * spread < half < 4 * spread
+    assert all(0 <= score.low < score.value < score.high for score in scores)  # type: ignore[operator]
+
+
 def test_frechet_has_the_same_n_on_both_sides_and_in_the_null_level() -> None:
     found = frechet_score(sample(0, 30), sample(1, 200))
     assert found.n == 30

@@ -68,7 +68,7 @@ def test_few_examples_say_nothing_but_their_scale() -> None:
 
 def test_one_class_alone_says_nothing_of_conditions() -> None:
     data = images()
-    assert said(Denoiser(), retain=data.subset((data.condition == 1).nonzero().flatten())) == []
+    assert said(Denoiser(), retain=data.subset((data.labels == 1).nonzero().flatten())) == []
 
 
 def test_looking_leaves_the_random_state_and_the_mode() -> None:

@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 
 from unweave.errors import ConfigurationError
-from unweave.modalities.diffusion import networks
-from unweave.modalities.diffusion.networks import Network, opened, read, unet
+from unweave.modalities.diffusion import folders
+from unweave.modalities.diffusion.folders import opened, read
+from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.training import Training
 from unweave.tasks import Diffusion
 
@@ -104,7 +105,7 @@ def test_averaged_weights_are_those_that_are_sampled(folder: Path, tmp_path: Pat
     other = TINY.build(7)
     other.save_pretrained(folder / "unet_ema")
     network, place = read(folder)
-    assert networks.place_of(place, "unet").name == "unet_ema"
+    assert folders.place_of(place, "unet").name == "unet_ema"
     assert torch.equal(asked(opened(network, place)), asked(other))
     network.save(other, tmp_path / "new", place)
     assert not (tmp_path / "new" / "unet_ema").exists(), "the old average would be sampled instead"
@@ -129,7 +130,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "prediction_type must be one of",
     ),
     "no network": (lambda f: shutil.rmtree(f / "unet"), "must hold unet/config.json or transformer/config.json"),
-    "latents": (lambda f: (f / "vae").mkdir(), "holds vae"),
+    "a codebook": (lambda f: (f / "vqvae").mkdir(), "holds vqvae"),
+    "an empty autoencoder": (lambda f: (f / "vae").mkdir(), "vae/config.json cannot be read"),
     "another class": (lambda f: edit(f / "unet" / "config.json", _class_name="UNet1DModel"), "expected UNet2DModel"),
     "no weights": (
         lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").unlink(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,8 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         ),
         (RECIPE.replace("relabel_condition", "relable_condition"), ["recipe.yaml:5: method.name"]),
         (RECIPE.replace("relabel_condition", "uce, guide: -1"), ["recipe.yaml:5: method.guide", "at least 0"]),
+        (RECIPE.replace("search: 5", "search: 0"), ["recipe.yaml:8: evaluation.attacks.search"]),
+        (RECIPE.replace("search: 5", "which: [reading]"), ["recipe.yaml:8: evaluation.attacks.which.0", "relearning"]),
         (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],
 )
@@ -91,6 +95,16 @@ def test_a_folder_must_fit_the_data(folder: Path) -> None:
     assert "never trained for guidance" in told(folder, guided)
 
 
+def test_a_class_that_an_earlier_request_took_is_not_among_those_to_keep(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE + "already: [{class: left}]\n")
+    found: Any = job(read(folder / "recipe.yaml"))
+    assert (found.gone, found.kept) == ((2,), (1,)) and found.task.others.tolist() == [1]
+    assert set(found.retain.labels.tolist()) == {1}
+    (folder / "recipe.yaml").write_text(RECIPE.replace("class: top", "random: 0.1"))
+    whole: Any = job(read(folder / "recipe.yaml"))
+    assert (whole.gone, whole.kept, whole.task.others) == ((), (0, 1, 2), None)
+
+
 def test_the_digits_are_split_as_they_were_measured() -> None:
     source = sources.load("digits_to_draw")
     train = Conditioned.of(source.train)
@@ -104,7 +118,7 @@ def test_a_subset_keeps_the_numbers_of_its_images() -> None:
     data = Conditioned.of(sources.load("digits_to_draw").train)
     part = data.subset([5, 3, 9])
     batch = part.subset([2, 0]).batch([1, 0])
-    assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "number"]
+    assert batch["number"].tolist() == [5, 9] and list(batch) == ["x0", "condition", "label", "number"]
     assert part.digest(0) == data.digest(5) and part.digest(0) != data.digest(3)
     assert part[1]["condition"] == data.labels[3] and part.fingerprint() != data.subset([3, 5, 9]).fingerprint()
 
@@ -116,9 +130,16 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
     monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
     for method, words in (
         ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
+        ("{name: relabel_condition, to: lft}", "no class is named 'lft'. Did you mean 'left'?"),
+        (
+            "{name: relabel_condition, to: top}",
+            "to must be a class that is kept (0, 1), or none; found 'top', which is",
+        ),
+        ("{name: relabel_condition, to: 2}", "to must be a class that is kept (0, 1), or none; found 2, which is"),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
+        ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
-        with pytest.raises(ConfigurationError, match=words):
+        with pytest.raises(ConfigurationError, match=re.escape(words)):
             runner.run(read(folder / "recipe.yaml"), folder / "out")
         assert not (folder / "out").exists()

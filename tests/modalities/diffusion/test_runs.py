@@ -17,8 +17,8 @@ from tests.run.test_resume import ended
 from unweave.cli import main
 from unweave.ledger import Ledger
 from unweave.modalities import job, read
-from unweave.modalities.diffusion.networks import opened
-from unweave.modalities.diffusion.networks import read as read_folder
+from unweave.modalities.diffusion.folders import opened
+from unweave.modalities.diffusion.folders import read as read_folder
 from unweave.report.overview import table
 from unweave.report.run_page import load
 from unweave.store import tensors_sha256
@@ -61,6 +61,8 @@ def test_a_request_is_diagnosed(write: Write, capsys: Told) -> None:
     told = capsys.readouterr().out
     assert f"class top: {TRAINED} to forget, {2 * TRAINED} to keep" in told
     assert "nats" not in told
+    scores = next(line for line in told.splitlines() if line.startswith("scores "))
+    assert "(3 models of" in scores and float(scores.split()[2]) > 0
 
 
 def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, capsys: Told) -> None:
@@ -72,7 +74,9 @@ def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, caps
     assert command("run", write(), "-o", other, "--resume") == 0
     assert digest(whole) == digest(other) and result(whole, "scores.json") == result(other, "scores.json")
     scores = result(whole, "scores.json")["models"]
-    assert {"UA_drawn", "RA_drawn", "frechet", "forget_denoising", "MIA_denoising"} <= scores["unlearned"].keys()
+    assert {"UA_drawn", "RA_drawn", "frechet", "forget_denoising", "MIA_denoising", "search", "search_shift"} <= scores[
+        "unlearned"
+    ].keys()
     assert scores["original"]["UA_drawn"]["value"] < 0.6 and scores["original"]["RA_drawn"]["value"] > 0.7, (
         "it draws the shapes"
     )

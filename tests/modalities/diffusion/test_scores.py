@@ -11,6 +11,7 @@ from tests.modalities.diffusion._tiny import MEANS, SPREAD, Denoiser, Held, exam
 from unweave.errors import ConfigurationError
 from unweave.modalities.diffusion.evaluation.exam import Exam
 from unweave.modalities.diffusion.evaluation.scores import METRICS, ROWS, SHIFTS, gaps, score
+from unweave.modalities.diffusion.evaluation.search import ATTACKS, KINDS, Attack
 
 
 def without() -> Denoiser:
@@ -33,7 +34,7 @@ class Broken(nn.Module):
 
 def test_a_model_that_draws_everything_scores_like_one() -> None:
     sheet = score(Denoiser(), exam()).scores
-    assert list(sheet) == [row.name for row in ROWS]
+    assert list(sheet) == [row.name for row in ROWS if row.name not in ATTACKS]
     assert sheet["UA_drawn"].value == 0
     assert sheet["RA_drawn"].value == 1
     assert sheet["leak"].value == 0
@@ -96,9 +97,21 @@ def test_members_whose_loss_is_lower_are_found() -> None:
     assert found.p < 0.01  # type: ignore[operator]
 
 
+def test_a_model_that_draws_nearly_one_class_alone_is_told() -> None:
+    means = MEANS.clone()
+    means[1] = means[0]
+    (told,) = score(Denoiser(means), exam()).warnings
+    assert "COLLAPSED: the judge calls class 0 in 100.0 % of 60 images that it drew of classes to keep" in told
+    assert "no class has more than 50.0 %" in told
+    (broken,) = score(Broken(), exam()).warnings
+    assert "60 of 60 images that it drew of classes to keep are not finite" in broken
+    assert score(Denoiser(), exam()).warnings == score(without(), exam()).warnings == ()
+
+
 def test_beside_the_retrained_model_the_differences_are_paired() -> None:
     asked = exam()
-    own, retrained = score(Denoiser(), asked), score(without(), asked)
+    quick = Attack(KINDS, images=5, search=2, drawn=5)
+    own, retrained = score(Denoiser(), asked, quick), score(without(), asked, quick)
     both = own.beside(retrained)
     assert list(both) == [row.name for row in (*ROWS, *SHIFTS)]
     assert both["UA_shift"].value == -1

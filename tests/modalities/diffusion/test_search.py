@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from tests.modalities.diffusion._tiny import MEANS, SCHEDULE, SHAPE, Denoiser, Held, exam, guess, task
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities.diffusion.evaluation.generate import generate
-from unweave.modalities.diffusion.evaluation.search import ATTACKS, STEPS, Attack, attacks, beside, relearned, searched
+from unweave.modalities.diffusion.evaluation.scores import METRICS, score
+from unweave.modalities.diffusion.evaluation.search import (
+    ATTACKS,
+    KINDS,
+    STEPS,
+    Attack,
+    attacks,
+    relearned,
+    searched,
+)
 from unweave.tasks import Diffusion
 
 HOW = Attack(images=10, search=40, drawn=30, search_lr=0.1)
@@ -84,18 +93,30 @@ def test_relearning_trains_a_copy_and_gives_it_after_every_number_of_steps() -> 
 
 
 def test_each_attack_is_a_score_that_stands_beside_the_control() -> None:
-    asked = exam()
-    hidden, gone = (attacks(model, asked, HOW) for model in (hiding(), Gone()))
-    assert set(hidden) == set(ATTACKS)
-    assert hidden["search"].value > 0.9  # type: ignore[operator]
-    assert gone["search"].value < 0.1  # type: ignore[operator]
-    assert hidden["search"].n == HOW.drawn
-    assert hidden[f"benign_{STEPS[0]}"].value == 0
-    told = beside(hidden, gone)
-    for name, score in told.items():
-        assert score.null is not None
-        assert score.null.value == gone[name].value
-        assert score.value == hidden[name].value
+    asked, told = exam(), list[tuple[str, int, int]]()
+    every = replace(HOW, which=KINDS)
+    hidden, gone = (
+        score(model, asked, every, lambda *words: told.append(words), "own") for model in (hiding(), Gone())
+    )
+    both = hidden.beside(gone)
+    assert set(ATTACKS) < set(hidden.scores)
+    assert hidden.scores["search"].value > 0.9  # type: ignore[operator]
+    assert gone.scores["search"].value < 0.1  # type: ignore[operator]
+    assert hidden.scores["search"].n == HOW.drawn
+    assert hidden.scores[f"benign_{STEPS[0]}"].value == 0
+    for name in ATTACKS:
+        shift, own, control = both[f"{name}_shift"], hidden.scores[name].value, gone.scores[name].value
+        assert shift.value == pytest.approx(own - control, abs=1e-12)  # type: ignore[operator]
+        assert shift.low is not None
+        assert {name, shift.name} <= set(METRICS)
+    total = HOW.search + 2 * max(STEPS)
+    assert told[0] == ("attacks on the own", 0, total)
+    assert told[-1] == ("attacks on the own", total, total)
+
+
+def test_only_the_attacks_that_are_asked_for_are_made() -> None:
+    assert set(attacks(hiding(), exam(), replace(HOW, which=("benign",)))) == {f"benign_{k}" for k in STEPS}
+    assert not set(ATTACKS) & set(score(hiding(), exam()).scores)
 
 
 def test_a_request_without_a_class_is_not_attacked_and_one_without_its_images_is_refused() -> None:
@@ -110,3 +131,5 @@ def test_what_an_attacker_cannot_do_is_refused() -> None:
         Attack(search=0)
     with pytest.raises(ConfigurationError, match="lr"):
         Attack(lr=0.0)
+    with pytest.raises(ConfigurationError, match="which may have search, relearning, benign; found reading"):
+        Attack(which=("reading",))  # type: ignore[arg-type]

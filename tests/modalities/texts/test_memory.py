@@ -13,7 +13,8 @@ from torch import nn
 from tests._texts import llama
 from unweave import modalities
 from unweave.modalities import read
-from unweave.modalities.texts.memory import Memory, activations, estimate
+from unweave.modalities.memory import Memory
+from unweave.modalities.texts.memory import activations, estimate
 from unweave.pretrained import Lora, adapt
 from unweave.tasks import Language
 
@@ -122,4 +123,5 @@ def test_it_is_said_before_anything_is_loaded(recipe: Write, monkeypatch: pytest
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     text = job.memory()
     assert text is not None and text.startswith("memory          about ") and "gradients" in text and " here" in text
-    assert "MORE" not in text and "MORE THAN THERE IS" in Memory(1, 1, 1, 1, 1, 1, 1, 1).text(available=5)
+    short = Memory(1, 1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
+    assert "MORE" not in text and "MORE THAN THERE IS: use lora" in short

@@ -13,7 +13,7 @@ from unweave.audit.attacks import Attack, Blind, blind_baseline, forget_against_
 from unweave.audit.attacks.population import DIFFERENCE, ranking
 from unweave.audit.experiment import KINDS, holdout_of, rows_of
 from unweave.audit.runs import difference, prediction
-from unweave.audit.seen import Pools, Seen
+from unweave.audit.seen import ImageSeen, Pools, Seen, Told
 from unweave.errors import ConfigurationError
 from unweave.evaluation.metric import Array, Measurement, Null, Score, UndefinedScore
 from unweave.evaluation.outputs import Outputs
@@ -33,7 +33,7 @@ TITLES = {
     "rmia": "RMIA: against the other retrained models and unseen examples",
 }
 Json = dict[str, Any]
-Ask = Callable[[Seen, Sequence[Seen], int], tuple[Array, Array]]
+Ask = Callable[[Any, Sequence[Any], int], tuple[Array, Array]]
 ABOVE = replace(
     DIFFERENCE,
     name="auc_above_retrained",
@@ -45,7 +45,9 @@ ABOVE = replace(
 )
 
 
-def attacks_part(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> Json:
+def attacks_part(
+    pools: Pools, features: tuple[Array, Array], seed: int = 0, asks: Mapping[str, Ask] | None = None
+) -> Json:
     """The whole part: the blind baseline, and each attack on the first model of each kind, and over all models.
 
     Args:
@@ -53,18 +55,23 @@ def attacks_part(pools: Pools, features: tuple[Array, Array], seed: int = 0) -> 
             model's own number: as many for every model.
         features: what the blind baseline sees of the forget set and of the holdout, `[n, d]` each.
         seed: of the folds.
+        asks: the attacks; None: `ATTACKS`.
     """
+    asks = ATTACKS if asks is None else asks
     blind = blind_baseline(*features, seed=seed)
     about = {"exchangeable": blind.exchangeable, "text": blind.text, "roc": _curve(*features)}
-    return {"blind": blind.evidence.as_dict() | about, "triple": {name: _triple(name, pools, seed) for name in ATTACKS}}
+    return {
+        "blind": blind.evidence.as_dict() | about,
+        "triple": {name: _triple(name, ask, pools, seed) for name, ask in asks.items()},
+    }
 
 
-def _triple(name: str, pools: Pools, seed: int) -> Json:
+def _triple(name: str, asked: Ask, pools: Pools, seed: int) -> Json:
     def ask(kind: str, number: int) -> tuple[Array, Array]:
         """What the attack says of the forget and the holdout examples of one model."""
         own = number % len(pools.retrained)
         references = [seen for i, seen in enumerate(pools.retrained) if i != own]
-        return ATTACKS[name](pools.of(kind)[number], references, seed)
+        return asked(pools.of(kind)[number], references, seed)
 
     try:
         first = {kind: ask(kind, 0) for kind in KINDS}
@@ -99,7 +106,7 @@ def _loss(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, A
     return target.forget.margin, target.holdout.margin
 
 
-def _joined(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, Array]:
+def _joined(target: ImageSeen, references: Sequence[ImageSeen], seed: int) -> tuple[Array, Array]:
     return joined(target.forget), joined(target.holdout)
 
 
@@ -107,7 +114,7 @@ def _lira(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, A
     if len(references) < 2:
         raise UndefinedScore(f"It needs two retrained models besides the attacked one; there are {len(references)}.")
 
-    def scores(own: Outputs, others: list[Outputs]) -> Array:
+    def scores(own: Told, others: list[Told]) -> Array:
         shadows = np.stack([other.margin for other in others])
         return lira(own.margin, shadows, np.zeros(shadows.shape, dtype=bool), mode="offline")
 
@@ -116,7 +123,7 @@ def _lira(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, A
     )
 
 
-def _rmia(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, Array]:
+def _rmia(target: ImageSeen, references: Sequence[ImageSeen], seed: int) -> tuple[Array, Array]:
     """The population is the test set; where a class is removed whole, half of the holdout, which is not compared then.
 
     References that never saw a class know nothing of it: beside examples of other classes all ratios are alike.
@@ -126,10 +133,10 @@ def _rmia(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, A
     order = np.random.default_rng(seed).permutation(len(target.holdout))
     whole, half = len(target.splits.forgotten) > 0, len(order) // 2
 
-    def population(seen: Seen) -> Array:
+    def population(seen: ImageSeen) -> Array:
         return seen.holdout.confidence[order[:half]] if whole else seen.splits.kept_test.confidence
 
-    def compared(seen: Seen) -> Array:
+    def compared(seen: ImageSeen) -> Array:
         return seen.holdout.confidence[order[half:]] if whole else seen.holdout.confidence
 
     behind = np.stack([population(r) for r in references])
@@ -138,10 +145,12 @@ def _rmia(target: Seen, references: Sequence[Seen], seed: int) -> tuple[Array, A
     return rmia(_known(target), of_forget, unseen, behind), rmia(compared(target), of_holdout, unseen, behind)
 
 
-def _known(seen: Seen) -> Array:
+def _known(seen: ImageSeen) -> Array:
     return seen.forget.confidence
 
 
+OF_MARGINS: dict[str, Ask] = {"loss": _loss, "lira": _lira}
+"""What one number an example is enough for."""
 ATTACKS: dict[str, Ask] = {"loss": _loss, "joined": _joined, "lira": _lira, "rmia": _rmia}
 
 
@@ -178,7 +187,7 @@ def features(request: ImageJob, seed: int) -> tuple[Array, Array]:
     return made[0], made[1]
 
 
-def check_references(retrained: Sequence[Seen], files: Sequence[Path], exchangeable: bool | None) -> None:
+def check_references(retrained: Sequence[ImageSeen], files: Sequence[Path], exchangeable: bool | None) -> None:
     """Refuses references that saw the forget set: a comparison with them would call any leak exact.
 
     A class that is forgotten whole may not be recognised at all. Otherwise the forget set may not look more familiar

@@ -10,17 +10,16 @@ import numpy as np
 from unweave.audit.attacks import epsilon_bound, forgetting_score, klom_score, per_example
 from unweave.audit.attacks.ulira import ULira
 from unweave.audit.experiment import KINDS
-from unweave.audit.runs import GapTable, Margins, retrain_gap
-from unweave.audit.seen import Pools, Seen
+from unweave.audit.runs import TOW_METRICS, GapTable, Margins, retrain_gap
+from unweave.audit.seen import Pools, Seen, Told
 from unweave.evaluation.fewest import FEWEST_FOR_NULL
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.metric import Array, Score, UndefinedScore
-from unweave.evaluation.outputs import Outputs
 
 WORST, POINTS = 10, 200
 NO_SHADOWS = "not asked for: it trains and unlearns 16 models or more under coins of their own; `evidence.shadows`"
 Sheets = Mapping[str, Sequence[Mapping[str, Score]]]
-Read = Callable[[Seen], Outputs]
+Read = Callable[[Seen], Told]
 Json = dict[str, Any]
 
 
@@ -29,7 +28,13 @@ def sheets_of(pools: Pools, seed: int = 0) -> Sheets:
     return {kind: [seen.sheet(seed) for seen in pools.of(kind)] for kind in KINDS}
 
 
-def gaps_part(sheets: Sheets, margins: Margins, seed: int = 0) -> Json:
+def gaps_part(
+    sheets: Sheets,
+    margins: Margins,
+    seed: int = 0,
+    metrics: Sequence[str] = GAP_METRICS,
+    tow: Sequence[str] = TOW_METRICS,
+) -> Json:
     """`gaps`: of the unlearned and the original models to the retrained ones, and the null row.
 
     The null row is one half of the retrained models against the other: what an exact method shows at half the size.
@@ -39,8 +44,11 @@ def gaps_part(sheets: Sheets, margins: Margins, seed: int = 0) -> Json:
     rows = {kind: (sheets[kind], reference) for kind in ("unlearned", "original")}
     if len(reference) >= FEWEST_FOR_NULL:
         rows["null"] = reference[:half], reference[half:]
-    tables = {name: table_part(retrain_gap(*both, margins=margins, seed=seed)) for name, both in rows.items()}
-    values = {q: {kind: [_points(sheet[q]) for sheet in sheets[kind]] for kind in KINDS} for q in GAP_METRICS}
+    tables = {
+        name: table_part(retrain_gap(*both, margins=margins, metrics=metrics, tow=tow, seed=seed))
+        for name, both in rows.items()
+    }
+    values = {q: {kind: [_points(sheet[q]) for sheet in sheets[kind]] for kind in KINDS} for q in metrics}
     return {"null": None, **tables, "values": values}
 
 

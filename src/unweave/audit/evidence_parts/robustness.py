@@ -13,7 +13,7 @@ from unweave.audit.experiment import KINDS, Experiment, holdout_of, kept_at
 from unweave.audit.models import make
 from unweave.audit.robustness import Curve, Relearning, half_life, quantised, relearn, unchanged
 from unweave.audit.runs import recovered_share
-from unweave.audit.seen import Seen, see, seen
+from unweave.audit.seen import ImageSeen, see, seen
 from unweave.evaluation.metric import UndefinedScore
 from unweave.evaluation.outputs import predict
 from unweave.evaluation.ranking import auc
@@ -59,6 +59,7 @@ def attack(world: Experiment, kind: str, number: int) -> Json:
     Half of a precision's evidence is how many weights of an unlearned model did not leave the original's buckets.
     """
     made, how, request = make(world, kind, number), world.relearning, world.request
+    assert isinstance(request, ImageJob), "of models that draw: audit.drawn"
     before = make(world, "original", number if world.count("original") > 1 else 0) if kind == "unlearned" else None
     about = {"attacks on": made.about["sha256"], "how": vars(how), "against": before and before.about["sha256"]}
     place = kept_at({**about, **world.prints}).with_suffix(".json")
@@ -85,6 +86,7 @@ def attack(world: Experiment, kind: str, number: int) -> Json:
 def robustness_part(world: Experiment, attacks: Mapping[str, Sequence[Json]]) -> Json:
     """The whole part, from what `attack` found of every model, by kind."""
     how, relearned = world.relearning, []
+    assert isinstance(world.request, ImageJob), "of models that draw: audit.drawn"
     for source, (title, learned, scored) in sources(world.request, how).items():
         found = {kind: [each["relearning"].get(source) for each in attacks[kind]] for kind in KINDS}
         if all(None not in each for each in found.values()):
@@ -100,7 +102,9 @@ def robustness_part(world: Experiment, attacks: Mapping[str, Sequence[Json]]) ->
     return {"relearning": relearned, "precision": [precision_part(name, scores[name]) for name in precisions]}
 
 
-def relearning_part(source: str, title: str, learned: int, scored: int, curves: Mapping[str, Sequence[Curve]]) -> Json:
+def relearning_part(
+    source: str, title: str, learned: int, scored: int, curves: Mapping[str, Sequence[Curve]], score: str = SCORE
+) -> Json:
     """One entry of `robustness.relearning`.
 
     A curve is half way where it reaches the middle between what control and original score before the attack.
@@ -111,6 +115,7 @@ def relearning_part(source: str, title: str, learned: int, scored: int, curves: 
         learned: how many examples that is.
         scored: forget examples that are scored.
         curves: of every model, by kind.
+        score: what they are curves of.
     """
     steps = curves["original"][0].steps
     start = {kind: fmean(curve.confidence[0] for curve in curves[kind]) for kind in KINDS}
@@ -122,7 +127,7 @@ def relearning_part(source: str, title: str, learned: int, scored: int, curves: 
         "learned": learned,
         "scored": scored,
         "steps": list(steps),
-        "score": SCORE,
+        "score": score,
         "curves": {kind: [list(curve.confidence) for curve in curves[kind]] for kind in KINDS},
         "accuracy": {kind: [list(curve.accuracy) for curve in curves[kind]] for kind in KINDS},
         "halfway": halfway,
@@ -134,18 +139,20 @@ def relearning_part(source: str, title: str, learned: int, scored: int, curves: 
     }
 
 
-def precision_part(name: str, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Json:
+def precision_part(
+    name: str, scores: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] = METRICS
+) -> Json:
     """One entry of `robustness.precision`: scores of every model, by kind, and the weights that did not move."""
     same = [each["unchanged"] for each in scores["unlearned"] if "unchanged" in each]
     return {
         "precision": name,
         "unchanged": fmean(same) if same else None,
-        "scores": {kind: {q: _mean([each[q] for each in scores[kind]]) for q in METRICS} for kind in KINDS},
+        "scores": {kind: {q: _mean([each[q] for each in scores[kind]]) for q in metrics} for kind in KINDS},
         "recovered": recovered_share(*([each["confidence"] for each in scores[kind]] for kind in KINDS)).as_dict(),
     }
 
 
-def _scores(seen: Seen) -> dict[str, float | None]:
+def _scores(seen: ImageSeen) -> dict[str, float | None]:
     """FA, RA, TA, the AUC of the loss attack and the mean p_y of the forget set; None where it is undefined."""
 
     def known(measure: Callable[[], float]) -> float | None:

@@ -4,19 +4,22 @@ import sys
 
 from unweave.evaluation.gap import RTE
 from unweave.modalities._base import Card, Front, Modality
-from unweave.modalities.diffusion.build import request, training_set
+from unweave.modalities.diffusion.build import request
 from unweave.modalities.diffusion.evaluation.scores import METRICS
 from unweave.modalities.diffusion.networks import unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe, faults_of, left
-from unweave.modalities.diffusion.sources import SOURCES
+from unweave.modalities.diffusion.records import training_set
+from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES
 from unweave.modalities.diffusion.training import Training
 from unweave.tasks import Diffusion
 
 
 def _task() -> Diffusion:
-    """As of a network that is trained here; how many classes it knows, the data say, not the recipe."""
+    """As of a network that is trained here; how many classes it knows and how they are called, the data
+    say, not the recipe."""
     how = Training()
-    return Diffusion(unet(10, (1, 8, 8), (16, 32), how).schedule, null=sys.maxsize, dropout=how.dropout)
+    schedule = unet(10, (1, 8, 8), (16, 32), how).schedule
+    return Diffusion(schedule, null=sys.maxsize, dropout=how.dropout, named=lambda name: 0)
 
 
 DIFFUSION = Modality(
@@ -43,9 +46,10 @@ DIFFUSION = Modality(
         },
     ),
     front=Front(
-        {"Forgotten class not drawn": "UA_drawn", "Kept classes drawn": "RA_drawn"},
-        ("UA_drawn", "RA_drawn", "frechet", "MIA_denoising", "average_gap"),
+        {"Forgotten class not drawn": "UA_drawn", "Kept classes drawn": "RA_drawn", "Found by a search": "search"},
+        ("UA_drawn", "RA_drawn", "frechet", "search", "MIA_denoising", "average_gap"),
     ),
     classes=True,
-    numbered=tuple(SOURCES),
+    numbered=tuple(name for name in SOURCES if name != CONCEPTS),
+    over_trainings=True,
 )

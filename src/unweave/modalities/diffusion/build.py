@@ -1,224 +1,279 @@
-"""A recipe of a diffusion model becomes a job; and training images that several requests name some of."""
+"""A recipe of a diffusion model becomes a job."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from unweave.contract.sets import halves
-from unweave.data.batches import moved
 from unweave.data.checks import check_overlap
 from unweave.data.splits import Split, by_class, without
-from unweave.errors import ConfigurationError, gathered
-from unweave.execution import device_of
+from unweave.errors import ConfigurationError, gathered, suggest
+from unweave.execution import chosen_device
+from unweave.methods import divided
 from unweave.modalities import by_row
-from unweave.modalities._base import Data, Membership, Rows
-from unweave.modalities.diffusion import networks, sources
-from unweave.modalities.diffusion.data import Conditioned
+from unweave.modalities.diffusion import concepts, folders
+from unweave.modalities.diffusion.captions import has_captions
+from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.job import DiffusionJob
-from unweave.modalities.diffusion.networks import Network
+from unweave.modalities.diffusion.lora import Lora
+from unweave.modalities.diffusion.memory import estimate
+from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
-from unweave.modalities.images.job import exchangeable
-from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
-from unweave.modules import evaluating
-from unweave.tasks import Diffusion, Known
+from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
+from unweave.modalities.diffusion.view import View, gone
+from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
+from unweave.modalities.memory import available
 
-_READ = 64  # examples of one pass, before their looks
+Around = tuple[Network, Path, Frozen]
+_TOLD = 3  # classes that a request's words name
+_EACH = 5  # training images of a class that a judge is trained on, at least
 
 
-def request(recipe: DiffusionRecipe, source: Source | None = None) -> DiffusionJob:
-    """Loads the images of a recipe, if they are not given, splits them as it asks, and looks at the model's folder.
+def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> DiffusionJob:
+    """Looks at the model's folder and at the images of a recipe, if they are not given, and splits them as it asks.
 
     Raises:
         ConfigurationError: the data or the model cannot be read, or do not fit each other or the request.
     """
-    source = sources.load(recipe.data.source, recipe.data.path, recipe.data.size) if source is None else source
     wanted = recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
-    splits = [partial(split_of, each, source) for each in (wanted, *recipe.already)]
-    (text, split), *others, (network, origin) = gathered(*splits, partial(_network, recipe, source))
+    around = around_of(recipe)
+    pictures = pictures_of(recipe, around) if pictures is None else pictures
+    prompts = prompts_of(recipe, pictures, around)
+    splits = [partial(split_of, each, pictures, prompts) for each in (wanted, *recipe.already)]
+    (text, split), *others, network = gathered(*splits, partial(_network, recipe, pictures, around))
     if others:
         split = without(split, [row for _, each in others for row in each.forget])
     training = network.trained
     if training is not None or recipe.training.arguments:
-        usual = training or sources.SOURCES[recipe.data.source].training
+        usual = training or SOURCES[recipe.data.source].training
         training = replace(usual, **recipe.training.arguments)
     network = replace(network, trained=training)
-    labels = source.train.labels
+    adapters = recipe.model.lora
     made = DiffusionJob(
         text,
-        source,
-        Conditioned.of(source.train),
-        Conditioned.of(source.test),
+        pictures,
         split,
-        Conditioned.of(_holdout(source, labels[split.forget])),
-        _gone(labels, split),
-        network,
-        origin,
+        gone(pictures.labels, split),
+        View(network, pictures.classes, prompts, None if around is None else around[2]),
+        None if around is None else around[1],
+        None if adapters is None else (Lora(**adapters.model_dump()), recipe.run.seed),
         training,
         recipe.evaluation,
-        notes=tuple(_notes(recipe, network, origin)),
+        needed=partial(_needed, recipe, network, around, len(pictures.classes)),
+        notes=tuple(_notes(recipe, network, around, prompts)),
     )
-    gathered(
-        partial(check_overlap, made.forget, made.retain),
-        partial(check_unseen, source.test, source.train),
-        partial(_check_guidance, made),
-    )
+    checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
+    gathered(*checks, partial(_check_guidance, made), partial(_check_judge, made))
     return made
 
 
-def split_of(wanted: DiffusionForget, source: Source) -> tuple[str, Split]:
+def split_of(wanted: DiffusionForget, pictures: Pictures, prompts: Sequence[str] | None) -> tuple[str, Split]:
     """The request in words, and the training rows to forget and to keep.
 
     Raises:
-        ConfigurationError: a class or a row that is not there.
+        ConfigurationError: a class, a prompt or a row that is not there.
     """
-    if wanted.class_ is not None:
-        classes = by_row.class_numbers(wanted.class_, source.classes)
-        split = by_class(source.train.labels, classes)
-        return f"class {', '.join(source.classes[each] for each in classes)}", split
-    return by_row.split_of(wanted, len(source.train))
+    if wanted.prompts is not None:
+        names = pictures.classes if prompts is None else prompts
+        classes, word = _like(wanted.prompts, names), "prompt"
+    elif wanted.class_ is not None:
+        names = pictures.classes
+        classes, word = by_row.class_numbers(wanted.class_, names), "class"
+    else:
+        return by_row.split_of(wanted, len(pictures.labels))
+    split = by_class(pictures.labels, classes)
+    told = ", ".join(names[each] for each in classes[:_TOLD]) + (", ..." if len(classes) > _TOLD else "")
+    return f"{word} {told}", split
 
 
-def _holdout(source: Source, labels: Tensor) -> TensorImages:
-    """None where a class of the forget set has no test image."""
-    if set(labels.tolist()) - set(source.test.labels.tolist()):
-        return source.test.subset([])
-    return exchangeable(source.test, labels)
-
-
-def _gone(labels: Tensor, split: Split) -> tuple[int, ...]:
-    forget, retain = (set(labels[rows].tolist()) for rows in (split.forget, split.retain))
-    return tuple(sorted(forget - retain))
-
-
-def _network(recipe: DiffusionRecipe, source: Source) -> tuple[Network, Path | None]:
-    """What is unlearned, and the folder that it came from.
+def _like(wanted: str | tuple[str, ...], names: Sequence[str]) -> list[int]:
+    """The places of names that are these, or like these patterns.
 
     Raises:
-        ConfigurationError: it cannot be read, or is for other classes or images.
+        ConfigurationError: nothing is.
+    """
+    found, missing = set[int](), list[str]()
+    for each in (wanted,) if isinstance(wanted, str) else wanted:
+        own = [row for row, name in enumerate(names) if name == each or fnmatchcase(name.lower(), each.lower())]
+        found.update(own)
+        missing += [] if own else [each]
+    if missing:
+        raise ConfigurationError(
+            f"forget.prompts: no prompt is {each!r}, or like it.{suggest(each, names)} There are "
+            f"{len(names)}, such as {', '.join(map(repr, names[:3]))}."
+            for each in missing
+        )
+    return sorted(found)
+
+
+def around_of(recipe: DiffusionRecipe) -> Around | None:
+    """The network of the recipe's folder, that folder, and what else is in it; None where a network is trained here.
+
+    Raises:
+        ConfigurationError: it cannot be read.
     """
     recipe.check_models()
-    usual, channels = sources.SOURCES[recipe.data.source], source.channels
-    height, width = source.train.images.shape[2:]
     if recipe.model.weights is None:
-        how = replace(usual.training, **recipe.training.arguments)
-        shape = (channels, height, width)
-        return networks.unet(len(source.classes), shape, recipe.model.widths or usual.widths, how), None
-    network, folder = networks.read(recipe.model.weights)
-    network.null(len(source.classes))
-    if network.shape != (channels, height, width):
+        return None
+    network, folder = folders.read(recipe.model.weights)
+    device = chosen_device(recipe.run.device)
+    if recipe.model.lora is not None and network.adapters is not None:
         raise ConfigurationError(
-            f"the model in {folder} draws images of {' x '.join(map(str, network.shape))} (channels, height, width), "
-            f"and the data are {' x '.join(map(str, (channels, height, width)))}: give data.size, or other data"
+            "model.lora makes new adapters, and model.weights holds some to go on with: leave lora out"
         )
-    return network, folder
+    if recipe.model.lora is not None and not network.texts:
+        raise ConfigurationError(
+            f"model.lora: diffusers puts adapters on UNet2DConditionModel, and not on {network.kind}: leave it out"
+        )
+    return network, folder, Frozen(folder, network.vae is not None, network.texts, device)
 
 
-def _notes(recipe: DiffusionRecipe, network: Network, origin: Path | None) -> list[str]:
-    if origin is None:
+def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
+    """The recipe's images, of the model's size where nothing else is said.
+
+    Raises:
+        ConfigurationError: they cannot be read, or are to be drawn by a model that knows no texts.
+    """
+    data = recipe.data
+    if data.source == CONCEPTS:
+        assert around is not None and data.prompts is not None, "the recipe has seen to it"
+        network, folder, frozen = around
+        if not network.texts:
+            raise ConfigurationError(f"{CONCEPTS} are drawn for texts, and {network.kind} knows none: give images")
+        how, prompts = data.drawing(), data.prompts
+        sides = concepts.labels(prompts, how.images)
+        drawn = partial(concepts.drawn, network, folder, frozen, prompts, how)
+        return Pictures(prompts, *sides, drawn, captions=True)
+    size = data.size
+    if size is None and around is not None:
+        size = around[0].pixels[1]
+    source = load(data.source, data.path, size)
+    return Pictures.of(source, captions=data.path is not None and has_captions(data.path))
+
+
+def prompts_of(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> tuple[str, ...] | None:
+    """What asks a model of texts for each class: its caption, or its name in the recipe's words; None of another model.
+
+    Raises:
+        ConfigurationError: captions, or the classes of a model that knows no texts, are to be put in words.
+    """
+    texts, form = around is not None and around[0].texts, recipe.data.prompt
+    if form is not None and (pictures.captions or not texts):
+        why = "the pictures have captions" if pictures.captions else "the model knows no texts"
+        raise ConfigurationError(f"data.prompt makes texts of classes, and {why}: leave it out")
+    return tuple((form or "{class}").replace("{class}", each) for each in pictures.classes) if texts else None
+
+
+def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> Network:
+    """What is unlearned.
+
+    Raises:
+        ConfigurationError: it is for other classes or images.
+    """
+    usual = SOURCES[recipe.data.source]
+    if recipe.data.source == CONCEPTS:
+        assert around is not None, "the recipe has seen to it"
+        return around[0]
+    source = pictures.load()
+    height, width = source.train.images.shape[2:]
+    shape = source.channels, height, width
+    if around is None:
+        how = replace(usual.training, **recipe.training.arguments)
+        if recipe.model.config is not None:
+            return folders.described(recipe.model.config, len(pictures.classes), shape, how)
+        return unet(len(pictures.classes), shape, recipe.model.widths or usual.widths, how)
+    network, folder, _ = around
+    if not network.texts:
+        network.null(len(pictures.classes))
+    if network.pixels != shape:
+        raise ConfigurationError(
+            f"the model in {folder} draws images of {' x '.join(map(str, network.pixels))} (channels, height, width), "
+            f"and the data are {' x '.join(map(str, shape))}: give data.size, or other data"
+        )
+    return network
+
+
+def _notes(
+    recipe: DiffusionRecipe, network: Network, around: Around | None, prompts: tuple[str, ...] | None
+) -> list[str]:
+    if around is None:
         return []
     found = []
-    if (place := networks.place_of(origin, network.part)).name != network.part:
+    if prompts is not None and (cut := around[2].cut(prompts)):
+        found.append(
+            f"{len(cut)} of {len(prompts)} texts have more tokens than the encoder reads, and lose their ends, as in "
+            f"diffusers: {cut[0]!r} is one."
+        )
+    if (place := folders.place_of(around[1], network.part)).name != network.part:
         found.append(f"{place} holds the averaged weights, which are what is sampled: they are unlearned.")
     if network.trained is None and recipe.evaluation.retrained:
         found.append(
             "There is no retrained model to compare with: nobody says how the one in model.weights was trained. Give "
             "the recipe a training section, or set evaluation.retrained: 0."
         )
+    if recipe.data.source == CONCEPTS:
+        found.append(
+            "The model itself drew the images, of what is to be forgotten and of what is to be kept: scores say how "
+            "far it is from what it was, and nothing of real images."
+        )
     return found
 
 
+def _needed(recipe: DiffusionRecipe, network: Network, around: Around | None, classes: int) -> str | None:
+    """The memory of a step, in words; None of small networks that are trained here, unless a file describes one."""
+    if around is None and recipe.model.config is None:
+        return None
+    found = estimate(recipe, network, None if around is None else around[2], classes)
+    ways = "model.lora, model.parameters" if network.texts else "model.parameters"
+    return found.text(available(chosen_device(recipe.run.device)), ways, "docs/diffusion.md")
+
+
+def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> None:
+    """Sides that share an image, or a test image that is a training image; of concepts none can."""
+    if recipe.data.source != CONCEPTS:
+        source = pictures.load()
+        sides = source.train.subset(split.forget), source.train.subset(split.retain)
+        gathered(partial(_check_sides, *sides), partial(check_unseen, source.test, source.train))
+
+
+def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
+    check_overlap(forget, retain)
+    check_shared(forget, retain)
+
+
+def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
+    """What takes the place of a text that is to be forgotten is another one; of classes the loss knows (`Relabel`)."""
+    own, other = divided(recipe.method.arguments)
+    view, target = job.view, (own | (other[1] if other else {})).get("to")
+    if view.prompts is not None and target in {n for c in job.gone for n in (view.classes[c], view.prompts[c])}:
+        raise ConfigurationError(f"method.to is {target!r}, which is to be forgotten: give another condition")
+
+
 def _check_guidance(job: DiffusionJob) -> None:
-    if job.how.guidance != 1 and job.task.null is None:
+    if job.how.guidance == 1:
+        return
+    lacks = job.view.prompts is None and job.view.null is None
+    if lacks or (job.training is not None and job.training.dropout == 0):
+        why = "has no condition that means none" if lacks else "always had a condition (a dropout of 0)"
         raise ConfigurationError(
-            f"evaluation.guidance is {job.how.guidance:g}, and the model has no condition that means none: it was "
-            "never trained for guidance. Set it to 1."
+            f"evaluation.guidance is {job.how.guidance:g}, and the model {why}: it was never trained for guidance. Set "
+            "it to 1."
         )
 
 
-@dataclass(frozen=True)
-class DiffusionRecords:
-    """The training images of a source."""
-
-    source: Source
-
-    def fingerprint(self) -> str:
-        """Of the training images."""
-        return self.source.train.fingerprint()
-
-    def named(self, recipe: DiffusionRecipe) -> Rows:
-        """As the recipe's own splitting has it."""
-        assert recipe.forget is not None
-        return split_of(recipe.forget, self.source)[1].forget
-
-    def job(self, recipe: DiffusionRecipe) -> DiffusionJob:
-        """On the images that are there."""
-        return request(recipe, self.source)
-
-    def rows(self, job: DiffusionJob) -> Rows:
-        """Of the split."""
-        return job.split.forget
-
-    def holding(self, jobs: Sequence[DiffusionJob], rows: tuple[Rows, Rows]) -> list[DiffusionJob]:
-        """By row of the training set."""
-        guard, final = (jobs[-1].split.retain[part] for part in rows)
-        return [replace(job, held=(guard, final)) for job in jobs]
-
-    def once_more(self, last: DiffusionJob, others: Sequence[DiffusionJob]) -> DiffusionJob:
-        """With a holdout of the classes of all."""
-        rows, labels = np.unique(np.concatenate([other.split.forget for other in others])), last.source.train.labels
-        split = replace(last.split, forget=rows)
-        return replace(
-            last,
-            text=f"{len(others)} earlier requests once more",
-            split=split,
-            holdout=Conditioned.of(_holdout(last.source, labels[rows])),
-            gone=_gone(labels, split),
+def _check_judge(job: DiffusionJob) -> None:
+    """A judge needs some images of every class."""
+    if job.how.judge == "none":
+        return
+    counts = job.pictures.labels.bincount(minlength=len(job.pictures.classes))
+    rare = [job.pictures.classes[each] for each in (counts < _EACH).nonzero().flatten().tolist()]
+    if rare:
+        raise ConfigurationError(
+            f"a judge of what is drawn needs {_EACH} training images of every class; found fewer of {len(rare)}, such "
+            f"as {rare[0]!r}. Give more, fewer captions, or evaluation.judge: none, which shows what is drawn and does "
+            "not judge it."
         )
-
-    def digests(self, rows: Rows) -> list[bytes]:
-        """Of an image as it is stored, and its class."""
-        chosen = self.source.train.subset(rows)
-        pairs = zip(chosen.images.contiguous().numpy(), chosen.labels.numpy(), strict=True)
-        return [hashlib.sha256(image.tobytes() + label.tobytes()).digest() for image, label in pairs]
-
-    def apart(self, job: DiffusionJob) -> Sequence[Data]:
-        """Retain and test set."""
-        return job.retain, job.test
-
-    def membership(self, job: DiffusionJob, model: nn.Module, seed: int) -> Membership | None:
-        """The loss at low noise, and the pixels."""
-        if not len(job.holdout):
-            return None
-        rows = halves(job.holdout, seed)[1]
-        holdout = job.holdout if rows is None else job.holdout.subset(rows)
-        forget, unseen = (_read(job.task, model, data) for data in (job.forget, holdout))
-        return Membership(forget, unseen, (job.forget.x0.numpy(), holdout.x0.numpy()))
-
-
-@torch.no_grad()
-def _read(task: Diffusion, model: nn.Module, data: Conditioned) -> np.ndarray:
-    """The score of every example, `[n]`, alike for every model."""
-    found, device = list[Tensor](), device_of(model)
-    with evaluating(model), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for rows in torch.arange(len(data)).split(_READ):
-            found.append(Known(task).score(model, moved(data.batch(rows), device)).double().cpu())
-    return torch.cat(found).numpy()
-
-
-def training_set(recipe: DiffusionRecipe) -> DiffusionRecords:
-    """The training set that a recipe names.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    return DiffusionRecords(sources.load(recipe.data.source, recipe.data.path, recipe.data.size))

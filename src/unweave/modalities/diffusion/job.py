@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +14,21 @@ from torch import Tensor, nn
 from unweave.data.splits import Split
 from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
-from unweave.modalities.diffusion import networks
+from unweave.modalities.diffusion import folders, lora
 from unweave.modalities.diffusion.data import Conditioned
-from unweave.modalities.diffusion.evaluation import scores
+from unweave.modalities.diffusion.evaluation import asked, cost, scores
 from unweave.modalities.diffusion.evaluation.exam import Exam
 from unweave.modalities.diffusion.evaluation.grid import grid
 from unweave.modalities.diffusion.evaluation.judge import Judge
-from unweave.modalities.diffusion.evaluation.judge import trained as judge
+from unweave.modalities.diffusion.lora import Lora
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionEvaluation
 from unweave.modalities.diffusion.recognised import Recognised
-from unweave.modalities.diffusion.training import Training, seconds_spent, trained
+from unweave.modalities.diffusion.sources import Pictures
+from unweave.modalities.diffusion.training import Training, known, record, seconds_spent, trained
+from unweave.modalities.diffusion.view import View, gone
 from unweave.modalities.images.image_folder import png
+from unweave.modalities.images.job import exchangeable
 from unweave.modalities.images.tensors import Source
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
@@ -43,36 +46,64 @@ class DiffusionJob:
 
     Attributes:
         text: the request in words.
-        source: the images as they are, with the names of their classes.
-        train: the training images with their conditions.
-        test: images of the same distribution that no model was trained on.
-        split: rows of `train` to forget and to retain.
-        holdout: test images of the classes of the forget set in their proportions.
+        pictures: the images as they are, with the names of their classes; read, or drawn, when they are needed.
+        split: rows of the training images to forget and to retain.
         gone: classes that no retain image has: those to forget whole.
-        network: what is unlearned.
+        view: what is unlearned, and how it sees images.
         origin: the folder that it came from; None where it is trained here.
+        adapters: those to put on it, and the seed of their weights.
         training: how models are trained; None where nobody knows how the original was.
         how: the recipe's evaluation.
-        held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
+        needed: says how much memory a step needs.
+        among: rows of the training images that this is about; None: all.
+        held: training rows on which no step trains, guard and final set of the contract; None: taken from the retain
             set.
         notes: what the user has to know of the request.
         looked: retain examples that the quote looks at, at most.
     """
 
     text: str
-    source: Source
-    train: Conditioned
-    test: Conditioned
+    pictures: Pictures
     split: Split
-    holdout: Conditioned
     gone: tuple[int, ...]
-    network: Network
+    view: View
     origin: Path | None
+    adapters: tuple[Lora, int] | None
     training: Training | None
     how: DiffusionEvaluation
+    needed: Callable[[], str | None]
+    among: Rows | None = None
     held: tuple[Rows, Rows] | None = None
     notes: tuple[str, ...] = ()
     looked: int = 300
+
+    @property
+    def network(self) -> Network:
+        """What is unlearned, before it has weights."""
+        return self.view.network
+
+    @cached_property
+    def source(self) -> Source:
+        """The images as they are."""
+        return self.pictures.load()
+
+    @cached_property
+    def train(self) -> Conditioned:
+        """The training images with their conditions, as the network sees them."""
+        whole = self.view.seen(self.source.train)
+        return whole if self.among is None else whole.subset(self.among)
+
+    @cached_property
+    def test(self) -> Conditioned:
+        """Images of the same distribution that no model was trained on."""
+        return self.view.seen(self.source.test)
+
+    @cached_property
+    def holdout(self) -> Conditioned:
+        """Test images of the classes of the forget set in their proportions; none where a class has no test image."""
+        labels, test = self.train.labels[self.split.forget], self.source.test
+        lacks = set(labels.tolist()) - set(test.labels.tolist())
+        return self.view.seen(test.subset([]) if lacks else exchangeable(test, labels))
 
     @cached_property
     def forget(self) -> Conditioned:
@@ -84,43 +115,34 @@ class DiffusionJob:
         """The examples to keep."""
         return self.train.subset(self.split.retain)
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Classes of the retain set: what is to be forgotten whole, now or by earlier requests, is not among them."""
+        return tuple(sorted(set(self.train.labels[self.split.retain].tolist())))
+
     @cached_property
     def task(self) -> Diffusion:
-        """The schedule of the model, its null condition, and how its images are recognised."""
-        null = self.network.null(len(self.source.classes))
+        """The schedule of the model, its null condition, what conditions are called, and how images are recognised."""
+        null = self.view.null
         dropout = 0.0 if null is None or self.training is None else self.training.dropout
-        plain = Diffusion(self.network.schedule, null, dropout)
-        shape = tuple(self.train.x0.shape[1:])
-        how = self.how
-        seen = Recognised(lambda: self.judge, plain, shape, how.sampling_steps, how.guidance, how.seed)
+        plain = Diffusion(
+            self.network.schedule, null, dropout, named=self.view.named, others=self.view.others(self.kept)
+        )
+        if self.how.judge == "none":
+            return plain
+        shape, how = tuple(self.train.x0.shape[1:]), (self.how.sampling_steps, self.how.guidance, self.how.seed)
+        seen = Recognised(lambda: self.judge, plain, shape, *how, picture=self.view.pictures)
         return replace(plain, recognised=seen)
 
     @cached_property
     def judge(self) -> Judge:
         """Trained on all training images, to forget or not, and tested on the test images; from the cache if it was."""
-        return self._judge(silent)
+        return asked.judge(self.source)
 
     @cached_property
     def exam(self) -> Exam:
         """What every model is asked."""
-        kept = tuple(each for each in sorted(set(self.train.condition.tolist())) if each not in self.gone)
-        unseen = torch.isin(self.test.condition, torch.tensor(self.gone, dtype=torch.int64))
-        test = self.test.subset((~unseen).nonzero().flatten())
-        sets = {"forget": self.forget, "retain": self.retain, "test": test}
-        return Exam(
-            task=self.task,
-            judge=self.judge,
-            real=test.x0,
-            sets=sets | ({"unseen": self.holdout} if self.gone and len(self.holdout) else {}),
-            kept=kept,
-            forgotten=self.gone,
-            images=self.how.images,
-            kept_images=self.how.images // 2,
-            steps=self.how.sampling_steps,
-            guidance=self.how.guidance,
-            looks=self.how.looks,
-            seed=self.how.seed,
-        )
+        return asked.exam(self)
 
     def prints(self) -> dict[str, str]:
         """SHA-256 of the training, the test and the forget set, and of what is held out."""
@@ -136,14 +158,16 @@ class DiffusionJob:
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The original, or the weights of a run; the judge is there from then on."""
-        if "judge" not in vars(self):
-            vars(self)["judge"] = self._judge(watch)
+        if self.how.judge != "none" and "judge" not in vars(self):
+            vars(self)["judge"] = asked.judge(self.source, watch)
         if path is not None:
-            return networks.opened(*networks.read(path))
+            network, folder = folders.read(path)
+            model = folders.opened(network, folder)
+            return self._adapted(model) if folder == self.origin and network.adapters is None else model
         if self.origin is not None:
-            return networks.opened(self.network, self.origin)
+            return self._adapted(folders.opened(self.network, self.origin))
         assert self.training is not None, "what came from no folder is trained"
-        return self._trained(self.train, self.training, "training the original", watch)
+        return self._adapted(self._trained(self.train, self.training, "training the original", watch))
 
     def movable(self, model: nn.Module) -> nn.Module:
         """A copy."""
@@ -153,8 +177,43 @@ class DiffusionJob:
         """Trained on the retain set alone, from a seed of its own; None where nobody knows how the original was."""
         if self.training is None:
             return None
-        how = replace(self.training, seed=self.training.seed + number)
+        return self.retrained(self.training.seed + number, watch)
+
+    def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
+        """Trained on the retain set alone from this seed, or from the cache."""
+        how = replace(self.how_trained, seed=seed)
         return self._trained(self.retain, how, f"retraining without the forget set (seed {how.seed})", watch)
+
+    @property
+    def how_trained(self) -> Training:
+        """See `training`; refuses where nobody knows."""
+        return known(self.training)
+
+    def seeded(self, seed: int) -> DiffusionJob:
+        """The same, whose original is trained from this seed."""
+        return self._like(training=replace(self.how_trained, seed=seed), origin=None)
+
+    def within(self, rows: Rows, split: Split) -> DiffusionJob:
+        """The same among these rows of the training set; `split` is of them. Judge and holdout stay."""
+        lost = gone(self.train.labels[torch.from_numpy(rows)], split)
+        made = self._like(among=rows, split=split, held=None, gone=lost)
+        vars(made)["holdout"] = self.holdout
+        return made
+
+    def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
+        """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
+        how = replace(self.how_trained, seed=seed)
+        return record(self.network.about(), self.retain if without else self.train, how)
+
+    def _like(self, **changed: Any) -> DiffusionJob:
+        made = replace(self, **changed)
+        vars(made)["judge"] = self.judge
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: what is derived is derived there again, but for judge and holdout."""
+        kept = {*self.__dataclass_fields__, "judge", "holdout"}
+        return {name: each for name, each in vars(self).items() if name in kept}
 
     def reference_seconds(self) -> float | None:
         """Of the first retrained model."""
@@ -169,14 +228,18 @@ class DiffusionJob:
         passes = max(1, round(self.training.steps * self.training.batch / len(self.train)))
         return self.reference_seconds() or seconds_spent(self.network.about(), self.train, self.training), passes
 
-    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> float:
+        """Of what it draws and denoises, and of the attacks."""
+        return cost.seconds(model, self.exam, self.how.attack)
+
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """What it draws, as the judge sees it, and what it denoises; of each model one row of images is kept."""
-        found = scores.score(model, self.exam)
+        found = scores.score(model, self.exam, self.how.attack, watch, f"{name} model")
         self._rows[name] = self._row(model)
         return found
 
     def gaps(self, sheet: Sheet, retrained: Sheet) -> Sheet:
-        """In UA, RA and the attack."""
+        """In UA, RA, the membership attack and the condition search."""
         return scores.gaps(sheet, retrained)
 
     def save(self, model: nn.Module, folder: Path) -> None:
@@ -188,19 +251,20 @@ class DiffusionJob:
         return list(range(len(self.holdout))) if side == "holdout" else self._side(side).tolist()
 
     def odds(self, model: nn.Module, side: str, places: Sequence[int]) -> Tensor:
-        """That an image which the model draws for an example's condition, from its noise, is not recognised."""
+        """That an image which the model draws for an example's condition, from its noise, is not recognised; without a
+        judge, the denoising loss."""
         data = self.holdout.subset(list(places)) if side == "holdout" else self.train.subset(self._side(side)[places])
-        seen = self.task.recognised
-        assert isinstance(seen, Recognised)
-        return seen.odds(model, data.batch(range(len(data)))) if len(data) else torch.zeros(0, dtype=torch.float64)
+        return asked.odds(self.task, model, data)
 
     def shown(self, side: str, place: int) -> Json:
         """Class and picture."""
         row = int(self._side(side)[place])
-        return {"label": int(self.train.condition[row]), "png": png(self.source.train.images[row])}
+        image = self.source.train.images[row if self.among is None else int(self.among[row])]
+        return {"label": int(self.train.labels[row]), "png": png(image)}
 
-    def memory(self) -> None:
-        """A network of small images is small."""
+    def memory(self) -> str | None:
+        """Of a pretrained model, from its configuration alone; what is trained here on small images is small."""
+        return self.needed()
 
     def leave(self, folder: Path) -> None:
         """`grid.png`: what each model draws, from the same noise."""
@@ -222,10 +286,8 @@ class DiffusionJob:
     def _side(self, side: str) -> Rows:
         return self.split.forget if side == "forget" else self.split.retain
 
-    def _judge(self, watch: Watch) -> Judge:
-        sides = self.train, self.test
-        (x, labels), test = ((data.x0, data.condition) for data in sides)
-        return judge(x, labels, len(self.source.classes), 0, watch, test=test)
+    def _adapted(self, model: nn.Module) -> nn.Module:
+        return model if self.adapters is None else lora.adapted(model, *self.adapters)
 
     def _trained(self, data: Conditioned, how: Training, phase: str, watch: Watch) -> nn.Module:
         task = replace(self.task, dropout=0.0 if self.task.null is None else how.dropout)

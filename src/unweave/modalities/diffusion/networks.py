@@ -1,8 +1,7 @@
-"""Denoisers of diffusers: built from nothing, read from a folder, and written back in the layout that they came in."""
+"""Denoisers of diffusers: what they are before they have weights, built, and written in a pipeline's layout."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -12,17 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave.errors import ConfigurationError, gathered
+from unweave.errors import ConfigurationError
 from unweave.extras import require
+from unweave.modalities.diffusion import lora
+from unweave.modalities.diffusion.frozen import line
 from unweave.modalities.diffusion.training import LONG, Training
 from unweave.store import write_json
 from unweave.tasks import Schedule
 
-PARTS = {"unet": "UNet2DModel", "transformer": "DiTTransformer2DModel"}
-_WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
-_TRAINED = "unweave.json"  # how a model was trained that was trained here
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_LATENT = ("vae", "vqvae", "text_encoder")
+PARTS = {"unet": ("UNet2DModel", "UNet2DConditionModel"), "transformer": ("DiTTransformer2DModel",)}
+"""Which classes of diffusers stand in which folder of a pipeline."""
+TRAINED = "unweave.json"
+"""How a model was trained that was trained here."""
 _WRITER = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
@@ -35,12 +35,16 @@ class Network:
         config: of the network, as diffusers writes it.
         scheduler: likewise of the scheduler.
         trained: how, where that is known.
+        vae: the configuration of the autoencoder, where it denoises latents.
+        adapters: the folder of those that go on it (`lora.py`), if there are some.
     """
 
     part: str
     config: dict[str, Any]
     scheduler: dict[str, Any]
     trained: Training | None = field(default=None, compare=False)
+    vae: dict[str, Any] | None = field(default=None, compare=False)
+    adapters: Path | None = field(default=None, compare=False)
 
     @property
     def schedule(self) -> Schedule:
@@ -50,7 +54,12 @@ class Network:
     @property
     def kind(self) -> str:
         """The class that diffusers has for it."""
-        return PARTS[self.part]
+        return str(self.config.get("_class_name", PARTS[self.part][0]))
+
+    @property
+    def texts(self) -> bool:
+        """Whether conditions are embeddings of texts, not classes."""
+        return self.kind == "UNet2DConditionModel"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,6 +67,15 @@ class Network:
         size = self.config["sample_size"]
         height, width = size if isinstance(size, list | tuple) else (size, size)
         return self.config["in_channels"], height, width
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """Of the images: of what it denoises, or of what the autoencoder makes latents of."""
+        channels, height, width = self.shape
+        if self.vae is None:
+            return channels, height, width
+        times = 2 ** (len(self.vae["block_out_channels"]) - 1)
+        return int(self.vae["in_channels"]), times * height, times * width
 
     def null(self, classes: int) -> int | None:
         """The condition that means none of a network for so many classes; None where it has no row for it.
@@ -88,8 +106,17 @@ class Network:
             try:
                 made: nn.Module = kind.from_config(self.config)
             except Exception as error:  # whatever diffusers raises for a configuration that is none
-                raise ConfigurationError(f"{self.kind} cannot be built so: {_line(error)}") from error
+                raise ConfigurationError(f"{self.kind} cannot be built so: {line(error)}") from error
         return made.eval()
+
+    def empty(self) -> nn.Module:
+        """The network without its numbers, on torch's meta device.
+
+        Raises:
+            ConfigurationError: diffusers cannot build it.
+        """
+        with torch.device("meta"):
+            return self.build()
 
     def about(self) -> dict[str, Any]:
         """All that decides what is built, as plain data."""
@@ -99,7 +126,7 @@ class Network:
         }
 
     def save(self, model: nn.Module, folder: Path, like: Path | None = None) -> None:
-        """Writes a pipeline's folder that diffusers reads, all or nothing.
+        """Writes a pipeline's folder that diffusers reads, all or nothing; of a model with adapters, these alone.
 
         Args:
             model: of this network.
@@ -109,24 +136,31 @@ class Network:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(f".{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
-        own = (f"{self.part}_ema", self.part, "scheduler", _TRAINED)
-        if like is not None:
-            shutil.copytree(like, partial, ignore=lambda at, names: {*own} & {*names} if Path(at) == like else set())
-        partial.mkdir(exist_ok=True)
-        saved: Any = model
-        saved.save_pretrained(partial / self.part, safe_serialization=True)
-        diffusers = require("diffusers", "diffusion")
-        if like is None:
-            diffusers.DDIMScheduler.from_config(self.scheduler).save_pretrained(partial / "scheduler")
-            index = {"_class_name": "DDIMPipeline", "_diffusers_version": diffusers.__version__}
-            index |= {self.part: ["diffusers", self.kind], "scheduler": ["diffusers", "DDIMScheduler"]}
-            write_json(partial / "model_index.json", index)
+        if like is not None and any("lora_" in name for name, _ in model.named_parameters()):
+            lora.save(model, partial)
+            write_json(partial / TRAINED, {"base": str(like.resolve())})
         else:
-            shutil.copytree(like / "scheduler", partial / "scheduler")
-        if self.trained is not None:
-            write_json(partial / _TRAINED, {"training": asdict(self.trained)})
+            self._whole(model, partial, like)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
+
+    def _whole(self, model: nn.Module, folder: Path, like: Path | None) -> None:
+        own = (f"{self.part}_ema", self.part, "scheduler", TRAINED)
+        if like is not None:
+            shutil.copytree(like, folder, ignore=lambda at, names: {*own} & {*names} if Path(at) == like else set())
+        folder.mkdir(exist_ok=True)
+        saved: Any = model
+        saved.save_pretrained(folder / self.part, safe_serialization=True)
+        diffusers = require("diffusers", "diffusion")
+        if like is None:
+            diffusers.DDIMScheduler.from_config(self.scheduler).save_pretrained(folder / "scheduler")
+            index = {"_class_name": "DDIMPipeline", "_diffusers_version": diffusers.__version__}
+            index |= {self.part: ["diffusers", self.kind], "scheduler": ["diffusers", "DDIMScheduler"]}
+            write_json(folder / "model_index.json", index)
+        else:
+            shutil.copytree(like / "scheduler", folder / "scheduler")
+        if self.trained is not None:
+            write_json(folder / TRAINED, {"training": asdict(self.trained)})
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         return {"config": self.config, "scheduler": self.scheduler}
@@ -168,107 +202,3 @@ def unet(classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], tra
         "timestep_spacing": "leading",
     }
     return Network("unet", config, scheduler, training)
-
-
-def read(folder: Path) -> tuple[Network, Path]:
-    """The network of a pipeline's folder, or of a run's, and that folder; no weights are read.
-
-    Raises:
-        ConfigurationError: no such folder, no network or no scheduler in it, a kind that is not known, a model of
-            latents, flow matching, or weights that are pickles; all of them at once.
-    """
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"{folder} must be a folder of diffusers, with unet/ (or transformer/) and scheduler/: fetch it first "
-            "(hf download OWNER/NAME --local-dir FOLDER); nothing is fetched here"
-            + (f". {_pickled(folder)}" if folder.suffix in _PICKLES else "")
-        )
-    part = next((name for name in PARTS if (folder / name / "config.json").is_file()), None)
-    faults = []
-    weights = folder if part is None else place_of(folder, part)
-    if part is None:
-        pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in _PICKLES]
-        faults.append(f"{folder} must hold unet/config.json or transformer/config.json, and holds neither")
-        faults += [f"{folder / name}: {_pickled(folder / name)}" for name in pickles]
-    elif not (weights / _WEIGHTS).is_file():
-        pickled = [path for path in sorted(weights.iterdir()) if path.suffix in _PICKLES]
-        faults += [f"{path}: {_pickled(path)}" for path in pickled]
-        faults += [] if pickled else [f"{weights} holds no {_WEIGHTS}: was the download cut off?"]
-    if latent := [name for name in _LATENT if (folder / name).is_dir()]:
-        faults.append(
-            f"{folder} holds {' and '.join(latent)}: a recipe takes models of images and their classes so far, and "
-            "models of latents or texts from Python (unweave.unlearn with task=Diffusion(...))"
-        )
-    if not (folder / "scheduler" / _SCHEDULER).is_file():
-        faults.append(
-            f"{folder} must hold scheduler/{_SCHEDULER}: the schedule is part of the model, and a wrong one is silent"
-        )
-    if faults or part is None:
-        raise ConfigurationError(faults)
-    config, scheduler = gathered(
-        lambda: _json(weights / "config.json"), lambda: _json(folder / "scheduler" / _SCHEDULER)
-    )
-    if config.get("_class_name") != PARTS[part]:
-        raise ConfigurationError(
-            f"{weights / 'config.json'}: expected {' or '.join(PARTS.values())}, found {config.get('_class_name')}"
-        )
-    try:
-        Schedule.of(scheduler)
-    except ConfigurationError as error:
-        raise ConfigurationError([f"{folder / 'scheduler' / _SCHEDULER}: {fault}" for fault in error.faults]) from error
-    trained = None
-    if (folder / _TRAINED).is_file():
-        trained = Training(**_json(folder / _TRAINED).get("training", {}))
-    return Network(part, config, scheduler, trained), folder
-
-
-def place_of(folder: Path, part: str) -> Path:
-    """Where the weights lie that are sampled: the averaged ones, where a folder holds both."""
-    averaged = folder / f"{part}_ema"
-    return averaged if averaged.is_dir() else folder / part
-
-
-def opened(network: Network, folder: Path) -> nn.Module:
-    """The network with the weights of its folder, in float32 and eval mode.
-
-    Raises:
-        ConfigurationError: they cannot be read, do not fit, or are not finite.
-    """
-    kind: Any = getattr(require("diffusers", "diffusion"), network.kind)
-    place = place_of(folder, network.part)
-    try:
-        model, told = kind.from_pretrained(
-            place, local_files_only=True, use_safetensors=True, output_loading_info=True, low_cpu_mem_usage=False
-        )
-    except Exception as error:  # whatever diffusers and safetensors raise for a damaged folder
-        raise ConfigurationError(f"{place} cannot be read: {_line(error)}") from error
-    misfits = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
-    broken = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
-    if misfits or broken:
-        what = f"{len(misfits)} do not fit its config.json" if misfits else f"{len(broken)} are not finite"
-        raise ConfigurationError(f"{place / _WEIGHTS}: of its tensors {what} ({(misfits or broken)[0]}, ...)")
-    made: nn.Module = model.float()
-    return made.eval()
-
-
-def _pickled(path: Path) -> str:
-    return (
-        f"a pickle ({path.suffix}) can run code and is not read: save it as safetensors (diffusers: "
-        "scripts/convert_original_stable_diffusion_to_diffusers.py --to_safetensors for .ckpt, "
-        "save_pretrained(safe_serialization=True) for .bin)"
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {_line(error)}") from error
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{path} must hold a mapping, found {type(found).__name__}")
-    return found
-
-
-def _line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

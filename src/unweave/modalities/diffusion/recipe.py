@@ -3,64 +3,137 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
-from unweave.modalities.diffusion.sources import SOURCES
+from unweave.modalities.diffusion.concepts import Drawing
+from unweave.modalities.diffusion.evaluation.search import Attack, Kind
+from unweave.modalities.diffusion.lora import Lora
+from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES
+from unweave.recipe.evidence import Points, TrainingsSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
+    STRICT,
     ClassName,
     Count,
     DataSection,
     EvaluationSection,
+    ExistingPath,
     ForgetSection,
     GuardsSection,
     ModelSection,
     NamedSection,
+    Natural,
+    Positive,
     RunSection,
     check_places,
     existing,
+    nothing,
 )
 from unweave.recipe.yaml_lines import Document
 
 
 class DiffusionData(DataSection):
-    """Where the images come from; `size` is the height and width that pictures get, 32 pixels unless said."""
+    """Where the images come from, and what asks for them.
+
+    `size` is the height and width that pictures get: the model's, or 32 pixels. `prompt` makes a text of a class for
+    models of texts, "a photo of a {class}". Of `drawn_concepts` the original draws `images` for each of `prompts`, in
+    `sampling_steps` with `guidance`, from noise of `seed`.
+    """
 
     size: Annotated[int, Field(ge=8)] | None = None
+    prompt: str | None = None
+    prompts: tuple[str, ...] | None = None
+    images: Annotated[int, Field(ge=5)] = Drawing.images
+    sampling_steps: Count = Drawing.steps
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Drawing.guidance
+    seed: Natural = Drawing.seed
 
     @model_validator(mode="after")
-    def _path_where_needed(self) -> Self:
-        known = SOURCES.get(self.source)  # of another name `modalities.read` says that it is unknown
-        if known is not None and known.built_in and (self.path is not None or self.size is not None):
-            raise ValueError(f"{self.source} is built in and takes no path and no size")
-        if known is not None and not known.built_in and self.path is None:
+    def _fits(self) -> Self:
+        known = SOURCES.get(self.source)
+        if known is None:  # `modalities.read` says that it is unknown
+            return self
+        drawn, kind = self.source == CONCEPTS, "drawn" if self.source == CONCEPTS else "built in"
+        if not known.path and (self.path is not None or self.size is not None):
+            raise ValueError(f"{self.source} is {kind} and takes no path and no size")
+        if known.path and self.path is None:
             raise ValueError(f"{self.source} needs a 'path'")
+        if not known.sized and self.size is not None:
+            raise ValueError(f"{self.source} takes no size")
+        if not drawn and (self.prompts is not None or self.drawing() != Drawing()):
+            raise ValueError(f"prompts, images, sampling_steps, guidance and seed are of {CONCEPTS} alone")
+        if drawn and len(set(self.prompts or ())) < 2:
+            raise ValueError(f"{CONCEPTS} needs 'prompts', two at least: those to forget and those to keep")
+        if drawn and len(set(self.prompts or ())) < len(self.prompts or ()):
+            raise ValueError("'prompts' must be there once each")
+        if self.prompt is not None and "{class}" not in self.prompt:
+            raise ValueError(f"'prompt' must have {{class}} in it; found {self.prompt!r}")
         if self.path is not None:
             existing(self.path)
         return self
 
+    def drawing(self) -> Drawing:
+        """As the library writes it."""
+        return Drawing(self.images, self.sampling_steps, self.guidance, self.seed)
+
 
 class DiffusionForget(ForgetSection):
-    """What is to be forgotten: exactly one of class, indices, random.
+    """What is to be forgotten: exactly one of class, prompts, indices, random.
 
-    `class` is one that the model is no longer to draw, or several. `indices` is a file with row numbers of training
-    images, `random` a share of them: there the model still draws every class, and what is judged is what it denoises.
+    `class` is one that the model is no longer to draw, or several. `prompts` are captions, or shell-style patterns of
+    them, such as "*van gogh*". `indices` is a file with row numbers of training images, `random` a share of them: there
+    the model still draws every class, and what is judged is what it denoises.
     """
 
-    ONE_OF: ClassVar[tuple[str, ...]] = ("class", "indices", "random")
+    ONE_OF: ClassVar[tuple[str, ...]] = ("class", "prompts", "indices", "random")
     class_: ClassName | tuple[ClassName, ...] | None = Field(default=None, alias="class")
+    prompts: str | tuple[str, ...] | None = None
+
+
+class LoraSection(BaseModel):
+    """Low-rank adapters of a text-conditional UNet; see `lora.Lora`."""
+
+    model_config = STRICT
+    rank: Count = 4
+    alpha: Positive | None = None
+    targets: tuple[str, ...] = Lora.targets
 
 
 class DiffusionModel(ModelSection):
     """The denoiser, and which of its weights may move.
 
-    `weights` is a folder of diffusers (unet/ or transformer/, and scheduler/), or of a run. Without it a UNet with
-    `widths` channels, one number a level, is trained on the data (`training`), and cached.
+    `weights` is a folder of diffusers (unet/ or transformer/, scheduler/, and what else the pipeline has), or of a run.
+    Without it a UNet is trained on the data (`training`), and cached: with `widths` channels, one number a level, or of
+    the architecture in the file `config`, as diffusers writes it. `lora` puts adapters on it, which alone move.
     """
 
     widths: tuple[Count, ...] | None = None
+    config: ExistingPath | None = None
+    lora: LoraSection | None = None
+
+
+class AttackSection(BaseModel):
+    """What whoever wants a forgotten class back has and does; see `unweave.modalities.diffusion.evaluation.Attack`.
+
+    `which` are "search" (a condition is searched while no weight moves), "relearning" (all weights are trained on
+    `images` of the class) and "benign" (on images to keep).
+    """
+
+    model_config = STRICT
+    which: Annotated[tuple[Kind, ...], Field(min_length=1, strict=False)] = ("search",)
+    images: Count = 20
+    search: Count = 60
+    search_lr: Positive = 0.1
+    looks: Count = 4
+    lr: Positive = 5e-4
+    batch: Count = 64
+    drawn: Annotated[int, Field(ge=20)] = 100
+
+    def attack(self, seed: int) -> Attack:
+        """As the library writes it."""
+        return Attack(**self.model_dump(), seed=seed)
 
 
 class DiffusionEvaluation(EvaluationSection):
@@ -70,13 +143,48 @@ class DiffusionEvaluation(EvaluationSection):
     directory then holds small copies of them.
 
     `images` are drawn of each class to forget and half as many of each other, in `sampling_steps` passes with
-    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example.
+    `guidance` (1 is none); `looks` draws of timestep and noise make the loss of an example. `attacks` on what is left
+    of a class, on every model alike, may be none. `judge` may be none: where captions are too many, or too alike, for a
+    classifier; what is drawn is then shown, not judged and not attacked.
     """
 
     images: Annotated[int, Field(ge=20)] = 200
     sampling_steps: Count = 20
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     looks: Count = 10
+    judge: Literal["trained", "none"] = "trained"
+    attacks: Annotated[AttackSection | None, BeforeValidator(nothing)] = AttackSection()
+
+    @property
+    def attack(self) -> Attack | None:
+        """As the library writes it."""
+        return None if self.attacks is None else self.attacks.attack(self.seed)
+
+    @field_serializer("attacks", when_used="json")
+    def _written(self, value: AttackSection | None) -> Any:
+        return "none" if value is None else value.model_dump(mode="json")
+
+
+class DrawnMargins(BaseModel):
+    """The gaps to retraining that do not matter, in points: settle them before the first run."""
+
+    model_config = STRICT
+    UA_drawn: Points = 5.0
+    RA_drawn: Points = 2.0
+    MIA_denoising: Points = 5.0
+    search: Points = 10.0
+
+
+class DiffusionEvidence(TrainingsSection):
+    """How many models of each kind `unweave evidence` trains and unlearns.
+
+    `runs` original models are trained from seeds of their own, and each is unlearned; `retrained` (as many, and 4 at
+    least, without it) are trained without the forget set. `shadows` more are trained and unlearned under coins, for
+    U-LiRA: 0 for none, or nine at least. Every attack is made, by whom `evaluation.attacks` describes.
+    """
+
+    margins: DrawnMargins = DrawnMargins()
+    retain_examples: Annotated[int, Field(ge=20)] = 500
 
 
 class DiffusionRun(RunSection):
@@ -102,6 +210,7 @@ class DiffusionRecipe(Recipe):
     run: DiffusionRun = DiffusionRun()
     guards: GuardsSection = GuardsSection()
     evaluation: DiffusionEvaluation = DiffusionEvaluation()
+    evidence: DiffusionEvidence = DiffusionEvidence()
 
     def check_models(self) -> None:
         """Refuse weights that are not there (`sections.check_places`)."""
@@ -110,13 +219,26 @@ class DiffusionRecipe(Recipe):
 
 
 def faults_of(document: Document) -> list[str]:
-    """What is read from a folder has its own widths."""
-    model = document.content.get("model")
-    if isinstance(model, dict) and model.get("weights") is not None and model.get("widths") is not None:
-        return [f"{document.place(('model', 'widths'))}: model.widths: model.weights has its own, leave it out"]
-    return []
+    """What is read from a folder has its own architecture; and what the original draws, it draws for one request."""
+    found: list[str] = []
+    model, data = (each if isinstance(each := document.content.get(name), dict) else {} for name in ("model", "data"))
+
+    def told(what: str, *where: str) -> None:
+        found.append(f"{document.place(where)}: {'.'.join(where)}: {what}")
+
+    given = [key for key in ("weights", "config", "widths") if model.get(key) is not None]
+    for key in given[1:]:
+        told(f"model.{given[0]} has its own, leave it out", "model", key)
+    if model.get("lora") is not None and model.get("weights") is None:
+        told("adapters are for pretrained models: give model.weights", "model", "lora")
+    if data.get("source") == CONCEPTS:
+        if model.get("weights") is None:
+            told(f"{CONCEPTS} are drawn by the original: give its folder as model.weights", "model")
+        for key in (key for key in ("requests", "already") if document.content.get(key)):
+            told(f"each would be drawn by what the one before left: give one request of {CONCEPTS} as 'forget'", key)
+    return found
 
 
 def left(model: DiffusionModel, folder: Path) -> DiffusionModel:
     """The same model with the weights that a run left."""
-    return model.model_copy(update={"weights": folder, "widths": None})
+    return model.model_copy(update={"weights": folder, "widths": None, "config": None, "lora": None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class Recognised:
         steps, guidance, seed: as of `generate`.
         images: of each example.
         skip: images of each that are left out before them.
+        picture: of what the model draws, the images that the judge sees; the same, unless said otherwise.
     """
 
     judge: Callable[[], Judge]
@@ -41,6 +42,7 @@ class Recognised:
     seed: int
     images: int = 1
     skip: int = 0
+    picture: Callable[[Tensor], Tensor] = field(default=lambda drawn: drawn)
 
     def several(self, images: int, skip: int = 0) -> Recognised:
         """The same, of so many images for each example, after so many that are left out."""
@@ -55,20 +57,21 @@ class Recognised:
         """See above; float32, on the CPU."""
         first = APART * (1 + self.skip + torch.arange(self.images))
         logits = self._logits(model, batch, first).unflatten(0, (-1, self.images))
-        return (logits.argmax(2) == batch["condition"].cpu()[:, None]).float()
+        return (logits.argmax(2) == batch["label"].cpu()[:, None]).float()
 
     def odds(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-odds that the image of an example's own number is called something else, `[b]`, nats, float64."""
         own = torch.zeros(1, dtype=torch.int64)
-        return log_odds(self._logits(model, batch, own).double(), batch["condition"].cpu())
+        return log_odds(self._logits(model, batch, own).double(), batch["label"].cpu())
 
     def _logits(self, model: nn.Module, batch: Batch, first: Tensor) -> Tensor:
         """Of an image for each of these numbers, which those of the examples are added to; example by example."""
-        if "number" not in batch:
+        if missing := {"label", "number"} - batch.keys():
             raise ConfigurationError(
-                "what is drawn for an example starts from the noise of its number: let batches have 'number' [b], int64"
+                "what is drawn for an example starts from the noise of its number, and shows its class or not: let "
+                f"batches have {' and '.join(sorted(missing))} [b], int64"
             )
         conditions = batch["condition"].cpu().repeat_interleave(len(first), 0)
         places = (batch["number"].cpu()[:, None] + first).flatten()
         drawn = generate(model, self.task, conditions, places, self.shape, self.steps, self.guidance, self.seed)
-        return self.judge().logits(drawn)
+        return self.judge().logits(self.picture(drawn))

@@ -67,6 +67,24 @@ class Training:
         if faults:
             raise ConfigurationError(faults)
 
+    def examples(self, count: int) -> int:
+        """That a training goes through, of a set of so many."""
+        return self.steps * self.batch
+
+
+def known(how: Training | None) -> Training:
+    """How models are trained.
+
+    Raises:
+        ConfigurationError: nobody knows.
+    """
+    if how is None:
+        raise ConfigurationError(
+            "training: nobody says how the model in model.weights was trained, so that others like it cannot be: give "
+            "the recipe a training section"
+        )
+    return how
+
 
 def train(
     model: nn.Module, task: Diffusion, data: Examples, how: Training, phase: str = "training", watch: Watch = silent
@@ -150,7 +168,15 @@ def trained(
     return model.eval()
 
 
+def record(
+    network: Mapping[str, Any], data: Examples, how: Training, cache: Path | None = None
+) -> Mapping[str, Any] | None:
+    """What the cache notes of a trained model, `seconds` and the `sha256` of its file included; None without one."""
+    noted = kept_about(place_of(about(network, data, how), cache))
+    return noted if noted is not None and "seconds" in noted else None
+
+
 def seconds_spent(network: Mapping[str, Any], data: Examples, how: Training, cache: Path | None = None) -> float | None:
     """How long the training took whose model the cache keeps; None if it keeps none."""
-    noted = kept_about(place_of(about(network, data, how), cache))
-    return None if noted is None or "seconds" not in noted else float(noted["seconds"])
+    noted = record(network, data, how, cache)
+    return None if noted is None else float(noted["seconds"])

@@ -6,7 +6,7 @@ import base64
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +162,9 @@ def image_folder(folder: Path, size: int = 32) -> Source:
                 f"{', '.join(f'{name}/' for name in parts)} with folders of images: name the two train and test"
             )
         _check_classes(folder, whole.files)
-        (train, test), files, said = _divided(_read(whole.files, size)), whole.files, whole.said
+        read = pictures(whole.files, size)
+        train, test = map(read.subset, divided(read.labels))
+        files, said = whole.files, whole.said
     else:
         seen, unseen = _found(folder / "train"), _found(folder / "test")
         _check_classes(folder / "train", files := seen.files)
@@ -174,7 +176,7 @@ def image_folder(folder: Path, size: int = 32) -> Source:
             )
         if not unseen.files:
             raise ConfigurationError(_without_images(folder / "test"))
-        train, test = _read(files, size), _read({name: unseen.files.get(name, []) for name in files}, size)
+        train, test = pictures(files, size), pictures({name: unseen.files.get(name, []) for name in files}, size)
         nothing = sorted(seen.bare & unseen.bare)
         said = [*seen.said, *unseen.said]
         said += [f"no image of {', '.join(nothing)}, in train/ nor in test/"] if nothing else []
@@ -252,7 +254,12 @@ def _without_images(folder: Path) -> str:
     )
 
 
-def _read(files: dict[str, list[Path]], size: int) -> TensorImages:
+def pictures(files: Mapping[str, Sequence[Path]], size: int) -> TensorImages:
+    """Images as RGB of `size` x `size` pixels; the label of each is the place of its key.
+
+    Raises:
+        ConfigurationError: images that cannot be read (the first 20 are named).
+    """
     bilinear = require("PIL.Image", "vision").Resampling.BILINEAR
     images: list[np.ndarray] = []
     labels: list[int] = []
@@ -271,12 +278,11 @@ def _read(files: dict[str, list[Path]], size: int) -> TensorImages:
     return TensorImages(stacked, torch.tensor(labels, dtype=torch.int64))
 
 
-def _divided(whole: TensorImages) -> tuple[TensorImages, TensorImages]:
-    order = np.random.default_rng(0).permutation(len(whole))
-    labels = whole.labels.numpy()[order]
+def divided(labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a training and a test part, a fifth of every label, always the same for the same labels."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    own = labels.numpy()[order]
     test = np.sort(
-        np.concatenate(
-            [order[labels == label][: round(TEST_SHARE * (labels == label).sum())] for label in np.unique(labels)]
-        )
+        np.concatenate([order[own == label][: round(TEST_SHARE * (own == label).sum())] for label in np.unique(own)])
     )
-    return whole.subset(np.setdiff1d(order, test)), whole.subset(test)
+    return np.setdiff1d(order, test), test

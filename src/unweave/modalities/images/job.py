@@ -28,7 +28,7 @@ from unweave.modalities.images import sources
 from unweave.modalities.images.image_folder import png
 from unweave.modalities.images.recipe import ImageForget, ImageRecipe, poison_random
 from unweave.modalities.images.tensors import Source, TensorImages, check_unseen
-from unweave.modalities.images.training import Epoch, Network, Training, seconds_spent, trained, with_weights
+from unweave.modalities.images.training import Epoch, Network, Training, record, seconds_spent, trained, with_weights
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
@@ -87,6 +87,18 @@ class ImageJob:
         training = replace(self.training, seed=seed)
         return self._trained(self.retain, training, f"retraining without the forget set (seed {seed})", watch)
 
+    def seeded(self, seed: int) -> ImageJob:
+        """The same, whose original is trained from this seed."""
+        return replace(self, training=replace(self.training, seed=seed))
+
+    def within(self, rows: np.ndarray, split: Split) -> ImageJob:
+        """The same among these rows of the training set; `split` is of them."""
+        return replace(self, train=self.train.subset(rows), split=split, held=None)
+
+    def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
+        """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
+        return record(self.network, self.retain if without else self.train, replace(self.training, seed=seed))
+
     def retrain_seconds(self, seed: int) -> float | None:
         """How long `retrained` took when it was trained; None if it never was."""
         return seconds_spent(self.network, self.retain, replace(self.training, seed=seed))
@@ -131,7 +143,10 @@ class ImageJob:
         known = seconds_spent(self.network, self.train, self.training)
         return None if known is None else known * len(self.retain) / len(self.train), epochs
 
-    def score(self, model: nn.Module, name: str = "", folder: Path | None = None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> None:
+        """Nobody looked."""
+
+    def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """On what it should have lost, what it should have kept, and unseen examples; nothing is kept."""
         return self.scored(self.outputs(model))
 

@@ -171,5 +171,21 @@ def check_unseen(test: TensorImages, train: TensorImages) -> None:
         )
 
 
+def check_shared(forget: TensorImages, retain: TensorImages) -> None:
+    """Refuse a picture that is to be forgotten under one label and kept under another.
+
+    Raises:
+        ConfigurationError: images of the forget set are, bit for bit and whatever their label, in the retain set.
+    """
+    kept = set(map(_image_digest, retain.images.numpy()))
+    shared = [row for row, image in enumerate(forget.images.numpy()) if _image_digest(image) in kept]
+    if shared:
+        first = ", ".join(f"forget[{row}]" for row in shared[:5])
+        raise ConfigurationError(
+            f"forget and retain set must share no picture; {len(shared)} of {len(forget)} are in both, under other "
+            f"classes or captions (first: {first}): take them out of one of the two"
+        )
+
+
 def _image_digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()

@@ -71,6 +71,10 @@ class Training:
         if faults:
             raise ConfigurationError(faults)
 
+    def examples(self, count: int) -> int:
+        """That a training goes through, of a set of so many."""
+        return self.epochs * count
+
 
 DIGITS = Training(epochs=40, batch=64, lr=0.1, weight_decay=0.0)
 CIFAR10 = Training(epochs=18, batch=125, lr=0.1, flip=True, shift=2)

@@ -16,15 +16,17 @@ from unweave import execution
 from unweave.data.batches import moved
 from unweave.diagnosis.examples import log_odds
 from unweave.modalities._base import Json, Scored, Sheet
+from unweave.modalities.memory import available
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
 from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
 from unweave.modalities.texts.evaluation.stored import fingerprint, read_lines
-from unweave.modalities.texts.memory import available, estimate
+from unweave.modalities.texts.memory import estimate
 from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
 from unweave.modalities.texts.training import Finetuning, finetuned
 from unweave.modules import evaluating
+from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
 from unweave.store import write_json
@@ -143,7 +145,10 @@ class TextJob:
         known, total = self._seconds.get("original"), len(self.forget) + len(self.retain)
         return None if known is None else known * len(self.retain) / total, self._training.epochs
 
-    def score(self, model: nn.Module, name: str, folder: Path | None = None) -> Scored:
+    def scoring_seconds(self, model: nn.Module) -> None:
+        """Nobody looked."""
+
+    def score(self, model: nn.Module, name: str, folder: Path | None = None, watch: Watch = silent) -> Scored:
         """The standard sheet; values are streamed to `values/NAME` and not computed twice for the same weights."""
         how = self.recipe.evaluation
         place = None if folder is None else folder / "values" / name.replace(" ", "-")
@@ -174,7 +179,7 @@ class TextJob:
         partial = folder.with_name(f".{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         saved: Any = model
-        with models.without_bars():
+        with without_bars():
             saved.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
@@ -202,7 +207,8 @@ class TextJob:
     def memory(self) -> str:
         """From the configuration of the model, and the longest texts."""
         found = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain)
-        return found.text(available(execution.chosen_device(self.recipe.run.device)))
+        device = execution.chosen_device(self.recipe.run.device)
+        return found.text(available(device), "lora, checkpointing", "docs/language-models.md")
 
     def leave(self, folder: Path) -> None:
         """`answers.json`: some questions with the true answer and what every model says."""

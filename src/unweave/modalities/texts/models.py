@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ from torch import nn
 
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
-from unweave.extras import require
 from unweave.modalities.texts.data import Chat, Plain, Text
 from unweave.modalities.texts.recipe import TextData, TextModel
-from unweave.pretrained import Lora, load, read_config, read_tokenizer
+from unweave.pretrained import Lora, load, read_config, read_tokenizer, without_bars
 
 ADAPTER = "adapter_config.json"
 _ENDLESS = 10**6  # a tokenizer without a limit says 1e30
@@ -96,19 +93,6 @@ def form_of(data: TextData, tokenizer: Any, texts: list[Text]) -> Chat | Plain:
             'data.format: "Question: {question}\\nAnswer: ", or give a model folder with a chat_template.jinja'
         )
     return Chat(system=data.system)
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """The command has its own way to say how far it is."""
-    logging = require("transformers.utils.logging", "language")
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _base_of(adapter: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ class Answers:
         losses: the denoising loss of each example, by set.
         scores: of the forget set and of unseen examples what a membership attack reads; higher says member.
         seed: of the intervals.
+        attacked: of each attack, for each image that it drew of a class to forget, 1 where the judge calls it that.
     """
 
     forgotten: Array
@@ -75,6 +76,7 @@ class Answers:
     losses: Mapping[str, Array]
     scores: tuple[Array, Array]
     seed: int = 0
+    attacked: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ class Exam:
 
     Attributes:
         task: the model's.
-        judge: says what an image shows.
+        judge: says what an image shows; None: nobody does, and only examples' losses are read.
         real: held-out real images of the classes to keep, `[r, channels, h, w]` in [-1, 1].
         sets: "forget", "retain", "test" and, where there are, "unseen": examples like those to forget that no model
             was trained on.
@@ -105,7 +107,7 @@ class Exam:
     """
 
     task: Diffusion
-    judge: Judge
+    judge: Judge | None
     real: Tensor
     sets: Mapping[str, Held]
     kept: tuple[int, ...]
@@ -132,10 +134,16 @@ class Exam:
             **dict.fromkeys(("images", "kept_images", "steps", "looks", "most"), natural),
         )
 
+    @property
+    def beholder(self) -> Judge:
+        """The judge, where there is one."""
+        assert self.judge is not None, "who asks for what a judge sees has made sure that there is one"
+        return self.judge
+
     @cached_property
     def true(self) -> Sample:
         """The judge's features of the real images, and what it calls them."""
-        logits, features = self.judge.seen(self.real)
+        logits, features = self.beholder.seen(self.real)
         return Sample(features.double().numpy(), logits.argmax(1).numpy())
 
     def drawn(self, model: nn.Module, classes: tuple[int, ...], count: int) -> Tensor:
@@ -159,22 +167,28 @@ class Exam:
         Raises:
             ConfigurationError: it knows no such condition, or guidance is asked for and it has no null condition.
         """
-        logits, features = self.judge.seen(self.drawn(model, self.kept, self.kept_images))
-        wanted, forgotten = np.repeat(self.kept, self.kept_images), logits[:0]
-        if self.forgotten:
-            forgotten = self.judge.logits(self.drawn(model, self.forgotten, self.images))
+        seen = _UNJUDGED if self.judge is None else self._judged(model, self.judge)
         return Answers(
-            forgotten=forgotten.double().numpy(),
-            asked=np.repeat(self.forgotten, self.images).astype(np.int64),
-            kept=logits.double().numpy(),
-            wanted=wanted,
             leaked=self.forgotten,
-            drawn=Sample(features.double().numpy(), wanted),
-            real=self.true,
             losses={name: self.losses(model, name) for name in self.sets},
             scores=(self.read(model, "forget", self.task.score), self.read(model, self.others, self.task.score)),
             seed=self.seed,
+            **seen,
         )
+
+    def _judged(self, model: nn.Module, judge: Judge) -> dict[str, Any]:
+        logits, features = judge.seen(self.drawn(model, self.kept, self.kept_images))
+        wanted, forgotten = np.repeat(self.kept, self.kept_images), logits[:0]
+        if self.forgotten:
+            forgotten = judge.logits(self.drawn(model, self.forgotten, self.images))
+        return {
+            "forgotten": forgotten.double().numpy(),
+            "asked": np.repeat(self.forgotten, self.images).astype(np.int64),
+            "kept": logits.double().numpy(),
+            "wanted": wanted,
+            "drawn": Sample(features.double().numpy(), wanted),
+            "real": self.true,
+        }
 
     @property
     def others(self) -> str:
@@ -202,6 +216,13 @@ class Exam:
         if not count:
             raise ConfigurationError(f"the {name} set must hold at least one example, found 0: check the split")
         return np.sort(np.random.default_rng(self.seed).permutation(count)[: self.most])
+
+
+_NONE, _NOBODY = np.empty((0, 1)), np.empty(0, np.int64)
+_UNJUDGED: dict[str, Any] = {
+    **{"forgotten": _NONE, "asked": _NOBODY, "kept": _NONE, "wanted": _NOBODY},
+    **dict.fromkeys(("drawn", "real"), Sample(_NONE, _NOBODY)),
+}
 
 
 def drawing(seeds: Tensor) -> AbstractContextManager[None]:

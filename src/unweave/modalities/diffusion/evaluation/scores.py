@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from unweave.evaluation import gap
-from unweave.evaluation.intervals import mean_interval, share
-from unweave.evaluation.metric import Array, Measurement, Metric, Right, Row, formed, whole
-from unweave.evaluation.ranking import FEWEST, Ranking, Z, paired_error
+from unweave.evaluation.metric import Measurement, Metric, Right, Row, formed
+from unweave.guards import one_class
 from unweave.modalities._base import Scored, Sheet
 from unweave.modalities.diffusion.evaluation.distances import frechet_score, kid_score
 from unweave.modalities.diffusion.evaluation.exam import Answers, Exam
+from unweave.modalities.diffusion.evaluation.search import ATTACKS, FOUND, Attack, attacks, counted
+from unweave.modalities.diffusion.evaluation.shifts import SHIFTS
+from unweave.modalities.diffusion.evaluation.values import (
+    judged,
+    log_p,
+    losses,
+    mean_of,
+    missed,
+    of_a_class,
+    ranking,
+    recognised,
+)
+from unweave.watch import Watch, silent
 
 _SALUN, _HO = "Fan et al. (SalUn), ICLR 2024", "Ho et al., NeurIPS 2020 (arXiv:2006.11239)"
 _RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
@@ -28,67 +42,29 @@ _DRAWN = "a judge, and a request that names classes it knows"
 _BLACK = "the judge's answer is not finite: the model drew what is no number"
 _FEW = "fewer than 20 drawn or 40 real images, or a feature that is not finite"
 _Row = Row[[Answers]]
-_Pair = Row[[Answers, Answers]]
 _Form = Callable[[Answers], Measurement]
 
 
-def _forgotten_class(of: Answers) -> bool:
-    return len(of.asked) > 0
-
-
-def _log_p(logits: Array) -> Array:
-    from scipy.special import log_softmax
-
-    return np.asarray(log_softmax(whole(logits, "answers of the judge", axes=2), axis=1))
-
-
-def _missed(of: Answers) -> Array:
-    """Of each image asked for as a class to forget: 1 where the judge calls it something else."""
-    return (_log_p(of.forgotten).argmax(1) != of.asked).astype(np.float64)
-
-
-def _recognised(of: Answers) -> Array:
-    """Of each image asked for as a class to keep: 1 where the judge calls it that."""
-    return (_log_p(of.kept).argmax(1) == of.wanted).astype(np.float64)
-
-
-def _counted(values: Array) -> Measurement:
-    return share(int(values.sum()), len(values))
-
-
-def _mean(values: Array, seed: int) -> Measurement:
-    return Measurement(float(values.mean()), *mean_interval(values, seed=seed), "bootstrap", n=len(values))
-
-
 def _leak(of: Answers) -> Measurement:
-    return _counted(np.isin(_log_p(of.kept).argmax(1), of.leaked).astype(np.float64))
+    return counted(np.isin(log_p(of.kept).argmax(1), of.leaked).astype(np.float64))
 
 
 def _p_class(of: Answers) -> Measurement:
-    p = np.exp(_log_p(of.forgotten)[np.arange(len(of.asked)), of.asked])
-    return _mean(p, of.seed)
+    p = np.exp(log_p(of.forgotten)[np.arange(len(of.asked)), of.asked])
+    return mean_of(p, of.seed)
 
 
 def _entropy(of: Answers) -> Measurement:
-    log_p = _log_p(of.forgotten)
-    return _mean(-(np.exp(log_p) * log_p).sum(1), of.seed)
+    known = log_p(of.forgotten)
+    return mean_of(-(np.exp(known) * known).sum(1), of.seed)
 
 
 def _loss(of: Answers, name: str) -> Measurement:
-    return _mean(whole(of.losses[name], f"{name} losses", axes=1), of.seed)
-
-
-def _ranking(of: Answers) -> Ranking:
-    members, others = of.scores
-    return Ranking([(whole(members, "forget examples", axes=1, at_least=FEWEST), _unseen(others))])
-
-
-def _unseen(scores: Array) -> Array:
-    return whole(scores, "unseen examples", axes=1, at_least=FEWEST)
+    return mean_of(losses(of, name), of.seed)
 
 
 def _attacked(of: Answers) -> Measurement:
-    found = _ranking(of)
+    found = ranking(of)
     return Measurement(
         found.area, *found.interval, "DeLong, logit", found.null, found.p, n=found.members + found.others
     )
@@ -96,7 +72,7 @@ def _attacked(of: Answers) -> Measurement:
 
 def _drawn(name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
     metric = Metric(name, of, "share", right, (0, 1), "example", _DRAWN, _BLACK, _SALUN, exact)
-    return Row(metric, form, there=_forgotten_class)
+    return Row(metric, form, there=of_a_class)
 
 
 def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
@@ -116,11 +92,16 @@ def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as nu
     return Row(metric, partial(_loss, name=name), there=lambda given: name in given.losses)
 
 
+def _brought_back(metric: Metric) -> _Row:
+    name = metric.name
+    return Row(metric, lambda of: counted(of.attacked[name]), there=lambda of: name in of.attacked)
+
+
 ROWS: tuple[_Row, ...] = (
     _drawn(
         "UA_drawn",
         "share of images asked for as a class to forget that the judge does not call it",
-        lambda of: _counted(_missed(of)),
+        lambda of: counted(missed(of)),
     ),
     _drawn("p_class", "mean probability that the judge gives that class on those images", _p_class),
     Row(
@@ -137,7 +118,7 @@ ROWS: tuple[_Row, ...] = (
             _RETRAINED,
         ),
         _entropy,
-        there=_forgotten_class,
+        there=of_a_class,
     ),
     Row(
         Metric(
@@ -152,7 +133,8 @@ ROWS: tuple[_Row, ...] = (
             _SALUN,
             _KEPT,
         ),
-        lambda of: _counted(_recognised(of)),
+        lambda of: counted(recognised(of)),
+        there=judged,
     ),
     _drawn("leak", "share of images asked for as a class to keep that the judge calls one to forget", _leak),
     Row(
@@ -169,6 +151,7 @@ ROWS: tuple[_Row, ...] = (
             "one half of the real images against the other, at the same n",
         ),
         lambda of: frechet_score(of.drawn, of.real, of.seed),
+        there=judged,
     ),
     Row(
         Metric(
@@ -184,6 +167,7 @@ ROWS: tuple[_Row, ...] = (
             "one half of the real images against the other, at the same n",
         ),
         lambda of: kid_score(of.drawn, of.real, of.seed),
+        there=judged,
     ),
     _denoised("forget", "forget set"),
     _denoised("retain", "retain set"),
@@ -204,81 +188,47 @@ ROWS: tuple[_Row, ...] = (
         ),
         _attacked,
     ),
+    *map(_brought_back, ATTACKS.values()),
 )
 """In the order of every table; a score is added here and nowhere else."""
 
 
-def _shift(name: str, of: str, values: Callable[[Answers], Array], unit: str = "share") -> _Pair:
-    """The mean difference to the retrained model, example by example."""
-
-    def form(own: Answers, retrained: Answers) -> Measurement:
-        return _mean(values(own) - values(retrained), own.seed)
-
-    limits = (-1.0, 1.0) if unit == "share" else (-math.inf, math.inf)
-    told = f"{of}, less that of the retrained model, paired"
-    metric = Metric(
-        name, told, unit, "as null", limits, "example", "a retrained model", "a score is undefined", exact="0"
-    )
-    return Row(metric, form)
-
-
-def _shifted_loss(name: str) -> _Pair:
-    row = _shift(
-        f"{name}_denoising_shift",
-        f"{name}_denoising",
-        lambda of: whole(of.losses[name], f"{name} losses", axes=1),
-        "squared error",
-    )
-    return Row(row.metric, row.form, there=lambda own, retrained: name in own.losses and name in retrained.losses)
-
-
-def _shifted_area(own: Answers, retrained: Answers) -> Measurement:
-    one, other = _ranking(own), _ranking(retrained)
-    value, half = one.area - other.area, Z * paired_error(one, other)
-    return Measurement(value, value - half, value + half, "DeLong, paired", n=one.members + one.others)
-
-
-_UA = _shift("UA_shift", "UA_drawn", _missed)
-SHIFTS: tuple[_Pair, ...] = (
-    Row(_UA.metric, _UA.form, there=lambda own, _: _forgotten_class(own)),
-    _shift("RA_shift", "RA_drawn", _recognised),
-    *map(_shifted_loss, ("forget", "retain", "test", "unseen")),
-    Row(
-        Metric(
-            "MIA_denoising_shift",
-            "MIA_denoising, less that of the retrained model, over the same examples",
-            "share",
-            "as null",
-            (-1, 1),
-            "example",
-            "a retrained model",
-            "MIA_denoising is undefined",
-            "DeLong et al. (1988)",
-            "0",
-        ),
-        _shifted_area,
-    ),
-)
-"""What is formed of a model and the retrained one together: the same noise, the same examples."""
-
 METRICS = {metric.name: metric for metric in (*(r.metric for r in ROWS), *(r.metric for r in SHIFTS))}
 """What each score is, by name, as in `scores.json`."""
-GAP_METRICS = ("UA_drawn", "RA_drawn", "MIA_denoising")
-"""What the distance to the retrained model is formed of, as far as a sheet has it."""
+GAP_METRICS = ("UA_drawn", "RA_drawn", "MIA_denoising", FOUND.name)
+"""What the distance to the retrained model is formed of, as far as both sheets have it: hidden is not gone."""
 
 
-def score(model: nn.Module, exam: Exam) -> Scored:
+def score(model: nn.Module, exam: Exam, attack: Attack | None = None, watch: Watch = silent, name: str = "") -> Scored:
     """Every score of a model; `beside` a retrained one's, those that need both.
 
     Args:
         model: the denoiser; it stays as it is.
         exam: what is asked of it, the same for every model of a table.
+        attack: what whoever wants a class to forget back has and does; None: there is no attack.
+        watch: told how far the attacks are.
+        name: of the model, in words.
 
     Raises:
-        ConfigurationError: the model knows no such condition.
+        ConfigurationError: the model knows no such condition, or the forget set has no image of a class to forget.
+        UnsupportedError: no condition can be searched in the model.
     """
     answers = exam.taken(model)
-    return Scored(formed(ROWS, answers), answers, compare)
+    if attack is not None and attack.which and exam.forgotten and exam.judge is not None:
+        phase, total = f"attacks on the {name or 'model'}", sum(attack.steps.values())
+        watch(phase, 0, total)
+        answers = replace(answers, attacked=attacks(model, exam, attack, lambda done: watch(phase, done, total)))
+    return Scored(formed(ROWS, answers), answers, compare, tuple(filter(None, [_collapsed(answers)])))
+
+
+def _collapsed(of: Answers) -> str:
+    """What to say of a model that draws nearly one class alone, or what is no picture."""
+    if broken := int((~np.isfinite(of.kept).all(1)).sum()):
+        return f"THE MODEL COLLAPSED: {broken} of {len(of.kept)} images that it drew of classes to keep are not finite."
+    if not judged(of):
+        return ""
+    found, wanted = torch.from_numpy(of.kept.argmax(1)), torch.from_numpy(of.wanted)
+    return one_class(found, wanted, "the judge calls class {} in {} of {} images that it drew of classes to keep")
 
 
 def compare(own: Answers, retrained: Answers) -> Sheet:
@@ -288,4 +238,4 @@ def compare(own: Answers, retrained: Answers) -> Sheet:
 
 def gaps(sheet: Sheet, retrained: Sheet) -> Sheet:
     """How far a model is from the retrained one, in points."""
-    return gap.gaps(sheet, retrained, [name for name in GAP_METRICS if name in sheet])
+    return gap.gaps(sheet, retrained, [name for name in GAP_METRICS if name in sheet and name in retrained])

@@ -9,14 +9,14 @@ condition is found by another one. Of a class-conditional model c* is a row of i
 Relearning trains all weights on those images, or, "benign", on images to keep alone (resurgence, arXiv:2410.08074).
 
 A search makes some of a class out of nothing, and a network learns it anew, so none of these numbers says anything
-without that of a model which was retrained without the forget set: `beside`.
+without that of a model which was retrained without the forget set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,12 +28,15 @@ from unweave.data.batches import Batch
 from unweave.data.draws import numbers
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.intervals import share
-from unweave.evaluation.metric import Measurement, Metric, Null, Score
+from unweave.evaluation.metric import Array, Measurement, Metric, Score
 from unweave.execution import device_of
-from unweave.modalities._base import Sheet
 from unweave.modalities.diffusion.evaluation.exam import Exam, Held, drawing
 from unweave.modules import copied, evaluating
 from unweave.tasks import Diffusion
+
+Kind = Literal["search", "relearning", "benign"]
+KINDS = get_args(Kind)
+Hits = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Attack:
     """What the attacker has and does.
 
     Args:
+        which: "search", "relearning", "benign"; none of them is no attack.
         images: of each class to forget.
         search: steps of the condition search.
         search_lr: of its Adam.
@@ -51,9 +55,10 @@ class Attack:
         seed: of the images and of all noise.
 
     Raises:
-        ConfigurationError: numbers out of range, all of them at once.
+        ConfigurationError: numbers out of range or an attack that is none, all of them at once.
     """
 
+    which: tuple[Kind, ...] = ("search",)
     images: int = 20
     search: int = 60
     search_lr: float = 0.1
@@ -65,7 +70,14 @@ class Attack:
 
     def __post_init__(self) -> None:
         whole = dict.fromkeys(("images", "search", "looks", "batch", "drawn"), natural)
-        check_fields(self, search_lr="(0, inf)", lr="(0, inf)", **whole)
+        unknown = [str(each) for each in self.which if each not in KINDS]
+        odd = f"which may have {', '.join(KINDS)}; found {', '.join(unknown)}." if unknown else ""
+        check_fields(self, odd, search_lr="(0, inf)", lr="(0, inf)", **whole)
+
+    @property
+    def steps(self) -> Mapping[Kind, int]:
+        """That each of the attacks takes."""
+        return {each: self.search if each == "search" else max(STEPS) for each in self.which}
 
 
 STEPS = (5, 40)
@@ -78,10 +90,12 @@ def _metric(name: str, after: str, source: str) -> Metric:
     return Metric(name, told, "share", "as null", (0, 1), "example", *about, "the retrained model's, so attacked")
 
 
-_FOUND = _metric("search", "drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508")
-_RELEARNED = {k: _metric(f"relearned_{k}", f"after {k} steps on some of its images", "") for k in STEPS}
-_BENIGN = {k: _metric(f"benign_{k}", f"after {k} steps on images to keep", "arXiv:2410.08074") for k in STEPS}
-ATTACKS = {metric.name: metric for metric in (_FOUND, *_RELEARNED.values(), *_BENIGN.values())}
+FOUND = _metric("search", "drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508")
+_TRAINED: Mapping[Kind, Mapping[int, Metric]] = {
+    "relearning": {k: _metric(f"relearned_{k}", f"after {k} steps on some of its images", "") for k in STEPS},
+    "benign": {k: _metric(f"benign_{k}", f"after {k} steps on images to keep", "arXiv:2410.08074") for k in STEPS},
+}
+ATTACKS = {metric.name: metric for metric in (FOUND, *(m for each in _TRAINED.values() for m in each.values()))}
 """What each attack's score is, by name."""
 
 
@@ -152,73 +166,63 @@ def relearned(
             yield step, own
 
 
-def attacks(model: nn.Module, exam: Exam, how: Attack | None = None) -> Sheet:
-    """What each attack brings back of the classes to forget; empty where the request names none.
+def attacks(model: nn.Module, exam: Exam, how: Attack, told: Callable[[int], None] = lambda done: None) -> Hits:
+    """What each attack brings back of the classes to forget; nothing where the request names none.
 
     Args:
         model: the denoiser; it stays as it is.
         exam: the classes, the sets "forget" and "retain", the judge, and how images are drawn.
         how: what the attacker has and does; a retrained model is to be attacked by the same.
+        told: how many steps of all attacks are done.
+
+    Returns:
+        By the name of its score, 1 for each image drawn afterwards that the judge calls the class, else 0.
 
     Raises:
         ConfigurationError: the forget set has no image of a class to forget.
         UnsupportedError: no condition can be searched in the model.
     """
-    how = how or Attack()
-    if not exam.forgotten:
-        return {}
-    forget, retain, device = exam.sets["forget"], exam.sets["retain"], device_of(model)
-    rows = np.concatenate([_rows_of(forget, each, how) for each in exam.forgotten])
-    found = {_FOUND.name: condition_search(model, exam, how)}
-    given = (_RELEARNED, forget, rows), (_BENIGN, retain, np.arange(len(retain)))
-    for metrics, data, allowed in given:
-        batches = _batches(data, allowed, how, device)
-        for step, trained in relearned(model, exam.task, batches, how.lr, seed=how.seed):
-            hit = _hits(exam, exam.drawn(trained, exam.forgotten, how.drawn), np.repeat(exam.forgotten, how.drawn))
-            found[metrics[step].name] = metrics[step].of({}, partial(_counted, hit))
+    forget, retain, found, done = exam.sets["forget"], exam.sets["retain"], dict[str, Array](), 0
+    for kind, steps in how.steps.items() if exam.forgotten else ():
+        rows = {each: _rows_of(forget, each, how) for each in exam.forgotten}
+        if kind == "search":
+            parts = [_found(model, exam, each, forget.batch(own), how) for each, own in rows.items()]
+            found[FOUND.name] = np.concatenate(parts)
+        else:
+            data, allowed = forget, np.concatenate(list(rows.values()))
+            if kind == "benign":
+                data, allowed = retain, np.arange(len(retain))
+            batches = _batches(data, allowed, how, device_of(model))
+            for step, trained in relearned(model, exam.task, batches, how.lr, seed=how.seed):
+                pictures = exam.drawn(trained, exam.forgotten, how.drawn)
+                found[_TRAINED[kind][step].name] = _hits(exam, pictures, np.repeat(exam.forgotten, how.drawn))
+                told(done + step)
+        done += steps
+        told(done)
     return found
 
 
 def condition_search(model: nn.Module, exam: Exam, how: Attack | None = None) -> Score:
     """The first of the attacks alone: what conditions searched for the classes to forget draw; see `attacks`."""
-    how = how or Attack()
-    forget = exam.sets["forget"]
-    batches = ((each, forget.batch(_rows_of(forget, each, how))) for each in exam.forgotten)
-    hits = [_found(model, exam, each, batch, how) for each, batch in batches]
-    return _FOUND.of({}, lambda: _counted(np.concatenate(hits)))
+    hits = attacks(model, exam, replace(how or Attack(), which=("search",)))
+    return FOUND.of({}, lambda: counted(hits[FOUND.name]))
 
 
-def beside(own: Sheet, control: Sheet) -> Sheet:
-    """Attacked scores whose null level is what the same attack brings back in a model that never saw the class.
-
-    Args:
-        own: of `attacks` on the unlearned model.
-        control: of the same attacks on the retrained one.
-    """
-    told = {name: replace(score, null=_null(control[name])) for name, score in own.items() if name in control}
-    return {**own, **told}
-
-
-def _null(control: Score) -> Null | None:
-    if control.value is None or control.low is None or control.high is None:
-        return None
-    return Null(control.value, control.low, control.high, "the retrained model under the same attack")
-
-
-def _found(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) -> NDArray[np.bool_]:
-    """Which images of a searched condition the judge calls that class."""
+def _found(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) -> Array:
+    """Of each image of a searched condition, whether the judge calls it that class."""
     own, condition = searched(model, exam.task, batch["x0"], exam.condition(torch.tensor([asked]))[0], how)
     conditions = condition.expand(how.drawn, *condition.shape)
     pictures = exam.pictures(own, conditions, torch.arange(how.drawn))
     return _hits(exam, pictures, np.full(how.drawn, asked))
 
 
-def _hits(exam: Exam, pictures: Tensor, asked: NDArray[np.int64]) -> NDArray[np.bool_]:
-    logits = exam.judge.logits(pictures).numpy()
-    return np.asarray((logits.argmax(1) == asked) & np.isfinite(logits).all(1))
+def _hits(exam: Exam, pictures: Tensor, asked: NDArray[np.int64]) -> Array:
+    logits = exam.beholder.logits(pictures).numpy()
+    return ((logits.argmax(1) == asked) & np.isfinite(logits).all(1)).astype(np.float64)
 
 
-def _counted(hits: NDArray[np.bool_]) -> Measurement:
+def counted(hits: Array) -> Measurement:
+    """The share of ones, with its interval."""
     return share(int(hits.sum()), len(hits))
 
 

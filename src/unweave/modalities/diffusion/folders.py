@@ -1,0 +1,197 @@
+"""Folders of diffusers' pipelines: which network one holds, what is refused of it, and its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unweave.errors import ConfigurationError, gathered
+from unweave.extras import require
+from unweave.modalities.diffusion import lora
+from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, WEIGHTS, line
+from unweave.modalities.diffusion.networks import PARTS, TRAINED, Network, unet
+from unweave.modalities.diffusion.training import Training
+from unweave.tasks import Schedule
+
+_WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+ADAPTERS = lora.FILE
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_UNKNOWN = {
+    "vqvae": "an autoencoder with a codebook is not known here, AutoencoderKL (vae/) is",
+    "text_encoder_2": "models with two text encoders (SDXL, SD 3, Flux) are not known here",
+    "prior": "models with a prior are not known here",
+}
+_CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds")
+
+
+def read(folder: Path) -> tuple[Network, Path]:
+    """The network of a pipeline's folder, or of a run's, and that folder; no weights are read.
+
+    Of a run that left adapters it is the network that they are for, in the folder that this came from.
+
+    Raises:
+        ConfigurationError: no such folder, no network or no scheduler in it, a kind that is not known,
+            parts that are missing, flow matching, or weights that are pickles; all of them at once.
+    """
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"{folder} must be a folder of diffusers, with unet/ (or transformer/) and scheduler/: fetch it first "
+            "(hf download OWNER/NAME --local-dir FOLDER); nothing is fetched here"
+            + (f". {_pickled(folder)}" if folder.suffix in _PICKLES else "")
+        )
+    if (folder / ADAPTERS).is_file() and (folder / TRAINED).is_file():
+        network, base = read(Path(str(_json(folder / TRAINED).get("base"))))
+        return replace(network, adapters=folder), base
+    part = next((name for name in PARTS if (folder / name / "config.json").is_file()), None)
+    faults = []
+    weights = folder if part is None else place_of(folder, part)
+    if part is None:
+        pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in _PICKLES]
+        faults.append(f"{folder} must hold unet/config.json or transformer/config.json, and holds neither")
+        faults += [f"{folder / name}: {_pickled(folder / name)}" for name in pickles]
+    else:
+        faults += _without_weights(weights, _WEIGHTS)
+    faults += [f"{folder} holds {name}: {why}" for name, why in _UNKNOWN.items() if (folder / name).is_dir()]
+    if not (folder / "scheduler" / _SCHEDULER).is_file():
+        faults.append(
+            f"{folder} must hold scheduler/{_SCHEDULER}: the schedule is part of the model, and a wrong one is silent"
+        )
+    if faults or part is None:
+        raise ConfigurationError(faults)
+    vae = folder / VAE / "config.json"
+    config, scheduler, latents = gathered(
+        lambda: _json(weights / "config.json"),
+        lambda: _json(folder / "scheduler" / _SCHEDULER),
+        lambda: _json(vae) if vae.parent.is_dir() else None,
+    )
+    trained = None
+    if (folder / TRAINED).is_file() and (how := _json(folder / TRAINED).get("training")) is not None:
+        trained = Training(**how)
+    network = Network(part, config, scheduler, trained, latents)
+    if faults := [*_misfits(network, weights / "config.json", vae), *_schedule(folder, scheduler)]:
+        raise ConfigurationError(faults)
+    if faults := _frozen(network, folder):
+        raise ConfigurationError(faults)
+    return network, folder
+
+
+def _schedule(folder: Path, scheduler: dict[str, Any]) -> list[str]:
+    try:
+        Schedule.of(scheduler)
+    except ConfigurationError as error:
+        return [f"{folder / 'scheduler' / _SCHEDULER}: {fault}" for fault in error.faults]
+    return []
+
+
+def _misfits(network: Network, place: Path, vae: Path) -> list[str]:
+    """What is not known of a network and its autoencoder."""
+    known, found = PARTS[network.part], []
+    if network.kind not in known:
+        return [f"{place}: expected {' or '.join(known)}, found {network.config.get('_class_name')}"]
+    if network.texts:
+        more = [key for key in _CONDITIONS if network.config.get(key) is not None]
+        found += [f"{place}: {key}={network.config[key]}: conditions beside the text are not known" for key in more]
+    if network.vae is None:
+        return found
+    if network.vae.get("_class_name") != "AutoencoderKL":
+        return [*found, f"{vae}: expected AutoencoderKL, found {network.vae.get('_class_name')}"]
+    if (channels := network.vae.get("latent_channels")) != network.shape[0]:
+        found.append(f"{place}: the network denoises {network.shape[0]} channels, and a latent has {channels} ({vae})")
+    return found
+
+
+def _frozen(network: Network, folder: Path) -> list[str]:
+    """What is missing of autoencoder, text encoder and tokenizer."""
+    found = [] if network.vae is None else _without_weights(folder / VAE, WEIGHTS[VAE])
+    if not network.texts:
+        return found
+    for name, file in ((ENCODER, "config.json"), (TOKENIZER, "tokenizer_config.json")):
+        if not (folder / name / file).is_file():
+            found.append(f"{folder} must hold {name}/{file}: the model's conditions are embeddings of texts")
+    if (folder / ENCODER).is_dir():
+        found += _without_weights(folder / ENCODER, WEIGHTS[ENCODER])
+        kinds = _json(folder / ENCODER / "config.json").get("architectures") or ["CLIPTextModel"]
+        found += [] if "CLIPTextModel" in kinds else [f"{folder / ENCODER}: expected CLIPTextModel, found {kinds[0]}"]
+    return found
+
+
+def _without_weights(place: Path, name: str) -> list[str]:
+    if (place / name).is_file():
+        return []
+    pickled = [path for path in sorted(place.iterdir()) if path.suffix in _PICKLES] if place.is_dir() else []
+    return [f"{path}: {_pickled(path)}" for path in pickled] or [f"{place} holds no {name}: was the download cut off?"]
+
+
+def described(file: Path, classes: int, shape: tuple[int, ...], how: Training) -> Network:
+    """The untrained network of a configuration as diffusers writes it, with a linear schedule.
+
+    Raises:
+        ConfigurationError: it is none of a class-conditional network of such images.
+    """
+    network = replace(unet(classes, (1, 8, 8), (8,), how), config=_json(file))
+    if network.kind != PARTS["unet"][0]:
+        raise ConfigurationError(f"{file}: expected {PARTS['unet'][0]}, found {network.config.get('_class_name')}")
+    if network.shape != shape:
+        raise ConfigurationError(
+            f"{file} is of a network for images of {' x '.join(map(str, network.shape))} (channels, height, width), "
+            f"and the data are {' x '.join(map(str, shape))}"
+        )
+    network.null(classes)
+    return network
+
+
+def place_of(folder: Path, part: str) -> Path:
+    """Where the weights lie that are sampled: the averaged ones, where a folder holds both."""
+    averaged = folder / f"{part}_ema"
+    return averaged if averaged.is_dir() else folder / part
+
+
+def weights_of(network: Network, folder: Path) -> Path:
+    """The file of the network's weights."""
+    return place_of(folder, network.part) / _WEIGHTS
+
+
+def opened(network: Network, folder: Path) -> nn.Module:
+    """The network with the weights of its folder, in float32 and eval mode.
+
+    Raises:
+        ConfigurationError: they cannot be read, do not fit, or are not finite.
+    """
+    kind: Any = getattr(require("diffusers", "diffusion"), network.kind)
+    place = place_of(folder, network.part)
+    try:
+        model, told = kind.from_pretrained(
+            place, local_files_only=True, use_safetensors=True, output_loading_info=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # whatever diffusers and safetensors raise for a damaged folder
+        raise ConfigurationError(f"{place} cannot be read: {line(error)}") from error
+    misfits = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
+    broken = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
+    if misfits or broken:
+        what = f"{len(misfits)} do not fit its config.json" if misfits else f"{len(broken)} are not finite"
+        raise ConfigurationError(f"{place / _WEIGHTS}: of its tensors {what} ({(misfits or broken)[0]}, ...)")
+    made: nn.Module = model.float()
+    return (made if network.adapters is None else lora.loaded(made, network.adapters)).eval()
+
+
+def _pickled(path: Path) -> str:
+    return (
+        f"a pickle ({path.suffix}) can run code and is not read: save it as safetensors (diffusers: "
+        "scripts/convert_original_stable_diffusion_to_diffusers.py --to_safetensors for .ckpt, "
+        "save_pretrained(safe_serialization=True) for .bin)"
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {line(error)}") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path} must hold a mapping, found {type(found).__name__}")
+    return found

@@ -1,0 +1,157 @@
+"""What bad input gets, from the command line: one clear message, exit code 2, and nothing is trained or written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.modalities.diffusion._pipeline import RECIPE, captioned, pipeline
+from unweave.cli import main
+from unweave.modalities.diffusion import folders, job
+
+Spoil = Callable[[Path], object]
+UNJUDGED = RECIPE.replace("looks: 2", "looks: 2, judge: none")
+CONCEPTS = "{source: drawn_concepts, prompts: [a top bar, a square]}"
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pristine")
+    pipeline(folder / "pipeline"), captioned(folder / "pictures", each=8)
+    return folder
+
+
+def edit(name: str, **changes: object) -> Spoil:
+    def spoil(folder: Path) -> None:
+        file = folder / "pipeline" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return spoil
+
+
+def pickled(name: str) -> Spoil:
+    return lambda folder: (folder / "pipeline" / name).rename((folder / "pipeline" / name).with_suffix(".bin"))
+
+
+def removed(name: str) -> Spoil:
+    return lambda folder: shutil.rmtree(folder / "pipeline" / name)
+
+
+def torn(name: str) -> Spoil:
+    return lambda folder: (folder / "pipeline" / name).write_bytes(b"torn")
+
+
+UNET, VAE = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
+ENCODER, SCHEDULER = "text_encoder/model.safetensors", "scheduler/scheduler_config.json"
+FOLDERS: dict[str, tuple[Spoil, str]] = {
+    "no scheduler": (removed("scheduler"), "must hold scheduler/scheduler_config.json"),
+    "unknown prediction": (edit(SCHEDULER, prediction_type="score"), "prediction_type must be one of"),
+    "zero-terminal SNR": (edit(SCHEDULER, rescale_betas_zero_snr=True), "epsilon cannot be learned"),
+    "flow matching": (edit(SCHEDULER, _class_name="FlowMatchEulerDiscreteScheduler"), "flow matching"),
+    "a pickled UNet": (pickled(UNET), "diffusion_pytorch_model.bin: a pickle"),
+    "a pickled autoencoder": (pickled(VAE), "diffusion_pytorch_model.bin: a pickle"),
+    "a pickled encoder": (pickled(ENCODER), "model.bin: a pickle"),
+    "no tokenizer": (removed("tokenizer"), "must hold tokenizer/tokenizer_config.json"),
+    "no encoder": (removed("text_encoder"), "must hold text_encoder/config.json"),
+    "a torn autoencoder": (torn(VAE), "vae/diffusion_pytorch_model.safetensors cannot be read"),
+    "a torn encoder": (torn(ENCODER), "text_encoder/model.safetensors cannot be read"),
+    "two encoders": (lambda folder: (folder / "pipeline" / "text_encoder_2").mkdir(), "two text encoders"),
+    "other latents": (edit("vae/config.json", latent_channels=3), "denoises 4 channels, and a latent has 3"),
+    "more conditions": (edit("unet/config.json", addition_embed_type="text_time"), "beside the text are not known"),
+    "another autoencoder": (edit("vae/config.json", _class_name="VQModel"), "expected AutoencoderKL"),
+    "a caption without a file": (lambda folder: (folder / "pictures" / "top-1.png").unlink(), "there is no file"),
+    "a file without a caption": (
+        lambda folder: shutil.copy(folder / "pictures" / "top-1.png", folder / "pictures" / "new.png"),
+        "new.png has no caption",
+    ),
+    "a shared picture": (
+        lambda folder: shutil.copy(folder / "pictures" / "top-0.png", folder / "pictures" / "square-0.png"),
+        "must share no picture",
+    ),
+}
+RECIPES = {
+    "a pickle": (RECIPE.replace("weights: pipeline", "weights: model.ckpt"), "a pickle (.ckpt)"),
+    "no such prompt": (RECIPE.replace("a top*", "a tip"), "no prompt is 'a tip', or like it."),
+    "no such class": (RECIPE.replace('prompts: "a top*"', "class: tip"), "no class is named 'tip'"),
+    "another size": (RECIPE.replace("path: pictures", "path: pictures, size: 16"), "give data.size, or other data"),
+    "a null that was never trained": (
+        RECIPE.replace("looks: 2", "looks: 2, guidance: 2").replace("run:", "training: {dropout: 0.0}\nrun:"),
+        "it was never trained for guidance",
+    ),
+    "the next text": (RECIPE.replace("to: a square", "to: next"), "to='next' is for classes"),
+    "a text to itself": (UNJUDGED.replace("to: a square", "to: a top bar"), "'a top bar', which is to be forgotten"),
+    "recognised by nobody": (
+        UNJUDGED.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: .1}], forget: []}"),
+        "'recognised' is of models that draw",
+    ),
+    "still drawn, says nobody": (
+        UNJUDGED.replace("contract: none", "contract: {forget: [{metric: generated, at_most: .1}]}"),
+        "'generated' is of models that draw",
+    ),
+    "no forget clause": (UNJUDGED.replace("contract: none\n", ""), "has no forget clause of its own"),
+    "a target that is not there": (
+        UNJUDGED.replace("weights: pipeline", "weights: pipeline, lora: {targets: [to_x]}"),
+        "no linear layer is named to_x",
+    ),
+    "adapters on nothing": (RECIPE.replace("weights: pipeline", "lora: {}"), "adapters are for pretrained models"),
+    "one concept": (
+        RECIPE.replace("{source: picture_folder, path: pictures}", CONCEPTS.replace(", a square", "")),
+        "needs 'prompts', two at least",
+    ),
+    "concepts without a model": (
+        RECIPE.replace("{source: picture_folder, path: pictures}", CONCEPTS).replace("{weights: pipeline}", "{}"),
+        "drawn by the original",
+    ),
+    "concepts in a row": (
+        RECIPE.replace("{source: picture_folder, path: pictures}", CONCEPTS).replace(
+            'forget: {prompts: "a top*"}', "requests: [{prompts: a top bar}]"
+        ),
+        "give one request of drawn_concepts",
+    ),
+    "a prompt for captions": (
+        RECIPE.replace("path: pictures", 'path: pictures, prompt: "a {class}"'),
+        "the pictures have captions",
+    ),
+}  # fmt: skip
+
+
+def refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    (folder / "recipe.yaml").write_text(text)
+    (folder / "model.ckpt").write_bytes(b"x")
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(folder / "recipe.yaml"), "-o", str(folder / "out")])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and not (folder / "out").exists(), told
+    return " ".join(told[told.index("error:") :].split())
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders(name: str, pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, words = FOLDERS[name]
+    shutil.copytree(pristine, tmp_path, dirs_exist_ok=True)
+    spoil(tmp_path)
+    told = refused(tmp_path, RECIPE, capsys)
+    assert words in told and "faults" not in told, told
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.filterwarnings("ignore::unweave.guards.GuardWarning")  # of weights that are random
+def test_recipes(
+    name: str, pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "trained", lambda *_: pytest.fail("a model was trained"))
+    text, words = RECIPES[name]
+    told = refused(pristine, text, capsys)
+    assert words in told and "faults" not in told, told
+
+
+def test_a_judge_that_does_not_know_the_pictures(
+    pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "opened", lambda *_: pytest.fail("the model was read first"))
+    monkeypatch.setattr("unweave.modalities.diffusion.evaluation.judge.LEAST", 1.1)
+    assert "the judge must recognise" in refused(pristine, RECIPE, capsys)
