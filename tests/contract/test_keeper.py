@@ -22,7 +22,7 @@ from unweave.rules import HAMU
 from unweave.run import checkpoint
 
 LOSS = Keep("loss", absolute=0.05, clip=0.3)
-ACCURACY = Keep("accuracy", absolute=0.12)
+ACCURACY = Keep("accuracy", absolute=0.14)
 GONE = Forget("accuracy", at_most=0.1)
 
 
@@ -31,7 +31,7 @@ def test_met() -> None:
     result = run.go(100)
     assert result.reason == "contract met" and result.contract is not None and result.contract.met
     assert accuracy(result.model, run.forget) <= 0.1
-    assert bound(run, result, "accuracy") <= 0.12
+    assert bound(run, result, "accuracy") <= 0.14
     assert len(result.history) % run.keeper.every == 0
     verdicts = result.contract.verdicts
     last = result.contract.path[-1]
@@ -131,7 +131,7 @@ def test_hard_says_so_with_the_evidence_and_ends_with_the_best_kept_state() -> N
     )
     result = run.go(200)
     assert result.reason.startswith("hard: utility cannot be kept (for 2 steps no step of this radius met the quota")
-    assert bound(run, result, "accuracy") <= 0.12
+    assert bound(run, result, "accuracy") <= 0.14
 
 
 def test_an_interrupt_leaves_the_best_kept_state() -> None:
@@ -144,7 +144,7 @@ def test_an_interrupt_leaves_the_best_kept_state() -> None:
     result = run.go(40, monitors=[interrupt])
     assert result.reason == "interrupted" and result.contract is not None and result.contract.kept
     assert [look.step for look in result.contract.path] == [4, 8, 10]
-    assert bound(run, result, "accuracy") <= 0.12
+    assert bound(run, result, "accuracy") <= 0.14
 
 
 @pytest.mark.parametrize("lr", [None, 0.03])

@@ -156,7 +156,7 @@ def _of_forget_loss(document: Document) -> list[str]:
     if not (isinstance(method, dict) and isinstance(run, dict)) or OVER in method:
         return []
     name, found = method.get("name"), []
-    if name in RETAIN_ONLY:
+    if isinstance(name, str) and name in RETAIN_ONLY:
         found += [("until", "that could end")] if run.get("until", "auto") not in ("auto", None) else []
         found += [("relearner", "to read where a relearner leads")] if run.get("relearner", 0) else []
     return [
