@@ -19,7 +19,7 @@ from unweave import modules
 from unweave.arguments import SEEDS, Rule
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import check_filled, check_overlap
+from unweave.data.checks import check_apart, check_filled, check_overlap
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, gathered, shown, told
 from unweave.execution import bare, device_of, reshard, seeded
@@ -243,19 +243,26 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         wrong["contract"] = (
             f"{' and '.join(alone)}: read by a contract alone, and there is none. Pass contract=unweave.Contract()."
         )
-    sides = [] if wrong.keys() & {"forget", "retain"} else [partial(_read, given["forget"], given["retain"])]
+    sides = (
+        []
+        if wrong.keys() & {"forget", "retain"}
+        else [partial(_read, given, [name for name in MEASURED[:3] if name not in wrong])]
+    )
     models = [] if "model" in wrong else [partial(modules.check, given["model"])]
     with seeded(0 if "seed" in wrong else given["seed"]):
         return gathered(*sides, *models, partial(takes.refuse, wrong.values()))[0]
 
 
-def _read(forget: Data, retain: Data) -> dict[str, list[int]]:
-    """What can be said of both sets without a model, where they can be read by index: rows with NaN or infinity."""
-    sides = {"forget": _examples(forget), "retain": _examples(retain)}
-    gathered(*(partial(check_filled, len(data), name) for name, data in sides.items() if data is not None))  # type: ignore[arg-type]
-    found = tuple(data for data in sides.values() if data is not None)
+def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[int]]:
+    """What can be said of the sets without a model, where they can be read by index: rows with NaN or infinity."""
+    sides = {name: data for name in ("forget", "retain") if (data := _examples(given[name])) is not None}
+    gathered(*(partial(check_filled, len(data), name) for name, data in sides.items()))  # type: ignore[arg-type]
+    others = {
+        name: data for name in measured if given[name] is not None and (data := _examples(given[name])) is not None
+    }
     with told("the examples of forget and retain cannot be compared"):
-        return check_overlap(*found) if len(found) == 2 else {}
+        check_apart(others, sides)
+        return check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
 
 
 def _examples(data: Data) -> Dataset[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,31 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
             f"examples in the retain set too (first: {first}): take them out of one of the two"
         )
     return broken
+
+
+def check_apart(measured: Mapping[str, Dataset[Any]], trained: Mapping[str, Dataset[Any]]) -> None:
+    """Refuse sets to measure on that hold a row of those that a run trains on: the same row of one data set.
+
+    Raises:
+        ConfigurationError: for each such set, how many, and the first.
+    """
+    places = {
+        (id(at.data), at.row): f"{name}[{row}]"
+        for name, data in trained.items()
+        for row in range(len(data))  # type: ignore[arg-type]
+        for at in [origin(data, row)]
+    }
+    faults = []
+    for name, data in measured.items():
+        rows = [(row, origin(data, row)) for row in range(len(data))]  # type: ignore[arg-type]
+        shared = [f"{name}[{row}] = {places[at]}" for row, own in rows if (at := (id(own.data), own.row)) in places]
+        if shared:
+            faults.append(
+                f"{name}: expected examples that no step trains on, found {len(shared)} of {len(rows)} in the forget "
+                f"or the retain set (first: {shared[0]}): take others"
+            )
+    if faults:
+        raise ConfigurationError(faults)
 
 
 def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:

@@ -74,10 +74,9 @@ class Relearned:
             raise ConfigurationError("Relearned: no weight may move, all are frozen: set requires_grad.")
         steps = int(torch.randint(1, self.steps + 1, ()))
         one, other = divided(batch, 2)
-        values = []
-        for learned, read in ((other, one), (one, other)):
-            values.append(self.loss(At(model, self._moved(model, moving, learned, steps)), read))
-        return torch.cat(values)
+        # Both paths come first: what a path puts back of the buffers, a loss before it may hold for its gradient.
+        after = [self._moved(model, moving, learned, steps) for learned in (other, one)]
+        return torch.cat([self.loss(At(model, there), read) for there, read in zip(after, (one, other), strict=True)])
 
     def _moved(self, model: nn.Module, moving: Mapping[str, Tensor], batch: Batch, steps: int) -> dict[str, Tensor]:
         """`theta + delta_steps` by name, of which theta may move."""

@@ -215,7 +215,8 @@ def _carried(
     watch: Watch,
     promise: Promise,
 ) -> Json:
-    return carry_out(recipe, job, place, first=first, resume=resume, watch=watch, promise=promise)
+    with directory.claimed(place):
+        return carry_out(recipe, job, place, first=first, resume=resume, watch=watch, promise=promise)
 
 
 def _with_repair(kept: Json, repair: Json) -> Json:

@@ -67,6 +67,11 @@ def guessed(model: nn.Module, batches: Sequence[Batch]) -> Task:
             return Classification() if whole else _amounts(model, batches, answer)
         one_hot = all(bool((each.sum(1) == 1).all()) for each in answers)
         return Classification() if one_hot else MultiLabel()
+    if found.shape == answer.shape and answer.shape[1] > 1 and all(bool((each.sum(1) == 1).all()) for each in answers):
+        raise ConfigurationError(
+            f"task='auto': every place of the answers {list(answer.shape)} has one 1 along dimension 1, as one-hot "
+            "classes have. If they are that give their indices, answers.argmax(1); else pass task='dense'."
+        )
     if (whole or binary) and found.ndim >= answer.ndim:
         return Dense()
     raise ConfigurationError(

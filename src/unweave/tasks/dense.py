@@ -158,6 +158,11 @@ class Dense:
         if found.shape == places:
             return torch.stack([torch.zeros_like(found), found], -1)
         last, first = found.shape[:-1] == places, (found.shape[0], *found.shape[2:]) == places
+        if last and first and self.classes is None and found.ndim == labels.ndim + 1:
+            raise ConfigurationError(
+                f"Logits {list(found.shape)} for labels {list(places)} may have the classes first or last: say which, "
+                "task=Dense(classes='first') or 'last'."
+            )
         place = self.classes or ("last" if tokens else "first")
         if found.ndim != labels.ndim + 1 or not (last if place == "last" else first):
             fits = "last" if last and found.ndim == labels.ndim + 1 else "first" if first else ""

@@ -44,6 +44,12 @@ class Known:
     """
 
     def __init__(self, task: Task) -> None:
+        if isinstance(task, (str, type)) or not callable(getattr(task, "nll", None)):
+            raise ConfigurationError(
+                f"task: expected an object with nll(model, batch), found {task!r}: one of unweave.tasks, such as "
+                "Classification() or Regression(scale), or one of your own (docs/your-own-task.md)"
+            )
+
         def said(name: str, otherwise: Any) -> Any:
             return getattr(task, name, otherwise)
 

@@ -42,7 +42,7 @@ class Regression:
     the negative log-likelihood less that of an exact prediction: 0 at best, and independent of the targets' unit.
 
     Unit of the loss: nats. Membership signal: minus the loss. Contract, if nothing is said: mean loss (so the mean
-    squared error over 2 s^2) within 1 % of the original's, and "unseen": the signal does not tell the forget set from
+    squared error over 2 s^2) within 5 % of the original's, and "unseen": the signal does not tell the forget set from
     examples that the model was never trained on. There is no accuracy, and so no "retrained" clause: ask for
     `Forget("loss", at_least=...)` of what a retrained model has.
 
