@@ -1,7 +1,7 @@
 """Does a run keep the default contract of models that draw? `python benchmarks/drawn_contract.py`.
 
 Twenty runs of the size of `unweave demo --drawn`, four methods on five seeds: of the batches, of guard and final set,
-and of the noise (so far the twelve of seeds 0 to 2 are stored). The models are those of three trainings. What is asked:
+and of the noise. The models are those of three trainings. What is asked:
 that no run is over its limit on `recognised` or on `loss` on the final set, which steered nothing. How many may be by
 chance: at a confidence of 95 %, one of twenty whose true loss is at the limit. The text of every clause is kept, too:
 none may speak of nats or perplexity.

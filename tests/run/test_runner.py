@@ -17,10 +17,11 @@ import torch
 from unweave import modalities
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.evaluation import predict
+from unweave.guards import GuardWarning
 from unweave.modalities import read
 from unweave.modalities.images import job as prepare
 from unweave.run import directory
-from unweave.run.runner import run
+from unweave.run.runner import forgot_before, run
 from unweave.run.steps_log import read_steps
 from unweave.store import tensors_sha256
 
@@ -202,3 +203,15 @@ def test_weights_of_a_file_are_the_original(recipe: Write, tmp_path: Path) -> No
     safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
     settings: Any = read(recipe(), ["model.weights=w.safetensors"])
     assert tensors_sha256(modalities.original(settings, request).state_dict()) == tensors_sha256(model.state_dict())
+
+
+def test_a_model_that_a_run_left_is_told_to_bring_back_what_that_run_forgot(recipe: Write, tmp_path: Path) -> None:
+    run(read(recipe(), ["run.steps=1", "contract=none"]), tmp_path / "first")
+    onward = [f"model.weights={tmp_path / 'first' / 'model' / 'model.safetensors'}", "run.steps=1", "contract=none"]
+    other = "forget={class: 5}"
+    (told,) = forgot_before(read(recipe(), [*onward, other]))
+    assert "a run left this model" in told and "`already`" in told
+    assert forgot_before(read(recipe(), onward)) == [], "more of the same"
+    assert forgot_before(read(recipe(), [*onward, other, "already=[{class: 3}]"])) == []
+    with pytest.warns(GuardWarning, match="may come back"):
+        run(read(recipe(), [*onward, other]), tmp_path / "second")

@@ -25,7 +25,7 @@ from unweave.report.build import build
 from unweave.report.run_page import readable
 from unweave.run import directory, seal
 from unweave.run.interrupt import REASON
-from unweave.run.runner import carry_out
+from unweave.run.runner import carry_out, forgot_before
 from unweave.run.steps_log import counted
 
 _MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed, or not shown to be met
@@ -57,6 +57,8 @@ def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_j
     job = modalities.job(recipe)
     if (needed := job.memory()) is not None and not finished:
         say(needed)
+    for text in forgot_before(recipe):
+        say(text, style="bold red")
     told = partial(promise, as_json=as_json)
     try:
         with watching() as watch, speaking():

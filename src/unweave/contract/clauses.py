@@ -290,7 +290,8 @@ class Contract:
         if utility != "accuracy":
             raise ConfigurationError(
                 "contract: a class that is removed whole has no forget clause of its own in this task, as what is "
-                "unseen of it was known to the original too. Say when forgetting is enough, or forget=() for never."
+                "unseen of it was known to the original too. Say when forgetting is enough, or for never forget=(), "
+                "in a recipe []."
             )
         return Forget("unseen"), Forget("accuracy", at_most=0.0)
 

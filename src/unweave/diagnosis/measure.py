@@ -27,6 +27,7 @@ from unweave.diagnosis.quote import Block, Diagnosis, Point, retrain_cost, run_c
 from unweave.errors import ConfigurationError
 from unweave.gramian import Blocks, gramian, local, norm
 from unweave.losses import Ascent
+from unweave.losses._base import denoises
 from unweave.modules import evaluating, joined
 from unweave.objectives import Objectives
 from unweave.samples import Data, Sample
@@ -139,7 +140,7 @@ def diagnose(
         kappa2=float(kappa2),
         quota=float(feasible_quota(met.split)),
         blocks=_blocks(_names(objectives.names, index, blocks), split, met.split),
-        suggestion=suggestion(judged.level),
+        suggestion=suggestion(judged.level, denoises(task)),
         run=run_cost(steps, met.seconds, met.memory, width),
         retrain=retrain_cost(total[1], seconds_per_example, met.memory, epochs, retrain_seconds),
         seconds_per_step=met.seconds,

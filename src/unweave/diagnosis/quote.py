@@ -225,20 +225,22 @@ class Diagnosis:
         return lines(self)
 
 
-def suggestion(level: Level) -> Suggestion:
+def suggestion(level: Level, denoising: bool = False) -> Suggestion:
     """A method and its constraint for a verdict.
 
     Easy: `hamu_q`. Forgetting is what is guaranteed, at a share of the fastest rate; the retain damage is the least
     possible, and there is little to damage. Hard: `unilateral_surgery`. What must be guaranteed is now the retain loss:
     no step may raise it beyond the tolerance, and what forgetting that leaves is taken; `eupmu` does the same with one
     backward pass, for large models. Infeasible: none; a step that forgets raises the retain loss whatever its method.
+    Where the model denoises, the rows' own defaults for that are taken.
     """
     if level == "easy":
         why = "forget at a fixed share of the fastest rate; the retained data hardly resist"
-        return Suggestion("hamu_q", {"ratio": HAMU.ratio}, why)
+        return Suggestion("hamu_q", {} if denoising else {"ratio": HAMU.ratio}, why)
     if level == "hard":
         why = "no step may raise the retain loss beyond the tolerance; eupmu does it with one backward pass"
-        return Suggestion("unilateral_surgery", {"tolerance": UnilateralSurgery.tolerance}, why)
+        own = {} if denoising else {"tolerance": UnilateralSurgery.tolerance}
+        return Suggestion("unilateral_surgery", own, why)
     why = "no step of any method forgets at this rate without harm: ask for less, let more weights move, or retrain"
     return Suggestion(None, {}, why)
 

@@ -211,8 +211,8 @@ def _check_kept(task: Diffusion, given: int | str | Tensor) -> None:
     meant = task.condition(given) if isinstance(given, str) and given not in _DRAWN else given
     if isinstance(meant, int) and meant != task.null and meant not in kept:
         raise ConfigurationError(
-            f"to must be a class that is kept ({', '.join(map(str, kept))}), or none; found {given!r}, which is to be "
-            "forgotten itself"
+            f"to must be a class that is kept ({', '.join(map(str, kept))}), or {task.null} for none; found {given!r}, "
+            "which is to be forgotten itself"
         )
     if isinstance(given, str) and given in _DRAWN and not kept:
         raise ConfigurationError(f"to={given!r} needs a class that is kept; found none: give a condition.")

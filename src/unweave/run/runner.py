@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import nn
 
 from unweave import execution, modalities
@@ -34,6 +35,23 @@ from unweave.watch import Watch, silent
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
 QUOTE = "quote.json"
 QUOTED = 200  # examples of a side that `quote.json` holds
+
+
+def forgot_before(recipe: Recipe) -> list[str]:
+    """What to say where the model is one that a run left, and the recipe does not say that what it forgot is gone."""
+    if recipe.already:
+        return []
+    for path in (value for _, value in recipe.model if isinstance(value, Path)):
+        for folder in (path, *path.parents[:2]):
+            if not ((folder / directory.SUMMARY).is_file() and (folder / "recipe.yaml").is_file()):
+                continue
+            asked = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")).get("forget")
+            if asked != yaml.safe_load(recipe.to_yaml()).get("forget"):
+                return [
+                    f"{path}: a run left this model. What it forgot ({json.dumps(asked)}) is among the rows to keep "
+                    "here, and may come back: name it in `already`, or ask for both in one recipe, in `requests`."
+                ]
+    return []
 
 
 def unheard(clauses: Sequence[Verdict], notes: Sequence[str]) -> None:
@@ -72,6 +90,7 @@ def run(
     """
     with directory.claimed(folder):
         directory.check(folder, resume, overwrite)
+        _said(forgot_before(recipe))
         return carry_out(recipe, modalities.job(recipe), folder, resume=resume, watch=watch, promise=promise)
 
 

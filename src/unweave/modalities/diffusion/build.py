@@ -79,7 +79,12 @@ def split_of(wanted: DiffusionForget, pictures: Pictures, prompts: Sequence[str]
     """
     if wanted.prompts is not None:
         names = pictures.classes if prompts is None else prompts
-        classes, word = _like(wanted.prompts, names), "prompt"
+        trained = {*pictures.labels.tolist()}  # texts of few pictures may all be in the test part
+        classes, word = [each for each in _like(wanted.prompts, names) if each in trained], "prompt"
+        if not classes:
+            raise ConfigurationError(
+                "forget.prompts: all pictures with these texts are in the test part: none to forget"
+            )
     elif wanted.class_ is not None:
         names = pictures.classes
         classes, word = by_row.class_numbers(wanted.class_, names), "class"

@@ -64,7 +64,7 @@ def captioned(folder: Path, size: int) -> Source:
 def _lines(folder: Path) -> list[tuple[Path, str]]:
     """Files and captions, in the order of the file."""
     found, faults = list[tuple[Path, str]](), list[str]()
-    for number, written in enumerate(_text(folder / FILE).splitlines(), 1):
+    for number, written in enumerate(_text(folder / FILE).split("\n"), 1):
         place = f"{folder / FILE}:{number}"
         try:
             row = json.loads(written) if written.strip() else None

@@ -93,6 +93,10 @@ def _misfits(network: Network, place: Path, vae: Path) -> list[str]:
     known, found = PARTS[network.part], []
     if network.kind not in known:
         return [f"{place}: expected {' or '.join(known)}, found {network.config.get('_class_name')}"]
+    size = network.config.get("sample_size")
+    sizes = size if isinstance(size, list | tuple) else [size]
+    if not sizes or any(not isinstance(each, int) or each < 1 for each in sizes):
+        return [f"{place}: sample_size must say how large images (or latents) are; found {size!r}: write it there"]
     if network.texts:
         more = [key for key in _CONDITIONS if network.config.get(key) is not None]
         found += [f"{place}: {key}={network.config[key]}: conditions beside the text are not known" for key in more]
@@ -100,6 +104,9 @@ def _misfits(network: Network, place: Path, vae: Path) -> list[str]:
         return found
     if network.vae.get("_class_name") != "AutoencoderKL":
         return [*found, f"{vae}: expected AutoencoderKL, found {network.vae.get('_class_name')}"]
+    for key in ("scaling_factor", "shift_factor"):
+        if not isinstance(value := network.vae.get(key) or 0.0, int | float):
+            found.append(f"{vae}: {key} must be a number, found {value!r}")
     if (channels := network.vae.get("latent_channels")) != network.shape[0]:
         found.append(f"{place}: the network denoises {network.shape[0]} channels, and a latent has {channels} ({vae})")
     return found

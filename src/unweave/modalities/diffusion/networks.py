@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -14,13 +15,15 @@ from torch import nn
 from unweave.errors import ConfigurationError
 from unweave.extras import require
 from unweave.modalities.diffusion import lora
-from unweave.modalities.diffusion.frozen import line
+from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, line
 from unweave.modalities.diffusion.training import LONG, Training
 from unweave.store import write_json
 from unweave.tasks import Schedule
 
 PARTS = {"unet": ("UNet2DModel", "UNet2DConditionModel"), "transformer": ("DiTTransformer2DModel",)}
 """Which classes of diffusers stand in which folder of a pipeline."""
+INDEX = "model_index.json"
+"""Which parts a pipeline has."""
 TRAINED = "unweave.json"
 """How a model was trained that was trained here."""
 _WRITER = ("_class_name", "_diffusers_version", "_name_or_path")
@@ -147,7 +150,15 @@ class Network:
     def _whole(self, model: nn.Module, folder: Path, like: Path | None) -> None:
         own = (f"{self.part}_ema", self.part, "scheduler", TRAINED)
         if like is not None:
-            shutil.copytree(like, folder, ignore=lambda at, names: {*own} & {*names} if Path(at) == like else set())
+            index = json.loads((like / INDEX).read_text(encoding="utf-8")) if (like / INDEX).is_file() else {}
+            parts = {
+                INDEX,
+                VAE,
+                ENCODER,
+                TOKENIZER,
+                *(name for name, kind in index.items() if isinstance(kind, list)),
+            } - {*own}
+            shutil.copytree(like, folder, ignore=lambda at, names: {*names} - parts if Path(at) == like else set())
         folder.mkdir(exist_ok=True)
         saved: Any = model
         saved.save_pretrained(folder / self.part, safe_serialization=True)
@@ -156,7 +167,7 @@ class Network:
             diffusers.DDIMScheduler.from_config(self.scheduler).save_pretrained(folder / "scheduler")
             index = {"_class_name": "DDIMPipeline", "_diffusers_version": diffusers.__version__}
             index |= {self.part: ["diffusers", self.kind], "scheduler": ["diffusers", "DDIMScheduler"]}
-            write_json(folder / "model_index.json", index)
+            write_json(folder / INDEX, index)
         else:
             shutil.copytree(like / "scheduler", folder / "scheduler")
         if self.trained is not None:
