@@ -62,6 +62,8 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     "two encoders": (lambda folder: (folder / "pipeline" / "text_encoder_2").mkdir(), "two text encoders"),
     "other latents": (edit("vae/config.json", latent_channels=3), "denoises 4 channels, and a latent has 3"),
     "more conditions": (edit("unet/config.json", addition_embed_type="text_time"), "beside the text are not known"),
+    "no size": (edit("unet/config.json", sample_size=None), "sample_size must say how large"),
+    "a scale in words": (edit("vae/config.json", scaling_factor="x"), "scaling_factor must be a number"),
     "another autoencoder": (edit("vae/config.json", _class_name="VQModel"), "expected AutoencoderKL"),
     "a caption without a file": (lambda folder: (folder / "pictures" / "top-1.png").unlink(), "there is no file"),
     "a file without a caption": (
@@ -81,6 +83,10 @@ RECIPES = {
     "a null that was never trained": (
         RECIPE.replace("looks: 2", "looks: 2, guidance: 2").replace("run:", "training: {dropout: 0.0}\nrun:"),
         "it was never trained for guidance",
+    ),
+    "more passes than timesteps": (
+        RECIPE.replace("sampling_steps: 2", "sampling_steps: 2000"),
+        "sampling_steps must be at most the",
     ),
     "the next text": (RECIPE.replace("to: a square", "to: next"), "to='next' is for classes"),
     "a text to itself": (UNJUDGED.replace("to: a square", "to: a top bar"), "'a top bar', which is to be forgotten"),

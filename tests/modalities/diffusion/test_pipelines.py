@@ -52,6 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline, pictures, and what two runs left: of all weights, and of adapters."""
     folder = tmp_path_factory.mktemp("world")
     pipeline(folder / "pipeline"), captioned(folder / "pictures")
+    (folder / "pipeline" / "v1.ckpt").write_bytes(b"the original's weights, once more")
     for name, text in (("whole", RECIPE), ("adapted", ADAPTED)):
         (folder / f"{name}.yaml").write_text(text)
         assert command("run", folder / f"{name}.yaml", "-o", folder / name) == 0
@@ -128,6 +129,9 @@ def test_all_else_of_the_pipeline_is_kept(world: Path) -> None:
     moved = Path("unet") / "diffusion_pytorch_model.safetensors"
     assert moved in files
     for each in files:
+        if each.name == "v1.ckpt":
+            assert not (world / "whole" / "model" / each).exists()
+            continue
         same = (world / "pipeline" / each).read_bytes() == (world / "whole" / "model" / each).read_bytes()
         assert same or each == moved or each == Path("unet") / "config.json", each
     assert (world / "pipeline" / moved).read_bytes() != (world / "whole" / "model" / moved).read_bytes()

@@ -67,7 +67,9 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         notes=tuple(_notes(recipe, network, around, prompts)),
     )
     checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
-    gathered(*checks, partial(_check_guidance, made), partial(_check_judge, made))
+    gathered(
+        *checks, partial(_check_sampling, recipe, network), *(partial(c, made) for c in (_check_guidance, _check_judge))
+    )
     return made
 
 
@@ -256,6 +258,14 @@ def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
     view, target = job.view, (own | (other[1] if other else {})).get("to")
     if view.prompts is not None and target in {n for c in job.gone for n in (view.classes[c], view.prompts[c])}:
         raise ConfigurationError(f"method.to is {target!r}, which is to be forgotten: give another condition")
+
+
+def _check_sampling(recipe: DiffusionRecipe, network: Network) -> None:
+    steps, total = recipe.evaluation.sampling_steps, int(network.scheduler.get("num_train_timesteps", 1000))
+    if steps > total:
+        raise ConfigurationError(
+            f"evaluation.sampling_steps must be at most the {total} timesteps of the schedule; found {steps}"
+        )
 
 
 def _check_guidance(job: DiffusionJob) -> None:

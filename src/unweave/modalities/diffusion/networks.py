@@ -24,6 +24,7 @@ PARTS = {"unet": ("UNet2DModel", "UNet2DConditionModel"), "transformer": ("DiTTr
 """Which classes of diffusers stand in which folder of a pipeline."""
 INDEX = "model_index.json"
 """Which parts a pipeline has."""
+WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx")
 TRAINED = "unweave.json"
 """How a model was trained that was trained here."""
 _WRITER = ("_class_name", "_diffusers_version", "_name_or_path")
@@ -150,15 +151,8 @@ class Network:
     def _whole(self, model: nn.Module, folder: Path, like: Path | None) -> None:
         own = (f"{self.part}_ema", self.part, "scheduler", TRAINED)
         if like is not None:
-            index = json.loads((like / INDEX).read_text(encoding="utf-8")) if (like / INDEX).is_file() else {}
-            parts = {
-                INDEX,
-                VAE,
-                ENCODER,
-                TOKENIZER,
-                *(name for name, kind in index.items() if isinstance(kind, list)),
-            } - {*own}
-            shutil.copytree(like, folder, ignore=lambda at, names: {*names} - parts if Path(at) == like else set())
+            left = {*own, *_weights_beside(like)}
+            shutil.copytree(like, folder, ignore=lambda at, names: left & {*names} if Path(at) == like else set())
         folder.mkdir(exist_ok=True)
         saved: Any = model
         saved.save_pretrained(folder / self.part, safe_serialization=True)
@@ -175,6 +169,15 @@ class Network:
 
     def _configs(self) -> dict[str, dict[str, Any]]:
         return {"config": self.config, "scheduler": self.scheduler}
+
+
+def _weights_beside(folder: Path) -> list[str]:
+    """What a pipeline does not name and holds weights, of the original as like as not; and what is hidden."""
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8")) if (folder / INDEX).is_file() else {}
+    parts = {VAE, ENCODER, TOKENIZER, *(name for name, kind in index.items() if isinstance(kind, list))}
+    strange = [path for path in folder.iterdir() if path.name not in parts]
+    held = {path.name for path in strange for each in (path, *path.rglob("*")) if each.suffix in WEIGHTS}
+    return [path.name for path in strange if path.name in held or path.name.startswith(".")]
 
 
 def unet(classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], training: Training) -> Network:
