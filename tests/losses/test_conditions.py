@@ -87,7 +87,9 @@ def test_another_class_that_is_to_be_forgotten_stands_for_none() -> None:
     same = Diffusion(linear(10), null=4, others=torch.tensor([0, 1, 3]))  # of one class the draws stay what they were
     whole, kept = (targets(Relabel(each, frozen()), data)[own == 2] for each in (Diffusion(linear(10), null=4), same))
     assert torch.equal(whole, kept)
-    with pytest.raises(ConfigurationError, match=r"a class that is kept \(0, 3\), or none; found 2, which is to be"):
+    with pytest.raises(
+        ConfigurationError, match=r"a class that is kept \(0, 3\), or 4 for none; found 2, which is to be"
+    ):
         Relabel(task, frozen(), 2)
     with pytest.raises(ConfigurationError, match="needs a class that is kept; found none"):
         Relabel(Diffusion(linear(10), null=4, others=torch.tensor([], dtype=torch.int64)), frozen())

@@ -129,15 +129,18 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
     """A recipe does not know how many classes there are; its data do, and nothing has been spent on it yet."""
     monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
     for method, words in (
-        ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for 3 for none; found 4"),
+        ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
         ("{name: relabel_condition, to: lft}", "no class is named 'lft'. Did you mean 'left'?"),
         (
             "{name: relabel_condition, to: top}",
-            "to must be a class that is kept (0, 1), or 3 for 3 for none; found 'top', which is",
+            "to must be a class that is kept (0, 1), or 3 for none; found 'top', which is",
         ),
-        ("{name: relabel_condition, to: 2}", "to must be a class that is kept (0, 1), or 3 for none; found 2, which is"),
+        (
+            "{name: relabel_condition, to: 2}",
+            "to must be a class that is kept (0, 1), or 3 for none; found 2, which is",
+        ),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
-        ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for 3 for none; found 5"),
+        ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
         with pytest.raises(ConfigurationError, match=re.escape(words)):
