@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.distributed as dist
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
@@ -230,10 +231,11 @@ def check(model: nn.Module, accelerator: Accelerator | None) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For networks so small that a second thread waits more than it works."""
+    """For networks and matrices so small that a second thread waits more than it works: torch's, and NumPy's BLAS."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from unweave.audit.experiment import Experiment
 from unweave.audit.kits import kit
@@ -75,6 +76,7 @@ def ready() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group: the parent decides
     threading.Thread(target=_follow, daemon=True).start()
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @contextlib.contextmanager
