@@ -141,6 +141,10 @@ class Unlearning:
         """
         if check:
             check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
+        if isinstance(method, OneShot) and (self.settings.until not in ("auto", None) or self.settings.relearner):
+            raise ConfigurationError(
+                f"until, relearner: {method.name} takes no steps along a forget loss: leave them out."
+            )
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if (level := self._level(row.forget)) is not None and row.forget is not None:

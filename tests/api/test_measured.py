@@ -58,3 +58,9 @@ def test_one_hot_masks_are_not_guessed_to_be_independent_places() -> None:
     labels = torch.nn.functional.one_hot(torch.randint(0, 3, (5, 4, 4)), 3).movedim(-1, 1)
     with pytest.raises(ConfigurationError, match=r"answers.argmax\(1\)"):
         guessed(nn.Conv2d(2, 3, 1), [(torch.randn(5, 2, 4, 4), labels)])
+
+
+@pytest.mark.parametrize("given", [{"relearner": 2}, {"until": 3.0}])
+def test_a_method_without_steps_has_no_forget_loss_to_end_or_to_read_elsewhere(given: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="ssd takes no steps along a forget loss"):
+        unweave.unlearn(model(), forget=FORGET, retain=RETAIN, method="ssd", **given)  # type: ignore[arg-type]

@@ -132,7 +132,7 @@ def _of_other(document: Document, task: Task) -> list[str]:
 
 def _of_oneshot(document: Document) -> list[str]:
     """A method without steps has no losses to take and no step length."""
-    method, step, model = (document.content.get(section) for section in ("method", "step", "model"))
+    method, step, model, run = (document.content.get(each) for each in ("method", "step", "model", "run"))
     name = method.get("name") if isinstance(method, dict) else None
     if not isinstance(method, dict) or not isinstance(name, str) or name not in ONESHOT:
         return []
@@ -141,6 +141,9 @@ def _of_oneshot(document: Document) -> list[str]:
         found["method", OVER] = f"{name} takes no steps and no other row's losses"
     if isinstance(step, dict) and step.get("name", "trust") != "trust":
         found["step", "name"] = f"{name} takes no steps: leave the section out"
+    for key in ("until", "relearner"):
+        if isinstance(run, dict) and run.get(key, "auto") not in ("auto", None, 0):
+            found["run", key] = f"{name} takes no steps along a forget loss: leave it out"
     if isinstance(model, dict) and model.get("lora") is not None:
         found["model", "lora"] = (
             f"{name} changes the weights themselves, and those of new adapters are zero: leave it out"

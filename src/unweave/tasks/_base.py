@@ -121,6 +121,18 @@ def divergence(target: Tensor, model: Predictions, temperature: float = 1.0) -> 
     return temperature**2 * kl(target, model.log_p(temperature))
 
 
+class _Predicts(Protocol):
+    def predictions(self, model: nn.Module, batch: Batch) -> Predictions: ...
+
+
+def divergences(task: _Predicts, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
+    """`KL(p_reference || p_model)` of each example, `[b]`, over its predictions; no gradient flows to the reference."""
+    with torch.no_grad():
+        target = task.predictions(reference, batch).log_p()
+    seen = task.predictions(model, batch)
+    return seen.owners.reduced(divergence(target, seen))
+
+
 def kl(target: Tensor, own: Tensor) -> Tensor:
     """`sum_v q_v (log q_v - log p_v)` over the last axis, of log q and log p; 0 where q is, in the gradient too."""
     never = target.isneginf()

@@ -13,7 +13,7 @@ from unweave.arguments import check_fields
 from unweave.data.batches import Batch
 from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Owners, Predictions, Value, divergence
+from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
 from unweave.tasks._doubts import held, no_better, probabilities
 
@@ -70,10 +70,7 @@ class Dense:
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """The mean of `KL(p_reference || p_model)` over the places, `[b]`; no gradient flows to the reference."""
-        with torch.no_grad():
-            target = self.predictions(reference, batch).log_p()
-        seen = self.predictions(model, batch)
-        return seen.owners.reduced(divergence(target, seen))
+        return divergences(self, model, reference, batch)
 
     def accuracy(self, model: nn.Module, batch: Batch) -> Tensor:
         """The share of each example's places that are right, `[b]`; NaN where a logit is."""

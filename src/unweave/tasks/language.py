@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Owners, Predictions, divergence
+from unweave.tasks._base import Owners, Predictions, divergences
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
 
 IGNORED = -100  # the label of a token that nothing is to predict
@@ -65,10 +65,7 @@ class Language:
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """Mean or sum of `KL(p_reference || p_model)` over the answer's tokens, `[b]`; the reference never trains."""
-        with torch.no_grad():
-            target = self.predictions(reference, batch).log_p()
-        seen = self.predictions(model, batch)
-        return seen.owners.reduced(divergence(target, seen))
+        return divergences(self, model, reference, batch)
 
     def token_logprobs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the tokens, `[b, t - 1]`, 0 where the mask `[b, t - 1]` says that none is asked for.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Owners, Predictions, Value, divergence
+from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
 from unweave.tasks._doubts import held, no_better, probabilities
 
@@ -57,10 +57,7 @@ class MultiLabel:
 
     def divergence(self, model: nn.Module, reference: nn.Module, batch: Batch) -> Tensor:
         """The sum of `KL(p_reference || p_model)` over the labels, `[b]`; no gradient flows to the reference."""
-        with torch.no_grad():
-            target = self.predictions(reference, batch).log_p()
-        seen = self.predictions(model, batch)
-        return seen.owners.reduced(divergence(target, seen))
+        return divergences(self, model, reference, batch)
 
     def accuracy(self, model: nn.Module, batch: Batch) -> Tensor:
         """The Jaccard index of each example, `[b]`."""

@@ -161,9 +161,7 @@ def check_unseen(test: TensorImages, train: TensorImages) -> None:
     Raises:
         ConfigurationError: images of the test set are, bit for bit and whatever their label, in the training set.
     """
-    trained = set(map(_image_digest, train.images.numpy()))
-    shared = [row for row, image in enumerate(test.images.numpy()) if _image_digest(image) in trained]
-    if shared:
+    if shared := _also_in(test, train):
         first = ", ".join(f"test[{row}]" for row in shared[:5])
         raise ConfigurationError(
             f"test and holdout set must hold no training image; {len(shared)} of {len(test)} are in the "
@@ -177,14 +175,18 @@ def check_shared(forget: TensorImages, retain: TensorImages) -> None:
     Raises:
         ConfigurationError: images of the forget set are, bit for bit and whatever their label, in the retain set.
     """
-    kept = set(map(_image_digest, retain.images.numpy()))
-    shared = [row for row, image in enumerate(forget.images.numpy()) if _image_digest(image) in kept]
-    if shared:
+    if shared := _also_in(forget, retain):
         first = ", ".join(f"forget[{row}]" for row in shared[:5])
         raise ConfigurationError(
             f"forget and retain set must share no picture; {len(shared)} of {len(forget)} are in both, under other "
             f"classes or captions (first: {first}): take them out of one of the two"
         )
+
+
+def _also_in(one: TensorImages, other: TensorImages) -> list[int]:
+    """Rows whose image is in the other set, bit for bit."""
+    there = set(map(_image_digest, other.images.numpy()))
+    return [row for row, image in enumerate(one.images.numpy()) if _image_digest(image) in there]
 
 
 def _image_digest(image: np.ndarray) -> bytes:

@@ -87,11 +87,11 @@ def frechet_score(drawn: Sample, real: Sample, seed: int = 0) -> Measurement:
     Raises:
         UndefinedScore: fewer than 20 drawn or 40 real images, or a feature that is not finite.
     """
-    found = _measured(frechet, drawn, real, seed)
-    sides, rng = _both(drawn, real), np.random.default_rng(seed)
-    labels = [np.asarray(of.classes) for of in (drawn, real)]
-    with one_thread():
-        again = [frechet(*(x[_again(of, rng)] for x, of in zip(sides, labels, strict=True))) for _ in range(RESAMPLES)]
+    labels, rng = [np.asarray(of.classes) for of in (drawn, real)], np.random.default_rng(seed)
+    sides = list(zip(_both(drawn, real), labels, strict=True))
+    with one_thread():  # a second waits more than it works on matrices this small
+        found = _measured(frechet, drawn, real, seed)
+        again = [frechet(*(x[_again(of, rng)] for x, of in sides)) for _ in range(RESAMPLES)]
     half = Z * float(np.std(again, ddof=1))
     low, high = max(found.value - half, 0.0), found.value + half
     return replace(found, low=low, high=high, interval=f"bootstrap of images within classes, {RESAMPLES} resamples")
