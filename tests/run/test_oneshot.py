@@ -108,6 +108,8 @@ def test_ctrl_c_in_the_middle_of_the_change(recipe: Write, tmp_path: Path, monke
         (["method={name: ssd, over: npo}"], "takes no steps and no other row's losses"),
         (["method={name: hamu_q, over: ssd}"], "unknown method 'ssd', or one without losses"),
         (["method={name: ssd}", "step={name: adam, lr: 0.1}"], "ssd takes no steps: leave the section out"),
+        (["method={name: ssd}", "run.relearner=2"], "run.relearner: ssd takes no steps along a forget loss"),
+        (["method={name: ssd}", "run.until=3.0"], "run.until: ssd takes no steps along a forget loss"),
         (["method={name: sdd}"], "Did you mean 'ssd'"),
         (["method={name: uce}"], "method: uce is about diffusion models and needs tasks.Diffusion"),
         (["method={name: uce, lamb: 0}"], "method.lamb must be a number in (0, inf); found 0"),

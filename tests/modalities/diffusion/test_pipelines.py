@@ -93,6 +93,7 @@ def test_plain_diffusers_in_another_process_has_the_same_models(world: Path, tmp
 import sys, torch, safetensors.torch
 from diffusers import StableDiffusionPipeline
 assert "unweave" not in sys.modules
+torch.set_num_threads(1)  # as here: the last digits follow the threads
 x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
 def asked(pipe):
     with torch.no_grad():
