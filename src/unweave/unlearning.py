@@ -32,7 +32,7 @@ from unweave.losses import END, Ascent, Relearned, Until, unseen_level
 from unweave.methods import Method
 from unweave.modules import joined, mode
 from unweave.objectives import Loss
-from unweave.oneshot import OneShot
+from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Asking, Repair, wanted
 from unweave.samples import Data, labels, subset
@@ -141,10 +141,6 @@ class Unlearning:
         """
         if check:
             check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
-        if isinstance(method, OneShot) and (self.settings.until not in ("auto", None) or self.settings.relearner):
-            raise ConfigurationError(
-                f"until, relearner: {method.name} takes no steps along a forget loss: leave them out."
-            )
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if (level := self._level(row.forget)) is not None and row.forget is not None:
@@ -208,9 +204,18 @@ class Unlearning:
 
         A contract says when it is forgotten; without one the stops do, and no longer end the run; without either the
         last of the `steps` repair.
+
+        Raises:
+            ConfigurationError: a method without steps, and none repairs it, is to end its forget loss or to read it at
+                a relearner's weights.
         """
         judged = self.keeper is not None
         if not wanted(repair, contract=judged, trust=isinstance(self.step, TrustRegion)):
+            if isinstance(self.step, Once) and (self.settings.until not in ("auto", None) or self.settings.relearner):
+                raise ConfigurationError(
+                    "until, relearner: this method takes no steps along a forget loss, and none repairs it: leave them "
+                    "out, or pass repair=True."
+                )
             return None, stop
         averages: Of = "lean" if repair == "lean" else "both"
         if judged or not stop:

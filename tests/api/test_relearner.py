@@ -76,7 +76,7 @@ def test_what_has_no_forget_loss_is_refused() -> None:
         unweave.unlearn(model, forget=forget, retain=retain, method="finetune", relearner=2, **FEW)
 
 
-@pytest.mark.parametrize(("method", "refused"), [("finetune", True), ("hamu_q", False), ("ssd", False)])
+@pytest.mark.parametrize(("method", "refused"), [("finetune", True), ("hamu_q", False)])
 def test_a_recipe_says_it_and_is_refused_before_anything_is_trained(tmp_path: Path, method: str, refused: bool) -> None:
     path = tmp_path / "recipe.yaml"
     written = ["data: {source: digits}", "forget: {random: 0.1}", f"method: {{name: {method}}}", "run: {relearner: 4}"]

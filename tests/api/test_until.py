@@ -147,7 +147,7 @@ def test_a_recipe_says_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("method", "until", "refused"),
-    [("finetune", 3, True), ("finetune", "unseen", True), ("finetune", "auto", False), ("ssd", 3, False)],
+    [("finetune", 3, True), ("finetune", "unseen", True), ("finetune", "auto", False)],
 )
 def test_a_recipe_with_nothing_to_end_is_refused_before_anything_is_trained(
     tmp_path: Path, method: str, until: Any, refused: bool

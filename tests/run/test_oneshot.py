@@ -121,6 +121,12 @@ def test_faults(recipe: Write, changes: list[str], told: str) -> None:
     assert len(caught.value.faults) == 1 and told in caught.value.faults[0]
 
 
+@pytest.mark.parametrize("repair", ["true", "lean"])
+def test_an_end_and_a_relearner_are_for_its_repair(recipe: Write, repair: str) -> None:
+    settings = read(recipe(), [SSD, f"run.repair={repair}", "run.until=3.0", "run.relearner=2"])
+    assert (settings.run.until, settings.run.relearner) == (3.0, 2)
+
+
 def test_the_catalogue_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
     found: dict[str, Any] = {}
     for arguments in (["methods", "--json"], ["methods", "ssd"]):

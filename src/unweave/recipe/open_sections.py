@@ -130,6 +130,10 @@ def _of_other(document: Document, task: Task) -> list[str]:
     return _of_arguments(METHODS[name], given, document, "method.over", partial(_row, document, task, name))
 
 
+NO_REPAIR = (None, "auto", False)
+"""`run.repair` under which a method without steps has no second phase either."""
+
+
 def _of_oneshot(document: Document) -> list[str]:
     """A method without steps has no losses to take and no step length."""
     method, step, model, run = (document.content.get(each) for each in ("method", "step", "model", "run"))
@@ -142,8 +146,8 @@ def _of_oneshot(document: Document) -> list[str]:
     if isinstance(step, dict) and step.get("name", "trust") != "trust":
         found["step", "name"] = f"{name} takes no steps: leave the section out"
     for key in ("until", "relearner"):
-        if isinstance(run, dict) and run.get(key, "auto") not in ("auto", None, 0):
-            found["run", key] = f"{name} takes no steps along a forget loss: leave it out"
+        if isinstance(run, dict) and run.get(key, "auto") not in ("auto", None, 0) and run.get("repair") in NO_REPAIR:
+            found["run", key] = f"{name} takes no steps along a forget loss: leave it out, or repair: true"
     if isinstance(model, dict) and model.get("lora") is not None:
         found["model", "lora"] = (
             f"{name} changes the weights themselves, and those of new adapters are zero: leave it out"
