@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from unweave import samples
@@ -88,7 +88,7 @@ def whole(data: Any, what: str) -> Records:
     Raises:
         ConfigurationError: it cannot be read by index, is empty, or gives another example at the next look.
     """
-    if not indexed(data):
+    if isinstance(data, nn.Module) or not indexed(data):
         raise ConfigurationError(
             f"{what}: expected a data set that can be read by index, with a length; found {shown(data)}"
         )

@@ -202,11 +202,14 @@ class RecordsJob:
         return torch.from_numpy(found)
 
     def shown(self, side: str, place: int) -> Json:
-        """The row of the table; of other data the answer, and what there is to see of the rest."""
+        """The row of the table, but for whose it is; of other data the answer, and what there is to see of the rest."""
         number = int(self._side(side).numbers[place])
         if self.source.rows and self._side(side).data is self.source.records.data:
             cells = self.source.rows[number]
-            return {"text": ", ".join(f"{name} {'' if cell is None else cell}" for name, cell in cells.items())}
+            told = (
+                f"{name} {'' if cell is None else cell}" for name, cell in cells.items() if name != self.source.user
+            )
+            return {"text": ", ".join(told)}
         example = self._side(side)[place]
         pair = answered(example)
         inputs, answer = (example, "") if pair is None else pair
