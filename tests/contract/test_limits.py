@@ -192,19 +192,19 @@ def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_
     share, nats, count = 2 * smallest(N, ALPHA), 2 * smallest(N, ALPHA, 1.0), 0
     few = SPREAD[::20] - 1
     error = 2 * smallest(len(few), ALPHA, FIVEFOLD * LOSS_SHARE * float(few.mean()))
-    for utility, values, unit, judged, room, text in (
+    for utility, seen, unit, judged, room, text in (
         ("accuracy", RIGHT, "nats", share, f"{100 * share:.2g} points", f"falls by at most {100 * share:.3g} points"),
         ("perplexity", SPREAD, "nats", nats, f"{100 * math.expm1(nats):.2g} %", "% of the original's"),
         ("loss", few, "error", error, f"{error:.2g} error", f"rises by at most {error:.3g} error"),
     ):
-        (found,), (note,) = made(None, values, utility, unit)
+        (found,), (note,) = made(None, seen, utility, unit)
         assert found.judged == pytest.approx(judged) and text in found.text
         usual = 5 if utility == "loss" else 1
         assert note.startswith(
-            f"Default: {utility} within {room} of the original's instead of {usual} %: with {len(values)} guard"
+            f"Default: {utility} within {room} of the original's instead of {usual} %: with {len(seen)} guard"
         )
         base = math.exp(SPREAD.mean()) * math.expm1(nats) if utility == "perplexity" else judged
-        assert found.limit == pytest.approx(base) and read(found, values, values).met
+        assert found.limit == pytest.approx(base) and read(found, seen, values).met
         count += 1
     assert count == 3
 
@@ -236,7 +236,7 @@ def test_the_default_of_places_is_missed_where_only_the_small_class_is_lost() ->
     nothing = torch.zeros_like(logits)
     nothing[:, 0] = 1
     before, after = (values(known.utility, task, nn.Identity(), (each, labels)).numpy() for each in (logits, nothing))
-    (limit,), notes = made(None, before, known.utility)
+    (limit,) = made(None, before, known.utility)[0]
     assert limit.clause.metric == "overlap" and limit.judged < 0.1 and limit.clip == 1
     assert read(limit, before, before).state == "met" and read(limit, before, after).state == "missed"
     assert float(values("accuracy", task, nn.Identity(), (nothing, labels)).mean()) == 15 / 16

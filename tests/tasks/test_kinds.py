@@ -154,5 +154,5 @@ def test_accuracy_clauses_are_of_what_a_task_says(name: str) -> None:
 def test_what_is_right_of_places_is_not_a_number_where_a_logit_is_not() -> None:
     logits, labels = torch.randn(3, 2, 4, 4), torch.ones(3, 4, 4, dtype=torch.long)
     logits[1, 0, 2, 2] = torch.nan
-    for read in (Dense().accuracy, Dense().overlap):
-        assert read(nn.Identity(), (logits, labels)).isnan().tolist() == [False, True, False]
+    for right in (Dense().accuracy, Dense().overlap):
+        assert right(nn.Identity(), (logits, labels)).isnan().tolist() == [False, True, False]

@@ -231,8 +231,8 @@ class Contract:
 
     Args:
         keep: what may suffer by how much; None is accuracy (overlap, where each place of an example has a class;
-            perplexity, where the task has neither) within 1 % of the original's, or as little as the examples can decide, and of a model that draws "recognised" within 5
-            points and the loss within 5 %; () is no limit.
+            perplexity, where the task has neither) within 1 % of the original's, or as little as the examples can
+            decide, and of a model that draws "recognised" within 5 points and the loss within 5 %; () is no limit.
         forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
             "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).

@@ -38,9 +38,8 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
     elif (read := Known(task).overlap if metric == "overlap" else Known(task).accuracy) is not None:
         found = read(model, batch)
     else:
-        raise UnsupportedError(
-            f"{metric} needs a task with {'places' if metric == 'overlap' else 'logits or an accuracy'}; use 'loss', or a function (model, batch) -> [b]."
-        )
+        what = "places" if metric == "overlap" else "logits or an accuracy"
+        raise UnsupportedError(f"{metric} needs a task with {what}; use 'loss', or a function (model, batch) -> [b].")
     if isinstance(found, Tensor) and found.ndim == 2 and hasattr(metric, "several"):
         found = found.flatten()
     if not isinstance(found, Tensor) or found.ndim != 1:

@@ -30,10 +30,9 @@ class Dense:
     cross-entropy of its places that count: an example owns its places, and is forgotten and kept as a whole.
 
     Unit of the loss: nats of a place. Accuracy: the share of an example's places that are right. Membership signal:
-    minus the loss. Contract, if nothing is said: the overlap of classes (intersection over union, which sees the loss of
-    a class that has few places) within 1 % of the original's, and "unseen": the signal does not tell the forget set
-    from examples that the model was never trained on. "retrained": accuracy on the forget set is that of the retrained
-    model.
+    minus the loss. Contract, if nothing is said: the overlap of classes (intersection over union, which sees a class of
+    few places go) within 1 % of the original's, and "unseen": the signal does not tell the forget set from examples
+    that the model was never trained on. "retrained": accuracy on the forget set is that of the retrained model.
 
     Args:
         ignore: the label of a place that does not count; 255 in many segmentation sets.
