@@ -145,6 +145,11 @@ class Dense:
                 f"{', '.join(map(str, none[:5]))}): all of its labels are {self.ignore}. Take them out."
             )
         own, classes = labels.flatten(1)[counts], logits.shape[-1]
+        if self.ignore != 255 and classes == 2 and bool((own == 255).any()) and bool((own % 255 == 0).all()):
+            raise ConfigurationError(
+                "the labels are 0 and 255, and the model knows 2 classes: if 255 is class 1, as in the files of masks, "
+                "give (labels > 0).long(); if it stands for places that do not count pass task=Dense(ignore=255)."
+            )
         if self.ignore != 255 and classes <= 255 and bool((own == 255).any()):
             raise ConfigurationError(
                 f"a label is 255, and the model knows {classes} classes: if that stands for places that do not count "
