@@ -30,7 +30,7 @@ def test_two_values_of_one_number_may_be_classes(answer: Tensor) -> None:
 
 def test_two_values_of_several_numbers_may_be_labels() -> None:
     smoothed = 0.05 + 0.9 * (X[:, :4] > 0).float()
-    with pytest.raises(ConfigurationError, match="'multilabel'.*'regression'"):
+    with pytest.raises(ConfigurationError, match=r"'multilabel'.*'regression'"):
         guessed(nn.Linear(6, 4), [(X, smoothed)])
     assert type(guessed(nn.Linear(6, 4), [(X, (X[:, :4] > 0).float())])) is MultiLabel
 
