@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import ANSWERS, Batch, answered, count
+from unweave.data.batches import ANSWERS, Batch, answered, check_rows, count
 from unweave.errors import ConfigurationError
 from unweave.tasks._passes import inner
 
@@ -23,8 +23,9 @@ def parts(batch: Batch, task: str) -> tuple[Any, Any]:
     """What a batch gives to the model, and what is right of it.
 
     Raises:
-        ConfigurationError: it is neither a pair nor a mapping with one entry that is right.
+        ConfigurationError: it is neither a pair nor a mapping with one entry that is right, or holds lists of columns.
     """
+    check_rows(batch)
     if (found := answered(batch)) is not None:
         return found
     words = type(batch).__name__

@@ -105,9 +105,9 @@ def _ask_of_two(answers: Sequence[Tensor], classes: str) -> None:
     values = torch.cat([each.flatten() for each in answers])
     if len(found := values.unique()) == 2 and len(values) > _TWO:
         raise ConfigurationError(
-            f"task='auto': all {len(values)} answers that were looked at are {found[0]:.4g} or {found[1]:.4g}. If these "
-            f"are two classes give them as 0 and 1, task={classes!r}; if they are amounts pass task='regression'; if "
-            f"they are smoothed labels pass {OWN} whose nll is the cross-entropy with them."
+            f"task='auto': all {len(values)} answers are {found[0]:.4g} or {found[1]:.4g}. If these are two classes "
+            f"give them as 0 and 1, task={classes!r}; if they are amounts pass task='regression'; if they are smoothed "
+            f"labels pass {OWN} whose nll is the cross-entropy with them."
         )
 
 
