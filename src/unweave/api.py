@@ -233,7 +233,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    otherwise = given["until"] == "unseen" or given["task"] == "regression"  # what else reads the holdout
+    fitted = isinstance(given["task"], str) and given["task"] in FITTED
+    otherwise = given["until"] == "unseen" or fitted  # what else reads the holdout
     read = [name for name in MEASURED if not (name == "holdout" and otherwise)]
     method, alone = given["method"], [name for name in read if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method

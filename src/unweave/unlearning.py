@@ -142,7 +142,8 @@ class Unlearning:
                 relearner's weights and there is none.
         """
         if check:
-            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
+            relearned = self.settings.relearner > 0
+            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs, halved=relearned)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if (level := self._level(row.forget)) is not None and row.forget is not None:
@@ -185,6 +186,12 @@ class Unlearning:
             raise ConfigurationError(
                 "relearner: reads the forget loss where a relearner leads, and this method has none: leave it out, or "
                 "choose a method with a forget side."
+            )
+        if self.pairs.smallest["forget"] == 1:
+            raise ConfigurationError(
+                "relearner: reads the loss of one half of a forget batch where the other half leads, and the smallest "
+                "has one example: give two forget examples at least, raise forget_batch, lower micro, or set "
+                "drop_last=True in a loader."
             )
         return Relearned(loss, self.task, self.settings.relearner)
 
