@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.modalities.diffusion._pipeline import pipeline
 from unweave.modalities.diffusion.evaluation.prompts import searched_tokens
 from unweave.modalities.diffusion.frozen import Frozen
-
-from ._pipeline import pipeline
 
 
 class Toy:
