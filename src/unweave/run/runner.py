@@ -230,7 +230,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callba
             found = None if keeper is None else keeper.finish(session.model, session.ended)
         return Result(session.model, reason=session.ended, progress=progress, contract=found)
     told = [] if keeper is None else [_Promised(keeper, promise, progress.made + 1)]
-    bar, paused = Watched(watch, settings.steps, early=keeper is not None), False
+    bar, paused = Watched(watch, settings.steps), False
 
     def save() -> None:
         log.sync()
