@@ -95,8 +95,8 @@ def check_rows(batch: Batch) -> None:
     for key, each in batch.items():
         if key in _ROWS and isinstance(each, list) and each and all(isinstance(column, Tensor) for column in each):
             raise ConfigurationError(
-                f"{key}: expected a tensor, found a list of {len(each)}, as a loader makes it of lists of numbers: give "
-                "examples as tensors (with_format('torch') of a Hugging Face data set), or a collate_fn that does."
+                f"{key}: expected a tensor, found a list of {len(each)}, as a loader makes it of lists of numbers: "
+                "give examples as tensors (with_format('torch') of a Hugging Face data set), or a collate_fn that does."
             )
 
 
