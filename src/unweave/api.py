@@ -20,9 +20,9 @@ from unweave.arguments import SEEDS, Rule
 from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import check_apart, check_filled, check_overlap
+from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
 from unweave.data.loaders import by_index, opened
-from unweave.errors import ConfigurationError, gathered, shown, told
+from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, rank, reshard, seeded
 from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
 from unweave.loop import Stepper, Stop
@@ -182,7 +182,7 @@ def unlearn(
     holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
-        does = _does(task, model, retain if holdout is None else holdout, seed)
+        does = _does(task, model, *(("retain", retain) if holdout is None else ("holdout", holdout)), seed)
         probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
         trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
@@ -191,7 +191,10 @@ def unlearn(
         keeper=keeper, probe=probes, accelerator=accelerator, holdout=holdout,
     )  # fmt: skip
     sides, before = (does, forget, retain), dict[str, Seen]()
-    looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
+    others = {name: data for name, data in measured.items() if data is not None}
+    looked = partial(
+        check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken, others=others
+    )
     with ExitStack() as stack:
         watch = stack.enter_context(watching(progress if rank() == 0 else False))
         watch("looking at the data", 0, 1)
@@ -212,8 +215,8 @@ def unlearn(
     return result
 
 
-def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
-    """The task of that name, for this model and these data."""
+def _does(task: str | Task, model: nn.Module, name: str, data: Data, seed: int) -> Task:
+    """The task of that name, for this model and the data of a set."""
     if not isinstance(task, str):
         return task
     if task in PLAIN:
@@ -221,7 +224,9 @@ def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
     whole = bare(model)
     try:
         with evaluating(whole):
-            made = FITTED[task](whole, Sample(data, most=LOOKED, seed=seed, device=device_of(whole)))
+            sample = Sample(data, most=LOOKED, seed=seed, device=device_of(whole))
+            with of_set(name, sample.rows.tolist()):
+                made = FITTED[task](whole, sample)
     finally:
         reshard(model)
     LOG.info("task=%r took %r", task, made)
@@ -263,7 +268,8 @@ def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[i
     others = {name: data for name in measured if given[name] is not None and (data := opened(given[name])) is not None}
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        return check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
+        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
+        return broken | {name: broken_rows(data) for name, data in others.items()}
 
 
 def _stepper(
