@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -280,6 +281,7 @@ def metrics(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
     _printable()
+    _saying()
     try:
         machine.alone()
         app(arguments)
@@ -303,6 +305,21 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"error: {text}\n")
         raise SystemExit(1) from None
+
+
+class _Said(logging.Handler):
+    """Which files of the user's are executed: a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As it is."""
+        sys.stderr.write(f"{record.getMessage()}\n")
+
+
+def _saying() -> None:
+    log = logging.getLogger("unweave.code")
+    log.setLevel(logging.INFO)
+    if not any(isinstance(each, _Said) for each in log.handlers):
+        log.addHandler(_Said())
 
 
 def _printable() -> None:

@@ -41,6 +41,9 @@ def add(
     of: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --ids: all training records' ids, in order; or the texts.")
     ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --of, a table: the column with the ids, if it is not id.")
+    ] = None,
     received: Annotated[
         datetime | None, typer.Option(formats=_DATE, metavar="YYYY-MM-DD", help="Today, if not given.")
     ] = None,
@@ -56,7 +59,7 @@ def add(
     """Record a request: which records, from when, until when. The first one begins the ledger."""
     from unweave.commands import requests as command
 
-    what = command.Wanted(name, tuple(classes or ()), rows, ids, of, received, due, basis, note)
+    what = command.Wanted(name, tuple(classes or ()), rows, ids, of, column, received, due, basis, note)
     command.add(ledger, key, what, as_json=as_json)
 
 
