@@ -141,6 +141,7 @@ def test_who_only_reads_executes_nothing(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_file_is_not_resumed(recipe: Path, tmp_path: Path, capsys: Told) -> None:
+    recipe.write_text(RECIPE + "contract: none\n")
     ended(read(recipe), tmp_path / "out", "unlearning", done=2)
     (tmp_path / "own.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh()"))
     assert command("run", tmp_path / "out", "--resume") == 2
