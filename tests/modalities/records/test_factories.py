@@ -74,6 +74,12 @@ class Noisy(Dicts):
         return torch.randn(4), 0
 
 
+def gaps():
+    x, y = drawn(200)
+    x[3] = float("nan")
+    return TensorDataset(x, y)
+
+
 def amounts():
     x, _ = drawn(200)
     return TensorDataset(x, 100 * x.sum(1))
@@ -195,13 +201,14 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.factory=own.py:gone"], "has no function gone; it has drawn, data, whole, amounts, net, odd"),
+        (["model.factory=own.py:gone"], "has no function gone; it has drawn, data, whole, gaps, amounts, net, odd"),
         (["model.arguments={depth: 3}"], "net() of {file}: got an unexpected keyword argument 'depth'"),
         (["model={factory: 'own.py:odd'}"], "odd() must return a torch.nn.Module, it returned 'no module'"),
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
         (["data={factory: 'no_such.module:make'}"], "data.factory: no_such.module: "),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
         (["data={factory: 'own.py:Noisy'}"], "gives another example when it is asked again"),
+        (["data={factory: 'own.py:gaps'}", "forget={random: 0.1}"], "1 of 160 examples hold NaN or infinity (first"),
         (["data.arguments={}"], "nobody says whose the records are"),
         (["data.holdout=0.2"], "the factory gives a holdout or a test set itself: leave it out"),
         (["task={factory: 'own.py:odd'}"], "expected an object with nll(model, batch)"),
@@ -211,7 +218,7 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
 )  # fmt: skip
 def test_what_cannot_be_made(recipe: Path, overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        opened(recipe, *overrides)
+        opened(recipe, *overrides).opened(None)
     assert said.format(file=recipe.parent / "own.py") in str(caught.value)
 
 

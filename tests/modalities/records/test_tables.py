@@ -123,6 +123,7 @@ def test_a_regression_has_the_scale_of_unseen_errors(tmp_path: Path) -> None:
         (["data.target=lefd"], "data.target: {table} has no column 'lefd'. Did you mean 'left'?"),
         (["data.user=nobody", "data.drop=[spent]"], "data.drop: {table} has no column 'spent'. Did you mean 'spend'?"),
         (["data.user=null", "data.drop=[spend]"], "column 'customer' has "),
+        (["data.target=customer"], "'customer' says whose or for what a row is"),
         (["data.user=income"], "column 'income' (data.user) must say whose record each row is"),
         (["data.target=income"], "column 'income' (data.target) must say the answer of each row"),
         (["data.split=city"], "column 'city' (data.split) must hold train, holdout, test; found "),

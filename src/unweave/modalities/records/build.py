@@ -56,9 +56,8 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
         source = replace(
             source, records=classed(source.records), holdout=classed(source.holdout), test=classed(source.test)
         )
-    this, *others, _, _ = gathered(
+    this, *others, _ = gathered(
         *(partial(asked, each, source) for each in (wanted, *recipe.already)),
-        recipe.check_models,
         partial(check_method, recipe.method, lesson),
     )
     split = Split(this.rows, np.setdiff1d(source.seen, this.rows))

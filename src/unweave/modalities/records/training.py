@@ -96,10 +96,21 @@ def train(
                 optimizer.step()
                 summed += loss.item() * len(rows)
             if not abs(summed) < float("inf"):
-                raise ConfigurationError(f"training diverged in epoch {epoch}: lower training.lr={how.lr}")
+                raise ConfigurationError(_why(data, epoch, how))
             watch(phase, epoch, how.epochs)
     model.zero_grad(set_to_none=True)
     return model.eval()
+
+
+def _why(data: Records, epoch: int, how: Training) -> str:
+    """Why the loss is not finite any more: what is not finite in the data, or steps that are too long."""
+    broken = [row for row in range(len(data)) if not data.digest(row)[1]]
+    if not broken:
+        return f"training diverged in epoch {epoch}: lower training.lr={how.lr}"
+    return (
+        f"training: {len(broken)} of {len(data)} examples hold NaN or infinity (first: row {data.numbers[broken[0]]}), "
+        "and the loss is not finite there: mend them, or take them out"
+    )
 
 
 @dataclass(frozen=True, eq=False)
