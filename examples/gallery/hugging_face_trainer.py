@@ -34,9 +34,9 @@ trainer = Trainer(
     BertForSequenceClassification(BertConfig(vocab_size=len(vocabulary), num_labels=2, **small)),
     TrainingArguments(
         tempfile.mkdtemp(),
-        num_train_epochs=40,
+        num_train_epochs=20,
         per_device_train_batch_size=48,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         report_to=[],
         save_strategy="no",
         logging_strategy="no",
