@@ -201,7 +201,6 @@ def unlearn(
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
         watch("looking at the data", 1, 1)
-        LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,8 @@ from unweave.guards.probe import Seen, probe, sample
 from unweave.modules import evaluating
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
+
+LOG = logging.getLogger("unweave")
 
 
 def check(
@@ -80,7 +83,9 @@ def check(
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
     found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
-    return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
+    return warned
 
 
 def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:
