@@ -18,7 +18,7 @@ from unweave.arguments import SEEDS, fault
 from unweave.errors import ConfigurationError
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
-from unweave.store import keep_tensors, kept_about, kept_tensors, place_of
+from unweave.store import keep_tensors, kept_about, kept_tensors, model_in, place_of
 
 VERSION = 1
 """Part of every fingerprint: raise it when a change of this file changes the weights it gives."""
@@ -227,7 +227,7 @@ def with_weights(network: Network, path: Path) -> nn.Module:
     Raises:
         ConfigurationError: not a safetensors file, not of this network, or not finite.
     """
-    path = path / "model" if (path / "model").is_dir() else path
+    path = model_in(path)
     file = path / "model.safetensors" if path.is_dir() else path
     model = network.build()
     try:
