@@ -88,8 +88,8 @@ class Repair:
     brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
     `met` says when it is forgotten, a trust region makes no restorations before the retain loss is `DEBT` budgets up:
     what they would pay at once the repair pays later. Under a contract they keep the run within its limits. A push that
-    `met` has not ended before the last `share` of the steps leaves them to the repair, at quota 0, which begins where the
-    level was lowest at a look of the second half of that push: an excursion on its way is not what is repaired.
+    `met` has not ended before the last `share` of the steps leaves them to the repair, at quota 0, which begins where
+    the level was lowest at a look of that push's second half: an excursion at its end is not what is repaired.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
