@@ -26,7 +26,9 @@ def notebook(page: str) -> Json:
 
     def add(kind: str, text: str) -> None:
         more = {"execution_count": None, "outputs": []} if kind == "code" else {}
-        cells.append({"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.strip("\n"), **more})
+        cells.append(
+            {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.strip("\n"), **more}
+        )
 
     end = 0
     for block in BLOCK.finditer(page):
@@ -51,12 +53,15 @@ def executed(made: Json, name: str) -> Json:
 
     with tempfile.TemporaryDirectory() as folder:
         # what runs leaves nothing in the home folder, and finds nothing there
-        aside = {key: folder for key in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "UNWEAVE_CACHE")}
+        aside = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "UNWEAVE_CACHE"), folder)
         os.environ.update(aside, OMP_NUM_THREADS="1", PYTHONWARNINGS="error::UserWarning:unweave")
         work = Path(folder) / "work"
         work.mkdir()
         client = NotebookClient(
-            nbformat.from_dict(made), timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(work)}}
+            nbformat.from_dict(made),
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(work)}},
         )
         print(f"notebook {name}", file=sys.stderr)
         return client.execute()
@@ -73,7 +78,9 @@ def shown(cell: Json) -> str:
         if output["output_type"] == "stream":
             printed += output["text"]
         elif "image/png" in data:
-            parts.append(f'<img alt="drawn by the cell above" src="data:image/png;base64,{data["image/png"].strip()}">\n')
+            parts.append(
+                f'<img alt="drawn by the cell above" src="data:image/png;base64,{data["image/png"].strip()}">\n'
+            )
         elif "text/html" in data:
             parts.append(f'<div class="output" markdown="0">\n{data["text/html"]}\n</div>\n')
         elif "text/plain" in data:

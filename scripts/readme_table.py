@@ -59,10 +59,10 @@ def caption(found: Json) -> str:
     low, high = sizes(found["requests"])
     return f"""\
 Distance to a retrained model, in points: mean absolute gap over UA (error on the forget set), RA and TA (accuracy on
-retain and test set) and the AUC of a membership attack, each over {low} to {high} examples. Italics are the scale: doing
-nothing, the reference, and the reference from another seed, which is what chance gives. A row is one training, so it has no
-interval; the command prints the four scores with theirs. Bold is the least of the methods. Seconds: means over the requests.
-`unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
+retain and test set) and the AUC of a membership attack, each over {low} to {high} examples. Italics are the scale:
+doing nothing, the reference, and the reference from another seed, which is what chance gives. A row is one training,
+so it has no interval; the command prints the four scores with theirs. Bold is the least of the methods. Seconds are
+means over the requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
 
 
 def sizes(requests: list[Json]) -> tuple[int, int]:
@@ -103,7 +103,11 @@ def main() -> None:
     if "requests" in found:
         page, name, lines = ROOT / "README.md", "demo-table", (table(found["requests"]), caption(found))
     else:
-        page, name, lines = ROOT / "docs" / "demos.md", "demo-text-table", (text_table(found["rows"]), text_caption(found))
+        page, name, lines = (
+            ROOT / "docs" / "demos.md",
+            "demo-text-table",
+            (text_table(found["rows"]), text_caption(found)),
+        )
     marks = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
     written, replaced = marks.subn(lambda _: f"\n{lines[0]}\n\n{lines[1]}\n\n", page.read_text())
     if replaced != 1:

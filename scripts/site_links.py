@@ -63,7 +63,9 @@ def page_of(path: Path, name: str) -> str:
 def on_files(files: Files, config: Any) -> Files:
     """Adds a page for everything that a page of docs/, or such a page, links outside docs/."""
     root = Path(config.config_file_path).parent
-    waiting = [(f"docs/{file.src_uri}", (root / "docs" / file.src_uri).read_text()) for file in files.documentation_pages()]
+    waiting = [
+        (f"docs/{file.src_uri}", (root / "docs" / file.src_uri).read_text()) for file in files.documentation_pages()
+    ]
     while waiting:
         source, text = waiting.pop()
         for target in links(text):
