@@ -30,6 +30,8 @@ LAYERS = [
     {"methods", "diagnosis", "edit"},
     {"evaluation"},
     {"contract"},
+    {"results"},
+    {"callbacks"},
     {"loop"},
     {"trust", "oneshot"},
     {"averages"},

@@ -17,31 +17,25 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampl
 from unweave import arguments as takes
 from unweave import modules
 from unweave.arguments import SEEDS, Rule
+from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
 from unweave.data.checks import check_apart, check_filled, check_overlap
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, gathered, shown, told
-from unweave.execution import bare, device_of, reshard, seeded
-from unweave.guards import (
-    Guards,
-    GuardWarning,
-    Seen,
-    check,
-    collapsed,
-    nothing_changed,
-    probed,
-    same_scores,
-)
-from unweave.loop import Monitor, Result, Stepper, Stop
+from unweave.execution import bare, device_of, rank, reshard, seeded
+from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
+from unweave.loop import Stepper, Stop
 from unweave.methods import Method, made
 from unweave.modules import copied, evaluating
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
+from unweave.results import Result
 from unweave.samples import Sample
 from unweave.tasks import Classification, Dense, Language, MultiLabel, Regression, Task, guessed
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
+from unweave.watch import watching
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,6 +51,7 @@ PLAIN: dict[str, Callable[[], Task]] = {
 }
 TASKS = {**FITTED, **PLAIN}
 LOOKED = 500  # examples that a task is guessed from, and a scale estimated on
+LOG = logging.getLogger("unweave")
 STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
 SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
@@ -76,7 +71,8 @@ ARGUMENTS: dict[str, Rule] = {
     "contract": takes.kind("an unweave.Contract or None", Contract, None),
     "steps": takes.value(int, "[0, inf)"),
     "stop": takes.functions("of one Record", 1),
-    "monitors": takes.functions("of a Record and the Objectives", 2),
+    "callbacks": listeners,
+    "progress": takes.value(bool | Literal["auto"]),
     "parameters": patterns,
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     "seed": takes.value(int, SEEDS),
@@ -106,7 +102,8 @@ def unlearn(
     probe: Data | None = None,
     steps: int = 100,
     stop: Sequence[Stop] = (),
-    monitors: Sequence[Monitor] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool | Literal["auto"] = "auto",
     parameters: str | Sequence[str] | None = None,
     forget_batch: int = 64,
     retain_batch: int = 256,
@@ -146,7 +143,10 @@ def unlearn(
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
         stop: called with every `Record`; the first one that returns a reason (a text) ends the run.
-        monitors: called with every `Record` and the `Objectives` as they are after that step.
+        callbacks: objects with `on_step(record, objectives)`, `on_reading(waypoint)`, `on_end(result)`, or some of
+            them, which are told of it (`unweave.callbacks`, which has some that write to TensorBoard, MLflow and W&B).
+        progress: show on stderr, or in the notebook, how many steps are made and how long all would take: True, False,
+            or "auto", which is in a terminal and in a notebook.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
         forget_batch: examples per step, over all ranks.
         retain_batch: the same of the retain set.
@@ -173,7 +173,7 @@ def unlearn(
 
     Raises:
         ConfigurationError: everything that is wrong with the arguments, before a weight moves. What a function of the
-            caller's raises (`stop`, `monitors`) passes as it is, with a note of whose it is.
+            caller's raises (`stop`, `callbacks`) passes as it is, with a note of whose it is.
 
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
@@ -193,20 +193,20 @@ def unlearn(
     sides, before = (does, forget, retain), dict[str, Seen]()
     looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
     with ExitStack() as stack:
+        watch = stack.enter_context(watching(progress if rank() == 0 else False))
+        watch("looking at the data", 0, 1)
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
+        watch("looking at the data", 1, 1)
+        LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
-        result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
-        if steps:
-            with seeded(seed):
-                after = probed(unlearned, *sides, seed) if result.steps else before
-            lost = result.reason if result.reason.startswith("diverged") else collapsed(after, before)
-            warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
-    result.task, result.warnings = does, [text for text in warned if text]
+        bar = Watched(watch, steps, early=keeper is not None or bool(stop))
+        last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
+        result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result
@@ -224,7 +224,7 @@ def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
             made = FITTED[task](whole, Sample(data, most=LOOKED, seed=seed, device=device_of(whole)))
     finally:
         reshard(model)
-    logging.getLogger("unweave").info("task=%r took %r", task, made)
+    LOG.info("task=%r took %r", task, made)
     return made
 
 
@@ -235,7 +235,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    otherwise = given["until"] == "unseen" or given["task"] == "regression"  # what else reads the holdout
+    fitted = isinstance(given["task"], str) and given["task"] in FITTED
+    otherwise = given["until"] == "unseen" or fitted  # what else reads the holdout
     read = [name for name in MEASURED if not (name == "holdout" and otherwise)]
     method, alone = given["method"], [name for name in read if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method

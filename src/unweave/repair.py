@@ -16,9 +16,10 @@ from unweave.contract.keeper import HALF, ONLY, SHRINK
 from unweave.contract.reading import MET
 from unweave.data.pairs import Pair
 from unweave.gramian import combine, gramian
-from unweave.loop import Record, Stepper, Stop
+from unweave.loop import Stepper, Stop
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
+from unweave.results import Record
 from unweave.rules import HAMU
 from unweave.rules._base import RETAIN, Asked, Rule, Step
 from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion, tolerance

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import unweave
-from tests._toys import memorised
+from tests._toys import each_step, memorised
 from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
@@ -163,7 +163,7 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
         heard.append(record.phase)
         asked.append(repair.quota)
 
-    loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, monitors=[listen])
+    loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, callbacks=[each_step(listen)])
     assert heard[2::2] == phases and heard[:2] == ["push", "push"]
     assert asked[2::2] == pytest.approx(quotas)
 
@@ -219,8 +219,8 @@ def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
     said, asked = iter(found), []
     repair = Repair(met=lambda record: "enough" if next(said) else None, steps=steps, every=1)
     pairs, region = Pairs(forget, retain, forget_batch=15), TrustRegion()
-    listen = [lambda record, _: asked.append(repair.quota)]
-    result = loop.unlearn(model, ascent(), pairs, region, steps=10, repair=repair, monitors=listen)
+    listen = each_step(lambda record, _: asked.append(repair.quota))
+    result = loop.unlearn(model, ascent(), pairs, region, steps=10, repair=repair, callbacks=[listen])
     assert [record.phase for record in result.history] == phases
     assert ("lost" in phases) == (max(asked) > 0)
 

@@ -139,9 +139,10 @@ def run(
 ) -> int:
     """Carries out requests; 0 if every one is certified, 3 if one is rejected or undone, 130 if it was interrupted."""
     from unweave.commands.contract import promise
-    from unweave.commands.progress import speaking, watching
+    from unweave.commands.progress import speaking
     from unweave.ledger import batch
     from unweave.report.build import build
+    from unweave.watch import watching
 
     try:
         with watching() as watch, speaking():

@@ -189,6 +189,7 @@ def _foreign(metrics: set[str], known: Known) -> list[str]:
     """Metrics that another kind of task has."""
     has = {
         "of classes": (("accuracy", "retrained"), known.accuracy is not None),
+        "of classes of places": (("overlap",), known.overlap is not None),
         "of likelihoods": (("perplexity",), known.unit == NATS and known.utility != "loss"),
         "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
     }

@@ -15,6 +15,7 @@ from unweave.errors import ConfigurationError
 Batch = Any
 ANSWERS = ("labels", "label", "targets", "target")
 """What the right answer is called in a mapping: one of these."""
+_ROWS = ("input_ids", "attention_mask", *ANSWERS)  # what is no list of several inputs
 
 
 def answered(batch: Batch) -> tuple[Any, Any] | None:
@@ -58,19 +59,45 @@ def count(batch: Batch) -> int:
 
 
 def collated(examples: list[Any]) -> Batch:
-    """One batch of single examples, as torch makes it.
+    """One batch of single examples, as torch makes it; a list of numbers in a mapping is a row, as an array is.
 
     Raises:
         ConfigurationError: they are of several shapes, or of a kind that no tensor can be made of.
     """
     try:
-        return default_collate(examples)
+        return default_collate([_rows(each) if isinstance(each, Mapping) else each for each in examples])
     except (RuntimeError, TypeError) as error:
         why = str(error).partition("\n")[0]
         raise ConfigurationError(
             f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
             "Transform them (ToTensor, Resize, to_dense), or pass a DataLoader with a collate_fn."
         ) from error
+
+
+def _rows(example: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """An example whose lists of numbers, of which torch would make a list of columns, are tensors."""
+    found = {key: torch.as_tensor(each) for key, each in example.items() if isinstance(each, list) and _numbers(each)}
+    return {**example, **found} if found else example
+
+
+def _numbers(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(each, int | float) for each in value)
+
+
+def check_rows(batch: Batch) -> None:
+    """Refuses the columns that torch makes of lists of numbers of one length.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    if not isinstance(batch, Mapping):
+        return
+    for key, each in batch.items():
+        if key in _ROWS and isinstance(each, list) and each and all(isinstance(column, Tensor) for column in each):
+            raise ConfigurationError(
+                f"{key}: expected a tensor, found a list of {len(each)}, as loaders make it of lists of numbers: give "
+                "examples as tensors (with_format('torch') of a Hugging Face data set), or a collate_fn that does."
+            )
 
 
 def as_int64(labels: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 
 from unweave.evaluation import efficiency
 from unweave.guards import collapsed, not_finite, nothing_changed, probed
-from unweave.loop import Result
 from unweave.methods import title
 from unweave.modalities._base import Job, Scored, Sheet
+from unweave.results import Result
 from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
 from unweave.run.session import Session

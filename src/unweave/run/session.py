@@ -17,13 +17,13 @@ from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of
-from unweave.loop import Progress
 from unweave.methods import METHODS, Method, divided, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
 from unweave.repair import Repair
+from unweave.results import Progress
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
 from unweave.samples import Data

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.arguments import check_fields
-from unweave.data.batches import Batch
+from unweave.data.batches import Batch, check_rows
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergences
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
@@ -101,6 +101,7 @@ class Language:
 
     def _read(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The batch with every row at the front, and which positions predict an answer token, `[b, t - 1]`."""
+        check_rows(batch)
         keys = ("input_ids", "attention_mask", "labels")
         if not isinstance(batch, Mapping) or any(not isinstance(batch.get(k), Tensor) for k in keys):
             found = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__

@@ -7,16 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from unweave.commands import progress
-from unweave.commands.progress import Lines, Pace, watching
-from unweave.watch import spoken
+import unweave.watch as shown
+from unweave.watch import Lines, Pace, spoken, watching
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the clock says, in its only element."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shown.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -50,7 +49,7 @@ def test_times_are_said_in_their_largest_unit() -> None:
 def test_a_terminal_has_a_bar_with_what_is_left(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=100)
-    monkeypatch.setattr(progress, "Console", lambda **_: terminal)
+    monkeypatch.setattr(shown, "Console", lambda **_: terminal)
     with watching() as watch:
         watch("training", 0, 4)
         clock[0] += 60
