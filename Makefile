@@ -32,7 +32,7 @@ types: $(DEV)/installed        ## mypy, strict
 	$(DEV)/bin/python -m mypy
 
 docs: $(DEV)/installed        ## the site, in build/site: every link checked, every tutorial executed
-	NO_MKDOCS_2_WARNING=1 $(ONE) $(DEV)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(ONE) $(DEV)/bin/python -m mkdocs build --strict
 
 dist: $(DEV)/installed        ## wheel and sdist, in dist/, tested from the built files
 	$(ONE) $(DEV)/bin/python scripts/dist.py

@@ -50,6 +50,7 @@ def executed(made: Json, name: str) -> Json:
     """
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     with tempfile.TemporaryDirectory() as folder:
         # what runs leaves nothing in the home folder, and finds nothing there
@@ -62,6 +63,7 @@ def executed(made: Json, name: str) -> Json:
             timeout=SECONDS,
             kernel_name="python3",
             resources={"metadata": {"path": str(work)}},
+            config=Config({"KernelManager": {"transport": "ipc"}}),  # no port that others of the machine could read
         )
         print(f"notebook {name}", file=sys.stderr)
         return client.execute()

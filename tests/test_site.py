@@ -21,7 +21,15 @@ import unweave
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = sorted((DOCS / "reference").glob("*.md"))
-ROOMS = ("unweave", "unweave.rules", "unweave.losses", "unweave.evaluation", "unweave.audit.attacks", "unweave.ledger")
+ROOMS = (
+    "unweave",
+    "unweave.rules",
+    "unweave.losses",
+    "unweave.evaluation",
+    "unweave.audit.attacks",
+    "unweave.ledger",
+    "unweave.callbacks",
+)
 notebooks = runpy.run_path(str(ROOT / "scripts" / "notebooks.py"))
 
 
