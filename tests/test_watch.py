@@ -28,9 +28,9 @@ def test_a_log_has_a_line_per_phase_and_one_every_half_minute(clock: list[float]
     watch("scoring", 0, 3)
     assert out.getvalue().splitlines() == [
         "training the original",
-        "training the original: 3 of 10, about 70 s left",
-        "training the original: 6 of 10, about 40 s left",
-        "training the original: 9 of 10, about 10 s left",
+        "training the original: 3 of 10, at most about 70 s left",
+        "training the original: 6 of 10, at most about 40 s left",
+        "training the original: 9 of 10, at most about 10 s left",
         "scoring",
     ]
 
@@ -54,4 +54,4 @@ def test_a_terminal_has_a_bar_with_what_is_left(monkeypatch: pytest.MonkeyPatch,
         watch("training", 0, 4)
         clock[0] += 60
         watch("training", 1, 4)
-    assert "training" in out.getvalue() and "1/4" in out.getvalue() and "about 3 min left" in out.getvalue()
+    assert "training" in out.getvalue() and "1/4" in out.getvalue() and "at most about 3 min left" in out.getvalue()

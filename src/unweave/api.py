@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
 from unweave import arguments as takes
 from unweave import modules
@@ -20,9 +20,9 @@ from unweave.arguments import SEEDS, Rule
 from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import check_apart, check_filled, check_overlap
-from unweave.data.protocol import indexed
-from unweave.errors import ConfigurationError, gathered, shown, told
+from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
+from unweave.data.loaders import by_index, opened
+from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, rank, reshard, seeded
 from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
 from unweave.loop import Stepper, Stop
@@ -125,7 +125,8 @@ def unlearn(
     Args:
         model: a trained module.
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
-        retain: examples of what is to stay; they must not contain a forget example.
+        retain: examples of what is to stay; they must not contain a forget example. A loader brings its batch size and
+            its collate_fn, wherever it stands.
         task: what the model does: "classification", "multilabel", "regression" (its scale estimated on 500 examples of
             the `holdout`, or without one of the retain set), "dense" (segmentation, a class for each token), "language"
             (a causal language model), a task of `unweave.tasks` with settings, or one of your own
@@ -180,9 +181,10 @@ def unlearn(
     """
     broken = _checked(locals())
     settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
+    holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
-        does = _does(task, model, retain if holdout is None else holdout, seed)
+        does = _does(task, model, *(("retain", retain) if holdout is None else ("holdout", holdout)), seed)
         probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
         trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
@@ -191,7 +193,10 @@ def unlearn(
         keeper=keeper, probe=probes, accelerator=accelerator, holdout=holdout,
     )  # fmt: skip
     sides, before = (does, forget, retain), dict[str, Seen]()
-    looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
+    others = {name: data for name, data in measured.items() if data is not None}
+    looked = partial(
+        check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken, others=others
+    )
     with ExitStack() as stack:
         watch = stack.enter_context(watching(progress if rank() == 0 else False))
         watch("looking at the data", 0, 1)
@@ -204,7 +209,7 @@ def unlearn(
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
-        bar = Watched(watch, steps, early=keeper is not None or bool(stop))
+        bar = Watched(watch, steps)
         last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
         result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
     for text in result.warnings:
@@ -212,8 +217,8 @@ def unlearn(
     return result
 
 
-def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
-    """The task of that name, for this model and these data."""
+def _does(task: str | Task, model: nn.Module, name: str, data: Data, seed: int) -> Task:
+    """The task of that name, for this model and the data of a set."""
     if not isinstance(task, str):
         return task
     if task in PLAIN:
@@ -221,7 +226,9 @@ def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
     whole = bare(model)
     try:
         with evaluating(whole):
-            made = FITTED[task](whole, Sample(data, most=LOOKED, seed=seed, device=device_of(whole)))
+            sample = Sample(data, most=LOOKED, seed=seed, device=device_of(whole))
+            with of_set(name, sample.rows.tolist()):
+                made = FITTED[task](whole, sample)
     finally:
         reshard(model)
     LOG.info("task=%r took %r", task, made)
@@ -258,27 +265,13 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[int]]:
     """What can be said of the sets without a model, where they can be read by index: rows with NaN or infinity."""
-    sides = {name: data for name in ("forget", "retain") if (data := _examples(given[name])) is not None}
+    sides = {name: data for name in ("forget", "retain") if (data := opened(given[name])) is not None}
     gathered(*(partial(check_filled, len(data), name) for name, data in sides.items()))  # type: ignore[arg-type]
-    others = {
-        name: data for name in measured if given[name] is not None and (data := _examples(given[name])) is not None
-    }
+    others = {name: data for name in measured if given[name] is not None and (data := opened(given[name])) is not None}
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        return check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
-
-
-def _examples(data: Data) -> Dataset[Any] | None:
-    """The examples of a data set or a loader; None where only reading them all would tell."""
-    if isinstance(data, DataLoader):
-        if data.batch_size is None:  # a batch sampler of the caller's
-            return None
-        if isinstance(data.sampler, SubsetRandomSampler):
-            return Subset(data.dataset, list(data.sampler.indices))
-        if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
-            return None
-        data = data.dataset
-    return data if indexed(data) else None
+        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
+        return broken | {name: broken_rows(data) for name, data in others.items()}
 
 
 def _stepper(

@@ -187,11 +187,16 @@ class OneShot:
 
         Raises:
             UnsupportedError: it is about diffusion models, and the task is another.
-            ConfigurationError: it names a class that the model does not know.
+            ConfigurationError: it names a class that the model does not know, or what stands for it is not known.
         """
         if self.name in _OF_DIFFUSION:
             does = denoiser(task, self.name)
             refuse([text for name in _NAMED if (text := unknown(does, name, self.arguments.get(name)))])
+            if self.arguments.get("guide") is None and does.null is None:
+                raise ConfigurationError(
+                    f"{self.name} without a guide takes what is forgotten for the condition that means none, and this "
+                    "model has no such condition: give guide."
+                )
         return Method(Ascent(task.nll), task.nll, Fixed(), PAPERS[self.name])
 
     def step(self, task: Task, forget: Data, retain: Data) -> Once:

@@ -332,7 +332,10 @@ def kept(
     if contract is None:
         return retain, None
     left, sets = held_out(contract, task, forget, retain, given, settings.seed)
-    per_step = settings.forget_batch + settings.retain_batch
+    per_step = sum(
+        (data.batch_size if isinstance(data, DataLoader) else None) or size
+        for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch))
+    )
     return left, Keeper(contract, task, sets, per_step=per_step, retrained=retrained, first=first, seed=settings.seed)
 
 

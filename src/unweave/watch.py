@@ -151,12 +151,16 @@ class Paces(dict[str, Pace]):
 
 def said(phase: str, done: int, total: int, left: float | None) -> str:
     """Where a phase is, in words."""
-    return f"{phase}: {done} of {total}" + (f", about {spoken(left)} left" if left is not None else "")
+    return f"{phase}: {done} of {total}" + ending(left)
+
+
+def ending(left: float | None) -> str:
+    """How long it will still take, after a comma; what may end before its last part says so."""
+    return "" if left is None else f", at most about {spoken(left)} left"
 
 
 class _Left(ProgressColumn):
     """Seconds since the phase began, and how many are left."""
 
     def render(self, task: Task) -> Text:
-        left = task.fields.get("left")
-        return Text(spoken(task.elapsed or 0.0) + (f", about {spoken(left)} left" if left is not None else ""))
+        return Text(spoken(task.elapsed or 0.0) + ending(task.fields.get("left")))

@@ -17,7 +17,7 @@ LOGGERS: dict[str, Callable[[Path], Callback]] = {
 """What a recipe can name; each is made of the run's directory."""
 
 
-def loggers(names: Sequence[str], folder: Path) -> list[Callback]:
+def chosen(names: Sequence[str], folder: Path) -> list[Callback]:
     """Those of these names.
 
     Raises:
@@ -38,6 +38,6 @@ __all__ = [
     "Told",
     "WandB",
     "Watched",
+    "chosen",
     "listeners",
-    "loggers",
 ]

@@ -20,15 +20,12 @@ class Watched:
 
     Args:
         watch: whom.
-        steps: of the run, at most.
-        early: whether it may well end before: then its name says so, as the time that is left is that of all steps.
+        steps: of the run, at most: it may end before, and the time that is left is that of all of them.
     """
 
     watch: Watch
     steps: int
-    early: bool = False
 
     def on_step(self, record: Record, objectives: Objectives) -> None:
         """One more."""
-        name = f"{UNLEARNING} (may end earlier)" if self.early else UNLEARNING
-        self.watch(name, min(record.number, self.steps), self.steps)
+        self.watch(UNLEARNING, min(record.number, self.steps), self.steps)

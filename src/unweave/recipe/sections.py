@@ -12,7 +12,7 @@ from unweave.errors import ConfigurationError
 from unweave.guards.finding import NEAR, Guards
 
 
-def _beside(path: Path, info: ValidationInfo) -> Path:
+def beside(path: Path, info: ValidationInfo) -> Path:
     """A relative path is relative to the recipe's folder; ~ is the user's."""
     try:
         path = path.expanduser()
@@ -37,7 +37,7 @@ def _exists(path: Path) -> bool:
 
 def _found(path: Path, info: ValidationInfo) -> Path:
     """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
-    found = _beside(path, info)
+    found = beside(path, info)
     there = _exists(found)
     return path if is_name(path) and not there else found
 
@@ -58,8 +58,8 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 ClassName = Natural | str
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-AnyPath = Annotated[Path, AfterValidator(_beside)]
-ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(existing)]
+AnyPath = Annotated[Path, AfterValidator(beside)]
+ExistingPath = Annotated[Path, AfterValidator(beside), AfterValidator(existing)]
 Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
 ModelPlace = Annotated[Path, AfterValidator(_found)]
 """Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""

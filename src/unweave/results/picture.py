@@ -1,4 +1,4 @@
-"""A run as a picture: losses and phases over the steps, and below what a contract read against its limits."""
+"""A run as a picture: both objectives and the phases over the steps, and what a contract read against its limits."""
 
 from __future__ import annotations
 
@@ -15,31 +15,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7a7a7a"  # Okabe and Ito's
+SIDES = {"forget": RED, "retain": BLUE}
+TOP = 2.0  # budgets used that are drawn; more would hide what is below 1
 PHASES = {"repair": GREEN, "lost": RED}
 
 
 def drawn(history: Sequence[Record], path: Sequence[Waypoint]) -> Figure:
-    """The figure; of a run without a contract the losses alone."""
+    """The figure: one plot for each side, whose scales differ, and one for the contract, if there was one."""
     from matplotlib import pyplot
 
-    rows = 2 if path else 1
-    figure, axes = pyplot.subplots(rows, 1, sharex=True, squeeze=False, figsize=(7.0, 2.6 * rows), layout="constrained")
-    _losses(axes[0, 0], history)
+    rows = 3 if path else 2
+    figure, axes = pyplot.subplots(rows, 1, sharex=True, figsize=(7.0, 2.0 * rows), layout="constrained")
+    for place, side in zip(axes, SIDES, strict=False):
+        _objective(place, history, side)
     if path:
-        _readings(axes[1, 0], path)
-    axes[-1, 0].set_xlabel("step")
-    axes[-1, 0].locator_params(axis="x", integer=True)
+        _readings(axes[2], path)
+    for place in axes:
+        if place.get_legend_handles_labels()[0]:
+            place.legend(frameon=False, fontsize="small")
+    axes[-1].set_xlabel("step")
+    axes[-1].locator_params(axis="x", integer=True)
     if in_notebook():  # which shows what a cell returns, and once more what is open
         pyplot.close(figure)
     return figure
 
 
-def _losses(axes: Axes, history: Sequence[Record]) -> None:
-    steps, rows = [record.number for record in history], [record.numbers for record in history]
-    axes.plot(steps, [row["forget_loss"] for row in rows], color=RED, label="forget loss")
-    axes.plot(steps, [row["retain_loss"] for row in rows], color=BLUE, linestyle="--", label="retain loss")
-    if still := [(record.number, record.retain) for record in history if not record.accepted]:
-        axes.plot(*zip(*still, strict=True), "x", color=GREY, label="refused or undone")
+def _objective(axes: Axes, history: Sequence[Record], side: str) -> None:
+    points = [(record.number, record.numbers[f"{side}_objective"]) for record in history]
+    still = [point for record, point in zip(history, points, strict=True) if not record.accepted]
+    axes.plot(*_columns(points), color=SIDES[side])
+    if still:
+        axes.plot(*_columns(still), "x", color=GREY, label="refused or undone")
     named = set[str]()
     for phase, part in groupby(history, key=lambda record: record.phase):
         numbers = [record.number for record in part]
@@ -47,18 +53,20 @@ def _losses(axes: Axes, history: Sequence[Record]) -> None:
             label = None if phase in named else phase
             axes.axvspan(numbers[0] - 0.5, numbers[-1] + 0.5, color=PHASES[phase], alpha=0.12, linewidth=0, label=label)
             named.add(phase)
-    axes.set_ylabel("losses of the step")
-    axes.legend(frameon=False, fontsize="small")
+    axes.set_ylabel(f"{side} objective")
 
 
 def _readings(axes: Axes, path: Sequence[Waypoint]) -> None:
-    steps = [point.step for point in path]
-    axes.plot(steps, [point.used for point in path], "o-", color=BLUE, markersize=4, label="budget used")
-    if any(point.forgotten is not None for point in path):
-        gone = [float("nan") if point.forgotten is None else point.forgotten for point in path]
-        axes.plot(steps, gone, "s--", color=RED, markersize=4, label="forgotten")
-    if back := [(point.step, point.used) for point in path if point.rolled_back]:
-        axes.plot(*zip(*back, strict=True), "x", color=GREY, markersize=9, label="rolled back")
+    used = [(point.step, min(point.used, TOP)) for point in path]
+    more = f" ({TOP:g} and more)" if any(point.used > TOP for point in path) else ""
+    axes.plot(*_columns(used), "o-", color=BLUE, label=f"budget used{more}")
+    if gone := [(point.step, point.forgotten) for point in path if point.forgotten is not None]:
+        axes.plot(*_columns(gone), "s--", color=RED, label="of the way forgotten")
+    if back := [each for each, point in zip(used, path, strict=True) if point.rolled_back]:
+        axes.plot(*_columns(back), "x", color=GREY, markersize=10, label="rolled back")
     axes.axhline(1.0, color=GREY, linestyle=":", label="limit of the budget; forgotten as asked")
-    axes.set_ylabel("share")
-    axes.legend(frameon=False, fontsize="small")
+    axes.set_ylabel("contract")
+
+
+def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]

@@ -48,11 +48,12 @@ class Record:
     def numbers(self) -> dict[str, float]:
         """What can be drawn over the steps, by name: a column of `Result.frame`, a curve of a logger.
 
-        Both losses before the step, the cosine of the two gradients over the whole model where the rule looked at them,
-        the length per unit of direction, the radius where there is one, and whether the weights moved (1 or 0).
+        Both objectives before the step, which it is to lower (that of ascent is minus the loss), the cosine of the two
+        gradients over the whole model where the rule looked at them, the length per unit of direction, the radius where
+        there is one, and whether the weights moved (1 or 0).
         """
         forget, retain = self.step.losses.tolist()
-        found = {"forget_loss": forget, "retain_loss": retain}
+        found = {"forget_objective": forget, "retain_objective": retain}
         if self.step.gramian is not None:
             found["cosine"] = float(cosine(self.step.gramian.sum(0)))
         found["lr"] = self.lr

@@ -91,7 +91,7 @@ class Result:
         return made(rows, columns=None if rows else ["step", "phase", "note"]).set_index("step")
 
     def plot(self) -> Figure:
-        """Losses and phases over the steps, and what the contract read against its limits, as a matplotlib figure."""
+        """A matplotlib figure: both objectives and the phases over the steps, and the contract against its limits."""
         return drawn(self.history, self.path)
 
     @property

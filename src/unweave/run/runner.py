@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 from unweave import execution, modalities
-from unweave.callbacks import Callback, Watched, loggers
+from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
 from unweave.guards import GuardWarning, check
@@ -125,7 +125,7 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device, logged = execution.chosen_device(recipe.run.device), loggers(recipe.run.callbacks, folder)
+    device, logged = execution.chosen_device(recipe.run.device), chosen(recipe.run.callbacks, folder)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
     original = modalities.original(recipe, job, watch).to(device)
@@ -230,7 +230,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callba
             found = None if keeper is None else keeper.finish(session.model, session.ended)
         return Result(session.model, reason=session.ended, progress=progress, contract=found)
     told = [] if keeper is None else [_Promised(keeper, promise, progress.made + 1)]
-    bar, paused = Watched(watch, settings.steps, early=keeper is not None), False
+    bar, paused = Watched(watch, settings.steps), False
 
     def save() -> None:
         log.sync()

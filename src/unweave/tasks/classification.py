@@ -66,7 +66,8 @@ class Classification:
             raise ConfigurationError(
                 f"The model must return logits [{len(labels)}, classes] for labels up to {int(labels.max())}; it "
                 f"returned {tuple(found.shape)}, and one logit knows the classes 0 and 1. If it predicts an amount "
-                "pass task='regression'."
+                "pass task='regression'.",
+                (labels > 1).nonzero()[:, 0].tolist(),
             )
         z = found.flatten()
         return torch.stack([torch.zeros_like(z), z], 1)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch
-from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -125,26 +124,37 @@ class Dense:
 
     def _read(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits `[b, places, classes]` and labels `[b, places]`, of as many dimensions of places as there are."""
-        _, answer = parts(batch, _NAME)
-        found = output(model, batch, _NAME)
-        labels = _classes(answer)
+        found, labels = output(model, batch, _NAME), self._labels(batch)
         if labels.ndim == found.ndim > 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
             found = found[:, 0] if found.shape[1] == 1 else found
+        logits = self._last(found, labels)
+        self._check(labels, logits.shape[-1])
+        return logits, labels
+
+    def answers(self, batch: Batch, classes: int) -> None:
+        """Refuses labels that are no classes of so many (0: not known), and examples without a place that counts."""
+        self._check(self._labels(batch), classes)
+
+    def _labels(self, batch: Batch) -> Tensor:
+        labels = _classes(parts(batch, _NAME)[1])
         if labels.ndim < 2:
             raise ConfigurationError(
                 f"task {_NAME!r} expects a class for each place, [b, places]; found {list(labels.shape)}. If each "
                 "example has one class pass task='classification'."
             )
-        logits = self._last(found, labels)
-        counts = (labels != self.ignore).flatten(1)
+        return labels
+
+    def _check(self, labels: Tensor, classes: int) -> None:
+        counts, flat = (labels != self.ignore).flatten(1), labels.flatten(1)
         if not bool(counts.any(1).all()):
             none = (~counts.any(1)).nonzero()[:, 0].tolist()
             raise ConfigurationError(
-                f"every example needs a place that counts; found none in {len(none)} of {len(labels)} (rows "
-                f"{', '.join(map(str, none[:5]))}): all of its labels are {self.ignore}. Take them out."
+                f"every example needs a place that counts; found none in {len(none)} of {len(labels)}: all of its "
+                f"labels are {self.ignore}. Take them out.",
+                none,
             )
-        own, classes = labels.flatten(1)[counts], logits.shape[-1]
+        own = flat[counts]
         if self.ignore != 255 and classes == 2 and bool((own == 255).any()) and bool((own % 255 == 0).all()):
             raise ConfigurationError(
                 "the labels are 0 and 255, and the model knows 2 classes: if 255 is class 1, as in the files of masks, "
@@ -155,8 +165,15 @@ class Dense:
                 f"a label is 255, and the model knows {classes} classes: if that stands for places that do not count "
                 "pass task=Dense(ignore=255)."
             )
-        check_labels(own.cpu(), classes)
-        return logits, labels
+        outside = counts & ((flat < 0) | (flat >= (classes or torch.inf)))
+        if bool(outside.any()):
+            rows, value = outside.any(1).nonzero()[:, 0].tolist(), int(flat[outside][0])
+            raise ConfigurationError(
+                f"labels must be at least 0 and below {classes or 'the number of classes'}, or {self.ignore} where a "
+                f"place does not count; found {value} in an example, and such in {len(rows)} of {len(labels)}. Number "
+                "the classes from 0, or load the model that has that many.",
+                rows,
+            )
 
     def _last(self, found: Tensor, labels: Tensor) -> Tensor:
         """The logits with the classes last, two of them at least."""

@@ -25,6 +25,8 @@ class Known:
         logits: `(model, batch) -> [b, classes]` of a classifier; None elsewhere.
         labels: `batch -> [b]`, the class of each example; what the batch says (`data.batches.answered`), if the task
             says nothing.
+        answers: `(batch, classes)`, refuses answers that no model of so many classes (0: not known) can have been
+            trained on; None elsewhere, where `labels` say what a classifier's are.
         accuracy: `(model, batch) -> [b]` in [0, 1], how right each example is: 1 where a classifier's largest logit is
             the label's; None of a task that has no such thing.
         overlap: `(model, batch) -> [b]` in [0, 1], intersection over union of the classes of an example's places; None
@@ -58,6 +60,7 @@ class Known:
         self.task = task
         self.logits: Values | None = said("logits", None)
         self.labels: Callable[[Batch], Tensor] = said("labels", _classes)
+        self.answers: Callable[[Batch, int], None] | None = said("answers", None)
         self.accuracy: Values | None = said("accuracy", None if self.logits is None else self._right)
         self.overlap: Values | None = said("overlap", None)
         self.unit: str = said("unit", NATS)

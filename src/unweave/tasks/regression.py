@@ -113,10 +113,11 @@ class Regression:
         if not count:
             raise ConfigurationError("the scale of a regression's errors needs examples; found none. State it: scale=.")
         scale, spread = torch.cat(errors).square().mean(0).sqrt(), torch.cat(targets).std(0, correction=0)
-        if broken := sum(int((~each.isfinite()).any(1).sum()) for each in errors):
+        if broken := (~torch.cat(errors).isfinite()).any(1).nonzero()[:, 0].tolist():
             raise ConfigurationError(
-                f"the scale of a regression's errors cannot be estimated: they are not finite on {broken} of {count} "
-                "examples. Look for NaN or infinity in the inputs, the targets and the weights."
+                f"the scale of a regression's errors cannot be estimated: they are not finite on {len(broken)} of "
+                f"{count} examples. Look for NaN or infinity in the inputs, the targets and the weights.",
+                broken,
             )
         if bool((scale <= _EXACT * spread).any()):
             raise ConfigurationError(

@@ -141,6 +141,9 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
             "to must be a class that is kept (0, 1), or 3 for none; found 2, which is",
         ),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
+        ("{name: uce, guide: top}", "method.guide has 'top', which is to be forgotten"),
+        ("{name: uce, guide: 2}", "method.guide has 'top', which is to be forgotten"),
+        ("{name: uce, preserve: [0, 2], guide: 1}", "method.preserve has 'top', which is to be forgotten"),
         ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))

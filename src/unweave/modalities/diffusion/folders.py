@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _UNKNOWN = {
     "text_encoder_2": "models with two text encoders (SDXL, SD 3, Flux) are not known here",
     "prior": "models with a prior are not known here",
 }
+_SHARD = re.compile(r"-\d+-of-\d+|\.index\.json$")
 _CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds")
 
 
@@ -130,8 +132,22 @@ def _frozen(network: Network, folder: Path) -> list[str]:
 def _without_weights(place: Path, name: str) -> list[str]:
     if (place / name).is_file():
         return []
-    pickled = [path for path in sorted(place.iterdir()) if path.suffix in _PICKLES] if place.is_dir() else []
-    return [f"{path}: {_pickled(path)}" for path in pickled] or [f"{place} holds no {name}: was the download cut off?"]
+    files = sorted(place.iterdir()) if place.is_dir() else []
+    if pickled := [path for path in files if path.suffix in _PICKLES]:
+        return [f"{path}: {_pickled(path)}" for path in pickled]
+    stem = name.removesuffix(".safetensors")
+    others = [path.name for path in files if path.name.startswith(stem) and ".safetensors" in path.name]
+    if any(_SHARD.search(each) for each in others):
+        return [
+            f"{place} holds {name} in parts ({others[0]}), and one file is read: save the pipeline in one, "
+            "save_pretrained(folder, max_shard_size='100GB')"
+        ]
+    if others:
+        return [
+            f"{place} holds {others[0]}, a variant, and {name} is read: fetch that, or load the pipeline with this "
+            "variant and save it without one; weights that move are kept in float32"
+        ]
+    return [f"{place} holds no {name}: was the download cut off?"]
 
 
 def described(file: Path, classes: int, shape: tuple[int, ...], how: Training) -> Network:

@@ -233,6 +233,8 @@ def faults_of(document: Document) -> list[str]:
         told(f"model.{given[0]} has its own, leave it out", "model", key)
     if model.get("lora") is not None and model.get("weights") is None:
         told("adapters are for pretrained models: give model.weights", "model", "lora")
+    if model.get("lora") is not None and model.get("parameters") is not None:
+        told("adapters are what moves, and nothing else: leave one of lora and parameters out", "model", "parameters")
     if data.get("source") == CONCEPTS:
         if model.get("weights") is None:
             told(f"{CONCEPTS} are drawn by the original: give its folder as model.weights", "model")
