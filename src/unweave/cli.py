@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from unweave import __version__
 from unweave.commands import machine
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
@@ -46,7 +46,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", he
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"unweave {__version__}")
+        typer.echo(f"unweave {version('unweave')}")
         raise typer.Exit
 
 

@@ -23,6 +23,7 @@ class Known:
 
     Attributes:
         logits: `(model, batch) -> [b, classes]` of a classifier; None elsewhere.
+        predictions: `(model, batch)`, the distributions that the losses over them read; None elsewhere.
         labels: `batch -> [b]`, the class of each example; what the batch says (`data.batches.answered`), if the task
             says nothing.
         answers: `(batch, classes)`, refuses answers that no model of so many classes (0: not known) can have been
@@ -59,6 +60,7 @@ class Known:
 
         self.task = task
         self.logits: Values | None = said("logits", None)
+        self.predictions: Callable[[nn.Module, Batch], Any] | None = said("predictions", None)
         self.labels: Callable[[Batch], Tensor] = said("labels", _classes)
         self.answers: Callable[[Batch, int], None] | None = said("answers", None)
         self.accuracy: Values | None = said("accuracy", None if self.logits is None else self._right)
