@@ -139,7 +139,8 @@ def unlearn(
         contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
             With keep clauses, half of the retain set at most is held out of training to measure on.
         holdout: examples that the model was never trained on, exchangeable with the forget set; for "unseen".
-        guard, final: retain examples to measure on instead of a part of `retain`; `guard` steers, `final` is read last.
+        guard: retain examples to measure on, and to steer by, instead of a part of `retain`.
+        final: the same, read last.
         retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
@@ -149,7 +150,8 @@ def unlearn(
         progress: show on stderr, or in the notebook, how many steps are made and how long all would take: True, False,
             or "auto", which is in a terminal and in a notebook.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
-        forget_batch, retain_batch: examples per step, over all ranks.
+        forget_batch: examples per step, over all ranks.
+        retain_batch: the same of the retain set.
         micro: micro-batches that each of them is divided into; the accumulation is exact.
         seed: of the order of the data and of every forward's randomness.
         train_mode: run dropout and BatchNorm in training mode; by default the model runs as it is evaluated.
@@ -202,7 +204,6 @@ def unlearn(
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
         watch("looking at the data", 1, 1)
-        LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))

@@ -32,6 +32,7 @@ from unweave.gramian import real
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.records.data import Records
 from unweave.modules import copied
+from unweave.recipe.evidence import RelearningSection
 
 GROUP = 128
 UNCHANGED = Metric(
@@ -62,6 +63,8 @@ HALF_LIFE = Metric(
     *("the curve never gets there: more than the last step", _DEEB, "the never-saw control's"),
 )
 
+_USUAL = RelearningSection()  # what a recipe says nothing of
+
 
 @dataclass(frozen=True)
 class Relearning:
@@ -78,10 +81,10 @@ class Relearning:
         ConfigurationError: numbers out of range, all of them at once.
     """
 
-    steps: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50)
-    lr: float = 1e-3
-    batch: int = 64
-    share: float = 0.2
+    steps: tuple[int, ...] = _USUAL.steps
+    lr: float = _USUAL.lr
+    batch: int = _USUAL.batch
+    share: float = _USUAL.share
     seed: int = 0
 
     def __post_init__(self) -> None:
