@@ -140,11 +140,16 @@ def test_code_is_said_and_hashed_and_executed_once(recipe: Path, tmp_path: Path,
 
 
 def test_who_only_reads_executes_nothing(recipe: Path, tmp_path: Path) -> None:
-    assert command("run", recipe, "-o", tmp_path / "out") in (0, 3)
+    (tmp_path / "rows.txt").write_text("\n".join(map(str, range(24))))
+    recipe.write_text("".join(line for line in RECIPE.splitlines(keepends=True) if not line.startswith("forget")))
+    ledger = tmp_path / "ledger"
+    assert command("requests", "add", "case-1", "--rows", tmp_path / "rows.txt", "--ledger", ledger) == 0
+    assert command("requests", "run", recipe, "--ledger", ledger, "-s", "evaluation.retrained=0") in (0, 3)
     (tmp_path / "own.py").write_text("raise SystemExit('it was executed')\n")
-    assert command("report", tmp_path / "out") == 0
-    read(recipe), read(tmp_path / "out" / "recipe.yaml")
-    assert command("evaluate", tmp_path / "out") == 2, "and who scores it hears that the file is another"
+    assert command("requests", "verify", "--ledger", ledger) == 0
+    left = next((ledger / "runs").rglob("scores.json")).parent
+    assert command("report", left) == 0 and read(left / "recipe.yaml") is not None
+    assert command("evaluate", left) == 2, "and who scores it hears that the file is another"
 
 
 def test_a_run_of_another_file_is_not_resumed(recipe: Path, tmp_path: Path, capsys: Told) -> None:
@@ -175,6 +180,16 @@ def test_every_kind_of_data_set_and_task(recipe: Path, tmp_path: Path, overrides
     summary = run(read(recipe, [*overrides, "run.steps=2"]), tmp_path / "out")
     assert summary["status"] in ("done", "unchanged")
     assert result(tmp_path / "out", "scores.json")["models"].keys() == {"original", "unlearned", "retrained"}
+
+
+def test_a_model_is_another_where_its_task_is(recipe: Path) -> None:
+    places = set()
+    for text in (OWN, OWN.replace("return Classification()", "made = Classification()\n    return made")):
+        (recipe.parent / "own.py").write_text(text)
+        found = opened(recipe, "task={factory: 'own.py:task'}", "model={factory: 'own.py:net'}")
+        places.add(found.trainer.code["code"])
+        assert found.trainer.noted(found.learned) is None and found.opened(None) is not None
+    assert len(places) == 2
 
 
 def test_a_module_by_its_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,11 +121,13 @@ class Trainer:
         network: before it has weights.
         task: whose loss it learns.
         how: settings.
+        code: what the task was made by, where a factory made it.
     """
 
     network: Network
     task: Task
     how: Training
+    code: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, data: Records, phase: str, watch: Watch = silent) -> nn.Module:
         """Trained on exactly these examples, or read from the cache."""
@@ -149,7 +151,7 @@ class Trainer:
         return {
             "records": VERSION,
             "network": self.network.about(),
-            "task": repr(self.task) if type(self.task).__module__.startswith("unweave.") else type(self.task).__name__,
+            "task": dict(self.code) or repr(self.task),
             "training": asdict(self.how),
             "data": data.fingerprint(),
         }
