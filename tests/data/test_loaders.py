@@ -162,3 +162,11 @@ def test_several_splits_are_refused_by_name() -> None:
     odd: Any = {"train": SimpleNamespace()}
     with pytest.raises(ConfigurationError, match="retain must be a torch Dataset or DataLoader"):
         unweave.unlearn(model, forget=forget, retain=odd)
+
+
+def test_loaders_say_whether_a_class_is_removed_whole() -> None:
+    inputs, classes = torch.randn(90, 4), torch.arange(90) % 3
+    one, others = (TensorDataset(inputs[rows], classes[rows]) for rows in (classes == 2, classes != 2))
+    sides = [DataLoader(data, batch_size=16, collate_fn=doubled) for data in (one, others)]
+    assert hold_out(CONTRACT, KEEP, sides[1], forget=sides[0])[1].whole_class
+    assert not hold_out(CONTRACT, KEEP, sides[1], forget=sides[1])[1].whole_class
