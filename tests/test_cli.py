@@ -80,8 +80,13 @@ def test_one_method_shows_how_to_write_it(capsys: pytest.CaptureFixture[str]) ->
     assert "Did you mean 'hamu_q'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb", "TERM=xterm-256color"])
-@pytest.mark.parametrize("arguments", [["--help"], ["report", "nowhere"]])
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [
+        *[(variable, ["--help"]) for variable in ("NO_COLOR=1", "TERM=dumb", "TERM=xterm-256color")],
+        ("TERM=xterm-256color", ["report", "nowhere"]),
+    ],
+)
 def test_no_escape_codes_without_a_terminal(variable: str, arguments: list[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CI", "GITHUB_ACTIONS")}
     command = [sys.executable, "-m", "unweave", *arguments]
