@@ -141,6 +141,8 @@ def test_a_hugging_face_data_set_is_read_as_it_is() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return self.inner(input)
 
+    once = unweave.unlearn(Named(), **sides, method="ssd")
+    assert once.steps == 1
     told = unweave.unlearn(Named(), **sides, contract=CONTRACT, steps=10)
     plain = unweave.unlearn(model, forget=forget, retain=retain, contract=CONTRACT, steps=10)
     assert told.contract is not None and plain.contract is not None and told.contract.met
