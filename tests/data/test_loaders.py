@@ -172,3 +172,10 @@ def test_loaders_say_whether_a_class_is_removed_whole() -> None:
     sides = [DataLoader(data, batch_size=16, collate_fn=doubled) for data in (one, others)]
     assert hold_out(CONTRACT, KEEP, sides[1], forget=sides[0])[1].whole_class
     assert not hold_out(CONTRACT, KEEP, sides[1], forget=sides[1])[1].whole_class
+
+
+def test_a_frame_is_refused_with_the_way_out() -> None:
+    pandas = pytest.importorskip("pandas")
+    model, forget, _ = memorised()
+    with pytest.raises(ConfigurationError, match=r"found DataFrame. For example: retain=torch.*TensorDataset"):
+        unweave.unlearn(model, forget=forget, retain=pandas.DataFrame({"a": [1.0]}))
