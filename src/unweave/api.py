@@ -19,7 +19,7 @@ from unweave import modules
 from unweave.arguments import SEEDS, Rule
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
+from unweave.data.checks import check_apart, check_filled, check_overlap
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, reshard, seeded
@@ -268,8 +268,7 @@ def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[i
     }
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
-        return broken | {name: broken_rows(data) for name, data in others.items()}
+        return check_overlap(sides["forget"], sides["retain"], others) if len(sides) == 2 else {}
 
 
 def _examples(data: Data) -> Dataset[Any] | None:
