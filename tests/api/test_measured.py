@@ -187,5 +187,5 @@ def test_a_row_that_cannot_be_read_is_named() -> None:
 def test_a_retrained_model_that_does_not_fit_is_named() -> None:
     contract = unweave.Contract(keep=[], forget=[unweave.Forget("retrained")])
     other = nn.Linear(3, 2)
-    with pytest.raises(ConfigurationError, match="^the retrained model: "):
+    with pytest.raises(ConfigurationError, match=r"^the retrained model: "):
         unweave.unlearn(model(), forget=FORGET, retain=RETAIN, contract=contract, retrained=other, steps=1)

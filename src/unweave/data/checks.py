@@ -120,8 +120,8 @@ def _copied(name: str, found: Mapping[int, str], size: int) -> str:
         return ""
     row, place = next(iter(found.items()))
     return (
-        f"{name}: expected examples that no step trains on, found {len(found)} of {size} in the forget or the retain set "
-        f"(first: {name}[{row}] = {place}): take others"
+        f"{name}: expected examples that no step trains on, found {len(found)} of {size} in the forget or the "
+        f"retain set (first: {name}[{row}] = {place}): take others"
     )
 
 

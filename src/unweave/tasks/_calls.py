@@ -67,8 +67,8 @@ def output(model: nn.Module, batch: Batch, task: str) -> Tensor:
         )
     if not found.is_floating_point():
         raise ConfigurationError(
-            f"The model must return logits or amounts, floating-point numbers; it returned {found.dtype}. If its forward "
-            f"ends in argmax or a comparison take that out, so that a gradient flows, or pass {OWN}."
+            f"The model must return logits or amounts, floating-point numbers; it returned {found.dtype}. If its "
+            f"forward ends in argmax or a comparison take that out, so that a gradient flows, or pass {OWN}."
         )
     if not found.ndim:
         found = _unsqueezed(found, inputs)
