@@ -21,7 +21,6 @@ from unweave.edit import TAKES, uce, unknown
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
-from unweave.loop import Record
 from unweave.losses import Ascent
 from unweave.losses._base import denoiser
 from unweave.methods import METHODS, Method
@@ -29,6 +28,7 @@ from unweave.methods import PAPERS as WITH_STEPS
 from unweave.modules import check_memory, joined
 from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
+from unweave.results import Record
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
 from unweave.tasks import Task

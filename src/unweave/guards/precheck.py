@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +25,8 @@ from unweave.modules import evaluating
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
 from unweave.tasks._doubts import FEW
+
+LOG = logging.getLogger("unweave")
 
 
 def check(
@@ -84,7 +87,9 @@ def check(
     if nothing is None and seen["forget"].labels is None and others and "holdout" in others:
         nothing = _as_unseen(seen["forget"], probe(model, task, sample(task, others["holdout"], seed), seed))
     found = [_one_label(seen["retain"]), nothing]
-    return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
+    return warned
 
 
 def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:

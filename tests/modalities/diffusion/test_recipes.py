@@ -70,6 +70,7 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         (RECIPE.replace("relabel_condition", "uce, guide: -1"), ["recipe.yaml:5: method.guide", "at least 0"]),
         (RECIPE.replace("search: 5", "search: 0"), ["recipe.yaml:8: evaluation.attacks.search"]),
         (RECIPE.replace("search: 5", "which: [reading]"), ["recipe.yaml:8: evaluation.attacks.which.0", "relearning"]),
+        (RECIPE.replace("search: 5", "which: [prompt]"), ["attacks.which: 'prompt' searches words"]),
         (RECIPE.replace("search: 5", "which: []"), ["recipe.yaml:8: evaluation.attacks.which", "at least 1"]),
         (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],

@@ -67,10 +67,9 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         needed=partial(_needed, recipe, network, around, len(pictures.classes)),
         notes=tuple(_notes(recipe, network, around, prompts)),
     )
-    checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
-    gathered(
-        *checks, partial(_check_sampling, recipe, network), *(partial(c, made) for c in (_check_guidance, _check_judge))
-    )
+    of_request = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
+    of_scores = [partial(each, made) for each in (_check_guidance, _check_judge, _check_attacks)]
+    gathered(*of_request, partial(_check_sampling, recipe, network), *of_scores)
     return made
 
 
@@ -325,4 +324,13 @@ def _check_judge(job: DiffusionJob) -> None:
             f"a judge of what is drawn needs {_EACH} training images of every class; found fewer of {len(rare)}, such "
             f"as {rare[0]!r}. Give more, fewer captions, or evaluation.judge: none, which shows what is drawn and does "
             "not judge it."
+        )
+
+
+def _check_attacks(job: DiffusionJob) -> None:
+    """Only a model of texts has prompts to search."""
+    if job.view.prompts is None and job.how.attacks is not None and "prompt" in job.how.attacks.which:
+        raise ConfigurationError(
+            "evaluation.attacks.which: 'prompt' searches words, and the model is asked by classes: leave it out; "
+            "'search' looks for another condition"
         )
