@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import unweave
 from unweave import cli
 from unweave.cli import main
 
@@ -36,6 +38,21 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert code([command, "--help"]) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["--version"]) == 0
+    assert capsys.readouterr().out == f"unweave {unweave.__version__}\n"
+
+
+def test_a_flag_shows_no_type_in_any_help(capsys: pytest.CaptureFixture[str]) -> None:
+    groups: dict[str, Sequence[str]] = {"audit": ["plan", "judge"], "requests": ["add", "list", "run", "verify"]}
+    each = [[], *([name] for name in COMMANDS), *([name, sub] for name, subs in groups.items() for sub in subs)]
+    for arguments in each:
+        assert code([*arguments, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert "--help" in out and not re.search(r"<bool>|<int|<list|9223372036854775807", out), arguments
+    assert len(each) == 15
 
 
 def test_python_dash_m_and_an_unknown_command() -> None:

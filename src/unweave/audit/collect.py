@@ -24,6 +24,7 @@ from unweave.audit.kits import kit_of
 from unweave.audit.models import make
 from unweave.audit.seen import ImageSeen, Pools, Seen, Told
 from unweave.audit.work import Piece, Work, crew, pieces
+from unweave.data.protocol import Examples
 from unweave.errors import ConfigurationError
 from unweave.evaluation.ranking import FEWEST
 from unweave.recipe.recipe import Recipe
@@ -137,7 +138,7 @@ def evidence(
         named: Json = {"values": kind.values} if kind.values else {}
         per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
         save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
-        attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks)
+        attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks(world))
         if references:
             seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
             check_references(seen, world.references, attacks["blind"]["exchangeable"])
@@ -181,7 +182,7 @@ def _head(world: Experiment, before: Json) -> Json:
             "test": len(request.test),
             "holdout": world.sizes["holdout"],
             "classes": kit_of(recipe).classes(request),
-            "whole_classes": sorted(set(request.forget.labels.tolist()) - set(request.retain.labels.tolist())),
+            "whole_classes": sorted(_classes(request.forget) - _classes(request.retain)),
         },
         "own_run": None if world.own is None else world.own.part(),
         "method": {
@@ -205,6 +206,11 @@ def _head(world: Experiment, before: Json) -> Json:
     }
 
 
+def _classes(data: Examples) -> set[int]:
+    """The classes that are in it; none where there are no classes."""
+    return set() if data.labels is None else set(data.labels.tolist())
+
+
 def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
     """What these models and sets do not allow."""
     for made in unlearned:
@@ -220,7 +226,7 @@ def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
         yield "All unlearned models come from one original: what is found is about that one, not about the method."
     contract = world.recipe.contract
     if contract is not None:
-        whole = not set(world.request.forget.labels.tolist()) & set(world.request.retain.labels.tolist())
+        whole = bool(forgotten := _classes(world.request.forget)) and not forgotten & _classes(world.request.retain)
         if "unseen" in {
             clause.metric for clause in contract.contract().forgets(whole, Known(world.request.task).utility)
         }:

@@ -11,12 +11,13 @@ from rich.console import Console
 
 from unweave import execution, modalities
 from unweave.audit.evidence_parts.attacks import one_model
-from unweave.commands.progress import say, watching
+from unweave.commands.progress import say
 from unweave.commands.tables import evidence_table, scores_of
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.report.every_metric import described
 from unweave.run import directory, outcome
+from unweave.watch import watching
 
 
 def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_json: bool) -> None:

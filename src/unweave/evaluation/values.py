@@ -69,6 +69,13 @@ def sheet(
     return found
 
 
+def metrics(*tasks: Task) -> dict[str, Metric]:
+    """What the values of these tasks are on each set, by name; the losses have the same names for all."""
+    named = [(name, value) for task in tasks for name, value in Known(task).values.items()]
+    every = (_metric(side, name, value) for name, value in named for side in ("forget", "retain", "test"))
+    return {metric.name: metric for metric in every}
+
+
 def _metric(side: str, name: str, value: Value) -> Metric:
     limits = (0.0, 1.0) if value.unit == "share" else (0.0 if value.unit == NATS else -math.inf, math.inf)
     right = "as null" if side == "forget" else "higher" if value.higher else "lower"

@@ -252,8 +252,8 @@ class Modality:
         sources: what `data.source` of its recipes may be; no two modalities share one.
         recipe: the recipe with its own keys; `Recipe` itself where it has none.
         forget: its requests, `recipe.forget`; they have `indices` where the ledger is to run them.
-        task: what its models do. It says in which unit its loss is, what utility is judged by, and what attacks read
-            (`tasks.Known`); recipes are checked against it.
+        task: what the models of a recipe's document do. It says in which unit its loss is, what utility is judged by,
+            and what attacks read (`tasks.Known`); recipes are checked against it.
         training: what the keys of a recipe's `training` belong to: called with them, and refuses what they cannot be.
         job: makes what a run works on, from a recipe with `forget`.
         training_set: opens what several requests name records of, for sequences and the ledger.
@@ -275,7 +275,7 @@ class Modality:
     sources: tuple[str, ...]
     recipe: type[Recipe]
     forget: type[ForgetSection]
-    task: Callable[[], Task]
+    task: Callable[[Document], Task]
     training: Callable[..., Any]
     job: Callable[[Any], Job]
     training_set: Callable[[Any], TrainingSet[Any]]
