@@ -25,6 +25,7 @@ from unweave.data.loaders import by_index, opened
 from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, rank, reshard, seeded
 from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
+from unweave.leaves import Call
 from unweave.loop import Stepper, Stop
 from unweave.methods import Method, made
 from unweave.modules import copied, evaluating
@@ -179,7 +180,7 @@ def unlearn(
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    broken = _checked(locals())
+    broken, named = _checked(locals()), method
     settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
     holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
@@ -203,7 +204,6 @@ def unlearn(
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
         watch("looking at the data", 1, 1)
-        LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
@@ -212,6 +212,9 @@ def unlearn(
         bar = Watched(watch, steps)
         last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
         result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
+    told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
+    original = None if unlearned is model else model
+    result.call = Call(original, *sides, holdout, retrained, told, seed)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result

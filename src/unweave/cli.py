@@ -112,7 +112,10 @@ def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="MODEL", help="A run directory, a folder of weights, or images' .safetensors.", show_default=False
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")

@@ -161,7 +161,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(right.cpu())
-            elif known.answers is not None and not classes and known.predictions is not None:
+            elif known.predictions is not None and not classes:
                 classes = known.predictions(once, batch).logits.shape[1]
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:

@@ -33,7 +33,7 @@ class Scored:
     Attributes:
         scores: by name.
         values: what some scores compare with the retrained model's; None where there are no such scores.
-        compare: own values and the retrained model's to all scores.
+        compare: own values and the retrained model's to the scores that need both.
         warnings: what does not look right of a model that a run has moved.
     """
 
@@ -46,7 +46,7 @@ class Scored:
         """The scores, with those that need a retrained model."""
         if self.compare is None or retrained is None:
             return self.scores
-        return self.compare(self.values, retrained.values)
+        return {**self.scores, **self.compare(self.values, retrained.values)}
 
 
 class Job(Protocol):

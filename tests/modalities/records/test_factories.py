@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ def test_who_only_reads_executes_nothing(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_file_is_not_resumed(recipe: Path, tmp_path: Path, capsys: Told) -> None:
+    recipe.write_text(RECIPE + "contract: none\n")
     ended(read(recipe), tmp_path / "out", "unlearning", done=2)
     (tmp_path / "own.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh()"))
     assert command("run", tmp_path / "out", "--resume") == 2
@@ -211,6 +213,22 @@ def test_what_cannot_be_made(recipe: Path, overrides: list[str], said: str) -> N
     with pytest.raises(ConfigurationError) as caught:
         opened(recipe, *overrides)
     assert said.format(file=recipe.parent / "own.py") in str(caught.value)
+
+
+BLOCK = re.compile(r"^```yaml\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+PAGE = Path(__file__).parents[3] / "docs" / "your-own-data.md"
+
+
+def test_the_recipes_of_the_page_are_recipes(recipe: Path) -> None:
+    for name, content in {"ids.txt": "C1", "model.safetensors": "", "epoch9.ckpt": ""}.items():
+        (recipe.parent / name).write_text(content)
+    customers(recipe.parent / "customers.csv")
+    found = [each["text"] for each in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
+    assert len(found) >= 4
+    for text in found:
+        recipe.write_text(text)
+        assert read(recipe).data.source in ("csv", "factory")
+    assert not ran(recipe)
 
 
 def weights(recipe: Path, content: Any) -> None:

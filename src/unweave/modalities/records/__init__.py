@@ -37,5 +37,5 @@ RECORDS = Modality(
     retrained="evaluation.retrained: 1, and of a model.weights from elsewhere training:",
     places=("evidence",),
     numbered=(*TABLES, FACTORY),
-    over_trainings=False,
+    over_trainings=True,
 )

@@ -87,7 +87,7 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
     if faults:
         raise ConfigurationError(faults)
     tensors = TensorDataset(torch.tensor(np.stack(x, axis=1), dtype=torch.float32), y)
-    records = Records(tensors, np.arange(len(table)), y.numpy() if kind == "classification" else None)
+    records = Records(tensors, np.arange(len(table)), y.numpy().copy() if kind == "classification" else None)
     spread = None
     if kind == "regression":
         of = y[torch.from_numpy(parts["train"])].double().reshape(len(parts["train"]), -1)
