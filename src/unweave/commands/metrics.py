@@ -50,6 +50,7 @@ def main(name: str | None, *, as_json: bool) -> None:
 def _one(metric: Metric) -> Table:
     made = Table(metric.name, "", box=None, pad_edge=False)
     rows = {
+        "in plain words": metric.plain,
         "what": metric.definition,
         "right": _RIGHT[metric.right],
         "range": f"{_range(metric)}, {metric.unit}",
