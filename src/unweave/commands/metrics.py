@@ -8,9 +8,9 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from unweave.audit.every_metric import EVERY, METRICS
 from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation.metric import Metric
-from unweave.report.every_metric import EVERY, METRICS
 from unweave.report.numbers import RIGHT
 
 _RIGHT = {**RIGHT, "as null": "as an exact method: away from its null level, both ways are wrong"}

@@ -8,19 +8,9 @@ import rich.table
 from rich.console import Group
 from rich.text import Text
 
-from unweave.report.every_metric import METRICS
-from unweave.report.numbers import (
-    COLUMNS,
-    Columns,
-    Json,
-    definition,
-    interval,
-    models_of,
-    reasons,
-    said_of,
-    unit,
-    value,
-)
+from unweave.audit.every_metric import METRICS
+from unweave.evaluation.figures import interval, unit, value
+from unweave.report.numbers import COLUMNS, Columns, Json, definition, models_of, reasons, said_of
 
 _OVER = "[ , ]: 95 % interval over the n examples or prompts, for this model only. unweave metrics NAME: what it is"
 _RETRAINED = "as retrained: right is what the column 'retrained' says; away from it, both ways are wrong"

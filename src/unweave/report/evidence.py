@@ -8,19 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import ConfigurationError
+from unweave.evaluation.figures import NONE, interval, plain, value
 from unweave.report import plots
-from unweave.report.numbers import (
-    NONE,
-    definition,
-    evidence_table,
-    in_full,
-    interval,
-    null_band,
-    p_value,
-    plain,
-    probability,
-    value,
-)
+from unweave.report.numbers import definition, evidence_table, in_full, null_band, p_value, probability
 from unweave.report.page import Gallery, Picture, Plot, Section, Table
 from unweave.run.steps_log import counted
 

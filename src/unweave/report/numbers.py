@@ -8,45 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from unweave.report.every_metric import METRICS
+from unweave.audit.every_metric import METRICS
+from unweave.evaluation.figures import NONE, interval, plain, span, unit, value
 from unweave.report.page import Table
 
 Json = Mapping[str, Any]
 ORDER = ("original", "unlearned", "retrained", "retrained again")
 RIGHT = {"higher": "higher", "lower": "lower", "as null": "as retrained"}
-NONE = "–"
-
-
-def plain(number: float | None, unit: str = "") -> str:
-    """Per cent with one decimal, points with one from 1 on, anything else with three digits; a dash where none is."""
-    if number is None:
-        return NONE
-    if unit == "share":
-        return f"{100 * number + 0.0:.1f} %"
-    if unit == "points":
-        return f"{number:.1f}" if abs(number) >= 1 else f"{number + 0.0:.2g}"
-    return f"{number + 0.0:.3g}"  # no -0
-
-
-def unit(found: Json) -> str:
-    """Of a number."""
-    return str(found["metric"]["unit"] if "metric" in found else found["unit"])
-
-
-def value(found: Json) -> str:
-    """A number in its unit."""
-    return "undefined" if found["value"] is None else plain(found["value"], unit(found))
-
-
-def span(ends: Json, unit: str) -> str:
-    """`[low, high]`, open where one end is not known; a dash where none is."""
-    low, high = (plain(ends[end], unit).removesuffix(" %") for end in ("low", "high"))
-    return NONE if low == high == NONE else f"[{low}, {high}]"
-
-
-def interval(found: Json) -> str:
-    """The 95 % interval."""
-    return span(found, unit(found))
 
 
 def null_band(found: Json) -> str:

@@ -164,27 +164,32 @@ OVERALL = {
 }
 EACH = (
     _metric(
-        *("example_margin", "how sure the models are of one example"),
+        "example_margin",
+        "how sure the models are of one example",
         "log p_y - log(1 - p_y) of one example, mean over the models of a kind",
         *("nats", "as null", (-math.inf, math.inf), "the retrained models' mean, beside it"),
     ),
     _metric(
-        *("example_t", "how far one example is from retraining"),
+        "example_t",
+        "how far one example is from retraining",
         "T of one example: difference of its mean margins, unlearned - retrained, in pooled standard deviations",
         *(_DEVIATIONS, "as null", (-math.inf, math.inf), "0, within the curve of exchanged models"),
     ),
     _metric(
-        *("example_p", "chance of so much of one example"),
+        "example_p",
+        "chance of so much of one example",
         "share of the arrangements of whole models in which |T| of the example is as large",
         *("p-value", "as null", (0, 1), "uniform on [0, 1], and not below smallest_p"),
     ),
     _metric(
-        *("examples_found", "examples told from retraining"),
+        "examples_found",
+        "examples told from retraining",
         "examples that Benjamini-Hochberg calls different from retraining at a false-discovery rate of 5 %",
         *("examples", "lower", (0, math.inf), "0 in 95 % of cases"),
     ),
     _metric(
-        *("smallest_p", "the least chance that so many models can give"),
+        "smallest_p",
+        "the least chance that so many models can give",
         "the smallest p-value that so many models can give",
         *("p-value", "lower", (0, 1), "says nothing of the method: above 0.05 no example can be found"),
     ),
