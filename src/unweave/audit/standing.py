@@ -80,6 +80,11 @@ def said(name: str) -> str:
     return metric.plain if metric is not None and metric.plain else name.replace("_", " ")
 
 
+def upper(text: str) -> str:
+    """With a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def asked(forget: int, retain: int | None, request: str, noun: str = "examples", people: int | None = None) -> str:
     """What was asked, in words.
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from unweave.audit import standing
 from unweave.audit.claims import ITEMS
-from unweave.audit.standing import SILENT, Standing
+from unweave.audit.standing import SILENT, Standing, upper
 from unweave.contract import State, overall, state_of
 from unweave.contract.reading import plainly, worst
 from unweave.evaluation.figures import lasting, plain
 from unweave.modalities import Modality, of_source
 from unweave.report import contract
 from unweave.report.page import First, Point, Verdict
-from unweave.report.verdict import Shown, about, objections, upper
+from unweave.report.verdict import Shown, about, objections
 
 Json = Mapping[str, Any]
 UNFINISHED = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from unweave.audit.every_metric import METRICS
+from unweave.audit.standing import said
 from unweave.evaluation.figures import NONE, interval, plain, span, unit, value
 from unweave.report.page import Table
 
@@ -57,6 +58,12 @@ def definition(name: str) -> tuple[str, str, str]:
     return ("", "", "") if metric is None else (RIGHT[metric.right], metric.definition, metric.exact)
 
 
+def named(name: str) -> str:
+    """A score's name in plain words, and in files."""
+    plain = said(name)
+    return name if plain == name.replace("_", " ") else f"{plain} ({name})"
+
+
 def evidence_table(caption: str, named: Mapping[str, Json]) -> Table:
     """Entries of `evidence.json` on a page, one row each."""
 
@@ -78,8 +85,8 @@ def score_table(scores: Json) -> Table:
         cells = [scores["models"][model].get(name) for model in models]
         known = next(cell for cell in cells if cell)
         right, _, exact = definition(name)
-        rows.append([name, right, *map(in_full, cells), str(known["n"]), known["definition"], exact])
-    heads = ["", "right is", *models, "n", "definition", "an exact method"]
+        rows.append([said(name), name, right, *map(in_full, cells), str(known["n"]), known["definition"], exact])
+    heads = ["", "in files", "right is", *models, "n", "definition", "an exact method"]
     return Table("Each score with its 95 % interval over examples", heads, rows)
 
 
@@ -89,7 +96,7 @@ def gap_tables(scores: Json) -> list[Table]:
     if not models:
         return []
     names = scores["gaps"][models[0]]
-    rows = [[name, *(in_full(scores["gaps"][model].get(name)) for model in models)] for name in names]
+    rows = [[named(name), *(in_full(scores["gaps"][model].get(name)) for model in models)] for name in names]
     found = distance_unit(scores)
     what = "Points of difference" if found == "points" else f"Difference, {found},"
     caption = f"{what} to the retrained model; the original's is what doing nothing leaves"

@@ -20,6 +20,7 @@ from unweave.report import examples as each
 from unweave.report.numbers import ORDER
 from unweave.report.page import (
     WORDS,
+    First,
     Gallery,
     Listing,
     Page,
@@ -80,6 +81,11 @@ class Run:
         shown = None if self.evidence is None else verdict.of_evidence(self.evidence)
         return shown or verdict.of_run(self.summary, self.scores)
 
+    @property
+    def first(self) -> First:
+        """The first page."""
+        return first.of_run(self.summary, self.scores, self.claim, self.evidence, self.kind, self.confidence)
+
 
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
@@ -88,7 +94,7 @@ def page(run: Run) -> Page:
     return Page(
         title=f"Unlearning report: {summary['request']}",
         lead=f"Report of {str(summary['created'])[:10]}",
-        first=first.of_run(summary, scores, shown, run.evidence, run.kind, run.confidence),
+        first=run.first,
         verdicts=verdict.strip(summary, shown, run.evidence, absent),
         figures=verdict.figures(summary, scores, run.kind),
         words=WORDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from unweave.audit.claims import BLIND, CLAIMS, ITEMS, RUNGS, Finding, asks, claim
 from unweave.audit.findings import kept
-from unweave.audit.standing import said
+from unweave.audit.standing import said, upper
 from unweave.contract import ended
 from unweave.contract.keeper import NOTHING
 from unweave.evaluation.figures import NONE, change, plain, unit, value
@@ -252,11 +252,6 @@ def figures(summary: Json, scores: Json, kind: Modality) -> list[Verdict]:
         cost = f"{summary['seconds']:.1f} s against {summary['retrain_seconds']:.1f} s for retraining"
         found.append(Verdict("Cost", cost, "good" if summary["efficiency"] < 1 else "note"))
     return found + [Verdict("Warning", text, "bad") for text in summary["warnings"]]
-
-
-def upper(text: str) -> str:
-    """With a capital."""
-    return text[:1].upper() + text[1:]
 
 
 def absent(summary: Json, scores: Json, evidence: Json | None, quoted: Json | None, kind: Modality) -> list[str]:
