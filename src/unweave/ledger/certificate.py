@@ -67,8 +67,9 @@ def _first(entry: Entry, attestations: Sequence[Entry]) -> Sequence[str]:
         missing.append("tests over several trainings, by attackers who try to bring the data back")
     limits = "; ".join(standing.limits(found["contract"])) or "no limits were agreed"
     by = f"named by {counted(records['ids'], 'id', 'ids')}" if "ids" in records else ""
+    asked = standing.asked(records["count"], None, by, "records", records.get("people"))
     rows = {
-        "What was asked": f"{standing.asked(records['count'], None, by, 'records', records.get('people'))} {upper(limits)}.",
+        "What was asked": f"{asked} {upper(limits)}.",
         "What was done": f"{standing.done(found['method'], found['steps'])} It took {lasting(found['seconds'])}.",
         "What was found": "; ".join([*standing.forgotten(sheets, names), *against]) or "see the details",
         "What it cost": "; ".join(standing.costs(sheets, names, found["contract"])) or "see the details",
