@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.report.card import evidence_directory
-from tests.report.test_pages import HOSTILE, checked, clause, demo_directory, run_directory, sequence_directory
+from tests.report.test_pages import HOSTILE, checked, clause, demo_directory, run_directory, score, sequence_directory
 from unweave.audit.claims import ITEMS
 from unweave.audit.every_metric import METRICS
 from unweave.audit.standing import SILENT, STANDINGS, Standing, asked, said, standing
@@ -21,8 +21,11 @@ from unweave.contract.clauses import FORGETTING, UTILITY, Forget, Keep
 from unweave.contract.reading import plainly
 from unweave.evaluation.figures import change, difference
 from unweave.methods import METHODS
+from unweave.modalities import MODALITIES
+from unweave.report import run_page
 from unweave.report.build import build
 from unweave.report.demo_page import KINDS
+from unweave.report.run_page import load
 
 CODE = [r"\b[A-Za-z]+_\w+", r"\bE[0-4]\b", r"\b(UA|FA|RA|TA|MIA|AUC|RTE|ToW)\b", r"\bunweave\b", r"\.ya?ml", r"bound -"]
 """What stands in code, recipes and tables, and on no first page."""
@@ -93,9 +96,17 @@ STATES: dict[str, tuple[Callable[[Path], Path], Standing, str]] = {
 }
 
 
+@pytest.fixture
+def no_plots_of_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The details of evidence have their tests; here they would only cost seconds."""
+    monkeypatch.setattr(run_page.evidence, "sections", lambda *_: [])
+
+
 @pytest.mark.parametrize("name", STATES)
-def test_the_state_is_said_and_nothing_else_is(name: str, tmp_path: Path) -> None:
+def test_the_state_is_said_and_nothing_else_is(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     make, state, why = STATES[name]
+    if name in ("evidence for", "evidence against"):
+        request.getfixturevalue("no_plots_of_evidence")
     if name == "evidence for":  # of the attacks on single records, as the ladder has them on a later rung
         why = "An attack does not tell the data to forget from unseen data."
     text = first_of(build(make(tmp_path)))
@@ -111,10 +122,29 @@ def test_the_state_is_said_and_nothing_else_is(name: str, tmp_path: Path) -> Non
     in_plain_words(text)
 
 
+@pytest.mark.parametrize("name", MODALITIES)
+def test_every_modality_is_told_in_plain_words(name: str, tmp_path: Path) -> None:
+    """With a value of every score that it has, and every clause that there is."""
+    kind = MODALITIES[name]
+    sheet = {key: score(key, 0.4, metric.unit) for key, metric in kind.metrics.items()}
+    folder = agreed(run_directory(tmp_path), "met", "met")
+    (folder / "scores.json").write_text(
+        json.dumps({"models": dict.fromkeys(("original", "unlearned", "retrained"), sheet), "gaps": {}})
+    )
+    (folder / "recipe.yaml").write_text(f"data: {{source: {kind.sources[0]}}}\ncontract: {{confidence: 0.9}}\n")
+    first = load(folder).first
+    text = " ".join(part for row in first.rows for part in (row.text, *row.points))
+    in_plain_words(text.replace(HOSTILE, ""))
+    figures = [said(each) for each in kind.front.figures]
+    assert len(figures) >= 2 and not [each for each in figures if each not in text]
+    assert f"influence of 10 {kind.examples}" in text and "at most 0.8 points worse at 90 %, on 552" in text
+
+
 def test_a_demo_has_no_name_of_code_before_its_tables(tmp_path: Path) -> None:
     in_plain_words(first_of(build(demo_directory(tmp_path))).replace("unweave", ""))
 
 
+@pytest.mark.usefixtures("no_plots_of_evidence")
 def test_a_run_whose_evidence_is_about_other_models_is_not_shown(tmp_path: Path) -> None:
     folder = agreed(supported(tmp_path), "met")
     summary = json.loads((folder / "summary.json").read_text())

@@ -219,14 +219,15 @@ def asks(
 ) -> tuple[str, ...]:
     """What would make a claim stronger, in plain words, for whoever has to ask for it.
 
-    What would lift it one step, and whatever was looked at on later ones and is undecided.
+    What would lift it one step, and what was looked at for later ones and is undecided; what is refuted lacks no
+    evidence.
     """
     place = -1 if level is None else RUNGS.index(level)
     runs = {"originals": originals, "unlearned": unlearned, "retrained": retrained}
     lacking = _lacking(RUNGS[place + 1], found, runs) if place + 1 < len(RUNGS) else []
     later = [item for rung in RUNGS[place + 2 :] for item in _lacking(rung, found, {}) if item[1] == "is undecided"]
-    words = {"was not looked at": "not tested so far", "is undecided": "tested, and undecided", "is refuted": "refuted"}
-    said = ((text, words.get(state)) for text, state, _ in (*lacking, *later))
+    words = {"was not looked at": "not tested so far", "is undecided": "undecided so far"}
+    said = ((text, words.get(state)) for text, state, _ in (*lacking, *later) if state != "is refuted")
     return tuple(f"evidence {text} ({state})" if state else text for text, state in said)
 
 

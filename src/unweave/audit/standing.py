@@ -42,8 +42,8 @@ STANDINGS: Mapping[Standing, Words] = {
     ),
     "not shown": Words(
         "Not shown",
-        "Whether the influence of this data on the model is bounded is not known: nothing that was tested speaks "
-        "against it, but too little was tested.",
+        "It is not known whether the influence of this data on the model is bounded as was asked: what was agreed and "
+        "tested does not suffice to say.",
         "Do not sign yet. Ask for what is missing.",
     ),
     "refuted": Words(

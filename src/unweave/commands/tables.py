@@ -10,8 +10,7 @@ from rich.text import Text
 
 from unweave.audit.every_metric import METRICS
 from unweave.evaluation.figures import interval, unit, value
-from unweave.modalities import MODALITIES
-from unweave.report.numbers import COLUMNS, Columns, Json, definition, models_of, reasons, said_of
+from unweave.report.numbers import COLUMNS, Columns, Json, deciding, definition, models_of, reasons, said_of, valued
 
 _OVER = "[ , ]: 95 % interval over the n examples or prompts, for this model only. unweave metrics NAME: what it is"
 _RETRAINED = "as retrained: right is what the column 'retrained' says; away from it, both ways are wrong"
@@ -71,7 +70,7 @@ def score_table(
     """
     rows, undefined, bare = [], dict[str, str](), []
     names = list(dict.fromkeys(name for sheet in models.values() for name in sheet))
-    shown = names if everything else _deciding(models, names)
+    shown = names if everything else deciding(models)
     left = [name for name in names if name not in shown]
     for name in shown:
         found = [sheet.get(name) for sheet in models.values()]
@@ -84,7 +83,7 @@ def score_table(
         if name in METRICS and any(score["value"] is not None and score["low"] is None for score in known):
             bare.append(f"{name}: no interval; an exact method: {exact}")
     if left:
-        none = [name for name in left if not _valued(models, name)]
+        none = [name for name in left if not valued(models, name)]
         bare.append(f"{len(left)} more scores, {len(none)} of them undefined: --all shows them")
     notes = [*reasons(undefined), *bare, _RETRAINED if "retrained" in models else _NO_RETRAINED, _OVER]
     if apart := {name: gap["average_gap"] for name, gap in gaps.items() if "average_gap" in gap}:
@@ -93,17 +92,6 @@ def score_table(
         rows.append([head, *(away.get(name, Text("is compared\nwith")) for name in models)])
         notes.append(_of_distance(next(iter(apart.values()))["definition"], "retrained again" in gaps))
     return table(["", *models], rows, notes)
-
-
-def _deciding(models: Mapping[str, Mapping[str, Json]], names: Sequence[str]) -> list[str]:
-    """Those that their modality shows first, and that have a value; all that have one, where it shows none of them."""
-    first = {name for kind in MODALITIES.values() for name in (*kind.front.figures, *kind.front.columns)}
-    known = [name for name in names if _valued(models, name)]
-    return [name for name in known if name in first] or known
-
-
-def _valued(models: Mapping[str, Mapping[str, Json]], name: str) -> bool:
-    return any(name in sheet and sheet[name]["value"] is not None for sheet in models.values())
 
 
 def _cell(score: Json | None, word: str = "") -> Text:

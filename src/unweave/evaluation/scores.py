@@ -148,7 +148,7 @@ ROWS: tuple[_Row, ...] = (
     ),
     _attack(
         "MIA_AUC",
-        "told from unseen data by the error",
+        "told from unseen data by an attack",
         "P(a forget example has the lower loss than an unseen one) + P(equal) / 2",
         Attacked.loss_auc,
         "fewer than 20 examples on a side, or a NaN",

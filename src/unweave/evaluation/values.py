@@ -65,7 +65,7 @@ def sheet(
         *("share", "as null", (0, 1), "example", "unseen examples that are exchangeable with the forget set"),
         "fewer than 20 examples on a side, or a NaN",
         exact=_EXCHANGEABLE,
-        plain="told from unseen data",
+        plain="told from unseen data by an attack",
     )
     found[attack.name] = attack.of({}, lambda: _area(signal["forget"], signal["test"], seed))
     return found

@@ -60,7 +60,10 @@ def of_run(
     short = [row for row in clauses if state_of(row) == "missed"]
     missed = [Point(f"A limit was not kept: {_read(row)}.", contract.TITLE) for row in short]
     points = {
-        "refuted": [*missed, *(each for each in objections(evidence, shown.against) if not (missed and _said(each)))],
+        "refuted": [
+            *missed,
+            *(each for each in objections(evidence, shown.against) if not (missed and _of_limits(each.text))),
+        ],
         "not shown": [Point(text) for text in open_],
         "shown": [Point(f"{upper(text)}.") for text in shown.looked],
     }[state]
@@ -69,8 +72,8 @@ def of_run(
     spent = f"it took {lasting(summary['seconds'])}"
     if (retraining := summary["retrain_seconds"]) is not None:
         spent += f"; retraining without the data took {lasting(retraining)}"
-    asks = [*([] if clauses else [AGREE]), *shown.asks]
-    asks += [] if "retrained" in sheets else [REFERENCE]
+    asks = shown.asks if clauses else [AGREE, *(text for text in shown.asks if not _of_limits(text))]
+    asks = [*asks, *([] if "retrained" in sheets else [REFERENCE])]
     asks += [] if evidence is not None or not kind.over_trainings else [TESTS]
     tested = "" if evidence is None else f" Tests used {_models(evidence['runs'])}."
     return First(
@@ -212,9 +215,9 @@ def _read(row: Json) -> str:
     return f"{plainly(row)}; measured: {plain(read['measured'], 'share' if share else '')}"
 
 
-def _said(point: Point) -> bool:
-    """Whether an objection is about the limits, which are said one by one."""
-    return any(point.text.startswith(ITEMS[name].denies) for name in ("budget", "utility"))
+def _of_limits(text: str) -> bool:
+    """Whether it is about the limits that were agreed, each of which is said by itself."""
+    return any(part in text for name in ("budget", "utility") for part in (ITEMS[name].denies, ITEMS[name].says))
 
 
 def _models(runs: Json) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from unweave.audit.every_metric import METRICS
 from unweave.audit.standing import said
 from unweave.evaluation.figures import NONE, interval, plain, span, unit, value
+from unweave.modalities import MODALITIES
 from unweave.report.page import Table
 
 Json = Mapping[str, Any]
@@ -77,17 +78,35 @@ def evidence_table(caption: str, named: Mapping[str, Json]) -> Table:
     return Table(caption, heads, [[name, *cells(found)] for name, found in named.items()])
 
 
-def score_table(scores: Json) -> Table:
-    """Every score of every model on a page, with what it is."""
-    models = models_of(scores)
-    rows = []
-    for name in dict.fromkeys(name for model in models for name in scores["models"][model]):
+def deciding(sheets: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    """Scores that their modality shows first, and that have a value; all that have one, where it shows none of them."""
+    first = {name for kind in MODALITIES.values() for name in (*kind.front.figures, *kind.front.columns)}
+    known = [
+        name for name in dict.fromkeys(name for sheet in sheets.values() for name in sheet) if valued(sheets, name)
+    ]
+    return [name for name in known if name in first] or known
+
+
+def valued(sheets: Mapping[str, Mapping[str, Json]], name: str) -> bool:
+    """Whether some model has a value of a score."""
+    return any(name in sheet and sheet[name]["value"] is not None for sheet in sheets.values())
+
+
+def score_table(scores: Json, *, everything: bool) -> Table:
+    """The scores of every model on a page, with what they are: those that decide, or all."""
+    models, sheets = models_of(scores), scores["models"]
+    names = list(dict.fromkeys(name for model in models for name in sheets[model]))
+    shown, rows = names if everything else deciding(sheets), []
+    for name in shown:
         cells = [scores["models"][model].get(name) for model in models]
         known = next(cell for cell in cells if cell)
         right, _, exact = definition(name)
         rows.append([said(name), name, right, *map(in_full, cells), str(known["n"]), known["definition"], exact])
     heads = ["", "in files", "right is", *models, "n", "definition", "an exact method"]
-    return Table("Each score with its 95 % interval over examples", heads, rows)
+    none, left = [name for name in names if not valued(sheets, name)], len(names) - len(shown)
+    more = f". {left} more scores, {len(none)} of them undefined, are in the table of all" if left else ""
+    caption = "All scores" if everything else "The scores that decide"
+    return Table(f"{caption}, each with its 95 % interval over examples{more}", heads, rows)
 
 
 def gap_tables(scores: Json) -> list[Table]:

@@ -196,7 +196,7 @@ ROWS: tuple[_Row, ...] = (
             "fewer than 20 examples on a side, or a NaN",
             "interval: DeLong et al. (1988)",
             "1/2 where the two sets are exchangeable; otherwise what a retrained model scores",
-            "told from unseen data by the error",
+            "told from unseen data by an attack",
         ),
         _attacked,
     ),

@@ -85,7 +85,7 @@ SHIFTS: tuple[Pair, ...] = (
             "MIA_denoising is undefined",
             "DeLong et al. (1988)",
             "0",
-            "told from unseen data by the error, less that of a retrained model",
+            "told from unseen data by an attack, less that of a retrained model",
         ),
         _shifted_area,
     ),
