@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from unweave.objectives import Objectives
+from unweave.results import Record
 from unweave.tasks import Vision
 
 CLASSES = 4
 TORCHJD = {"mgda", "cagrad", "upgrad", "imtl_g", "aligned_mtl"}  # rows that need the package
 TEXT_ONLY = {"dpo", "altpo", "rmu", "ce_u"}  # rows that ask for texts: catalogue/test_methods_on_text.py has them
 DIFFUSION_ONLY = {"relabel_condition", "esd", "concept_ablation", "erase_diff", "selective_amnesia"}
+
+
+class each_step:
+    """A callback that gives every record and the objectives to a function."""
+
+    def __init__(self, does: Callable[[Record, Objectives], object]) -> None:
+        self.on_step = does
 
 
 def network(*extra: nn.Module, seed: int = 0) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The benchmark's modules, which import each other by their bare names as a script's do."""
     monkeypatch.syspath_prepend(str(FOLDER))
     found = {}
-    for name in ("cell", "settings", "table"):
+    for name in ("cell", "settings", "rows", "held", "table"):
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
         assert spec is not None and spec.loader is not None
         found[name] = importlib.util.module_from_spec(spec)
@@ -105,6 +106,35 @@ def test_step_lengths_are_compared_on_the_requests_that_all_have(bench: dict[str
     assert "| graddiff | 2.0 (1/1) | 100.0 (0/1)† |" in shown
     assert "| trust region | 1 | 0 | 0 | 1 | 10 | 3.0 | 2.0 |" in shown
     assert "| SGD 0.1 | 1 | 1 | 0 | 0 | – | – | 100.0 |" in shown
+
+
+def _held_out(bench: dict[str, ModuleType]) -> list[Any]:
+    """MGDA and HAMU-Q with a repair on two seeds of a class and, for seed 1, in a second order of the batches."""
+    names = bench["settings"].names(True)["mgda"]
+    found = [cell(bench, "mgda", name, gap) for name, gap in zip(names, (3.0, 1.0, 2.0), strict=True)]
+    for method, setting, gaps in (("hamu_q", "trust, repaired", (1.0, 2.0, 2.0)), ("mgda", names[1], (2.0, 2.0, 5.0))):
+        found += [cell(bench, method, setting, gap, seed=seed) for seed, gap in ((1, gaps[0]), (2, gaps[1]))]
+        again = cell(bench, method, setting, gaps[2], seed=1)
+        found.append(replace(again, place=replace(again.place, order=5)))
+    plain = bench["settings"].names()["mgda"]
+    found += [cell(bench, "mgda", name, 9.0) for name in plain]
+    return found + [
+        cell(bench, m, s, 9.0, seed=n) for m, s in (("hamu_q", "trust"), ("mgda", plain[0])) for n in (1, 2)
+    ]
+
+
+def test_orders_of_a_request_are_averaged_before_its_difference_counts(bench: dict[str, ModuleType]) -> None:
+    """Seed 1: (1 + 3) / 2 further, seed 2: 0; their mean 1, and t(1) at 0.975 is 12.706, the error 1."""
+    shown = bench["held"].against(_held_out(bench))
+    assert shown.splitlines()[2:] == ["| mgda | 2.75 | 1.75 | +1.00 | -11.71 to +13.71 | 2 of 3 |"]
+
+
+def test_a_second_order_stands_beside_the_first_where_both_ran(bench: dict[str, ModuleType]) -> None:
+    lines = bench["held"].orders(_held_out(bench)).splitlines()
+    assert lines[2:] == [
+        "| `hamu_q` | 1.00 | 2.00 | 1.00 | 2.00 | 1.00 | 1 |",
+        "| mgda | 2.00 | 5.00 | 2.00 | 5.00 | 3.00 | 1 |",
+    ]
 
 
 def test_the_page_holds_what_the_evidence_files_say(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 from cell import ENDS, RESULTS, Cell, best_settings, cells, mean_gap
+from held import against, front, orders, ranks, repairs
 from problems import SUITES
+from rows import TITLES, Group, gap_of, header, marked, mean, requested, row
 from settings import HEADLINE, RATES, REPAIRED, REPAIRED_AS, STEPS, TUNED_ON, names, steps, trust
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-TITLES = {"original": "*nothing done*", "retrained": "*retrained*", "retrained_again": "*retrained again*"}
-Group = tuple[str, list[Cell]]
-
-
-def row(*values: object) -> str:
-    return f"| {' | '.join(map(str, values))} |"
-
-
-def header(*names: str) -> list[str]:
-    return [row(*names), "|---|" + "---:|" * (len(names) - 1)]
-
-
-def mean(found: Iterable[Cell], of: Callable[[Cell], float | None], digits: int) -> str:
-    """The mean of what is defined, or a dash."""
-    values = [value for cell in found if (value := of(cell)) is not None]
-    return f"{fmean(values):.{digits}f}" if values else "–"
 
 
 def tuned(found: list[Cell]) -> str:
     """Gap by request and over all; baselines tuned for each request on its own; then every request with its scores."""
+    found = [cell for cell in found if cell.place.order is None]
     groups = _tuned_groups(found)
-    requests = sorted({cell.place.request for cell in found}, key=["poison", "class", "random", "mix"].index)
+    requests = requested(found)
     lines = [*_summary(groups, requests), "", "Baselines with a setting of their own for each request:", ""]
     lines += _own_settings(found, requests)
     for name in requests:
@@ -73,8 +60,8 @@ def _summary(groups: Sequence[Group], requests: Sequence[str]) -> list[str]:
     lines = header("", *requests, "mean", "steps", "seconds", "gradients", "target met", "runs")
     least = _least(groups, [*requests, None])
     for title, own in groups:
-        values = [_gap_of(own, name) for name in (*requests, None)]
-        marks = [_marked(v, v == low and not title.startswith("*")) for v, low in zip(values, least, strict=True)]
+        values = [gap_of(own, name) for name in (*requests, None)]
+        marks = [marked(v, v == low and not title.startswith("*")) for v, low in zip(values, least, strict=True)]
         unlearned = not title.startswith("*")
         lines.append(
             row(
@@ -90,18 +77,8 @@ def _summary(groups: Sequence[Group], requests: Sequence[str]) -> list[str]:
 
 def _least(groups: Sequence[Group], requests: Sequence[str | None]) -> list[float | None]:
     methods = [own for title, own in groups if not title.startswith("*")]
-    gaps = [[g for own in methods if (g := _gap_of(own, name)) is not None] for name in requests]
+    gaps = [[g for own in methods if (g := gap_of(own, name)) is not None] for name in requests]
     return [min(column, default=None) for column in gaps]
-
-
-def _gap_of(own: Sequence[Cell], request: str | None) -> float | None:
-    chosen = [c for c in own if request in (None, c.place.request)]
-    return mean_gap(c.gap for c in chosen) if chosen else None
-
-
-def _marked(value: float | None, bold: bool) -> str:
-    text = "–" if value is None else f"{value:.2f}"
-    return f"**{text}**" if bold else text
 
 
 def _cost(title: str, own: Sequence[Cell]) -> list[str]:
@@ -179,135 +156,13 @@ def _ends(own: Sequence[Cell]) -> list[str]:
     ]
 
 
-def repairs(found: list[Cell]) -> str:
-    """Each method without a repair and with one, on the seeds that nothing was chosen on; ends of the scale first."""
-    rows = _sides(found)
-    ran = {c.place.request for title, sides in rows.items() if not title.startswith("*") for own in sides for c in own}
-    requests = sorted(ran, key=["poison", "class", "random", "mix"].index)
-    lines = header("", *(f"{name}{end}" for name in (*requests, "mean") for end in ("", ", repaired")), "steps", "runs")
-    for title, sides in rows.items():
-        own = [[c for c in side if c.place.request in ran] for side in sides]
-        gaps = [[_marked(_gap_of(side, name), bold=False) for side in own] for name in (*requests, None)]
-        steps = " / ".join(mean(side, lambda c: c.attempts, 0) for side in own) if len(own) > 1 else ""
-        values = [value for pair in gaps for value in (pair if len(pair) > 1 else (pair[0], ""))]
-        lines.append(row(title, *values, steps, len(own[0])))
-    return "\n".join(lines)
-
-
-def _sides(found: list[Cell]) -> dict[str, list[list[Cell]]]:
-    """The held-out cells of each row, without a repair and with one; of the ends of the scale the one."""
-    held = [c for c in found if c.place.seed != 0 and c.place.order is None]
-    best = [best_settings(found, names(repair), TUNED_ON[found[0].place.data]) for repair in (False, True)]
-    rows = {TITLES[end]: [(end, "none")] for end in ENDS if end != "retrained"}
-    rows |= {f"`{m}`": [(m, trust(m).name), (m, trust(m).repaired().name)] for m in HEADLINE}
-    rows |= {m: [(m, of[m]) for of in best] for m in names() if all(m in of for of in best)}
-    sides = {t: [[c for c in held if (c.place.method, c.place.setting) == p] for p in of] for t, of in rows.items()}
-    sides = {title: own for title, own in sides.items() if all(own)}
-    shared = set.intersection(*({_where(c) for c in own[1]} for own in sides.values() if len(own) > 1))
-    return {t: [[c for c in side if _where(c) in shared] for side in own] for t, own in sides.items()}
-
-
-def ranks(found: list[Cell]) -> str:
-    """Where each method stands among all, without a repair and with one, on the seeds that nothing was chosen on."""
-    rows = {title: sides for title, sides in _sides(found).items() if len(sides) == 2}
-    held = {(title, end): {_where(c): c.gap for c in own} for title, s in rows.items() for end, own in enumerate(s)}
-    places = sorted(set.intersection(*(set(gaps) for gaps in held.values())))
-    order = {place: sorted(gaps[place] for gaps in held.values()) for place in places}
-    requests = sorted({name for name, _ in places}, key=["poison", "class", "random", "mix"].index)
-    lines = header(
-        "rank of " + str(len(held)), *(f"{n}{end}" for n in (*requests, "mean") for end in ("", ", repaired"))
-    )
-    standing = {}
-    for title in rows:
-        values = []
-        for name in (*requests, None):
-            for end in (0, 1):
-                own = [order[p].index(held[title, end][p]) + 1 for p in places if name in (None, p[0])]
-                values.append(fmean(own))
-        standing[title] = values
-    for title, values in sorted(standing.items(), key=lambda item: item[1][-1]):
-        lines.append(row(title, *(f"{value:.1f}" for value in values)))
-    return "\n".join(lines)
-
-
-def orders(found: list[Cell]) -> str:
-    """Gaps with a repair, batches in the seeds' own order and in another; requests and seeds that have both."""
-    requests = ("poison", "class", "random")
-    lines = header("", *(f"{name}{end}" for name in (*requests, "mean") for end in ("", ", other order")), "apart")
-    for title, (_, own) in ((t, s) for t, s in _sides(found).items() if len(s) == 2):
-        method, setting = own[0].place.method, own[0].place.setting
-        again = [
-            c for c in found if c.place.order is not None and (c.place.method, c.place.setting) == (method, setting)
-        ]
-        pairs = [(a, b) for a in own for b in again if _where(a) == _where(b)]
-        if not pairs:
-            continue
-        of = {name: [p for p in pairs if p[0].place.request == name] for name in requests} | {"mean": pairs}
-        gaps = (
-            mean(side, lambda c: c.gap, 2) for both in of.values() for side in ([p[i] for p in both] for i in (0, 1))
-        )
-        lines.append(row(title, *gaps, f"{fmean(abs(a.gap - b.gap) for a, b in pairs):.2f}"))
-    return "\n".join(lines)
-
-
-def front(suites: Mapping[str, list[Cell]]) -> str:
-    """What to run by default, what it gives and what it costs, beside the best baseline; held-out seeds."""
-    found = {data: _sides(own) for data, own in suites.items()}
-    rows: dict[str, list[tuple[str, list[Cell]]]] = {}
-    for sides in found.values():
-        own = {t: s for t, s in sides.items() if not t.startswith(("*", "`"))}
-        for end, title in enumerate(
-            ("the best tuned baseline, ended when it has forgotten", "the best tuned baseline with a repair")
-        ):
-            best = min(own, key=lambda t: mean_gap(c.gap for c in own[t][end]))
-            rows.setdefault(title, []).append((f" ({best})", own[best][end]))
-        for title in ("*nothing done*", "*retrained again*"):
-            rows.setdefault(title, []).append(("", sides[title][0]))
-        for end, title in enumerate(
-            ("`hamu_q`, ended when it has forgotten", "**`hamu_q` with a repair: the default**")
-        ):
-            rows.setdefault(title, []).append(("", sides["`hamu_q`"][end]))
-    columns = [f"{data}{what}" for data in suites for what in (", gap", ", seconds")]
-    lines = header("", *columns)
-    for title in FRONT:
-        values = []
-        for name, own in rows[title]:
-            values.append(f"{mean_gap(c.gap for c in own):.2f}{name}")
-            values.append(mean(own, _seconds, 1))
-        lines.append(row(title, *values))
-    return "\n".join(lines)
-
-
-FRONT = (
-    "*nothing done*",
-    "*retrained again*",
-    "**`hamu_q` with a repair: the default**",
-    "`hamu_q`, ended when it has forgotten",
-    "the best tuned baseline with a repair",
-    "the best tuned baseline, ended when it has forgotten",
-)
-
-
-def _seconds(cell: Cell) -> float | None:
-    return cell.seconds if cell.cpu_seconds is None else cell.cpu_seconds
-
-
-def _where(cell: Cell) -> tuple[str, int]:
-    return cell.place.request, cell.place.seed
-
-
 def _chosen_on(found: list[Cell]) -> list[Cell]:
     return [c for c in found if c.place.seed == 0 and c.place.setting.endswith(REPAIRED)]
 
 
-TABLES: dict[str, Callable[[list[Cell]], str]] = {
-    "tuned": tuned,
-    "steps": step_lengths,
-    "repair": repairs,
-    "ranks": ranks,
-    "orders": orders,
-}
-CHOSEN = ("repair", "ranks", "orders")  # those that need the cells on which settings with a repair were chosen
+TABLES: dict[str, Callable[[list[Cell]], str]] = {"tuned": tuned, "steps": step_lengths}
+HELD: dict[str, Callable[[list[Cell]], str]] = {"repair": repairs, "ranks": ranks, "orders": orders, "against": against}
+"""Those that need the cells too on which settings with a repair were chosen."""
 
 
 def main() -> None:
@@ -319,10 +174,11 @@ def main() -> None:
     every = {data: list(cells(chosen.results, data).values()) for data in SUITES}
     repaired = {data: own + _chosen_on(every.get(REPAIRED_AS.get(data, ""), [])) for data, own in every.items()}
     blocks = {
-        f"{data}-{name}": partial(made, (repaired if name in CHOSEN else every)[data])
-        for data, own in every.items()
-        if own
-        for name, made in TABLES.items()
+        f"{data}-{name}": partial(made, own[data])
+        for tables, own in ((TABLES, every), (HELD, repaired))
+        for data in every
+        if own[data]
+        for name, made in tables.items()
     }
     blocks["front"] = partial(front, {data: repaired[data] for data in ("digits", "cifar10-10k")})
     for name, made in blocks.items():

@@ -1,4 +1,7 @@
-"""Loaders of one's own: examples of different lengths, padded by a collate_fn. A guard set stands for a split."""
+"""Loaders of one's own under a contract: examples of different lengths, padded by a collate_fn.
+
+What the contract measures on is taken out of the retain loader's data set, and read with the same collate_fn.
+"""
 
 import torch
 from torch import nn
@@ -25,8 +28,8 @@ def collate(examples):
     return pad_sequence(events, batch_first=True), torch.tensor(labels)
 
 
-def loader(examples, shuffle=True):
-    return DataLoader(examples, batch_size=64, shuffle=shuffle, collate_fn=collate)
+def loader(examples):
+    return DataLoader(examples, batch_size=64, shuffle=True, collate_fn=collate)
 
 
 torch.manual_seed(0)
@@ -41,11 +44,9 @@ for _ in range(15):
         optimizer.step()
 
 forget = [each for each in examples if each[1] == 2]  # two large events or more: that class is to go
-retain, guard = ([each for each in examples if each[1] != 2][part] for part in (slice(200), slice(200, None)))
+retain = [each for each in examples if each[1] != 2]
 contract = unweave.Contract(
     keep=[unweave.Keep("accuracy", absolute=0.1)], forget=[unweave.Forget("accuracy", at_most=0.05)]
 )
-result = unweave.unlearn(
-    model, forget=loader(forget), retain=loader(retain), guard=loader(guard, shuffle=False), contract=contract
-)
+result = unweave.unlearn(model, forget=loader(forget), retain=loader(retain), contract=contract)
 print(result.task, result.contract, sep="\n")

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from unweave.diagnosis import diagnose
     from unweave.errors import ConfigurationError, InfeasibleError, UnsupportedError, UnweaveError
     from unweave.guards import Guards, GuardWarning
-    from unweave.loop import Record, Result
     from unweave.methods import METHODS, Method
     from unweave.objectives import Objectives
+    from unweave.results import Record, Result
     from unweave.tasks import Classification, Dense, Diffusion, Language, MultiLabel, Regression, Schedule, Task, Vision
     from unweave.trust import TrustRegion
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
@@ -69,9 +69,9 @@ _ROOMS = {
     "Objectives": "objectives",
     "Pair": "data.pairs",
     "Pairs": "data.pairs",
-    "Record": "loop",
+    "Record": "results",
     "Regression": "tasks",
-    "Result": "loop",
+    "Result": "results",
     "Schedule": "tasks",
     "Task": "tasks",
     "TrustRegion": "trust",

@@ -12,36 +12,31 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
 from unweave import arguments as takes
 from unweave import modules
 from unweave.arguments import SEEDS, Rule
+from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import check_apart, check_filled, check_overlap
-from unweave.data.protocol import indexed
-from unweave.errors import ConfigurationError, gathered, shown, told
-from unweave.execution import bare, device_of, reshard, seeded
-from unweave.guards import (
-    Guards,
-    GuardWarning,
-    Seen,
-    check,
-    collapsed,
-    nothing_changed,
-    probed,
-    same_scores,
-)
-from unweave.loop import Monitor, Result, Stepper, Stop
+from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
+from unweave.data.loaders import by_index, opened
+from unweave.errors import ConfigurationError, gathered, of_set, shown, told
+from unweave.execution import bare, device_of, rank, reshard, seeded
+from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
+from unweave.leaves import Call
+from unweave.loop import Stepper, Stop
 from unweave.methods import Method, made
 from unweave.modules import copied, evaluating
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
+from unweave.results import Result
 from unweave.samples import Sample
 from unweave.tasks import Classification, Dense, Language, MultiLabel, Regression, Task, guessed
 from unweave.trust import TrustRegion
 from unweave.unlearning import Settings, assembled, kept, read
+from unweave.watch import watching
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,6 +52,7 @@ PLAIN: dict[str, Callable[[], Task]] = {
 }
 TASKS = {**FITTED, **PLAIN}
 LOOKED = 500  # examples that a task is guessed from, and a scale estimated on
+LOG = logging.getLogger("unweave")
 STEP = "'trust', a TrustRegion, or a function from parameters to an optimizer"
 SGD = " For example: step=lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
 MEASURED = ("holdout", "guard", "final", "retrained")  # what a contract reads, and nothing else
@@ -76,7 +72,8 @@ ARGUMENTS: dict[str, Rule] = {
     "contract": takes.kind("an unweave.Contract or None", Contract, None),
     "steps": takes.value(int, "[0, inf)"),
     "stop": takes.functions("of one Record", 1),
-    "monitors": takes.functions("of a Record and the Objectives", 2),
+    "callbacks": listeners,
+    "progress": takes.value(bool | Literal["auto"]),
     "parameters": patterns,
     **dict.fromkeys(("forget_batch", "retain_batch", "micro"), takes.natural),
     "seed": takes.value(int, SEEDS),
@@ -106,7 +103,8 @@ def unlearn(
     probe: Data | None = None,
     steps: int = 100,
     stop: Sequence[Stop] = (),
-    monitors: Sequence[Monitor] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool | Literal["auto"] = "auto",
     parameters: str | Sequence[str] | None = None,
     forget_batch: int = 64,
     retain_batch: int = 256,
@@ -128,7 +126,8 @@ def unlearn(
     Args:
         model: a trained module.
         forget: examples whose influence is to go; a torch Dataset or DataLoader.
-        retain: examples of what is to stay; they must not contain a forget example.
+        retain: examples of what is to stay; they must not contain a forget example. A loader brings its batch size and
+            its collate_fn, wherever it stands.
         task: what the model does: "classification", "multilabel", "regression" (its scale estimated on 500 examples of
             the `holdout`, or without one of the retain set), "dense" (segmentation, a class for each token), "language"
             (a causal language model), a task of `unweave.tasks` with settings, or one of your own
@@ -140,14 +139,19 @@ def unlearn(
         contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
             With keep clauses, half of the retain set at most is held out of training to measure on.
         holdout: examples that the model was never trained on, exchangeable with the forget set; for "unseen".
-        guard, final: retain examples to measure on instead of a part of `retain`; `guard` steers, `final` is read last.
+        guard: retain examples to measure on, and to steer by, instead of a part of `retain`.
+        final: the same, read last.
         retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
         stop: called with every `Record`; the first one that returns a reason (a text) ends the run.
-        monitors: called with every `Record` and the `Objectives` as they are after that step.
+        callbacks: objects with `on_step(record, objectives)`, `on_reading(waypoint)`, `on_end(result)`, or some of
+            them, which are told of it (`unweave.callbacks`, which has some that write to TensorBoard, MLflow and W&B).
+        progress: show on stderr, or in the notebook, how many steps are made and how long all would take: True, False,
+            or "auto", which is in a terminal and in a notebook.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
-        forget_batch, retain_batch: examples per step, over all ranks.
+        forget_batch: examples per step, over all ranks.
+        retain_batch: the same of the retain set.
         micro: micro-batches that each of them is divided into; the accumulation is exact.
         seed: of the order of the data and of every forward's randomness.
         train_mode: run dropout and BatchNorm in training mode; by default the model runs as it is evaluated.
@@ -171,16 +175,17 @@ def unlearn(
 
     Raises:
         ConfigurationError: everything that is wrong with the arguments, before a weight moves. What a function of the
-            caller's raises (`stop`, `monitors`) passes as it is, with a note of whose it is.
+            caller's raises (`stop`, `callbacks`) passes as it is, with a note of whose it is.
 
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    broken = _checked(locals())
+    broken, named = _checked(locals()), method
     settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
+    holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):
-        does = _does(task, model, retain if holdout is None else holdout, seed)
+        does = _does(task, model, *(("retain", retain) if holdout is None else ("holdout", holdout)), seed)
         probes = [] if probe is None else list(read(probe, retain_batch, device_of(model)))
         trained, keeper = kept(contract, does, forget, retain, settings, measured, retrained=retrained)
     unlearned = model if inplace or accelerator is not None else copied(model)
@@ -189,29 +194,34 @@ def unlearn(
         keeper=keeper, probe=probes, accelerator=accelerator, holdout=holdout,
     )  # fmt: skip
     sides, before = (does, forget, retain), dict[str, Seen]()
-    looked = partial(check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken)
+    others = {name: data for name, data in measured.items() if data is not None}
+    looked = partial(
+        check, unlearned, *sides, guards=guards or Guards(), seed=seed, seen=before, broken=broken, others=others
+    )
     with ExitStack() as stack:
+        watch = stack.enter_context(watching(progress if rank() == 0 else False))
+        watch("looking at the data", 0, 1)
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
+        watch("looking at the data", 1, 1)
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
-        result = parts.run(steps, monitors=monitors, stop=ends, certain=certain, repair=phases)
-        if steps:
-            with seeded(seed):
-                after = probed(unlearned, *sides, seed) if result.steps else before
-            lost = result.reason if result.reason.startswith("diverged") else collapsed(after, before)
-            warned += [*result.warnings, nothing_changed(parts.first.moved, same_scores(before, after)), lost]
-    result.task, result.warnings = does, [text for text in warned if text]
+        bar = Watched(watch, steps)
+        last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
+        result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
+    told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
+    original = None if unlearned is model else model
+    result.call = Call(original, *sides, holdout, retrained, told, seed)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result
 
 
-def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
-    """The task of that name, for this model and these data."""
+def _does(task: str | Task, model: nn.Module, name: str, data: Data, seed: int) -> Task:
+    """The task of that name, for this model and the data of a set."""
     if not isinstance(task, str):
         return task
     if task in PLAIN:
@@ -219,10 +229,12 @@ def _does(task: str | Task, model: nn.Module, data: Data, seed: int) -> Task:
     whole = bare(model)
     try:
         with evaluating(whole):
-            made = FITTED[task](whole, Sample(data, most=LOOKED, seed=seed, device=device_of(whole)))
+            sample = Sample(data, most=LOOKED, seed=seed, device=device_of(whole))
+            with of_set(name, sample.rows.tolist()):
+                made = FITTED[task](whole, sample)
     finally:
         reshard(model)
-    logging.getLogger("unweave").info("task=%r took %r", task, made)
+    LOG.info("task=%r took %r", task, made)
     return made
 
 
@@ -233,7 +245,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
         ConfigurationError: everything that is wrong with them.
     """
     wrong = takes.faults(ARGUMENTS, given)
-    otherwise = given["until"] == "unseen" or given["task"] == "regression"  # what else reads the holdout
+    fitted = isinstance(given["task"], str) and given["task"] in FITTED
+    otherwise = given["until"] == "unseen" or fitted  # what else reads the holdout
     read = [name for name in MEASURED if not (name == "holdout" and otherwise)]
     method, alone = given["method"], [name for name in read if given[name] is not None and name not in wrong]
     once = method.name if isinstance(method, OneShot) else method
@@ -255,27 +268,13 @@ def _checked(given: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[int]]:
     """What can be said of the sets without a model, where they can be read by index: rows with NaN or infinity."""
-    sides = {name: data for name in ("forget", "retain") if (data := _examples(given[name])) is not None}
+    sides = {name: data for name in ("forget", "retain") if (data := opened(given[name])) is not None}
     gathered(*(partial(check_filled, len(data), name) for name, data in sides.items()))  # type: ignore[arg-type]
-    others = {
-        name: data for name in measured if given[name] is not None and (data := _examples(given[name])) is not None
-    }
+    others = {name: data for name in measured if given[name] is not None and (data := opened(given[name])) is not None}
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        return check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
-
-
-def _examples(data: Data) -> Dataset[Any] | None:
-    """The examples of a data set or a loader; None where only reading them all would tell."""
-    if isinstance(data, DataLoader):
-        if data.batch_size is None:  # a batch sampler of the caller's
-            return None
-        if isinstance(data.sampler, SubsetRandomSampler):
-            return Subset(data.dataset, list(data.sampler.indices))
-        if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
-            return None
-        data = data.dataset
-    return data if indexed(data) else None
+        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
+        return broken | {name: broken_rows(data) for name, data in others.items()}
 
 
 def _stepper(

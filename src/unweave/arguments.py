@@ -224,6 +224,9 @@ def examples(name: str, given: Any) -> str:
         return ""
     if isinstance(given, Dataset):
         return wrong(name, "a data set with a length and an index", given) + " Put it into a DataLoader."
+    if isinstance(given, Mapping) and given and all(examples("", each) == "" for each in given.values()):
+        splits = ", ".join(f"{name}=ds[{split!r}]" for split in list(given)[:3])
+        return f"{name} must be one data set; found {type(given).__name__} of {len(given)}: pass one, such as {splits}."
     if isinstance(given, tuple) and given:
         advice = f" For example: {name}=torch.utils.data.TensorDataset(inputs, labels)."
     else:

@@ -3,44 +3,73 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from unweave.commands import machine
+from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
-app = typer.Typer(
+app = App(
     name="unweave",
-    help="Remove the influence of chosen training data from a PyTorch model, and measure what is left.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", show_default=False)]
+
+def _seed(given: int | None) -> int | None:
+    if given is not None and not 0 <= given < 2**63:
+        raise typer.BadParameter(f"{given} is not in the range 0<=x<2^63.")
+    return given
+
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A recipe.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
 ]
 Few = Annotated[bool, typer.Option("--few", help="Go on with fewer than 20 examples, and say how little they show.")]
 All = Annotated[bool, typer.Option("--all", help="Print every score, also those that decide nothing or are undefined.")]
+RecipeOrRun = Annotated[
+    Path, typer.Argument(metavar="RECIPE.yaml|DIR", help="A recipe, or the directory of a run.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Seed = Annotated[int, typer.Option(callback=_seed, metavar="N", help="Seed of everything.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"unweave {version('unweave')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Remove the influence of chosen training data from a PyTorch model, and measure what is left."""
 
 
 @app.command()
 def demo(
     output: Output = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything.")] = 0,
-    request: Annotated[list[str] | None, typer.Option(help="Only this one: noise, class or random.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only this one.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of every method, at most.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of every training.")] = None,
+    seed: Seed = 0,
+    request: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this one: noise, class or random; repeat it.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this one; repeat it.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of every method, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of every training.")] = None,
     text: Annotated[bool, typer.Option("--text", help="People that a small language model knows, not digits.")] = False,
     drawn: Annotated[bool, typer.Option("--drawn", help="A digit that a small diffusion model draws.")] = False,
     as_json: AsJson = False,
@@ -54,7 +83,7 @@ def demo(
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DIR", show_default=False)],
+    recipe: RecipeOrRun,
     overrides: Overrides = None,
     output: Output = None,
     resume: Annotated[
@@ -87,7 +116,10 @@ def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="MODEL", help="A run directory, a folder of weights, or images' .safetensors.", show_default=False
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")
@@ -98,7 +130,10 @@ def evaluate(
     ] = None,
     compat: Annotated[
         Literal["open-unlearning", "tofu", "muse"] | None,
-        typer.Option(help="Of --logs: form the numbers as that code does, its known faults included."),
+        typer.Option(
+            metavar="open-unlearning|tofu|muse",
+            help="Of --logs: form the numbers as that code does, its known faults included.",
+        ),
     ] = None,
     overrides: Overrides = None,
     everything: All = False,
@@ -121,14 +156,14 @@ def evaluate(
 
 @app.command()
 def evidence(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DIR", show_default=False)],
+    recipe: RecipeOrRun,
     overrides: Overrides = None,
     output: Output = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; without it one per core.")] = None,
     few: Few = False,
     as_json: AsJson = False,
 ) -> None:
@@ -147,9 +182,8 @@ def evidence(
     raise typer.Exit(code)
 
 
-audit = typer.Typer(
+audit = App(
     help="Check unlearning by coins: draw which records are trained on, and test afterwards whether anything tells.",
-    no_args_is_help=True,
 )
 app.add_typer(audit, name="audit")
 
@@ -160,12 +194,16 @@ def audit_plan(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")],
     base: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids that are trained on in any case.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Of the coins; without it a fresh one.")
+        int | None, typer.Option(callback=_seed, metavar="N", help="Of the coins; without it a fresh one.")
     ] = None,
-    guesses: Annotated[int | None, typer.Option(min=2, help="Canaries that are guessed; all without it.")] = None,
-    level: Annotated[float, typer.Option(help="Error probability of the test.")] = 0.05,
-    delta: Annotated[float, typer.Option(help="Of (epsilon, delta).")] = 0.0,
-    form: Annotated[Literal["csv", "json"], typer.Option("--format", help="Of the two lists.")] = "csv",
+    guesses: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Canaries that are guessed; all without it.")
+    ] = None,
+    level: Annotated[float, typer.Option(metavar="P", help="Error probability of the test.")] = 0.05,
+    delta: Annotated[float, typer.Option(metavar="P", help="Of (epsilon, delta).")] = 0.0,
+    form: Annotated[
+        Literal["csv", "json"], typer.Option("--format", metavar="csv|json", help="Of the two lists.")
+    ] = "csv",
     few: Few = False,
     as_json: AsJson = False,
 ) -> None:
@@ -228,7 +266,7 @@ def board(folder: Annotated[Path, typer.Argument(metavar="DIR", help="With run d
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, with its hyperparameters.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One method, with its hyperparameters.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the catalogue: every method and its paper."""
@@ -239,7 +277,7 @@ def methods(
 
 @app.command()
 def metrics(
-    name: Annotated[str | None, typer.Argument(help="One score, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One score, in full.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what every score is: which way is right, its range, what was repeated, its needs, its null level."""
@@ -251,6 +289,7 @@ def metrics(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
     _printable()
+    _saying()
     try:
         machine.alone()
         app(arguments)
@@ -274,6 +313,21 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"error: {text}\n")
         raise SystemExit(1) from None
+
+
+class _Said(logging.Handler):
+    """Which files of the user's are executed: a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As it is."""
+        sys.stderr.write(f"{record.getMessage()}\n")
+
+
+def _saying() -> None:
+    log = logging.getLogger("unweave.code")
+    log.setLevel(logging.INFO)
+    if not any(isinstance(each, _Said) for each in log.handlers):
+        log.addHandler(_Said())
 
 
 def _printable() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,13 @@ class UnweaveError(Exception):
 
 
 class ConfigurationError(UnweaveError):
-    """One or more faults in what the user asked for, all of them collected in `faults`."""
+    """One or more faults in what the user asked for, all of them collected in `faults`.
 
-    def __init__(self, faults: str | Iterable[str]):
-        self.faults = [faults] if isinstance(faults, str) else list(faults)
+    `rows` are the examples of a batch that it is about, where it is about some.
+    """
+
+    def __init__(self, faults: str | Iterable[str], rows: Sequence[int] = ()):
+        self.faults, self.rows = [faults] if isinstance(faults, str) else list(faults), rows
         super().__init__("\n".join(self.faults))
 
 
@@ -62,6 +65,22 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
     if found:
         raise ConfigurationError(found) from next(filter(None, causes), None)
     return made
+
+
+@contextmanager
+def of_set(name: str, rows: Sequence[int] | None = None) -> Iterator[None]:
+    """Faults of the data inside are those of the set of that name, whose `rows` the batch holds.
+
+    Raises:
+        ConfigurationError: with the name before each, and the first rows behind.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        found = error.rows if rows is None else [rows[row] for row in error.rows]
+        first = ", ".join(f"{name}[{int(row)}]" for row in found[:5])
+        faults = [f"{name}: {fault}{f' First: {first}.' if first else ''}" for fault in error.faults]
+        raise ConfigurationError(faults) from (error.__cause__ or error)
 
 
 @contextmanager

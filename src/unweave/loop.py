@@ -3,127 +3,36 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from unweave.contract import Keeper, Outcome
+from unweave.callbacks import Callback, Told
+from unweave.contract import Keeper
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, noted, shown, told
 from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
-from unweave.rules._base import RETAIN, Rule, Step
+from unweave.results import Progress, Record, Result
+from unweave.rules._base import Rule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from unweave.methods import Method
-    from unweave.tasks import Task
 
+LOG = logging.getLogger("unweave")
 _GIVE_UP = 5  # non-finite steps in a row
-
-
-@dataclass(frozen=True)
-class Record:
-    """One step as it happened; what monitors and stopping criteria read.
-
-    Attributes:
-        number: from 1, counting on in a resumed run.
-        step: what the rule saw and decided.
-        lr: the length per unit of direction that was taken; 0 if the step was refused.
-        accepted: whether the weights moved.
-        realised: change of both losses on the same pair, `[2]`, where it was looked at.
-        radius: the trust region's radius, if there is one.
-        note: why a step was refused or rolled back.
-        phase: "push", "repair" or "lost" (`repair.Repair`), where the run repairs.
-    """
-
-    number: int
-    step: Step
-    lr: float
-    accepted: bool
-    realised: Tensor | None = None
-    radius: float | None = None
-    note: str = ""
-    phase: str = ""
-
-    @property
-    def retain(self) -> float:
-        """The retain loss of its examples, before it."""
-        return float(self.step.losses[RETAIN])
-
-    @property
-    def predicted(self) -> Tensor | None:
-        """First-order change of both losses by this step, `[2]`."""
-        return None if self.step.predicted is None else self.lr * self.step.predicted
-
-
-@dataclass
-class Progress:
-    """What a run has made so far; a resumed one counts on.
-
-    Attributes:
-        made: steps, those that moved nothing too.
-        skipped: of them, those with a non-finite loss or direction.
-        rejected: of them, those refused or undone.
-        failures: non-finite steps in a row, up to the last one.
-    """
-
-    made: int = 0
-    skipped: int = 0
-    rejected: int = 0
-    failures: int = 0
-
-    def count(self, record: Record) -> None:
-        """One more step."""
-        skipped = record.note.startswith("non-finite")
-        self.made += 1
-        self.skipped += skipped
-        self.rejected += not (record.accepted or skipped)
-        self.failures = self.failures + 1 if skipped else 0
-
-
-@dataclass
-class Result:
-    """What a run leaves.
-
-    Attributes:
-        model: the unlearned model.
-        history: one record a step.
-        reason: why the run ended.
-        seconds: wall time of the loop.
-        progress: counts, those of the run that was resumed included.
-        contract: what came of the contract, if there was one.
-        warnings: what does not look right, each with what to do (`unweave.guards`).
-        task: what the model was taken to do, of the one call.
-    """
-
-    model: nn.Module = field(repr=False)
-    history: list[Record] = field(default_factory=list, repr=False)
-    reason: str = ""
-    seconds: float = 0.0
-    progress: Progress = field(default_factory=Progress)
-    contract: Outcome | None = field(default=None, repr=False)
-    warnings: list[str] = field(default_factory=list)
-    task: Task | None = None
-
-    @property
-    def steps(self) -> int:
-        """Steps that moved the weights."""
-        return sum(r.accepted for r in self.history)
-
-    @property
-    def skipped(self) -> int:
-        """Steps with a non-finite loss or direction; they never reached the weights."""
-        return sum(r.note.startswith("non-finite") for r in self.history)
 
 
 class Stepper(Protocol):
@@ -162,7 +71,6 @@ class Phases(Protocol):
         ...
 
 
-Monitor = Callable[[Record, Objectives], None]
 Stop = Callable[[Record], str | None]
 
 
@@ -235,7 +143,7 @@ def unlearn(
     accelerator: Accelerator | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     clip: float | None = None,
-    monitors: Sequence[Monitor] = (),
+    callbacks: Sequence[Callback] = (),
     stop: Sequence[Stop] = (),
     steps: int | None = None,
     probe: Sequence[Batch] = (),
@@ -253,7 +161,7 @@ def unlearn(
         optimizer: any `torch.optim.Optimizer`, or a `trust.TrustRegion`.
         accelerator: the `accelerate.Accelerator` that prepared the model, if one did.
         scheduler, clip: for a torch optimizer; the clip is a norm of the direction.
-        monitors: called with every record.
+        callbacks: told of every step, of every reading of the contract, and of the end.
         stop: called with every record; the first reason ends the run.
         steps: at most so many more.
         probe: retain micro-batches that no step trains on, for rules that ask for them.
@@ -272,8 +180,9 @@ def unlearn(
         OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
     )
     result, begin = Result(model, progress=progress or Progress()), time.perf_counter()
+    told = Told(callbacks)
     try:
-        result.reason = _run(result, method.rule, pairs, stepper, objectives, monitors, stop, steps, contract, repair)
+        result.reason = _run(result, method.rule, pairs, stepper, objectives, told, stop, steps, contract, repair)
     except KeyboardInterrupt:
         result.reason = "interrupted"
     objectives.clear()
@@ -285,6 +194,9 @@ def unlearn(
     result.seconds = time.perf_counter() - begin
     if result.contract is not None:
         result.contract = result.contract.of(result.seconds)
+    LOG.info("ended after %d steps, %.1f s: %s", result.progress.made, result.seconds, result.reason)
+    with suppress(KeyboardInterrupt):  # the result is there already
+        told.end(result)
     return result
 
 
@@ -294,7 +206,7 @@ def _run(
     pairs: Iterable[Pair],
     stepper: Stepper,
     objectives: Objectives,
-    monitors: Sequence[Monitor],
+    told: Told,
     stop: Sequence[Stop],
     steps: int | None,
     contract: Keeper | None,
@@ -313,16 +225,19 @@ def _run(
         # The rule weighs the two gradients of this pair, the stepper moves the weights, or refuses to.
         at = objectives.at(pair)
         record = stepper.take(number, rule, at) if repair is None else repair.take(number, rule, stepper, at)
+        if record.phase != (result.history[-1].phase if result.history else ""):
+            LOG.info("step %d: %s", number, record.phase)
         result.history.append(record)
         progress.count(record)
-        kept = None
+        kept = reading = None
         # The contract reads its guard set when it is due: it may roll back, shorten the steps, or call it enough.
         if contract is not None:
-            kept = contract.read_if_due(record, objectives, rule, stepper)
+            kept, reading = contract.read_if_due(record, objectives, rule, stepper), contract.last
             rule.steer(contract.remaining(record, None if steps is None else steps - len(result.history)))
-        for monitor in monitors:
-            with noted(f"a monitor, after step {record.number}"):
-                monitor(record, objectives)
+        told.step(record, objectives)
+        if reading is not None:
+            LOG.info("step %d: the contract was read: %s", number, reading.text)
+            told.reading(reading)
         # Why it may end, the strongest reason first: the contract, the rule, divergence, the caller's own criteria.
         ended = kept or record.step.stop
         if reason := ended if repair is None else repair.look(record, objectives, contract, ended):

@@ -21,7 +21,6 @@ from unweave.edit import TAKES, uce, unknown
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
 from unweave.execution import seeded, world
 from unweave.gramian import real
-from unweave.loop import Record
 from unweave.losses import Ascent
 from unweave.losses._base import denoiser
 from unweave.methods import METHODS, Method
@@ -29,6 +28,7 @@ from unweave.methods import PAPERS as WITH_STEPS
 from unweave.modules import check_memory, joined
 from unweave.objectives import Objectives
 from unweave.parameters import batch_gradients
+from unweave.results import Record
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
 from unweave.tasks import Task
@@ -187,11 +187,16 @@ class OneShot:
 
         Raises:
             UnsupportedError: it is about diffusion models, and the task is another.
-            ConfigurationError: it names a class that the model does not know.
+            ConfigurationError: it names a class that the model does not know, or what stands for it is not known.
         """
         if self.name in _OF_DIFFUSION:
             does = denoiser(task, self.name)
             refuse([text for name in _NAMED if (text := unknown(does, name, self.arguments.get(name)))])
+            if self.arguments.get("guide") is None and does.null is None:
+                raise ConfigurationError(
+                    f"{self.name} without a guide takes what is forgotten for the condition that means none, and this "
+                    "model has no such condition: give guide."
+                )
         return Method(Ascent(task.nll), task.nll, Fixed(), PAPERS[self.name])
 
     def step(self, task: Task, forget: Data, retain: Data) -> Once:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from unweave.data.batches import Batch, answered, as_classes, count, moved
+from unweave.data.loaders import Collated
 from unweave.data.pairs import fetched
 from unweave.data.protocol import examples, indexed
 from unweave.execution import seeded
@@ -113,6 +115,8 @@ def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:
     """Some rows of a data set."""
     if (own := examples(data)) is not None:
         return own.subset(rows)  # type: ignore[return-value]
+    if isinstance(data, Collated):
+        return replace(data, dataset=subset(data.dataset, rows))
     if type(data) is TensorDataset:
         return TensorDataset(*(tensor[torch.from_numpy(rows)] for tensor in data.tensors))
     return Subset(data, rows.tolist())
@@ -126,6 +130,8 @@ def labels(data: Data) -> Rows | None:
         return None if own.labels is None else own.labels.numpy()
     if type(data) is TensorDataset:
         found: Any = data.tensors[1] if len(data.tensors) == 2 else None
+    elif isinstance(data, Collated):
+        return labels(data.dataset)
     elif isinstance(data, Subset):
         inner = labels(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices, dtype=np.int64)]

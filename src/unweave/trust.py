@@ -12,9 +12,9 @@ from torch import Tensor
 
 from unweave.arguments import check_fields, kind
 from unweave.gramian import combine, gramian, norm, parts
-from unweave.loop import Record
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
+from unweave.results import Record
 from unweave.rules._base import FORGET, RETAIN, Rule, Step
 
 # The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.

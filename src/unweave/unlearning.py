@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unweave.averages import Of
+from unweave.callbacks import Callback
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import SAMPLE, divide, halves, hold_out
 from unweave.data.batches import Batch, divided, moved
@@ -26,7 +27,7 @@ from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
-from unweave.loop import Monitor, Progress, Record, Result, Stepper, Stop, asked
+from unweave.loop import Stepper, Stop, asked
 from unweave.loop import unlearn as loop
 from unweave.losses import END, Ascent, Relearned, Until, unseen_level
 from unweave.methods import Method
@@ -35,6 +36,7 @@ from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.repair import Asking, Repair, wanted
+from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
 from unweave.tasks import NATS, Known, Task
 from unweave.trust import TrustRegion
@@ -140,7 +142,8 @@ class Unlearning:
                 relearner's weights and there is none.
         """
         if check:
-            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs)
+            relearned = self.settings.relearner > 0
+            check_single_example(self.model, self.task, self.forget, self.retain, self.pairs, halved=relearned)
         row = method.read(self.task) if isinstance(method, OneShot) else method
         self.method = replace(row, rule=copy.deepcopy(row.rule))
         if (level := self._level(row.forget)) is not None and row.forget is not None:
@@ -183,6 +186,12 @@ class Unlearning:
             raise ConfigurationError(
                 "relearner: reads the forget loss where a relearner leads, and this method has none: leave it out, or "
                 "choose a method with a forget side."
+            )
+        if self.pairs.smallest["forget"] == 1:
+            raise ConfigurationError(
+                "relearner: reads the loss of one half of a forget batch where the other half leads, and the smallest "
+                "has one example: give two forget examples at least, raise forget_batch, lower micro, or set "
+                "drop_last=True in a loader."
             )
         return Relearned(loss, self.task, self.settings.relearner)
 
@@ -230,7 +239,7 @@ class Unlearning:
         self,
         steps: int,
         *,
-        monitors: Sequence[Monitor] = (),
+        callbacks: Sequence[Callback] = (),
         stop: Sequence[Stop] = (),
         progress: Progress | None = None,
         certain: bool = False,
@@ -241,7 +250,7 @@ class Unlearning:
 
         Args:
             steps: at most so many more.
-            monitors, stop, progress: as of `loop.unlearn`.
+            callbacks, stop, progress: as of `loop.unlearn`.
             certain: the original's loss is exactly 0 on every forget example that was looked at.
             repair: the second phase, if there is one.
             warnings: where the guards add what they find; else in the result's.
@@ -253,13 +262,13 @@ class Unlearning:
                 self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected
         self.first = FirstStep(self.model, self.mask, certain=certain, begun=begun, warnings=told)
-        result = loop(
+        return loop(
             self.model,
             self.method,
             self.pairs,
             self.step,
             accelerator=self.accelerator,
-            monitors=(self.first, *monitors),
+            callbacks=(self.first, *callbacks),
             stop=stop,
             steps=steps,
             probe=self.probe,
@@ -268,8 +277,6 @@ class Unlearning:
             contract=self.keeper,
             repair=repair,
         )
-        result.warnings = told
-        return result
 
 
 def assembled(
@@ -325,7 +332,10 @@ def kept(
     if contract is None:
         return retain, None
     left, sets = held_out(contract, task, forget, retain, given, settings.seed)
-    per_step = settings.forget_batch + settings.retain_batch
+    per_step = sum(
+        (data.batch_size if isinstance(data, DataLoader) else None) or size
+        for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch))
+    )
     return left, Keeper(contract, task, sets, per_step=per_step, retrained=retrained, first=first, seed=settings.seed)
 
 

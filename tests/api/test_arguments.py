@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import unweave
-from tests._toys import memorised, same, unseen, weights
+from tests._toys import each_step, memorised, same, unseen, weights
 from tests.api._problems import FEW, Stream
 from unweave import ConfigurationError, rules
+from unweave.callbacks import TensorBoard
 from unweave.data.pairs import Pairs
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
@@ -51,7 +52,13 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ([lambda: None], r"stop\[0\] must be a function of one Record"),
         ([None], r"stop\[0\] must be .* found None"),
     ],
-    "monitors": [([print, lambda record: None], r"monitors\[1\] must be a function of a Record and the Objectives")],
+    "callbacks": [
+        ([each_step(print), print], r"callbacks\[1\] must be an object with on_step, on_reading or on_end; found"),
+        ([each_step(lambda record: None)], r"callbacks\[0\].on_step must be a function of a Record and the Objectives"),
+        ([TensorBoard], r"found the class TensorBoard. Pass one of it: TensorBoard\(...\)."),
+        (each_step(print), "callbacks must be a list of callbacks: each an object with on_step"),
+    ],
+    "progress": [("yes", "progress must be True or False or 'auto'; found 'yes'|progress must be .*found 'yes'")],
     "parameters": [(3, "parameters must be 'all' or patterns on names, .* found int"), (["a", 2], "found int")],
     "steps": [(2.5, "steps must be an integer"), (True, "found True"), ("3", "found '3'"), (10**5000, "found int")],
     "micro": [("2", r"micro must be an integer in \[1, inf\); found '2'"), (None, "found None")],
@@ -73,7 +80,7 @@ def test_each_is_named_with_what_was_expected_and_found() -> None:
                 unweave.unlearn(**{"model": model, "forget": forget, "retain": retain, **FEW, name: value})
             assert len(caught.value.faults) == 1, "and none follows from it"
             ran += 1
-    assert ran == 41 and not WRONG.keys() - set(unweave.unlearn.__annotations__)
+    assert ran == 45 and not WRONG.keys() - set(unweave.unlearn.__annotations__)
 
 
 def test_all_at_once() -> None:
@@ -96,7 +103,7 @@ def test_what_is_right_in_other_words() -> None:
         forget=list(forget),
         retain=retain,
         seed=np.int64(3),  # type: ignore[arg-type]
-        monitors=deque([lambda record, objectives: seen.append(record.number)]),
+        callbacks=deque([each_step(lambda record, objectives: seen.append(record.number))]),
         stop={lambda record: None},  # type: ignore[arg-type]
         parameters=("*",),
         **{name: np.int32(size) for name, size in FEW.items()},  # type: ignore[arg-type]
@@ -117,10 +124,11 @@ def test_what_a_function_of_the_callers_raises_says_where() -> None:
     def fail(*_: object) -> Any:
         raise KeyError("mine")
 
-    for name in ("stop", "monitors"):
+    where = {"stop": (fail, "a stop"), "callbacks": (each_step(fail), "the callback each_step.on_step")}
+    for name, (given, said) in where.items():
         with pytest.raises(KeyError) as caught:
-            unweave.unlearn(model, forget=forget, retain=retain, **{name: [fail]}, **FEW)
-        assert caught.value.__notes__ == [f"raised in a {name.removesuffix('s')}, after step 1"]
+            unweave.unlearn(model, forget=forget, retain=retain, **{name: [given]}, **FEW)
+        assert caught.value.__notes__ == [f"raised in {said}, after step 1"]
     method = unweave.Method(fail, NLL, rules.Fixed(), "")
     with pytest.raises(KeyError) as caught:
         unweave.unlearn(model, forget=forget, retain=retain, method=method, **FEW)

@@ -11,7 +11,19 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import unweave
-from tests._toys import CLASSES, DIFFUSION_ONLY, TEXT_ONLY, accuracy, loss, memorised, network, same, unseen, weights
+from tests._toys import (
+    CLASSES,
+    DIFFUSION_ONLY,
+    TEXT_ONLY,
+    accuracy,
+    each_step,
+    loss,
+    memorised,
+    network,
+    same,
+    unseen,
+    weights,
+)
 from tests.api._problems import FEW, rng, sgd
 from unweave import METHODS, Method, Result, TrustRegion, Vision
 from unweave.losses import Ascent
@@ -95,7 +107,9 @@ def test_an_error_leaves_everything_as_it_was_too(inplace: bool) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        unweave.unlearn(model, forget=forget, retain=retain, parameters="0.*", monitors=[fail], inplace=inplace, **FEW)
+        unweave.unlearn(
+            model, forget=forget, retain=retain, parameters="0.*", callbacks=[each_step(fail)], inplace=inplace, **FEW
+        )
     assert same(weights(model), before) != inplace
     assert rng().equal(random) and modes_of(model) == modes and all(p.requires_grad for p in model.parameters())
 
@@ -183,7 +197,7 @@ def test_sets_of_ones_own_leave_the_retain_set_whole() -> None:
     assert plain.contract is None and "No final set" in kept.contract.notes[0]
 
 
-def test_stop_and_monitors() -> None:
+def test_stop_and_callbacks() -> None:
     model, forget, retain = memorised()
     seen: list[int] = []
     result = unweave.unlearn(
@@ -191,7 +205,7 @@ def test_stop_and_monitors() -> None:
         forget=forget,
         retain=retain,
         stop=[lambda record: "enough" if record.number == 2 else None],
-        monitors=[lambda record, objectives: seen.append(record.number)],
+        callbacks=[each_step(lambda record, objectives: seen.append(record.number))],
     )
     assert isinstance(result, Result) and result.reason == "enough" and seen == [1, 2]
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, SubsetRandomSampler, TensorDataset
 
 import unweave
-from tests._toys import loss, memorised, same, unseen, weights
+from tests._toys import each_step, loss, memorised, same, unseen, weights
 from tests.api._problems import FEW, Stream, rng, sgd
 from unweave import ConfigurationError, Method, UnsupportedError, Vision
 from unweave.losses import Ascent
@@ -84,7 +84,7 @@ def test_the_probe_reaches_the_rule(probe: Callable[[], Any]) -> None:
     method = Method(Ascent(Vision().nll), Vision().nll, rule, "ours")
     read = lambda record, objectives: told.append(objectives.probe_loss())  # noqa: E731
     result = unweave.unlearn(
-        model, forget=forget, retain=retain, method=method, probe=probe(), monitors=[read], step=sgd, **FEW
+        model, forget=forget, retain=retain, method=method, probe=probe(), callbacks=[each_step(read)], step=sgd, **FEW
     )
     assert result.steps == 3 and rng().equal(random)
     assert told[-1] == pytest.approx(loss(result.model, unseen()), rel=1e-5)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import unweave
+from tests._toys import same, weights
 from unweave.errors import ConfigurationError
 from unweave.evaluation import score
-from unweave.tasks import Classification, Dense, guessed
+from unweave.execution import seeded
+from unweave.tasks import Classification, Dense, Language, Regression, guessed
 
 torch.manual_seed(0)
 DATA = TensorDataset(torch.randn(200, 6), torch.randint(0, 2, (200,)))
@@ -64,3 +68,72 @@ def test_one_hot_masks_are_not_guessed_to_be_independent_places() -> None:
 def test_a_method_without_steps_has_no_forget_loss_to_end_or_to_read_elsewhere(given: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="takes no steps along a forget loss"):
         unweave.unlearn(model(), forget=FORGET, retain=RETAIN, method="ssd", **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+def test_a_guess_that_fits_its_examples_exactly_is_given_the_holdout_that_it_asks_for() -> None:
+    x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+    line = nn.Linear(6, 1)
+    y = line(x).detach()
+    sides = {"forget": TensorDataset(x[:20], y[:20]), "retain": TensorDataset(x[20:40], y[20:40])}
+    with pytest.raises(ConfigurationError, match=r"fits them exactly.*holdout="):
+        unweave.unlearn(line, **sides, steps=1)  # type: ignore[arg-type]
+    unseen = TensorDataset(x[40:], y[40:] + 0.5)
+    found = unweave.unlearn(line, **sides, holdout=unseen, steps=1).task  # type: ignore[arg-type]
+    assert isinstance(found, Regression) and found.scale == pytest.approx(0.5)
+
+
+class Rows(Dataset[Any]):
+    """As Hugging Face's data sets give them, where no format is set: lists of numbers."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> Any:
+        ids = self.rows[row].tolist()
+        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ids}
+
+
+class Next(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(11, 8), nn.Linear(8, 11)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.out(self.embed(input_ids))
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+def test_lists_of_numbers_are_rows_and_not_columns() -> None:
+    """torch would make a list of as many tensors as a row is long of lists of one length."""
+    ids = torch.randint(0, 11, (60, 7), generator=torch.Generator().manual_seed(0))
+    both = [
+        {"forget": kind(ids[:20]), "retain": kind(ids[20:])}
+        for kind in (Rows, lambda rows: _Tensors(Rows(rows)))
+    ]  # fmt: skip
+    with seeded(0):
+        net = Next()
+    lists, tensors = (unweave.unlearn(net, **sides, steps=2) for sides in both)  # type: ignore[arg-type]
+    assert type(lists.task) is Language
+    assert same(weights(lists.model), weights(tensors.model)) and not same(weights(lists.model), weights(net))
+
+
+def test_columns_that_a_loader_made_of_lists_are_told() -> None:
+    loader = DataLoader(Rows(torch.randint(0, 11, (6, 7))), 3)
+    for task in (Language(), Dense()):
+        with pytest.raises(ConfigurationError, match=r"lists of numbers.*with_format\('torch'\)"):
+            task.nll(Next(), next(iter(loader)))
+
+
+class _Tensors(Dataset[Any]):
+    def __init__(self, data: Rows) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, row: int) -> Any:
+        return {name: torch.tensor(value) for name, value in self.data[row].items()}

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import unweave
 from tests._toys import memorised
@@ -89,3 +91,26 @@ def test_a_recipe_says_it_and_is_refused_before_anything_is_trained(tmp_path: Pa
     assert caught.value.faults == [
         f"recipe.yaml:4: run.relearner: {method} has no forget loss to read where a relearner leads: leave it out"
     ]
+
+
+@QUIET
+@pytest.mark.parametrize("few", [2, 3])
+def test_halves_of_one_are_refused_where_a_norm_minds(few: int) -> None:
+    """BatchNorm in training mode takes no half of one example; as the model is evaluated it does."""
+    _, forget, retain = memorised()
+    width = forget.tensors[0].shape[1]
+    model = nn.Sequential(nn.Linear(width, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    sides = {"forget": TensorDataset(*forget[:few]), "retain": retain}
+    with pytest.raises(ConfigurationError, match=r"forget: BatchNorm .* each half of a micro-batch, as the relearner"):
+        unweave.unlearn(model, **sides, train_mode=True, relearner=2, steps=1)  # type: ignore[arg-type]
+    assert unweave.unlearn(model, **sides, relearner=2, steps=1).steps == 1  # type: ignore[arg-type]
+    assert unweave.unlearn(model, **sides, train_mode=True, steps=1).steps == 1  # type: ignore[arg-type]
+
+
+@QUIET
+def test_a_forget_batch_of_one_has_no_halves() -> None:
+    """Told before a step, also where it is only the last batch of a loader."""
+    model, forget, retain = memorised()
+    for given in (TensorDataset(*forget[:1]), DataLoader(TensorDataset(*forget[:3]), 2)):
+        with pytest.raises(ConfigurationError, match=r"relearner: .* smallest has one example"):
+            unweave.unlearn(model, forget=given, retain=retain, relearner=2, steps=1)

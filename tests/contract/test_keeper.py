@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests._toys import accuracy, loss, same, weights
+from tests._toys import accuracy, each_step, loss, same, weights
 from tests.contract._runs import Run, ascent, bound, task
 from unweave.contract import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
@@ -68,7 +68,7 @@ def test_going_back_restores_everything_and_only_the_step_is_shorter() -> None:
         seen.append((weights(run.model), float(run.model.calls), momentum, copy.deepcopy(run.made.rule.state_dict())))
 
     before = [run.original.state_dict()]
-    result = run.go(40, monitors=[state])
+    result = run.go(40, callbacks=[each_step(state)])
     assert result.contract is not None and before
     back = [look.step for look in result.contract.path if look.rolled_back]
     held = {0, *(look.step for look in result.contract.path if look.kept)}
@@ -141,7 +141,7 @@ def test_an_interrupt_leaves_the_best_kept_state() -> None:
         if record.number == 10:
             raise KeyboardInterrupt
 
-    result = run.go(40, monitors=[interrupt])
+    result = run.go(40, callbacks=[each_step(interrupt)])
     assert result.reason == "interrupted" and result.contract is not None and result.contract.kept
     assert [look.step for look in result.contract.path] == [4, 8, 10]
     assert bound(run, result, "accuracy") <= 0.14
@@ -169,7 +169,7 @@ def test_a_saved_run_goes_on_bit_for_bit(tmp_path: Path, lr: float | None, stop:
             }
             checkpoint.save(tmp_path / "c", states)
 
-    progress = first.go(stop, monitors=[save]).progress
+    progress = first.go(stop, callbacks=[each_step(save)]).progress
     states = checkpoint.load(tmp_path / "c")
     assert states is not None
     second.model.load_state_dict(states["model"])
@@ -196,7 +196,7 @@ def test_what_the_budget_leaves() -> None:
         Contract([Keep("loss", absolute=0.3, clip=1.0)], [Forget("loss", at_least=90.0)], every=1), "gradient_ascent"
     )
     left: list[float] = []
-    run.go(15, monitors=[lambda record, objectives: left.append(run.keeper.left)])
+    run.go(15, callbacks=[each_step(lambda record, objectives: left.append(run.keeper.left))])
     assert left[0] == 1.0 and all(0 <= value <= 1 for value in left) and len(set(left)) > 2
 
 

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from unweave.contract import Contract, Keep
 from unweave.contract.bounds import lower, smallest, upper
 from unweave.contract.clauses import FIVEFOLD, LOSS_SHARE
 from unweave.contract.judge import Limit, limits
-from unweave.contract.metrics import key
+from unweave.contract.metrics import key, values
 from unweave.contract.reading import Reading
 from unweave.contract.sets import Sets
 from unweave.errors import ConfigurationError
 from unweave.evaluation.metric import Array
+from unweave.tasks import Dense, Known
 
 N = 400
 ALPHA = 0.05 / 4  # of a look at the guard set: three rollbacks open three more paths
@@ -190,19 +192,19 @@ def test_the_default_is_widened_to_twice_what_can_be_decided_and_says_so_in_the_
     share, nats, count = 2 * smallest(N, ALPHA), 2 * smallest(N, ALPHA, 1.0), 0
     few = SPREAD[::20] - 1
     error = 2 * smallest(len(few), ALPHA, FIVEFOLD * LOSS_SHARE * float(few.mean()))
-    for utility, values, unit, judged, room, text in (
+    for utility, seen, unit, judged, room, text in (
         ("accuracy", RIGHT, "nats", share, f"{100 * share:.2g} points", f"falls by at most {100 * share:.3g} points"),
         ("perplexity", SPREAD, "nats", nats, f"{100 * math.expm1(nats):.2g} %", "% of the original's"),
         ("loss", few, "error", error, f"{error:.2g} error", f"rises by at most {error:.3g} error"),
     ):
-        (found,), (note,) = made(None, values, utility, unit)
+        (found,), (note,) = made(None, seen, utility, unit)
         assert found.judged == pytest.approx(judged) and text in found.text
         usual = 5 if utility == "loss" else 1
         assert note.startswith(
-            f"Default: {utility} within {room} of the original's instead of {usual} %: with {len(values)} guard"
+            f"Default: {utility} within {room} of the original's instead of {usual} %: with {len(seen)} guard"
         )
         base = math.exp(SPREAD.mean()) * math.expm1(nats) if utility == "perplexity" else judged
-        assert found.limit == pytest.approx(base) and read(found, values, values).met
+        assert found.limit == pytest.approx(base) and read(found, seen, values).met
         count += 1
     assert count == 3
 
@@ -222,3 +224,19 @@ def test_how_wide_a_default_may_be_follows_from_what_an_example_counts() -> None
     (found,), _ = made(None, np.linspace(0.0, 4.0, 20), "loss", "error")
     assert found.clip == pytest.approx(FIVEFOLD * LOSS_SHARE * 2.0) and LOSS_SHARE * 2.0 < found.judged < found.clip
     assert not read(found, np.zeros(20), np.full(20, 4.0)).met
+
+
+def test_the_default_of_places_is_missed_where_only_the_small_class_is_lost() -> None:
+    """94 % background: a model that says background everywhere keeps 94 % of the places, and half of the overlap."""
+    task = Dense()
+    known = Known(task)
+    labels = torch.zeros(N, 4, 4, dtype=torch.long)
+    labels[torch.arange(N), torch.arange(N) % 4, 1] = 1
+    logits = nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    nothing = torch.zeros_like(logits)
+    nothing[:, 0] = 1
+    before, after = (values(known.utility, task, nn.Identity(), (each, labels)).numpy() for each in (logits, nothing))
+    (limit,) = made(None, before, known.utility)[0]
+    assert limit.clause.metric == "overlap" and limit.judged < 0.1 and limit.clip == 1
+    assert read(limit, before, before).state == "met" and read(limit, before, after).state == "missed"
+    assert float(values("accuracy", task, nn.Identity(), (nothing, labels)).mean()) == 15 / 16

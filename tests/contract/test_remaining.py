@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests._toys import weights
+from tests._toys import each_step, weights
 from tests.contract._runs import Run, ascent, task
 from unweave.contract import Contract, Forget, Keep
 from unweave.errors import ConfigurationError
@@ -26,7 +26,7 @@ def test_the_ratio_moves_with_what_steps_do() -> None:
     method = made("hamu_q", ratio="auto")
     run = Run(LOOSE, method)
     shares: list[float] = []
-    result = run.go(20, monitors=[lambda record, objectives: shares.append(method.rule.share)])  # type: ignore[attr-defined]
+    result = run.go(20, callbacks=[each_step(lambda record, objectives: shares.append(method.rule.share))])  # type: ignore[attr-defined]
     assert result.contract is not None and result.contract.kept
     assert len(set(shares)) > 1 and all(0.02 <= share <= 0.4 for share in shares) and len(shares) == 20
 
@@ -43,7 +43,7 @@ def test_the_tolerance_is_the_budget_over_the_rest_of_the_run(name: str) -> None
             assert method.rule.allowed == pytest.approx(expected)  # type: ignore[attr-defined]
             spent.append(expected)
 
-    result = run.go(12, monitors=[note])
+    result = run.go(12, callbacks=[each_step(note)])
     assert len(spent) >= 8 and result.contract is not None and result.contract.kept
 
 

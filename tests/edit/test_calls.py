@@ -64,6 +64,9 @@ def test_rows_of_other_tasks_are_refused_before_a_weight_moves() -> None:
         UnsupportedError, match=r"uce is about diffusion models and needs tasks\.Diffusion; found Class"
     ):
         OneShot("uce").read(Classification())
+    with pytest.raises(ConfigurationError, match="this model has no such condition: give guide"):
+        OneShot("uce").read(class_task(null=None))
+    assert OneShot("uce", {"guide": 0}).read(class_task(null=None))
     assert OneShot("ssd").read(Classification()) and OneShot("uce").read(class_task())
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import unweave
-from tests._toys import memorised, unseen
+from tests._toys import each_step, memorised, unseen
 from tests.fuzz._cases import cases
 from unweave import rules
 from unweave.errors import UnweaveError
@@ -160,7 +160,15 @@ def special() -> dict[str, list[Any]]:
         "task": [Half(), Half, "visoin", "language"],
         "step": steps,
         "stop": [stops, *([each] for each in stops), stops[0], "stop"],
-        "monitors": [[lambda r: 1], [lambda r, o: 1], [raising], raising, [lambda: 1], [len], [None]],
+        "callbacks": [
+            [each_step(lambda r: 1)],
+            [each_step(lambda r, o: 1)],
+            [each_step(raising)],
+            raising,
+            [len],
+            [None],
+        ],
+        "progress": [True, False, "auto", None, "yes", 1],
         "parameters": ["*", "0.*", "x.*", ["0.*", 3], [""], [["0.*"]], b"0.*", "*.bias", nn.Linear(2, 2).parameters()],
         "contract": contracts,
         "guards": [unweave.Guards("pixels"), unweave.Guards("features")],

@@ -212,7 +212,7 @@ def first_step(
 
     method = Method(ascent, task.nll, Fixed(), "a test")
     optimizer = torch.optim.SGD(model.parameters(), lr)
-    unlearn(model, method, [pair] * 2, optimizer, monitors=[first], mask=mask)
+    unlearn(model, method, [pair] * 2, optimizer, callbacks=[first], mask=mask)
     return first.warnings
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import unweave
-from tests._toys import memorised
+from tests._toys import each_step, memorised
 from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
@@ -163,7 +163,7 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
         heard.append(record.phase)
         asked.append(repair.quota)
 
-    loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, monitors=[listen])
+    loop.unlearn(model, ascent(), pairs, region, steps=2 * len(found) + 1, repair=repair, callbacks=[each_step(listen)])
     assert heard[2::2] == phases and heard[:2] == ["push", "push"]
     assert asked[2::2] == pytest.approx(quotas)
 
@@ -219,8 +219,8 @@ def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
     said, asked = iter(found), []
     repair = Repair(met=lambda record: "enough" if next(said) else None, steps=steps, every=1)
     pairs, region = Pairs(forget, retain, forget_batch=15), TrustRegion()
-    listen = [lambda record, _: asked.append(repair.quota)]
-    result = loop.unlearn(model, ascent(), pairs, region, steps=10, repair=repair, monitors=listen)
+    listen = each_step(lambda record, _: asked.append(repair.quota))
+    result = loop.unlearn(model, ascent(), pairs, region, steps=10, repair=repair, callbacks=[listen])
     assert [record.phase for record in result.history] == phases
     assert ("lost" in phases) == (max(asked) > 0)
 
@@ -252,6 +252,31 @@ def test_a_push_without_a_contract_runs_up_so_many_budgets_before_it_restores(ov
         (record,) = loop.unlearn(moving, method, pairs, region, steps=1, repair=repair).history
         found.append(record.note)
     assert found == notes
+
+
+def test_a_push_that_never_met_is_repaired_from_where_its_second_half_was_calmest(monkeypatch: Any) -> None:
+    """Looks at steps 2, 4 ... 14 of a push of 14 find these levels: the lowest after step 7 is that of step 10."""
+    levels = dict(zip(range(2, 22, 2), (0.1, 5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 1.0, 1.0, 1.0), strict=True))
+    model, forget, retain = memorised()
+    seen: dict[int, list[torch.Tensor]] = {}
+    begun: list[list[torch.Tensor]] = []
+    weights = lambda: [p.detach().clone() for p in model.parameters()]  # noqa: E731
+    now = [0]
+
+    def never(record: loop.Record) -> None:
+        now[0] = record.number
+        seen[record.number] = weights()
+
+    backward = RepairRule.backward
+    monkeypatch.setattr(RepairRule, "backward", lambda self, asked: (begun.append(weights()), backward(self, asked))[1])
+    monkeypatch.setattr(Repair, "level", lambda self: levels[now[0]])
+    method = METHODS["hamu_q"](Vision(), model)
+    pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
+    repair = Repair(met=never, steps=20, every=2)
+    result = loop.unlearn(model, method, pairs, TrustRegion(budget=0.5), steps=20, repair=repair)
+    assert [record.phase for record in result.history] == ["push"] * 14 + ["repair"] * 6
+    assert [number for number, at in seen.items() if all(map(torch.equal, at, begun[0]))] == [10]
+    assert not all(map(torch.equal, seen[20], seen[10]))  # what is left is the last state: none was ever met
 
 
 def test_a_state_goes_on_bit_for_bit() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from tests._toys import memorised, same, weights
+from tests._toys import each_step, memorised, same, weights
 from tests.loop._problems import method, pairs, sgd, task
 from unweave.loop import Record, Result, unlearn
 from unweave.losses import Ascent
@@ -121,7 +121,7 @@ def test_the_rule_is_told_the_length_of_the_step() -> None:
     assert told == [r.lr for r in result.history] and all(0 < lr < 0.05 for lr in told if lr is not None)
 
 
-def test_monitors_see_every_record_and_the_first_reason_ends_the_run() -> None:
+def test_callbacks_see_every_record_and_the_first_reason_ends_the_run() -> None:
     model, forget, retain = memorised()
     seen: list[int] = []
     result = unlearn(
@@ -129,7 +129,7 @@ def test_monitors_see_every_record_and_the_first_reason_ends_the_run() -> None:
         method(),
         pairs(forget, retain),
         sgd(model),
-        monitors=[lambda record, objectives: seen.append(record.number)],
+        callbacks=[each_step(lambda record, objectives: seen.append(record.number))],
         stop=[lambda record: None, lambda record: "enough" if record.number == 3 else None, lambda record: "never"][:2],
         steps=9,
     )
@@ -143,7 +143,7 @@ def test_an_interrupt_returns_what_was_computed() -> None:
         if record.number == 3:
             raise KeyboardInterrupt
 
-    result = unlearn(model, method(), pairs(forget, retain), sgd(model), monitors=[interrupt], steps=9)
+    result = unlearn(model, method(), pairs(forget, retain), sgd(model), callbacks=[each_step(interrupt)], steps=9)
     assert (result.reason, result.steps) == ("interrupted", 3)
     assert result.model is model and result.seconds > 0 and all(p.grad is None for p in model.parameters())
 
@@ -155,4 +155,4 @@ def test_any_other_error_is_the_callers() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        unlearn(model, method(), pairs(forget, retain), sgd(model), monitors=[fail], steps=2)
+        unlearn(model, method(), pairs(forget, retain), sgd(model), callbacks=[each_step(fail)], steps=2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from tests._toys import memorised, same, weights
+from tests._toys import each_step, memorised, same, weights
 from tests.loop._problems import method, pairs, sgd
 from unweave.data.pairs import Pair
 from unweave.loop import Progress, Record, unlearn
@@ -41,7 +41,9 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(rule: Rule) -> None:
         previous.append(weights(model))
 
     previous = [weights(model)]
-    result = unlearn(model, method(rule), spoiled(forget, retain, {2, 3, 5}), sgd(model), steps=6, monitors=[moved])
+    result = unlearn(
+        model, method(rule), spoiled(forget, retain, {2, 3, 5}), sgd(model), steps=6, callbacks=[each_step(moved)]
+    )
     assert (result.steps, result.skipped, result.reason) == (3, 3, "steps used up")
     assert seen == [True, False, False, True, False, True]
     skipped = result.history[1]
@@ -62,7 +64,9 @@ def test_a_run_that_diverges_ends_with_a_reason_and_finite_weights(rule: Rule) -
             kept.append(weights(model))
 
     kept.append(weights(model))
-    result = unlearn(model, method(rule), pairs(forget, retain), sgd(model, 1e30), steps=50, monitors=[keep])
+    result = unlearn(
+        model, method(rule), pairs(forget, retain), sgd(model, 1e30), steps=50, callbacks=[each_step(keep)]
+    )
     assert result.skipped == 5 and len(result.history) < 10
     assert result.reason.startswith("diverged: 5 steps in a row")
     assert "step='trust'" in result.reason

@@ -13,7 +13,8 @@ import torch
 from unweave import modalities
 from unweave.cli import main
 from unweave.modalities import read
-from unweave.modalities.images.job import exchangeable, mislabelled, request
+from unweave.modalities.by_row import exchangeable
+from unweave.modalities.images.job import mislabelled, request
 from unweave.run.runner import run
 from unweave.run.session import Session
 from unweave.store import tensors_sha256

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -266,3 +268,18 @@ def test_the_scale_is_that_of_the_holdout_and_whole_targets_are_no_classes() -> 
         model, **sides, holdout=holdout, task="regression", steps=1, contract=unweave.Contract(keep=())
     )  # type: ignore[arg-type]
     assert result.contract is not None and [v.metric for v in result.contract.verdicts] == ["unseen"]
+
+
+def test_a_scale_is_a_number_whoever_made_it() -> None:
+    for one in (0.5, np.float32(0.5), np.float64(0.5), torch.tensor(0.5), Fraction(1, 2)):
+        assert Regression(one) == Regression(0.5) and type(Regression(one).scale) is float  # type: ignore[arg-type]
+    for many in ((0.5, 2), [0.5, 2.0], np.array([0.5, 2.0]), torch.tensor([0.5, 2.0])):
+        assert Regression(many).scale == (0.5, 2.0)  # type: ignore[arg-type]
+    for other in (True, torch.tensor(-1.0), torch.tensor([]), [], "0.5", [[0.5]], np.array([True]), float("nan")):
+        with pytest.raises(ConfigurationError, match="scale must be a positive number"):
+            Regression(other)  # type: ignore[arg-type]
+
+
+def test_a_scale_of_many_targets_is_told_in_a_few_words() -> None:
+    assert repr(Regression((0.5, 2.0))) == "Regression(scale=(0.5, 2.0))"
+    assert repr(Regression(tuple(range(1, 1001)))) == "Regression(scale=(1, 2, ..., 1000; 1000 numbers))"

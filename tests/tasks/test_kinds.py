@@ -12,7 +12,7 @@ import unweave
 from tests._kinds import KINDS, kind
 from unweave.errors import ConfigurationError
 from unweave.evaluation import score
-from unweave.tasks import Known, guessed
+from unweave.tasks import Dense, Known, guessed
 from unweave.unlearning import read
 
 
@@ -149,3 +149,10 @@ def test_accuracy_clauses_are_of_what_a_task_says(name: str) -> None:
         contract=unweave.Contract(forget=[unweave.Forget("retrained", margin=0.4)]),
     )  # fmt: skip
     assert same.reason.startswith("nothing to forget")
+
+
+def test_what_is_right_of_places_is_not_a_number_where_a_logit_is_not() -> None:
+    logits, labels = torch.randn(3, 2, 4, 4), torch.ones(3, 4, 4, dtype=torch.long)
+    logits[1, 0, 2, 2] = torch.nan
+    for right in (Dense().accuracy, Dense().overlap):
+        assert right(nn.Identity(), (logits, labels)).isnan().tolist() == [False, True, False]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from tests._toys import accuracy, loss, memorised
+from tests._toys import accuracy, each_step, loss, memorised
 from tests.trust._problems import Vector, on, pairs, task
 from unweave.data.pairs import Pair
 from unweave.loop import Record, unlearn
@@ -69,7 +69,7 @@ def test_the_budget_is_kept_and_the_wrong_labels_are_forgotten(name: str) -> Non
         forgotten.append(loss(model, forget))
 
     made = METHODS[name](task, model)
-    result = unlearn(model, made, pairs(forget, retain), region, steps=60, monitors=[read])
+    result = unlearn(model, made, pairs(forget, retain), region, steps=60, callbacks=[each_step(read)])
     assert result.skipped == 0 and result.reason == "steps used up" and result.steps > 40
     assert region.origin is not None and region.tolerated == pytest.approx(0.02 + 0.05 * region.origin)
     enough = next(n for n, nats in enumerate(forgotten) if nats > 3)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests._toys import each_step
 from tests.trust._problems import Field, Vector, flat, on
 from unweave import trust
 from unweave.data.pairs import Pair
@@ -313,7 +314,7 @@ def test_a_step_that_is_not_taken_leaves_running_statistics_where_they_were(why:
         seen.extend(a.equal(b) for a, b in zip(before, model.norm.buffers(), strict=True))
 
     pair = Pair([torch.randn(8, 1)], [torch.randn(8, 1)])
-    (record, *_) = unlearn(model, method, [pair], TrustRegion(), monitors=[read]).history
+    (record, *_) = unlearn(model, method, [pair], TrustRegion(), callbacks=[each_step(read)]).history
     assert not record.accepted and seen == [True] * 3
 
 

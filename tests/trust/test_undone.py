@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests._toys import memorised, same, weights
+from tests._toys import each_step, memorised, same, weights
 from tests.trust._problems import Vector, flat, on, pairs, task
 from unweave import trust
 from unweave.data.pairs import Pair
@@ -75,7 +75,7 @@ def test_ascent_on_the_retain_loss_is_halved_and_undone_bit_for_bit() -> None:
         Method(None, task.nll, Fixed(retain=-1.0), ""),
         [pair] * 3,
         TrustRegion(start=trust.LARGEST, budget=1e-6),
-        monitors=[lambda record, objectives: seen.append(same(weights(model), before))],
+        callbacks=[each_step(lambda record, objectives: seen.append(same(weights(model), before)))],
     )
     assert result.steps == 0 and seen == [True, True, True]
     assert all(r.note.startswith("undone: the retain loss rose by") for r in result.history)
@@ -92,7 +92,9 @@ def test_a_step_that_is_not_finite_is_undone_and_the_radius_halved() -> None:
         kept.append(weights(model))
         radii.append(region.radius)
 
-    result = unlearn(model, Method(Ascent(task.nll), task.nll, PCGrad(), ""), stream, region, monitors=[keep])
+    result = unlearn(
+        model, Method(Ascent(task.nll), task.nll, PCGrad(), ""), stream, region, callbacks=[each_step(keep)]
+    )
     assert [r.accepted for r in result.history] == [n not in (2, 4) for n in range(8)]
     assert result.skipped == 2 and result.reason == "pairs exhausted"
     assert same(kept[2], kept[3]) and same(kept[4], kept[5]) and not same(kept[3], kept[4])

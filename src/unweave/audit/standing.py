@@ -97,7 +97,7 @@ def asked(forget: int, retain: int | None, request: str, noun: str = "examples",
     """
     of = "" if people is None else f" of {people:,} {'person' if people == 1 else 'people'}"
     what = noun.removesuffix("s") if forget == 1 else noun
-    which = f" ({request})" if request else ""
+    which = f" ({request})" if request not in ("", f"{forget} examples") else ""  # what a call from Python says
     kept = "" if retain is None else f", and keep it working on the other {retain:,}"
     return f"Bound the influence of {forget:,} {what}{of}{which} on the model{kept}."
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unweave.commands.progress import watching
 from unweave.demos.digits import demo
 from unweave.demos.drawn import EPOCH, demo_drawn
 from unweave.demos.texts import demo_text
@@ -24,6 +23,7 @@ from unweave.report.numbers import half_width, most_counted, reasons
 from unweave.report.page import number
 from unweave.run.directory import creatable
 from unweave.store import atomically, write_json
+from unweave.watch import watching
 
 Json = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"

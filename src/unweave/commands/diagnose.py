@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unweave import execution, modalities
-from unweave.commands.progress import say, watching
+from unweave.commands.progress import say
 from unweave.guards import check
 from unweave.modalities import read
 from unweave.run import sequence
 from unweave.run.examples import quote
+from unweave.watch import watching
 
 
 def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:

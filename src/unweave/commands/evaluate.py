@@ -12,11 +12,12 @@ from rich.console import Console
 from unweave import execution, modalities
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
-from unweave.commands.progress import say, watching
+from unweave.commands.progress import say
 from unweave.commands.tables import evidence_table, scores_of
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.run import directory, outcome
+from unweave.watch import watching
 
 
 def main(

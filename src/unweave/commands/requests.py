@@ -40,6 +40,7 @@ class Wanted:
     rows: Path | None
     ids: Path | None
     of: Path | None
+    column: str | None
     received: datetime | None
     due: datetime | None
     basis: str
@@ -58,8 +59,10 @@ class Wanted:
             raise ConfigurationError(f"request {self.name}: expected exactly one of {', '.join(ways)}; found {found}")
         if (self.of is None) != (self.ids is None):
             raise ConfigurationError(f"request {self.name}: --ids FILE and --of FILE go together")
+        if self.column is not None and self.ids is None:
+            raise ConfigurationError(f"request {self.name}: --column is of the table of --ids FILE --of TABLE")
         if self.ids is not None and self.of is not None:
-            return by_ids(self.ids, self.of)
+            return by_ids(self.ids, self.of, self.column)
         return by_class(self.classes) if self.rows is None else by_rows(self.rows)
 
 
@@ -139,9 +142,10 @@ def run(
 ) -> int:
     """Carries out requests; 0 if every one is certified, 3 if one is rejected or undone, 130 if it was interrupted."""
     from unweave.commands.contract import promise
-    from unweave.commands.progress import speaking, watching
+    from unweave.commands.progress import speaking
     from unweave.ledger import batch
     from unweave.report.build import build
+    from unweave.watch import watching
 
     try:
         with watching() as watch, speaking():

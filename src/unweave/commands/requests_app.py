@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-requests = typer.Typer(
-    help="Deletion requests on record: from the day they come to a certificate or a rejection.", no_args_is_help=True
-)
+from unweave.commands.plain import App
+
+requests = App(help="Deletion requests on record: from the day they come to a certificate or a rejection.")
 Folder = Annotated[Path, typer.Option("--ledger", metavar="DIR", help="Of the ledger.")]
 KeyFile = Annotated[
     Path | None,
@@ -41,10 +41,17 @@ def add(
     of: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --ids: all training records' ids, in order; or the texts.")
     ] = None,
-    received: Annotated[datetime | None, typer.Option(formats=_DATE, help="Today, if not given.")] = None,
-    due: Annotated[datetime | None, typer.Option(formats=_DATE, help="30 days later, if not given.")] = None,
-    basis: Annotated[str, typer.Option(help="On what grounds.")] = "",
-    note: Annotated[str, typer.Option(help="Stays for good: nothing personal belongs in it.")] = "",
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --of, a table: the column with the ids, if it is not id.")
+    ] = None,
+    received: Annotated[
+        datetime | None, typer.Option(formats=_DATE, metavar="YYYY-MM-DD", help="Today, if not given.")
+    ] = None,
+    due: Annotated[
+        datetime | None, typer.Option(formats=_DATE, metavar="YYYY-MM-DD", help="30 days later, if not given.")
+    ] = None,
+    basis: Annotated[str, typer.Option(metavar="TEXT", help="On what grounds.")] = "",
+    note: Annotated[str, typer.Option(metavar="TEXT", help="Stays for good: nothing personal belongs in it.")] = "",
     ledger: Folder = _HERE,
     key: KeyFile = None,
     as_json: AsJson = False,
@@ -52,14 +59,15 @@ def add(
     """Record a request: which records, from when, until when. The first one begins the ledger."""
     from unweave.commands import requests as command
 
-    what = command.Wanted(name, tuple(classes or ()), rows, ids, of, received, due, basis, note)
+    what = command.Wanted(name, tuple(classes or ()), rows, ids, of, column, received, due, basis, note)
     command.add(ledger, key, what, as_json=as_json)
 
 
 @requests.command("list")
 def list_(
     status: Annotated[
-        Literal["open", "running", "certified", "carried out", "covered", "rejected"] | None, typer.Option()
+        Literal["open", "running", "certified", "carried out", "covered", "rejected"] | None,
+        typer.Option(metavar="STATE", help="Open, running, certified, carried out, covered or rejected."),
     ] = None,
     overdue: Annotated[
         bool, typer.Option("--overdue", help="Only those that wait and whose due date is past.")
@@ -133,7 +141,7 @@ def attest(
 @requests.command("reject")
 def reject(
     name: Id,
-    reason: Annotated[str, typer.Option(help="Why it is not carried out.", show_default=False)],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is not carried out.", show_default=False)],
     ledger: Folder = _HERE,
     key: KeyFile = None,
 ) -> None:
@@ -146,7 +154,7 @@ def reject(
 @requests.command("annul")
 def annul(
     entries: Annotated[list[int], typer.Argument(metavar="ENTRY...", help="Numbers of entries.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why they do not count.", show_default=False)],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why they do not count.", show_default=False)],
     ledger: Folder = _HERE,
     key: KeyFile = None,
 ) -> None:

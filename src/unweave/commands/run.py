@@ -15,7 +15,7 @@ from rich.console import Console
 from unweave import modalities
 from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
-from unweave.commands.progress import say, speaking, watching
+from unweave.commands.progress import say, speaking
 from unweave.commands.tables import scores_of
 from unweave.contract import ended, headline, overall
 from unweave.errors import ConfigurationError
@@ -27,6 +27,7 @@ from unweave.run import directory, seal
 from unweave.run.interrupt import REASON
 from unweave.run.runner import carry_out, forgot_before
 from unweave.run.steps_log import counted
+from unweave.watch import watching
 
 _MISSED = 3  # done, and the best state that kept the contract was saved, but a clause is missed, or not shown to be met
 _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended

@@ -14,7 +14,7 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.tasks import NATS
 
 Metric = Callable[[nn.Module, Any], Tensor]
-UTILITY = ("accuracy", "loss", "perplexity", "recognised")
+UTILITY = ("accuracy", "loss", "overlap", "perplexity", "recognised")
 FORGETTING = {
     "accuracy": "at_most",
     "generated": "at_most",
@@ -27,7 +27,7 @@ CLIPS = {"loss": 3.0, "perplexity": 1.0}  # nats that one example counts at most
 FIVEFOLD = 5.0  # limits that one example counts at most where a loss is in no nats, so that no number would suit all
 MORE = 1.2  # times the limit an example counts at least: a limit that none can reach would always be met
 TRIPLE = 2.0  # a relative limit beyond it (three times the original's value) is taken for a slip
-SHARES = ("accuracy", "recognised")  # 0 or 1 of each example
+SHARES = ("accuracy", "overlap", "recognised")  # in [0, 1] of each example
 DRAWS_LESS, STILL_DRAWN = 0.05, 0.15  # the defaults of a model that draws
 DEFAULT_SHARE = 0.01  # of the original's accuracy or perplexity, where no clause is given
 LOSS_SHARE = 0.05  # of its loss, where the task has nothing else: what a trust region's own budget is there
@@ -42,11 +42,12 @@ class Keep:
     the limit, and that at most limit / clip of the examples lose more than `clip` (`bounds.clipped`).
 
     Args:
-        metric: "accuracy", "loss" (in the task's unit: nats), "perplexity" (`exp` of the mean loss), "recognised"
-            (share of examples whose condition is drawn as asked, by `task.recognised`), or a function
-            `(model, batch) -> [b]` of one value per example; it may have `passes`, how many forward passes one takes.
-        absolute: the limit in the metric's own unit: a share for accuracy and recognised, that of the loss, points
-            of perplexity.
+        metric: "accuracy", "loss" (in the task's unit: nats), "overlap" (intersection over union of the classes of an
+            example's places, `tasks.Dense`), "perplexity" (`exp` of the mean loss), "recognised" (share of examples
+            whose condition is drawn as asked, by `task.recognised`), or a function `(model, batch) -> [b]` of one
+            value per example; it may have `passes`, how many forward passes one takes.
+        absolute: the limit in the metric's own unit: a share for accuracy, overlap and recognised, that of the loss,
+            points of perplexity.
         relative: the limit as a share of the original's value; exactly one of the two is given.
         by: one limit for every group: "class" groups by label; a sequence names the group of each retain example, in
             the order of the data set. Groups are corrected for (`bounds.level`).
@@ -110,8 +111,8 @@ class Keep:
                 span = f"below {top:g}" if top == 1 else f"at most {top:g}"
                 faults.append(f"keep: {key} is a share, {span}; found {value}, which is {asked}.{_meant(value)}")
         if self.clip is not None and self.metric in SHARES:
-            what = "an example's accuracy" if self.metric == "accuracy" else "whether an image is recognised"
-            faults.append(f"keep: {what} is 0 or 1 and needs no clip. Leave it out.")
+            what = "whether an image is recognised" if self.metric == "recognised" else f"an example's {self.metric}"
+            faults.append(f"keep: {what} counts 1 at most and needs no clip. Leave it out.")
         return faults
 
     @property
@@ -229,9 +230,9 @@ class Contract:
     """Limits for a whole run.
 
     Args:
-        keep: what may suffer by how much; None is accuracy (perplexity, where the task has none) within 1 % of
-            the original's, or as little as the examples can decide, and of a model that draws "recognised" within 5
-            points and the loss within 5 %; () is no limit.
+        keep: what may suffer by how much; None is accuracy (overlap, where each place of an example has a class;
+            perplexity, where the task has neither) within 1 % of the original's, or as little as the examples can
+            decide, and of a model that draws "recognised" within 5 points and the loss within 5 %; () is no limit.
         forget: when forgetting is enough: all of them; None is "unseen" (for a whole class of a model that draws,
             "generated" of at most 15 %); () is never, the run uses its steps up.
         confidence: with which the final claim of every keep clause is to hold, in [0.5, 1).

@@ -228,7 +228,7 @@ def limits(
             if not len(own):
                 faults.append(f"keep {clause.title}: group {group} has no example in the guard set.")
                 continue
-            whole = _binary(own) and not (graded and clause.metric == "accuracy")
+            whole = _binary(own) and not (clause.metric == "overlap" or (graded and clause.metric == "accuracy"))
             made = _limit(clause, group, name, own, members, alphas, unit, whole)
             problem = _undecidable(made, own)
             if problem and contract.keep is None and (wide := _widened(made, own)) is not None:

@@ -24,7 +24,7 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
     """The metric of every example, `[b]` in float64 on the CPU; `[b k]` where k images were drawn for each.
 
     Raises:
-        UnsupportedError: the task has no accuracy, and the metric is that.
+        UnsupportedError: the task has no accuracy or overlap, and the metric is that.
         ConfigurationError: not one value per example.
     """
     if metric in DRAWN:
@@ -35,12 +35,11 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
         found = Known(task).reading(model, batch)
     elif metric == SCORE:
         found = Known(task).score(model, batch)
-    elif (accuracy := Known(task).accuracy) is not None:
-        found = accuracy(model, batch)
+    elif (read := Known(task).overlap if metric == "overlap" else Known(task).accuracy) is not None:
+        found = read(model, batch)
     else:
-        raise UnsupportedError(
-            f"{metric} needs a task with logits or an accuracy; use 'loss', or a function (model, batch) -> [b]."
-        )
+        what = "places" if metric == "overlap" else "logits or an accuracy"
+        raise UnsupportedError(f"{metric} needs a task with {what}; use 'loss', or a function (model, batch) -> [b].")
     if isinstance(found, Tensor) and found.ndim == 2 and hasattr(metric, "several"):
         found = found.flatten()
     if not isinstance(found, Tensor) or found.ndim != 1:

@@ -13,7 +13,8 @@ from unweave.contract import bounds
 from unweave.contract.clauses import Forget, Keep, Metric
 from unweave.contract.metrics import DRAWN, SCORE, Once, drawn, key, passes, values
 from unweave.contract.sets import SAMPLE, Sets, halves
-from unweave.errors import told
+from unweave.data.batches import count
+from unweave.errors import of_set, told
 from unweave.evaluation.metric import Array
 from unweave.execution import bare, device_of, reshard, seeded, world
 from unweave.modules import evaluating
@@ -74,10 +75,12 @@ class Observer:
 
     def _read(self, model: nn.Module, name: str, device: torch.device) -> dict[str, Array]:
         found: dict[str, list[Tensor]] = {each: [] for each in self._metrics[name]}
+        left = self.sets[name].rows.tolist()
         for number, batch in enumerate(self.sets[name].batches(device)):
-            once = Once(model)
+            once, rows, left = Once(model), left[: (size := count(batch))], left[size:]
             for each, metric in self._metrics[name].items():
-                with seeded(self._seed, number), told(f"{each} cannot be read of batch {number + 1} of {name}"):
+                what = f"{each} cannot be read of batch {number + 1} of {name}"
+                with of_set(name, rows), seeded(self._seed, number), told(what):
                     found[each].append(values(metric, self._task, once, batch))
         return {each: _agreed(torch.cat(parts) if parts else torch.zeros(0), device) for each, parts in found.items()}
 

@@ -178,6 +178,20 @@ class Waypoint:
     lost: float | None = None
     bound: float | None = None
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What can be drawn over the steps, by name, without what is None."""
+        found = {"budget_used": self.used, "forgotten": self.forgotten, "forget_accuracy": self.forget_accuracy}
+        found |= {"accuracy_lost": self.lost, "accuracy_lost_at_most": self.bound}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        gone = "" if self.forgotten is None else f", {100 * self.forgotten:.0f} % of the way forgotten"
+        held = "" if self.kept else "; a keep clause broke" + (", and the run went back" if self.rolled_back else "")
+        return f"{100 * self.used:.0f} % of the budget used{gone}{held}"
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from unweave.contract import bounds
 from unweave.contract.clauses import SHARES, Contract, Forget, Keep
 from unweave.contract.metrics import DRAWN
+from unweave.data.loaders import by_index, narrowed
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
 from unweave.samples import Data, Rows, labels, subset
@@ -88,20 +90,23 @@ def hold_out(
     Raises:
         ConfigurationError: the retain set cannot be divided, and no guard set was given.
     """
-    known, whole = labels(retain), (task is None or task.classed) and whole_class(forget, retain)
+    forget, examples = by_index(forget), by_index(retain)
+    known, whole = labels(examples), (task is None or task.classed) and whole_class(forget, examples)
     if guard is not None or not keeps:
         return retain, Sets(forget, guard, final, holdout, whole_class=whole)
-    if not indexed(retain):
+    if not indexed(examples):
         raise ConfigurationError(
             "A contract with keep clauses measures on retain examples that no step trains on; this retain set has no "
-            "index to divide it by: pass guard=... (and final=...), or a data set."
+            "index to divide it by (it is a stream, or a loader with a sampler of its own): pass guard=... (and "
+            "final=...), a data set, or a loader over one."
         )
-    total = len(retain)  # type: ignore[arg-type]
+    total = len(examples)  # type: ignore[arg-type]
     wanted = guard_size(contract, keeps, total, known, task)
     train, first, second = divide(total, known, wanted, 0 if final is not None else wanted, seed)
-    parts = subset(retain, first), final if final is not None else subset(retain, second)  # type: ignore[arg-type]
+    parts = subset(examples, first), final if final is not None else subset(examples, second)  # type: ignore[arg-type]
     rows = (first, second) if final is None else None
-    return subset(retain, train), Sets(forget, *parts, holdout, rows, whole)  # type: ignore[arg-type]
+    left = narrowed(retain, train.tolist()) if isinstance(retain, DataLoader) else subset(retain, train)
+    return left, Sets(forget, *parts, holdout, rows, whole)
 
 
 def whole_class(forget: Data, retain: Data) -> bool:
@@ -189,6 +194,7 @@ def _foreign(metrics: set[str], known: Known) -> list[str]:
     """Metrics that another kind of task has."""
     has = {
         "of classes": (("accuracy", "retrained"), known.accuracy is not None),
+        "of classes of places": (("overlap",), known.overlap is not None),
         "of likelihoods": (("perplexity",), known.unit == NATS and known.utility != "loss"),
         "of models that draw, where the task says what is recognised": (DRAWN, known.recognised is not None),
     }

@@ -15,6 +15,7 @@ from unweave.errors import ConfigurationError
 Batch = Any
 ANSWERS = ("labels", "label", "targets", "target")
 """What the right answer is called in a mapping: one of these."""
+_ROWS = ("input_ids", "attention_mask", *ANSWERS)  # what is no list of several inputs
 
 
 def answered(batch: Batch) -> tuple[Any, Any] | None:
@@ -58,19 +59,62 @@ def count(batch: Batch) -> int:
 
 
 def collated(examples: list[Any]) -> Batch:
-    """One batch of single examples, as torch makes it.
+    """One batch of single examples, as torch makes it; a list of numbers in an example is a tensor of them.
+
+    So are the rows of a Hugging Face data set read, which have lists where others have tensors.
 
     Raises:
         ConfigurationError: they are of several shapes, or of a kind that no tensor can be made of.
     """
     try:
+        if examples and _listed(examples[0]):
+            examples = [_tensors_for_lists(each) for each in examples]
         return default_collate(examples)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise ConfigurationError(
             f"examples must be tensors, arrays or numbers of one shape to make a batch: {why}. "
             "Transform them (ToTensor, Resize, to_dense), or pass a DataLoader with a collate_fn."
         ) from error
+
+
+def check_rows(batch: Batch) -> None:
+    """Refuses the columns that torch makes of lists of numbers of one length.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    if not isinstance(batch, Mapping):
+        return
+    for key, each in batch.items():
+        if key in _ROWS and isinstance(each, list) and each and all(isinstance(column, Tensor) for column in each):
+            raise ConfigurationError(
+                f"{key}: expected a tensor, found a list of {len(each)}, as loaders make it of lists of numbers: give "
+                "examples as tensors (with_format('torch') of a Hugging Face data set), or a collate_fn that does."
+            )
+
+
+def _listed(example: Any) -> bool:
+    """Whether there is a list in an example."""
+    parts = example.values() if isinstance(example, Mapping) else example if type(example) in (tuple, list) else ()
+    return any(type(each) is list or _listed(each) for each in parts)
+
+
+def _tensors_for_lists(example: Any, inside: bool = False) -> Any:
+    """An example with a tensor for every list of numbers in it, nested ones too; the example itself is no such list."""
+    if isinstance(example, Mapping):
+        return {key: _tensors_for_lists(each, True) for key, each in example.items()}
+    if type(example) is tuple:
+        return tuple(_tensors_for_lists(each, True) for each in example)
+    if type(example) is not list:
+        return example
+    if inside and example and _numbers(example):
+        return torch.tensor(example)
+    return [_tensors_for_lists(each, True) for each in example]
+
+
+def _numbers(value: Any) -> bool:
+    return all(map(_numbers, value)) if type(value) is list else isinstance(value, int | float)
 
 
 def as_int64(labels: Tensor) -> Tensor:

@@ -66,6 +66,11 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
     return broken
 
 
+def broken_rows(data: Dataset[Any]) -> list[int]:
+    """Rows that hold NaN or infinity."""
+    return [row for row, (_, _, finite) in enumerate(_rows(data)) if not finite]
+
+
 def check_apart(measured: Mapping[str, Dataset[Any]], trained: Mapping[str, Dataset[Any]]) -> None:
     """Refuse sets to measure on that hold a row of those that a run trains on: the same row of one data set.
 

@@ -13,10 +13,10 @@ from torch import nn
 from unweave.api import unlearn
 from unweave.errors import ConfigurationError, suggest
 from unweave.guards import GuardWarning
-from unweave.loop import Result
 from unweave.methods import made, title
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.recipe.steps import STEPS
+from unweave.results import Result
 from unweave.run.environment import environment, now
 from unweave.watch import Watch
 

@@ -12,11 +12,11 @@ from unweave.contract import Contract, Forget, Keep, Outcome
 from unweave.demos.compare import SCALE, Entry, Json, about, chosen, compared
 from unweave.evaluation import GAP_METRICS, gaps
 from unweave.execution import one_thread
-from unweave.loop import Result
 from unweave.modalities._base import Sheet
 from unweave.modalities.images import job as prepare
 from unweave.modalities.images.recipe import ImageData, ImageForget, ImageRecipe
 from unweave.recipe.sections import EvaluationSection, OpenSection
+from unweave.results import Result
 from unweave.run.steps_log import hardness
 from unweave.watch import Watch, silent
 

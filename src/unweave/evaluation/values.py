@@ -19,7 +19,7 @@ from unweave.samples import Data, Sample
 from unweave.tasks import NATS, Known, Task, Value
 
 _RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
-_SIDES = {"forget": "data to forget", "retain": "data to keep", "test": "unseen data"}
+_SIDES = {"forget": "the data to forget", "retain": "the data to keep", "test": "unseen data"}
 _EXCHANGEABLE = "1/2 where the two sets are exchangeable; otherwise what a retrained model scores"
 
 
@@ -71,6 +71,13 @@ def sheet(
     return found
 
 
+def metrics(*tasks: Task) -> dict[str, Metric]:
+    """What the values of these tasks are on each set, by name; the losses have the same names for all."""
+    named = [(name, value) for task in tasks for name, value in Known(task).values.items()]
+    every = (_metric(side, name, value) for name, value in named for side in ("forget", "retain", "test"))
+    return {metric.name: metric for metric in every}
+
+
 def _metric(side: str, name: str, value: Value) -> Metric:
     limits = (0.0, 1.0) if value.unit == "share" else (0.0 if value.unit == NATS else -math.inf, math.inf)
     right = "as null" if side == "forget" else "higher" if value.higher else "lower"
@@ -85,7 +92,7 @@ def _metric(side: str, name: str, value: Value) -> Metric:
         "examples with their answers",
         "no examples, or a value that is not finite",
         exact=exact,
-        plain=f"{value.definition}, {_SIDES.get(side, side)}",
+        plain=f"{name.replace('_', ' ')} on {_SIDES.get(side, side)}",
     )
 
 

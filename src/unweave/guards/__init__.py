@@ -2,6 +2,7 @@
 
 from unweave.guards.finding import Guards, GuardWarning
 from unweave.guards.first_step import FirstStep
+from unweave.guards.last_look import LastLook
 from unweave.guards.postcheck import collapsed, not_finite, nothing_changed, one_class, same_scores
 from unweave.guards.precheck import check
 from unweave.guards.probe import Seen, probed
@@ -11,6 +12,7 @@ __all__ = [
     "FirstStep",
     "GuardWarning",
     "Guards",
+    "LastLook",
     "Seen",
     "check",
     "check_single_example",

@@ -17,13 +17,13 @@ from unweave.objectives import FORGET, RETAIN, Objectives
 from unweave.parameters import Mask
 
 if TYPE_CHECKING:
-    from unweave.loop import Record
+    from unweave.results import Record, Result
 
 _EACH = 1024  # elements of a tensor that are looked at
 
 
 class FirstStep:
-    """A monitor that looks at the first step that was taken, and at no other.
+    """A callback that looks at the first step that was taken, and at no other.
 
     Args:
         model: before that step; at most 1024 elements of each tensor that may move are remembered.
@@ -47,12 +47,16 @@ class FirstStep:
         self._mask = None if mask is None else _strided(mask.tensors)
         self._certain, self._over, self.warnings = certain, begun, [] if warnings is None else warnings
 
+    def on_end(self, result: Result) -> None:
+        """Says what was found."""
+        result.warnings = self.warnings
+
     @property
     def moved(self) -> bool:
         """Whether any of the remembered elements is another now."""
         return not torch.equal(self._before, _strided(self._parameters))
 
-    def __call__(self, record: Record, objectives: Objectives) -> None:
+    def on_step(self, record: Record, objectives: Objectives) -> None:
         """Looks once."""
         if self._over or not record.accepted:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +11,22 @@ import torch
 from scipy import stats
 from torch import nn
 
+from unweave.data.batches import answered
 from unweave.data.checks import check_filled
+from unweave.data.content import content
 from unweave.data.protocol import indexed
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, of_set
 from unweave.execution import bare, device_of, seeded
+from unweave.guards.answers import check_answers
 from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.probe import Seen, probe, sample
 from unweave.modules import evaluating
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
+from unweave.tasks._doubts import FEW
+
+LOG = logging.getLogger("unweave")
 
 
 def check(
@@ -32,6 +39,7 @@ def check(
     seed: int = 0,
     seen: dict[str, Seen] | None = None,
     broken: Mapping[str, Sequence[int]] | None = None,
+    others: Mapping[str, Data] | None = None,
 ) -> list[str]:
     """Looks at both sets and at what the original makes of them: one forward pass over 500 examples of each at most.
 
@@ -44,7 +52,8 @@ def check(
         guards: what to compare.
         seed: of the samples.
         seen: filled with what the original makes of both sides, to be compared with afterwards.
-        broken: rows of either set with NaN or infinity in them, which are looked at too (`check_overlap`).
+        broken: rows of any set with NaN or infinity in them, which are looked at too (`check_overlap`).
+        others: sets that are measured on, by name, whose answers are looked at.
 
     Returns:
         What does not look right, each with what to do.
@@ -58,18 +67,37 @@ def check(
     for name, data in (("forget", forget), ("retain", retain)):
         try:
             examples = sample(task, data, seed)
-            check_filled(examples.examples, name)
             every = labels(data) if Known(task).logits is not None else None
-            seen[name] = probe(model, task, examples, seed, every)
+            with of_set(name):
+                check_filled(examples.examples, name)
+                seen[name] = probe(model, task, examples, seed, every)
             found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
-            found.append(Finding(f"{name}: {error}", fatal=True, cause=cause))
+            found.append(Finding(str(error), fatal=True, cause=cause))
+            continue
+        found += _answers(task, name, data, seen[name].classes)
+    for name, data in (others or {}).items():
+        odd = _answers(task, name, data, next((each.classes for each in seen.values()), 0))
+        found += odd or [_broken(model, task, name, data, rows.get(name, ()), seed)]
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
-    found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
-    return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    nothing = _chance(seen["retain"]) or _unfitted(seen["forget"]) or _unlearned(seen["forget"])
+    if nothing is None and seen["forget"].labels is None and (data := (others or {}).get("holdout")) is not None:
+        nothing = _as_unseen(seen["forget"], probe(model, task, sample(task, data, seed), seed))
+    found = [_one_label(seen["retain"]), nothing]
+    warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
+    return warned
+
+
+def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:
+    try:
+        check_answers(task, name, data, classes)
+    except ConfigurationError as error:
+        return [Finding(str(error), fatal=True)]
+    return []
 
 
 @torch.no_grad()
@@ -90,9 +118,10 @@ def _broken(model: nn.Module, task: Task, name: str, data: Data, rows: Sequence[
     lost = chosen[(~probe(model, task, Sample(data, rows=chosen), seed).loss.isfinite()).numpy()]
     if not len(lost):
         return None
-    first = ", ".join(f"{name}[{row}]" for row in lost[:5])
+    first, example = ", ".join(f"{name}[{row}]" for row in lost[:5]), answered(data[int(lost[0])])  # type: ignore[index]
+    what = "answers" if example is not None and content(example[0])[1] else "inputs"
     return Finding(
-        f"{name}: the inputs of {len(rows)} of {len(data)} examples hold NaN or infinity, and the original's loss is "  # type: ignore[arg-type]
+        f"{name}: the {what} of {len(rows)} of {len(data)} examples hold NaN or infinity, and the original's loss is "  # type: ignore[arg-type]
         f"not finite there (first: {first}). Mend these examples, or take them out.",
         fatal=True,
     )
@@ -147,6 +176,34 @@ def _unfitted(forget: Seen) -> Finding | None:
         f"forget: the original is right on {_share(forget.correct, n)}, no better than chance ({100 * chance:.1f} %): "
         f"it does not fit the forget set, so there is nothing to forget.{also} Check the request, the labels, and that "
         "the model was trained on these examples."
+    )
+
+
+def _unlearned(forget: Seen) -> Finding | None:
+    """Of labels and places: as surprised as a model that knows nothing."""
+    if forget.labels is not None or not forget.classes or forget.guess is None or len(forget.loss) < FEW:
+        return None
+    if (loss := float(forget.loss.double().mean())) < forget.guess:
+        return None
+    return Finding(
+        f"forget: the original's loss is {loss:.3g}, and that of a model that knows nothing {forget.guess:.3g}: it "
+        "does not fit the forget set, so there is nothing to forget. Check the request, the labels, and that the model "
+        "was trained on these examples."
+    )
+
+
+def _as_unseen(forget: Seen, unseen: Seen) -> Finding | None:
+    """As surprised by what it learned as by what it never saw."""
+    if min(len(forget.loss), len(unseen.loss)) < FEW:
+        return None
+    own, other = (float(each.loss.double().mean()) for each in (forget, unseen))
+    if not own >= other:
+        return None
+    return Finding(
+        f"forget: the original's loss is {own:.3g} on {len(forget.loss)} examples to forget, and {other:.3g} on "
+        f"{len(unseen.loss)} of the holdout, which it never saw: it knows nothing of them that this could show. Check "
+        "the request, that the model was trained on these examples, and that the holdout is like them: with labels as "
+        "wrong, where these are."
     )
 
 

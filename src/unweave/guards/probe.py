@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +101,7 @@ class Seen:
         loss: -log p of each example, `[n]`, in nats.
         predicted: class of each, `[n]`; None where the task has no classes.
         labels: true class of each, `[n]`; None likewise.
-        classes: that the model knows; 0 likewise.
+        classes: that the model knows, of an example or of each of its places; 0 likewise.
         tokens: what is odd about the labels of batches of tokens.
         guess: the loss of a model that knows nothing, where the task says it.
         beyond: times the guess, above which a model has collapsed.
@@ -142,7 +143,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
 
     Raises:
         ConfigurationError: the model does not run on a batch, its output does not fit the labels, or its loss is not
-            per example.
+            per example; `rows` are the set's.
     """
     known = Known(task)
     losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
@@ -151,7 +152,8 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
         once = Once(whole)
         weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
         what = f"the model ({weights} weights) cannot run on batch {len(losses) + 1} ({_shapes(batch)})"
-        with told(what, "Check that inputs have the shape and the type that it was trained on."):
+        rows = examples.rows[sum(map(len, losses)) :]
+        with _at(rows), told(what, "Check that inputs have the shape and the type that it was trained on."):
             if (found := known.classified(once, batch)) is not None:
                 logits, right = found
                 classes = logits.shape[1]
@@ -159,6 +161,8 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(right.cpu())
+            elif known.predictions is not None and not classes:
+                classes = known.predictions(once, batch).logits.shape[1]
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
                 shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -173,8 +177,18 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
         guess = float(torch.cat(guesses).mean()) if guesses else None if callable(known.guess) else known.guess
-        return Seen(every_loss, tokens=tokens, guess=guess, beyond=known.beyond)
+        return Seen(every_loss, classes=classes, tokens=tokens, guess=guess, beyond=known.beyond)
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
+
+
+@contextmanager
+def _at(rows: Rows) -> Iterator[None]:
+    """Faults of a batch are of these rows of its set."""
+    try:
+        yield
+    except ConfigurationError as error:
+        error.rows = [int(rows[row]) for row in error.rows]
+        raise
 
 
 def probed(model: nn.Module, task: Task, forget: Data, retain: Data, seed: int = 0) -> dict[str, Seen]:

@@ -15,7 +15,9 @@ from unweave.samples import Data, Sample
 from unweave.tasks import Task
 
 
-def check_single_example(model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs) -> None:
+def check_single_example(
+    model: nn.Module, task: Task, forget: Data, retain: Data, pairs: Pairs, *, halved: bool = False
+) -> None:
     """Runs one example alone, where a step would and a norm minds; the buffers stay as they are.
 
     Args:
@@ -23,11 +25,12 @@ def check_single_example(model: nn.Module, task: Task, forget: Data, retain: Dat
         task: what it does.
         forget, retain: all that was given.
         pairs: what the steps will see.
+        halved: a relearner sees halves of the forget side's micro-batches.
 
     Raises:
-        ConfigurationError: a norm refuses a micro-batch of one example.
+        ConfigurationError: a norm refuses a micro-batch, or half of one, of one example.
     """
-    whole = bare(model)
+    whole, half = bare(model), ("forget",) if halved else ()
     norms = [module for module in whole.modules() if isinstance(module, _BatchNorm) and module.training]
 
     @torch.no_grad()
@@ -38,14 +41,15 @@ def check_single_example(model: nn.Module, task: Task, forget: Data, retain: Dat
                 task.nll(whole, divided(batch, count(batch))[0])
         except ValueError as error:
             raise ConfigurationError(
-                f"{name}: BatchNorm in training mode needs more than one example (or pixel) in a micro-batch; found "
-                f"one: {error}. Use a larger {name}_batch, fewer micro-batches or drop_last=True in a loader, or let "
-                "the model run as it is evaluated (train_mode=False)."
+                f"{name}: BatchNorm in training mode needs more than one example (or pixel) in "
+                f"{'each half of a micro-batch, as the relearner takes them' if name in half else 'a micro-batch'}; "
+                f"found one: {error}. Use a larger {name}_batch, fewer micro-batches or drop_last=True in a loader, "
+                "or let the model run as it is evaluated (train_mode=False)."
             ) from error
         finally:
             reshard(model)
 
     if norms:
         sides = {"forget": forget, "retain": retain}
-        lone = [name for name, least in pairs.smallest.items() if least == 1]
+        lone = [name for name, least in pairs.smallest.items() if least // (2 if name in half else 1) == 1]
         gathered(*(lambda name=name: alone(name, sides[name]) for name in lone))

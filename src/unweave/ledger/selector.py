@@ -12,7 +12,7 @@ from typing import Any
 
 from unweave.data.index_file import read_ids, read_rows, rows_of
 from unweave.data.text_file import parse_json, read_file, read_text
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, suggest
 from unweave.ledger.chain import fault_of_line
 from unweave.ledger.files import Key
 
@@ -93,18 +93,19 @@ def by_rows(path: Path) -> Selector:
     return Selector(rows=tuple(rows.tolist()))
 
 
-def by_ids(path: Path, of: Path) -> Selector:
+def by_ids(path: Path, of: Path, column: str | None = None) -> Selector:
     """The rows of the records whose ids are in a file; the ids themselves are not kept.
 
     Args:
         path: ids to forget: .txt, .csv or .json.
         of: the ids of all training records, in the order of the rows; or the texts themselves, .jsonl, .parquet, or
             .csv with a column `id`. An id that comes several times there, as a person's does, names all of its rows.
+        column: of that table, which holds the ids: a recipe's `data.user`; None: `id`.
 
     Raises:
         ConfigurationError: a file cannot be read, names nothing or an id twice, or an id is not in the training set.
     """
-    wanted, every = read_ids(path), _ids_in(of) or read_ids(of)
+    wanted, every = read_ids(path), _column(of, column) if column else _ids_in(of) or read_ids(of)
     if not wanted:
         raise ConfigurationError(f"{path} names no record: expected at least one id, found 0")
     rows = rows_of(every)
@@ -117,6 +118,17 @@ def by_ids(path: Path, of: Path) -> Selector:
     if faults:
         raise ConfigurationError(faults)
     return Selector(rows=tuple(row for name in wanted for row in rows[name]), ids=len(wanted))
+
+
+def _column(path: Path, name: str) -> list[str]:
+    """The cells of a table's column, as text."""
+    table = read_file(path)
+    known = dict.fromkeys(key for row in table for key in row)
+    if name not in known:
+        raise ConfigurationError(f"{path} has no column {name!r}.{suggest(name, known)} There are: {', '.join(known)}")
+    if gone := [number for number, row in enumerate(table) if row.get(name) in (None, "")]:
+        raise ConfigurationError(f"{path}: column {name!r}: row {gone[0]} has no id, and {len(gone) - 1} others")
+    return [str(row[name]).strip() for row in table]
 
 
 def _number(name: str) -> bool:

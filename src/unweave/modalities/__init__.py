@@ -1,4 +1,4 @@
-"""Images, texts, diffusion models: what is known of a kind of data stands in one folder, and is named here once."""
+"""Images, texts, diffusion models, records: what is known of a kind of data stands in one folder, and is named here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from unweave.modalities import reading
 from unweave.modalities._base import Job, Modality, TrainingSet
 from unweave.modalities.diffusion import DIFFUSION
 from unweave.modalities.images import IMAGES
+from unweave.modalities.records import RECORDS
 from unweave.modalities.texts import TEXTS
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.yaml_lines import Document
@@ -32,7 +33,7 @@ __all__ = [
     "training_set",
 ]
 
-MODALITIES: dict[str, Modality] = {each.name: each for each in (IMAGES, TEXTS, DIFFUSION)}
+MODALITIES: dict[str, Modality] = {each.name: each for each in (IMAGES, TEXTS, DIFFUSION, RECORDS)}
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -33,7 +33,7 @@ class Scored:
     Attributes:
         scores: by name.
         values: what some scores compare with the retrained model's; None where there are no such scores.
-        compare: own values and the retrained model's to all scores.
+        compare: own values and the retrained model's to the scores that need both.
         warnings: what does not look right of a model that a run has moved.
     """
 
@@ -46,7 +46,7 @@ class Scored:
         """The scores, with those that need a retrained model."""
         if self.compare is None or retrained is None:
             return self.scores
-        return self.compare(self.values, retrained.values)
+        return {**self.scores, **self.compare(self.values, retrained.values)}
 
 
 class Job(Protocol):
@@ -252,8 +252,8 @@ class Modality:
         sources: what `data.source` of its recipes may be; no two modalities share one.
         recipe: the recipe with its own keys; `Recipe` itself where it has none.
         forget: its requests, `recipe.forget`; they have `indices` where the ledger is to run them.
-        task: what its models do. It says in which unit its loss is, what utility is judged by, and what attacks read
-            (`tasks.Known`); recipes are checked against it.
+        task: what the models of a recipe's document do. It says in which unit its loss is, what utility is judged by,
+            and what attacks read (`tasks.Known`); recipes are checked against it.
         training: what the keys of a recipe's `training` belong to: called with them, and refuses what they cannot be.
         job: makes what a run works on, from a recipe with `forget`.
         training_set: opens what several requests name records of, for sequences and the ledger.
@@ -276,7 +276,7 @@ class Modality:
     sources: tuple[str, ...]
     recipe: type[Recipe]
     forget: type[ForgetSection]
-    task: Callable[[], Task]
+    task: Callable[[Document], Task]
     training: Callable[..., Any]
     job: Callable[[Any], Job]
     training_set: Callable[[Any], TrainingSet[Any]]

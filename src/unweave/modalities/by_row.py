@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction
@@ -59,6 +61,31 @@ def split_of(wanted: ForgetSection, count: int) -> tuple[str, Split]:
     assert wanted.random is not None, "the recipe holds exactly one of them"
     text = f"a random {100 * wanted.random:g} % of the training set"
     return text, by_random_fraction(count, wanted.random, wanted.seed)
+
+
+class Classed(Numbered, Protocol):
+    """Records that have a class each."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each, `[n]`."""
+        ...
+
+
+C = TypeVar("C", bound=Classed)
+
+
+def exchangeable(test: C, labels: Tensor) -> C:
+    """As many test examples as there are with the labels of the forget set in their proportions."""
+    assert test.labels is not None, "they have classes"
+    most = int(max(test.labels.max(), labels.max())) + 1
+    wanted = labels.bincount(minlength=most).double() / len(labels)
+    there = test.labels.bincount(minlength=most)
+    whole = (there / wanted)[wanted > 0].min()  # so many would use up the scarcest label
+    rows = [
+        (test.labels == label).nonzero().flatten()[: int(share * whole + 1e-6)] for label, share in enumerate(wanted)
+    ]
+    return test.subset(torch.cat(rows).sort().values)
 
 
 def class_numbers(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:

@@ -42,7 +42,7 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
         found += [each for each in told if own is not None or " data.source: " not in each]  # that is said already
         if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
             found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
-    found += signatures.faults_of(document, kind.task(), kind.training)
+    found += signatures.faults_of(document, kind.task(document), kind.training)
     if found or recipe is None:
         raise ConfigurationError(found)
     return recipe
@@ -60,8 +60,7 @@ def _without_what_earlier_versions_wrote(document: Document, kind: Modality) -> 
 
 def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator[str]:
     """That a source is none of any modality."""
-    data = document.content.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
+    source = source_of(modalities, document)
     if source is not None:
         every = [name for each in modalities.values() for name in each.sources]
         found = f"found {source!r}.{suggest(str(source), every)}"
@@ -70,6 +69,14 @@ def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator
 
 def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:
     """The modality of what a recipe says; None where its source is none of any."""
-    data = document.content.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
+    source = source_of(modalities, document)
     return next((each for each in modalities.values() if source in each.sources), None)
+
+
+def source_of(modalities: Mapping[str, Modality], document: Document) -> object:
+    """The data source that a recipe says, or that a key of `data` is called like; None where it says none."""
+    data = document.content.get("data")
+    if not isinstance(data, dict):
+        return None
+    every = (source for each in modalities.values() for source in each.sources)
+    return data["source"] if "source" in data else next((source for source in every if source in data), None)

@@ -16,7 +16,7 @@ class KeepEntry(BaseModel):
     """One keep clause; exactly one of `absolute` and `relative`."""
 
     model_config = _STRICT
-    metric: Literal["accuracy", "loss", "perplexity", "recognised"]
+    metric: Literal["accuracy", "loss", "overlap", "perplexity", "recognised"]
     absolute: float | None = None
     relative: float | None = None
     by: Literal["class"] | None = None

@@ -39,6 +39,9 @@ def of_model(
     for item in error.errors(include_url=False):
         each = item["loc"] if item["type"] == "missing" else ()
         groups.setdefault((_written(item, document), each), []).append(item)
+    for short in [key for key, items in groups.items() if items[0]["type"] == "too_short" and key[0]]:
+        if any(place[: len(short[0])] == short[0] and place != short[0] for place, _ in groups):
+            del groups[short]  # there are enough, and one of them is wrong
     elsewhere = partial(_elsewhere, others or {}, document, own)
     return [_fault(location, items, model, document, elsewhere) for (location, _), items in groups.items()]
 

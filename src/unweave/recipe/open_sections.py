@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from unweave.errors import ConfigurationError, UnsupportedError, follows, gathered, suggest
-from unweave.methods import METHODS, OVER, RETAIN_ONLY
+from unweave.methods import METHODS, OVER, RETAIN_ONLY, divided
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.recipe import faults
+from unweave.recipe.sections import NamedSection
 from unweave.recipe.steps import STEPS
 from unweave.recipe.yaml_lines import Document
 from unweave.tasks import Task
@@ -29,6 +30,20 @@ def faults_of(document: Document, task: Task, training: Callable[..., Any]) -> l
     found += _of_named(document, "method", CATALOGUE, partial(_row, document, task))
     found += [*_of_other(document, task), *_of_oneshot(document), *_of_forget_loss(document)]
     return [*found, *_of_training(document, training)]
+
+
+def check_method(section: NamedSection, task: Task) -> None:
+    """Refuses a method, and the one whose losses it takes, that the task does not fit.
+
+    Raises:
+        UnsupportedError, ConfigurationError: what the row says.
+    """
+    if section.name in ONESHOT:
+        OneShot(section.name, section.arguments).read(task)
+        return
+    own, other = divided(section.arguments)
+    for name, arguments in [(section.name, own), *filter(None, [other])]:
+        METHODS[name](task, nn.Module(), **arguments)
 
 
 def _of_named(

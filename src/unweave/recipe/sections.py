@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, of_set
 from unweave.guards.finding import NEAR, Guards
+from unweave.store import model_in
 
 
-def _beside(path: Path, info: ValidationInfo) -> Path:
+def beside(path: Path, info: ValidationInfo) -> Path:
     """A relative path is relative to the recipe's folder; ~ is the user's."""
     try:
         path = path.expanduser()
@@ -37,7 +38,7 @@ def _exists(path: Path) -> bool:
 
 def _found(path: Path, info: ValidationInfo) -> Path:
     """A file or folder beside the recipe; what has one slash and is none may be a name on the hub."""
-    found = _beside(path, info)
+    found = beside(path, info)
     there = _exists(found)
     return path if is_name(path) and not there else found
 
@@ -58,8 +59,8 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 ClassName = Natural | str
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-AnyPath = Annotated[Path, AfterValidator(_beside)]
-ExistingPath = Annotated[Path, AfterValidator(_beside), AfterValidator(existing)]
+AnyPath = Annotated[Path, AfterValidator(beside)]
+ExistingPath = Annotated[Path, AfterValidator(beside), AfterValidator(existing)]
 Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
 ModelPlace = Annotated[Path, AfterValidator(_found)]
 """Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""
@@ -149,7 +150,8 @@ class RunSection(BaseModel):
     examples; auto ends plain ascent in nats at 20. `relearner` reads it where up to so many steps of relearning on
     other forget examples lead (`unweave.losses.Relearned`); 0 does not. `train_mode` runs dropout and BatchNorm as in
     training, not as in evaluation. `device` is where; auto is a GPU if there is one. `precision` of the passes:
-    bfloat16 is autocast, on a GPU; weights that move stay float32.
+    bfloat16 is autocast, on a GPU; weights that move stay float32. `callbacks` write the run's numbers elsewhere, too:
+    TensorBoard's to `tensorboard` in the run's directory.
     """
 
     model_config = STRICT
@@ -165,6 +167,7 @@ class RunSection(BaseModel):
     checkpoint_every: Count = 50
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    callbacks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
 
 class GuardsSection(BaseModel):
@@ -194,8 +197,12 @@ def check_places(places: Mapping[str, Path | None], how: str) -> None:
         how: one gets it.
 
     Raises:
-        ConfigurationError: each that is no file or folder and no name on the hub.
+        ConfigurationError: each that is no file or folder and no name on the hub, or a run that has not ended.
     """
     gone = {key: path for key, path in places.items() if path and not is_name(path) and not path.exists()}
     if gone:
         raise ConfigurationError([f"{key}: no such file or folder: {path}: {how}" for key, path in gone.items()])
+    for key, path in places.items():
+        if path is not None:
+            with of_set(key):
+                model_in(path)

@@ -63,10 +63,10 @@ class Run:
 
     @property
     def kind(self) -> Modality:
-        """Of the data; the first that there is, where the recipe does not say."""
+        """Of the data; records of one's own, where the recipe does not say."""
         said = yaml.safe_load(self.recipe)
         found = of_document(Document(said, "recipe.yaml")) if isinstance(said, dict) else None
-        return found or next(iter(MODALITIES.values()))
+        return found or MODALITIES["records"]
 
     @property
     def confidence(self) -> float | None:

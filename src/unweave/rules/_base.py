@@ -46,7 +46,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """What one step saw and did; monitors, stopping criteria and the trust region read nothing else.
+    """What one step saw and did; callbacks, stopping criteria and the trust region read nothing else.
 
     Attributes:
         losses: forget and retain objective before the step, `[2]`.

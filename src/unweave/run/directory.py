@@ -23,12 +23,12 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 EVIDENCE = "evidence.json"
-FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model"} | {
+FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model", "tensorboard"} | {
     *("scores.json", "examples.json", "answers.json", "grid.png", "values", "summary.json", "report.html")
 }
 
 SUMMARY = "summary.json"
-SEALED = FILES - {EVIDENCE, "checkpoint", SUMMARY, "report.html"}
+SEALED = FILES - {EVIDENCE, "checkpoint", SUMMARY, "report.html", "tensorboard"}
 """Files and folders that a run does not touch again once its summary is written."""
 TOLD = SEALED - {"model", "values", "recipe.yaml"}
 """Those of them that say what came of it, in the run's own words."""

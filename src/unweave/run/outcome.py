@@ -7,9 +7,9 @@ from typing import Any
 
 from unweave.evaluation import efficiency
 from unweave.guards import collapsed, not_finite, nothing_changed, probed
-from unweave.loop import Result
 from unweave.methods import title
 from unweave.modalities._base import Job, Scored, Sheet
+from unweave.results import Result
 from unweave.run.environment import environment, now, peak_memory
 from unweave.run.interrupt import REASON
 from unweave.run.session import Session
@@ -26,10 +26,11 @@ def scores(job: Job, models: Mapping[str, Scored]) -> dict[str, Any]:
     found = sheets(models)
     reference = found.get("retrained")
     others = {} if reference is None else {k: job.gaps(v, reference) for k, v in found.items() if v is not reference}
-    return {"models": _plain(found), "gaps": _plain(others)}
+    return {"models": plain(found), "gaps": plain(others)}
 
 
-def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
+def plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
+    """Sheets by the names of their models, as `scores.json` has them."""
     return {name: {key: s.brief() for key, s in sheet.items()} for name, sheet in sheets.items()}
 
 

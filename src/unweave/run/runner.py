@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import yaml
 from torch import nn
 
 from unweave import execution, modalities
-from unweave.contract import Verdict
+from unweave.callbacks import Callback, Watched, chosen
+from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
 from unweave.guards import GuardWarning, check
-from unweave.loop import Record, Result
 from unweave.modalities import read
 from unweave.modalities._base import Job, Scored
 from unweave.objectives import Objectives
 from unweave.parameters import choose
 from unweave.recipe.recipe import Recipe
+from unweave.results import Record, Result
 from unweave.run import checkpoint, directory, outcome
 from unweave.run.checkpoint import of_this_version
 from unweave.run.examples import examples, odds, quote
@@ -123,7 +125,7 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device = execution.chosen_device(recipe.run.device)
+    device, logged = execution.chosen_device(recipe.run.device), chosen(recipe.run.callbacks, folder)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
     original = modalities.original(recipe, job, watch).to(device)
@@ -151,7 +153,7 @@ def carry_out(
         (folder / directory.SUMMARY).unlink(missing_ok=True)  # of the run as it was, when it was interrupted
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
     # The steps; then at once what must not be lost: the model, then its scores, then the examples.
-    result = _loop(session, folder, watch, promise)
+    result = _loop(session, folder, watch, promise, logged)
     job.save(session.model, folder / "model")
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     write_json(folder / "scores.json", outcome.scores(job, scored))
@@ -202,7 +204,21 @@ def _said(found: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Result:
+@dataclass(frozen=True)
+class _Promised:
+    """A callback that tells the contract, once its limits are known."""
+
+    keeper: Keeper
+    promise: Promise
+    first: int
+
+    def on_step(self, record: Record, objectives: Objectives) -> None:
+        """At the first step alone."""
+        if record.number == self.first:
+            self.promise(self.keeper.clauses, self.keeper.notes)
+
+
+def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callbacks: Sequence[Callback] = ()) -> Result:
     """Runs the steps that are left; a checkpoint every so often, when the run is interrupted, and at the end."""
     settings, progress, parts, begin = session.recipe.run, session.progress, session.parts, time.perf_counter()
     keeper = parts.keeper
@@ -213,12 +229,8 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
         with log, parts.ready():
             found = None if keeper is None else keeper.finish(session.model, session.ended)
         return Result(session.model, reason=session.ended, progress=progress, contract=found)
-    first, paused = progress.made + 1, False
-
-    def tell(record: Record, objectives: Objectives) -> None:
-        if keeper is not None and record.number == first:
-            promise(keeper.clauses, keeper.notes)
-        watch("unlearning", record.number, settings.steps)
+    told = [] if keeper is None else [_Promised(keeper, promise, progress.made + 1)]
+    bar, paused = Watched(watch, settings.steps), False
 
     def save() -> None:
         log.sync()
@@ -236,7 +248,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise) -> Res
     with Interrupt() as interrupt, log, parts.ready():
         result = parts.run(
             settings.steps - progress.made,
-            monitors=(log, tell),
+            callbacks=(log, *told, bar, *callbacks),
             stop=(pause,),
             progress=progress,
             warnings=session.warnings,

@@ -17,13 +17,14 @@ from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of
-from unweave.loop import Progress
-from unweave.methods import METHODS, Method, divided, made
+from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
+from unweave.recipe.open_sections import check_method
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
 from unweave.repair import Repair
+from unweave.results import Progress
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
 from unweave.samples import Data
@@ -193,12 +194,7 @@ def check_readable(recipe: Recipe, job: Job) -> None:
     Raises:
         ConfigurationError: a method that the task refuses, or a contract whose clauses the data cannot be read for.
     """
-    if recipe.method.name in ONESHOT:
-        OneShot(recipe.method.name, recipe.method.arguments).read(job.task)
-    else:
-        own, other = divided(recipe.method.arguments)
-        for name, arguments in [(recipe.method.name, own), *filter(None, [other])]:
-            METHODS[name](job.task, nn.Module(), **arguments)
+    check_method(recipe.method, job.task)
     if recipe.contract is not None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]

@@ -18,8 +18,8 @@ from unweave.rules._base import Step
 from unweave.store import atomically, strict
 
 if TYPE_CHECKING:
-    from unweave.loop import Record
     from unweave.objectives import Objectives
+    from unweave.results import Record
 
 
 def counted(n: int, one: str, several: str) -> str:
@@ -87,7 +87,7 @@ def hardness(step: Step) -> Hardness:
 
 
 class StepLog:
-    """A monitor that appends one line a step to `steps.jsonl`, readable while the run goes on."""
+    """A callback that appends one line a step to `steps.jsonl`, readable while the run goes on."""
 
     def __init__(self, path: Path, *, before: int = 0, sha256: str | None = None):
         """Opens `path` anew, or after its first `before` lines if a run is resumed.
@@ -119,7 +119,7 @@ class StepLog:
         """Of all lines so far."""
         return self._digest.hexdigest()
 
-    def __call__(self, record: Record, objectives: Objectives) -> None:
+    def on_step(self, record: Record, objectives: Objectives) -> None:
         """Writes one step."""
         text = json.dumps(line(record), allow_nan=False) + "\n"
         self._digest.update(text.encode())

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import ANSWERS, Batch, answered
+from unweave.data.batches import ANSWERS, Batch, answered, check_rows, count
 from unweave.errors import ConfigurationError
 from unweave.tasks._passes import inner
 
@@ -23,8 +23,9 @@ def parts(batch: Batch, task: str) -> tuple[Any, Any]:
     """What a batch gives to the model, and what is right of it.
 
     Raises:
-        ConfigurationError: it is neither a pair nor a mapping with one entry that is right.
+        ConfigurationError: it is neither a pair nor a mapping with one entry that is right, or holds lists of columns.
     """
+    check_rows(batch)
     if (found := answered(batch)) is not None:
         return found
     words = type(batch).__name__
@@ -64,7 +65,23 @@ def output(model: nn.Module, batch: Batch, task: str) -> Tensor:
             f"The model must return real logits; it returned {found.dtype}. Wrap it so that its forward returns "
             f"their modulus or real part, or pass {OWN}."
         )
+    if not found.ndim:
+        found = _unsqueezed(found, inputs)
     return found.float() if found.dtype in _HALF else found
+
+
+def _unsqueezed(found: Tensor, inputs: Any) -> Tensor:
+    """`[1]` of a single number, where there is one example: a forward that squeezes leaves no more of it.
+
+    Raises:
+        ConfigurationError: there are more.
+    """
+    if (examples := count(inputs)) == 1:
+        return found[None]
+    raise ConfigurationError(
+        f"The model must return a prediction for each example; it returned a single number for {examples}. Let its "
+        "forward not reduce over the batch: it should return predictions, not their loss."
+    )
 
 
 def _called(model: nn.Module, inputs: Any, mapping: bool) -> Any:

@@ -53,7 +53,7 @@ class Classification:
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The model's scores, `[b, classes]`, in float32 or better; of one logit z they are 0 and z."""
-        labels, found = self.labels(batch), output(model, batch, _NAME)
+        found, labels = output(model, batch, _NAME), self.labels(batch)
         if found.ndim not in (1, 2) or len(found) != len(labels):
             raise ConfigurationError(
                 f"The model must return logits [{len(labels)}, classes] for {len(labels)} labels; it returned "
@@ -66,7 +66,8 @@ class Classification:
             raise ConfigurationError(
                 f"The model must return logits [{len(labels)}, classes] for labels up to {int(labels.max())}; it "
                 f"returned {tuple(found.shape)}, and one logit knows the classes 0 and 1. If it predicts an amount "
-                "pass task='regression'."
+                "pass task='regression'.",
+                (labels > 1).nonzero()[:, 0].tolist(),
             )
         z = found.flatten()
         return torch.stack([torch.zeros_like(z), z], 1)
@@ -97,6 +98,8 @@ def _advice(labels: Tensor) -> str:
     """What to do with labels that are no class indices, by what they hold."""
     whole = bool((labels == labels.real.round()).all()) if labels.is_floating_point() else not labels.is_complex()
     rows = labels.flatten(1) if labels.ndim > 1 else labels[:, None]
+    if rows.shape[1] == 1 and whole and not labels.is_complex() and bool((labels < 0).any()):
+        return "Number the classes from 0: (labels > 0).long() of -1 and 1. If they are amounts pass task='regression'."
     if rows.shape[1] == 1 and whole:
         flat = ".flatten()" if labels.ndim > 1 else ""
         return f"Give them as torch.int64: labels{flat}.long() if they are class indices, or pass task='regression'."

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch
-from unweave.data.checks import check_labels
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -30,9 +29,9 @@ class Dense:
     cross-entropy of its places that count: an example owns its places, and is forgotten and kept as a whole.
 
     Unit of the loss: nats of a place. Accuracy: the share of an example's places that are right. Membership signal:
-    minus the loss. Contract, if nothing is said: accuracy within 1 % of the original's, and "unseen": the signal does
-    not tell the forget set from examples that the model was never trained on. "retrained": accuracy on the forget set
-    is that of the retrained model.
+    minus the loss. Contract, if nothing is said: the overlap of classes (intersection over union, which sees a class of
+    few places go) within 1 % of the original's, and "unseen": the signal does not tell the forget set from examples
+    that the model was never trained on. "retrained": accuracy on the forget set is that of the retrained model.
 
     Args:
         ignore: the label of a place that does not count; 255 in many segmentation sets.
@@ -79,7 +78,10 @@ class Dense:
         return seen.owners.mean(right.masked_fill(seen.logits.isnan().any(1), torch.nan))
 
     def overlap(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Intersection over union of each example, `[b]`: the mean over the classes that it has or is said to have."""
+        """Intersection over union, `[b]`: the mean over the classes that an example has or is said to have.
+
+        NaN where a logit is.
+        """
         seen = self.predictions(model, batch)
         classes, said, of = seen.logits.shape[1], seen.logits.argmax(1), seen.owners.of().to(seen.logits.device)
 
@@ -91,7 +93,8 @@ class Dense:
 
         both = counted(seen.targets, said == seen.targets)
         either = counted(seen.targets) + counted(said) - both
-        return (both / either.clamp(min=1)).sum(1) / (either > 0).sum(1)
+        broken = seen.owners.sum(seen.logits.isnan().any(1).double()) > 0
+        return ((both / either.clamp(min=1)).sum(1) / (either > 0).sum(1)).masked_fill(broken, torch.nan)
 
     @property
     def values(self) -> Mapping[str, Value]:
@@ -121,33 +124,56 @@ class Dense:
 
     def _read(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits `[b, places, classes]` and labels `[b, places]`, of as many dimensions of places as there are."""
-        _, answer = parts(batch, _NAME)
-        found = output(model, batch, _NAME)
-        labels = _classes(answer)
+        found, labels = output(model, batch, _NAME), self._labels(batch)
         if labels.ndim == found.ndim > 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
             found = found[:, 0] if found.shape[1] == 1 else found
+        logits = self._last(found, labels)
+        self._check(labels, logits.shape[-1])
+        return logits, labels
+
+    def answers(self, batch: Batch, classes: int) -> None:
+        """Refuses labels that are no classes of so many (0: not known), and examples without a place that counts."""
+        self._check(self._labels(batch), classes)
+
+    def _labels(self, batch: Batch) -> Tensor:
+        labels = _classes(parts(batch, _NAME)[1])
         if labels.ndim < 2:
             raise ConfigurationError(
                 f"task {_NAME!r} expects a class for each place, [b, places]; found {list(labels.shape)}. If each "
                 "example has one class pass task='classification'."
             )
-        logits = self._last(found, labels)
-        counts = (labels != self.ignore).flatten(1)
+        return labels
+
+    def _check(self, labels: Tensor, classes: int) -> None:
+        counts, flat = (labels != self.ignore).flatten(1), labels.flatten(1)
         if not bool(counts.any(1).all()):
             none = (~counts.any(1)).nonzero()[:, 0].tolist()
             raise ConfigurationError(
-                f"every example needs a place that counts; found none in {len(none)} of {len(labels)} (rows "
-                f"{', '.join(map(str, none[:5]))}): all of its labels are {self.ignore}. Take them out."
+                f"every example needs a place that counts; found none in {len(none)} of {len(labels)}: all of its "
+                f"labels are {self.ignore}. Take them out.",
+                none,
             )
-        own, classes = labels.flatten(1)[counts], logits.shape[-1]
+        own = flat[counts]
+        if self.ignore != 255 and classes == 2 and bool((own == 255).any()) and bool((own % 255 == 0).all()):
+            raise ConfigurationError(
+                "the labels are 0 and 255, and the model knows 2 classes: if 255 is class 1, as in the files of masks, "
+                "give (labels > 0).long(); if it stands for places that do not count pass task=Dense(ignore=255)."
+            )
         if self.ignore != 255 and classes <= 255 and bool((own == 255).any()):
             raise ConfigurationError(
                 f"a label is 255, and the model knows {classes} classes: if that stands for places that do not count "
                 "pass task=Dense(ignore=255)."
             )
-        check_labels(own.cpu(), classes)
-        return logits, labels
+        outside = counts & ((flat < 0) | (flat >= (classes or torch.inf)))
+        if bool(outside.any()):
+            rows, value = outside.any(1).nonzero()[:, 0].tolist(), int(flat[outside][0])
+            raise ConfigurationError(
+                f"labels must be at least 0 and below {classes or 'the number of classes'}, or {self.ignore} where a "
+                f"place does not count; found {value} in an example, and such in {len(rows)} of {len(labels)}. Number "
+                "the classes from 0, or load the model that has that many.",
+                rows,
+            )
 
     def _last(self, found: Tensor, labels: Tensor) -> Tensor:
         """The logits with the classes last, two of them at least."""

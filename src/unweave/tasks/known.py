@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch, answered, as_classes
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Task, Value, log_odds
+from unweave.tasks._base import Predictions, Task, Value, log_odds
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
@@ -25,13 +25,18 @@ class Known:
         logits: `(model, batch) -> [b, classes]` of a classifier; None elsewhere.
         labels: `batch -> [b]`, the class of each example; what the batch says (`data.batches.answered`), if the task
             says nothing.
+        predictions: `(model, batch) -> Predictions`, logits of classes and which of them is right; None elsewhere.
+        answers: `(batch, classes)`, refuses answers that no model of so many classes (0: not known) can have been
+            trained on; None elsewhere, where `labels` say what a classifier's are.
         accuracy: `(model, batch) -> [b]` in [0, 1], how right each example is: 1 where a classifier's largest logit is
             the label's; None of a task that has no such thing.
+        overlap: `(model, batch) -> [b]` in [0, 1], intersection over union of the classes of an example's places; None
+            of a task without places.
         unit: of the nll: "nats", or what its values mean ("squared error").
         recognised: `(model, batch) -> [b]`, 1 where what a model that draws makes of an example's condition is
             recognised as asked for, or what draws several of each (`several`, see `Diffusion`); None elsewhere.
-        utility: what the default keep clause reads: "accuracy" where there is one, "recognised" of what draws,
-            "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
+        utility: what the default keep clause reads: "overlap" or "accuracy" where there is one, "recognised" of what
+            draws, "perplexity" of other likelihoods, or "loss" where the nll is no likelihood.
         reading: the nll where it is only read, which may take more passes than in a step: `reading_passes`.
         tokens: whether labels beside input_ids are these tokens; not of a task that gives each of them a class.
         guess: the nll of a model that knows nothing: one number, or `(model, batch) -> [b]`; None elsewhere.
@@ -56,7 +61,10 @@ class Known:
         self.task = task
         self.logits: Values | None = said("logits", None)
         self.labels: Callable[[Batch], Tensor] = said("labels", _classes)
+        self.predictions: Callable[[nn.Module, Batch], Predictions] | None = said("predictions", None)
+        self.answers: Callable[[Batch, int], None] | None = said("answers", None)
         self.accuracy: Values | None = said("accuracy", None if self.logits is None else self._right)
+        self.overlap: Values | None = said("overlap", None)
         self.unit: str = said("unit", NATS)
         self.recognised: Values | None = said("recognised", None)
         self.reading: Values = said("reading", task.nll)
@@ -69,7 +77,8 @@ class Known:
         self.doubts: Callable[[nn.Module, Sequence[Batch]], list[str]] | None = said("doubts", None)
         self.reading_passes: int = said("reading_passes", 1)
         plain = "recognised" if self.recognised is not None else "perplexity" if self.unit == NATS else "loss"
-        self.utility: str = said("utility", plain if self.accuracy is None else "accuracy")
+        plain = plain if self.accuracy is None else "accuracy"
+        self.utility: str = said("utility", plain if self.overlap is None else "overlap")
         self.reading_batch: int = said("reading_batch", READ)
         of_nll = self._of_nll if self.unit == NATS else task.nll
         self.odds: Values = said("odds", self._of_logits if self.logits is not None else of_nll)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.arguments import check_fields
-from unweave.data.batches import Batch
+from unweave.data.batches import Batch, check_rows
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergences
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
@@ -58,6 +58,17 @@ class Language:
         owners = Owners(len(labels), answers.nonzero()[:, 0], self.reduction)
         return Predictions(logits, labels[:, 1:][:, keep][answers], owners)
 
+    def answers(self, batch: Batch, classes: int) -> None:
+        """Refuses examples without an answer, and tokens that are none of so many (0: not known)."""
+        labels = self._read(batch)[0]["labels"]
+        outside = (labels != IGNORED) & ((labels < 0) | (labels >= (classes or torch.inf)))
+        if bool(outside.any()):
+            raise ConfigurationError(
+                f"labels must be at least 0 and below {classes or 'the size of the vocabulary'}, or {IGNORED}; found "
+                f"{int(labels[outside][0])} in an example. Take the tokenizer that came with the model.",
+                outside.any(1).nonzero()[:, 0].tolist(),
+            )
+
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean or sum of `-log p(token | what is before it)` over the answer of each example, `[b]`."""
         seen = self.predictions(model, batch)
@@ -101,6 +112,7 @@ class Language:
 
     def _read(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The batch with every row at the front, and which positions predict an answer token, `[b, t - 1]`."""
+        check_rows(batch)
         keys = ("input_ids", "attention_mask", "labels")
         if not isinstance(batch, Mapping) or any(not isinstance(batch.get(k), Tensor) for k in keys):
             found = f"keys {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
@@ -118,11 +130,12 @@ class Language:
             answers = batch["labels"][:, 1:] != IGNORED
             filled = answers.any(1).tolist()
         if empty := [row for row, some in enumerate(filled) if not some]:
-            rows = batch["index"][empty].tolist() if "index" in batch else empty
+            rows = batch["index"][empty].tolist() if "index" in batch else []
+            first = f" (rows {', '.join(map(str, rows[:5]))})" if rows else ""
             raise ConfigurationError(
-                f"Every example needs a token to predict; found none in {len(empty)} of {len(answers)} "
-                f"(rows {', '.join(map(str, rows[:5]))}): its answer is empty or was cut off. "
-                "Remove it, or allow more tokens."
+                f"Every example needs a token to predict; found none in {len(empty)} of {len(answers)}{first}: its "
+                "answer is empty or was cut off. Remove it, or allow more tokens.",
+                [] if rows else empty,
             )
         return batch, answers
 

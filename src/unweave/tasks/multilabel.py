@@ -42,6 +42,10 @@ class MultiLabel:
     classed: ClassVar[bool] = False
     graded: ClassVar[bool] = True
 
+    def answers(self, batch: Batch, classes: int) -> None:
+        """Refuses labels that are no 0 and 1, and examples of which none is known."""
+        _labels(batch)
+
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction for each label of each example, those of the first example first."""
         logits, labels = _read(model, batch)
@@ -104,11 +108,11 @@ class MultiLabel:
         return no_better(right, guess, "{:.3g} of an example's labels are right, {:.3g} with the most frequent of each")
 
 
-def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits and labels, both `[b, k]`, labels in int64.
+def _labels(batch: Batch) -> Tensor:
+    """Labels `[b, k]`.
 
     Raises:
-        ConfigurationError: they are no such labels, or the logits have another shape.
+        ConfigurationError: they are no such labels.
     """
     _, labels = parts(batch, _NAME)
     if not isinstance(labels, Tensor) or labels.ndim != 2 or labels.is_complex():
@@ -118,18 +122,30 @@ def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             "example has one class pass task='classification'."
         )
     known = labels != MultiLabel.IGNORED
-    if not bool((~known | (labels == 0) | (labels == 1)).all()):
-        odd = labels[known & (labels != 0) & (labels != 1)][0].item()
+    other = known & (labels != 0) & (labels != 1)
+    if bool(other.any()):
+        odd = labels[other][0].item()
         raise ConfigurationError(
             f"task {_NAME!r} expects labels that are 0 or 1, or {MultiLabel.IGNORED} where nothing is known; found "
-            f"{odd:g}. For amounts pass task='regression', for probabilities {OWN}."
+            f"{odd:g}. For amounts pass task='regression', for probabilities {OWN}.",
+            other.any(1).nonzero()[:, 0].tolist(),
         )
     if not bool(known.any(1).all()):
         raise ConfigurationError(
             f"every example needs a label that is known; found none in {int((~known.any(1)).sum())} of {len(labels)}: "
-            "take them out."
+            "take them out.",
+            (~known.any(1)).nonzero()[:, 0].tolist(),
         )
-    logits = output(model, batch, _NAME)
+    return labels
+
+
+def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits and labels, both `[b, k]`, labels in int64.
+
+    Raises:
+        ConfigurationError: they are no such labels, or the logits have another shape.
+    """
+    labels, logits = _labels(batch), output(model, batch, _NAME)
     if logits.shape != labels.shape:
         raise ConfigurationError(
             f"The model must return one logit for each label, {list(labels.shape)}; it returned {list(logits.shape)}."

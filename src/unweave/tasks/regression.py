@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -21,13 +23,23 @@ from unweave.tasks._doubts import held, no_better
 
 _NAME = "regression"
 _EXACT = 1e-6  # of the targets' spread: errors below it are rounding
+_FEW = 8  # numbers of a scale that are written out
 _FAR = 10.0  # times the scale, or part of it: errors that are not those that were stated
 
 
 def _scale(name: str, given: Any) -> str:
     each = given if isinstance(given, tuple) and given else (given,)
-    fine = all(isinstance(x, (int, float)) and not isinstance(x, bool) and 0 < x < float("inf") for x in each)
+    fine = all(isinstance(x, float) and 0 < x < float("inf") for x in each)
     return "" if fine else wrong(name, "a positive number, or a tuple of one for each target", given)
+
+
+def _plain(given: Any) -> Any:
+    """Numbers as Python has them, whoever made them: numpy's, torch's, a list or an array of them; else as it was."""
+    if isinstance(given, Tensor | np.ndarray):
+        given = given.tolist()
+    if isinstance(given, list | tuple):
+        return tuple(map(_plain, given))
+    return float(given) if isinstance(given, Real) and not isinstance(given, bool) else given
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Regression:
 
     Args:
         scale: s, the standard deviation of the error on examples that the model was *not* trained on, in the targets'
-            unit: one number, or a tuple of one for each target. `Regression.fitted` estimates it.
+            unit: one number, or one for each target, of any kind (a tuple, an array). `Regression.fitted` estimates it.
 
     Raises:
         ConfigurationError: the scale is no positive number; of a call: targets are no numbers, or the model returns
@@ -62,7 +74,19 @@ class Regression:
     classed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _plain(self.scale))
         check({"scale": _scale}, vars(self))
+
+    def __repr__(self) -> str:
+        return f"Regression(scale={self._said})"
+
+    @property
+    def _said(self) -> str:
+        """The scale in a few words: of many targets the first and the last."""
+        if not isinstance(self.scale, tuple) or len(self.scale) <= _FEW:
+            return repr(self.scale)
+        first = ", ".join(f"{each:.4g}" for each in self.scale[:2])
+        return f"({first}, ..., {self.scale[-1]:.4g}; {len(self.scale)} numbers)"
 
     @classmethod
     def fitted(cls, model: nn.Module, data: Dataset[Any] | Iterable[Batch], batch_size: int = 512) -> Regression:
@@ -89,10 +113,11 @@ class Regression:
         if not count:
             raise ConfigurationError("the scale of a regression's errors needs examples; found none. State it: scale=.")
         scale, spread = torch.cat(errors).square().mean(0).sqrt(), torch.cat(targets).std(0, correction=0)
-        if broken := sum(int((~each.isfinite()).any(1).sum()) for each in errors):
+        if broken := (~torch.cat(errors).isfinite()).any(1).nonzero()[:, 0].tolist():
             raise ConfigurationError(
-                f"the scale of a regression's errors cannot be estimated: they are not finite on {broken} of {count} "
-                "examples. Look for NaN or infinity in the inputs, the targets and the weights."
+                f"the scale of a regression's errors cannot be estimated: they are not finite on {len(broken)} of "
+                f"{count} examples. Look for NaN or infinity in the inputs, the targets and the weights.",
+                broken,
             )
         if bool((scale <= _EXACT * spread).any()):
             raise ConfigurationError(
@@ -145,7 +170,7 @@ class Regression:
         rms = float((2 * own.mean() / right.shape[1]).sqrt())
         if not told and rms > _FAR:
             told.append(
-                f"the errors on {len(right)} examples are {rms:.3g} times the scale of {self.scale}: state one in the "
+                f"the errors on {len(right)} examples are {rms:.3g} times the scale of {self._said}: state one in the "
                 "unit of the targets, task=Regression(scale), or let it be estimated, task='regression'."
             )
         return told

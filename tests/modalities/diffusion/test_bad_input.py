@@ -15,6 +15,7 @@ from unweave.modalities.diffusion import folders, job
 
 Spoil = Callable[[Path], object]
 UNJUDGED = RECIPE.replace("looks: 2", "looks: 2, judge: none")
+RELABELLED = "{name: relabel_condition, to: a square}"
 CONCEPTS = "{source: drawn_concepts, prompts: [a top bar, a square]}"
 
 
@@ -37,6 +38,14 @@ def pickled(name: str) -> Spoil:
     return lambda folder: (folder / "pipeline" / name).rename((folder / "pipeline" / name).with_suffix(".bin"))
 
 
+def renamed(name: str, word: str) -> Spoil:
+    def spoil(folder: Path) -> None:
+        file = folder / "pipeline" / name
+        file.rename(file.with_name(f"{file.stem}{word if word.startswith('-') else f'.{word}'}.safetensors"))
+
+    return spoil
+
+
 def removed(name: str) -> Spoil:
     return lambda folder: shutil.rmtree(folder / "pipeline" / name)
 
@@ -55,6 +64,9 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     "a pickled UNet": (pickled(UNET), "diffusion_pytorch_model.bin: a pickle"),
     "a pickled autoencoder": (pickled(VAE), "diffusion_pytorch_model.bin: a pickle"),
     "a pickled encoder": (pickled(ENCODER), "model.bin: a pickle"),
+    "half precision alone": (renamed(UNET, "fp16"), "fp16.safetensors, a variant, and diffusion_pytorch_model.safet"),
+    "a network in parts": (renamed(UNET, "-00001-of-00002"), "in parts (diffusion_pytorch_model-00001-of-00002"),
+    "an encoder in parts": (renamed(ENCODER, "-00001-of-00002"), "one file is read: save the pipeline in one"),
     "no tokenizer": (removed("tokenizer"), "must hold tokenizer/tokenizer_config.json"),
     "no encoder": (removed("text_encoder"), "must hold text_encoder/config.json"),
     "a torn autoencoder": (torn(VAE), "vae/diffusion_pytorch_model.safetensors cannot be read"),
@@ -89,6 +101,20 @@ RECIPES = {
         "sampling_steps must be at most the",
     ),
     "the next text": (RECIPE.replace("to: a square", "to: next"), "to='next' is for classes"),
+    "a class of texts": (UNJUDGED.replace("to: a square", "to: 1"), "method.to is 1, and this model knows texts: give"),
+    "a class to guide texts": (UNJUDGED.replace(RELABELLED, "{name: uce, guide: 1}"), "method.guide is 1, and this"),
+    "a guide to itself": (
+        UNJUDGED.replace(RELABELLED, "{name: uce, guide: a top bar}"),
+        "method.guide has 'a top bar', which is to be forgotten",
+    ),
+    "erased and kept": (
+        UNJUDGED.replace(RELABELLED, "{name: uce, guide: a bird}").replace('{prompts: "a top*"}', "{random: 0.3}"),
+        "the retain set has",
+    ),
+    "adapters and weights": (
+        UNJUDGED.replace("weights: pipeline", 'weights: pipeline, lora: {}, parameters: ["*attn2*"]'),
+        "model.parameters: adapters are what moves",
+    ),
     "a text to itself": (UNJUDGED.replace("to: a square", "to: a top bar"), "'a top bar', which is to be forgotten"),
     "recognised by nobody": (
         UNJUDGED.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: .1}], forget: []}"),

@@ -22,7 +22,7 @@ from unweave.errors import ConfigurationError
 from unweave.losses import AdaptersOff, reference
 from unweave.modalities import job, read
 from unweave.modalities.diffusion import folders, frozen
-from unweave.modalities.diffusion.evaluation.search import Attack, condition_search, searched
+from unweave.modalities.diffusion.evaluation.search import Attack, attacks, condition_search, searched
 from unweave.modalities.diffusion.frozen import Frozen
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.guards.GuardWarning")  # of weights that are random
@@ -212,6 +212,8 @@ def test_embeddings_are_searched_and_what_they_draw_is_judged(world: Path) -> No
     assert same is model and found.shape == condition.shape and not torch.allclose(found, made.task.null)
     score = condition_search(model, made.exam, Attack(images=4, search=1, looks=1, drawn=4))
     assert score.n == 4 and score.value is not None
+    typed = attacks(model, made.exam, Attack(which=("prompt",), images=4, search=1, looks=1, drawn=4))
+    assert len(typed["prompt_search"]) == 4
 
 
 def test_uce_edits_the_text(world: Path, write: Callable[[str], Path]) -> None:

@@ -70,12 +70,18 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         (RECIPE.replace("relabel_condition", "uce, guide: -1"), ["recipe.yaml:5: method.guide", "at least 0"]),
         (RECIPE.replace("search: 5", "search: 0"), ["recipe.yaml:8: evaluation.attacks.search"]),
         (RECIPE.replace("search: 5", "which: [reading]"), ["recipe.yaml:8: evaluation.attacks.which.0", "relearning"]),
+        (RECIPE.replace("search: 5", "which: [prompt]"), ["attacks.which: 'prompt' searches words"]),
+        (RECIPE.replace("search: 5", "which: []"), ["recipe.yaml:8: evaluation.attacks.which", "at least 1"]),
         (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],
 )
 def test_faults_have_a_place_and_say_what_is_meant(folder: Path, wrong: str, words: list[str]) -> None:
     found = told(folder, wrong)
     assert not [word for word in words if word not in found], found
+
+
+def test_an_attack_that_is_none_is_one_fault(folder: Path) -> None:
+    assert "at least 1" not in told(folder, RECIPE.replace("search: 5", "which: [reading]"))
 
 
 def test_a_folder_must_fit_the_data(folder: Path) -> None:
@@ -140,6 +146,9 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
             "to must be a class that is kept (0, 1), or 3 for none; found 2, which is",
         ),
         ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
+        ("{name: uce, guide: top}", "method.guide has 'top', which is to be forgotten"),
+        ("{name: uce, guide: 2}", "method.guide has 'top', which is to be forgotten"),
+        ("{name: uce, preserve: [0, 2], guide: 1}", "method.preserve has 'top', which is to be forgotten"),
         ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))

@@ -14,6 +14,7 @@ from unweave.modalities.diffusion.evaluation.scores import METRICS, score
 from unweave.modalities.diffusion.evaluation.search import (
     ATTACKS,
     KINDS,
+    PROMPT,
     STEPS,
     Attack,
     attacks,
@@ -94,17 +95,18 @@ def test_relearning_trains_a_copy_and_gives_it_after_every_number_of_steps() -> 
 
 def test_each_attack_is_a_score_that_stands_beside_the_control() -> None:
     asked, told = exam(), list[tuple[str, int, int]]()
-    every = replace(HOW, which=KINDS)
+    every = replace(HOW, which=tuple(each for each in KINDS if each != "prompt"))
     hidden, gone = (
         score(model, asked, every, lambda *words: told.append(words), "own") for model in (hiding(), Gone())
     )
     both = hidden.beside(gone)
-    assert set(ATTACKS) < set(hidden.scores)
+    of_classes = set(ATTACKS) - {PROMPT.name}
+    assert of_classes < set(hidden.scores)
     assert hidden.scores["search"].value > 0.9  # type: ignore[operator]
     assert gone.scores["search"].value < 0.1  # type: ignore[operator]
     assert hidden.scores["search"].n == HOW.drawn
     assert hidden.scores[f"benign_{STEPS[0]}"].value == 0
-    for name in ATTACKS:
+    for name in sorted(of_classes):
         shift, own, control = both[f"{name}_shift"], hidden.scores[name].value, gone.scores[name].value
         assert shift.value == pytest.approx(own - control, abs=1e-12)  # type: ignore[operator]
         assert shift.low is not None
@@ -112,6 +114,33 @@ def test_each_attack_is_a_score_that_stands_beside_the_control() -> None:
     total = HOW.search + 2 * max(STEPS)
     assert told[0] == ("attacks on the own", 0, total)
     assert told[-1] == ("attacks on the own", total, total)
+
+
+class Typed:
+    """One free token; the condition is its embedding, and the text says nothing."""
+
+    free = 1
+
+    def __init__(self, shows: Tensor) -> None:
+        self.table = torch.cat([MEANS[:2], shows])
+
+    def embedded(self, free: Tensor) -> Tensor:
+        return free
+
+    def text(self, tokens: Tensor) -> str:
+        return str(tokens.tolist())
+
+
+@pytest.mark.parametrize(("shows", "found"), [(MEANS[2:3], 1.0), (MEANS[:1], 0.0)])
+def test_a_prompt_that_shows_the_class_is_found_where_there_is_one(shows: Tensor, found: float) -> None:
+    own = Diffusion(SCHEDULE, call=lambda model, x, t, condition: guess(x, t, condition[:, 0]))
+    asked = replace(exam(), task=own, condition=lambda classes: MEANS[classes][:, None])
+    how = replace(HOW, which=("prompt",), search=10, images=5)
+    hits = attacks(Denoiser(), replace(asked, words=lambda label, free: Typed(shows)), how)
+    assert hits.keys() == {PROMPT.name} and len(hits[PROMPT.name]) == how.drawn
+    assert abs(hits[PROMPT.name].mean() - found) < 0.2
+    with pytest.raises(UnsupportedError, match="is not asked by texts"):
+        attacks(Denoiser(), asked, how)
 
 
 def test_only_the_attacks_that_are_asked_for_are_made() -> None:
@@ -131,5 +160,5 @@ def test_what_an_attacker_cannot_do_is_refused() -> None:
         Attack(search=0)
     with pytest.raises(ConfigurationError, match="lr"):
         Attack(lr=0.0)
-    with pytest.raises(ConfigurationError, match="which may have search, relearning, benign; found reading"):
+    with pytest.raises(ConfigurationError, match="which may have search, prompt, relearning, benign; found reading"):
         Attack(which=("reading",))  # type: ignore[arg-type]

@@ -116,6 +116,7 @@ CASES = {
         configured(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
     ),
     "half precision without adapters": Case(("model={weights: model, dtype: bfloat16}",), ("kept in float32", "lora")),
+    "adapters and weights": Case(("model.parameters=[lm_head*]",), ("model.parameters: adapters are what moves",)),
     "adapters new and old": Case(("model.adapter=model",), ("model.adapter: lora makes new adapters",)),
     "no model": Case(("model={lora: {}}",), ("model: expected weights (the model to unlearn) or base",)),
     "rows that are not there": Case(("forget={indices: far.txt}",), ("below 24", "99"), written("far.txt", "99")),

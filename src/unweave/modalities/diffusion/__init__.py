@@ -11,10 +11,11 @@ from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.records import training_set
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES
 from unweave.modalities.diffusion.training import Training
+from unweave.recipe.yaml_lines import Document
 from unweave.tasks import Diffusion
 
 
-def _task() -> Diffusion:
+def _task(document: Document) -> Diffusion:
     """As of a network that is trained here; how many classes it knows and how they are called, the data
     say, not the recipe."""
     how = Training()

@@ -28,6 +28,7 @@ from unweave.modalities.images.tensors import TensorImages, check_shared, check_
 from unweave.modalities.memory import available
 
 Around = tuple[Network, Path, Frozen]
+_CONDITIONS = ("to", "erase", "guide", "preserve")  # what a method's arguments say of conditions
 _TOLD = 3  # classes that a request's words name
 _EACH = 5  # training images of a class that a judge is trained on, at least
 
@@ -66,10 +67,9 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         needed=partial(_needed, recipe, network, around, len(pictures.classes)),
         notes=tuple(_notes(recipe, network, around, prompts)),
     )
-    checks = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
-    gathered(
-        *checks, partial(_check_sampling, recipe, network), *(partial(c, made) for c in (_check_guidance, _check_judge))
-    )
+    of_request = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
+    of_scores = [partial(each, made) for each in (_check_guidance, _check_judge, _check_attacks)]
+    gathered(*of_request, partial(_check_sampling, recipe, network), *of_scores)
     return made
 
 
@@ -253,11 +253,44 @@ def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
 
 
 def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
-    """What takes the place of a text that is to be forgotten is another one; of classes the loss knows (`Relabel`)."""
+    """What takes the place of a condition that is to be forgotten is another one, and of a text a text."""
     own, other = divided(recipe.method.arguments)
-    view, target = job.view, (own | (other[1] if other else {})).get("to")
-    if view.prompts is not None and target in {n for c in job.gone for n in (view.classes[c], view.prompts[c])}:
-        raise ConfigurationError(f"method.to is {target!r}, which is to be forgotten: give another condition")
+    given = own | (other[1] if other else {})
+    named = {name: _listed(given[name]) for name in _CONDITIONS if given.get(name) is not None}
+    texts, faults = job.view.prompts, list[str]()
+    for name, each in named.items():
+        if texts is not None and (number := next((one for one in each if isinstance(one, int)), None)) is not None:
+            faults.append(f"method.{name} is {number}, and this model knows texts: give one, such as {texts[0]!r}")
+    if faults:
+        raise ConfigurationError(faults)
+    found = {name: {place for one in each for place in _places(job.view, one)} for name, each in named.items()}
+    if texts is not None and (same := found.get("to", set()) & {*job.gone}):
+        faults.append(f"method.to is {texts[min(same)]!r}, which is to be forgotten: give another condition")
+    if recipe.method.name == "uce":
+        labels = job.pictures.labels
+        forget, retain = ({*labels[rows].tolist()} for rows in (job.split.forget, job.split.retain))
+        erased = found.get("erase", forget)
+        for name, others in (("guide", found.get("guide", set())), ("preserve", found.get("preserve", retain))):
+            if same := erased & others:
+                what = (texts or job.view.classes)[min(same)]
+                whose = f"method.{name}" if name in found else "the retain set"
+                faults.append(
+                    f"{whose} has {what!r}, which is to be forgotten: uce edits what asks for images, and tells no two "
+                    "images of one condition apart. Give another, or choose a method with steps"
+                )
+    if faults:
+        raise ConfigurationError(faults)
+
+
+def _listed(given: object) -> list[object]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _places(view: View, one: object) -> list[int]:
+    """The class that a number, a name or a text means; none of other texts, and of words such as "random"."""
+    if isinstance(one, int):
+        return [one]
+    return [names.index(one) for names in (view.classes, view.prompts or ()) if one in names][:1]
 
 
 def _check_sampling(recipe: DiffusionRecipe, network: Network) -> None:
@@ -291,4 +324,13 @@ def _check_judge(job: DiffusionJob) -> None:
             f"a judge of what is drawn needs {_EACH} training images of every class; found fewer of {len(rare)}, such "
             f"as {rare[0]!r}. Give more, fewer captions, or evaluation.judge: none, which shows what is drawn and does "
             "not judge it."
+        )
+
+
+def _check_attacks(job: DiffusionJob) -> None:
+    """Only a model of texts has prompts to search."""
+    if job.view.prompts is None and job.how.attacks is not None and "prompt" in job.how.attacks.which:
+        raise ConfigurationError(
+            "evaluation.attacks.which: 'prompt' searches words, and the model is asked by classes: leave it out; "
+            "'search' looks for another condition"
         )

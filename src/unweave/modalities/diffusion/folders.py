@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unweave.modalities.diffusion import lora
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, WEIGHTS, line
 from unweave.modalities.diffusion.networks import PARTS, TRAINED, Network, unet
 from unweave.modalities.diffusion.training import Training
+from unweave.store import model_in
 from unweave.tasks import Schedule
 
 _WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
@@ -25,6 +27,7 @@ _UNKNOWN = {
     "text_encoder_2": "models with two text encoders (SDXL, SD 3, Flux) are not known here",
     "prior": "models with a prior are not known here",
 }
+_SHARD = re.compile(r"-\d+-of-\d+|\.index\.json$")
 _CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds")
 
 
@@ -37,7 +40,7 @@ def read(folder: Path) -> tuple[Network, Path]:
         ConfigurationError: no such folder, no network or no scheduler in it, a kind that is not known,
             parts that are missing, flow matching, or weights that are pickles; all of them at once.
     """
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = model_in(folder)
     if not folder.is_dir():
         raise ConfigurationError(
             f"{folder} must be a folder of diffusers, with unet/ (or transformer/) and scheduler/: fetch it first "
@@ -130,8 +133,22 @@ def _frozen(network: Network, folder: Path) -> list[str]:
 def _without_weights(place: Path, name: str) -> list[str]:
     if (place / name).is_file():
         return []
-    pickled = [path for path in sorted(place.iterdir()) if path.suffix in _PICKLES] if place.is_dir() else []
-    return [f"{path}: {_pickled(path)}" for path in pickled] or [f"{place} holds no {name}: was the download cut off?"]
+    files = sorted(place.iterdir()) if place.is_dir() else []
+    if pickled := [path for path in files if path.suffix in _PICKLES]:
+        return [f"{path}: {_pickled(path)}" for path in pickled]
+    stem = name.removesuffix(".safetensors")
+    others = [path.name for path in files if path.name.startswith(stem) and ".safetensors" in path.name]
+    if any(_SHARD.search(each) for each in others):
+        return [
+            f"{place} holds {name} in parts ({others[0]}), and one file is read: save the pipeline in one, "
+            "save_pretrained(folder, max_shard_size='100GB')"
+        ]
+    if others:
+        return [
+            f"{place} holds {others[0]}, a variant, and {name} is read: fetch that, or load the pipeline with this "
+            "variant and save it without one; weights that move are kept in float32"
+        ]
+    return [f"{place} holds no {name}: was the download cut off?"]
 
 
 def described(file: Path, classes: int, shape: tuple[int, ...], how: Training) -> Network:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
 from unweave.extras import require
@@ -84,6 +84,11 @@ class Frozen:
         most = tokenizer.model_max_length
         return [text for text in texts if len(tokenizer(text).input_ids) > most]
 
+    def words(self, text: str, free: int) -> Asked:
+        """The text behind free tokens, of which there are fewer where the encoder reads no more."""
+        most, ids = self._tokenizer.model_max_length, self._tokenizer(text, truncation=True).input_ids
+        return Asked(self._encoder, self._tokenizer, ids, max(1, min(free, most - len(ids))), self.device)
+
     def _kept(self, about: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
         place = place_of({"version": _VERSION, **about}, cache_folder("latents"))
         if (kept := kept_tensors(place)) is None:
@@ -114,9 +119,7 @@ class Frozen:
             given = self._tokenizer(
                 list(texts[start : start + _TEXTS]), padding="max_length", truncation=True, return_tensors="pt"
             )
-            mask = given.attention_mask if getattr(self._encoder.config, "use_attention_mask", False) else None
-            mask = None if mask is None else mask.to(self.device)
-            found.append(self._encoder(given.input_ids.to(self.device), attention_mask=mask)[0].float().cpu())
+            found.append(encoded(self._encoder, given, self.device).float().cpu())
         return torch.cat(found)
 
     @property
@@ -152,6 +155,52 @@ class Frozen:
         except Exception as error:  # whatever diffusers, transformers and safetensors raise for a damaged folder
             raise ConfigurationError(f"{self.folder / part} cannot be read: {line(error)}") from error
         return model.float().to(self.device).eval().requires_grad_(False)
+
+
+class Asked:
+    """A text behind k free tokens, as `evaluation.prompts` searches them; one that is too long loses its end."""
+
+    def __init__(self, encoder: Any, tokenizer: Any, ids: list[int], free: int, device: torch.device) -> None:
+        self.free, self._encoder, self._tokenizer, self._ids, self._device = free, encoder, tokenizer, ids, device
+        sizes = (m for m in encoder.modules() if isinstance(m, nn.Embedding))
+        self._tokens = next(m for m in sizes if m.num_embeddings == encoder.config.vocab_size)
+        special = torch.tensor(tokenizer.all_special_ids)
+        known = torch.arange(min(self._tokens.num_embeddings, len(tokenizer)))  # rows beyond are no token's
+        self._may = known[~torch.isin(known, special)]
+        self.table = self._tokens.weight.detach().cpu()[self._may]
+
+    def embedded(self, free: Tensor) -> Tensor:
+        """What the encoder makes of it, `[L, D]`; differentiable in the embeddings of the free tokens `[k, d]`."""
+
+        def put(module: nn.Module, given: Any, found: Tensor) -> Tensor:
+            return torch.cat([found[:, :1], free.to(found)[None], found[:, 1 + self.free :]], 1)
+
+        hook = self._tokens.register_forward_hook(put)
+        try:
+            return encoded(self._encoder, self._padded(self._may[:1].repeat(self.free)), self._device)[0].float()
+        finally:
+            hook.remove()
+
+    def text(self, tokens: Tensor) -> str:
+        """Rows of the table `[k]` and the text, in letters."""
+        start, rest = self._ids[:1], self._ids[1 : self._room + 1]
+        return str(self._tokenizer.decode([*start, *self._may[tokens].tolist(), *rest], skip_special_tokens=True))
+
+    @property
+    def _room(self) -> int:
+        return int(self._tokenizer.model_max_length) - 2 - self.free
+
+    def _padded(self, tokens: Tensor) -> Any:
+        rest = self._ids[1:-1][: self._room]
+        ids = [self._ids[0], *tokens.tolist(), *rest, self._ids[-1]]
+        return self._tokenizer.pad({"input_ids": [ids]}, padding="max_length", return_tensors="pt")
+
+
+def encoded(encoder: Any, given: Any, device: torch.device) -> Tensor:
+    """The encoder's last layer, `[b, L, D]`; with a mask where it was trained with one, as in diffusers' pipelines."""
+    mask = given.attention_mask.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
+    found: Tensor = encoder(given.input_ids.to(device), attention_mask=mask)[0]
+    return found
 
 
 def line(error: Exception) -> str:

@@ -28,7 +28,6 @@ from unweave.modalities.diffusion.sources import Pictures
 from unweave.modalities.diffusion.training import Training, known, record, seconds_spent, trained
 from unweave.modalities.diffusion.view import View, gone
 from unweave.modalities.images.image_folder import png
-from unweave.modalities.images.job import exchangeable
 from unweave.modalities.images.tensors import Source
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
@@ -103,7 +102,7 @@ class DiffusionJob:
         """Test images of the classes of the forget set in their proportions; none where a class has no test image."""
         labels, test = self.train.labels[self.split.forget], self.source.test
         lacks = set(labels.tolist()) - set(test.labels.tolist())
-        return self.view.seen(test.subset([]) if lacks else exchangeable(test, labels))
+        return self.view.seen(test.subset([]) if lacks else by_row.exchangeable(test, labels))
 
     @cached_property
     def forget(self) -> Conditioned:

@@ -117,8 +117,9 @@ class DiffusionModel(ModelSection):
 class AttackSection(BaseModel):
     """What whoever wants a forgotten class back has and does; see `unweave.modalities.diffusion.evaluation.Attack`.
 
-    `which` are "search" (a condition is searched while no weight moves), "relearning" (all weights are trained on
-    `images` of the class) and "benign" (on images to keep).
+    `which` are "search" (a condition is searched while no weight moves), "prompt" (of a model of texts, `tokens` words
+    before the text are), "relearning" (all weights are trained on `images` of the class) and "benign" (on images to
+    keep).
     """
 
     model_config = STRICT
@@ -127,6 +128,7 @@ class AttackSection(BaseModel):
     search: Count = 60
     search_lr: Positive = 0.1
     looks: Count = 4
+    tokens: Count = 5
     lr: Positive = 5e-4
     batch: Count = 64
     drawn: Annotated[int, Field(ge=20)] = 100
@@ -231,6 +233,8 @@ def faults_of(document: Document) -> list[str]:
         told(f"model.{given[0]} has its own, leave it out", "model", key)
     if model.get("lora") is not None and model.get("weights") is None:
         told("adapters are for pretrained models: give model.weights", "model", "lora")
+    if model.get("lora") is not None and model.get("parameters") is not None:
+        told("adapters are what moves, and nothing else: leave one of lora and parameters out", "model", "parameters")
     if data.get("source") == CONCEPTS:
         if model.get("weights") is None:
             told(f"{CONCEPTS} are drawn by the original: give its folder as model.weights", "model")

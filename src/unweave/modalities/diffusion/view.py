@@ -12,7 +12,7 @@ from torch import Tensor
 from unweave.data.splits import Split
 from unweave.modalities import by_row
 from unweave.modalities.diffusion.data import Conditioned, pixels
-from unweave.modalities.diffusion.frozen import Frozen
+from unweave.modalities.diffusion.frozen import Asked, Frozen
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.images.tensors import TensorImages
 
@@ -68,6 +68,11 @@ class View:
             return by_row.class_numbers(name, self.classes)[0]
         known = dict(zip(self.classes, self.prompts, strict=True))
         return self._encoder.embedded([known.get(name, name)])[0]
+
+    def words(self, label: int, free: int) -> Asked:
+        """The text of a class behind as many free tokens as there is room for."""
+        assert self.prompts is not None, "only texts have words"
+        return self._encoder.words(self.prompts[label], free)
 
     @property
     def _encoder(self) -> Frozen:

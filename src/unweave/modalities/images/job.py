@@ -226,7 +226,7 @@ def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
     if earlier := others[: len(recipe.already)]:
         split = without(split, [row for _, _, each in earlier for row in each.forget])
     training = replace(usual.training, **recipe.training.arguments)
-    holdout = exchangeable(source.test, train.labels[split.forget])
+    holdout = by_row.exchangeable(source.test, train.labels[split.forget])
     if wanted.poison is not None:
         holdout = mislabelled(source.test, len(source.classes), wanted.seed)
     made = ImageJob(text, train, source.test, split, network, training, holdout, scoring=recipe.evaluation.seed)
@@ -248,17 +248,6 @@ def split_of(wanted: ImageForget, source: Source) -> tuple[str, TensorImages, Sp
     labels, rows = poison_random(train.labels, wanted.poison, len(source.classes), seed)
     text = f"wrong labels, planted in {100 * wanted.poison:g} % of the training set"
     return text, train.relabelled(labels), by_index(rows, len(train))
-
-
-def exchangeable(test: TensorImages, labels: Tensor) -> TensorImages:
-    """As many test examples as there are with the labels of the forget set in their proportions."""
-    wanted = labels.bincount(minlength=int(test.labels.max()) + 1).double() / len(labels)
-    there = test.labels.bincount(minlength=len(wanted))
-    whole = (there / wanted)[wanted > 0].min()  # so many would use up the scarcest label
-    rows = [
-        (test.labels == label).nonzero().flatten()[: int(share * whole + 1e-6)] for label, share in enumerate(wanted)
-    ]
-    return test.subset(torch.cat(rows).sort().values)
 
 
 def mislabelled(test: TensorImages, classes: int, seed: int) -> TensorImages:
@@ -308,7 +297,7 @@ class ImageRecords:
             last,
             text=f"{len(others)} earlier requests once more",
             split=replace(last.split, forget=rows),
-            holdout=exchangeable(last.test, last.train.labels[rows]),
+            holdout=by_row.exchangeable(last.test, last.train.labels[rows]),
         )
 
     def digests(self, rows: Rows) -> list[bytes]:

@@ -8,16 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unweave.arguments import SEEDS, fault
 from unweave.errors import ConfigurationError
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.weights import read, with_tensors
 from unweave.store import keep_tensors, kept_about, kept_tensors, place_of
 
 VERSION = 1
@@ -227,34 +226,5 @@ def with_weights(network: Network, path: Path) -> nn.Module:
     Raises:
         ConfigurationError: not a safetensors file, not of this network, or not finite.
     """
-    path = path / "model" if (path / "model").is_dir() else path
-    file = path / "model.safetensors" if path.is_dir() else path
-    model = network.build()
-    try:
-        weights = safetensors.torch.load_file(file)
-        model.load_state_dict(weights)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"{file}: these weights are not of network '{network.name}': {_misfit(model, weights)}"
-        ) from error
-    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        raise ConfigurationError(
-            f"{file}: weights are not finite in {len(broken)} of {len(weights)} tensors ({broken[0]}, ...)"
-        )
-    return model.eval()
-
-
-def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """How the names and shapes of the weights differ from the model's, the first of each kind."""
-    own = model.state_dict()
-    common = sorted(own.keys() & weights.keys())
-    kinds = {
-        "missing": sorted(own.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - own.keys()),
-        "of another shape": [name for name in common if own[name].shape != weights[name].shape],
-    }
-    found = [f"{len(n)} {kind} ({n[0]}{', ...' if n[1:] else ''})" for kind, n in kinds.items() if n]
-    return ", ".join(found)
+    file, weights = read(path)
+    return with_tensors(network.build(), weights, file, network.name)

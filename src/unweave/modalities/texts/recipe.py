@@ -210,6 +210,8 @@ def faults_of(document: Document) -> list[str]:
         told("expected weights (the model to unlearn) or base (a model to fine-tune on the data first)", "model")
     if model.get("lora") is not None and model.get("adapter") is not None:
         told("lora makes new adapters and adapter loads old ones: give one of them", "model", "adapter")
+    if model.get("parameters") is not None and (own := [k for k in ("lora", "adapter") if model.get(k) is not None]):
+        told(f"adapters are what moves, and all that is saved: leave {own[0]} or parameters out", "model", "parameters")
     if model.get("base") is None and model.get("weights") is not None and document.content.get("training"):
         told("is how model.base is fine-tuned; model.weights is unlearned as it is", "training")
     return found

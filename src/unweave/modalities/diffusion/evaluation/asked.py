@@ -40,6 +40,7 @@ def exam(job: DiffusionJob) -> Exam:
         kept=job.kept,
         forgotten=job.gone,
         condition=job.train.conditions,
+        words=None if job.view.prompts is None else job.view.words,
         picture=job.view.pictures,
         images=how.images,
         kept_images=how.images // 2,

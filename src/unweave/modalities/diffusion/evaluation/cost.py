@@ -12,7 +12,8 @@ from torch import nn
 from unweave.execution import device_of
 from unweave.modalities.diffusion.evaluation.exam import Exam, drawing
 from unweave.modalities.diffusion.evaluation.generate import BATCH, generate
-from unweave.modalities.diffusion.evaluation.search import STEPS, Attack
+from unweave.modalities.diffusion.evaluation.prompts import CANDIDATES
+from unweave.modalities.diffusion.evaluation.search import SEARCHES, STEPS, Attack
 from unweave.modules import copied, evaluating
 
 _PASSES = 8  # of a score that a membership attack reads
@@ -32,8 +33,10 @@ def seconds(model: nn.Module, exam: Exam, attack: Attack | None) -> float:
         for kind in attack.which:
             images = attack.images * (classes if kind == "relearning" else 1)
             most = max(STEPS) * min(attack.batch, len(exam.sets["retain"]) if kind == "benign" else images)
-            moved += classes * attack.search * attack.images * attack.looks if kind == "search" else most
-            drawn += classes * attack.drawn * (1 if kind == "search" else len(STEPS))
+            looked = classes * attack.search * attack.images * attack.looks
+            moved += looked if kind in SEARCHES else most
+            read += looked * CANDIDATES if kind == "prompt" else 0
+            drawn += classes * attack.drawn * (1 if kind in SEARCHES else len(STEPS))
     forward = _forward(model, exam)
     step = _step(model, exam) if moved else 0.0
     return forward * (drawn * exam.steps * guided + read) + step * moved

@@ -24,6 +24,7 @@ from unweave.execution import device_of, reseeded
 from unweave.modalities.diffusion.evaluation.distances import Sample
 from unweave.modalities.diffusion.evaluation.generate import generate
 from unweave.modalities.diffusion.evaluation.judge import Judge
+from unweave.modalities.diffusion.evaluation.prompts import Words
 from unweave.modules import evaluating
 from unweave.tasks import Diffusion
 
@@ -94,6 +95,7 @@ class Exam:
         kept: classes to keep.
         forgotten: classes to forget whole; empty where the request is about single examples.
         condition: of classes `[n]`, what the model is given; the classes themselves, unless said otherwise.
+        words: of a class and a number of free tokens, its text behind them; None where conditions are no texts.
         picture: of what the model draws, the images that the judge sees; the same, unless said otherwise.
         images: drawn of each class to forget.
         kept_images: drawn of each class to keep.
@@ -113,6 +115,7 @@ class Exam:
     kept: tuple[int, ...]
     forgotten: tuple[int, ...] = ()
     condition: Callable[[Tensor], Tensor] = field(default=lambda classes: classes)
+    words: Callable[[int, int], Words] | None = None
     picture: Callable[[Tensor], Tensor] = field(default=lambda images: images)
     images: int = 200
     kept_images: int = 100

@@ -1,4 +1,4 @@
-r"""Does it come back? A searched condition, and training that brings a class back, each beside the retrained control.
+r"""Does it come back? A searched condition, a searched prompt, and training, each beside the retrained control.
 
 Condition search: a condition c* that minimises the denoising loss on a few images to forget while every weight stays,
 
@@ -6,6 +6,7 @@ Condition search: a condition c* that minimises the denoising loss on a few imag
 
 (Pham et al., "Circumventing concept erasure methods", ICLR 2024, arXiv:2308.01508). What was only hidden from its own
 condition is found by another one. Of a class-conditional model c* is a row of its embedding; else it is the embeddings.
+Prompt search, of models of texts: the same over words that one can type (`prompts`).
 Relearning trains all weights on those images, or, "benign", on images to keep alone (resurgence, arXiv:2410.08074).
 
 A search makes some of a class out of nothing, and a network learns it anew, so none of these numbers says anything
@@ -31,10 +32,11 @@ from unweave.evaluation.intervals import share
 from unweave.evaluation.metric import Array, Measurement, Metric, Score
 from unweave.execution import device_of
 from unweave.modalities.diffusion.evaluation.exam import Exam, Held, drawing
+from unweave.modalities.diffusion.evaluation.prompts import searched_tokens
 from unweave.modules import copied, evaluating
 from unweave.tasks import Diffusion
 
-Kind = Literal["search", "relearning", "benign"]
+Kind = Literal["search", "prompt", "relearning", "benign"]
 KINDS = get_args(Kind)
 Hits = Mapping[str, Array]
 
@@ -44,11 +46,12 @@ class Attack:
     """What the attacker has and does.
 
     Args:
-        which: "search", "relearning", "benign"; none of them is no attack.
+        which: "search", "prompt" (models of texts alone), "relearning", "benign"; none of them is no attack.
         images: of each class to forget.
-        search: steps of the condition search.
+        search: steps of the condition search, and of the prompt search.
         search_lr: of its Adam.
         looks: draws of (t, e) for an image at a step of it.
+        tokens: that the prompt search may put before the text.
         lr: of the Adam that trains all weights.
         batch: images of a step of that, at most.
         drawn: images of each class to forget that are drawn afterwards.
@@ -63,13 +66,14 @@ class Attack:
     search: int = 60
     search_lr: float = 0.1
     looks: int = 4
+    tokens: int = 5
     lr: float = 5e-4
     batch: int = 64
     drawn: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = dict.fromkeys(("images", "search", "looks", "batch", "drawn"), natural)
+        whole = dict.fromkeys(("images", "search", "looks", "tokens", "batch", "drawn"), natural)
         unknown = [str(each) for each in self.which if each not in KINDS]
         odd = f"which may have {', '.join(KINDS)}; found {', '.join(unknown)}." if unknown else ""
         check_fields(self, odd, search_lr="(0, inf)", lr="(0, inf)", **whole)
@@ -77,9 +81,11 @@ class Attack:
     @property
     def steps(self) -> Mapping[Kind, int]:
         """That each of the attacks takes."""
-        return {each: self.search if each == "search" else max(STEPS) for each in self.which}
+        return {each: self.search if each in SEARCHES else max(STEPS) for each in self.which}
 
 
+SEARCHES = ("search", "prompt")
+"""Attacks that move no weight."""
 STEPS = (5, 40)
 """Steps of training after which a class to forget is drawn again."""
 
@@ -95,6 +101,10 @@ def _metric(name: str, plain: str, after: str, source: str) -> Metric:
 FOUND = _metric(
     *("search", "found again by a search"),
     *("drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508"),
+)
+PROMPT = _metric(
+    *("prompt_search", "found again by a search for words"),
+    *("drawn for its text behind words that were searched, no weight moved", "arXiv:2310.11868"),
 )
 _TRAINED: Mapping[Kind, Mapping[int, Metric]] = {
     "relearning": {
@@ -112,7 +122,7 @@ _TRAINED: Mapping[Kind, Mapping[int, Metric]] = {
         for k in STEPS
     },
 }
-ATTACKS = {metric.name: metric for metric in (FOUND, *(m for each in _TRAINED.values() for m in each.values()))}
+ATTACKS = {metric.name: metric for metric in (FOUND, PROMPT, *(m for each in _TRAINED.values() for m in each.values()))}
 """What each attack's score is, by name."""
 
 
@@ -197,14 +207,15 @@ def attacks(model: nn.Module, exam: Exam, how: Attack, told: Callable[[int], Non
 
     Raises:
         ConfigurationError: the forget set has no image of a class to forget.
-        UnsupportedError: no condition can be searched in the model.
+        UnsupportedError: no condition can be searched in the model, or no text.
     """
     forget, retain, found, done = exam.sets["forget"], exam.sets["retain"], dict[str, Array](), 0
     for kind, steps in how.steps.items() if exam.forgotten else ():
         rows = {each: _rows_of(forget, each, how) for each in exam.forgotten}
-        if kind == "search":
-            parts = [_found(model, exam, each, forget.batch(own), how) for each, own in rows.items()]
-            found[FOUND.name] = np.concatenate(parts)
+        if kind in SEARCHES:
+            metric, find = (FOUND, _found) if kind == "search" else (PROMPT, _prompted)
+            parts = [find(model, exam, each, forget.batch(own), how) for each, own in rows.items()]
+            found[metric.name] = np.concatenate(parts)
         else:
             data, allowed = forget, np.concatenate(list(rows.values()))
             if kind == "benign":
@@ -228,8 +239,32 @@ def condition_search(model: nn.Module, exam: Exam, how: Attack | None = None) ->
 def _found(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) -> Array:
     """Of each image of a searched condition, whether the judge calls it that class."""
     own, condition = searched(model, exam.task, batch["x0"], exam.condition(torch.tensor([asked]))[0], how)
+    return _drawn(own, exam, asked, condition, how)
+
+
+def _prompted(model: nn.Module, exam: Exam, asked: int, batch: Batch, how: Attack) -> Array:
+    """Of each image of a searched prompt, whether the judge calls it that class."""
+    if exam.words is None:
+        raise UnsupportedError(f"{type(model).__name__} is not asked by texts: leave the prompt search out.")
+    words, x0 = exam.words(asked, how.tokens), batch["x0"].to(device_of(model))
+    reading, rows = replace(exam.task, looks=how.looks, dropout=0.0), torch.arange(len(x0))
+
+    def loss(step: int, condition: Tensor) -> Tensor:
+        given = {"x0": x0, "condition": condition.expand(len(x0), *condition.shape)}
+        with drawing(numbers(how.seed, step * len(x0) + rows)):
+            return reading.nll(frozen, given).mean()
+
+    frozen = copied(model).requires_grad_(False)
+    with evaluating(frozen):
+        tokens = searched_tokens(words, loss, how.search, how.seed)
+        with torch.no_grad():
+            condition = words.embedded(words.table[tokens])
+    return _drawn(model, exam, asked, condition.cpu(), how)
+
+
+def _drawn(model: nn.Module, exam: Exam, asked: int, condition: Tensor, how: Attack) -> Array:
     conditions = condition.expand(how.drawn, *condition.shape)
-    pictures = exam.pictures(own, conditions, torch.arange(how.drawn))
+    pictures = exam.pictures(model, conditions, torch.arange(how.drawn))
     return _hits(exam, pictures, np.full(how.drawn, asked))
 
 

@@ -7,16 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from unweave.commands import progress
-from unweave.commands.progress import Lines, Pace, watching
-from unweave.watch import spoken
+import unweave.watch as shown
+from unweave.watch import Lines, Pace, spoken, watching
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the clock says, in its only element."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shown.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -29,9 +28,9 @@ def test_a_log_has_a_line_per_phase_and_one_every_half_minute(clock: list[float]
     watch("scoring", 0, 3)
     assert out.getvalue().splitlines() == [
         "training the original",
-        "training the original: 3 of 10, about 70 s left",
-        "training the original: 6 of 10, about 40 s left",
-        "training the original: 9 of 10, about 10 s left",
+        "training the original: 3 of 10, at most about 70 s left",
+        "training the original: 6 of 10, at most about 40 s left",
+        "training the original: 9 of 10, at most about 10 s left",
         "scoring",
     ]
 
@@ -50,9 +49,9 @@ def test_times_are_said_in_their_largest_unit() -> None:
 def test_a_terminal_has_a_bar_with_what_is_left(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=100)
-    monkeypatch.setattr(progress, "Console", lambda **_: terminal)
+    monkeypatch.setattr(shown, "Console", lambda **_: terminal)
     with watching() as watch:
         watch("training", 0, 4)
         clock[0] += 60
         watch("training", 1, 4)
-    assert "training" in out.getvalue() and "1/4" in out.getvalue() and "about 3 min left" in out.getvalue()
+    assert "training" in out.getvalue() and "1/4" in out.getvalue() and "at most about 3 min left" in out.getvalue()

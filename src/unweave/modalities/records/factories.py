@@ -1,0 +1,114 @@
+"""Functions of the user's that a recipe names: which file that is, that it is said, and that it is the same one.
+
+Only a job calls them: a recipe, a report and a certificate are read and verified without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from unweave.errors import ConfigurationError, told
+from unweave.modalities.records.recipe import Made
+
+LOG = logging.getLogger("unweave.code")
+"""Says every file that is executed, once."""
+
+
+def file_of(made: Made, key: str) -> tuple[Path, str]:
+    """The file that a section's factory stands in, and its SHA-256; nothing of it is executed.
+
+    Raises:
+        ConfigurationError: there is no such module, or the file is another one than the recipe says.
+    """
+    assert made.factory is not None, "asked where there is one"
+    where = made.factory.rpartition(":")[0]
+    path = Path(where)
+    if not where.endswith(".py"):
+        with told(f"{key}.factory: {where}", "Name a module that Python finds, or a file: file.py:function"):
+            found = importlib.util.find_spec(where)
+        if found is None or found.origin is None or not Path(found.origin).is_file():
+            raise ConfigurationError(
+                f"{key}.factory: no module {where} with a file of its own is installed or on the path of Python: "
+                "name a file, file.py:function"
+            )
+        path = Path(found.origin)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if made.sha256 is not None and made.sha256 != digest:
+        raise ConfigurationError(
+            f"{key}.factory: {path} is not the file that the recipe was written for: expected SHA-256 "
+            f"{made.sha256[:12]}..., found {digest[:12]}...: put it back, or take {key}.sha256 out of the recipe"
+        )
+    return path, digest
+
+
+def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:
+    """What the factory of a section makes; its file is executed, and said to be.
+
+    Args:
+        made: the section.
+        key: of it in the recipe, for messages.
+        offered: what it is called with beside its arguments, where it takes that and the recipe does not say it.
+
+    Raises:
+        ConfigurationError: no such file or function, arguments that it does not take, or whatever it raises.
+    """
+    assert made.factory is not None, "asked where there is one"
+    where, _, name = made.factory.rpartition(":")
+    path, digest = file_of(made, key)
+    with told(f"{key}.factory: {path} cannot be executed"):
+        module = _module(where, path, digest)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [each for each, value in vars(module).items() if inspect.isfunction(value) and not each.startswith("_")]
+        raise ConfigurationError(f"{key}.factory: {path} has no function {name}; it has {', '.join(known) or 'none'}")
+    arguments = _offered(function, offered or {}) | made.arguments
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as error:
+        raise ConfigurationError(f"{key}.arguments: {name}() of {path}: {error}") from error
+    except ValueError:  # it has no signature
+        pass
+    with told(f"{key}.factory: {name}() of {path} failed"):
+        return function(**arguments)
+
+
+def _module(where: str, path: Path, digest: str) -> ModuleType:
+    """The module in a file, executed once; a file of the same content is the same module."""
+    if not where.endswith(".py"):
+        if where not in sys.modules:
+            LOG.info("executing %s (SHA-256 %s), as the recipe says", path, digest)
+        return importlib.import_module(where)
+    name = f"unweave_{path.stem}_{hashlib.sha256(f'{path}{digest}'.encode()).hexdigest()[:16]}"
+    if (known := sys.modules.get(name)) is not None:
+        return known
+    LOG.info("executing %s (SHA-256 %s), as the recipe says", path, digest)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None, "it ends in .py"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # what stands beside it can be imported
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _offered(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        taken = inspect.signature(function).parameters
+    except ValueError:
+        return {}
+    return {name: value for name, value in offered.items() if name in taken}

@@ -1,0 +1,174 @@
+"""What a recipe of records trains and unlearns: a small network for tables, or what a factory makes; and weights."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unweave.errors import ConfigurationError, shown
+from unweave.modalities.records.factories import call, file_of
+from unweave.modalities.records.recipe import RecordsModel
+from unweave.modalities.weights import read, with_tensors
+
+
+class Network(Protocol):
+    """A network before it has weights."""
+
+    @property
+    def name(self) -> str:
+        """In messages."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """All that decides it, ready for JSON."""
+        ...
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """It; the initial weights depend on the seed alone."""
+        ...
+
+
+class Scaled(nn.Module):
+    """`y = center + spread x`, for targets that are far from 0 or wide."""
+
+    def __init__(self, center: tuple[float, ...], spread: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.tensor(center))
+        self.register_buffer("spread", torch.tensor(spread))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, k]`, as the input."""
+        return torch.addcmul(self.get_buffer("center"), self.get_buffer("spread"), x)
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """Linear layers with ReLU between them.
+
+    Attributes:
+        inputs: columns.
+        outputs: classes, or targets.
+        hidden: units of each hidden layer.
+        scaled: mean and standard deviation of each target in the training rows; None of classes.
+    """
+
+    inputs: int
+    outputs: int
+    hidden: tuple[int, ...]
+    scaled: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    name: str = "mlp"
+
+    def about(self) -> dict[str, Any]:
+        """Its sizes."""
+        return asdict(self)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """`[b, inputs]` to `[b, outputs]`."""
+        sizes = (self.inputs, *self.hidden)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers: list[nn.Module] = []
+            for before, after in pairwise(sizes):
+                layers += [nn.Linear(before, after), nn.ReLU()]
+            layers.append(nn.Linear(sizes[-1], self.outputs))
+        return nn.Sequential(*layers, *([] if self.scaled is None else [Scaled(*self.scaled)]))
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """What a factory makes, called anew for every model.
+
+    Attributes:
+        model: the recipe's section.
+        inputs, outputs: columns of the table, and classes or targets: given to a factory that takes them.
+    """
+
+    model: RecordsModel
+    inputs: int | None = None
+    outputs: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's."""
+        return str(self.model.factory).rpartition(":")[2]
+
+    def about(self) -> dict[str, Any]:
+        """Its file by content, and what it is called with."""
+        digest = file_of(self.model, "model")[1]
+        return {"code": digest, "function": self.name, "arguments": self.model.arguments, "sizes": self._sizes}
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """Made under this seed.
+
+        Raises:
+            ConfigurationError: it is no module, or what making it raised.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = call(self.model, "model", self._sizes)
+        if not isinstance(made, nn.Module):
+            raise ConfigurationError(
+                f"model.factory: {self.name}() must return a torch.nn.Module, it returned {shown(made)}"
+            )
+        return made
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        sizes = {"inputs": self.inputs, "outputs": self.outputs}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+
+def opened(network: Network, path: Path, model: RecordsModel) -> nn.Module:
+    """The network with the weights of a file, of a folder that holds `model.safetensors`, or of a run's.
+
+    Args:
+        network: whose weights they are.
+        path: of them.
+        model: the recipe's section, which says how the file of that name is read.
+
+    Raises:
+        ConfigurationError: no such file, not of this network, or not finite.
+    """
+    made = network.build()
+    if model.format == "checkpoint" and path == model.weights:
+        return with_tensors(made, _checkpoint(path, model.prefix, made), path, network.name)
+    file, tensors = read(path)
+    return with_tensors(made, tensors, file, network.name)
+
+
+def _checkpoint(path: Path, prefix: str, model: nn.Module) -> Mapping[str, Tensor]:
+    """The state dict in a file that torch wrote, of tensors and plain data alone: no code of it is run.
+
+    Raises:
+        ConfigurationError: it holds something else, or no state dict.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        said = str(error).strip().splitlines()
+        raise ConfigurationError(
+            f"model.weights: {path} cannot be read with weights_only=True ({said[0][:160] if said else error!r}). Save "
+            "its tensors alone: torch.save(model.state_dict(), file), or as safetensors"
+        ) from error
+    inner = found.get("state_dict", found) if isinstance(found, Mapping) else None
+    if not isinstance(inner, Mapping) or not inner or not all(isinstance(each, Tensor) for each in inner.values()):
+        raise ConfigurationError(
+            f"model.weights: {path} must hold a state dict, names and tensors, or one as its 'state_dict'; it holds "
+            f"{shown(found) if inner is None else 'something else'}"
+        )
+    tensors = {name.removeprefix(prefix): each for name, each in inner.items() if name.startswith(prefix)}
+    own, first = model.state_dict().keys(), {name.partition(".")[0] for name in tensors}
+    if not own & tensors.keys() and (fits := [each for each in first if own <= _without(tensors, f"{each}.")]):
+        raise ConfigurationError(f"model.weights: the names in {path} begin with {fits[0]}.: write prefix: {fits[0]}.")
+    return tensors
+
+
+def _without(tensors: Mapping[str, Tensor], prefix: str) -> set[str]:
+    return {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
