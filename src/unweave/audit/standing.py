@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unweave.audit.every_metric import METRICS
+from unweave.contract.clauses import SHARES
 from unweave.contract.reading import State, plainly, state_of
 from unweave.evaluation.figures import change, difference, plain, unit, value
 from unweave.methods import PAPERS
@@ -219,7 +220,7 @@ def _lost(row: Json, confidence: float | None) -> str:
     read = next((each for each in readings if state_of(each) == state_of(row)), None)
     if read is None or read.get("measured") is None or read.get("bound") is None:
         return ""
-    share = row.get("metric", row["clause"].split(" ")[0]) in ("accuracy", "recognised")
+    share = row.get("metric", row["clause"].split(" ")[0]) in SHARES
 
     def told(number: float) -> str:
         return f"{100 * number + 0.0:.1f} points" if share else f"{number + 0.0:.3g}"

@@ -14,6 +14,7 @@ WORDS: Mapping[State, str] = {"met": "met", "missed": "MISSED", "undecided": "UN
 PLAIN = {
     "accuracy falls": "how often it is right may fall{}",
     "loss rises": "its mean error may rise{}",
+    "overlap falls": "how well what it marks overlaps with what is to be marked may fall{}",
     "perplexity rises": "how much true texts surprise it (perplexity) may rise{}",
     "recognised falls": "how often it draws what is asked for may fall{}",
     "forget accuracy at most": "it may be right on at most{} of the data to forget",

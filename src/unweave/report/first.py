@@ -9,6 +9,7 @@ from unweave.audit import standing
 from unweave.audit.claims import ITEMS
 from unweave.audit.standing import SILENT, Standing, upper
 from unweave.contract import State, overall, state_of
+from unweave.contract.clauses import SHARES
 from unweave.contract.reading import plainly, worst
 from unweave.evaluation.figures import lasting, plain
 from unweave.modalities import Modality, of_source
@@ -211,7 +212,7 @@ def _read(row: Json) -> str:
     read = next((each for each in readings if state_of(each) == "missed"), None)
     if read is None:
         return plainly(row)
-    share = row.get("metric") in ("accuracy", "recognised", "generated", "retrained")
+    share = row.get("metric") in (*SHARES, "generated", "retrained")
     return f"{plainly(row)}; measured: {plain(read['measured'], 'share' if share else '')}"
 
 
