@@ -145,7 +145,7 @@ def evaluate(
     if logs:
         from unweave.commands import logs as sheets
 
-        return sheets.main(logs, compat, everything=everything, as_json=as_json)
+        return sheets.main(logs, compat, as_json=as_json)
     if compat:
         raise ConfigurationError("evaluate: --compat is for --logs; of a MODEL it is  -s evaluation.compat=" + compat)
     from unweave.commands import evaluate as command

@@ -136,6 +136,7 @@ ITEMS = {
         "an attack that knows the method",
     ),
 }
+UNDECIDED = "undecided so far"
 BLIND = "blind_baseline"
 """It speaks about the holdout, not about the method."""
 RUNS = {
@@ -226,7 +227,7 @@ def asks(
     runs = {"originals": originals, "unlearned": unlearned, "retrained": retrained}
     lacking = _lacking(RUNGS[place + 1], found, runs) if place + 1 < len(RUNGS) else []
     later = [item for rung in RUNGS[place + 2 :] for item in _lacking(rung, found, {}) if item[1] == "is undecided"]
-    words = {"was not looked at": "not tested so far", "is undecided": "undecided so far"}
+    words = {"was not looked at": "not tested so far", "is undecided": UNDECIDED}
     said = ((text, words.get(state)) for text, state, _ in (*lacking, *later) if state != "is refuted")
     return tuple(f"evidence {text} ({state})" if state else text for text, state in said)
 

@@ -16,13 +16,12 @@ from unweave.modalities import MODALITIES
 Json = dict[str, Any]
 
 
-def main(files: Sequence[Path], compat: str | None, *, everything: bool = False, as_json: bool) -> None:
+def main(files: Sequence[Path], compat: str | None, *, as_json: bool) -> None:
     """Prints every score that the logs can give; the second log is that of the retrained model.
 
     Args:
         files: the logs.
         compat: whose arithmetic; None for that of a published log, if there is one, and otherwise ours.
-        everything: all scores, not only those that decide.
         as_json: JSON on stdout.
 
     Raises:
@@ -36,7 +35,7 @@ def main(files: Sequence[Path], compat: str | None, *, everything: bool = False,
     sides = ("model", "retrained") if len(found["logs"]) == 2 else ("model",)
     sheets = {side: {name: row[side] for name, row in found["metrics"].items() if row[side]} for side in sides}
     console = Console(highlight=False)
-    console.print(score_table(sheets, {}, everything))
+    console.print(score_table(sheets, {}))
     for note in _notes(found["logs"]):
         console.print(Text(note))
 

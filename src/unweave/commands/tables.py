@@ -73,6 +73,9 @@ def score_table(
     shown = names if everything else deciding(models)
     left = [name for name in names if name not in shown]
     for name in shown:
+        if not everything and not valued(models, name):
+            undefined[name] = next(sheet[name]["reason"] for sheet in models.values() if name in sheet)
+            continue
         found = [sheet.get(name) for sheet in models.values()]
         known = [score for score in found if score]
         right, _, exact = definition(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from unweave.audit import standing
-from unweave.audit.claims import ITEMS
+from unweave.audit.claims import ITEMS, UNDECIDED
 from unweave.audit.standing import SILENT, Standing, upper
 from unweave.contract import State, overall, state_of
 from unweave.contract.clauses import SHARES
@@ -66,7 +66,7 @@ def of_run(
             *(each for each in objections(evidence, shown.against) if not (missed and _of_limits(each.text))),
         ],
         "not shown": [Point(text) for text in open_],
-        "shown": [Point(f"{upper(text)}.") for text in shown.looked],
+        "shown": _looked(shown),
     }[state]
     if warned := len(summary["warnings"]):
         points.append(Point(f"The run warns of {'something' if warned == 1 else f'{warned} things'}: see the details."))
@@ -114,8 +114,7 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
         state = standing.standing(shown.level, shown.against, overall(agreed) if agreed else None)
         against = [each if each.section in titles else Point(each.text) for each in objections(found, shown.against)]
         unshown = [Point(f"Missing: {text}.") for text in shown.asks]
-        looked = [Point(f"{upper(text)}.") for text in shown.looked]
-        points = {"refuted": against, "not shown": unshown, "shown": looked}[state]
+        points = {"refuted": against, "not shown": unshown, "shown": _looked(shown)}[state]
     gaps = ((found.get("gaps") or {}).get("unlearned") or {}).get("metrics", {})
     cost = found.get("cost") or {}
     spent = {name: lasting(cost["seconds"][name]) for name in ("unlearned", "retrained") if _timed(cost, name)}
@@ -192,6 +191,15 @@ def of_sequence(sequence: Json) -> First:
             *_says(state, "the limits that were agreed, against the first model"),
         ],
     )
+
+
+def _looked(shown: Shown) -> list[Point]:
+    """What supports a claim, and how much of what was looked at does not say."""
+    found = [f"{upper(text)}." for text in shown.looked]
+    if undecided := sum(text.endswith(f"({UNDECIDED})") for text in shown.asks):
+        what = "question was looked at and is" if undecided == 1 else "questions were looked at and are"
+        found.append(f"{undecided} more {what} undecided: see below, what would make it stronger.")
+    return [Point(text) for text in found]
 
 
 def _stronger(state: Standing, asks: Sequence[str]) -> Verdict:

@@ -79,12 +79,11 @@ def evidence_table(caption: str, named: Mapping[str, Json]) -> Table:
 
 
 def deciding(sheets: Mapping[str, Mapping[str, Json]]) -> list[str]:
-    """Scores that their modality shows first, and that have a value; all that have one, where it shows none of them."""
-    first = {name for kind in MODALITIES.values() for name in (*kind.front.figures, *kind.front.columns)}
-    known = [
-        name for name in dict.fromkeys(name for sheet in sheets.values() for name in sheet) if valued(sheets, name)
-    ]
-    return [name for name in known if name in first] or known
+    """Scores that their modality shows first; all, where it shows none of those that have a value."""
+    names = list(dict.fromkeys(name for sheet in sheets.values() for name in sheet))
+    front = min(MODALITIES.values(), key=lambda kind: sum(name not in kind.metrics for name in names)).front
+    found = [name for name in names if name in (*front.figures, *front.columns)]
+    return found if any(valued(sheets, name) for name in found) else names
 
 
 def valued(sheets: Mapping[str, Mapping[str, Json]], name: str) -> bool:
@@ -96,7 +95,7 @@ def score_table(scores: Json, *, everything: bool) -> Table:
     """The scores of every model on a page, with what they are: those that decide, or all."""
     models, sheets = models_of(scores), scores["models"]
     names = list(dict.fromkeys(name for model in models for name in sheets[model]))
-    shown, rows = names if everything else deciding(sheets), []
+    shown, rows = names if everything else [name for name in deciding(sheets) if valued(sheets, name)], []
     for name in shown:
         cells = [scores["models"][model].get(name) for model in models]
         known = next(cell for cell in cells if cell)
