@@ -14,7 +14,7 @@ from unweave.modalities.records.data import whole
 from unweave.modalities.records.factories import call
 from unweave.modalities.records.recipe import RecordsData, RecordsRecipe
 from unweave.modalities.records.tables import Source, divided, unknown
-from unweave.modalities.records.training import from_elsewhere
+from unweave.modalities.records.training import from_elsewhere, trained_on
 
 PARTS = ("train", "holdout", "test", "people")
 
@@ -28,8 +28,17 @@ def load(recipe: RecordsRecipe) -> Source:
     recipe.check_models()
     trained_here = not from_elsewhere(recipe.model.weights)
     if recipe.data.table:
-        return tables.load(recipe.data, recipe.task.name, trained_here)
-    return _made(recipe.data, trained_here)
+        source = tables.load(recipe.data, recipe.task.name, trained_here)
+    else:
+        source = _made(recipe.data, trained_here)
+    drawn = source.holdout.data is source.records.data
+    if drawn and trained_on(recipe.model.weights) not in (None, source.records.subset(source.seen).fingerprint()):
+        raise ConfigurationError(
+            f"data: {recipe.model.weights} is a model of another training set: rows that were added, changed or taken "
+            "out give other means, spreads and values, and another holdout, some of which it was trained on. Keep the "
+            "data as they were, and name in `already` what earlier runs forgot"
+        )
+    return source
 
 
 def _made(data: RecordsData, trained_here: bool) -> Source:
