@@ -316,7 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _Said(logging.Handler):
-    """Which files of the user's are executed: a line on stderr."""
+    """What a run says before it begins, such as which files of the user's it executes: a line on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """As it is."""
@@ -324,7 +324,7 @@ class _Said(logging.Handler):
 
 
 def _saying() -> None:
-    log = logging.getLogger("unweave.code")
+    log = logging.getLogger("unweave.said")
     log.setLevel(logging.INFO)
     if not any(isinstance(each, _Said) for each in log.handlers):
         log.addHandler(_Said())
