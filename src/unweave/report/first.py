@@ -122,6 +122,7 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
     time = [f"it took {spent['unlearned']}"] if "unlearned" in spent else []
     time += [f"retraining without the data took {spent['retrained']}"] if "retrained" in spent else []
     sides = {side: [_apart(name, gap) for name, gap in gaps.items() if _kept(name) == side] for side in (False, True)}
+    did = standing.done(found["method"]["name"], found["method"]["steps"], most=True)
     own = found.get("own_run")
     which = "Models made for these tests. For the one that is to be signed off, ask for tests of that very model."
     return First(
@@ -132,11 +133,13 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
                 "What was asked",
                 standing.asked(
                     request["forget"], request["retain"], request["text"], kind.examples if kind else "examples"
-                ),
+                )
+                + (" The limits that were agreed:" if agreed else f" {NO_LIMITS}"),
+                points=standing.limits(_each_once(agreed)),
             ),
             Verdict(
                 "What was done",
-                f"{standing.done(found['method']['name'], found['method']['steps'])} Tests used {_models(runs)}.",
+                f"{did} Tests used {_models(runs)}.",
             ),
             Verdict("What was found", "", points=sides[False] or ["see the details"]),
             Verdict("What it cost", "", points=[*sides[True], *time] or ["see the details"]),
@@ -192,6 +195,14 @@ def of_sequence(sequence: Json) -> First:
             *_says(state, "the limits that were agreed, against the first model"),
         ],
     )
+
+
+def _each_once(clauses: Sequence[Json]) -> list[Json]:
+    """Clauses of several runs of one contract, each with the worst that became of it."""
+    found: dict[str, list[Json]] = {}
+    for each in clauses:
+        found.setdefault(plainly(each), []).append(each)
+    return [{**same[0], "state": worst(map(state_of, same))} for same in found.values()]
 
 
 def _looked(shown: Shown) -> list[Point]:
