@@ -54,7 +54,7 @@ def executed(made: Json, name: str) -> Json:
     with tempfile.TemporaryDirectory() as folder:
         # what runs leaves nothing in the home folder, and finds nothing there
         aside = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "UNWEAVE_CACHE"), folder)
-        os.environ.update(aside, OMP_NUM_THREADS="1", PYTHONWARNINGS="error::UserWarning:unweave")
+        os.environ.update(aside, OMP_NUM_THREADS="1")
         work = Path(folder) / "work"
         work.mkdir()
         client = NotebookClient(
