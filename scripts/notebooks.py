@@ -66,7 +66,11 @@ def executed(made: Json, name: str) -> Json:
             extra_arguments=["--log-level=40"],  # not that nobody encrypts what stays on this machine
         )
         print(f"notebook {name}", file=sys.stderr)
-        return client.execute()
+        done = client.execute()
+    for cell in done["cells"]:  # what libraries say on stderr speaks of the machine that built the site
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    return done
 
 
 def shown(cell: Json) -> str:
