@@ -20,7 +20,7 @@ from unweave.arguments import SEEDS, Rule
 from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
+from unweave.data.checks import check_apart, check_filled, check_overlap
 from unweave.data.loaders import by_index, opened
 from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, rank, reshard, seeded
@@ -210,11 +210,11 @@ def unlearn(
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
         bar = Watched(watch, steps)
-        last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
+        told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
+        original = None if unlearned is model else model
+        call = Call(original, *sides, holdout, retrained, told, seed)
+        last = LastLook(unlearned, *sides, seed, call, before, warned, lambda: parts.first.moved)
         result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
-    told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
-    original = None if unlearned is model else model
-    result.call = Call(original, *sides, holdout, retrained, told, seed)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result
@@ -273,8 +273,7 @@ def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[i
     others = {name: data for name in measured if given[name] is not None and (data := opened(given[name])) is not None}
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
-        return broken | {name: broken_rows(data) for name, data in others.items()}
+        return check_overlap(sides["forget"], sides["retain"], others) if len(sides) == 2 else {}
 
 
 def _stepper(

@@ -84,8 +84,8 @@ def check(
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
     nothing = _chance(seen["retain"]) or _unfitted(seen["forget"]) or _unlearned(seen["forget"])
-    if nothing is None and seen["forget"].labels is None and (unseen := (others or {}).get("holdout")) is not None:
-        nothing = _as_unseen(seen["forget"], probe(model, task, sample(task, unseen, seed), seed))
+    if nothing is None and seen["forget"].labels is None and others and "holdout" in others:
+        nothing = _as_unseen(seen["forget"], probe(model, task, sample(task, others["holdout"], seed), seed))
     found = [_one_label(seen["retain"]), nothing]
     warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
     LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
