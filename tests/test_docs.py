@@ -44,7 +44,7 @@ def test_the_blocks_of_a_page_run_in_order(
 
 def numberless(text: str) -> str:
     """What was printed, but for digits: another version of torch may end elsewhere."""
-    return re.sub(r"\d+(\.\d+)?(e-?\d+)?", "N", text)
+    return re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "N", text)
 
 
 def test_enough_pages_run() -> None:

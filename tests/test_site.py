@@ -28,7 +28,6 @@ ROOMS = (
     "unweave.evaluation",
     "unweave.audit.attacks",
     "unweave.ledger",
-    "unweave.callbacks",
 )
 notebooks = runpy.run_path(str(ROOT / "scripts" / "notebooks.py"))
 

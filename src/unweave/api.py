@@ -210,11 +210,11 @@ def unlearn(
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
         bar = Watched(watch, steps)
-        last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
+        told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
+        original = None if unlearned is model else model
+        call = Call(original, *sides, holdout, retrained, told, seed)
+        last = LastLook(unlearned, *sides, seed, call, before, warned, lambda: parts.first.moved)
         result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
-    told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
-    original = None if unlearned is model else model
-    result.call = Call(original, *sides, holdout, retrained, told, seed)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
     return result

@@ -9,7 +9,7 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -89,38 +89,38 @@ def _rows(
     gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Container[int] | None = None
 ) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU; small tensors in packs."""
-    each = torch.zeros(len(index), 3, dtype=torch.float64, device=local(gradients[0][0]).device)
-    pack: list[tuple[int, Tensor, Tensor]] = []
-    held = 0
-    for place, (block, f, r) in enumerate(zip(index, *gradients, strict=True)):
-        if which is not None and block not in which:
-            continue
-        f, r = local(f), local(r)
-        if f.numel() > _SMALL:
-            for products in how(f, r):
+    forget, retain = map(parts, gradients)
+    each = torch.zeros(len(index), 3, dtype=torch.float64, device=forget[0].device)
+    asked = [place for place, block in enumerate(index) if which is None or block in which]
+    for place in asked:
+        if forget[place].numel() > _SMALL:
+            for products in how(forget[place], retain[place]):
                 each[place] += products
-            continue
-        if held + f.numel() > _PACK:
-            _together(pack, each)
-            pack, held = [], 0
-        pack.append((place, *_flat(f, r)))
-        held += f.numel()
-    _together(pack, each)
-    _sum_over_shards(each, gradients[0][0])
-    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
-    return rows.index_add_(0, torch.tensor(index), each.cpu())
-
-
-def _together(pack: list[tuple[int, Tensor, Tensor]], each: Tensor) -> None:
-    """Writes `<f,f>, <f,r>, <r,r>` of many small vectors into their rows: in float64, read as one."""
-    if pack:
-        places, f, r = zip(*pack, strict=True)
+    for pack in _packs(forget, asked):
+        f, r = zip(*(_flat(forget[place], retain[place]) for place in pack), strict=True)
         sizes = [len(part) for part in f]
         products = torch.empty(3, sum(sizes), dtype=torch.float64, device=each.device)
         products[0], products[2] = torch.cat(f), torch.cat(r)
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
-        each[list(places)] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
+        each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
+    _sum_over_shards(each, gradients[0][0])
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())
+
+
+def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int]]:
+    """The places of the small tensors among those asked for, as many at a time as are read together."""
+    pack, held = list[int](), 0
+    for place in asked:
+        if (size := tensors[place].numel()) <= _SMALL:
+            if held + size > _PACK:
+                yield pack
+                pack, held = [], 0
+            pack.append(place)
+            held += size
+    if pack:
+        yield pack
 
 
 def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
@@ -170,7 +170,11 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 @torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    total = torch.stack([part for g in map(local, gradient) for part in _squares(_flat(g, g)[0])]).sum()
+    flat = [_flat(g, g)[0] for g in parts(gradient)]
+    squares = [part for g in flat if g.numel() > _SMALL for part in _squares(g)]
+    for pack in _packs(flat, range(len(flat))):
+        squares.append(torch.cat([flat[place] for place in pack]).double().square_().sum())
+    total = torch.stack(squares).sum()
     _sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 

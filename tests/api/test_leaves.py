@@ -33,9 +33,8 @@ def test_the_scores_of_all_models_that_are_known() -> None:
     assert found["original"]["FA"].value == found["retrained"]["FA"].value, "they are the same model"
 
 
-@pytest.mark.parametrize("name", ["regression", "binary"])
-def test_a_folder_and_a_page(name: str, tmp_path: Path) -> None:
-    result = called(name)
+def test_a_folder_and_a_page(tmp_path: Path) -> None:
+    result = called()
     folder = result.save(tmp_path / "run")
     summary, scores = (json.loads((folder / f"{each}.json").read_text()) for each in ("summary", "scores"))
     assert (summary["forget"], summary["retain"], summary["steps"]) == (40, 360, result.progress.made)

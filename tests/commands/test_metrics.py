@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from unweave.audit.every_metric import EVERY, METRICS
 from unweave.cli import main
-from unweave.report.every_metric import EVERY, METRICS
 
 Captured = pytest.CaptureFixture[str]
 

@@ -141,6 +141,8 @@ def test_a_hugging_face_data_set_is_read_as_it_is() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return self.inner(input)
 
+    once = unweave.unlearn(Named(), **sides, method="ssd")
+    assert once.steps == 1
     told = unweave.unlearn(Named(), **sides, contract=CONTRACT, steps=10)
     plain = unweave.unlearn(model, forget=forget, retain=retain, contract=CONTRACT, steps=10)
     assert told.contract is not None and plain.contract is not None and told.contract.met
@@ -162,3 +164,18 @@ def test_several_splits_are_refused_by_name() -> None:
     odd: Any = {"train": SimpleNamespace()}
     with pytest.raises(ConfigurationError, match="retain must be a torch Dataset or DataLoader"):
         unweave.unlearn(model, forget=forget, retain=odd)
+
+
+def test_loaders_say_whether_a_class_is_removed_whole() -> None:
+    inputs, classes = torch.randn(90, 4), torch.arange(90) % 3
+    one, others = (TensorDataset(inputs[rows], classes[rows]) for rows in (classes == 2, classes != 2))
+    sides = [DataLoader(data, batch_size=16, collate_fn=doubled) for data in (one, others)]
+    assert hold_out(CONTRACT, KEEP, sides[1], forget=sides[0])[1].whole_class
+    assert not hold_out(CONTRACT, KEEP, sides[1], forget=sides[1])[1].whole_class
+
+
+def test_a_frame_is_refused_with_the_way_out() -> None:
+    pandas = pytest.importorskip("pandas")
+    model, forget, _ = memorised()
+    with pytest.raises(ConfigurationError, match=r"found DataFrame. For example: retain=torch.*TensorDataset"):
+        unweave.unlearn(model, forget=forget, retain=pandas.DataFrame({"a": [1.0]}))

@@ -148,7 +148,9 @@ def attack(world: Experiment, kind: str, number: int) -> Json:
     made, how, job = make(world, kind, number), world.relearning, job_of(world)
     before = make(world, "original", number if world.count("original") > 1 else 0) if kind == "unlearned" else None
     about = {"attacks on": made.about["sha256"], "how": vars(how), "against": before and before.about["sha256"]}
-    place = kept_at({**about, "task": repr(job.task), **world.prints}).with_suffix(".json")
+    place = kept_at({**about, "task": repr(job.task), "code": dict(job.trainer.code), **world.prints}).with_suffix(
+        ".json"
+    )
     if (kept := kept_json(place)) is not None:
         return kept
     curves = {}

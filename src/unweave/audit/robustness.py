@@ -43,6 +43,7 @@ UNCHANGED = Metric(
         "arXiv:2410.16454",
         "a retrained model's, from another start: 0.11 to 0.12 at int4 in docs/how-to-read-the-evidence.md",
     ),
+    plain="weights that round to the original's",
 )
 _CURVE = ("images to learn from and forget examples to score", "never: nothing to learn or to score is an error")
 _DEEB = "Deeb and Roger, arXiv:2410.08827; the control: arXiv:2506.00688"
@@ -50,17 +51,20 @@ CONFIDENCE = Metric(
     "relearned_confidence",
     "mean p_y of the scored forget examples after so many steps of Adam on the attacker's examples",
     *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+    plain="how sure the model is again of the data to forget",
 )
 ACCURACY = Metric(
     "relearned_accuracy",
     "accuracy on the scored forget examples after so many steps of Adam on the attacker's examples",
     *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+    plain="right again on the data to forget",
 )
 HALF_LIFE = Metric(
     "half_life",
     "steps until relearned_confidence is half way from the control to the original, as they were before",
     *("steps", "as null", (0, math.inf), "run", "curves of originals and controls, too"),
     *("the curve never gets there: more than the last step", _DEEB, "the never-saw control's"),
+    plain="steps until half is back",
 )
 
 _USUAL = RelearningSection()  # what a recipe says nothing of

@@ -77,7 +77,7 @@ class TensorBoard:
 class MLflow:
     """Logs metrics, and at the end the state of the contract and the reason as tags.
 
-    In the run that is active, or in one of its own, which it ends.
+    In the run that is active, or in one of its own, which it ends with the result; an error leaves it open.
 
     Raises:
         UnsupportedError: mlflow is not installed.

@@ -233,12 +233,12 @@ class Front:
     """Which of its scores pages show first, wherever several stand.
 
     Attributes:
-        figures: title -> score, of those that most people ask for first.
+        figures: scores that most people ask for first, those of what was to be forgotten before what it cost.
         columns: scores of a table with one run a row.
         plane: forgetting and utility, two shares, as score -> title of its axis; empty for none.
     """
 
-    figures: Mapping[str, str] = field(default_factory=dict)
+    figures: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     plane: Mapping[str, str] = field(default_factory=dict)
 
@@ -259,6 +259,7 @@ class Modality:
         training_set: opens what several requests name records of, for sequences and the ledger.
         faults: of a recipe's document, those that are not about one key alone, each with its file and line.
         left: a recipe's `model` on what a run left in a folder.
+        examples: what its examples are called, as in "132 images".
         metrics: of its scores, by name; `unweave metrics` and the tables take direction and definition from here.
         card: what a model card says.
         front: which of its scores pages show first.
@@ -284,6 +285,7 @@ class Modality:
     metrics: Mapping[str, Metric]
     card: Card
     front: Front = Front()
+    examples: str = "examples"
     retrained: str = "evaluation.retrained: 1"
     places: tuple[str, ...] = ()
     classes: bool = False

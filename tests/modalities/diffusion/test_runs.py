@@ -14,6 +14,7 @@ import torch
 
 from tests.modalities.diffusion._pictures import EACH, RECIPE, pictures
 from tests.run.test_resume import ended
+from unweave.audit.standing import said
 from unweave.cli import main
 from unweave.ledger import Ledger
 from unweave.modalities import job, read
@@ -85,7 +86,7 @@ def test_a_run_is_resumed_evaluated_and_shown(write: Write, tmp_path: Path, caps
     capsys.readouterr()
     assert command("evaluate", whole, "--json") == 0
     assert json.loads(capsys.readouterr().out)["models"]["unlearned"] == scores["unlearned"]
-    assert {"UA_drawn", "RA_drawn"} <= set(table("", {"run": load(whole)}).columns)
+    assert {said("UA_drawn"), said("RA_drawn")} <= set(table("", {"run": load(whole)}).columns)
     shown = (whole / "report.html").read_text()
     assert "What it draws" in shown and base64.b64encode((whole / "grid.png").read_bytes()).decode() in shown
     assert (whole / "grid.png").read_bytes().startswith(b"\x89PNG")
