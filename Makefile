@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz mutants lint types model modeltest examples picture clean
+.PHONY: help demo test fuzz mutants lint types docs dist model modeltest examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ lint: $(DEV)/installed        ## ruff: rules and formatting of imports
 
 types: $(DEV)/installed        ## mypy, strict
 	$(DEV)/bin/python -m mypy
+
+docs: $(DEV)/installed        ## the site, in build/site: every link checked, every tutorial executed
+	NO_MKDOCS_2_WARNING=1 $(ONE) $(DEV)/bin/python -m mkdocs build --strict
+
+dist: $(DEV)/installed        ## wheel and sdist, in dist/, tested from the built files
+	$(ONE) $(DEV)/bin/python scripts/dist.py
 
 model: $(DEV)/installed        ## fetch the small language model that some tests need, once
 	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its tests will be skipped"
@@ -56,7 +62,7 @@ clean:        ## remove what these commands made
 
 $(DEV)/installed: $(DEV)/torch pyproject.toml
 	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
-	@$(DEV)/bin/python $(PIP) -e '.[dev,moo,vision,language,diffusion]'
+	@$(DEV)/bin/python $(PIP) -e '.[dev,docs,moo,vision,language,diffusion]'
 	@touch $@
 
 $(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)

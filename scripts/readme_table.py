@@ -1,4 +1,7 @@
-"""Writes a demo's table into the README: `python scripts/readme_table.py unweave-demo/demo.json`, or demo_text.json."""
+"""Writes a demo's table into its page: `python scripts/readme_table.py unweave-demo/demo.json`, or demo_text.json.
+
+The digits stand in README.md, the texts in docs/demos.md.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 TEXT = {  # column of the demo on texts: its head, decimals, factor
     "distance": ("distance", 1, 1),
     "forget_quality": ("forget quality", 2, 1),
@@ -53,20 +56,19 @@ def cell(value: float, bold: bool) -> str:
 
 def caption(found: Json) -> str:
     day, torch, seconds = found["created"][:10], found["environment"]["torch"], found["seconds"]
+    low, high = sizes(found["requests"])
     return f"""\
-Distance to a retrained model: mean absolute gap, in points, over UA (error on the forget set), RA and TA
-(accuracy on retain and test set) and the AUC of a membership attack. Rows in italics are the scale: doing
-nothing, the reference, and the reference from another seed, which is what chance gives. A row is one training, so its
-distance has no interval; the command prints the four scores with theirs. They are over
-{sizes(found["requests"])} examples.
-Bold is the least of the methods; seconds are means over the requests. `unweave demo` on {day}, torch {torch},
-{seconds:.0f} s for everything."""
+Distance to a retrained model, in points: mean absolute gap over UA (error on the forget set), RA and TA (accuracy on
+retain and test set) and the AUC of a membership attack, each over {low} to {high} examples. Italics are the scale:
+doing nothing, the reference, and the reference from another seed, which is what chance gives. A row is one training,
+so it has no interval; the command prints the four scores with theirs. Bold is the least of the methods. Seconds are
+means over the requests. `unweave demo` on {day}, torch {torch}, {seconds:.0f} s for everything."""
 
 
-def sizes(requests: list[Json]) -> str:
-    """How many examples the four scores are over, in every request."""
-    sheets = [request["rows"][1]["scores"] for request in requests]
-    return "; ".join(", ".join(str(sheet[key]["n"]) for key in SCORES) for sheet in sheets)
+def sizes(requests: list[Json]) -> tuple[int, int]:
+    """The fewest and the most examples that a score is over."""
+    found = [request["rows"][1]["scores"][key]["n"] for request in requests for key in SCORES]
+    return min(found), max(found)
 
 
 def text_table(rows: list[Json]) -> str:
@@ -98,16 +100,19 @@ n: {n["forget_probability"]} questions, {others}; the command prints the interva
 
 def main() -> None:
     found = json.loads(Path(sys.argv[1]).read_text())
-    name = "demo-table" if "requests" in found else "demo-text-table"
     if "requests" in found:
-        text = f"\n{table(found['requests'])}\n\n{caption(found)}\n\n"
+        page, name, lines = ROOT / "README.md", "demo-table", (table(found["requests"]), caption(found))
     else:
-        text = f"\n{text_table(found['rows'])}\n\n{text_caption(found)}\n\n"
+        page, name, lines = (
+            ROOT / "docs" / "demos.md",
+            "demo-text-table",
+            (text_table(found["rows"]), text_caption(found)),
+        )
     marks = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
-    page, replaced = marks.subn(lambda _: text, README.read_text())
+    written, replaced = marks.subn(lambda _: f"\n{lines[0]}\n\n{lines[1]}\n\n", page.read_text())
     if replaced != 1:
-        sys.exit(f"README.md must hold the two {name} marks once.")
-    README.write_text(page)
+        sys.exit(f"{page.name} must hold the two {name} marks once.")
+    page.write_text(written)
 
 
 if __name__ == "__main__":

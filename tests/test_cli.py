@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import unweave
 from unweave import cli
 from unweave.cli import main
 
@@ -38,6 +40,21 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str])
     assert "Usage" in capsys.readouterr().out
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["--version"]) == 0
+    assert capsys.readouterr().out == f"unweave {unweave.__version__}\n"
+
+
+def test_a_flag_shows_no_type_in_any_help(capsys: pytest.CaptureFixture[str]) -> None:
+    groups: dict[str, Sequence[str]] = {"audit": ["plan", "judge"], "requests": ["add", "list", "run", "verify"]}
+    each = [[], *([name] for name in COMMANDS), *([name, sub] for name, subs in groups.items() for sub in subs)]
+    for arguments in each:
+        assert code([*arguments, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert "--help" in out and not re.search(r"<bool>|<int|<list|<path>|<str>|9223372036854775807", out), arguments
+    assert len(each) == 15
+
+
 def test_python_dash_m_and_an_unknown_command() -> None:
     done = subprocess.run([sys.executable, "-m", "unweave", "dmeo"], capture_output=True, text=True)
     assert done.returncode == 2 and "demo" in done.stderr and "Traceback" not in done.stderr
@@ -63,8 +80,13 @@ def test_one_method_shows_how_to_write_it(capsys: pytest.CaptureFixture[str]) ->
     assert "Did you mean 'hamu_q'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb", "TERM=xterm-256color"])
-@pytest.mark.parametrize("arguments", [["--help"], ["report", "nowhere"]])
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [
+        *[(variable, ["--help"]) for variable in ("NO_COLOR=1", "TERM=dumb", "TERM=xterm-256color")],
+        ("TERM=xterm-256color", ["report", "nowhere"]),
+    ],
+)
 def test_no_escape_codes_without_a_terminal(variable: str, arguments: list[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CI", "GITHUB_ACTIONS")}
     command = [sys.executable, "-m", "unweave", *arguments]

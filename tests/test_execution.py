@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
+from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
 from unweave.execution import seeded
 from unweave.objectives import Objectives
@@ -36,6 +40,29 @@ def test_what_accelerate_would_spoil_is_refused(setting: dict[str, Any], message
     with pytest.raises(UnsupportedError, match=message):
         Objectives(nn.Linear(2, 2), (None, Vision().nll), SimpleNamespace(**{**SOUND, **setting}))
     Objectives(nn.Linear(2, 2), (None, Vision().nll), SimpleNamespace(**SOUND))
+
+
+def test_python_and_numpy_draw_as_torch_does() -> None:
+    """A forward, or a data set, that draws with them is the same at every look."""
+    states = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    drawn = []
+    for key in ((1, 2), (1, 2), (2, 1)):
+        with seeded(*key):
+            drawn.append((random.random(), np.random.rand()))
+    assert drawn[0] == drawn[1] and drawn[0][0] != drawn[2][0] and drawn[0][1] != drawn[2][1]
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states  # type: ignore[union-attr]
+
+
+class Noisy(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * np.random.rand() + random.random()
+
+
+def test_a_forward_that_draws_with_numpy_is_the_same_at_every_look() -> None:
+    data = TensorDataset(torch.randn(8, 3), torch.zeros(8).long())
+    task = Vision()
+    at = Objectives(Noisy(3, 2), (task.nll, task.nll)).at(next(iter(Pairs(data, data))))
+    assert at.losses().equal(at.losses())
 
 
 def test_the_same_key_gives_the_same_draws_and_nothing_is_left_outside() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unweave.tasks import Classification, Dense, Diffusion, Language, MultiLabel, Regression, Schedule, Task, Vision
     from unweave.trust import TrustRegion
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "METHODS",

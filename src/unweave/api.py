@@ -20,11 +20,12 @@ from unweave.arguments import SEEDS, Rule
 from unweave.callbacks import Callback, Watched, listeners
 from unweave.contract import Contract
 from unweave.data.batches import Batch
-from unweave.data.checks import broken_rows, check_apart, check_filled, check_overlap
+from unweave.data.checks import check_apart, check_filled, check_overlap
 from unweave.data.loaders import by_index, opened
 from unweave.errors import ConfigurationError, gathered, of_set, shown, told
 from unweave.execution import bare, device_of, rank, reshard, seeded
 from unweave.guards import Guards, GuardWarning, LastLook, Seen, check
+from unweave.leaves import Call
 from unweave.loop import Stepper, Stop
 from unweave.methods import Method, made
 from unweave.modules import copied, evaluating
@@ -138,7 +139,8 @@ def unlearn(
         contract: what may suffer by how much, and when forgetting is enough; None: no limit, the run uses its steps up.
             With keep clauses, half of the retain set at most is held out of training to measure on.
         holdout: examples that the model was never trained on, exchangeable with the forget set; for "unseen".
-        guard, final: retain examples to measure on instead of a part of `retain`; `guard` steers, `final` is read last.
+        guard: retain examples to measure on, and to steer by, instead of a part of `retain`.
+        final: the same, read last.
         retrained: a model retrained without the forget set; for the clause of that name.
         probe: retain examples that no step trains on, for a rule that compares with them (`EUPMU`'s "probe").
         steps: at most so many.
@@ -148,7 +150,8 @@ def unlearn(
         progress: show on stderr, or in the notebook, how many steps are made and how long all would take: True, False,
             or "auto", which is in a terminal and in a notebook.
         parameters: "all", or name patterns of what may move; None is what `requires_grad` says.
-        forget_batch, retain_batch: examples per step, over all ranks.
+        forget_batch: examples per step, over all ranks.
+        retain_batch: the same of the retain set.
         micro: micro-batches that each of them is divided into; the accumulation is exact.
         seed: of the order of the data and of every forward's randomness.
         train_mode: run dropout and BatchNorm in training mode; by default the model runs as it is evaluated.
@@ -177,7 +180,7 @@ def unlearn(
     Warns:
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
-    broken = _checked(locals())
+    broken, named = _checked(locals()), method
     settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
     holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
@@ -201,14 +204,16 @@ def unlearn(
         with seeded(seed):
             _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
         watch("looking at the data", 1, 1)
-        LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})
         parts.make(method, partial(_stepper, step), check=bool(steps))
         certain = bool(before) and not bool(before["forget"].loss.any())
         phases, ends = parts.phases(repair, steps, stop)
         bar = Watched(watch, steps)
-        last = LastLook(unlearned, *sides, seed, before, warned, lambda: parts.first.moved)
+        told = {"method": named, "step": step, "task": does, "contract": contract, "steps": steps, "seed": seed}
+        original = None if unlearned is model else model
+        call = Call(original, *sides, holdout, retrained, told, seed)
+        last = LastLook(unlearned, *sides, seed, call, before, warned, lambda: parts.first.moved)
         result = parts.run(steps, callbacks=(last, *callbacks, bar), stop=ends, certain=certain, repair=phases)
     for text in result.warnings:
         warnings.warn(text, GuardWarning, stacklevel=2)
@@ -268,8 +273,7 @@ def _read(given: Mapping[str, Any], measured: Sequence[str]) -> dict[str, list[i
     others = {name: data for name in measured if given[name] is not None and (data := opened(given[name])) is not None}
     with told("the examples of forget and retain cannot be compared"):
         check_apart(others, sides)
-        broken = check_overlap(sides["forget"], sides["retain"]) if len(sides) == 2 else {}
-        return broken | {name: broken_rows(data) for name, data in others.items()}
+        return check_overlap(sides["forget"], sides["retain"], others) if len(sides) == 2 else {}
 
 
 def _stepper(

@@ -227,7 +227,7 @@ def examples(name: str, given: Any) -> str:
     if isinstance(given, Mapping) and given and all(examples("", each) == "" for each in given.values()):
         splits = ", ".join(f"{name}=ds[{split!r}]" for split in list(given)[:3])
         return f"{name} must be one data set; found {type(given).__name__} of {len(given)}: pass one, such as {splits}."
-    if isinstance(given, tuple) and given:
+    if (isinstance(given, tuple) and given) or hasattr(given, "iloc"):  # a frame of pandas
         advice = f" For example: {name}=torch.utils.data.TensorDataset(inputs, labels)."
     else:
         advice = " A list of examples will do, too." if isinstance(given, Iterator | Set) else ""

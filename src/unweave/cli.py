@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from unweave import __version__
 from unweave.commands import machine
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
@@ -36,6 +36,7 @@ Overrides = Annotated[
     typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as run.steps=50."),
 ]
 Few = Annotated[bool, typer.Option("--few", help="Go on with fewer than 20 examples, and say how little they show.")]
+All = Annotated[bool, typer.Option("--all", help="Print every score, also those that decide nothing or are undefined.")]
 RecipeOrRun = Annotated[
     Path, typer.Argument(metavar="RECIPE.yaml|DIR", help="A recipe, or the directory of a run.", show_default=False)
 ]
@@ -46,7 +47,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", he
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"unweave {__version__}")
+        typer.echo(f"unweave {version('unweave')}")
         raise typer.Exit
 
 
@@ -89,6 +90,7 @@ def run(
         bool, typer.Option("--resume", help="Do what is left of a run that was interrupted or killed.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the run directory holds.")] = False,
+    everything: All = False,
     as_json: AsJson = False,
 ) -> None:
     """Unlearn as a recipe says, and leave a run directory with the model, the scores and a report.
@@ -97,7 +99,9 @@ def run(
     """
     from unweave.commands import run as command
 
-    code = command.main(recipe, overrides or [], output, resume=resume, overwrite=overwrite, as_json=as_json)
+    code = command.main(
+        recipe, overrides or [], output, resume=resume, overwrite=overwrite, everything=everything, as_json=as_json
+    )
     raise typer.Exit(code)
 
 
@@ -112,7 +116,10 @@ def diagnose(recipe: RecipeFile, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(metavar="MODEL", help="A run directory or a .safetensors file.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="MODEL", help="A run directory, a folder of weights, or images' .safetensors.", show_default=False
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Of the data and request.")
@@ -129,6 +136,7 @@ def evaluate(
         ),
     ] = None,
     overrides: Overrides = None,
+    everything: All = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a saved model on what it should have forgotten, what it should have kept, and unseen data."""
@@ -143,7 +151,7 @@ def evaluate(
     from unweave.commands import evaluate as command
 
     assert model is not None
-    command.main(model, recipe, overrides or [], as_json=as_json)
+    command.main(model, recipe, overrides or [], everything=everything, as_json=as_json)
 
 
 @app.command()
@@ -308,7 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _Said(logging.Handler):
-    """Which files of the user's are executed: a line on stderr."""
+    """What a run says before it begins, such as which files of the user's it executes: a line on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """As it is."""
@@ -316,7 +324,7 @@ class _Said(logging.Handler):
 
 
 def _saying() -> None:
-    log = logging.getLogger("unweave.code")
+    log = logging.getLogger("unweave.said")
     log.setLevel(logging.INFO)
     if not any(isinstance(each, _Said) for each in log.handlers):
         log.addHandler(_Said())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
+from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.gramian import local
@@ -100,10 +101,10 @@ def accelerated(
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """The same randomness for the same key; the global random state is found again as it was."""
+    """The same randomness for the same key: torch's, Python's, numpy's; their global states are found as they were."""
     cuda = torch.cuda.is_initialized()
     seed = hash(key) & 0x7FFF_FFFF_FFFF_FFFF
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()):
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()), streams(seed):
         torch.default_generator.manual_seed(seed)
         if cuda:
             torch.cuda.manual_seed_all(seed)

@@ -9,7 +9,7 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU t
 _PIECE_ELSEWHERE = 1 << 24
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
+_SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
 _APART, _PLAIN = 0.1, (1e-18, 1e30)  # sin^2 of the angle, and squared norms, for which that is enough
 _CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 _CANCELLED = 2e-15  # |sum|^2 relative to its terms': below, rounding of float64 is all that is left of it
@@ -50,16 +51,19 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         index: the block of each tensor (`block_index`).
 
     Returns:
-        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Float32 products are summed
-        in float32 over 512 and in float64 beyond; blocks whose gradients are nearly collinear, or whose squared norms
-        are at the ends of float32, are read once more, in float64 throughout. Gradients that differ in direction by no
-        more than rounding in their own precision are one direction: `<f,r> = +-|f| |r|`.
+        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Tensors of at most 16,384
+        elements are read many at a time, in float64. Float32 products of larger ones are summed in float32 over 512
+        and in float64 beyond; blocks of these whose gradients are nearly collinear, or whose squared norms are at the
+        ends of float32, are read once more, in float64 throughout. Gradients that differ in direction by no more than
+        rounding in their own precision are one direction: `<f,r> = +-|f| |r|`.
     """
     rows = _rows(gradients, index, _chunked)
     (ff, fr, rr), (least, most) = rows.T, _PLAIN
     plain = (ff > least) & (rr > least) & (ff < most) & (rr < most) & (ff * rr - fr * fr > _APART * ff * rr)
-    if not plain.all():
-        rows = torch.where(plain[:, None], rows, _rows(gradients, index, _exact, ~plain))
+    rough = {block for block, f in zip(index, gradients[0], strict=True) if f.numel() > _SMALL and not plain[block]}
+    if rough:
+        again = _rows(gradients, index, _exact, rough)
+        rows[sorted(rough)] = again[sorted(rough)]
     gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
     if not plain.all():
         one, (ff, fr, rr) = sine2(gram) <= _noise(gradients, index), rows.T
@@ -82,23 +86,49 @@ def squared(weights: Tensor, gram: Tensor) -> Tensor:
 
 
 def _rows(
-    gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Tensor | None = None
+    gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Container[int] | None = None
 ) -> Tensor:
-    """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU."""
-    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64, device=local(gradients[0][0]).device)
-    for block, f, r in zip(index, *gradients, strict=True):
-        if which is None or which[block]:
-            for products in how(local(f), local(r)):
-                rows[block] += products
-    _sum_over_shards(rows, gradients[0][0])
-    return rows.cpu()
+    """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU; small tensors in packs."""
+    forget, retain = map(parts, gradients)
+    each = torch.zeros(len(index), 3, dtype=torch.float64, device=forget[0].device)
+    asked = [place for place, block in enumerate(index) if which is None or block in which]
+    for place in asked:
+        if forget[place].numel() > _SMALL:
+            for products in how(forget[place], retain[place]):
+                each[place] += products
+    for pack in _packs(forget, asked):
+        f, r = zip(*(_flat(forget[place], retain[place]) for place in pack), strict=True)
+        sizes = [len(part) for part in f]
+        products = torch.empty(3, sum(sizes), dtype=torch.float64, device=each.device)
+        products[0], products[2] = torch.cat(f), torch.cat(r)
+        torch.mul(products[0], products[2], out=products[1])
+        products[::2].square_()
+        each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
+    _sum_over_shards(each, gradients[0][0])
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())
+
+
+def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int]]:
+    """The places of the small tensors among those asked for, as many at a time as are read together."""
+    pack, held = list[int](), 0
+    for place in asked:
+        if (size := tensors[place].numel()) <= _SMALL:
+            if held + size > _PACK:
+                yield pack
+                pack, held = [], 0
+            pack.append(place)
+            held += size
+    if pack:
+        yield pack
 
 
 def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """The sin^2 of the angle that is rounding of the gradients themselves, by the coarsest type in every block."""
     noise = [0.0] * (max(index) + 1)
-    for block, *pair in zip(index, *gradients, strict=True):
-        noise[block] = max(noise[block], *(_ROUNDED * torch.finfo(g.dtype).eps ** 2 for g in pair))
+    of = {dtype: _ROUNDED * torch.finfo(dtype).eps ** 2 for dtype in {g.dtype for side in gradients for g in side}}
+    for block, f, r in zip(index, *gradients, strict=True):
+        noise[block] = max(noise[block], of[f.dtype], of[r.dtype])
     return torch.tensor(noise, dtype=torch.float64)
 
 
@@ -140,7 +170,11 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 @torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    total = torch.stack([part for g in map(local, gradient) for part in _squares(_flat(g, g)[0])]).sum()
+    flat = [_flat(g, g)[0] for g in parts(gradient)]
+    squares = [part for g in flat if g.numel() > _SMALL for part in _squares(g)]
+    for pack in _packs(flat, range(len(flat))):
+        squares.append(torch.cat([flat[place] for place in pack]).double().square_().sum())
+    total = torch.stack(squares).sum()
     _sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
@@ -234,8 +268,8 @@ def real(tensor: Tensor) -> Tensor:
 def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of the same element order, without a copy where both are laid out alike (also channels-last)."""
     f, r = real(f), real(r)
-    if f.stride() == r.stride() and f.is_contiguous(
-        memory_format=torch.channels_last if f.ndim == 4 else torch.contiguous_format
-    ):
+    if f.is_contiguous() and r.is_contiguous():
+        return f.view(-1), r.view(-1)
+    if f.ndim == 4 and f.stride() == r.stride() and f.is_contiguous(memory_format=torch.channels_last):
         return f.as_strided((f.numel(),), (1,)), r.as_strided((r.numel(),), (1,))
     return f.reshape(-1), r.reshape(-1)

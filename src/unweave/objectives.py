@@ -341,8 +341,8 @@ class Objectives:
         differentiable(loss, _SIDES[side])
         loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
         for p in self.parameters:
-            if p.grad is not None and (p.grad.layout != torch.strided or p.grad.is_conj()):
-                p.grad = p.grad.to_dense().resolve_conj()  # of an embedding with sparse=True; of complex weights
+            if (g := p.grad) is not None and (g.layout != torch.strided or g.is_conj()):
+                p.grad = g.to_dense().resolve_conj()  # of an embedding with sparse=True; of complex weights
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:

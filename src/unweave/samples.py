@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from unweave.data.batches import Batch, answered, as_classes, count, moved
+from unweave.data.batches import Batch, answered, as_classes, collated, count, moved
 from unweave.data.loaders import Collated
 from unweave.data.pairs import fetched
 from unweave.data.protocol import examples, indexed
@@ -151,7 +151,7 @@ def _drawn(data: Data, most: int | None, seed: int, batch: int) -> Iterator[Batc
     """Batches of a loader, or of a stream, up to so many examples."""
     seen = 0
     with seeded(seed):
-        for each in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch):
+        for each in data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch, collate_fn=collated):
             yield each
             seen += count(each)
             if most is not None and seen >= most:

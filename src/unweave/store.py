@@ -20,6 +20,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from unweave.errors import ConfigurationError
+
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-\d+\.partial", re.DOTALL)
 _DAY = 86_400.0  # seconds after which no write of another machine goes on
@@ -28,6 +30,21 @@ _DAY = 86_400.0  # seconds after which no write of another machine goes on
 def cache_folder(room: str) -> Path:
     """`$UNWEAVE_CACHE/room`, or `~/.cache/unweave/room` if the variable is not set; not created."""
     return Path(os.environ.get("UNWEAVE_CACHE") or Path.home() / ".cache" / "unweave") / room
+
+
+def model_in(path: Path) -> Path:
+    """Where the files of a model lie: in `model` of what a run left, or where the path says.
+
+    Raises:
+        ConfigurationError: a run began there and has not ended, so that it left no model yet.
+    """
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "recipe.yaml").is_file() and any((path / name).exists() for name in ("checkpoint", "steps.jsonl")):
+        raise ConfigurationError(
+            f"{path}: expected a model, found a run that has not ended: first go on, unweave run --resume {path}"
+        )
+    return path
 
 
 def atomically(path: Path, content: bytes, *, private: bool = False) -> None:

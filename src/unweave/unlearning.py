@@ -21,7 +21,7 @@ from unweave.averages import Of
 from unweave.callbacks import Callback
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import SAMPLE, divide, halves, hold_out
-from unweave.data.batches import Batch, divided, moved
+from unweave.data.batches import Batch, collated, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError
@@ -364,5 +364,5 @@ def read(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
         rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
         batches: Iterator[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
     else:
-        batches = iter(data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size))
+        batches = iter(data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size, collate_fn=collated))
     yield from (moved(batch, device) for batch in batches)

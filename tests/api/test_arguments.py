@@ -53,7 +53,10 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ([None], r"stop\[0\] must be .* found None"),
     ],
     "callbacks": [
-        ([each_step(print), print], r"callbacks\[1\] must be an object with on_step, on_reading or on_end; found"),
+        (
+            [each_step(print), print],
+            r"callbacks\[1\] must be an object with on_step, on_reading or on_end; found .* Make the function",
+        ),
         ([each_step(lambda record: None)], r"callbacks\[0\].on_step must be a function of a Record and the Objectives"),
         ([TensorBoard], r"found the class TensorBoard. Pass one of it: TensorBoard\(...\)."),
         (each_step(print), "callbacks must be a list of callbacks: each an object with on_step"),

@@ -137,3 +137,55 @@ class _Tensors(Dataset[Any]):
 
     def __getitem__(self, row: int) -> Any:
         return {name: torch.tensor(value) for name, value in self.data[row].items()}
+
+
+def _copy(data: Subset[Any]) -> TensorDataset:
+    return TensorDataset(*(tensor[torch.tensor(data.indices)].clone() for tensor in DATA.tensors))
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+@pytest.mark.parametrize("name", ["holdout", "guard", "final"])
+def test_copies_of_what_is_trained_on_measure_nothing(name: str) -> None:
+    """Also where nothing says whose rows they are; an example that occurs twice in the data makes no copy."""
+    apart = TensorDataset(*(tensor[160:].clone() for tensor in DATA.tensors))
+    contract = unweave.Contract(
+        keep=[] if name == "holdout" else [unweave.Keep("accuracy", absolute=0.5)],
+        forget=[unweave.Forget("unseen")] if name == "holdout" else [],
+    )
+    sides = {"forget": FORGET, "retain": RETAIN, "contract": contract, "steps": 1}
+    sides |= {"guard": apart} if name == "final" else {}
+    for copied in (FORGET, RETAIN):
+        with pytest.raises(ConfigurationError, match=rf"^{name}: .* no step trains on.*first: {name}\[0\] = "):
+            unweave.unlearn(model(), **sides | {name: _copy(copied)})  # type: ignore[arg-type]
+    few = TensorDataset(*(torch.cat([tensor[160:], tensor[:10]]) for tensor in DATA.tensors))
+    assert unweave.unlearn(model(), **sides | {name: few}).steps <= 1  # type: ignore[arg-type]
+
+
+def test_sets_to_measure_on_that_are_empty_are_refused() -> None:
+    none = TensorDataset(*(tensor[:0] for tensor in DATA.tensors))
+    apart = TensorDataset(*(tensor[160:].clone() for tensor in DATA.tensors))
+    contract = unweave.Contract(keep=[unweave.Keep("accuracy", absolute=0.5)], forget=[])
+    for name, given in (("guard", {"guard": none}), ("final", {"guard": apart, "final": none})):
+        with pytest.raises(ConfigurationError, match=f"the {name} set is empty"):
+            unweave.unlearn(model(), forget=FORGET, retain=RETAIN, contract=contract, **given, steps=1)  # type: ignore[arg-type]
+
+
+def test_a_row_that_cannot_be_read_is_named() -> None:
+    class Torn(Dataset[Any]):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, row: int) -> Any:
+            if row == 7:
+                raise OSError("disk gone")
+            return DATA[row]
+
+    with pytest.raises(ConfigurationError, match=r"retain\[7\] cannot be read: disk gone"):
+        unweave.unlearn(model(), forget=FORGET, retain=Torn(), steps=1)
+
+
+def test_a_retrained_model_that_does_not_fit_is_named() -> None:
+    contract = unweave.Contract(keep=[], forget=[unweave.Forget("retrained")])
+    other = nn.Linear(3, 2)
+    with pytest.raises(ConfigurationError, match=r"^the retrained model: "):
+        unweave.unlearn(model(), forget=FORGET, retain=RETAIN, contract=contract, retrained=other, steps=1)

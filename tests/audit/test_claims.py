@@ -73,7 +73,7 @@ def test_an_audit_that_refutes_is_said_above_all() -> None:
     """A clean sheet below and a failed audit: the claim stays where it is, and the refutation is not hidden."""
     found = claim({**up_to("E2"), "audit": "refutes"}, **RUNS)
     assert found.level == "E2" and found.refuted and "evidence against the method" in found.text
-    assert found.against == ("The scores predict which records were trained on and forgotten.",)
+    assert found.against == (ITEMS["audit"].denies,)
 
 
 def test_a_holdout_that_is_not_exchangeable_is_explained() -> None:

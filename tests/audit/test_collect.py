@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +41,20 @@ evidence: {runs: 2, retrained: 4, retain_examples: 100, relearning: {steps: [0, 
 NOTE = Path(__file__).parents[2] / "docs" / "design" / "0011-evidence-file.md"
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    asked = read(folder / "recipe.yaml")
+    return asked, folder / "out", evidence(asked, folder / "out")
+
+
 @pytest.fixture
-def made(recipe: Callable[..., Path], tmp_path: Path) -> tuple[Recipe, Path, dict[str, Any]]:
-    asked = read(recipe(RECIPE))
-    return asked, tmp_path / "out", evidence(asked, tmp_path / "out")
+def made(once: tuple[Recipe, Path, dict[str, Any]], tmp_path: Path) -> tuple[Recipe, Path, dict[str, Any]]:
+    """The recipe, a directory of one's own with what evidence left there, and what it returned."""
+    asked, folder, found = once
+    shutil.copytree(folder, tmp_path / "out")
+    return asked, tmp_path / "out", copy.deepcopy(found)
 
 
 def test_the_file_is_what_the_note_says(made: tuple[Recipe, Path, dict[str, Any]]) -> None:
@@ -167,7 +179,7 @@ def test_the_estimate_counts_what_is_missing(recipe: Callable[..., Path]) -> Non
     each = {"original": 10.0, "retrained": 8.0, "unlearned": 3.0, "attacks": 1.0, "shadow": 13.0}
     assert Estimate({"original": 3, "retrained": 2, "unlearned": 0}, each, (), 6, 2).seconds == 1 + 2 * 10 + 8 + 3
     pools = Estimate({"original": 0, "retrained": 0, "unlearned": 0}, each, KINDS, 6, 2, start=3.0)
-    assert pools.seconds == 4 * 3 + 1 + 3, "three kinds and the attacks begin with new processes"
+    assert pools.seconds == 3 + 1 + 3, "the processes begin once, for three kinds and the attacks"
     told = Estimate({"original": 0, "retrained": 0, "unlearned": 0, "shadow": 16}, each, KINDS, 6, 2)
     assert told.seconds == 1 + 8 * 13 + 3 and str(told).startswith("to make: 16 shadows (13 s each)")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import unweave
-from tests._toys import each_step, memorised, same, weights
+from tests._toys import each_step, memorised, same, unseen, weights
 from tests.api._problems import FEW
 from unweave import Contract, Forget, Keep
 from unweave import watch as shown
@@ -95,6 +97,20 @@ def test_ctrl_c_leaves_a_result_that_is_told_to_the_end() -> None:
     )
     assert result.reason == "interrupted" and listens.heard[-1] == ("end", result) and len(result.history) == 3
     assert result.contract is not None and result.contract.verdicts and result.changes
+
+
+def test_the_end_can_save_what_is_left(tmp_path: Path) -> None:
+    """The result is whole: also what it can be asked for more is there."""
+    model, forget, retain = memorised()
+    saves: Any = SimpleNamespace(on_end=lambda result: result.save(tmp_path / "left", unseen()))
+    result = unweave.unlearn(model, forget=forget, retain=retain, callbacks=[saves], **FEW)
+    from safetensors.torch import load_file
+
+    (weights_file,) = (tmp_path / "left").rglob("*.safetensors")
+    assert {name: tensor.shape for name, tensor in load_file(weights_file).items()} == {
+        name: tensor.shape for name, tensor in result.model.state_dict().items()
+    }
+    assert all(torch.equal(tensor, load_file(weights_file)[name]) for name, tensor in result.model.state_dict().items())
 
 
 def test_ctrl_c_at_the_end_leaves_the_result() -> None:

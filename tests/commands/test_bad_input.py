@@ -234,3 +234,18 @@ def test_a_test_set_that_was_trained_on_is_refused(
     told = capsys.readouterr().err
     assert caught.value.code == 2 and "7 of 500 are in the training set too (first: test[493]" in told
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", [["evaluate", "killed"], ["run", "recipe.yaml", "-o", "out"]], ids=" ".join)
+def test_a_run_that_has_not_ended_is_gone_on_with(
+    command: list[str], recipe: Write, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was killed has no model yet, to be scored or to be unlearned."""
+    (folder / "killed" / "checkpoint").mkdir(parents=True)
+    (folder / "killed" / "recipe.yaml").write_text(recipe().read_text())
+    recipe((folder / "killed" / "recipe.yaml").read_text() + "\nmodel: {weights: killed}\n")
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and "killed: expected a model, found a run that has not ended" in told, told
+    assert "unweave run --resume " in told and not (folder / "out").exists()

@@ -47,16 +47,19 @@ def test_run_report_evaluate(recipe: Write, tmp_path: Path, capsys: Captured) ->
     out = capsys.readouterr().out
     folder = tmp_path / "runs" / "recipe"
     assert "done after 4 steps" in out and "distance" in out and str(folder / "report.html") in out
-    for name in ("UA", "TA", "MIA_AUC", "forget_loss"):
+    for name in ("UA", "TA", "MIA_AUC"):
         value, under = out[out.index(f"\n{name} ") :].splitlines()[1:3]
         assert value.startswith(name) and under.startswith("n ") and under.count("[") == 3, "n and three intervals"
-    assert "MIA_TPR; MIA_FPR; MIA_confidence_TPR: undefined. It needs at least 1000" in out
+    assert "more scores, 3 of them undefined: --all shows them" in out and "forget_loss" not in out
     assert "no interval over trainings" in out
     page = (folder / "report.html").read_text()
     (folder / "report.html").unlink()
     assert code("report", folder) == 0
     assert (folder / "report.html").read_text() == page
     capsys.readouterr()
+    assert code("evaluate", folder, "--all") == 0
+    out = capsys.readouterr().out
+    assert "MIA_TPR; MIA_FPR; MIA_confidence_TPR: undefined. It needs at least 1000" in out and "forget_loss" in out
     assert code("evaluate", folder, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     written = json.loads((folder / "scores.json").read_text())

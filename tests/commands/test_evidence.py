@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -30,29 +33,37 @@ def code(*arguments: str) -> int:
     return int(caught.value.code or 0)
 
 
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str, str]:
+    """A recipe, the directory of its run with the evidence about it, and what that wrote to stdout and stderr."""
+    folder = tmp_path_factory.mktemp("evidence")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(SystemExit), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        main(["run", str(folder / "recipe.yaml"), "-o", str(folder / "out")])
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        assert code(str(folder / "recipe.yaml"), "-o", str(folder / "out"), "--workers", "1") in (0, 3)
+    return folder / "recipe.yaml", folder / "out", out.getvalue(), err.getvalue()
+
+
 def test_a_table_a_claim_and_a_file(
-    recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shown: tuple[Path, Path, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(SystemExit):
-        main(["run", str(recipe(RECIPE)), "-o", str(out)])
-    capsys.readouterr()
-    assert code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1") in (0, 3)
-    told = capsys.readouterr()
-    assert "to make: " in told.err and "on one process" in told.err
+    recipe, made, printed, told = shown
+    out = shutil.copytree(made, tmp_path / "out")
+    assert "to make: " in told and "on one process" in told
     for word in ("gap, points", "blind, no model", "relearning,", "int4", "claim"):
-        assert word in told.out
+        assert word in printed
     for name in ("UA, original", "loss, retrained", "KLoM"):
-        row = next(line for line in told.out.splitlines() if line.startswith(name))
+        row = next(line for line in printed.splitlines() if line.startswith(name))
         assert row.count("[") == (1 if name == "KLoM" else 2) and "/" in row, "interval, null band and n"
-    told_once = " ".join(told.out.split())
+    told_once = " ".join(printed.split())
     assert "forgetting score; epsilon, at most 0.00: undefined. It needs at least 4" in told_once
     assert "U-LiRA: undefined. not asked for" in told_once and "n: runs / retrained runs" in told_once
     found = json.loads((out / "evidence.json").read_text())
     assert found["status"] == "complete"
-    again = code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1", "--json")
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["claim"] == found["claim"] and again == (3 if found["claim"]["refuted"] else 0)
+    again = code(str(recipe), "-o", str(out), "--workers", "1", "--json")
+    repeated = json.loads(capsys.readouterr().out)
+    assert repeated["claim"] == found["claim"] and again == (3 if found["claim"]["refuted"] else 0)
     text = checked(build(out))
     assert f"{found['claim']['level']}. " in text
     assert "The evidence is about it and 1 more of the same recipe" in text
@@ -65,7 +76,7 @@ def test_one_step_forgets_nothing_and_that_is_said(
 ) -> None:
     """A model that still knows the class: exit code 3, and the gap is named."""
     text = (
-        RECIPE.replace("epochs: 1", "epochs: 12")
+        RECIPE.replace("epochs: 1", "epochs: 6")
         .replace("runs: 2", "runs: 3")
         .replace("hamu_q", "finetune")
         .replace("contract: none", "step: {name: sgd, lr: 1.0e-2}\ncontract: none")
@@ -82,12 +93,9 @@ def test_one_step_forgets_nothing_and_that_is_said(
     assert f'href="#{section}"' in page and f'id="{section}"' in page
 
 
-def test_evidence_about_other_weights_is_said(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_evidence_about_other_weights_is_said(shown: tuple[Path, Path, str, str], tmp_path: Path) -> None:
     """A model that is not among those that were attacked: the page says so, in red."""
-    out = tmp_path / "out"
-    with pytest.raises(SystemExit):
-        main(["run", str(recipe(RECIPE)), "-o", str(out)])
-    code(str(recipe(RECIPE)), "-o", str(out), "--workers", "1")
+    out = shutil.copytree(shown[1], tmp_path / "out")
     summary = json.loads((out / "summary.json").read_text())
     changed = {key: value for key, value in summary.items() if key != "sha256"} | {"model_after": "0b" * 32}
     (out / "summary.json").write_text(json.dumps(sealed(out, changed)))

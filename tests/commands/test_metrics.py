@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from unweave.audit.every_metric import EVERY, METRICS
 from unweave.cli import main
-from unweave.report.every_metric import EVERY, METRICS
 
 Captured = pytest.CaptureFixture[str]
 
@@ -49,3 +49,10 @@ def test_json_and_unknown_names(capsys: Captured) -> None:
     assert all(each[key] for each in found for key in ("definition", "right", "replicate", "needs", "undefined_when"))
     assert code("forget_qualty") == 2
     assert "Did you mean 'forget_quality'?" in capsys.readouterr().err
+
+
+def test_of_a_method_what_decides_stands_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["methods", "hamu_q"])
+    told = capsys.readouterr().out
+    assert told.index("ratio: 0.1") < told.index("rate: null")

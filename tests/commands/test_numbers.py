@@ -73,3 +73,20 @@ def test_scores_have_n_interval_and_direction(models: tuple[str, ...]) -> None:
     assert "forget_quality: no interval; an exact method: uniform on [0, 1]" in told
     assert ("36.7 points" in told) == bool(gaps) and ("There is none here" in told) == (len(models) == 1)
     assert ("that of the second retrained model" in told) == bool(gaps)
+
+
+def test_the_standard_table_shows_what_decides_and_counts_the_rest() -> None:
+    names = {"TA": 0.9, "UA": 0.1, "MIA_TPR": None, "MIA_confidence": 0.5, "MIA_AUC": None}
+    sheet = {name: score(name, value) for name, value in names.items()}
+    lines = printed(score_table({"unlearned": sheet, "retrained": sheet}, {}, everything=False))
+    assert [line.split()[0] for line in lines[1:5:2]] == ["TA", "UA"]
+    told = " ".join(" ".join(lines).split())
+    assert (
+        "2 more scores, 1 of them undefined: --all shows them" in told and "MIA_AUC: undefined. It needs more." in told
+    )
+    assert "MIA_confidence" not in told
+    own = {"my_score": score("my_score", 0.5), "other": score("other", None)}
+    told = " ".join(printed(score_table({"unlearned": own}, {}, everything=False)))
+    assert "my_score" in told and "1 more scores, 1 of them undefined" in told, (
+        "of a task of one's own: all that there is"
+    )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unweave.data.index_file import read_rows
-from unweave.data.splits import Split, by_class, by_index, by_random_fraction, hardness_mix
+from unweave.data.splits import Split, by_class, by_index, by_person, by_random_fraction, hardness_mix
 from unweave.errors import ConfigurationError
 from unweave.modalities.images.recipe import poison_random, poison_swap
 
@@ -127,3 +127,22 @@ def test_files_that_hold_no_rows(tmp_path):
     for path in files:
         with pytest.raises(ConfigurationError, match=path.name):
             read_rows(path)
+
+
+def test_a_person_is_all_of_her_rows() -> None:
+    split = by_person([7, "anna", "anna", 8, 7], ["anna", 8])
+    assert split.forget.tolist() == [1, 2, 3] and split.retain.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ([], "at least one person"),
+        (["anna", "anna"], "1 named again"),
+        (["ana"], r"1 of 1 ids are not in the data \(ana\): no such records to forget. Did you mean 'anna'"),
+        (["anna", "7"], "the retain set must hold at least one example"),
+    ],
+)
+def test_people_who_cannot_be_forgotten(wanted: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        by_person(["anna", 7, "anna"], wanted)

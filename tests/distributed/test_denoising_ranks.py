@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.multiprocessing import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests._denoising import linear
-from tests._gloo import group
+from tests._gloo import group, ranks
 from tests.catalogue.test_methods_on_diffusion import CLASSES, Plain, called, sets
 from unweave.data.pairs import Pairs
 from unweave.loop import unlearn
@@ -51,7 +50,7 @@ def worker(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_are_one_process(tmp_path: Path) -> None:
-    spawn(worker, (str(tmp_path),), nprocs=WORLD)
+    ranks(worker, str(tmp_path), world=WORLD)
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(WORLD)]
     assert len(found[0]) == 2 * len(ROWS)
     for name in ROWS:

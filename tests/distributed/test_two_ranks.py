@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.multiprocessing import spawn
 
+from tests._gloo import ranks as start
 from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD
 from tests.distributed._ranks import (
     EXACT,
@@ -48,7 +48,7 @@ def alone() -> dict[str, Outcome]:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """One start of two processes for everything here."""
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(worker, (str(folder),), nprocs=WORLD)
+    start(worker, str(folder), world=WORLD)
     return [torch.load(Path(folder, f"rank{rank}.pt"), weights_only=False) for rank in range(WORLD)]
 
 

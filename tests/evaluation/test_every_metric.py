@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.report.card import evidence_directory
+from unweave.audit.every_metric import EVERY, METRICS
 from unweave.evaluation.metric import Metric
-from unweave.report.every_metric import EVERY, METRICS
 
 PARTS = ("gaps", "per_example", "attacks", "over_runs", "robustness")
 EVIDENCE = {"metric", "sizes", "value", "low", "high", "interval", "null", "p", "reason"}

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from unweave.audit.every_metric import EVERY
 from unweave.evaluation import UndefinedScore
 from unweave.evaluation.metric import Measurement, Metric, Null, Score, whole
 from unweave.modalities import MODALITIES
-from unweave.report.every_metric import EVERY
 
 METRIC = Metric("m", "d", "share", "as null", (-math.inf, math.inf), "run", "n", "u")
 

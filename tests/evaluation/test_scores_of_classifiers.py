@@ -12,11 +12,11 @@ import torch
 from unweave.audit import attacks, runs
 from unweave.audit.attacks import divergence, epsilon, forgetting, population, ulira
 from unweave.audit.canaries import verdict
+from unweave.audit.every_metric import METRICS
 from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Outputs
 from unweave.evaluation.scores import ROWS, SHEET, score_outputs
 from unweave.modalities import read
-from unweave.report.every_metric import METRICS
 from unweave.run.runner import run
 
 

@@ -98,3 +98,30 @@ def test_a_look_says_whose_batch_it_could_not_read() -> None:
     other = Observer(Classification(), {"guard": Sample(data, batch=2)}, {"guard": {"loss": "loss"}})
     with pytest.raises(ConfigurationError, match=r"^guard: "):
         other.see(Pixels(), ["guard"])
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+@pytest.mark.parametrize("name", ["regression", "multilabel", "segmentation"])
+def test_a_forget_set_that_is_as_unknown_as_unseen_examples_is_told(name: str) -> None:
+    """Nothing is said of what was learned by heart."""
+    it = kind(name)
+    x, y = it.test.tensors
+    order = it.task.nll(it.model, (x, y)).argsort(descending=True)
+    unknown, unseen = (TensorDataset(x[rows], y[rows]) for rows in (order[:50], order[50:]))
+    told = []
+    for forget, holdout in ((it.forget, it.test), (unknown, unseen)):
+        sides = {"forget": forget, "retain": it.retain, "holdout": holdout}
+        told.append(unweave.unlearn(it.original(), **sides, task=it.task, contract=CONTRACT, steps=1).warnings)
+    words = ("knows nothing of them", "does not fit the forget set")
+    says = [[text for text in each if any(word in text for word in words)] for each in told]
+    assert [len(each) for each in says] == [0, 1], told
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+@pytest.mark.parametrize("name", ["multilabel", "segmentation", "tokens"])
+def test_a_forget_set_that_does_not_fit_is_told_without_a_holdout(name: str) -> None:
+    it = kind(name)
+    x, y = it.retain[:30]
+    other = 1 - y if name == "multilabel" else torch.where(y == -100, y, (y + 1) % 3)
+    result = unweave.unlearn(it.original(), forget=TensorDataset(x, other), retain=it.forget, task=it.task, steps=1)
+    assert any("does not fit the forget set" in text for text in result.warnings), result.warnings

@@ -92,7 +92,10 @@ def test_everything_tells_of_it(ledger: Ledger, capsys: pytest.CaptureFixture[st
     assert rows["R-1"]["status"] == "certified" and len(ledger.index.requests("carried out")) == 1
     words = ledger.certificate_file("R-3").with_suffix(".md").read_text()
     assert (
-        words.splitlines()[2].startswith(f"**{WORD}") and "| 3 | undecided |" in words and "contract met" not in words
+        words.splitlines()[2].startswith("**Not shown.**")
+        and f"**{WORD}" in words
+        and "| 3 | undecided |" in words
+        and "contract met" not in words
     )
     assert json.loads(ledger.certificate_file("R-3").read_text())["body"]["shown"] is False
     model = ledger.folder / "runs/0001/03-R-3/model"

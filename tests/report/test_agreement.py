@@ -43,14 +43,18 @@ def agree(folder: Path, capsys: Captured, metrics: Mapping[str, dict[str, Any]])
     scores = json.loads((folder / "scores.json").read_text())
     tables = [rows((folder / "report.html").read_text(), i) for i in range(3)]
     models = scores["models"]
-    page = {row[0]: row for table in tables for row in table if len(row) == len(models) + 5}
-    console = printed(scores_of(scores))
+    page = {row[1]: row for table in tables for row in table if len(row) == len(models) + 6}
+    console = printed(scores_of(scores, everything=True))
     assert page.keys() == models["unlearned"].keys()
     for name, score in models["unlearned"].items():
         metric = metrics[name]
         assert (score["definition"], score["unit"]) == (metric["definition"], metric["unit"]), name
         right, exact = RIGHT[metric["right"]], metric["exact"]
-        assert page[name][1] == right and page[name][-2:] == [metric["definition"], exact], name
+        assert (
+            page[name][0] == metric["plain"]
+            and page[name][2] == right
+            and page[name][-2:] == [metric["definition"], exact]
+        ), name
         place = next(i for i, line in enumerate(console) if line.split()[:1] == [name])
         assert console[place + 1].startswith(f"n {score['n']}, {right} "), name
         if score["value"] is not None and score["low"] is None:

@@ -39,8 +39,13 @@ def test_runs_are_compared(tmp_path: Path) -> None:
     assert code("report", first, second, "-o", page) == 0
     text = checked(page)
     found = rows(text)
-    assert [row[0] for row in found] == [first.as_posix(), second.as_posix()] and found[1][2] == HOSTILE
-    assert found[0][5] == "2.0" and "one request, one original model" in text and text.count("<svg") == 1
+    assert [row[0] for row in found] == [first.as_posix(), second.as_posix()] and found[1][3] == HOSTILE
+    assert (
+        found[0][6] == "2.0"
+        and found[0][1] == "Not shown"
+        and "one request, one original model" in text
+        and text.count("<svg") == 1
+    )
 
 
 def test_runs_of_other_requests_are_compared_with_a_warning(tmp_path: Path) -> None:
@@ -63,7 +68,9 @@ def test_a_board_lists_every_run_and_names_what_it_cannot_read(tmp_path: Path) -
     assert code("board", tmp_path) == 0
     text = (tmp_path / "board.html").read_text()
     found = rows(text)
-    assert [row[0] for row in found] == ["a", "deep/er/b"] and found[1][4] == "missed: loss"
+    assert (
+        [row[0] for row in found] == ["a", "deep/er/b"] and found[1][5] == "missed: loss" and found[1][1] == "Refuted"
+    )
     assert 'href="deep/er/b/report.html"' in text and HOSTILE not in text
     assert rows(text, 1) == [["row", "sequence of requests"]]
     assert "One original and one unlearned model: the intervals" not in text

@@ -26,7 +26,7 @@ from unweave.report.demo_page import KINDS
 from unweave.watch import Watch
 
 SMALL: Json = {
-    **{"steps": 1, "training": {"steps": 4, "batch": 8}, "images": 20, "batches": (4, 4)},
+    **{"steps": 1, "training": {"steps": 4, "batch": 8}, "images": 20, "sampling_steps": 3, "batches": (4, 4)},
     "attack": Attack(images=4, search=1, looks=1, drawn=20),
 }
 KIND = KINDS["demo_drawn.json"]

@@ -41,7 +41,7 @@ def killed_until_done(
 ) -> int:
     """Killed at random moments, by count and by clock in turns, resumed each time; then left to end."""
     kills = 0
-    while kills < 4:
+    while kills < 3:  # by count twice, by clock once
         again = folder.exists() and directory.finished(folder) is None
         what = lambda: run(recipe, folder, resume=again, overwrite=not again)  # noqa: B023, E731
         if kills % 3 == 2:
@@ -73,7 +73,7 @@ def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Pat
             assert parts is not None and parts["contract"] == whole["contract"]
             assert parts["contract_reading"]["path"] == whole["contract_reading"]["path"], (method, step)
             cases += 1
-    assert cases == 8 and kills >= 32 and rollbacks >= 4
+    assert cases == 8 and kills >= 24 and rollbacks >= 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

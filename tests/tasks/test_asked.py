@@ -100,3 +100,19 @@ def test_pictures_as_answers_may_be_amounts() -> None:
 def test_signs_as_classes_are_numbered_from_0() -> None:
     with pytest.raises(ConfigurationError, match=r"\(labels > 0\).long\(\)"):
         Classification().nll(nn.Linear(6, 2), (X, SIGNS))
+
+
+def test_predictions_that_no_gradient_reaches_are_told() -> None:
+    for task, answer in ((Classification(), (SIGNS > 0).long()), (Regression(1.0), SIGNS), (Dense(), (X > 0).long())):
+        with pytest.raises(ConfigurationError, match=r"returned torch.int64. If its forward ends in argmax"):
+            task.nll(_Chosen(), (X, answer))
+    with pytest.raises(ConfigurationError, match=r"complex64. Give real numbers"):
+        Classification().nll(LINE, (X, torch.complex(SIGNS, SIGNS)))
+
+
+class _Chosen(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).argmax(1)

@@ -26,18 +26,22 @@ FINDINGS = ("supports", "refutes", "undecided")
 RUNGS = ("E0", "E1", "E2", "E3", "E4")
 CLAIMS = {
     None: "No claim: it is not even known that the run did what it should.",
-    "E0": "The method ran and its invariants hold. Nothing is known of what it forgot.",
-    "E1": "On this one model, the attacks that were tried cannot tell forget set from unseen data; utility is kept.",
-    "E2": "Over several trainings, the scores are equivalent to those of retraining, within stated margins.",
-    "E3": "Over many trainings, no example can be told from retraining by the per-example attacks that were tried, and "
-    "what was forgotten does not come back under attack.",
-    "E4": "In a randomised audit with an exact null, and against attacks made for this method, no trace was found.",
+    "E0": "The method ran, and its model still answers. Nothing is known of what it forgot.",
+    "E1": "On this one model, the attacks that were tried cannot tell the data to forget from unseen data, and the "
+    "model works as was agreed.",
+    "E2": "Over several trainings, results are those of models retrained without the data, within margins set before.",
+    "E3": "Over many trainings, the attacks that were tried cannot tell a single example from retraining, and what was "
+    "forgotten does not come back under attack.",
+    "E4": "In a test with coins drawn before training, and against attacks made for this method, no trace was found.",
 }
 
 
 @dataclass(frozen=True)
 class Item:
-    """One piece of evidence: the rung that needs it, what it says if it supports and if it refutes, how to get it."""
+    """One piece of evidence: the rung that needs it, what it says if it supports and if it refutes, how to get it.
+
+    What it says is for whoever signs, in plain words; how to get it is for whoever collects it.
+    """
 
     rung: str
     says: str
@@ -48,76 +52,81 @@ class Item:
 ITEMS = {
     "ran": Item(
         "E0",
-        "the weights changed and all outputs are finite",
-        "The weights did not change, or some outputs are not finite.",
+        "the model changed, and still answers",
+        "The model did not change, or does not answer any more.",
         "run the method to its end, on a request that its original does not meet",
     ),
     "disjoint": Item(
         "E0",
-        "the forget set is in no other set",
-        "Records of the forget set are in another set, too.",
+        "the data to forget are in no other set",
+        "Some of the data to forget are in another set, too.",
         "scan retain, test and holdout set for forget records",
     ),
     "holdout_attack": Item(
         "E1",
-        "the attack on forget against holdout finds nothing",
-        "An attack tells the forget set from unseen data.",
+        "an attack does not tell the data to forget from unseen data",
+        "An attack tells the data to forget from unseen data.",
         "`unweave evidence`; in Python `forget_against_holdout` with a holdout set",
     ),
     "blind_baseline": Item(
         "E1",
-        "without the model, forget and holdout set cannot be told apart",
-        "Forget and holdout set can be told apart without the model.",
+        "the unseen data that attacks compare with are like the data to forget",
+        "The unseen data that attacks compare with differ from the data to forget, also without the model.",
         "`unweave evidence`; in Python `blind_baseline` on the same two sets",
     ),
     "utility": Item(
         "E1",
-        "utility is kept, with an interval",
-        "Utility was not kept.",
+        "the model works as well as was agreed, on data set aside",
+        "The model does not work as well as was agreed.",
         "the scores on retain and test set, or a contract",
     ),
-    "budget": Item("E1", "the contract is met", "The contract was not met.", "a run under a contract that is met"),
+    "budget": Item(
+        "E1",
+        "every limit that was agreed is kept",
+        "A limit that was agreed was not kept.",
+        "a run under a contract that is met",
+    ),
     "gaps": Item(
         "E2",
-        "the gaps to retraining are within margins set before",
-        "Scores differ from those of retraining, by more than chance.",
+        "results are those of retrained models, within margins set before",
+        "Results differ from those of retrained models, by more than chance.",
         "`unweave evidence`; in Python `retrain_gap` with `Margins`",
     ),
     "per_example": Item(
         "E3",
-        "no example differs from retraining",
-        "Forget examples differ from what they are under retraining.",
+        "no single example to forget differs from what it is in retrained models",
+        "Single examples to forget differ from what they are in retrained models.",
         "`unweave evidence`; in Python `per_example` on the margins of all models",
     ),
     "epsilon": Item(
         "E3",
-        "the lower bound of epsilon is 0, and its ceiling is known",
-        "The lower bound of epsilon is above 0.",
+        "no difference from retraining can be measured where one could have been",
+        "A difference from retraining is measured that chance does not explain.",
         "`unweave evidence`; in Python `epsilon_bound`",
     ),
     "per_example_attack": Item(
         "E3",
-        "LiRA, U-LiRA or RMIA finds nothing",
-        "An attack on single records (LiRA, U-LiRA or RMIA) tells which were forgotten.",
+        "an attack on single records finds nothing",
+        "An attack on single records tells which were forgotten.",
         "`unweave evidence`; in Python `u_lira` with 16 models or more",
     ),
     "retain_exposure": Item(
         "E3",
-        "no retain example differs from retraining",
-        "Retain examples are not what they are under retraining: exposed, or damaged.",
+        "no single example to keep differs from what it is in retrained models",
+        "Examples to keep are not what they are in retrained models: exposed, or damaged.",
         "`unweave evidence`; in Python `per_example` on retain records",
     ),
     "robustness": Item(
         "E3",
-        "attacks bring back no more than in models that never saw it",
+        "a little training or rounding brings back no more than in models that never saw it",
         "What was forgotten comes back with a little training or rounding, as it does not in models that never saw it: "
         "it was in part hidden.",
         "`unweave evidence`; in Python `recovered_share` after relearning",
     ),
     "audit": Item(
         "E4",
-        "the scores do not predict the coins",
-        "The scores predict which records were trained on and forgotten.",
+        "in a test with coins drawn before training, nothing tells which records were trained on",
+        "In a test with coins drawn before training, the model tells which records were trained on and forgotten.",
         "`unweave audit plan` before the next training",
     ),
     "adaptive_attack": Item(
@@ -127,6 +136,7 @@ ITEMS = {
         "an attack that knows the method",
     ),
 }
+UNDECIDED = "undecided so far"
 BLIND = "blind_baseline"
 """It speaks about the holdout, not about the method."""
 RUNS = {
@@ -182,7 +192,7 @@ def claim(found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 
     level: str | None = None
     missing: tuple[str, ...] = ()
     for rung in RUNGS:
-        missing = _missing(rung, found, runs)
+        missing = tuple(f"{text} ({state}{get})" if state else text for text, state, get in _lacking(rung, found, runs))
         if missing:
             break
         level = rung
@@ -205,17 +215,35 @@ def finding(evidence: Score, level: float = 0.05) -> Finding:
     return "refutes" if evidence.p <= level else "supports"
 
 
-def _missing(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -> tuple[str, ...]:
+def asks(
+    level: str | None, found: Mapping[str, Finding], *, originals: int = 1, unlearned: int = 1, retrained: int = 0
+) -> tuple[str, ...]:
+    """What would make a claim stronger, in plain words, for whoever has to ask for it.
+
+    What would lift it one step, and what was looked at for later ones and is undecided; what is refuted lacks no
+    evidence.
+    """
+    place = -1 if level is None else RUNGS.index(level)
+    runs = {"originals": originals, "unlearned": unlearned, "retrained": retrained}
+    lacking = _lacking(RUNGS[place + 1], found, runs) if place + 1 < len(RUNGS) else []
+    later = [item for rung in RUNGS[place + 2 :] for item in _lacking(rung, found, {}) if item[1] == "is undecided"]
+    words = {"was not looked at": "not tested so far", "is undecided": UNDECIDED}
+    said = ((text, words.get(state)) for text, state, _ in (*lacking, *later) if state != "is refuted")
+    return tuple(f"evidence {text} ({state})" if state else text for text, state in said)
+
+
+def _lacking(rung: str, found: Mapping[str, Finding], runs: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """What a rung lacks, what became of it so far, and how to get it."""
     lacking = [
-        f"{needed} {name.removesuffix('s')} models instead of {runs[name]}"
+        (f"{needed} {name.removesuffix('s')} models instead of {runs[name]}", "", "")
         for name, needed in RUNS.get(rung, {}).items()
-        if runs[name] < needed
+        if runs.get(name, needed) < needed
     ]
     for name, item in ITEMS.items():
         if item.rung == rung and (finding := found.get(name)) != "supports":
             state = {None: "was not looked at", "refutes": "is refuted", "undecided": "is undecided"}[finding]
-            lacking.append(f"that {item.says} ({state}: {item.get})")
-    return tuple(lacking)
+            lacking.append((f"that {item.says}", state, f": {item.get}"))
+    return lacking
 
 
 def _refutation(name: str, found: Mapping[str, Finding]) -> str:

@@ -23,7 +23,8 @@ from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
 from unweave.audit.kits import kit_of
 from unweave.audit.models import make
 from unweave.audit.seen import ImageSeen, Pools, Seen, Told
-from unweave.audit.work import Piece, pieces, work
+from unweave.audit.work import Piece, Work, crew, pieces
+from unweave.data.protocol import Examples
 from unweave.errors import ConfigurationError
 from unweave.evaluation.ranking import FEWEST
 from unweave.recipe.recipe import Recipe
@@ -105,49 +106,50 @@ def evidence(
         content["pending"] = [name for name in PARTS if content[name] is None]
         write_json(folder / FILE, content)
 
-    def worked(title: str, what: str, *kinds: str) -> dict[Piece, Json]:
+    def worked(hands: Work, title: str, what: str, *kinds: str) -> dict[Piece, Json]:
         todo = pieces(world, what, *kinds)
-        return work(world, todo, workers, _telling(watch, title, len(todo)))
+        return hands(todo, _telling(watch, title, len(todo)))
 
     def retain(seen: Seen) -> Told:
         return kind.retain(world, seen)
 
     save()
-    # Every model, and what it says of every example.
-    if promise is not None:
-        promise(estimate(world, workers))
-    made = worked("training originals and references", "model", "original", "retrained")
-    made |= worked("unlearning", "model", "unlearned")
-    content["runs"]["models"] = list(made.values())
-    pools = Pools(*([kind.see(world, make(world, of, i)) for i in range(world.count(of))] for of in KINDS))
-    save(cost=_cost(list(made.values()), pools, workers))
-    shadows: ULira | None = None
-    if world.count("shadow"):
-        if recipe.model.weights is not None:
-            raise ConfigurationError(
-                "evidence.shadows: shadows are trained anew, 'model.weights' names a trained model"
-            )
-        told = worked("shadows for U-LiRA", "model", "shadow")
-        shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
-    # What the outputs say: gaps, examples, attacks, two populations of models.
-    content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
-    save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed, kind.metrics(world), kind.tow(world)))
-    rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
-    named: Json = {"values": kind.values} if kind.values else {}
-    per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
-    save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
-    attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks)
-    if references:
-        seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
-        check_references(seen, world.references, attacks["blind"]["exchangeable"])
-    if attacks["blind"]["exchangeable"] is False:
-        content["notes"].append(attacks["blind"]["text"])
-    save(attacks=attacks)
-    save(over_runs=over_runs_part(pools, retain, shadows, seed))
-    # What comes back under attack; then the claim that all of it supports.
-    attacked = worked("attacks that bring back", "attack", *KINDS)
-    by_kind = {name: [each for (_, of, _), each in attacked.items() if of == name] for name in KINDS}
-    save(robustness=kind.robustness(world, by_kind))
+    with crew(world, workers) as hands:
+        # Every model, and what it says of every example.
+        if promise is not None:
+            promise(estimate(world, workers))
+        made = worked(hands, "training originals and references", "model", "original", "retrained")
+        made |= worked(hands, "unlearning", "model", "unlearned")
+        content["runs"]["models"] = list(made.values())
+        pools = Pools(*([kind.see(world, make(world, of, i)) for i in range(world.count(of))] for of in KINDS))
+        save(cost=_cost(list(made.values()), pools, workers))
+        shadows: ULira | None = None
+        if world.count("shadow"):
+            if recipe.model.weights is not None:
+                raise ConfigurationError(
+                    "evidence.shadows: shadows are trained anew, 'model.weights' names a trained model"
+                )
+            told = worked(hands, "shadows for U-LiRA", "model", "shadow")
+            shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
+        # What the outputs say: gaps, examples, attacks, two populations of models.
+        content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
+        save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed, kind.metrics(world), kind.tow(world)))
+        rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
+        named: Json = {"values": kind.values} if kind.values else {}
+        per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
+        save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
+        attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks(world))
+        if references:
+            seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
+            check_references(seen, world.references, attacks["blind"]["exchangeable"])
+        if attacks["blind"]["exchangeable"] is False:
+            content["notes"].append(attacks["blind"]["text"])
+        save(attacks=attacks)
+        save(over_runs=over_runs_part(pools, retain, shadows, seed))
+        # What comes back under attack; then the claim that all of it supports.
+        attacked = worked(hands, "attacks that bring back", "attack", *KINDS)
+        by_kind = {name: [each for (_, of, _), each in attacked.items() if of == name] for name in KINDS}
+        save(robustness=kind.robustness(world, by_kind))
     finite = all(each.finite for each in pools.unlearned)
     found = findings(content, finite)
     originals, retrained, unlearned = map(world.count, KINDS)
@@ -180,7 +182,7 @@ def _head(world: Experiment, before: Json) -> Json:
             "test": len(request.test),
             "holdout": world.sizes["holdout"],
             "classes": kit_of(recipe).classes(request),
-            "whole_classes": sorted(set(request.forget.labels.tolist()) - set(request.retain.labels.tolist())),
+            "whole_classes": sorted(_classes(request.forget) - _classes(request.retain)),
         },
         "own_run": None if world.own is None else world.own.part(),
         "method": {
@@ -204,6 +206,11 @@ def _head(world: Experiment, before: Json) -> Json:
     }
 
 
+def _classes(data: Examples) -> set[int]:
+    """The classes that are in it; none where there are no classes."""
+    return set() if data.labels is None else set(data.labels.tolist())
+
+
 def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
     """What these models and sets do not allow."""
     for made in unlearned:
@@ -219,7 +226,7 @@ def _notes(world: Experiment, unlearned: Sequence[Json]) -> Iterator[str]:
         yield "All unlearned models come from one original: what is found is about that one, not about the method."
     contract = world.recipe.contract
     if contract is not None:
-        whole = not set(world.request.forget.labels.tolist()) & set(world.request.retain.labels.tolist())
+        whole = bool(forgotten := _classes(world.request.forget)) and not forgotten & _classes(world.request.retain)
         if "unseen" in {
             clause.metric for clause in contract.contract().forgets(whole, Known(world.request.task).utility)
         }:

@@ -31,7 +31,7 @@ class Estimate:
         recorded: kinds whose seconds are those of a model like them; the others are extrapolated from a few steps.
         models: all models, whose attacks are counted, too.
         workers: processes.
-        start: seconds that a process takes to begin; a worker does so for every phase.
+        start: seconds that a process takes to begin; all workers do so once, side by side.
     """
 
     missing: Mapping[str, int]
@@ -46,7 +46,7 @@ class Estimate:
         """Wall time: kinds come one after another, models of a kind side by side, on cores of their own."""
         parts = [(count, self.each[kind]) for kind, count in self.missing.items()]
         parts.append((self.models, self.each["attacks"]))
-        begun = self.start * len(parts) if self.workers > 1 else 0.0
+        begun = self.start if self.workers > 1 else 0.0
         return begun + STATISTICS + sum(-(-count // self.workers) * each for count, each in parts)
 
     def __str__(self) -> str:

@@ -24,10 +24,11 @@ from unweave.errors import ConfigurationError
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.records.job import RecordsJob
 from unweave.run.environment import code_sha256
 from unweave.store import cache_folder
 
-Request = ImageJob | DiffusionJob
+Request = ImageJob | DiffusionJob | RecordsJob
 KINDS = ("original", "retrained", "unlearned")
 STRIDE = 1000
 """Between the seeds of two originals: far from those of the retrained models, which follow each other."""

@@ -13,6 +13,7 @@ from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
+from unweave.modalities.records.job import RecordsJob
 from unweave.recipe.recipe import Recipe
 from unweave.run import checkpoint, directory
 from unweave.run.directory import TOLD
@@ -41,7 +42,7 @@ class Own:
     after: str
     about: Mapping[str, Any]
 
-    def original(self, request: ImageJob | DiffusionJob) -> nn.Module:
+    def original(self, request: ImageJob | DiffusionJob | RecordsJob) -> nn.Module:
         """The model that it started from.
 
         Raises:
@@ -50,7 +51,7 @@ class Own:
         where = f"{self.folder}: trained again here, " if self.weights is None else f"{self.weights}: "
         return self._same(request.opened(self.weights), self.before, f"{where}the model that this run started from")
 
-    def unlearned(self, request: ImageJob | DiffusionJob) -> nn.Module:
+    def unlearned(self, request: ImageJob | DiffusionJob | RecordsJob) -> nn.Module:
         """The model that it left.
 
         Raises:
@@ -59,7 +60,7 @@ class Own:
         file = self.folder / "model"
         return self._same(request.opened(file), self.after, f"{file}: the model that this run left")
 
-    def check(self, request: ImageJob | DiffusionJob) -> None:
+    def check(self, request: ImageJob | DiffusionJob | RecordsJob) -> None:
         """Refuses models that moved or were edited, before anything is trained.
 
         Raises:

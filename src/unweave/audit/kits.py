@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from unweave import modalities
-from unweave.audit import drawn
+from unweave.audit import drawn, records
 from unweave.audit.evidence_parts import attacks as images
 from unweave.audit.evidence_parts import robustness
 from unweave.audit.evidence_parts.attacks import Ask
@@ -54,7 +54,7 @@ class Kit:
     metrics: Callable[[Experiment], Sequence[str]]
     tow: Callable[[Experiment], Sequence[str]]
     features: Callable[[Experiment, int], tuple[Array, Array]]
-    asks: Mapping[str, Ask]
+    asks: Callable[[Experiment], Mapping[str, Ask]]
     attack: Callable[[Experiment, str, int], Json]
     attack_seconds: Callable[[Experiment, float], float]
     robustness: Callable[[Experiment, Mapping[str, Sequence[Json]]], Json]
@@ -114,7 +114,7 @@ KITS = {
         metrics=lambda world: GAP_METRICS,
         tow=lambda world: TOW_METRICS,
         features=lambda world, seed: images.features(_image_job(world), seed),
-        asks=images.ATTACKS,
+        asks=lambda world: images.ATTACKS,
         attack=robustness.attack,
         attack_seconds=_seconds,
         robustness=robustness.robustness_part,
@@ -128,11 +128,26 @@ KITS = {
         metrics=drawn.metrics,
         tow=lambda world: [name for name in drawn.metrics(world) if name.endswith("_drawn")],
         features=drawn.features,
-        asks=images.OF_MARGINS,
+        asks=lambda world: images.OF_MARGINS,
         attack=drawn.attack,
         attack_seconds=drawn.attack_seconds,
         robustness=drawn.robustness,
         values=drawn.VALUES,
+    ),
+    "records": Kit(
+        check=records.check,
+        classes=lambda job: len(job.source.classes),
+        see=records.see,
+        retain=lambda world, seen: seen.retain.where(world.retain_rows),
+        records=records.records,
+        metrics=records.metrics,
+        tow=records.tow,
+        features=records.features,
+        asks=records.asks,
+        attack=records.attack,
+        attack_seconds=records.attack_seconds,
+        robustness=records.robustness,
+        values=records.VALUES,
     ),
 }
 """A kind of data whose models can be trained several times is added here."""

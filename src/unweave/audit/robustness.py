@@ -16,8 +16,9 @@ with one axis (biases, normalisation) and buffers keep their precision, as in we
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,9 @@ from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Classifier, predict
 from unweave.gramian import real
 from unweave.modalities.images.tensors import TensorImages
+from unweave.modalities.records.data import Records
 from unweave.modules import copied
+from unweave.recipe.evidence import RelearningSection
 
 GROUP = 128
 UNCHANGED = Metric(
@@ -40,6 +43,7 @@ UNCHANGED = Metric(
         "arXiv:2410.16454",
         "a retrained model's, from another start: 0.11 to 0.12 at int4 in docs/how-to-read-the-evidence.md",
     ),
+    plain="weights that round to the original's",
 )
 _CURVE = ("images to learn from and forget examples to score", "never: nothing to learn or to score is an error")
 _DEEB = "Deeb and Roger, arXiv:2410.08827; the control: arXiv:2506.00688"
@@ -47,18 +51,23 @@ CONFIDENCE = Metric(
     "relearned_confidence",
     "mean p_y of the scored forget examples after so many steps of Adam on the attacker's examples",
     *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+    plain="how sure the model is again of the data to forget",
 )
 ACCURACY = Metric(
     "relearned_accuracy",
     "accuracy on the scored forget examples after so many steps of Adam on the attacker's examples",
     *("share", "as null", (0, 1), "run", *_CURVE, _DEEB, "the never-saw control's curve"),
+    plain="right again on the data to forget",
 )
 HALF_LIFE = Metric(
     "half_life",
     "steps until relearned_confidence is half way from the control to the original, as they were before",
     *("steps", "as null", (0, math.inf), "run", "curves of originals and controls, too"),
     *("the curve never gets there: more than the last step", _DEEB, "the never-saw control's"),
+    plain="steps until half is back",
 )
+
+_USUAL = RelearningSection()  # what a recipe says nothing of
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,10 @@ class Relearning:
         ConfigurationError: numbers out of range, all of them at once.
     """
 
-    steps: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50)
-    lr: float = 1e-3
-    batch: int = 64
-    share: float = 0.2
+    steps: tuple[int, ...] = _USUAL.steps
+    lr: float = _USUAL.lr
+    batch: int = _USUAL.batch
+    share: float = _USUAL.share
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -125,24 +134,49 @@ def relearn(model: nn.Module, task: Classifier, learned: TensorImages, scored: T
         raise ConfigurationError(
             f"relearning needs examples to learn and to score; found {len(learned)} and {len(scored)}"
         )
+
+    def look(attacked: nn.Module) -> tuple[float, float]:
+        outputs = predict(attacked, task, scored, name="scored")
+        return float(outputs.confidence.mean()), float(outputs.correct.mean())
+
+    def loss(attacked: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return F.cross_entropy(task.logits(attacked, batch), batch[1])
+
+    return relearned(model, learned, how, loss, look)
+
+
+def relearned(
+    model: nn.Module,
+    learned: TensorImages | Records,
+    how: Relearning,
+    loss: Callable[[nn.Module, Any], Tensor],
+    look: Callable[[nn.Module], tuple[float, float]],
+) -> Curve:
+    """The curve of a copy of the model that is trained on some examples; the model stays as it is.
+
+    Args:
+        model: attacked in evaluation mode.
+        learned: what the attacker has.
+        how: it trains.
+        loss: of a batch.
+        look: confidence and accuracy of a model on what is scored.
+    """
     attacked = copied(model).eval().requires_grad_(True)
     optimizer = torch.optim.Adam(attacked.parameters(), lr=how.lr)
     generator = torch.Generator().manual_seed(how.seed)
     order = torch.empty(0, dtype=torch.int64)
-    confidence, accuracy, made = [], [], 0
+    confidence, accuracy, made = list[float](), list[float](), 0
     for until in how.steps:
         for _ in range(until - made):
             if len(order) < min(how.batch, len(learned)):
                 order = torch.cat([order, torch.randperm(len(learned), generator=generator)])
             rows, order = order[: how.batch], order[how.batch :]
-            images, labels = learned.batch(rows)
             optimizer.zero_grad()
-            F.cross_entropy(task.logits(attacked, (images, labels)), labels).backward()
+            loss(attacked, learned.batch(rows)).backward()
             optimizer.step()
         made = until
-        outputs = predict(attacked, task, scored, name="scored")
-        confidence.append(float(outputs.confidence.mean()))
-        accuracy.append(float(outputs.correct.mean()))
+        for values, value in zip((confidence, accuracy), look(attacked), strict=True):
+            values.append(value)
     return Curve(how.steps, tuple(confidence), tuple(accuracy))
 
 

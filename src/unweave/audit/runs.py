@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike
 from unweave.errors import ConfigurationError
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.metric import Array, Measurement, Metric, Null, Right, Score, UndefinedScore, null_of, whole
-from unweave.evaluation.scores import MARGINS
+from unweave.evaluation.scores import MARGINS, SHEET
 
 FEWEST = 2  # a spread needs two
 Sheet = Mapping[str, Score]
@@ -268,23 +268,26 @@ def _points(sheets: Sequence[Sheet], name: str, what: str) -> Array:
 
 def _gap_metric(name: str) -> Metric:
     of = f"100 x (mean {name} of the unlearned models - mean {name} of the retrained ones)"
-    return _metric(f"gap_{name}", of, "points", "as null", (-100, 100), SALUN)
+    plain = f"{SHEET[name].plain}, less that of retrained models" if name in SHEET else ""
+    return _metric(f"gap_{name}", of, "points", "as null", (-100, 100), SALUN, plain)
 
 
 def _average_metric(metrics: Sequence[str]) -> Metric:
     of = f"mean size of the gaps in {', '.join(metrics)}"
-    return _metric("average_gap", of, "points", "lower", (0, 100), SALUN)
+    return _metric("average_gap", of, "points", "lower", (0, 100), SALUN, "mean distance to retrained models")
 
 
-def _metric(name: str, definition: str, unit: str, right: Right, limits: tuple[float, float], source: str) -> Metric:
+def _metric(
+    name: str, definition: str, unit: str, right: Right, limits: tuple[float, float], source: str, plain: str
+) -> Metric:
     undefined = "fewer than two runs on a side, or a run whose score is undefined"
     needs = "two unlearned and two retrained models, three for a claim; every one from a training of its own"
-    return Metric(name, definition, unit, right, limits, "run", needs, undefined, source)
+    return Metric(name, definition, unit, right, limits, "run", needs, undefined, source, plain=plain)
 
 
 def _tow_metric(metrics: Sequence[str]) -> Metric:
     of = f"product of 1 - |gap| over {', '.join(metrics)}"
-    return _metric("ToW", of, "ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257")
+    return _metric("ToW", of, "ratio", "higher", (0, 1), "Zhao et al., arXiv:2406.01257", "tug of war: 1 is retraining")
 
 
 TOW = _tow_metric(TOW_METRICS)
@@ -294,6 +297,7 @@ TOST = Metric(
     *("p-value", "lower", (0, 1), "run", "a gap, and a margin that was settled before the runs"),
     *("the gap is undefined, or has no margin", "Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987)"),
     "below 0.05 as soon as there are runs enough for the margin; a method at the margin is in at most 5 % of cases",
+    plain="chance of a gap beyond the margin",
 )
 GAPS = (*map(_gap_metric, GAP_METRICS), _average_metric(GAP_METRICS), TOW, TOST)
 """What is said of gaps over runs."""
@@ -309,6 +313,7 @@ RECOVERED = Metric(
     "two attacked models each: original, never-saw control, unlearned",
     "the 95 % interval of original - control holds 0: the attack cannot tell what there was to forget",
     "control: arXiv:2506.00688; interval: Fieller, J. R. Stat. Soc. B 16 (1954)",
+    plain="what comes back, of what separates the original from a retrained model",
 )
 
 

@@ -48,27 +48,41 @@ def do(world: Experiment, piece: Piece) -> dict[str, Any]:
     return dict(made.about)
 
 
-def work(
-    world: Experiment, todo: Sequence[Piece], workers: int, done: Callable[[Piece], None] = lambda piece: None
-) -> dict[Piece, dict[str, Any]]:
-    """Does all pieces, one thread each; `done` is told of each that ends.
+Work = Callable[[Sequence[Piece], Callable[[Piece], None]], dict[Piece, dict[str, Any]]]
 
+
+@contextlib.contextmanager
+def crew(world: Experiment, workers: int) -> Iterator[Work]:
+    """What does all pieces that it is given, one thread each, and tells of each that ends.
+
+    The processes begin with the first pieces and wait for further ones: a beginning takes longer than a small model.
     Ctrl-C, or a fault in one, ends the others at once: what they had finished is in the cache.
     """
-    if workers <= 1 or len(todo) <= 1:
+
+    def alone(todo: Sequence[Piece], done: Callable[[Piece], None]) -> dict[Piece, dict[str, Any]]:
         found = {}
         with one_thread():
             for piece in todo:
                 found[piece] = do(world, piece)
                 done(piece)
         return found
-    with processes(min(workers, len(todo)), _begin, world) as pool:
-        futures = {pool.submit(_do, piece): piece for piece in todo}
-        found = {}
-        for future in as_completed(futures):
-            found[futures[future]] = future.result()
-            done(futures[future])
-    return {piece: found[piece] for piece in todo}
+
+    if workers <= 1:
+        yield alone
+        return
+    with processes(workers, _begin, world) as pool:
+
+        def together(todo: Sequence[Piece], done: Callable[[Piece], None]) -> dict[Piece, dict[str, Any]]:
+            if len(todo) <= 1:
+                return alone(todo, done)
+            futures = {pool.submit(_do, piece): piece for piece in todo}
+            found = {}
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                done(futures[future])
+            return {piece: found[piece] for piece in todo}
+
+        yield together
 
 
 def ready() -> None:

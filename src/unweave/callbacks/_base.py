@@ -52,7 +52,8 @@ def listeners(name: str, given: Any) -> str:
     for number, each in enumerate(given):
         methods = {method: getattr(each, method) for method in TAKES if hasattr(each, method)}
         if not methods:
-            return wrong(f"{name}[{number}]", WORDS, each)
+            advice = " Make the function the on_step of an object." if callable_with(each, 2) else ""
+            return wrong(f"{name}[{number}]", WORDS, each) + advice
         if isinstance(each, type):
             return wrong(f"{name}[{number}]", WORDS, each) + f" Pass one of it: {each.__name__}(...)."
         for method, (words, count) in TAKES.items():

@@ -27,16 +27,17 @@ PREFIX = "unweave/"
 class TensorBoard:
     """Writes event files: `tensorboard --logdir FOLDER`.
 
-    A run that is resumed into the same folder goes on: what an earlier part wrote of its steps is set aside.
+    A run into a folder that has one goes on after it, from its own first step: what is there of later steps is set
+    aside.
 
     Args:
-        folder: where to.
+        folder: where to; None is a new one, "runs/" and the time, as of torch's `SummaryWriter`.
 
     Raises:
         UnsupportedError: tensorboard is not installed.
     """
 
-    folder: str | Path = "runs"
+    folder: str | Path | None = None
     _writer: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +67,9 @@ class TensorBoard:
 
     def _open(self, step: int) -> Any:
         if self._writer is None:
-            self._writer = self._made(log_dir=str(self.folder), purge_step=step or None)
+            self._writer = self._made(
+                log_dir=None if self.folder is None else str(self.folder), purge_step=step or None
+            )
         return self._writer
 
 
@@ -74,7 +77,7 @@ class TensorBoard:
 class MLflow:
     """Logs metrics, and at the end the state of the contract and the reason as tags.
 
-    In the run that is active, or in one of its own, which it ends.
+    In the run that is active, or in one of its own, which it ends with the result; an error leaves it open.
 
     Raises:
         UnsupportedError: mlflow is not installed.

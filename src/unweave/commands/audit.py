@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from unweave.audit.canaries import draw, epsilon_of, judge, load, read_ids, read_scores
+from unweave.evaluation.figures import interval, value
+from unweave.report.numbers import null_band, p_value
 
 _REFUTED = 3
 
@@ -58,16 +60,15 @@ def verdict(folder: Path, scores: Path, *, lower: bool, few: bool, as_json: bool
         print(json.dumps(found.as_dict(), indent=2))
         return code
     table = Table(box=None, pad_edge=False)
-    for column in ("", "value", "95 % interval", "an exact method", "p"):
+    columns = {"value": value, "95 % interval": interval, "an exact method": null_band, "p": p_value}
+    for column in ("", *columns):
         table.add_column(column, overflow="fold")
     for name, each in (("AUC", found.auc), ("hits", found.hits)):
-        null = each.null
-        assert null is not None and each.p is not None
-        band = f"{null.low:.3f} to {null.high:.3f}"
-        table.add_row(name, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}", band, f"{each.p:.2g}")
+        told = each.as_dict()
+        table.add_row(name, *(read(told) for read in columns.values()))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    value, share = found.epsilon.value, 100 * (1 - found.plan.level)
-    console.print(f"epsilon: at least {value:.2f} ({share:g} % confidence); at most {found.ceiling:.2f} could be shown")
+    least, share = found.epsilon.value, 100 * (1 - found.plan.level)
+    console.print(f"epsilon: at least {least:.2f} ({share:g} % confidence); at most {found.ceiling:.2f} could be shown")
     console.print(found.text, style="bold red" if found.refuted else "", markup=False)
     return code

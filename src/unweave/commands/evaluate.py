@@ -10,17 +10,19 @@ from typing import Any
 from rich.console import Console
 
 from unweave import execution, modalities
+from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say
 from unweave.commands.tables import evidence_table, scores_of
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
-from unweave.report.every_metric import described
 from unweave.run import directory, outcome
 from unweave.watch import watching
 
 
-def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_json: bool) -> None:
+def main(
+    model: Path, recipe_file: Path | None, overrides: Sequence[str], *, everything: bool = False, as_json: bool
+) -> None:
     """Prints the scores of a model beside those of the retrained ones that the recipe asks for, and attacks on it."""
     recipe_file = recipe_file or model / "recipe.yaml"
     if not recipe_file.is_file():
@@ -56,7 +58,7 @@ def main(model: Path, recipe_file: Path | None, overrides: Sequence[str], *, as_
     if as_json:
         print(json.dumps({**found, "metrics": described(found["models"]["unlearned"])}, indent=2))
     else:
-        Console(highlight=False).print(scores_of(found))
+        Console(highlight=False).print(scores_of(found, everything=everything))
         if alone:
             Console(highlight=False).print(evidence_table("AUC, forget against holdout", alone))
             say(blind)

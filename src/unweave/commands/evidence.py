@@ -15,8 +15,9 @@ from unweave.audit.work import cores
 from unweave.commands.progress import say, speaking
 from unweave.commands.tables import evidence_table
 from unweave.errors import ConfigurationError
+from unweave.evaluation.figures import plain
 from unweave.modalities import read
-from unweave.report.numbers import NO_TEST, Columns, Json, plain
+from unweave.report.numbers import NO_TEST, Columns, Json
 from unweave.watch import watching
 
 _REFUTED, _INTERRUPTED = 3, 130

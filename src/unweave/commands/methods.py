@@ -31,7 +31,8 @@ def main(name: str | None, *, as_json: bool) -> None:
         console = Console(soft_wrap=True)
         console.print(f"{name}\n", style="bold")
         defaults = {key: json.dumps(p.default, default=str) for key, p in hyperparameters(CATALOGUE[name]).items()}
-        written = "\n".join(f"  {key}: {value}" for key, value in {"name": name, **defaults}.items())
+        usual = sorted(defaults.items(), key=lambda each: each[1] == "null")  # what decides first, then what may
+        written = "\n".join(f"  {key}: {value}" for key, value in [("name", name), *usual])
         console.print(f"{about[name]}\n\nIn a recipe:\n\nmethod:\n{written}", markup=False, highlight=False)
     else:
         table = Table(box=None, pad_edge=False)

@@ -8,9 +8,9 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from unweave.audit.every_metric import EVERY, METRICS
 from unweave.errors import ConfigurationError, suggest
 from unweave.evaluation.metric import Metric
-from unweave.report.every_metric import EVERY, METRICS
 from unweave.report.numbers import RIGHT
 
 _RIGHT = {**RIGHT, "as null": "as an exact method: away from its null level, both ways are wrong"}
@@ -50,6 +50,7 @@ def main(name: str | None, *, as_json: bool) -> None:
 def _one(metric: Metric) -> Table:
     made = Table(metric.name, "", box=None, pad_edge=False)
     rows = {
+        "in plain words": metric.plain,
         "what": metric.definition,
         "right": _RIGHT[metric.right],
         "range": f"{_range(metric)}, {metric.unit}",

@@ -1,4 +1,4 @@
-"""Commands as the help shows them: an option that takes no value shows none."""
+"""Commands as the help shows them: an option that takes no value shows none, and an argument has its name alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Group(TyperGroup):
 
 def _valueless(parameters: list[Any]) -> list[Any]:
     for each in parameters:
-        if getattr(each, "is_flag", False) and each.metavar is None:
+        if each.param_type_name == "argument":
+            each.display_type_rich = lambda ctx: None
+        elif each.is_flag and each.metavar is None:
             each.metavar = ""
     return parameters
 

@@ -34,7 +34,14 @@ _INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
 
 def main(
-    path: Path, overrides: Sequence[str], output: Path | None, *, resume: bool, overwrite: bool, as_json: bool
+    path: Path,
+    overrides: Sequence[str],
+    output: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    everything: bool = False,
+    as_json: bool,
 ) -> int:
     """Runs the recipe (a file, or that of a run directory).
 
@@ -49,10 +56,10 @@ def main(
     if recipe.requests:
         return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
     with directory.claimed(folder):
-        return _single(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
+        return _single(recipe, folder, resume=resume, overwrite=overwrite, everything=everything, as_json=as_json)
 
 
-def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_json: bool) -> int:
+def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, everything: bool, as_json: bool) -> int:
     finished = resume and directory.finished(folder) is not None
     directory.check(folder, resume, overwrite)
     job = modalities.job(recipe)
@@ -74,10 +81,10 @@ def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, as_j
         if seal.KEY not in summary:
             print("an earlier version wrote it: without hashes its files are taken as they are", file=sys.stderr)
     with readable(folder) if finished else nullcontext():
-        return _told(summary, folder, finished, as_json=as_json)
+        return _told(summary, folder, finished, everything=everything, as_json=as_json)
 
 
-def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, as_json: bool) -> int:
+def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, everything: bool, as_json: bool) -> int:
     for text in summary["warnings"]:
         say(text, style="bold red")
     page = folder / "report.html" if finished and (folder / "report.html").exists() else build(folder)
@@ -85,7 +92,7 @@ def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, as_json: 
     if as_json:
         print(json.dumps({"directory": str(folder), "summary": summary, "scores": scores}, indent=2))
     else:
-        _tell(summary, scores, page)
+        _tell(summary, scores, page, everything)
     missed = overall(summary["contract"]) != "met"
     if summary["status"] == REASON:
         return _INTERRUPTED
@@ -103,9 +110,9 @@ def _recipe_of(path: Path) -> Path:
     return path / "recipe.yaml"
 
 
-def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path) -> None:
+def _tell(summary: Mapping[str, Any], scores: Mapping[str, Any], page: Path, everything: bool) -> None:
     console = Console(highlight=False)
-    console.print(scores_of(scores))
+    console.print(scores_of(scores, everything=everything))
     if summary["contract"]:
         console.print(kept(summary["contract"], summary["contract_reading"]))
     effort = f"{counted(summary['steps'], 'step', 'steps')}, {summary['seconds']:.1f} s"

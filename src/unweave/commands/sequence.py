@@ -15,9 +15,9 @@ from rich.text import Text
 from unweave.commands.contract import promise, word
 from unweave.commands.progress import speaking
 from unweave.contract import state_of
+from unweave.evaluation.figures import plain
 from unweave.recipe.recipe import Recipe
 from unweave.report.build import build
-from unweave.report.numbers import plain
 from unweave.report.run_page import readable
 from unweave.run import sequence
 from unweave.watch import watching

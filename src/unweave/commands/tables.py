@@ -8,19 +8,9 @@ import rich.table
 from rich.console import Group
 from rich.text import Text
 
-from unweave.report.every_metric import METRICS
-from unweave.report.numbers import (
-    COLUMNS,
-    Columns,
-    Json,
-    definition,
-    interval,
-    models_of,
-    reasons,
-    said_of,
-    unit,
-    value,
-)
+from unweave.audit.every_metric import METRICS
+from unweave.evaluation.figures import interval, unit, value
+from unweave.report.numbers import COLUMNS, Columns, Json, deciding, definition, models_of, reasons, said_of, valued
 
 _OVER = "[ , ]: 95 % interval over the n examples or prompts, for this model only. unweave metrics NAME: what it is"
 _RETRAINED = "as retrained: right is what the column 'retrained' says; away from it, both ways are wrong"
@@ -63,20 +53,29 @@ def evidence_table(
     return table([title, *columns], cells, notes)
 
 
-def scores_of(scores: Json) -> Group:
-    """The scores of every model in `scores.json`, the distances to the retrained one last."""
-    return score_table({name: scores["models"][name] for name in models_of(scores)}, scores["gaps"])
+def scores_of(scores: Json, *, everything: bool = False) -> Group:
+    """The scores of every model in `scores.json` that decide, or all; the distances to the retrained one last."""
+    return score_table({name: scores["models"][name] for name in models_of(scores)}, scores["gaps"], everything)
 
 
-def score_table(models: Mapping[str, Mapping[str, Json]], gaps: Mapping[str, Mapping[str, Json]]) -> Group:
+def score_table(
+    models: Mapping[str, Mapping[str, Json]], gaps: Mapping[str, Mapping[str, Json]], everything: bool = True
+) -> Group:
     """One row a score: n and the right direction under its name, the interval under every value, reasons below.
 
     Args:
         models: the scores of each, by name.
         gaps: of those that are compared with the retrained one.
+        everything: all scores; otherwise those that decide and have a value, and the others are named below.
     """
     rows, undefined, bare = [], dict[str, str](), []
-    for name in dict.fromkeys(name for sheet in models.values() for name in sheet):
+    names = list(dict.fromkeys(name for sheet in models.values() for name in sheet))
+    shown = names if everything else deciding(models)
+    left = [name for name in names if name not in shown]
+    for name in shown:
+        if not everything and not valued(models, name):
+            undefined[name] = next(sheet[name]["reason"] for sheet in models.values() if name in sheet)
+            continue
         found = [sheet.get(name) for sheet in models.values()]
         known = [score for score in found if score]
         right, _, exact = definition(name)
@@ -86,6 +85,9 @@ def score_table(models: Mapping[str, Mapping[str, Json]], gaps: Mapping[str, Map
             undefined[name] = lacking[0]
         if name in METRICS and any(score["value"] is not None and score["low"] is None for score in known):
             bare.append(f"{name}: no interval; an exact method: {exact}")
+    if left:
+        none = [name for name in left if not valued(models, name)]
+        bare.append(f"{len(left)} more scores, {len(none)} of them undefined: --all shows them")
     notes = [*reasons(undefined), *bare, _RETRAINED if "retrained" in models else _NO_RETRAINED, _OVER]
     if apart := {name: gap["average_gap"] for name, gap in gaps.items() if "average_gap" in gap}:
         away = {name: _cell(gap, f" {unit(gap)}") for name, gap in apart.items()}

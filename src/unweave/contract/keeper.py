@@ -20,6 +20,7 @@ from unweave.contract.reading import MET, Outcome, Reading, Verdict, Waypoint, e
 from unweave.contract.remaining import left
 from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
+from unweave.errors import of_set
 from unweave.objectives import Objectives
 from unweave.rules._base import Left
 from unweave.tasks import Known, Task
@@ -167,7 +168,8 @@ class Keeper:
         now = self._observer.see(model, ["guard", "final", "forget", "holdout"])
         seen = dict(now) if self._first is None else {**now, **self._observer.see(self._first(), ["guard", "final"])}
         if self._retrained is not None and "retrained" in {clause.metric for clause in self._forgets}:
-            seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
+            with of_set("the retrained model"):
+                seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
         self._settle(seen)
         kept, forgotten = self._readings(now)
         self.start = self._budget(kept)

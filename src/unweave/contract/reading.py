@@ -11,6 +11,29 @@ NONE, MET = "no contract", "contract met"
 REACHED = "limits reached on the examples that steered the run"
 WORDS: Mapping[State, str] = {"met": "met", "missed": "MISSED", "undecided": "UNDECIDED"}
 
+PLAIN = {
+    "accuracy falls": "how often it is right may fall{}",
+    "loss rises": "its mean error may rise{}",
+    "overlap falls": "how well what it marks overlaps with what is to be marked may fall{}",
+    "perplexity rises": "how much true texts surprise it (perplexity) may rise{}",
+    "recognised falls": "how often it draws what is asked for may fall{}",
+    "forget accuracy at most": "it may be right on at most{} of the data to forget",
+    "forget accuracy within": "how often it is right on the data to forget has to be within{}",
+    "forget loss at least": "its mean error on the data to forget has to be at least{}",
+    "share of forget conditions still drawn as asked at most": "what is to be forgotten may still be drawn at "
+    "most{} of the times it is asked for",
+    "unseen: membership AUC at most": "an attacker may tell the data to forget from unseen data at most{} of the time, "
+    "where a coin has 0.5",
+}
+"""How a clause begins, and how it is said in plain words."""
+
+
+def plainly(row: Mapping[str, Any]) -> str:
+    """A clause in plain words; one of a metric of the user's own has the words that the user gave it."""
+    text = str(row["clause"])
+    known = (plain.format(text.removeprefix(begins)) for begins, plain in PLAIN.items() if text.startswith(begins))
+    return next(known, text) + ("" if row.get("group") is None else f" ({row['group']})")
+
 
 def state_of(row: Mapping[str, Any]) -> State:
     """The state of a clause, or of a reading, as it is written; older records say only whether it was met."""

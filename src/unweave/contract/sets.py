@@ -186,6 +186,11 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
         faults.append("contract: keep clauses are measured on a guard set: pass guard=...")
     if _size(sets.holdout) == 0:
         faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
+    faults += [
+        f"contract: the {name} set is empty: keep clauses are measured on examples. Give some, or leave it out."
+        for name, data in (("guard", sets.guard), ("final", sets.final))
+        if keeps and _size(data) == 0
+    ]
     if faults:
         raise ConfigurationError(faults)
 

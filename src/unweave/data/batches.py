@@ -131,7 +131,7 @@ def moved(batch: Batch, device: torch.device | str | None) -> Batch:
 
 def in_batches(data: Dataset[Any] | Iterable[Any], size: int, device: torch.device | str | None) -> Iterator[Batch]:
     """Batches of so many examples of a Dataset, or those that are given, `moved`."""
-    for batch in DataLoader(data, batch_size=size) if isinstance(data, Dataset) else data:
+    for batch in DataLoader(data, batch_size=size, collate_fn=collated) if isinstance(data, Dataset) else data:
         yield moved(batch, device)
 
 

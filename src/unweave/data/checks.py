@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from unweave.data.content import content
 from unweave.data.protocol import examples
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, told
 
 _DEEPEST = 100  # of data sets in data sets; one may name itself
 
@@ -27,7 +27,9 @@ def check_filled(size: int, name: str) -> None:
         raise ConfigurationError(f"the {name} set must hold at least one example, found 0: check the split")
 
 
-def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[int]]:
+def check_overlap(
+    forget: Dataset[Any], retain: Dataset[Any], measured: Mapping[str, Dataset[Any]] | None = None
+) -> dict[str, list[int]]:
     """Refuse examples that are in both sets: the same row of one data set, or the same input and label, bit for bit.
 
     By row also where the data set draws something at random at every look (`Subset`, `ConcatDataset`, `random_split`
@@ -36,8 +38,13 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
     sentence punctuation and gaps do not count. A retain text that is marked as a copy is there on purpose. Objects are
     compared by what they hold (`content`).
 
+    Args:
+        forget, retain: what a run trains on.
+        measured: sets to measure on, by name, which may hold some of the same content, as some data do by nature, but
+            are no copies: less than half of it.
+
     Returns:
-        Rows of "forget" and of "retain" that hold NaN or infinity: the model may know what to do with them, or not.
+        Rows of all of them that hold NaN or infinity: the model may know what to do with them, or not.
 
     Raises:
         ConfigurationError: there are some; the message counts them and names the first by their index.
@@ -46,29 +53,44 @@ def check_overlap(forget: Dataset[Any], retain: Dataset[Any]) -> dict[str, list[
     places: dict[tuple[int, int], int] = {}
     shared: list[tuple[int, int]] = []
     broken: dict[str, list[int]] = {"forget": [], "retain": []}
-    for row, (at, digest, finite) in enumerate(_rows(forget)):
+    own: dict[str, dict[bytes, int]] = {}
+    copies: dict[str, dict[int, str]] = {}
+    for name, data in (measured or {}).items():
+        own[name], copies[name], broken[name] = {}, {}, []
+        for row, (_, digest, finite) in enumerate(_rows(data, name)):
+            own[name][digest] = row
+            broken[name] += [] if finite else [row]
+
+    def trained(digest: bytes, place: str) -> None:
+        for name, rows in own.items():
+            if digest in rows:
+                copies[name].setdefault(rows[digest], place)
+
+    for row, (at, digest, finite) in enumerate(_rows(forget, "forget")):
         contents[digest] = places[id(at.data), at.row] = row
+        trained(digest, f"forget[{row}]")
         broken["forget"] += [] if finite else [row]
-    for row, (at, digest, finite) in enumerate(_rows(retain)):
+    for row, (at, digest, finite) in enumerate(_rows(retain, "retain")):
+        trained(digest, f"retain[{row}]")
         twin = contents.get(digest)
         if twin is None and (place := places.get((id(at.data), at.row))) is not None:
             twin = place if _same_label(forget, place, retain, row) else None
-        meant = (own := examples(at.data)) is not None and own.repeated(at.row)
+        meant = (known := examples(at.data)) is not None and known.repeated(at.row)
         shared += [] if twin is None or meant else [(twin, row)]
         broken["retain"] += [] if finite else [row]
+    faults = [
+        _copied(name, found, len(own[name])) for name, found in copies.items() if 2 * len(found) >= len(own[name])
+    ]
     if shared:
         first = ", ".join(f"forget[{a}] = retain[{b}]" for a, b in shared[:5])
         both = len({a for a, _ in shared})
-        raise ConfigurationError(
+        faults.append(
             f"forget and retain must share no example, found {both} of {len(places)} forget "
             f"examples in the retain set too (first: {first}): take them out of one of the two"
         )
+    if any(faults):
+        raise ConfigurationError(filter(None, faults))
     return broken
-
-
-def broken_rows(data: Dataset[Any]) -> list[int]:
-    """Rows that hold NaN or infinity."""
-    return [row for row, (_, _, finite) in enumerate(_rows(data)) if not finite]
 
 
 def check_apart(measured: Mapping[str, Dataset[Any]], trained: Mapping[str, Dataset[Any]]) -> None:
@@ -86,14 +108,21 @@ def check_apart(measured: Mapping[str, Dataset[Any]], trained: Mapping[str, Data
     faults = []
     for name, data in measured.items():
         rows = [(row, origin(data, row)) for row in range(len(data))]  # type: ignore[arg-type]
-        shared = [f"{name}[{row}] = {places[at]}" for row, own in rows if (at := (id(own.data), own.row)) in places]
-        if shared:
-            faults.append(
-                f"{name}: expected examples that no step trains on, found {len(shared)} of {len(rows)} in the forget "
-                f"or the retain set (first: {shared[0]}): take others"
-            )
-    if faults:
-        raise ConfigurationError(faults)
+        shared = {row: places[at] for row, own in rows if (at := (id(own.data), own.row)) in places}
+        faults.append(_copied(name, shared, len(rows)))
+    if any(faults):
+        raise ConfigurationError(filter(None, faults))
+
+
+def _copied(name: str, found: Mapping[int, str], size: int) -> str:
+    """What to say of rows of a set that are trained on; nothing of none."""
+    if not found:
+        return ""
+    row, place = next(iter(found.items()))
+    return (
+        f"{name}: expected examples that no step trains on, found {len(found)} of {size} in the forget or the "
+        f"retain set (first: {name}[{row}] = {place}): take others"
+    )
 
 
 def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
@@ -113,12 +142,14 @@ def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
         )
 
 
-def _rows(data: Dataset[Any]) -> Iterable[tuple[Origin, bytes, bool]]:
+def _rows(data: Dataset[Any], name: str) -> Iterable[tuple[Origin, bytes, bool]]:
     """Of every example, in order: where it comes from, a digest, and whether its numbers are finite."""
     for row in range(len(data)):  # type: ignore[arg-type]
-        at = origin(data, row)
-        own = None if at.wrapped else examples(at.data)
-        yield at, *(content(data[row]) if own is None else own.digest(at.row))
+        with told(f"{name}[{row}] cannot be read"):
+            at = origin(data, row)
+            own = None if at.wrapped else examples(at.data)
+            found = content(data[row]) if own is None else own.digest(at.row)
+        yield at, *found
 
 
 def _same_label(forget: Dataset[Any], one: int, retain: Dataset[Any], other: int) -> bool:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit integers, whose products wrap around
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+@contextmanager
+def streams(seed: int) -> Iterator[None]:
+    """The global streams of Python and numpy from a seed; afterwards they go on as they were."""
+    python, other = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFF_FFFF)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(other)
 
 
 def numbers(seed: int | Tensor, place: Tensor) -> Tensor:

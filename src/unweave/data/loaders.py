@@ -14,6 +14,7 @@ from torch.utils.data import (
     Subset,
     SubsetRandomSampler,
     TensorDataset,
+    default_collate,
 )
 
 from unweave.data.protocol import indexed
@@ -59,7 +60,8 @@ def by_index(data: Dataset[Any] | DataLoader[Any]) -> Dataset[Any] | DataLoader[
     """A loader as a data set, where it can be; anything else as it is."""
     if not isinstance(data, DataLoader) or (examples := opened(data)) is None:
         return data
-    return examples if type(examples) is TensorDataset else Collated(examples, data.collate_fn)
+    plain = type(examples) is TensorDataset and data.collate_fn is default_collate
+    return examples if plain else Collated(examples, data.collate_fn)
 
 
 def narrowed(loader: DataLoader[Any], rows: Sequence[int]) -> DataLoader[Any]:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from unweave.arguments import SEEDS, check, examples, natural, value
 from unweave.data.batches import Batch, collated, count, divided, moved
 from unweave.data.checks import check_filled
-from unweave.data.draws import numbers
+from unweave.data.draws import numbers, streams
 from unweave.data.loaders import Collated
 from unweave.data.protocol import examples as held
 from unweave.data.protocol import indexed
@@ -310,6 +310,7 @@ def _derived(*parts: int | str) -> int:
 @contextmanager
 def _own_randomness(*parts: int) -> Iterator[None]:
     """Global draws inside start from a seed of their own, and leave no trace outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_derived(*parts))
+    seed = _derived(*parts)
+    with torch.random.fork_rng(devices=[]), streams(seed):
+        torch.default_generator.manual_seed(seed)
         yield

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, suggest
 
 Labels = np.ndarray | Tensor | Sequence[int]
 
@@ -68,6 +68,32 @@ def by_class(labels: Labels, forget: int | Sequence[int]) -> Split:
     """
     labels = np.asarray(labels)
     return by_index(np.flatnonzero(_members(labels, forget)), len(labels))
+
+
+def by_person(people: Sequence[object] | np.ndarray | Tensor, wanted: Sequence[object]) -> Split:
+    """Forget every row of some people.
+
+    Args:
+        people: whose row each is, `[n]`; ids are compared as text.
+        wanted: ids of those to forget.
+
+    Raises:
+        ConfigurationError: nobody, an id twice, one that no row has, or all people.
+    """
+    plain = people.tolist() if isinstance(people, np.ndarray | Tensor) else people
+    rows, ids = np.asarray([str(each) for each in plain]), [str(each) for each in wanted]
+    if not ids:
+        raise ConfigurationError("expected the id of at least one person, found 0")
+    if twice := len(ids) - len(set(ids)):
+        raise ConfigurationError(f"each id must be there once, found {twice} named again")
+    there = set(rows.tolist())
+    if missing := [name for name in ids if name not in there]:
+        few = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
+        raise ConfigurationError(
+            f"{len(missing)} of {len(ids)} ids are not in the data ({few}): no such records to forget."
+            f"{suggest(missing[0], sorted(there)[:1000])}"
+        )
+    return by_index(np.flatnonzero(np.isin(rows, ids)), len(rows))
 
 
 def by_random_fraction(count: int, fraction: float, seed: int = 0) -> Split:

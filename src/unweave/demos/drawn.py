@@ -19,6 +19,7 @@ from unweave.extras import require
 from unweave.modalities._base import Sheet
 from unweave.modalities.diffusion.build import request
 from unweave.modalities.diffusion.evaluation.grid import grid
+from unweave.modalities.diffusion.evaluation.scores import score
 from unweave.modalities.diffusion.evaluation.search import Attack, condition_search
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.recipe import DiffusionData, DiffusionEvaluation, DiffusionForget, DiffusionRecipe
@@ -59,6 +60,7 @@ def demo_drawn(
     watch: Watch = silent,
     tell: Callable[[Json], None] = lambda request: None,
     images: int = 200,
+    sampling_steps: int = 20,
     batches: tuple[int, int] = BATCHES,
     attack: Attack | None = None,
 ) -> Json:
@@ -72,6 +74,7 @@ def demo_drawn(
         watch: told about every phase.
         tell: given the results.
         images: drawn of the class to forget, and half as many of each other.
+        sampling_steps: passes that an image takes.
         batches: rows of forget and retain set in a step.
         attack: what the condition search has; None: the default.
 
@@ -83,7 +86,7 @@ def demo_drawn(
     entries = list(chosen("method", methods, {entry.key: entry for entry in ENTRIES}).values())
     for module in ("diffusers", "PIL"):
         require(module, "diffusion")
-    recipe = digits(seed, images=images, training=training)
+    recipe = digits(seed, images=images, training=training, sampling_steps=sampling_steps)
     how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
     with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:
         job = request(recipe)
@@ -117,7 +120,12 @@ def demo_drawn(
 
 
 def digits(
-    seed: int = 0, *, noise: int | None = None, images: int = 200, training: Mapping[str, Any] | None = None
+    seed: int = 0,
+    *,
+    noise: int | None = None,
+    images: int = 200,
+    training: Mapping[str, Any] | None = None,
+    sampling_steps: int = 20,
 ) -> DiffusionRecipe:
     """What is asked for: digits of a seed, and how they are drawn.
 
@@ -126,13 +134,15 @@ def digits(
         noise: the seed of what images are drawn from; None: the same.
         images: of the class to forget.
         training: overrides for the `Training` of both models.
+        sampling_steps: passes that an image takes.
     """
+    drawn = seed if noise is None else noise
     return DiffusionRecipe(
         data=DiffusionData(source="digits_to_draw"),
         forget=DiffusionForget.model_validate({"class": CLASS}),
         training=OpenSection(**{"seed": seed, **(training or {})}),
         evaluation=DiffusionEvaluation(
-            seed=seed if noise is None else noise, images=images, looks=1, attacks=None
+            seed=drawn, images=images, sampling_steps=sampling_steps, looks=1, attacks=None
         ),  # no loss is shown, and `_sheet` searches
     )
 
@@ -172,7 +182,7 @@ def _lines(
     pictures = dict[str, Tensor]()
 
     def measure(name: str, model: nn.Module) -> Json:
-        pictures[name] = torch.cat([job.exam.drawn(model, (each,), _shown(job, each)) for each in _asked(job)])
+        pictures[name] = torch.cat([job.exam.drawn(model, job.gone, SHOWN), job.exam.drawn(model, job.exam.kept, 1)])
         took = job.reference_seconds() if name == "retrained" else None
         scores = reference if name == "retrained" else _sheet(job, model, attack)
         return {**_columns(scores, reference), "seconds": took}
@@ -192,7 +202,7 @@ def _hidden(original: nn.Module) -> nn.Module:
 
 def _sheet(job: DiffusionJob, model: nn.Module, attack: Attack | None) -> Sheet:
     """All scores of what a model draws, and what a search brings back."""
-    return {**job.score(model).scores, "search": condition_search(model, job.exam, attack)}
+    return {**score(model, job.exam).scores, "search": condition_search(model, job.exam, attack)}
 
 
 def _asked(job: DiffusionJob) -> tuple[int, ...]:

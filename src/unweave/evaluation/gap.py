@@ -21,6 +21,7 @@ RTE = Metric(
     "seconds of unlearning / seconds of retraining",
     *("ratio", "lower", (0, math.inf), "run", "the time of a retraining", "nobody timed one"),
     *(_SALUN, "1: retraining itself"),
+    plain="time, as a share of retraining",
 )
 
 

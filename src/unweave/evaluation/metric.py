@@ -46,6 +46,7 @@ class Metric:
         source: the paper.
         exact: what an exact method scores, in words, where that is no number that the sizes decide; otherwise the
             score has it as its null level.
+        plain: its name in plain words, as heads of pages have it ("right on the data to forget").
     """
 
     name: str
@@ -58,6 +59,7 @@ class Metric:
     undefined_when: str
     source: str = ""
     exact: str = ""
+    plain: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON; a limit that is infinite is None."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from unweave.data.batches import ANSWERS, answered, as_int64, moved
+from unweave.data.batches import ANSWERS, answered, as_int64, collated, moved
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.metric import Array
 from unweave.execution import device_of
@@ -118,7 +118,7 @@ def predict(model: nn.Module, task: Classifier, data: Data, *, batch_size: int =
             f"Classification scores need a task with logits(model, batch); {type(task).__name__} has none. "
             "Use task 'classification', or score this model with metrics of its own kind."
         )
-    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=batch_size)
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size, collate_fn=collated)
     device = device_of(model)
     known, logits, labels = Known(task), list[Tensor](), list[Tensor]()  # type: ignore[arg-type]
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):

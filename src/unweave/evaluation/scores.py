@@ -59,21 +59,26 @@ _Row = Row[[Attacked]]
 
 
 def _share(
-    name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null", margin: float | None = None
+    name: str,
+    plain: str,
+    of: str,
+    form: _Form,
+    exact: str = _RETRAINED,
+    right: Right = "as null",
+    margin: float | None = None,
 ) -> _Row:
-    needs, undefined = "labelled examples", "no example, or a NaN"
-    return Row(
-        Metric(name, of, "share", right, (0, 1), "example", needs, undefined, _SALUN, exact), form, margin=margin
-    )
+    about = "labelled examples", "no example, or a NaN", _SALUN, exact, plain
+    return Row(Metric(name, of, "share", right, (0, 1), "example", *about), form, margin=margin)
 
 
-def _loss(name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
-    of, needs, undefined = f"mean of -log p_y over the {of}", "labelled examples", _INFINITE
-    return Row(Metric(name, of, "nats", right, (0, math.inf), "example", needs, undefined, exact=exact), form)
+def _loss(name: str, plain: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
+    of, about = f"mean of -log p_y over the {of}", ("labelled examples", _INFINITE, "", exact, plain)
+    return Row(Metric(name, of, "nats", right, (0, math.inf), "example", *about), form)
 
 
 def _attack(
     name: str,
+    plain: str,
     of: str,
     form: _Form,
     undefined: str,
@@ -82,61 +87,122 @@ def _attack(
     needs: str = _HOLDOUT,
     margin: float | None = None,
 ) -> _Row:
-    metric = Metric(name, of, "share", "as null", (0, 1), "example", needs, undefined, source, exact)
+    metric = Metric(name, of, "share", "as null", (0, 1), "example", needs, undefined, source, exact, plain)
     return Row(metric, form, margin=margin)
 
 
 ROWS: tuple[_Row, ...] = (
-    _share("UA", "1 - accuracy on the forget set", lambda of: error_rate(of.splits.forget), margin=1.0),
-    _share("FA", "accuracy on the forget set", lambda of: accuracy(of.splits.forget)),
-    _share("RA", "accuracy on the retain set", lambda of: accuracy(of.splits.retain, "retain"), margin=0.5),
     _share(
-        *("TA", f"accuracy on the {_TEST}", lambda of: accuracy(of.splits.kept_test, "test"), _KEPT, "higher"),
+        "UA",
+        "wrong on the data to forget",
+        "1 - accuracy on the forget set",
+        lambda of: error_rate(of.splits.forget),
         margin=1.0,
     ),
-    _loss("forget_loss", "forget set", lambda of: loss(of.splits.forget, seed=of.seed)),
-    _loss("retain_loss", "retain set", lambda of: loss(of.splits.retain, "retain", of.seed)),
-    _loss("test_loss", _TEST, lambda of: loss(of.splits.kept_test, "test", of.seed), _KEPT, "lower"),
+    _share("FA", "right on the data to forget", "accuracy on the forget set", lambda of: accuracy(of.splits.forget)),
+    _share(
+        "RA",
+        "right on the data to keep",
+        "accuracy on the retain set",
+        lambda of: accuracy(of.splits.retain, "retain"),
+        margin=0.5,
+    ),
+    _share(
+        "TA",
+        "right on unseen data",
+        f"accuracy on the {_TEST}",
+        lambda of: accuracy(of.splits.kept_test, "test"),
+        _KEPT,
+        "higher",
+        margin=1.0,
+    ),
+    _loss(
+        "forget_loss",
+        "mean error on the data to forget",
+        "forget set",
+        lambda of: loss(of.splits.forget, seed=of.seed),
+    ),
+    _loss(
+        "retain_loss",
+        "mean error on the data to keep",
+        "retain set",
+        lambda of: loss(of.splits.retain, "retain", of.seed),
+    ),
+    _loss(
+        "test_loss",
+        "mean error on unseen data",
+        _TEST,
+        lambda of: loss(of.splits.kept_test, "test", of.seed),
+        _KEPT,
+        "lower",
+    ),
     replace(
         _share(
-            *("TA_forgotten", "accuracy on test examples of the class that is forgotten whole"),
-            *(lambda of: accuracy(of.splits.forgotten_test, "test"), "0"),
+            "TA_forgotten",
+            "right on unseen data of the forgotten class",
+            "accuracy on test examples of the class that is forgotten whole",
+            lambda of: accuracy(of.splits.forgotten_test, "test"),
+            "0",
         ),
         there=lambda of: len(of.splits.forgotten) > 0,
     ),
     _attack(
-        *("MIA_AUC", "P(a forget example has the lower loss than an unseen one) + P(equal) / 2", Attacked.loss_auc),
-        *("fewer than 20 examples on a side, or a NaN", "interval: Efron and Tibshirani (1993)", _EXCHANGEABLE),
+        "MIA_AUC",
+        "told from unseen data by an attack",
+        "P(a forget example has the lower loss than an unseen one) + P(equal) / 2",
+        Attacked.loss_auc,
+        "fewer than 20 examples on a side, or a NaN",
+        "interval: Efron and Tibshirani (1993)",
+        _EXCHANGEABLE,
         margin=2.0,
     ),
     _attack(
         "MIA_TPR",
+        "surely told as trained on, by the error",
         "share of the forget set below the loss that 1 % of one half of the unseen examples are below",
-        *(partial(Attacked.loss_tail, side=0), _FEW, _CARLINI, _RARE),
+        partial(Attacked.loss_tail, side=0),
+        _FEW,
+        _CARLINI,
+        _RARE,
     ),
     _attack(
         "MIA_FPR",
+        "unseen data taken for trained on",
         "share of the other half of the unseen examples below the threshold of MIA_TPR",
-        *(partial(Attacked.loss_tail, side=1), _FEW, _CARLINI, "1 %, whatever the model"),
+        partial(Attacked.loss_tail, side=1),
+        _FEW,
+        _CARLINI,
+        "1 %, whatever the model",
     ),
     _attack(
         "MIA_confidence",
+        "called not trained on by a trained attacker",
         "share of the forget set that a support vector machine on p_y, retain against test, calls non-member",
-        *(Attacked.called_non_member, "fewer than 20 examples in a set", _SALUN),
+        Attacked.called_non_member,
+        "fewer than 20 examples in a set",
+        _SALUN,
         "no constant: between 0 and 1 by how far the model is fitted; compare with a retrained one",
         needs="retain and test examples",
     ),
     _attack(
         "MIA_confidence_AUC",
+        "told from unseen data by a trained attacker",
         "P(that machine's decision value is higher on a forget example than on an unseen one) + P(equal) / 2; it was "
         "trained on neither",
-        *(Attacked.confidence_auc, "fewer than 20 examples in a set, or a NaN", _SALUN, _EXCHANGEABLE),
+        Attacked.confidence_auc,
+        "fewer than 20 examples in a set, or a NaN",
+        _SALUN,
+        _EXCHANGEABLE,
     ),
     _attack(
         "MIA_confidence_TPR",
+        "surely told as trained on, by a trained attacker",
         "share of the forget set above the decision value that 1 % of one half of unseen examples are above, which the "
         "machine was not trained on",
-        *(Attacked.confidence_tail, _FEW, _SALUN, _RARE),
+        Attacked.confidence_tail,
+        _FEW,
+        _SALUN,
+        _RARE,
     ),
 )
 """In the order of every table; a score is added here and nowhere else."""

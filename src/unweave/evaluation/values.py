@@ -19,6 +19,7 @@ from unweave.samples import Data, Sample
 from unweave.tasks import NATS, Known, Task, Value
 
 _RETRAINED = "what a model retrained without the forget set scores; nothing else is right"
+_SIDES = {"forget": "the data to forget", "retain": "the data to keep", "test": "unseen data"}
 _EXCHANGEABLE = "1/2 where the two sets are exchangeable; otherwise what a retrained model scores"
 
 
@@ -64,6 +65,7 @@ def sheet(
         *("share", "as null", (0, 1), "example", "unseen examples that are exchangeable with the forget set"),
         "fewer than 20 examples on a side, or a NaN",
         exact=_EXCHANGEABLE,
+        plain="told from unseen data by an attack",
     )
     found[attack.name] = attack.of({}, lambda: _area(signal["forget"], signal["test"], seed))
     return found
@@ -90,6 +92,7 @@ def _metric(side: str, name: str, value: Value) -> Metric:
         "examples with their answers",
         "no examples, or a value that is not finite",
         exact=exact,
+        plain=f"{name.replace('_', ' ')} on {_SIDES.get(side, side)}",
     )
 
 

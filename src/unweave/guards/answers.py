@@ -25,9 +25,9 @@ def check_answers(task: Task, name: str, data: Data, classes: int) -> None:
     if not indexed(data):
         return
     if known.answers is None:
-        every = labels(data) if known.logits is not None and classes else None
-        with of_set(name):
-            check_labels([] if every is None else every, classes)
+        if known.logits is not None and classes and (every := labels(data)) is not None:
+            with of_set(name):
+                check_labels(every, classes)
         return
     sample = Sample(data, batch=known.reading_batch)
     for number, batch in enumerate(sample):

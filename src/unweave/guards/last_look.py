@@ -15,7 +15,7 @@ from unweave.samples import Data
 from unweave.tasks import Known, Task
 
 if TYPE_CHECKING:
-    from unweave.results import Result
+    from unweave.results.result import Called, Result
 
 
 @dataclass
@@ -24,6 +24,7 @@ class LastLook:
 
     Args:
         model, task, forget, retain, seed: as of `probe.probed`.
+        call: what the result can be asked for more.
         before: what the original made of both sides; empty where no step was asked for, and nothing is looked at.
         warnings: what was found before the run.
         moved: whether any weight is another now.
@@ -34,13 +35,14 @@ class LastLook:
     forget: Data
     retain: Data
     seed: int
+    call: Called
     before: Mapping[str, Seen]
     warnings: list[str]
     moved: Callable[[], bool]
 
     def on_end(self, result: Result) -> None:
         """Looks."""
-        result.task, found = self.task, [*self.warnings, *result.warnings]
+        result.task, result.call, found = self.task, self.call, [*self.warnings, *result.warnings]
         if self.before:
             with seeded(self.seed):
                 sides = (self.model, self.task, self.forget, self.retain)

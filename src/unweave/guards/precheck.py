@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,9 @@ from unweave.guards.probe import Seen, probe, sample
 from unweave.modules import evaluating
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
+from unweave.tasks._doubts import FEW
+
+LOG = logging.getLogger("unweave")
 
 
 def check(
@@ -79,8 +83,13 @@ def check(
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
-    found = [_one_label(seen["retain"]), _chance(seen["retain"]) or _unfitted(seen["forget"])]
-    return warned + settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    nothing = _chance(seen["retain"]) or _unfitted(seen["forget"]) or _unlearned(seen["forget"])
+    if nothing is None and seen["forget"].labels is None and others and "holdout" in others:
+        nothing = _as_unseen(seen["forget"], probe(model, task, sample(task, others["holdout"], seed), seed))
+    found = [_one_label(seen["retain"]), nothing]
+    warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
+    LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
+    return warned
 
 
 def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:
@@ -167,6 +176,34 @@ def _unfitted(forget: Seen) -> Finding | None:
         f"forget: the original is right on {_share(forget.correct, n)}, no better than chance ({100 * chance:.1f} %): "
         f"it does not fit the forget set, so there is nothing to forget.{also} Check the request, the labels, and that "
         "the model was trained on these examples."
+    )
+
+
+def _unlearned(forget: Seen) -> Finding | None:
+    """Of labels and places: as surprised as a model that knows nothing."""
+    if forget.labels is not None or not forget.classes or forget.guess is None or len(forget.loss) < FEW:
+        return None
+    if (loss := float(forget.loss.double().mean())) < forget.guess:
+        return None
+    return Finding(
+        f"forget: the original's loss is {loss:.3g}, and that of a model that knows nothing {forget.guess:.3g}: it "
+        "does not fit the forget set, so there is nothing to forget. Check the request, the labels, and that the model "
+        "was trained on these examples."
+    )
+
+
+def _as_unseen(forget: Seen, unseen: Seen) -> Finding | None:
+    """As surprised by what it learned as by what it never saw."""
+    if min(len(forget.loss), len(unseen.loss)) < FEW:
+        return None
+    own, other = (float(each.loss.double().mean()) for each in (forget, unseen))
+    if not own >= other:
+        return None
+    return Finding(
+        f"forget: the original's loss is {own:.3g} on {len(forget.loss)} examples to forget, and {other:.3g} on "
+        f"{len(unseen.loss)} of the holdout, which it never saw: it knows nothing of them that this could show. Check "
+        "the request, that the model was trained on these examples, and that the holdout is like them: with labels as "
+        "wrong, where these are."
     )
 
 

@@ -161,8 +161,8 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(right.cpu())
-            elif known.answers is not None and not classes and hasattr(task, "predictions"):
-                classes = task.predictions(once, batch).logits.shape[1]
+            elif known.predictions is not None and not classes:
+                classes = known.predictions(once, batch).logits.shape[1]
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
                 shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

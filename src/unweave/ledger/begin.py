@@ -199,7 +199,7 @@ def _with_requests(ledger: Ledger, book: Book, asked: Document, chosen: Sequence
         f"{asked.place((key,))}: {key}: the ledger says this: leave it out" for key in TAKEN if key in asked.content
     ]
     if (kind := modalities.of_document(asked)) is not None:
-        if asked.content["data"]["source"] not in kind.numbered:
+        if modalities.source_of(asked) not in kind.numbered:
             own = f"{kind.name} of your own (source: {', '.join(kind.numbered)})"
             faults.append(f"{asked.place(('data', 'source'))}: data.source: expected {own}")
         for each in chosen if not kind.classes else ():

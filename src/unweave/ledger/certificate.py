@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unweave.audit import standing
 from unweave.audit.claims import Claim
+from unweave.audit.standing import STANDINGS, Standing, upper
 from unweave.contract.keeper import HARD, SPENT
-from unweave.contract.reading import state_of
+from unweave.contract.reading import overall, state_of
+from unweave.evaluation.figures import lasting
 from unweave.ledger import files
 from unweave.ledger.chain import Entry, Json
 from unweave.ledger.files import read_json
+from unweave.modalities import MODALITIES
 from unweave.run import sequence
 from unweave.run.environment import code_sha256
 from unweave.run.steps_log import counted
@@ -20,9 +24,11 @@ _TITLES = {"certificate": "Certificate", "cover": "Covered", "rejection": "Rejec
 
 
 def text(entry: Entry, attestations: Sequence[Entry] = ()) -> str:
-    """What a request ended in, for people, in Markdown, with the evidence about it that is on record."""
+    """What a request ended in, for people, in Markdown: a few rows in plain words, and the details below them."""
     found = entry.body
     lines = [f"# {_TITLES[entry.kind]}: request {found['request']}", ""]
+    if "weights" in found:
+        lines += [*_first(entry, attestations), "", "## Details", ""]
     lines += [f"**{found['reason'] if entry.kind == 'rejection' else found['verdict']}**", ""]
     lines += [f"- time: {entry.time}", f"- entry {entry.number} of the ledger: `{entry.hash}`"]
     if entry.kind == "cover":
@@ -32,6 +38,55 @@ def text(entry: Entry, attestations: Sequence[Entry] = ()) -> str:
     for each in attestations:
         lines += ["", *_evidence(each)]
     return "\n".join(lines) + "\n"
+
+
+def state(entry: Entry, attestations: Sequence[Entry] = ()) -> Standing:
+    """In which of the three states a certificate or a rejection leaves its reader."""
+    found = entry.body
+    claim = (attestations[-1] if attestations else entry).body["claim"]
+    against = [each for said in (found, *(other.body for other in attestations)) for each in said["claim"]["against"]]
+    if entry.kind == "rejection":
+        failed = found.get("cause") in _FAILED
+        return standing.standing(None, against, "missed" if failed else overall(found["contract"]), done=False)
+    agreed = overall(found["contract"]) if found["contract"] else None
+    return standing.standing(claim["level"], against, agreed, done=found.get("shown", True))
+
+
+def _first(entry: Entry, attestations: Sequence[Entry]) -> Sequence[str]:
+    """What whoever signs reads: the state in a sentence, and a few rows."""
+    found, last = entry.body, (attestations[-1] if attestations else entry).body
+    where, records, sheets = state(entry, attestations), found["records"], found["scores"]
+    words, names = STANDINGS[where], next((n for n in _figures() if _any(sheets, n)), ())
+    against = [each for said in (found, *(other.body for other in attestations)) for each in said["claim"]["against"]]
+    missing = (
+        []
+        if not last["claim"]["missing"]
+        else [f"{counted(len(last['claim']['missing']), 'piece', 'pieces')} of evidence that the details name"]
+    )
+    if not attestations:
+        missing.append("tests over several trainings, by attackers who try to bring the data back")
+    limits = "; ".join(standing.limits(found["contract"])) or "no limits were agreed"
+    by = f"named by {counted(records['ids'], 'id', 'ids')}" if "ids" in records else ""
+    asked = standing.asked(records["count"], None, by, "records", records.get("people"))
+    rows = {
+        "What was asked": f"{asked} {upper(limits)}.",
+        "What was done": f"{standing.done(found['method'], found['steps'])} It took {lasting(found['seconds'])}.",
+        "What was found": "; ".join([*standing.forgotten(sheets, names), *against]) or "see the details",
+        "What it cost": "; ".join(standing.costs(sheets, names, found["contract"])) or "see the details",
+        "What would make it stronger": "; ".join(missing) or "nothing that these tests know of",
+        "What this says": standing.bounded(where, standing.by_scores(sheets, names)),
+        "What it does not say": standing.SILENT,
+    }
+    table = [f"| {name} | {said.replace('|', '/')} |" for name, said in rows.items()]
+    return [f"**{words.head}.** {words.says} {words.then}", "", "| | |", "|---|---|", *table]
+
+
+def _figures() -> Iterator[tuple[str, ...]]:
+    return (kind.front.figures for kind in MODALITIES.values())
+
+
+def _any(sheets: Json, names: Sequence[str]) -> bool:
+    return any(name in sheet for sheet in sheets.values() for name in names)
 
 
 def _details(found: Json) -> Sequence[str]:
@@ -126,6 +181,8 @@ LIMITS = (
     "Approximate unlearning bounds the influence of these records on the weights, as far as the scores and the claim "
     "say. It does not prove that nothing of them is left. Technical evidence, not legal advice."
 )
+_FAILED = ("infeasible", "missed", "undone")
+"""Causes that say that a limit was not kept; the others, that nothing came of it."""
 _CAUSES = {"infeasible": "infeasible", "missed": "not reached"}
 _SCORES = ("value", "low", "high", "n", "unit")
 

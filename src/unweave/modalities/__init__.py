@@ -30,6 +30,7 @@ __all__ = [
     "of_source",
     "original",
     "read",
+    "source_of",
     "training_set",
 ]
 
@@ -57,6 +58,11 @@ def checked(document: Document, folder: Path) -> Recipe:
 def of_document(document: Document) -> Modality | None:
     """The modality of what a recipe says; None where its source is none of any."""
     return reading.of_document(MODALITIES, document)
+
+
+def source_of(document: Document) -> object:
+    """The data source that a recipe says (`reading.source_of`)."""
+    return reading.source_of(MODALITIES, document)
 
 
 def of_source(source: object) -> Modality | None:

@@ -33,7 +33,7 @@ class Scored:
     Attributes:
         scores: by name.
         values: what some scores compare with the retrained model's; None where there are no such scores.
-        compare: own values and the retrained model's to all scores.
+        compare: own values and the retrained model's to the scores that need both.
         warnings: what does not look right of a model that a run has moved.
     """
 
@@ -46,7 +46,7 @@ class Scored:
         """The scores, with those that need a retrained model."""
         if self.compare is None or retrained is None:
             return self.scores
-        return self.compare(self.values, retrained.values)
+        return {**self.scores, **self.compare(self.values, retrained.values)}
 
 
 class Job(Protocol):
@@ -233,12 +233,12 @@ class Front:
     """Which of its scores pages show first, wherever several stand.
 
     Attributes:
-        figures: title -> score, of those that most people ask for first.
+        figures: scores that most people ask for first, those of what was to be forgotten before what it cost.
         columns: scores of a table with one run a row.
         plane: forgetting and utility, two shares, as score -> title of its axis; empty for none.
     """
 
-    figures: Mapping[str, str] = field(default_factory=dict)
+    figures: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     plane: Mapping[str, str] = field(default_factory=dict)
 
@@ -259,6 +259,7 @@ class Modality:
         training_set: opens what several requests name records of, for sequences and the ledger.
         faults: of a recipe's document, those that are not about one key alone, each with its file and line.
         left: a recipe's `model` on what a run left in a folder.
+        examples: what its examples are called, as in "132 images".
         metrics: of its scores, by name; `unweave metrics` and the tables take direction and definition from here.
         card: what a model card says.
         front: which of its scores pages show first.
@@ -284,6 +285,7 @@ class Modality:
     metrics: Mapping[str, Metric]
     card: Card
     front: Front = Front()
+    examples: str = "examples"
     retrained: str = "evaluation.retrained: 1"
     places: tuple[str, ...] = ()
     classes: bool = False

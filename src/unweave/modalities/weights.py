@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError
+from unweave.store import model_in
 
 
 def read(path: Path) -> tuple[Path, dict[str, Tensor]]:
@@ -18,7 +19,7 @@ def read(path: Path) -> tuple[Path, dict[str, Tensor]]:
     Raises:
         ConfigurationError: not a safetensors file.
     """
-    path = path / "model" if (path / "model").is_dir() else path
+    path = model_in(path)
     file = path / "model.safetensors" if path.is_dir() else path
     try:
         return file, safetensors.torch.load_file(file)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from unweave.evaluation.fewest import FEWEST_FOR_NULL, FEWEST_MODELS
+from unweave.evaluation.scores import MARGINS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 Points = Annotated[float, Field(gt=0)]
@@ -46,10 +47,10 @@ class MarginsSection(BaseModel):
     """The gaps to retraining that do not matter, in points: settle them before the first run."""
 
     model_config = _STRICT
-    UA: Points = 1.0
-    RA: Points = 0.5
-    TA: Points = 1.0
-    MIA_AUC: Points = 2.0
+    UA: Points = MARGINS["UA"]
+    RA: Points = MARGINS["RA"]
+    TA: Points = MARGINS["TA"]
+    MIA_AUC: Points = MARGINS["MIA_AUC"]
 
 
 class RelearningSection(BaseModel):

@@ -39,6 +39,9 @@ def of_model(
     for item in error.errors(include_url=False):
         each = item["loc"] if item["type"] == "missing" else ()
         groups.setdefault((_written(item, document), each), []).append(item)
+    for short in [key for key, items in groups.items() if items[0]["type"] == "too_short" and key[0]]:
+        if any(place[: len(short[0])] == short[0] and place != short[0] for place, _ in groups):
+            del groups[short]  # there are enough, and one of them is wrong
     elsewhere = partial(_elsewhere, others or {}, document, own)
     return [_fault(location, items, model, document, elsewhere) for (location, _), items in groups.items()]
 
@@ -46,8 +49,9 @@ def of_model(
 def _elsewhere(others: Mapping[str, type[BaseModel]], document: Document, own: str, location: Location) -> str:
     """That a key is for another modality, if it is; what is around it stands in this one as well."""
     names = [name for name, other in others.items() if str(location[-1]) in _keys(other, location[:-1])]
-    source = document.content["data"]["source"] if names else ""
-    return f"is for {' and '.join(names)}, and the source {source!r} has {own}." if names else ""
+    source = document.content["data"].get("source") if names else None
+    what = "this recipe" if source is None else f"the source {source!r}"
+    return f"is for {' and '.join(names)}, and {what} has {own}." if names else ""
 
 
 def of_call(

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, of_set
 from unweave.guards.finding import NEAR, Guards
+from unweave.store import model_in
 
 
 def beside(path: Path, info: ValidationInfo) -> Path:
@@ -196,8 +197,12 @@ def check_places(places: Mapping[str, Path | None], how: str) -> None:
         how: one gets it.
 
     Raises:
-        ConfigurationError: each that is no file or folder and no name on the hub.
+        ConfigurationError: each that is no file or folder and no name on the hub, or a run that has not ended.
     """
     gone = {key: path for key, path in places.items() if path and not is_name(path) and not path.exists()}
     if gone:
         raise ConfigurationError([f"{key}: no such file or folder: {path}: {how}" for key, path in gone.items()])
+    for key, path in places.items():
+        if path is not None:
+            with of_set(key):
+                model_in(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unweave.audit.standing import said
 from unweave.contract import state_of
 from unweave.report import plots, traces
 from unweave.report.contract import SAID
@@ -49,14 +50,16 @@ KINDS = {
     "demo.json": Kind(
         "three requests on handwritten digits",
         "examples",
-        "UA (error on the forget set), RA and TA (accuracy on retain and test set) and the AUC of a membership attack",
+        "how often it is wrong on the data to forget, right on the data to keep and on unseen data, and how often an "
+        "attack tells the data to forget from unseen data",
         {"UA": ("UA %", 1, 100), "RA": ("RA %", 1, 100), "TA": ("TA %", 1, 100), "MIA_AUC": ("AUC", 2, 1)},
         ("FA", "TA", 1, "accuracy on the forget set, %", "test accuracy, %"),
     ),
     "demo_text.json": Kind(
         "people who do not exist, and a small language model that knew them",
         "questions",
-        "all scores but forget_quality (a p-value: an exact method's is any number from 0 to 1, equally likely), in %",
+        "all scores, in %, but the chance of such answers from a retrained model (a p-value: an exact method's is any "
+        "number from 0 to 1, equally likely)",
         {
             "forget_quality": ("FQ", 2, 1),
             "model_utility": ("MU", 0, 100),
@@ -82,9 +85,9 @@ KINDS = {
     "demo_drawn.json": Kind(
         "a digit that a small diffusion model is to draw no more",
         "images",
-        "UA (images asked for as the class to forget that are not of it), RA (images of the other classes that are), "
-        "leak (images of the other classes that are of that class) and search (images of that class, drawn for a "
-        "condition that was searched for it)",
+        "images asked for as the class to forget that are not of it, images of the other classes that are, images of "
+        "the other classes that are of that class, and images of that class drawn for a condition that was searched "
+        "for it",
         {
             "UA_drawn": ("UA %", 1, 100),
             "RA_drawn": ("RA %", 1, 100),
@@ -200,8 +203,8 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
         tables = []
         for side, title in SIDES.items():
             asked = answers[side]
-            said = [{"true answer": one["truth"], **one["answers"]} for one in asked]
-            rows = [[name, *(each[name] for each in said)] for name in (said[0] if said else ())]
+            told = [{"true answer": one["truth"], **one["answers"]} for one in asked]
+            rows = [[name, *(each[name] for each in told)] for name in (told[0] if told else ())]
             tables.append(Table(title, ["", *(one["question"] for one in asked)], rows))
         yield Section("What the models say", text, tables)
     rows = [
@@ -216,8 +219,8 @@ def _sections(request: Json, kind: Kind) -> Iterator[Section]:
         ]
         for row in request["rows"]
     ]
-    heads = ["", "distance, points", *kind.columns, "steps", "seconds", "contract", "ended"]
-    sizes = (f"{key} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in kind.columns)
+    heads = ["", "distance, points", *map(said, kind.columns), "steps", "seconds", "contract", "ended"]
+    sizes = (f"{said(key)} {max(row['scores'][key]['n'] for row in request['rows'])}" for key in kind.columns)
     table = Table(f"n: {', '.join(sizes)}", heads, rows)
     galleries = []
     if grid := request.get("grid"):

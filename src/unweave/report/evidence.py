@@ -7,20 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unweave.audit.standing import said, upper
 from unweave.errors import ConfigurationError
+from unweave.evaluation.figures import NONE, interval, plain, value
 from unweave.report import plots
-from unweave.report.numbers import (
-    NONE,
-    definition,
-    evidence_table,
-    in_full,
-    interval,
-    null_band,
-    p_value,
-    plain,
-    probability,
-    value,
-)
+from unweave.report.numbers import definition, evidence_table, in_full, named, null_band, p_value, probability
 from unweave.report.page import Gallery, Picture, Plot, Section, Table
 from unweave.run.steps_log import counted
 
@@ -74,20 +65,20 @@ def sections(evidence: Mapping[str, Any] | None, pictures: Mapping[int, str]) ->
 def _gaps(evidence: Json) -> Section:
     """Gaps over training runs: what may be said of the method and not of one lucky model alone."""
     gaps, runs, margins = evidence["gaps"], evidence["runs"], evidence["margins"]
-    named = ", ".join(f"{metric} {points:g}" for metric, points in margins["points"].items())
+    settled = ", ".join(f"{said(metric)} {points:g}" for metric, points in margins["points"].items())
     text = (
         f"Means over {runs['unlearned']} unlearned and {runs['retrained']} retrained models, each of its own training. "
         "Equivalent: the whole interval lies within the margin. Different: no gap at all does not fit what was "
-        f"measured. The margins ({named} points) were settled on {margins['settled']}, when evidence was first asked "
+        f"measured. The margins ({settled} points) were settled on {margins['settled']}, when evidence was first asked "
         f"for; digest {str(margins['digest'])[:12]}."
     )
     extra = {
         f"{name}, {whose}": gaps[whose][key]
-        for name, key in (("average gap", "average_gap"), ("ToW", "ToW"))
+        for name, key in (("average gap", "average_gap"), ("tug of war", "ToW"))
         for whose in ("unlearned", "original", "null")
         if gaps.get(whose)
     }
-    caption = "Average gap and ToW (tug of war; 1 is exact), beside doing nothing and the null row"
+    caption = "Average gap and tug of war (1 is exact), beside doing nothing and the null row"
     folded = [evidence_table(caption, extra)]
     before = gaps["original"]["metrics"] if gaps.get("original") else {}
     own = gaps["unlearned"]["metrics"]
@@ -97,7 +88,7 @@ def _gaps(evidence: Json) -> Section:
 def _gap_rows(own: Json, before: Json) -> Table:
     rows = [
         [
-            f"{name}: {definition(name)[1]}" if definition(name)[1] else name,
+            f"{named(name)}: {definition(name)[1]}" if definition(name)[1] else named(name),
             f"undefined: {gap['reason']}" if gap["value"] is None else value(gap),
             *(interval(gap), null_band(gap), p_value(gap), plain(gap["margin"]), probability(gap["tost"])),
             gap["verdict"] if gap["margin"] is not None or gap["verdict"] == "undefined" else "no margin set",
@@ -112,7 +103,7 @@ def _gap_rows(own: Json, before: Json) -> Table:
 def _forest(metrics: Json, before: Json) -> list[Plot]:
     rows = [
         plots.Row(
-            *(name, gap["value"], gap["low"], gap["high"]),
+            *(said(name), gap["value"], gap["low"], gap["high"]),
             None if gap["null"] is None else (gap["null"]["low"], gap["null"]["high"]),
             gap["margin"],
         )
@@ -121,7 +112,7 @@ def _forest(metrics: Json, before: Json) -> list[Plot]:
     ]
     if not rows:
         return []
-    others = {"original": {name: gap["value"] for name, gap in before.items() if gap["value"] is not None}}
+    others = {"original": {said(name): gap["value"] for name, gap in before.items() if gap["value"] is not None}}
     drawing = plots.forest("Signed gaps to retraining", rows, others, x="points, unlearned minus retrained")
     text = (
         "Point and bar: the gap, its 95 % interval. Band: where an exact method would lie. Dashed: the margin. A bar "
@@ -293,7 +284,7 @@ def _precision(ladder: Sequence[Json]) -> Section:
     plotted = [
         Plot(
             plots.groups(
-                f"{metric} by precision",
+                f"{upper(said(metric))}, by precision",
                 names,
                 {kind: [_percent(each["scores"][kind][metric]) for each in ladder] for kind in KINDS},
                 y=says,

@@ -8,45 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from unweave.report.every_metric import METRICS
+from unweave.audit.every_metric import METRICS
+from unweave.audit.standing import said
+from unweave.evaluation.figures import NONE, interval, plain, span, unit, value
+from unweave.modalities import MODALITIES
 from unweave.report.page import Table
 
 Json = Mapping[str, Any]
 ORDER = ("original", "unlearned", "retrained", "retrained again")
 RIGHT = {"higher": "higher", "lower": "lower", "as null": "as retrained"}
-NONE = "–"
-
-
-def plain(number: float | None, unit: str = "") -> str:
-    """Per cent with one decimal, points with one from 1 on, anything else with three digits; a dash where none is."""
-    if number is None:
-        return NONE
-    if unit == "share":
-        return f"{100 * number + 0.0:.1f} %"
-    if unit == "points":
-        return f"{number:.1f}" if abs(number) >= 1 else f"{number + 0.0:.2g}"
-    return f"{number + 0.0:.3g}"  # no -0
-
-
-def unit(found: Json) -> str:
-    """Of a number."""
-    return str(found["metric"]["unit"] if "metric" in found else found["unit"])
-
-
-def value(found: Json) -> str:
-    """A number in its unit."""
-    return "undefined" if found["value"] is None else plain(found["value"], unit(found))
-
-
-def span(ends: Json, unit: str) -> str:
-    """`[low, high]`, open where one end is not known; a dash where none is."""
-    low, high = (plain(ends[end], unit).removesuffix(" %") for end in ("low", "high"))
-    return NONE if low == high == NONE else f"[{low}, {high}]"
-
-
-def interval(found: Json) -> str:
-    """The 95 % interval."""
-    return span(found, unit(found))
 
 
 def null_band(found: Json) -> str:
@@ -89,6 +59,12 @@ def definition(name: str) -> tuple[str, str, str]:
     return ("", "", "") if metric is None else (RIGHT[metric.right], metric.definition, metric.exact)
 
 
+def named(name: str) -> str:
+    """A score's name in plain words, and in files."""
+    plain = said(name)
+    return name if plain == name.replace("_", " ") else f"{plain} ({name})"
+
+
 def evidence_table(caption: str, named: Mapping[str, Json]) -> Table:
     """Entries of `evidence.json` on a page, one row each."""
 
@@ -102,17 +78,34 @@ def evidence_table(caption: str, named: Mapping[str, Json]) -> Table:
     return Table(caption, heads, [[name, *cells(found)] for name, found in named.items()])
 
 
-def score_table(scores: Json) -> Table:
-    """Every score of every model on a page, with what it is."""
-    models = models_of(scores)
-    rows = []
-    for name in dict.fromkeys(name for model in models for name in scores["models"][model]):
+def deciding(sheets: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    """Scores that their modality shows first; all, where it shows none of those that have a value."""
+    names = list(dict.fromkeys(name for sheet in sheets.values() for name in sheet))
+    front = min(MODALITIES.values(), key=lambda kind: sum(name not in kind.metrics for name in names)).front
+    found = [name for name in names if name in (*front.figures, *front.columns)]
+    return found if any(valued(sheets, name) for name in found) else names
+
+
+def valued(sheets: Mapping[str, Mapping[str, Json]], name: str) -> bool:
+    """Whether some model has a value of a score."""
+    return any(name in sheet and sheet[name]["value"] is not None for sheet in sheets.values())
+
+
+def score_table(scores: Json, *, everything: bool) -> Table:
+    """The scores of every model on a page, with what they are: those that decide, or all."""
+    models, sheets = models_of(scores), scores["models"]
+    names = list(dict.fromkeys(name for model in models for name in sheets[model]))
+    shown, rows = names if everything else [name for name in deciding(sheets) if valued(sheets, name)], []
+    for name in shown:
         cells = [scores["models"][model].get(name) for model in models]
         known = next(cell for cell in cells if cell)
         right, _, exact = definition(name)
-        rows.append([name, right, *map(in_full, cells), str(known["n"]), known["definition"], exact])
-    heads = ["", "right is", *models, "n", "definition", "an exact method"]
-    return Table("Each score with its 95 % interval over examples", heads, rows)
+        rows.append([said(name), name, right, *map(in_full, cells), str(known["n"]), known["definition"], exact])
+    heads = ["", "in files", "right is", *models, "n", "definition", "an exact method"]
+    none, left = [name for name in names if not valued(sheets, name)], len(names) - len(shown)
+    more = f". {left} more scores, {len(none)} of them undefined, are in the table of all" if left else ""
+    caption = "All scores" if everything else "The scores that decide"
+    return Table(f"{caption}, each with its 95 % interval over examples{more}", heads, rows)
 
 
 def gap_tables(scores: Json) -> list[Table]:
@@ -121,7 +114,7 @@ def gap_tables(scores: Json) -> list[Table]:
     if not models:
         return []
     names = scores["gaps"][models[0]]
-    rows = [[name, *(in_full(scores["gaps"][model].get(name)) for model in models)] for name in names]
+    rows = [[named(name), *(in_full(scores["gaps"][model].get(name)) for model in models)] for name in names]
     found = distance_unit(scores)
     what = "Points of difference" if found == "points" else f"Difference, {found},"
     caption = f"{what} to the retrained model; the original's is what doing nothing leaves"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from unweave.audit.standing import said
 from unweave.contract import ended
 from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES
@@ -119,7 +120,8 @@ def table(caption: str, runs: Mapping[str, Run], *, link: bool = False) -> Table
     """
     every = (name for kind in MODALITIES.values() for name in kind.front.columns)
     held = [name for name in every if any(name in run.scores["models"]["unlearned"] for run in runs.values())]
-    heads = ["", "request", "method", "status", "contract", "distance", *held, "claim", "steps", "seconds", "created"]
+    told = [said(name) for name in held]
+    heads = ["", "state", "request", "method", "status", "contract", "distance", *told, "steps", "seconds", "created"]
     return Table(caption, heads, [_row(name, run, held) for name, run in runs.items()], link)
 
 
@@ -128,10 +130,9 @@ def _row(name: str, run: Run, held: list[str]) -> list[str]:
     why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
     shown = [in_full(scores.get(each), short=True) for each in held]
     kept = (contract.told(summary["contract"]) or "kept") if summary["contract"] else "none"
-    claimed = (run.claim.level or "none") + (", refuted" if run.claim.against else "")
     cost = [str(summary["steps"]), number(summary["seconds"], 1), summary["created"]]
     distance = in_full(run.scores["gaps"].get("unlearned", {}).get("average_gap"), short=True)
-    return [name, summary["request"], summary["method"], why, kept, distance, *shown, claimed, *cost]
+    return [name, run.first.words.head, summary["request"], summary["method"], why, kept, distance, *shown, *cost]
 
 
 def runs_in(folder: Path) -> tuple[dict[str, Run], dict[str, str]]:

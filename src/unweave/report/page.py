@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unweave.audit.standing import STANDINGS, Standing, Words
 from unweave.store import atomically
 
 if TYPE_CHECKING:
@@ -75,13 +76,23 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Bottom:
-    """What the page says in one sentence, above everything else; what that rests on; what to do with it."""
+class First:
+    """The first page, in plain words: for whoever signs, and without the numbers that stand in the details.
 
-    text: str
-    then: str
-    tone: Tone
-    points: Sequence[Point] = ()
+    Args:
+        state: in which it leaves its reader.
+        points: what that rests on.
+        rows: what was asked, done, found, what it cost, what would make it stronger, what it says.
+    """
+
+    state: Standing
+    points: Sequence[Point]
+    rows: Sequence[Verdict]
+
+    @property
+    def words(self) -> Words:
+        """Of the state."""
+        return STANDINGS[self.state]
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,7 @@ class Page:
     sections: Sequence[Section]
     listings: Sequence[Listing] = ()
     limits: Sequence[str] = field(default=LIMITS)
-    bottom: Bottom | None = None
+    first: First | None = None
     figures: Sequence[Verdict] = ()
     words: Sequence[tuple[str, str]] = ()
 

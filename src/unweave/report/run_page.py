@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,18 @@ import yaml
 from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES, Modality, of_document
 from unweave.recipe.yaml_lines import Document
-from unweave.report import contract, evidence, traces, tradeoff, verdict
+from unweave.report import contract, evidence, first, traces, tradeoff, verdict
 from unweave.report import examples as each
 from unweave.report.numbers import ORDER
 from unweave.report.page import (
     WORDS,
-    Bottom,
+    First,
     Gallery,
     Listing,
     Page,
     Picture,
-    Point,
     Section,
     Table,
-    Tone,
     Verdict,
     limits,
     number,
@@ -65,10 +63,17 @@ class Run:
 
     @property
     def kind(self) -> Modality:
-        """Of the data; the first that there is, where the recipe does not say."""
+        """Of the data; records of one's own, where the recipe does not say."""
         said = yaml.safe_load(self.recipe)
         found = of_document(Document(said, "recipe.yaml")) if isinstance(said, dict) else None
-        return found or next(iter(MODALITIES.values()))
+        return found or MODALITIES["records"]
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the contract; None where the recipe does not say."""
+        said = yaml.safe_load(self.recipe)
+        agreed = said.get("contract") if isinstance(said, dict) else None
+        return agreed.get("confidence") if isinstance(agreed, dict) else None
 
     @property
     def claim(self) -> verdict.Shown:
@@ -76,17 +81,22 @@ class Run:
         shown = None if self.evidence is None else verdict.of_evidence(self.evidence)
         return shown or verdict.of_run(self.summary, self.scores)
 
+    @property
+    def first(self) -> First:
+        """The first page."""
+        return first.of_run(self.summary, self.scores, self.claim, self.evidence, self.kind, self.confidence)
+
 
 def page(run: Run) -> Page:
     """Words, tables and plots from what a run left behind."""
     summary, scores, shown = run.summary, run.scores, run.claim
     absent = verdict.absent(summary, scores, run.evidence, run.quoted, run.kind)
     return Page(
-        title=f"Unlearning {summary['request']} with {summary['method']}",
-        lead=f"{summary['forget']:,} examples to forget, {summary['retain']:,} to keep. {summary['created']}",
-        bottom=verdict.bottom(summary, shown, run.evidence),
+        title=f"Unlearning report: {summary['request']}",
+        lead=f"Report of {str(summary['created'])[:10]}",
+        first=run.first,
         verdicts=verdict.strip(summary, shown, run.evidence, absent),
-        figures=verdict.figures(summary, scores),
+        figures=verdict.figures(summary, scores, run.kind),
         words=WORDS,
         sections=[
             *contract.sections(summary),
@@ -203,21 +213,19 @@ def _settings(summary: Json) -> Section:
 
 def evidence_page(found: Json) -> Page:
     """The page of a directory that holds nothing else: evidence on models of a recipe, without a run of their own."""
-    request, runs, shown = found["request"], found["runs"], verdict.of_evidence(found)
-    counts = ", ".join(f"{runs[kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
-    asked = (
-        f"whether {found['method']['name']} bounds the influence of {request['forget']:,} training examples "
-        f"({request['text']}) and keeps the model working on {request['retain']:,} others"
-    )
+    request, shown = found["request"], verdict.of_evidence(found)
+    counts = ", ".join(f"{found['runs'][kind]} {kind}" for kind in ("original", "retrained", "unlearned"))
     sections = evidence.sections(found, {})
+    missing = f"missing: {', '.join(found['pending'])}. Go on with the command that began it: {verdict.EVIDENCE}"
+    pending = [Verdict("Not complete", missing, "note")] if found["pending"] else []
     return Page(
-        title=f"Evidence on unlearning {request['text']} with {found['method']['name']}",
-        lead=f"{counts} models. {found['created']}",
-        bottom=_evidence_bottom(found, shown, {section.title for section in sections}),
+        title=f"Tests of unlearning: {request['text']}",
+        lead=f"Report of {str(found['created'])[:10]}",
+        first=first.of_evidence(found, shown, {section.title for section in sections}),
         verdicts=[
-            Verdict("What was asked", asked),
-            Verdict("Which models", _subject(found)),
+            Verdict("Which models", f"{counts} models of {found['method']['name']}: {_subject(found)}"),
             *([] if shown is None else verdict.claims(shown)),
+            *pending,
         ],
         words=WORDS,
         sections=sections,
@@ -234,23 +242,6 @@ def read_evidence(directory: Path) -> Page:
     found = evidence.read(directory / evidence.FILE)
     assert found is not None, "build has looked whether it is there"
     return evidence_page(found)
-
-
-def _evidence_bottom(found: Json, shown: verdict.Shown | None, titles: Set[str]) -> Bottom:
-    """The page in one sentence, and what follows from it; links lead to sections that are there."""
-    if shown is None:
-        told = f"This evidence is not complete: {', '.join(found['pending'])} are missing."
-        return Bottom(told, f"Go on with the command that began it: {verdict.EVIDENCE}", "note")
-    if shown.against:
-        told = "The evidence speaks against the method: it is not ready to be relied on for this request."
-        then = "Choose another method or other limits and collect the evidence again, or retrain."
-        points = [
-            point if point.section in titles else Point(point.text)
-            for point in verdict.objections(found, shown.against)
-        ]
-        return Bottom(told, then, "bad", points)
-    tone: Tone = "note" if shown.level in (None, "E0") else "good"
-    return Bottom(f"The evidence supports claim {shown.level or 'none'} of E0 to E4.", shown.text, tone)
 
 
 def _subject(found: Json) -> str:

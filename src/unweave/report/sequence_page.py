@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.contract import state_of
-from unweave.report import plots
+from unweave.report import first, plots
 from unweave.report.contract import SAID, SHORT
 from unweave.report.page import Page, Plot, Section, Table, Verdict, number
 
@@ -34,8 +34,8 @@ def read(directory: Path) -> Page:
     )
     return Page(
         title=f"{len(requests)} requests in a row",
-        lead=f"{sequence['created']}. Every request is unlearned from the model that the one before left, under one "
-        "contract with the first original; after each, all earlier ones are tested again.",
+        lead=f"Report of {str(sequence['created'])[:10]}",
+        first=first.of_sequence(sequence),
         verdicts=_verdicts(sequence),
         sections=[
             Section("Requests", tables=[_requests(requests)], plots=_budget(requests)),

@@ -22,9 +22,9 @@ def section(summary: Json, scores: Json) -> Section:
     return Section(
         "What was forgotten, what was kept",
         text,
-        gap_tables(scores),
+        [score_table(scores, everything=False), *gap_tables(scores)],
         _plane(summary, scores),
-        folded=[score_table(scores)],
+        folded=[score_table(scores, everything=True)],
     )
 
 

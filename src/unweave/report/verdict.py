@@ -1,19 +1,22 @@
-"""What a person who must sign reads first: a sentence, what is claimed and what speaks against it, and the figures."""
+"""What speaks for and against a run: the claim with its figures, which both the first page and the details show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from unweave.audit.claims import BLIND, CLAIMS, RUNGS, Finding, claim
+from unweave.audit.claims import BLIND, CLAIMS, ITEMS, RUNGS, Finding, asks, claim
 from unweave.audit.findings import kept
-from unweave.contract import ended, headline, overall, state_of
-from unweave.modalities import MODALITIES, Modality
+from unweave.audit.standing import said, upper
+from unweave.contract import ended
+from unweave.contract.keeper import NOTHING
+from unweave.evaluation.figures import NONE, change, plain, unit, value
+from unweave.modalities import Modality
 from unweave.report import contract
 from unweave.report.evidence import ATTACKS, EXAMPLES, GAPS, RELEARNING, half_life
-from unweave.report.numbers import NONE, distance_unit, distances, in_full, null_band, value
-from unweave.report.page import Bottom, Point, Tone, Verdict
+from unweave.report.numbers import distance_unit, distances, in_full
+from unweave.report.page import Point, Tone, Verdict
 from unweave.run.steps_log import counted
 
 Json = Mapping[str, Any]
@@ -24,6 +27,7 @@ SECTIONS = {
     **{"per_example": EXAMPLES["forget"], "retain_exposure": EXAMPLES["retain"]},
 }
 """Which section shows what an item of the claim rests on."""
+KINDS = ("original", "unlearned", "retrained")
 EVIDENCE = "unweave evidence recipe.yaml"
 
 
@@ -37,6 +41,7 @@ class Shown:
         against: what refutes the method.
         missing: what would lift it one step.
         looked: what was looked at and supports it.
+        asks: what would lift it one step, for whoever signs.
     """
 
     level: str | None
@@ -44,6 +49,7 @@ class Shown:
     against: Sequence[str]
     missing: Sequence[str]
     looked: Sequence[str] = ()
+    asks: Sequence[str] = ()
 
     @property
     def next(self) -> str | None:
@@ -54,12 +60,15 @@ class Shown:
 
 def of_evidence(evidence: Json) -> Shown | None:
     """As the evidence file says; None as long as it does not."""
-    found = evidence.get("claim")
-    if not found:
+    made = evidence.get("claim")
+    if not made:
         return None
-    looked = [item["says"] for item in found["items"] if item["finding"] == "supports"]
-    level = found["level"]
-    return Shown(level, CLAIMS[level], found["against"], [_plain(text) for text in found["missing"]], looked)
+    found: dict[str, Finding] = {item["name"]: item["finding"] for item in made["items"] if item["name"] in ITEMS}
+    runs = {f"{kind}s" if kind == "original" else kind: evidence["runs"][kind] for kind in KINDS}
+    against = [ITEMS[item["name"]].denies if item["name"] in ITEMS else item["denies"] for item in refuting(evidence)]
+    looked = [ITEMS[name].says for name, each in found.items() if each == "supports"]
+    asked = asks(made["level"], found, **runs)
+    return Shown(made["level"], CLAIMS[made["level"]], against, [_plain(x) for x in made["missing"]], looked, asked)
 
 
 def of_run(summary: Json, scores: Json) -> Shown:
@@ -67,8 +76,10 @@ def of_run(summary: Json, scores: Json) -> Shown:
     clauses = summary["contract"]
     keeps = [row for row in clauses if row["side"] == "keep"]
     broken = any("not finite" in (score["reason"] or "") for score in scores["models"]["unlearned"].values())
-    ran = summary["status"] == "done" and summary["model_before"] != summary["model_after"] and not broken
-    found: dict[str, Finding] = {"ran": "supports" if ran else "refutes" if broken else "undecided"}
+    still = summary["model_before"] == summary["model_after"]
+    idle = still and summary["status"] in ("done", "unchanged") and summary["stop_reason"] != NOTHING
+    ran: Finding = "supports" if summary["status"] == "done" and not still else "undecided"
+    found: dict[str, Finding] = {"ran": "refutes" if broken or idle else ran}
     near = any(text.startswith("near-duplicates") for text in summary["warnings"])
     found["disjoint"] = "undecided" if near else "supports"  # a run refuses examples that are in both sets
     if keeps:
@@ -76,8 +87,9 @@ def of_run(summary: Json, scores: Json) -> Shown:
     if clauses:
         found["budget"] = kept(clauses)
     retrained = sum(name in scores["models"] for name in ("retrained", "retrained again"))
-    made = asdict(claim(found, retrained=retrained))
-    return Shown(made["level"], CLAIMS[made["level"]], made["against"], [_plain(text) for text in made["missing"]])
+    made = claim(found, retrained=retrained)
+    asked = asks(made.level, found, retrained=retrained)
+    return Shown(made.level, CLAIMS[made.level], made.against, [_plain(x) for x in made.missing], asks=asked)
 
 
 def _plain(text: str) -> str:
@@ -85,15 +97,18 @@ def _plain(text: str) -> str:
     return text.removeprefix("that ").replace("`", "")
 
 
+def refuting(evidence: Json) -> list[Json]:
+    """The items of a claim that speak against the method."""
+    return [item for item in evidence["claim"]["items"] if item["finding"] == "refutes" and item["name"] != BLIND]
+
+
 def objections(evidence: Json | None, against: Sequence[str]) -> list[Point]:
     """One point for every item that refutes; without evidence over several trainings, the sentences as they are."""
-    claim = None if evidence is None else evidence.get("claim")
-    if evidence is None or not claim:
+    if evidence is None or not evidence.get("claim"):
         return [Point(sentence) for sentence in against]
-    refuting = [item for item in claim["items"] if item["finding"] == "refutes" and item["name"] != BLIND]
     return [
         Point(f"{sentence} {_figures(item['name'], evidence)}".strip(), SECTIONS.get(item["name"], ""))
-        for item, sentence in zip(refuting, against, strict=True)
+        for item, sentence in zip(refuting(evidence), against, strict=True)
     ]
 
 
@@ -109,8 +124,6 @@ def _figures(name: str, evidence: Json) -> str:
             return f"{part['found']} of {part['n']:,} examples are told apart."
         case "holdout_attack":
             return _found(evidence["attacks"]["triple"], ("loss", "joined"))
-        case "epsilon":
-            return f"It is {value(evidence['over_runs']['epsilon'])}."
         case "per_example_attack" if "auc" in evidence["over_runs"]["u_lira"]:
             return _auc(evidence["over_runs"]["u_lira"]["auc"])
         case "per_example_attack":
@@ -129,7 +142,7 @@ def _brought_back(part: Json) -> str:
     text = (
         f"After {'training on ' if 'half_life' in each else 'rounding to '}{each['title']}, "
         f"{value(found)} of what separates the original from a retrained model is back; by chance alone it would be "
-        f"within {null_band(found)}."
+        f"{_by_chance(found)}."
     )
     lives = each.get("half_life") or {}
     own, exact = (half_life(lives.get(kind)) for kind in ("unlearned", "retrained"))
@@ -140,11 +153,12 @@ def _brought_back(part: Json) -> str:
 
 def _different(metrics: Json) -> str:
     told = [
-        f"{name} by {in_full(gap)}"
+        f"{said(name)} {plain(gap['value'], 'points')} (95 %: {plain(gap['low'], 'points')} to "
+        f"{plain(gap['high'], 'points')})"
         for name, gap in metrics.items()
         if gap["verdict"] == "different" and gap["margin"] is not None
     ]
-    return f"In points: {', '.join(told)}." if told else ""
+    return f"Points more than in retrained models: {'; '.join(told)}." if told else ""
 
 
 def _found(triple: Json, names: Sequence[str]) -> str:
@@ -154,49 +168,30 @@ def _found(triple: Json, names: Sequence[str]) -> str:
     return _auc(max(known, key=lambda auc: abs(auc["value"] - 0.5))) if known else ""
 
 
+def _by_chance(found: Json) -> str:
+    """Where an exact method would lie."""
+    return f"{plain(found['null']['low'], unit(found))} to {plain(found['null']['high'], unit(found))}"
+
+
 def _auc(found: Json) -> str:
-    null = "" if found["null"] is None else f"; of an exact method {null_band(found)}"
-    return f"AUC {in_full(found)}{null}."
+    """How often an attacker tells a pair right."""
+    ends = "" if found["low"] is None else f" (95 %: {plain(found['low'], 'share')} to {plain(found['high'], 'share')})"
+    exact = "" if found["null"] is None else f"; of a retrained model {_by_chance(found)}"
+    return f"It is right about {value(found)} of pairs{ends}, where a coin is right about half{exact}."
 
 
-def bottom(summary: Json, shown: Shown, evidence: Json | None) -> Bottom:
-    """The page in one sentence, and what follows from it."""
-    clauses, status = summary["contract"], summary["status"]
-    if status == "interrupted":
-        return Bottom("This run is not finished.", "Go on with: unweave run --resume, and its directory.", "bad")
-    if status != "done":
-        return Bottom(f"This run failed: {status}.", f"It ended because: {summary['stop_reason']}.", "bad")
-    if (state := overall(clauses)) != "met":
-        short = "; ".join(row["clause"] for row in clauses if state_of(row) != "met")
-        then = f"The model that was saved keeps what it can. Do not rely on: {short}."
-        told = "The contract was not kept"
-        if state != "missed":
-            told = "So few examples do not show that the contract is kept"
-        return Bottom(f"{told}; {headline(clauses)}.", then, "bad")
-    kept = "The contract was kept" if clauses else "No contract was agreed"
-    if shown.against:
-        text = f"{kept}, but the evidence speaks against the result: it is not ready to be signed off."
-        cost = summary["retrain_seconds"]
-        sure = "Retraining without the forget set is the sure way" + (f", {cost:.1f} s here." if cost else ".")
-        then = f"Choose another method or other limits and collect the evidence again, or retrain. {sure}"
-        return Bottom(text, then, "bad", objections(evidence, shown.against))
-    if shown.level in (None, "E0"):
-        text = f"{kept}, but it has not been tested whether the forget set can still be told from unseen data."
-        return Bottom(text, f"What is missing comes from: {EVIDENCE}", "note")
-    return Bottom(f"{kept}. The evidence supports claim {shown.level} of E0 to E4.", shown.text, "good")
+def about(summary: Json, evidence: Json) -> bool:
+    """Whether evidence is about a run's own model, too; as long as it does not say of which it is, it is."""
+    made = [model["sha256"] for model in evidence["runs"]["models"] if model["kind"] == "unlearned"]
+    return not made or summary["model_after"] in made
 
 
 def strip(summary: Json, shown: Shown, evidence: Json | None, absent: Sequence[str]) -> list[Verdict]:
-    """What was asked, contract, claim, what speaks against, what would lift it, and what the page lacks."""
-    asked = (
-        f"bound the influence of {summary['forget']:,} training examples ({summary['request']}) and keep the model "
-        f"working on {summary['retain']:,} others, with {summary['method']}"
-    )
-    found = [Verdict("What was asked", asked)]
-    if summary["status"] != "done" or not summary["contract"]:
-        tone: Tone = "good" if summary["status"] == "done" else "bad"
-        why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
-        found.append(Verdict("How the run ended", why, tone))
+    """How the run ended, contract, claim, what speaks against, what would lift it, and what the page lacks."""
+    why = f"{summary['status']}: {ended(summary['stop_reason'], summary['contract'])}"
+    tone: Tone = "good" if summary["status"] == "done" else "bad"
+    again = ". Go on with: unweave run --resume, and its directory" if summary["status"] == "interrupted" else ""
+    found = [Verdict("How the run ended", f"{summary['method']}: {why}{again}", tone)]
     found += [*contract.verdicts(summary, bool(shown.against)), subject(summary, evidence), *claims(shown)]
     if absent:
         found.append(Verdict("Not on this page", "what these would add:", "note", absent))
@@ -229,14 +224,14 @@ def subject(summary: Json, evidence: Json | None) -> Verdict:
     told = f"the tensors with SHA-256 {own[:16]}…, in full below"
     if evidence is None or not evidence["runs"]["models"]:
         return Verdict("Which model", told)
-    made = [model["sha256"] for model in evidence["runs"]["models"] if model["kind"] == "unlearned"]
-    if own in made:
-        return Verdict("Which model", f"{told}. The evidence is about it and {len(made) - 1} more of the same recipe.")
+    if about(summary, evidence):
+        others = sum(model["kind"] == "unlearned" for model in evidence["runs"]["models"]) - 1
+        return Verdict("Which model", f"{told}. The evidence is about it and {others} more of the same recipe.")
     other = "The evidence is about other models of the same recipe, not about this one: collect it again"
     return Verdict("Which model", f"{told}. {other}.", "bad")
 
 
-def figures(summary: Json, scores: Json) -> list[Verdict]:
+def figures(summary: Json, scores: Json, kind: Modality) -> list[Verdict]:
     """The numbers that most people ask for first, and every warning."""
     found, gaps = [], distances(scores)
     if "unlearned" in gaps and "original" in gaps:
@@ -249,10 +244,9 @@ def figures(summary: Json, scores: Json) -> list[Verdict]:
         found.append(Verdict("Distance to the retrained model", "not computed: no retrained reference", "note"))
     before, after = scores["models"]["original"], scores["models"]["unlearned"]
     found += [
-        Verdict(title, f"{value(before[name])} before, {value(after[name])} after")
-        for kind in MODALITIES.values()
-        for title, name in kind.front.figures.items()
-        if name in before and name in after
+        Verdict(upper(said(name)), change(before[name], after[name]))
+        for name in kind.front.figures
+        if all(name in sheet and sheet[name]["value"] is not None for sheet in (before, after))
     ]
     if summary["efficiency"] is not None:
         cost = f"{summary['seconds']:.1f} s against {summary['retrain_seconds']:.1f} s for retraining"

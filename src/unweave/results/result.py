@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from torch import nn
 
 from unweave.contract import Outcome
 from unweave.contract.reading import NONE, Waypoint
+from unweave.errors import UnsupportedError
 from unweave.extras import needed
 from unweave.results.picture import drawn
 from unweave.results.record import Progress, Record
@@ -20,7 +22,25 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from unweave.evaluation import Score
+    from unweave.samples import Data
     from unweave.tasks import Task
+
+
+class Called(Protocol):
+    """What the one call was given, and what can be made of it and its result (`unweave.leaves.Call`)."""
+
+    def scores(self, result: Result, test: Data | None = None) -> dict[str, dict[str, Score]]:
+        """See `Result.scores`."""
+        ...
+
+    def save(self, result: Result, folder: Path, test: Data | None = None) -> Path:
+        """See `Result.save`."""
+        ...
+
+    def report(self, result: Result, path: Path, test: Data | None = None) -> Path:
+        """See `Result.report`."""
+        ...
 
 
 @dataclass
@@ -38,6 +58,7 @@ class Result:
         task: what the model was taken to do, of the one call.
         changes: before and after, by what was measured: loss and accuracy on at most 500 examples of each side, in
             evaluation mode; of the one call.
+        call: the original, the data and what else `scores`, `save` and `report` are made of; of the one call.
     """
 
     model: nn.Module = field(repr=False)
@@ -49,6 +70,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     task: Task | None = None
     changes: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+    call: Called | None = field(default=None, repr=False)
 
     @property
     def steps(self) -> int:
@@ -73,6 +95,51 @@ class Result:
         parts = [f"<p><b>{head}</b></p>", *(f"<p>{text}</p>" for text in clauses), table and f"<table>{table}</table>"]
         notes = [self._took, *(f"warning: {text}" for text in self.warnings)]
         return "".join([*parts, *(f"<p>{escape(text)}</p>" for text in notes)])
+
+    def scores(self, test: Data | None = None) -> dict[str, dict[str, Score]]:
+        """Every score of the original, the unlearned and, where the call was given one, the retrained model.
+
+        Args:
+            test: examples that the model was never trained on; None: the `holdout` of the call.
+
+        Raises:
+            ConfigurationError: there are no such examples.
+            UnsupportedError: the result is not one of `unweave.unlearn`.
+        """
+        return self._called.scores(self, test)
+
+    def save(self, folder: str | Path, test: Data | None = None) -> Path:
+        """Writes the unlearned weights, the scores, the steps and the summary, as `unweave run` does.
+
+        `unweave report FOLDER` makes the page of it. What was called with stands in its recipe.yaml; a recipe to be run
+        it is not.
+
+        Args:
+            folder: new or empty.
+            test: as for `scores`.
+
+        Raises:
+            ConfigurationError: the folder is in use; or as `scores`.
+            UnsupportedError: the call unlearned the model itself (`inplace`), or as `scores`.
+        """
+        return self._called.save(self, Path(folder), test)
+
+    def report(self, path: str | Path, test: Data | None = None) -> Path:
+        """Writes the page of a run, one file; arguments as of `save`.
+
+        Raises:
+            ConfigurationError, UnsupportedError: as `save`.
+        """
+        return self._called.report(self, Path(path), test)
+
+    @property
+    def _called(self) -> Called:
+        if self.call is None:
+            raise UnsupportedError(
+                "only a result of unweave.unlearn knows its original and its data; of a loop of your own use "
+                "unweave.evaluation.score and save the model yourself"
+            )
+        return self.call
 
     def frame(self) -> pandas.DataFrame:
         """The history as a pandas frame, one row a step: `Record.numbers`, phase and note.

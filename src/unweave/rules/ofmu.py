@@ -35,7 +35,9 @@ class OFMU(Rule):
         inner_lr: step of the inner loop; None is `lr / T` under an optimizer. Under a trust region the inner loop
             always goes its radius, each step a T-th part, and the outer step is as long per unit of gradient as all
             inner ones.
-        penalty, penalty_growth, penalty_max: `rho`, `gamma` and the cap; an uncapped penalty relearns, then diverges.
+        penalty: `rho`.
+        penalty_growth: `gamma`.
+        penalty_max: the cap; an uncapped penalty relearns, then diverges.
         similarity: the cosine, or its square.
         start: where the outer step starts and its gradients are taken: `warm` (both at the inner result, the only
             reading that forgets), `lookahead` (from the old point, with the new point's gradients), `literal` (all at

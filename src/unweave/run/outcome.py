@@ -26,10 +26,11 @@ def scores(job: Job, models: Mapping[str, Scored]) -> dict[str, Any]:
     found = sheets(models)
     reference = found.get("retrained")
     others = {} if reference is None else {k: job.gaps(v, reference) for k, v in found.items() if v is not reference}
-    return {"models": _plain(found), "gaps": _plain(others)}
+    return {"models": plain(found), "gaps": plain(others)}
 
 
-def _plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
+def plain(sheets: Mapping[str, Sheet]) -> dict[str, dict[str, Any]]:
+    """Sheets by the names of their models, as `scores.json` has them."""
     return {name: {key: s.brief() for key, s in sheet.items()} for name, sheet in sheets.items()}
 
 

@@ -65,6 +65,11 @@ def output(model: nn.Module, batch: Batch, task: str) -> Tensor:
             f"The model must return real logits; it returned {found.dtype}. Wrap it so that its forward returns "
             f"their modulus or real part, or pass {OWN}."
         )
+    if not found.is_floating_point():
+        raise ConfigurationError(
+            f"The model must return logits or amounts, floating-point numbers; it returned {found.dtype}. If its "
+            f"forward ends in argmax or a comparison take that out, so that a gradient flows, or pass {OWN}."
+        )
     if not found.ndim:
         found = _unsqueezed(found, inputs)
     return found.float() if found.dtype in _HALF else found

@@ -96,9 +96,11 @@ class Classification:
 
 def _advice(labels: Tensor) -> str:
     """What to do with labels that are no class indices, by what they hold."""
-    whole = bool((labels == labels.real.round()).all()) if labels.is_floating_point() else not labels.is_complex()
+    if labels.is_complex():
+        return f"Give real numbers, or pass {OWN}."
+    whole = bool((labels == labels.round()).all()) if labels.is_floating_point() else True
     rows = labels.flatten(1) if labels.ndim > 1 else labels[:, None]
-    if rows.shape[1] == 1 and whole and not labels.is_complex() and bool((labels < 0).any()):
+    if rows.shape[1] == 1 and whole and bool((labels < 0).any()):
         return "Number the classes from 0: (labels > 0).long() of -1 and 1. If they are amounts pass task='regression'."
     if rows.shape[1] == 1 and whole:
         flat = ".flatten()" if labels.ndim > 1 else ""

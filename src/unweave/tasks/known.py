@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch, answered, as_classes
 from unweave.errors import ConfigurationError
-from unweave.tasks._base import Task, Value, log_odds
+from unweave.tasks._base import Predictions, Task, Value, log_odds
 
 Values = Callable[[nn.Module, Batch], Tensor]  # one value per example, [b]
 READ = 512  # examples
@@ -25,6 +25,7 @@ class Known:
         logits: `(model, batch) -> [b, classes]` of a classifier; None elsewhere.
         labels: `batch -> [b]`, the class of each example; what the batch says (`data.batches.answered`), if the task
             says nothing.
+        predictions: `(model, batch) -> Predictions`, logits of classes and which of them is right; None elsewhere.
         answers: `(batch, classes)`, refuses answers that no model of so many classes (0: not known) can have been
             trained on; None elsewhere, where `labels` say what a classifier's are.
         accuracy: `(model, batch) -> [b]` in [0, 1], how right each example is: 1 where a classifier's largest logit is
@@ -60,6 +61,7 @@ class Known:
         self.task = task
         self.logits: Values | None = said("logits", None)
         self.labels: Callable[[Batch], Tensor] = said("labels", _classes)
+        self.predictions: Callable[[nn.Module, Batch], Predictions] | None = said("predictions", None)
         self.answers: Callable[[Batch, int], None] | None = said("answers", None)
         self.accuracy: Values | None = said("accuracy", None if self.logits is None else self._right)
         self.overlap: Values | None = said("overlap", None)

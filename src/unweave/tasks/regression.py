@@ -29,7 +29,7 @@ _FAR = 10.0  # times the scale, or part of it: errors that are not those that we
 
 def _scale(name: str, given: Any) -> str:
     each = given if isinstance(given, tuple) and given else (given,)
-    fine = all(isinstance(x, Real) and not isinstance(x, bool) and 0 < x < float("inf") for x in each)
+    fine = all(isinstance(x, float) and 0 < x < float("inf") for x in each)
     return "" if fine else wrong(name, "a positive number, or a tuple of one for each target", given)
 
 

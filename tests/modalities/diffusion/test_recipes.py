@@ -71,12 +71,17 @@ def test_defaults_are_those_of_small_denoisers(folder: Path) -> None:
         (RECIPE.replace("search: 5", "search: 0"), ["recipe.yaml:8: evaluation.attacks.search"]),
         (RECIPE.replace("search: 5", "which: [reading]"), ["recipe.yaml:8: evaluation.attacks.which.0", "relearning"]),
         (RECIPE.replace("search: 5", "which: [prompt]"), ["attacks.which: 'prompt' searches words"]),
+        (RECIPE.replace("search: 5", "which: []"), ["recipe.yaml:8: evaluation.attacks.which", "at least 1"]),
         (RECIPE.replace("relabel_condition", "uce, gide: 1"), ["recipe.yaml:5: method.gide", "Did you mean 'guide'?"]),
     ],
 )
 def test_faults_have_a_place_and_say_what_is_meant(folder: Path, wrong: str, words: list[str]) -> None:
     found = told(folder, wrong)
     assert not [word for word in words if word not in found], found
+
+
+def test_an_attack_that_is_none_is_one_fault(folder: Path) -> None:
+    assert "at least 1" not in told(folder, RECIPE.replace("search: 5", "which: [reading]"))
 
 
 def test_a_folder_must_fit_the_data(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ class Noisy(Dicts):
         return torch.randn(4), 0
 
 
+def gaps():
+    x, y = drawn(200)
+    x[3] = float("nan")
+    return TensorDataset(x, y)
+
+
 def amounts():
     x, _ = drawn(200)
     return TensorDataset(x, 100 * x.sum(1))
@@ -133,14 +140,20 @@ def test_code_is_said_and_hashed_and_executed_once(recipe: Path, tmp_path: Path,
 
 
 def test_who_only_reads_executes_nothing(recipe: Path, tmp_path: Path) -> None:
-    assert command("run", recipe, "-o", tmp_path / "out") in (0, 3)
+    (tmp_path / "rows.txt").write_text("\n".join(map(str, range(24))))
+    recipe.write_text("".join(line for line in RECIPE.splitlines(keepends=True) if not line.startswith("forget")))
+    ledger = tmp_path / "ledger"
+    assert command("requests", "add", "case-1", "--rows", tmp_path / "rows.txt", "--ledger", ledger) == 0
+    assert command("requests", "run", recipe, "--ledger", ledger, "-s", "evaluation.retrained=0") in (0, 3)
     (tmp_path / "own.py").write_text("raise SystemExit('it was executed')\n")
-    assert command("report", tmp_path / "out") == 0
-    read(recipe), read(tmp_path / "out" / "recipe.yaml")
-    assert command("evaluate", tmp_path / "out") == 2, "and who scores it hears that the file is another"
+    assert command("requests", "verify", "--ledger", ledger) == 0
+    left = next((ledger / "runs").rglob("scores.json")).parent
+    assert command("report", left) == 0 and read(left / "recipe.yaml") is not None
+    assert command("evaluate", left) == 2, "and who scores it hears that the file is another"
 
 
 def test_a_run_of_another_file_is_not_resumed(recipe: Path, tmp_path: Path, capsys: Told) -> None:
+    recipe.write_text(RECIPE + "contract: none\n")
     ended(read(recipe), tmp_path / "out", "unlearning", done=2)
     (tmp_path / "own.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh()"))
     assert command("run", tmp_path / "out", "--resume") == 2
@@ -169,6 +182,16 @@ def test_every_kind_of_data_set_and_task(recipe: Path, tmp_path: Path, overrides
     assert result(tmp_path / "out", "scores.json")["models"].keys() == {"original", "unlearned", "retrained"}
 
 
+def test_a_model_is_another_where_its_task_is(recipe: Path) -> None:
+    places = set()
+    for text in (OWN, OWN.replace("return Classification()", "made = Classification()\n    return made")):
+        (recipe.parent / "own.py").write_text(text)
+        found = opened(recipe, "task={factory: 'own.py:task'}", "model={factory: 'own.py:net'}")
+        places.add(found.trainer.code["code"])
+        assert found.trainer.noted(found.learned) is None and found.opened(None) is not None
+    assert len(places) == 2
+
+
 def test_a_module_by_its_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (recipe.parent / "own_by_name.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(recipe.parent))
@@ -193,13 +216,14 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["model.factory=own.py:gone"], "has no function gone; it has drawn, data, whole, amounts, net, odd"),
+        (["model.factory=own.py:gone"], "has no function gone; it has drawn, data, whole, gaps, amounts, net, odd"),
         (["model.arguments={depth: 3}"], "net() of {file}: got an unexpected keyword argument 'depth'"),
         (["model={factory: 'own.py:odd'}"], "odd() must return a torch.nn.Module, it returned 'no module'"),
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
         (["data={factory: 'no_such.module:make'}"], "data.factory: no_such.module: "),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
         (["data={factory: 'own.py:Noisy'}"], "gives another example when it is asked again"),
+        (["data={factory: 'own.py:gaps'}", "forget={random: 0.1}"], "1 of 160 examples hold NaN or infinity (first"),
         (["data.arguments={}"], "nobody says whose the records are"),
         (["data.holdout=0.2"], "the factory gives a holdout or a test set itself: leave it out"),
         (["task={factory: 'own.py:odd'}"], "expected an object with nll(model, batch)"),
@@ -209,8 +233,24 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
 )  # fmt: skip
 def test_what_cannot_be_made(recipe: Path, overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        opened(recipe, *overrides)
+        opened(recipe, *overrides).opened(None)
     assert said.format(file=recipe.parent / "own.py") in str(caught.value)
+
+
+BLOCK = re.compile(r"^```yaml\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+PAGE = Path(__file__).parents[3] / "docs" / "your-own-data.md"
+
+
+def test_the_recipes_of_the_page_are_recipes(recipe: Path) -> None:
+    for name, content in {"ids.txt": "C1", "model.safetensors": "", "epoch9.ckpt": ""}.items():
+        (recipe.parent / name).write_text(content)
+    customers(recipe.parent / "customers.csv")
+    found = [each["text"] for each in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
+    assert len(found) >= 4
+    for text in found:
+        recipe.write_text(text)
+        assert read(recipe).data.source in ("csv", "factory")
+    assert not ran(recipe)
 
 
 def weights(recipe: Path, content: Any) -> None:

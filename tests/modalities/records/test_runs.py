@@ -10,8 +10,10 @@ import pytest
 from tests.modalities.records._tables import RECIPE, command, result, written
 from tests.run.test_kills import digest
 from tests.run.test_resume import ended
+from unweave.audit.collect import evidence
 from unweave.ledger import Ledger
 from unweave.modalities import read
+from unweave.report.build import build
 from unweave.run.runner import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
@@ -88,3 +90,18 @@ def test_the_ledger_takes_people(tmp_path: Path, capsys: Told) -> None:
     capsys.readouterr()
     assert command("requests", "verify", "--ledger", folder) == 0
     assert command("requests", "add", "R-3", "--ids", tmp_path / "R-1.txt", "--of", recipe, "--column", "who") == 2
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["data.target=spend", "data.drop=[left]", "task={name: regression, scale: 0.8}"]]
+)
+def test_evidence_over_several_trainings(tmp_path: Path, overrides: list[str]) -> None:
+    ours = ["run.steps=2", "forget.random=0.25", "training.epochs=4", "evidence={runs: 2, retrained: 2}", *overrides]
+    recipe = read(written(tmp_path, SAID.replace(ASKED, "forget: {}\n")), ours)
+    found = evidence(recipe, tmp_path / "out")
+    assert found["status"] == "complete" and not found["pending"]
+    lone = ["MIA_AUC"]
+    assert list(found["gaps"]["unlearned"]["metrics"]) == (lone if overrides else ["UA", "RA", "TA", "MIA_AUC"])
+    assert found["attacks"]["triple"].keys() == ({"loss", "lira"} if overrides else {"loss", "joined", "lira", "rmia"})
+    assert [each["source"] for each in found["robustness"]["relearning"]] == ["forget", "related"]
+    assert "report.html" in str(build(tmp_path / "out"))

@@ -104,6 +104,19 @@ def test_the_target_says_the_task(tmp_path: Path, target: str, task: type, outpu
     assert type(found.trainer.task) is task and found.source.outputs == outputs
 
 
+def test_a_parquet_file_is_the_same_table(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import Table, parquet
+
+    source = source_of(tmp_path)
+    rows = [{**row, "age": float(str(row["age"])), "income": row["income"] or None} for row in source.rows]
+    parquet.write_table(Table.from_pylist(rows), tmp_path / "customers.parquet")
+    other = source_of(tmp_path, "data.source=parquet", "data.path=customers.parquet")
+    every = np.arange(len(source.records))
+    for one, two in zip(source.records.batch(every), other.records.batch(every), strict=True):
+        assert one.equal(two)
+
+
 def test_a_regression_has_the_scale_of_unseen_errors(tmp_path: Path) -> None:
     found = opened(tmp_path, RECIPE, "data.target=spend", "data.drop=[set, left]")
     model, holdout = found.opened(None), found.holdout
@@ -123,6 +136,7 @@ def test_a_regression_has_the_scale_of_unseen_errors(tmp_path: Path) -> None:
         (["data.target=lefd"], "data.target: {table} has no column 'lefd'. Did you mean 'left'?"),
         (["data.user=nobody", "data.drop=[spent]"], "data.drop: {table} has no column 'spent'. Did you mean 'spend'?"),
         (["data.user=null", "data.drop=[spend]"], "column 'customer' has "),
+        (["data.target=customer"], "'customer' says whose or for what a row is"),
         (["data.user=income"], "column 'income' (data.user) must say whose record each row is"),
         (["data.target=income"], "column 'income' (data.target) must say the answer of each row"),
         (["data.split=city"], "column 'city' (data.split) must hold train, holdout, test; found "),
@@ -169,6 +183,10 @@ TABLE = "data: {source: csv, path: customers.csv, target: left}\n"
             "recipe.yaml:2: model: 'prefix'",
         ),
         (TABLE + "model: {lora: {}}", "model.lora: is for texts"),
+        (
+            "data: {factory: 'a:f'}\nmodel: {factory: 'a:f', lora: {}}",
+            "is for texts and diffusion, and this recipe has records",
+        ),
         (
             TABLE + "training: {epoch: 3}",
             "recipe.yaml:2: training.epoch",

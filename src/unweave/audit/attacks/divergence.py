@@ -29,6 +29,7 @@ KLOM = Metric(
     "100 unlearned and 100 retrained models, as published; the null level says what fewer mean",
     "fewer than two models on a side, or a margin that is not finite",
     "Georgiev et al., arXiv:2410.23232",
+    plain="divergence from retraining, example by example",
 )
 
 

@@ -31,12 +31,14 @@ EPSILON = Metric(
     "8 unlearned and 8 retrained models; the ceiling says what they can show",
     "fewer than four models on a side, or a margin that is not finite",
     "Jagielski et al., NeurIPS 2020",
+    plain="how far from retraining at least",
 )
 CEILING = Metric(
     "epsilon_ceiling",
     "the largest epsilon_lower_bound that so many models could have shown: that of a rule without a mistake",
     *("nats", "higher", (0, math.inf), "run", "the two numbers of models", "never", EPSILON.source),
     "says nothing of the method: a bound of 0 under a ceiling of 0 is no evidence",
+    plain="the most that so many models could show of it",
 )
 
 

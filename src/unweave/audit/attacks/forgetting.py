@@ -37,6 +37,7 @@ FORGETTING = Metric(
     "512 unlearned and 512 retrained models, as published; the null level says what fewer mean",
     "fewer than four models on a side, or a margin that is not finite",
     "Triantafillou et al., arXiv:2406.09073",
+    plain="how alike to retraining single examples are, 1 at best",
 )
 
 

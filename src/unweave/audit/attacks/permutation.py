@@ -145,39 +145,51 @@ def _statistics(t: Array) -> Array:
 
 
 def _metric(
-    name: str, definition: str, unit: str, right: Right, limits: tuple[float, float], exact: str = ""
+    name: str, plain: str, definition: str, unit: str, right: Right, limits: tuple[float, float], exact: str = ""
 ) -> Metric:
     needs = "8 unlearned and 8 retrained models, better 16; 4 of each decide hardly anything"
     undefined = "fewer than two models on a side, or a margin that is not finite"
-    return Metric(name, definition, unit, right, limits, "run", needs, undefined, _SOURCE, exact)
+    return Metric(name, definition, unit, right, limits, "run", needs, undefined, _SOURCE, exact, plain)
 
 
 _SOURCE = "exchange of whole models; Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995)"
 _DEVIATIONS = "standard deviations"
-OVERALL = {name: _metric(name, of, _DEVIATIONS, "as null", (0, math.inf)) for name, of in STATISTICS.items()}
+_PLAIN = {
+    "mean_t2": "how far examples are from retraining, squared",
+    "q95_t": "how far the twentieth is from retraining that is farthest",
+    "worst_decile": "how far the worst tenth is from retraining",
+}
+OVERALL = {
+    name: _metric(name, _PLAIN[name], of, _DEVIATIONS, "as null", (0, math.inf)) for name, of in STATISTICS.items()
+}
 EACH = (
     _metric(
         "example_margin",
+        "how sure the models are of one example",
         "log p_y - log(1 - p_y) of one example, mean over the models of a kind",
         *("nats", "as null", (-math.inf, math.inf), "the retrained models' mean, beside it"),
     ),
     _metric(
         "example_t",
+        "how far one example is from retraining",
         "T of one example: difference of its mean margins, unlearned - retrained, in pooled standard deviations",
         *(_DEVIATIONS, "as null", (-math.inf, math.inf), "0, within the curve of exchanged models"),
     ),
     _metric(
         "example_p",
+        "chance of so much of one example",
         "share of the arrangements of whole models in which |T| of the example is as large",
         *("p-value", "as null", (0, 1), "uniform on [0, 1], and not below smallest_p"),
     ),
     _metric(
         "examples_found",
+        "examples told from retraining",
         "examples that Benjamini-Hochberg calls different from retraining at a false-discovery rate of 5 %",
         *("examples", "lower", (0, math.inf), "0 in 95 % of cases"),
     ),
     _metric(
         "smallest_p",
+        "the least chance that so many models can give",
         "the smallest p-value that so many models can give",
         *("p-value", "lower", (0, 1), "says nothing of the method: above 0.05 no example can be found"),
     ),

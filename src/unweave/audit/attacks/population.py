@@ -37,6 +37,7 @@ AUC = Metric(
     HOLDOUT,
     "fewer than 20 examples on a side, a signal that is not finite, or all scores equal",
     "interval: DeLong et al., Biometrics 44 (1988)",
+    plain="told from unseen data",
 )
 RATES = (0.01, 0.001)
 DIFFERENCE = Metric(
@@ -49,6 +50,7 @@ DIFFERENCE = Metric(
     "signals of one kind of both models on the same examples",
     "as the AUC",
     "DeLong et al., Biometrics 44 (1988)",
+    plain="told better than on one retrained model",
 )
 BLIND = replace(
     AUC,
@@ -56,6 +58,7 @@ BLIND = replace(
     definition="AUC of a cross-fitted logistic regression on features of the examples alone, forget against holdout",
     needs="features that no model made: pixels, word counts, lengths, dates",
     source="Das et al., arXiv:2406.16201",
+    plain="told from unseen data without the model",
 )
 
 
@@ -226,9 +229,15 @@ def tail_metrics(rate: float) -> tuple[Metric, Metric]:
     name, needs = f"{100 * rate:g} %", f"at least {math.ceil(10 / rate)} holdout examples"
     about = (needs, f"not {needs}", "Carlini et al., IEEE S&P 2022")
     of = f"share of the forget set above the threshold that {name} of one half of the holdout is above"
-    tpr = Metric(f"tpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about)
+    tpr = Metric(
+        *(f"tpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about),
+        plain=f"surely told as trained on, {name} false alarms",
+    )
     of = f"share of the other half of the holdout above the threshold that was meant for {name}"
-    return tpr, Metric(f"fpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about)
+    return tpr, Metric(
+        *(f"fpr_at_{rate:g}", of, "share", "as null", (0, 1), "example", *about),
+        plain=f"false alarms, meant to be {name}",
+    )
 
 
 def _named(forget: ArrayLike, holdout: ArrayLike) -> tuple[tuple[str, ArrayLike], ...]:

@@ -40,17 +40,20 @@ AUC = Metric(
     "a record with fewer than three models unlearned or never trained on it, fewer than two models that unlearned some "
     "of the records and never saw others, or a margin that is not finite",
     "Hayes et al., arXiv:2403.01218",
+    plain="single records told from never seen ones",
 )
 WORST = replace(
     AUC,
     name="ulira_worst_decile",
     definition="mean AUC over models of the tenth of the records that are told best",
+    plain="the tenth of the records that are told best",
 )
 TAIL = replace(
     AUC,
     name="ulira_tpr_at_0.01",
     definition="share of unlearned (model, record) pairs above the threshold that 1 % of the never-seen ones are above",
     undefined_when="fewer than 1000 never-seen pairs, or as the AUC",
+    plain="single records surely told, 1 % false alarms",
 )
 
 

@@ -43,16 +43,19 @@ AUC = Metric(
     "audit_auc",
     "P(score of a canary with heads > score of one with tails) + P(equal) / 2",
     *("share", "as null", (0, 1), "record", _NEEDS, _NEVER, _SOURCE),
+    plain="told whether it was trained on and forgotten",
 )
 HITS = Metric(
     "audit_hits",
     "share of the guesses that name the coin: the highest scores heads, the lowest tails",
     *("share", "as null", (0, 1), "record", _NEEDS, _NEVER, _SOURCE),
+    plain="coins that are guessed",
 )
 EPSILON = Metric(
     "audit_epsilon",
     "lower bound of the epsilon by which inclusion followed by unlearning changes the model",
     *("nats", "lower", (0, math.inf), "record", _NEEDS, _NEVER, _SOURCE),
+    plain="how much inclusion shows at least",
 )
 
 

@@ -42,6 +42,7 @@ ABOVE = replace(
     needs="two unlearned and two retrained models",
     undefined_when="fewer, or as the AUC",
     source="Welch, Biometrika 34 (1947)",
+    plain="told better than on retrained models",
 )
 
 

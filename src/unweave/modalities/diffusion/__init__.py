@@ -47,9 +47,10 @@ DIFFUSION = Modality(
         },
     ),
     front=Front(
-        {"Forgotten class not drawn": "UA_drawn", "Kept classes drawn": "RA_drawn", "Found by a search": "search"},
+        ("UA_drawn", "search", "RA_drawn"),
         ("UA_drawn", "RA_drawn", "frechet", "search", "MIA_denoising", "average_gap"),
     ),
+    examples="images",
     classes=True,
     numbered=tuple(name for name in SOURCES if name != CONCEPTS),
     over_trainings=True,

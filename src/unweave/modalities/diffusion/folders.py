@@ -16,6 +16,7 @@ from unweave.modalities.diffusion import lora
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, WEIGHTS, line
 from unweave.modalities.diffusion.networks import PARTS, TRAINED, Network, unet
 from unweave.modalities.diffusion.training import Training
+from unweave.store import model_in
 from unweave.tasks import Schedule
 
 _WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
@@ -39,7 +40,7 @@ def read(folder: Path) -> tuple[Network, Path]:
         ConfigurationError: no such folder, no network or no scheduler in it, a kind that is not known,
             parts that are missing, flow matching, or weights that are pickles; all of them at once.
     """
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = model_in(folder)
     if not folder.is_dir():
         raise ConfigurationError(
             f"{folder} must be a folder of diffusers, with unet/ (or transformer/) and scheduler/: fetch it first "

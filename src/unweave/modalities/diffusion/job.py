@@ -280,7 +280,7 @@ class DiffusionJob:
         return [*self.gone, *self.exam.kept][:12]
 
     def _row(self, model: nn.Module) -> Tensor:
-        return torch.cat([self.exam.drawn(model, (each,), 1) for each in self._asked])
+        return self.exam.drawn(model, tuple(self._asked), 1)
 
     def _side(self, side: str) -> Rows:
         return self.split.forget if side == "forget" else self.split.retain

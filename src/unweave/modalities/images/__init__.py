@@ -29,10 +29,11 @@ IMAGES = Modality(
         },
     ),
     front=Front(
-        {"Forget accuracy": "FA", "Test accuracy": "TA"},
+        ("FA", "TA"),
         GAP_METRICS,
         {"FA": "accuracy on the forget set, %", "TA": "test accuracy against the original, points"},
     ),
+    examples="images",
     classes=True,
     places=("evidence",),
     numbered=tuple(SOURCES),

@@ -31,11 +31,15 @@ RECORDS = Modality(
         },
     ),
     front=Front(
-        {"Absolute error on unseen records": "test_absolute_error"},
+        (
+            *("FA", "forget_absolute_error", "forget_accuracy", "forget_loss"),
+            *("TA", "test_absolute_error", "test_accuracy", "test_loss"),
+        ),
         ("forget_loss", "test_loss", "test_absolute_error", "MIA_AUC"),
     ),
+    examples="records",
     retrained="evaluation.retrained: 1, and of a model.weights from elsewhere training:",
     places=("evidence",),
     numbered=(*TABLES, FACTORY),
-    over_trainings=False,
+    over_trainings=True,
 )

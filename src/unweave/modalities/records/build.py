@@ -21,7 +21,7 @@ from unweave.modalities import by_row
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.records import sources
 from unweave.modalities.records.data import Records, classed
-from unweave.modalities.records.factories import call
+from unweave.modalities.records.factories import LOG, about, call
 from unweave.modalities.records.job import RecordsJob, inputs_of, read
 from unweave.modalities.records.networks import Mlp, Network, Own
 from unweave.modalities.records.recipe import RecordsRecipe
@@ -52,13 +52,14 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
     assert wanted is not None, "a sequence asks for one request at a time"
     network = _network(recipe, source)
     lesson, stated = _task(recipe, source, network)
+    if recipe.task.name == "auto" and recipe.task.factory is None:
+        LOG.info("task: auto took %s", type(lesson).__name__.lower())
     if Known(lesson).classed and source.records.known is None:
         source = replace(
             source, records=classed(source.records), holdout=classed(source.holdout), test=classed(source.test)
         )
-    this, *others, _, _ = gathered(
+    this, *others, _ = gathered(
         *(partial(asked, each, source) for each in (wanted, *recipe.already)),
-        recipe.check_models,
         partial(check_method, recipe.method, lesson),
     )
     split = Split(this.rows, np.setdiff1d(source.seen, this.rows))
@@ -73,7 +74,7 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
         split,
         _holdout(this, source, split),
         source.test,
-        Trainer(network, lesson, Training(**recipe.training.arguments)),
+        Trainer(network, lesson, Training(**recipe.training.arguments), about(recipe.task, "task")),
         recipe.model,
         stated,
         retrains,

@@ -30,7 +30,8 @@ class Records(Dataset[Any]):
     Attributes:
         data: all of them.
         numbers: those that are in it, `[n]`.
-        known: the class of every example of `data`; None where there are no classes.
+        known: the class of every example of `data`, in memory of its own (torch moves that of tensors to share it with
+            other processes); None where there are no classes.
     """
 
     data: Dataset[Any]
@@ -107,4 +108,4 @@ def whole(data: Any, what: str) -> Records:
 def classed(data: Records) -> Records:
     """The same with the class of each example, where they have classes."""
     found = samples.labels(data.data)
-    return Records(data.data, data.numbers, found)
+    return Records(data.data, data.numbers, None if found is None else found.copy())

@@ -19,8 +19,8 @@ from typing import Any
 from unweave.errors import ConfigurationError, told
 from unweave.modalities.records.recipe import Made
 
-LOG = logging.getLogger("unweave.code")
-"""Says every file that is executed, once."""
+LOG = logging.getLogger("unweave.said")
+"""Says every file that is executed, once; the command prints it."""
 
 
 def file_of(made: Made, key: str) -> tuple[Path, str]:
@@ -48,6 +48,14 @@ def file_of(made: Made, key: str) -> tuple[Path, str]:
             f"{made.sha256[:12]}..., found {digest[:12]}...: put it back, or take {key}.sha256 out of the recipe"
         )
     return path, digest
+
+
+def about(made: Made, key: str) -> dict[str, Any]:
+    """What a section's factory is by content, and what it is called with; empty without one."""
+    if made.factory is None:
+        return {}
+    function = made.factory.rpartition(":")[2]
+    return {"code": file_of(made, key)[1], "function": function, "arguments": made.arguments}
 
 
 def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:

@@ -170,7 +170,13 @@ class RecordsJob:
 
     def seeded(self, seed: int) -> RecordsJob:
         """The same, whose original is trained from this seed."""
-        return replace(self, trainer=replace(self.trainer, how=replace(self.training, seed=seed)))
+        trainer = replace(self.trainer, how=replace(self.training, seed=seed))
+        return replace(self, trainer=trainer, stated=vars(self).get("task", self.stated))
+
+    def within(self, rows: Rows, split: Split) -> RecordsJob:
+        """The same among these rows; `split` is of them."""
+        whole, every = self.train.subset(rows), np.arange(len(rows))
+        return replace(self, stated=self.task, train=whole, seen=every, split=split, held=None)
 
     def scoring_seconds(self, model: nn.Module) -> None:
         """Nobody looked."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, shown
-from unweave.modalities.records.factories import call, file_of
+from unweave.modalities.records.factories import about, call
 from unweave.modalities.records.recipe import RecordsModel
 from unweave.modalities.weights import read, with_tensors
 
@@ -101,8 +101,7 @@ class Own:
 
     def about(self) -> dict[str, Any]:
         """Its file by content, and what it is called with."""
-        digest = file_of(self.model, "model")[1]
-        return {"code": digest, "function": self.name, "arguments": self.model.arguments, "sizes": self._sizes}
+        return {**about(self.model, "model"), "sizes": self._sizes}
 
     def build(self, seed: int = 0) -> nn.Module:
         """Made under this seed.

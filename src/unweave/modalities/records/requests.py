@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unweave.data.index_file import read_ids, read_rows
-from unweave.data.splits import by_index, by_random_fraction
+from unweave.data.splits import by_index, by_person, by_random_fraction
 from unweave.errors import ConfigurationError, suggest
 from unweave.modalities._base import Rows
 from unweave.modalities.records.recipe import RecordsForget
@@ -139,18 +139,10 @@ def _of_people(ids: list[str], source: Source, told: str) -> Rows:
         raise ConfigurationError(
             f"{told}: nobody says whose the records are: name the column in data.user (a factory returns 'people')"
         )
-    if not ids:
-        raise ConfigurationError(f"{told} names nobody: expected at least one id, found 0")
-    if twice := len(ids) - len(set(ids)):
-        raise ConfigurationError(f"{told} must name each id once, found {twice} ids named again")
-    there = set(source.people.tolist())
-    if missing := [name for name in ids if name not in there]:
-        few = ", ".join(missing[:_SHOWN]) + (", ..." if missing[_SHOWN:] else "")
-        raise ConfigurationError(
-            f"{told}: {len(missing)} of {len(ids)} ids are not in the data ({few}): no such records to forget."
-            f"{suggest(missing[0], sorted(there)[:1000])}"
-        )
-    return np.flatnonzero(np.isin(source.people, ids))
+    try:
+        return by_person(source.people, ids).forget
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{told}: {fault}" for fault in error.faults) from None
 
 
 def _listed(values: list[str]) -> str:

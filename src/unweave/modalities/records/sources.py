@@ -25,6 +25,7 @@ def load(recipe: RecordsRecipe) -> Source:
     Raises:
         ConfigurationError: they cannot be read, or are not what the recipe says.
     """
+    recipe.check_models()
     weights = recipe.model.weights
     trained_here = weights is None or place_of_run(weights) is not None
     if recipe.data.table:

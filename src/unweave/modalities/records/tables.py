@@ -87,7 +87,7 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
     if faults:
         raise ConfigurationError(faults)
     tensors = TensorDataset(torch.tensor(np.stack(x, axis=1), dtype=torch.float32), y)
-    records = Records(tensors, np.arange(len(table)), y.numpy() if kind == "classification" else None)
+    records = Records(tensors, np.arange(len(table)), y.numpy().copy() if kind == "classification" else None)
     spread = None
     if kind == "regression":
         of = y[torch.from_numpy(parts["train"])].double().reshape(len(parts["train"]), -1)
@@ -168,6 +168,8 @@ def _check_columns(data: RecordsData, names: Sequence[str], targets: Sequence[st
         for name in wanted
         if name is not None and name not in names
     ]
+    if twice := [name for name in (data.user, data.split) if name in targets]:
+        faults.append(f"data.target: {twice[0]!r} says whose or for what a row is: name the column to predict")
     if not faults and not read:
         faults.append(f"data: no column of {data.path} is left to predict from")
     if faults:
@@ -270,5 +272,10 @@ def _classes(cells: Sequence[Any], numbers: np.ndarray | None) -> tuple[Tensor, 
     names, places = np.unique(values, return_inverse=True)
     if len(names) < 2:
         raise ConfigurationError(f"data.target: a classification needs two classes, found {len(names)}")
+    if 2 * len(names) > len(cells):
+        raise ConfigurationError(
+            f"data.target: {len(names)} different values in {len(cells)} rows are no classes: is it the column to "
+            "predict? Of amounts say task: regression"
+        )
     told = tuple(str(name) if numbers is None else f"{name:g}" for name in names)
     return torch.from_numpy(places.astype(np.int64)), "classification", told

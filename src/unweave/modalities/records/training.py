@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,10 +96,21 @@ def train(
                 optimizer.step()
                 summed += loss.item() * len(rows)
             if not abs(summed) < float("inf"):
-                raise ConfigurationError(f"training diverged in epoch {epoch}: lower training.lr={how.lr}")
+                raise ConfigurationError(_why(data, epoch, how))
             watch(phase, epoch, how.epochs)
     model.zero_grad(set_to_none=True)
     return model.eval()
+
+
+def _why(data: Records, epoch: int, how: Training) -> str:
+    """Why the loss is not finite any more: what is not finite in the data, or steps that are too long."""
+    broken = [row for row in range(len(data)) if not data.digest(row)[1]]
+    if not broken:
+        return f"training diverged in epoch {epoch}: lower training.lr={how.lr}"
+    return (
+        f"training: {len(broken)} of {len(data)} examples hold NaN or infinity (first: row {data.numbers[broken[0]]}), "
+        "and the loss is not finite there: mend them, or take them out"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +121,13 @@ class Trainer:
         network: before it has weights.
         task: whose loss it learns.
         how: settings.
+        code: what the task was made by, where a factory made it.
     """
 
     network: Network
     task: Task
     how: Training
+    code: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, data: Records, phase: str, watch: Watch = silent) -> nn.Module:
         """Trained on exactly these examples, or read from the cache."""
@@ -138,7 +151,7 @@ class Trainer:
         return {
             "records": VERSION,
             "network": self.network.about(),
-            "task": repr(self.task) if type(self.task).__module__.startswith("unweave.") else type(self.task).__name__,
+            "task": dict(self.code) or repr(self.task),
             "training": asdict(self.how),
             "data": data.fingerprint(),
         }

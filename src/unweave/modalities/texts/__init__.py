@@ -33,17 +33,14 @@ TEXTS = Modality(
         pipeline=True,
     ),
     front=Front(
-        {
-            "Probability of forget answers": "forget_probability",
-            "Probability of retain answers": "retain_probability",
-            "Model utility": "model_utility",
-        },
+        ("forget_probability", "retain_probability", "model_utility"),
         ("forget_quality", "model_utility"),
         {
             "forget_probability": "probability of forget answers, %",
             "retain_probability": "probability of retain answers against the original, points",
         },
     ),
+    examples="texts",
     retrained="evaluation.reference: FOLDER, or model.base",
     places=(
         *("data.holdout", "data.refusals", "model.base", "model.adapter", "forget.ids", "forget.file"),

@@ -29,7 +29,7 @@ from unweave.modules import evaluating
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
-from unweave.store import write_json
+from unweave.store import model_in, write_json
 from unweave.tasks import Language
 from unweave.watch import Watch, silent
 
@@ -111,7 +111,7 @@ class TextJob:
                 every = together(self.forget, self.retain)
                 self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
             return model
-        folder = path / "model" if (path / "model").is_dir() else path
+        folder = model_in(path)
         if (folder / models.ADAPTER).is_file():
             return models.loaded(self.recipe.model, self.recipe.run.seed, adapter=folder)
         return models.loaded(self.recipe.model.model_copy(update={"weights": folder, "lora": None}), 0)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.multiprocessing import spawn
 
+from tests._gloo import ranks
 from tests.modalities.texts.evaluation import _tiny as tiny
 from tests.modalities.texts.evaluation._ranks import shares, worker, written
 from unweave.errors import ConfigurationError, UnsupportedError
@@ -135,7 +135,7 @@ def test_values_of_something_else_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
-    spawn(worker, (2, str(tmp_path)), nprocs=2)
+    ranks(worker, 2, str(tmp_path))
     expected = collect(tiny.Plain(), TOKENIZER, shares())
     for rank in range(2):
         for lines in torch.load(tmp_path / f"rank{rank}.pt", weights_only=False):

@@ -70,12 +70,12 @@ def _attacked(of: Answers) -> Measurement:
     )
 
 
-def _drawn(name: str, of: str, form: _Form, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
-    metric = Metric(name, of, "share", right, (0, 1), "example", _DRAWN, _BLACK, _SALUN, exact)
-    return Row(metric, form, there=of_a_class)
+def _drawn(name: str, plain: str, of: str, form: _Form) -> _Row:
+    about = _DRAWN, _BLACK, _SALUN, _RETRAINED, plain
+    return Row(Metric(name, of, "share", "as null", (0, 1), "example", *about), form, there=of_a_class)
 
 
-def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
+def _denoised(name: str, plain: str, of: str, exact: str = _RETRAINED, right: Right = "as null") -> _Row:
     told = f"mean denoising loss over the {of}, each example noised several times, alike for every model"
     metric = Metric(
         f"{name}_denoising",
@@ -88,6 +88,7 @@ def _denoised(name: str, of: str, exact: str = _RETRAINED, right: Right = "as nu
         "a loss that is not finite",
         _HO,
         exact,
+        f"mean error on {plain}",
     )
     return Row(metric, partial(_loss, name=name), there=lambda given: name in given.losses)
 
@@ -99,11 +100,14 @@ def _brought_back(metric: Metric) -> _Row:
 
 ROWS: tuple[_Row, ...] = (
     _drawn(
-        "UA_drawn",
+        *("UA_drawn", "not drawn when asked for"),
         "share of images asked for as a class to forget that the judge does not call it",
         lambda of: counted(missed(of)),
     ),
-    _drawn("p_class", "mean probability that the judge gives that class on those images", _p_class),
+    _drawn(
+        *("p_class", "how sure the judge is to see what is to be forgotten"),
+        *("mean probability that the judge gives that class on those images", _p_class),
+    ),
     Row(
         Metric(
             "entropy",
@@ -116,6 +120,7 @@ ROWS: tuple[_Row, ...] = (
             _BLACK,
             "Heng and Soh, NeurIPS 2023 (arXiv:2305.10120)",
             _RETRAINED,
+            "how unsure the judge is on what is drawn in its place",
         ),
         _entropy,
         there=of_a_class,
@@ -132,11 +137,15 @@ ROWS: tuple[_Row, ...] = (
             _BLACK,
             _SALUN,
             _KEPT,
+            "others drawn as asked",
         ),
         lambda of: counted(recognised(of)),
         there=judged,
     ),
-    _drawn("leak", "share of images asked for as a class to keep that the judge calls one to forget", _leak),
+    _drawn(
+        *("leak", "drawn when others were asked for"),
+        *("share of images asked for as a class to keep that the judge calls one to forget", _leak),
+    ),
     Row(
         Metric(
             "frechet",
@@ -149,6 +158,7 @@ ROWS: tuple[_Row, ...] = (
             _FEW,
             "Dowson and Landau (1982)",
             "one half of the real images against the other, at the same n",
+            "Fréchet distance on features of the judge",
         ),
         lambda of: frechet_score(of.drawn, of.real, of.seed),
         there=judged,
@@ -165,14 +175,15 @@ ROWS: tuple[_Row, ...] = (
             _FEW,
             "Binkowski et al., ICLR 2018 (arXiv:1801.01401)",
             "one half of the real images against the other, at the same n",
+            "kernel distance on features of the judge",
         ),
         lambda of: kid_score(of.drawn, of.real, of.seed),
         there=judged,
     ),
-    _denoised("forget", "forget set"),
-    _denoised("retain", "retain set"),
-    _denoised("test", "test set", _KEPT, "lower"),
-    _denoised("unseen", "unseen examples like those to forget"),
+    _denoised("forget", "the data to forget", "forget set"),
+    _denoised("retain", "the data to keep", "retain set"),
+    _denoised("test", "unseen data", "test set", _KEPT, "lower"),
+    _denoised("unseen", "unseen data like those to forget", "unseen examples like those to forget"),
     Row(
         Metric(
             "MIA_denoising",
@@ -185,6 +196,7 @@ ROWS: tuple[_Row, ...] = (
             "fewer than 20 examples on a side, or a NaN",
             "interval: DeLong et al. (1988)",
             "1/2 where the two sets are exchangeable; otherwise what a retrained model scores",
+            "told from unseen data by an attack",
         ),
         _attacked,
     ),
@@ -232,8 +244,8 @@ def _collapsed(of: Answers) -> str:
 
 
 def compare(own: Answers, retrained: Answers) -> Sheet:
-    """All scores of a model, and its differences to the retrained one, example by example."""
-    return {**formed(ROWS, own), **formed(SHIFTS, own, retrained)}
+    """The differences of a model to the retrained one, example by example."""
+    return formed(SHIFTS, own, retrained)
 
 
 def gaps(sheet: Sheet, retrained: Sheet) -> Sheet:

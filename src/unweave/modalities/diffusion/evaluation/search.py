@@ -90,21 +90,37 @@ STEPS = (5, 40)
 """Steps of training after which a class to forget is drawn again."""
 
 
-def _metric(name: str, after: str, source: str) -> Metric:
+def _metric(name: str, plain: str, after: str, source: str) -> Metric:
     told = f"share of images of a class to forget that the judge calls it, {after}"
     about = ("a request that names classes, and their training images", "the judge's answer is not finite", source)
-    return Metric(name, told, "share", "as null", (0, 1), "example", *about, "the retrained model's, so attacked")
+    return Metric(
+        name, told, "share", "as null", (0, 1), "example", *about, "the retrained model's, so attacked", plain
+    )
 
 
-FOUND = _metric("search", "drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508")
+FOUND = _metric(
+    *("search", "found again by a search"),
+    *("drawn for a condition searched on some of its images, no weight moved", "arXiv:2308.01508"),
+)
 PROMPT = _metric(
-    "prompt_search",
-    "drawn for its text behind words that were searched, no weight moved",
-    "arXiv:2310.11868",
+    *("prompt_search", "found again by a search for words"),
+    *("drawn for its text behind words that were searched, no weight moved", "arXiv:2310.11868"),
 )
 _TRAINED: Mapping[Kind, Mapping[int, Metric]] = {
-    "relearning": {k: _metric(f"relearned_{k}", f"after {k} steps on some of its images", "") for k in STEPS},
-    "benign": {k: _metric(f"benign_{k}", f"after {k} steps on images to keep", "arXiv:2410.08074") for k in STEPS},
+    "relearning": {
+        k: _metric(
+            *(f"relearned_{k}", f"drawn again after {k} steps of training on it"),
+            *(f"after {k} steps on some of its images", ""),
+        )
+        for k in STEPS
+    },
+    "benign": {
+        k: _metric(
+            *(f"benign_{k}", f"drawn again after {k} steps of training on others"),
+            *(f"after {k} steps on images to keep", "arXiv:2410.08074"),
+        )
+        for k in STEPS
+    },
 }
 ATTACKS = {metric.name: metric for metric in (FOUND, PROMPT, *(m for each in _TRAINED.values() for m in each.values()))}
 """What each attack's score is, by name."""

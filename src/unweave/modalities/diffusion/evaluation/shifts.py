@@ -25,6 +25,7 @@ Pair = Row[[Answers, Answers]]
 
 def _shift(
     of: str,
+    plain: str,
     values: Callable[[Answers], Array],
     there: Callable[[Answers], bool] = lambda of: True,
     unit: str = "share",
@@ -47,16 +48,18 @@ def _shift(
         "a retrained model",
         "a score is undefined",
         exact="0",
+        plain=f"{plain}, less that of a retrained model",
     )
     return Row(metric, form, there=lambda *both: all(map(there, both)))
 
 
 def _shifted_loss(name: str) -> Pair:
-    return _shift(f"{name}_denoising", partial(losses, name=name), lambda of: name in of.losses, "squared error")
+    plain = f"mean error on the {name} set"
+    return _shift(f"{name}_denoising", plain, partial(losses, name=name), lambda of: name in of.losses, "squared error")
 
 
 def _shifted_attack(name: str) -> Pair:
-    return _shift(name, lambda of: of.attacked[name], lambda of: name in of.attacked)
+    return _shift(name, ATTACKS[name].plain, lambda of: of.attacked[name], lambda of: name in of.attacked)
 
 
 def _shifted_area(own: Answers, retrained: Answers) -> Measurement:
@@ -66,8 +69,8 @@ def _shifted_area(own: Answers, retrained: Answers) -> Measurement:
 
 
 SHIFTS: tuple[Pair, ...] = (
-    _shift("UA_drawn", missed, of_a_class),
-    _shift("RA_drawn", recognised, judged),
+    _shift("UA_drawn", "not drawn when asked for", missed, of_a_class),
+    _shift("RA_drawn", "others drawn as asked", recognised, judged),
     *map(_shifted_loss, ("forget", "retain", "test", "unseen")),
     *map(_shifted_attack, ATTACKS),
     Row(
@@ -82,6 +85,7 @@ SHIFTS: tuple[Pair, ...] = (
             "MIA_denoising is undefined",
             "DeLong et al. (1988)",
             "0",
+            "told from unseen data by an attack, less that of a retrained model",
         ),
         _shifted_area,
     ),
