@@ -71,15 +71,14 @@ def check(
             with of_set(name):
                 check_filled(examples.examples, name)
                 seen[name] = probe(model, task, examples, seed, every)
-            found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
+            odd = _answers(task, name, data, seen[name].classes)
+            found += odd or [_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name])]
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
             found.append(Finding(str(error), fatal=True, cause=cause))
-            continue
-        found += _answers(task, name, data, seen[name].classes)
     for name, data in (others or {}).items():
         odd = _answers(task, name, data, next((each.classes for each in seen.values()), 0))
-        found += odd or [_broken(model, task, name, data, rows.get(name, ()), seed)]
+        found += odd or ([_broken(model, task, name, data, rows.get(name, ()), seed)] if seen else [])
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
