@@ -187,8 +187,8 @@ def _unlearned(forget: Seen) -> Finding | None:
         return None
     return Finding(
         f"forget: the original is right on {100 * forget.right:.1f} %, no better than chance, and its loss is "
-        f"{loss:.3g}, where a model that knows nothing has {forget.guess:.3g}: it does not fit the forget set, so there "
-        "is nothing to forget. Check the request, the labels, and that the model was trained on these examples."
+        f"{loss:.3g}, where a model that knows nothing has {forget.guess:.3g}: it does not fit the forget set, so "
+        "there is nothing to forget. Check the request, the labels, and that the model was trained on these examples."
     )
 
 
