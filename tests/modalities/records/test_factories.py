@@ -319,6 +319,9 @@ def test_weights_from_elsewhere_do_not_say_what_they_saw(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("training: {epochs: 20, lr: 0.01}\n", ""))
     asked = ["model.weights=model.pt", "model.format=checkpoint"]
     found = opened(recipe, *asked)
+    run(read(recipe, [*asked, "run.steps=1"]), recipe.parent / "out")
+    later = opened(recipe, f"model.weights={recipe.parent / 'out'}")
+    assert later.reference(1) is None, "what a run left of them is from elsewhere too"
     assert found.reference(1) is None and any("no model is retrained" in note for note in found.notes)
     with pytest.raises(ConfigurationError, match="'retrained' needs a model"):
         opened(recipe, *asked, "contract={forget: [retrained]}")

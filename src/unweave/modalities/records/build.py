@@ -28,7 +28,7 @@ from unweave.modalities.records.networks import Mlp, Network, Own
 from unweave.modalities.records.recipe import RecordsRecipe
 from unweave.modalities.records.requests import Asked, asked
 from unweave.modalities.records.tables import Source
-from unweave.modalities.records.training import Trainer, Training, place_of_run
+from unweave.modalities.records.training import Trainer, Training, from_elsewhere
 from unweave.modules import evaluating
 from unweave.recipe.open_sections import check_method
 from unweave.tasks import Classification, Dense, Known, Language, MultiLabel, Regression, Task, guessed
@@ -65,8 +65,7 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
     )
     split = Split(this.rows, np.setdiff1d(source.seen, this.rows))
     split = without(split, np.concatenate([each.rows for each in others]).tolist()) if others else split
-    retrains = recipe.model.weights is None or place_of_run(recipe.model.weights) is not None
-    retrains = retrains or bool(recipe.training.arguments)
+    retrains = bool(recipe.training.arguments) or not from_elsewhere(recipe.model.weights)
     gathered(
         *(
             partial(check_answers, lesson, name, each, 0)
