@@ -14,7 +14,7 @@ from unweave.modalities.records.data import whole
 from unweave.modalities.records.factories import call
 from unweave.modalities.records.recipe import RecordsData, RecordsRecipe
 from unweave.modalities.records.tables import Source, divided, unknown
-from unweave.modalities.records.training import place_of_run
+from unweave.modalities.records.training import from_elsewhere
 
 PARTS = ("train", "holdout", "test", "people")
 
@@ -26,8 +26,7 @@ def load(recipe: RecordsRecipe) -> Source:
         ConfigurationError: they cannot be read, or are not what the recipe says.
     """
     recipe.check_models()
-    weights = recipe.model.weights
-    trained_here = weights is None or place_of_run(weights) is not None
+    trained_here = not from_elsewhere(recipe.model.weights)
     if recipe.data.table:
         return tables.load(recipe.data, recipe.task.name, trained_here)
     return _made(recipe.data, trained_here)
