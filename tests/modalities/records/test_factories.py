@@ -116,6 +116,32 @@ def broken():
     raise RuntimeError("out of luck")
 
 
+def twice():
+    found = whole()
+    return found, found
+
+
+def copied():
+    return whole(), TensorDataset(*drawn(200)), TensorDataset(*drawn(80, 1))
+
+
+def unknown():
+    x, y = amounts().tensors
+    y[57] = float("nan")
+    return TensorDataset(x, y)
+
+
+def places():
+    x = torch.randn(200, 2, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    y[57] = -100
+    return TensorDataset(x, y)
+
+
+def line():
+    return nn.Conv1d(2, 2, 1)
+
+
 def task():
     return Classification()
 """
@@ -126,6 +152,9 @@ model: {factory: "own.py:net", arguments: {width: 24}}
 training: {epochs: 20, lr: 0.01}
 run: {steps: 4, forget_batch: 16, retain_batch: 64, checkpoint_every: 1}
 """
+
+
+RANDOM = "forget={random: 0.1}"
 
 
 @pytest.fixture
@@ -258,6 +287,14 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
         (["data={factory: 'own.py:gaps'}", "forget={random: 0.1}"], "1 of 160 examples hold NaN or infinity (first"),
         (["data.arguments={}"], "nobody says whose the records are"),
         (["data.holdout=0.2"], "the factory gives a holdout or a test set itself: leave it out"),
+        (["data={factory: 'own.py:twice'}", RANDOM], "holdout: expected examples that no model is trained on, found"),
+        (["data={factory: 'own.py:copied'}", RANDOM], "holdout: expected examples that no step trains on, found 200"),
+        (["data={factory: 'own.py:unknown'}", RANDOM, "task=regression"], "train: targets must be finite; found NaN"),
+        (["data={factory: 'own.py:unknown'}", RANDOM, "task=regression"], "First: train[57]."),
+        (
+            ["data={factory: 'own.py:places'}", "model={factory: 'own.py:line'}", RANDOM, "task=dense"],
+            "First: train[57].",
+        ),
         (["task={factory: 'own.py:odd'}"], "expected an object with nll(model, batch)"),
         (["forget={where: {user: [p0, p999]}}"], "1 of 2 ids are not in the data (p999)"),
         (["forget={where: {age: 3}}"], "no column is named 'age', and a factory's records have people alone"),
