@@ -88,8 +88,7 @@ class Repair:
     brought the level down by less than a hundredth of that rise, and the budget not at all; or with the steps. Where
     `met` says when it is forgotten, a trust region makes no restorations before the retain loss is `DEBT` budgets up:
     what they would pay at once the repair pays later. Under a contract they keep the run within its limits. A push that
-    `met` has not ended before the last `share` of the steps leaves them to the repair, at quota 0, which begins where
-    the level was lowest at a look of that push's second half: an excursion at its end is not what is repaired.
+    `met` has not ended before the last `share` of the steps leaves them to the repair, at quota 0.
 
     The level is the retain loss on `sample`, which begins where the original stands. The state that is left is, under a
     contract, the one that uses least of the budget among those that meet everything, and of equals the one of the
@@ -141,7 +140,6 @@ class Repair:
     _once: bool = field(default=False, init=False)
     _pushed: bool = field(default=True, init=False)
     _read: float | None = field(default=None, init=False)
-    _calm: float = field(default=math.inf, init=False)
     _best: list[Tensor] | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
     _region: TrustRegion = field(init=False, repr=False)
@@ -164,7 +162,6 @@ class Repair:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self._late(number) and self.phase == "push":
             self.phase = "repair"
-            self._calmest(objectives)
         region = stepper if isinstance(stepper, TrustRegion) else self._region
         self._region.mask, self._region.nats = self.mask, self.nats
         pushes = self.phase == "push"
@@ -198,13 +195,11 @@ class Repair:
         level = self.level()
         if found and level < self._lowest:
             self._best = objectives.snapshot()
-        elif level < self._calm and self._ending(record.number):
-            self._best, self._calm = objectives.snapshot(), level
         return self._next(found, level, 0.0, HALF)
 
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
-        if self._best is not None and self._lowest < math.inf:
+        if self._best is not None:
             objectives.restore(self._best)
 
     def state_dict(self) -> dict[str, Any]:
@@ -237,16 +232,6 @@ class Repair:
     def _late(self, number: int) -> bool:
         """Whether this is one of the last steps, which repair, of a run that has not forgotten."""
         return self.steps is not None and number > (1 - self.share) * self.steps and self._lowest == math.inf
-
-    def _ending(self, number: int) -> bool:
-        """Whether this is in the second half of a push that has not forgotten, with steps after it that repair."""
-        return self.steps is not None and 2 * number > (1 - self.share) * self.steps and self._lowest == math.inf
-
-    def _calmest(self, objectives: Objectives) -> None:
-        """Back to where the level was lowest near the end of a push that has not forgotten."""
-        if self._best is not None:
-            objectives.restore(self._best)
-            self._best = None
 
     def level(self) -> float:
         """The retain loss on the sample after the last step, or its running mean where there is none."""
@@ -295,5 +280,5 @@ def wanted(asked: Asking, *, contract: bool, trust: bool) -> bool:
 
 _STATE = (
     *("phase", "lost", "quota", "_gone", "_level", "_origin", "_seen"),
-    *("_highest", "_lowest", "_least", "_stalled", "_radius", "_once", "_pushed", "_calm"),
+    *("_highest", "_lowest", "_least", "_stalled", "_radius", "_once", "_pushed"),
 )

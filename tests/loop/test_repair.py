@@ -254,31 +254,6 @@ def test_a_push_without_a_contract_runs_up_so_many_budgets_before_it_restores(ov
     assert found == notes
 
 
-def test_a_push_that_never_met_is_repaired_from_where_its_second_half_was_calmest(monkeypatch: Any) -> None:
-    """Looks at steps 2, 4 ... 14 of a push of 14 find these levels: the lowest after step 7 is that of step 10."""
-    levels = dict(zip(range(2, 22, 2), (0.1, 5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 1.0, 1.0, 1.0), strict=True))
-    model, forget, retain = memorised()
-    seen: dict[int, list[torch.Tensor]] = {}
-    begun: list[list[torch.Tensor]] = []
-    weights = lambda: [p.detach().clone() for p in model.parameters()]  # noqa: E731
-    now = [0]
-
-    def never(record: loop.Record) -> None:
-        now[0] = record.number
-        seen[record.number] = weights()
-
-    backward = RepairRule.backward
-    monkeypatch.setattr(RepairRule, "backward", lambda self, asked: (begun.append(weights()), backward(self, asked))[1])
-    monkeypatch.setattr(Repair, "level", lambda self: levels[now[0]])
-    method = METHODS["hamu_q"](Vision(), model)
-    pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
-    repair = Repair(met=never, steps=20, every=2)
-    result = loop.unlearn(model, method, pairs, TrustRegion(budget=0.5), steps=20, repair=repair)
-    assert [record.phase for record in result.history] == ["push"] * 14 + ["repair"] * 6
-    assert [number for number, at in seen.items() if all(map(torch.equal, at, begun[0]))] == [10]
-    assert not all(map(torch.equal, seen[20], seen[10]))  # what is left is the last state: none was ever met
-
-
 def test_a_state_goes_on_bit_for_bit() -> None:
     """Stopped in the middle of either phase, states handed on, it ends as if it had not been."""
     whole, cuts = _run([24]), ([9, 15], [16, 8])
