@@ -181,8 +181,8 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
         guess = float(torch.cat(guesses).mean()) if guesses else None if callable(known.guess) else known.guess
-        right = float(torch.cat(rights).mean()) if rights else None
-        return Seen(every_loss, classes=classes, tokens=tokens, guess=guess, beyond=known.beyond, right=right)
+        share = float(torch.cat(rights).mean()) if rights else None
+        return Seen(every_loss, classes=classes, tokens=tokens, guess=guess, beyond=known.beyond, right=share)
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 

@@ -16,7 +16,9 @@ from tests.modalities.records._tables import command, customers, result
 from tests.run.test_resume import ended
 from unweave.errors import ConfigurationError
 from unweave.modalities import job, read
+from unweave.modalities.records.factories import file_of
 from unweave.modalities.records.job import RecordsJob
+from unweave.modalities.records.recipe import Made
 from unweave.run.runner import run
 from unweave.tasks import Classification, MultiLabel, Regression
 
@@ -91,6 +93,23 @@ def net(width=16, outputs=3, inputs=4):
 
 def odd():
     return "no module"
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+def itself():
+    train = whole()
+    return train, train
+
+
+def nobodys():
+    return {"train": whole(), "people": [None if row == 3 else row // 2 for row in range(200)]}
+
+
+def listed():
+    return {"train": whole(), "people": [[row] for row in range(200)]}
 
 
 def broken():
@@ -232,6 +251,15 @@ def test_a_module_by_its_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> 
     del sys.modules["own_by_name"]
 
 
+def test_nothing_of_a_package_is_executed_to_find_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "around" / "inner").mkdir(parents=True)
+    (tmp_path / "around" / "__init__.py").write_text("raise RuntimeError('executed')")
+    (tmp_path / "around" / "inner" / "own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, _ = file_of(Made(factory="around.inner.own:data"), "data")
+    assert found == tmp_path / "around" / "inner" / "own.py" and "around" not in sys.modules
+
+
 def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -> None:
     customers(tmp_path / "customers.csv")
     found = opened(
@@ -249,7 +277,11 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
         (["model.arguments={depth: 3}"], "net() of {file}: got an unexpected keyword argument 'depth'"),
         (["model={factory: 'own.py:odd'}"], "odd() must return a torch.nn.Module, it returned 'no module'"),
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
-        (["data={factory: 'no_such.module:make'}"], "data.factory: no_such.module: "),
+        (["data={factory: 'no_such.module:make'}"], "data.factory: no module no_such.module with a file"),
+        (["data={factory: 'own.py:leaves'}"], "leaves() of {file} ended the process (SystemExit 3)"),
+        (["data={factory: 'own.py:itself'}"], "data.factory: holdout is the training set itself"),
+        (["data={factory: 'own.py:nobodys'}"], "1 say nothing (first: example 3, None)"),
+        (["data={factory: 'own.py:listed'}"], "people: expected one id for each example, found [0]"),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
         (["data={factory: 'own.py:Noisy'}"], "gives another example when it is asked again"),
         (["data={factory: 'own.py:gaps'}", "forget={random: 0.1}"], "1 of 160 examples hold NaN or infinity (first"),

@@ -85,7 +85,7 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
         stated,
         retrains,
         scoring=recipe.evaluation.seed,
-        notes=(*this.notes, *_twins(source, split)),
+        notes=(*this.notes, *_twins(source, split), *_alone(source, split)),
     )
     if not retrains:
         if recipe.contract is not None and recipe.contract.asks_retrained:
@@ -189,6 +189,20 @@ def _twins(source: Source, split: Split) -> tuple[str, ...]:
     return (
         f"forget: {twins} of {len(forget)} rows to forget read the same as rows to keep: what those teach is not "
         "forgotten.",
+    )
+
+
+def _alone(source: Source, split: Split) -> tuple[str, ...]:
+    """Of a table, inputs that would not be there without the rows to forget."""
+    if not source.rows:
+        return ()
+    x = source.records.batch(split.retain)[0], source.records.batch(split.forget)[0]
+    alone = int(((x[0] == x[0][:1]).all(0) & (x[1] != x[0][:1]).any(0)).sum()) if len(split.retain) else 0
+    if not alone:
+        return ()
+    return (
+        f"forget: {alone} of {x[0].shape[1]} inputs of the network differ in rows to forget alone, as does a value "
+        "that nobody else has: the inputs stay, in a retrained model too.",
     )
 
 

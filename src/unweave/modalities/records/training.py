@@ -163,11 +163,26 @@ def from_elsewhere(weights: Path | None) -> bool:
     seen = set[Path]()
     while weights is not None and weights not in seen:
         seen.add(weights)
-        left = next((each for each in (weights, *weights.parents[:2]) if (each / "summary.json").is_file()), None)
         try:
-            recipe: Any = None if left is None else yaml.safe_load((left / "recipe.yaml").read_text(encoding="utf-8"))
-            before = recipe["model"]["weights"]
-        except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+            before = _recipe_beside(weights)["model"]["weights"]
+        except (TypeError, KeyError):
             return True
         weights = None if before is None else Path(before)
     return weights is not None
+
+
+def trained_on(weights: Path | None) -> str | None:
+    """SHA-256 of the training set, if a run left these weights and says so."""
+    try:
+        return None if weights is None else str(_recipe_beside(weights)["environment"]["data"]["train"])
+    except (TypeError, KeyError):
+        return None
+
+
+def _recipe_beside(weights: Path) -> Any:
+    """What the recipe of the run that left these weights holds; None of any others."""
+    left = next((each for each in (weights, *weights.parents[:2]) if (each / "summary.json").is_file()), None)
+    try:
+        return None if left is None else yaml.safe_load((left / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
