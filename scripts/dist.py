@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tempfile
 import zipfile
@@ -71,7 +70,7 @@ def try_wheel(wheel: Path, folder: Path) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", home, where=folder)
     python = home / "bin" / "python"
     (site,) = home.glob("lib/python*/site-packages")
-    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "libraries.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, where=work)
     place = run(python, "-c", "import unweave; print(unweave.__file__)", where=work).strip()
     if not Path(place).is_relative_to(site):

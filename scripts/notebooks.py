@@ -54,7 +54,7 @@ def executed(made: Json, name: str) -> Json:
     with tempfile.TemporaryDirectory() as folder:
         # what runs leaves nothing in the home folder, and finds nothing there
         aside = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "UNWEAVE_CACHE"), folder)
-        os.environ.update(aside, OMP_NUM_THREADS="1", PYTHONWARNINGS="error::UserWarning:unweave")
+        os.environ.update(aside, OMP_NUM_THREADS="1")
         work = Path(folder) / "work"
         work.mkdir()
         client = NotebookClient(
@@ -66,7 +66,11 @@ def executed(made: Json, name: str) -> Json:
             extra_arguments=["--log-level=40"],  # not that nobody encrypts what stays on this machine
         )
         print(f"notebook {name}", file=sys.stderr)
-        return client.execute()
+        done = client.execute()
+    for cell in done["cells"]:  # what libraries say on stderr speaks of the machine that built the site
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    return done
 
 
 def shown(cell: Json) -> str:

@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 
 CODE = re.compile(r"(^```.*?^```|``.*?``|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+PICTURE = re.compile(r'(?<=<img src=")(?!https?:|data:)(?P<target>[^"]+)(?=")')  # mkdocs leaves HTML as it is
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json", ".sh": "sh"}
 
 
@@ -32,12 +33,16 @@ def relinked(text: str, source: str, place: str) -> str:
         place: The page that it stands on, from the root of the site.
     """
 
-    def there(found: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found["target"]))
-        return f"]({posixpath.relpath(place_of(target), posixpath.dirname(place) or '.')}{found['anchor'] or ''})"
+    def there(target: str) -> str:
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        return posixpath.relpath(place_of(name), posixpath.dirname(place) or ".")
+
+    def changed(part: str) -> str:
+        part = LINK.sub(lambda found: f"]({there(found['target'])}{found['anchor'] or ''})", part)
+        return PICTURE.sub(lambda found: there(found["target"]), part)
 
     parts = CODE.split(text)
-    parts[::2] = [LINK.sub(there, part) for part in parts[::2]]
+    parts[::2] = map(changed, parts[::2])
     return "".join(parts)
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#]+)")
+LINK = re.compile(r"(\]\(|<img src=\")(?!https?:|#|mailto:)(?P<target>[^)#\"]+)")
 
 
 def blocks(page: Path) -> list[str]:

@@ -166,9 +166,11 @@ def test_links_that_leave_the_docs_lead_to_pages_of_the_site() -> None:
         "[a](repository/examples/own_rule.py.md) [b](repository/README-page.md#install) [c](concepts.md#task) "
         "[d](https://x.y) `[e](../z)`"
     )
-    back = "[a](docs/concepts.md) [b](src/unweave/rules)"
+    back = '[a](docs/concepts.md) [b](src/unweave/rules) <img src="docs/drawn.png">'
     place = "repository/CONTRIBUTING-page.md"
-    assert relinked(back, "CONTRIBUTING.md", place) == "[a](../concepts.md) [b](src/unweave/rules.md)"
+    assert relinked(back, "CONTRIBUTING.md", place) == (
+        '[a](../concepts.md) [b](src/unweave/rules.md) <img src="../drawn.png">'
+    )
 
 
 def test_the_version_is_in_one_place() -> None:

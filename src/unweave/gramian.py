@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
@@ -97,10 +98,10 @@ def _rows(
             for products in how(forget[place], retain[place]):
                 each[place] += products
     for pack in _packs(forget, asked):
-        f, r = zip(*(_flat(forget[place], retain[place]) for place in pack), strict=True)
-        sizes = [len(part) for part in f]
+        f, r = ([real(side[place]) for place in pack] for side in (forget, retain))
+        sizes = [part.numel() for part in f]
         products = torch.empty(3, sum(sizes), dtype=torch.float64, device=each.device)
-        products[0], products[2] = torch.cat(f), torch.cat(r)
+        products[0], products[2] = _flatten_dense_tensors(f), _flatten_dense_tensors(r)
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
         each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
@@ -170,10 +171,10 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 @torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    flat = [_flat(g, g)[0] for g in parts(gradient)]
-    squares = [part for g in flat if g.numel() > _SMALL for part in _squares(g)]
-    for pack in _packs(flat, range(len(flat))):
-        squares.append(torch.cat([flat[place] for place in pack]).double().square_().sum())
+    own = [real(g) for g in parts(gradient)]
+    squares = [part for g in own if g.numel() > _SMALL for part in _squares(_flat(g, g)[0])]
+    for pack in _packs(own, range(len(own))):
+        squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
     total = torch.stack(squares).sum()
     _sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()

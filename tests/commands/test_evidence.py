@@ -85,10 +85,11 @@ def test_one_step_forgets_nothing_and_that_is_said(
     with pytest.raises(SystemExit):
         main(["run", str(recipe(text)), "-o", str(out)])
     assert code(str(recipe(text)), "-o", str(out), "--workers", "1") == 3
-    assert "Scores differ from those of retraining" in capsys.readouterr().out
+    assert "Results differ from those of retrained models" in capsys.readouterr().out
     page = checked(build(out))
-    assert "not ready to be signed off" in page
-    assert "Scores differ from those of retraining, by more than chance. In points: UA by -" in page
+    assert "not bounded as was asked" in page
+    assert "Results differ from those of retrained models, by more than chance." in page
+    assert "Points more than in retrained models: wrong on the data to forget -" in page
     section = "at-gaps-to-retraining-over-several-trainings"
     assert f'href="#{section}"' in page and f'id="{section}"' in page
 

@@ -87,6 +87,6 @@ def test_the_standard_table_shows_what_decides_and_counts_the_rest() -> None:
     assert "MIA_confidence" not in told
     own = {"my_score": score("my_score", 0.5), "other": score("other", None)}
     told = " ".join(printed(score_table({"unlearned": own}, {}, everything=False)))
-    assert "my_score" in told and "1 more scores, 1 of them undefined" in told, (
+    assert "my_score" in told and "other: undefined. It needs more." in told and "more scores" not in told, (
         "of a task of one's own: all that there is"
     )

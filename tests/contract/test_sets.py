@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from tests._toys import memorised, unseen
 from tests.api._problems import Stream, rng
@@ -93,8 +93,10 @@ def test_sets_of_ones_own() -> None:
     assert (len(train), len(sets.guard), len(sets.final)) == (158, 52, 120) and sets.rows is None
     train, sets = hold_out(Contract(), [], retain, forget=forget)
     assert train is retain and sets.guard is sets.final is None
-    with pytest.raises(ConfigurationError, match="no index to divide it by: pass guard="):
-        hold_out(Contract(), KEEP, DataLoader(retain), forget=forget)
+    assert hold_out(Contract(), KEEP, DataLoader(retain), forget=forget)[1].guard is not None, "it has an index"
+    drawn = DataLoader(retain, sampler=WeightedRandomSampler([1.0] * len(retain), 9))
+    with pytest.raises(ConfigurationError, match=r"no index to divide it by .*: pass guard="):
+        hold_out(Contract(), KEEP, drawn, forget=forget)
 
 
 def test_a_class_removed_whole_is_noticed() -> None:

@@ -130,7 +130,7 @@ def test_a_damaged_recipe_is_a_recipe_or_a_clear_error(how: str, tmp_path: Path)
         path.write_text(text)
         texts.append(read(path).to_yaml())
     trees = [yaml.safe_load(text) for text in texts]
-    count, right, wanted = 0, 0, cases(90) // 3
+    count, right, wanted = 0, 0, cases(150) // 3
     for _ in range(wanted):
         settings: list[str] = []
         which = lot.randrange(len(texts))

@@ -44,7 +44,7 @@ def spoilt(data: TensorDataset, row: int, value: Any) -> TensorDataset:
         ("tokens", -1, "below 3, or -100 where a place does not count; found -1"),
         ("multilabel", 2, "0 or 1, or -100 where nothing is known; found 2"),
         ("multilabel", -100, "needs a label that is known; found none in 1 of"),
-        ("regression", torch.nan, "the answers of 1 of"),
+        ("regression", torch.nan, "targets must be finite; found NaN or infinity in 1 of"),
         ("binary", 2, "labels"),
     ],
 )  # fmt: skip

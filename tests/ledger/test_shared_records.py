@@ -64,6 +64,7 @@ def test_a_person_has_several_rows(tmp_path: Path, path: Path) -> None:
     assert (told["named"], told["count"], told["earlier"]) == (132, 44, ["people"]) and "ids" not in told
     words = ledger.certificate_file("people").with_suffix(".md").read_text()
     assert "records: 88 (of 88 named by 2 ids)" in words
+    assert "Bound the influence of 88 records (named by 2 ids) on the model." in words.split("## Details")[0]
     words = ledger.certificate_file("all").with_suffix(".md").read_text()
     assert "44 (of 132 named)" in words and "the others were carried out with people" in words
     assert not verify(ledger).faults

@@ -49,6 +49,7 @@ def test_what_it_supports_and_about_which_model(drawn: dict[str, Any], tmp_path:
     found = drawn | {"claim": drawn["claim"] | FOR | {"items": items}, "own_run": own}
     (tmp_path / "evidence.json").write_text(json.dumps(found))
     text = checked(build(tmp_path)).replace("&#39;", "'")
+    assert "No limits were agreed." in text
     assert "E2. Over several trainings" in text and "Every limit that was agreed is kept" not in text
     assert f"a run's own, the tensors with SHA-256 {'2' * 16}" in text
 

@@ -109,11 +109,14 @@ def limits(clauses: Sequence[Json]) -> list[str]:
     return [f"{plainly(row)}: {words[state_of(row)]}" for row in clauses]
 
 
-def done(method: str, steps: int) -> str:
+def done(method: str, steps: int, *, changed: bool = True, most: bool = False) -> str:
     """What was done, by whose method: its paper, where the catalogue has it."""
     papers = [PAPERS[name].rsplit(", arXiv:", 1)[0] for name in method.split(" over ") if name in PAPERS]
-    by = f" by a published method ({'; '.join(dict.fromkeys(papers))})" if papers else ""
-    return f"The weights of the trained model were changed in {steps:,} step{'' if steps == 1 else 's'}{by}."
+    by = f"a published method ({'; '.join(dict.fromkeys(papers))})" if papers else "a method of one's own"
+    taken = f"{'at most ' if most else ''}{steps:,} step{'' if steps == 1 else 's'}"
+    if not changed:
+        return f"After {taken} of {by} the model is what it was before: no weight changed."
+    return f"The weights of the trained model were changed in {taken} by {by}."
 
 
 def forgotten(sheets: Mapping[str, Json], names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from unweave.commands.tables import evidence_table, scores_of
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.run import directory, outcome
+from unweave.run.identity import check_trained_on
 from unweave.watch import watching
 
 
@@ -37,6 +38,7 @@ def main(
         )
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
+    check_trained_on(recipe, job)
     device = execution.chosen_device(recipe.run.device)
     with watching() as watch:
         opened = job.opened(model, watch).to(device)

@@ -187,7 +187,8 @@ def check(keeps: Sequence[Keep], forgets: Sequence[Forget], sets: Sets, retraine
     if _size(sets.holdout) == 0:
         faults.append("contract: the holdout is empty: no example like those to forget was kept out of training.")
     faults += [
-        f"contract: the {name} set is empty: keep clauses are measured on examples. Give some, or leave it out."
+        f"contract: the {name} set is empty, and keep clauses are measured on examples. Give some; of fewer than "
+        f"{bounds.PARTS} retain examples none are held out."
         for name, data in (("guard", sets.guard), ("final", sets.final))
         if keeps and _size(data) == 0
     ]

@@ -88,9 +88,10 @@ def by_person(people: Sequence[object] | np.ndarray | Tensor, wanted: Sequence[o
         raise ConfigurationError(f"each id must be there once, found {twice} named again")
     there = set(rows.tolist())
     if missing := [name for name in ids if name not in there]:
+        points = f" The data write ids with a point, such as {missing[0]}.0." if f"{missing[0]}.0" in there else ""
         few = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
         raise ConfigurationError(
-            f"{len(missing)} of {len(ids)} ids are not in the data ({few}): no such records to forget."
+            f"{len(missing)} of {len(ids)} ids are not in the data ({few}): no such records to forget.{points}"
             f"{suggest(missing[0], sorted(there)[:1000])}"
         )
     return by_index(np.flatnonzero(np.isin(rows, ids)), len(rows))

@@ -71,15 +71,14 @@ def check(
             with of_set(name):
                 check_filled(examples.examples, name)
                 seen[name] = probe(model, task, examples, seed, every)
-            found.append(_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name]))
+            odd = _answers(task, name, data, seen[name].classes)
+            found += odd or [_broken(model, task, name, data, rows.get(name, ()), seed) or _finite(name, seen[name])]
         except ConfigurationError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
             found.append(Finding(str(error), fatal=True, cause=cause))
-            continue
-        found += _answers(task, name, data, seen[name].classes)
     for name, data in (others or {}).items():
         odd = _answers(task, name, data, next((each.classes for each in seen.values()), 0))
-        found += odd or [_broken(model, task, name, data, rows.get(name, ()), seed)]
+        found += odd or ([_broken(model, task, name, data, rows.get(name, ()), seed)] if seen else [])
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
     warned = settled(found)
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
@@ -180,15 +179,16 @@ def _unfitted(forget: Seen) -> Finding | None:
 
 
 def _unlearned(forget: Seen) -> Finding | None:
-    """Of labels and places: as surprised as a model that knows nothing."""
-    if forget.labels is not None or not forget.classes or forget.guess is None or len(forget.loss) < FEW:
+    """Of labels and places: right no more often than chance, and as surprised as a model that knows nothing."""
+    if forget.right is None or forget.guess is None or len(forget.loss) < FEW:
         return None
-    if (loss := float(forget.loss.double().mean())) < forget.guess:
+    loss = float(forget.loss.double().mean())
+    if loss < forget.guess or forget.right > 1 / forget.classes:
         return None
     return Finding(
-        f"forget: the original's loss is {loss:.3g}, and that of a model that knows nothing {forget.guess:.3g}: it "
-        "does not fit the forget set, so there is nothing to forget. Check the request, the labels, and that the model "
-        "was trained on these examples."
+        f"forget: the original is right on {100 * forget.right:.1f} %, no better than chance, and its loss is "
+        f"{loss:.3g}, where a model that knows nothing has {forget.guess:.3g}: it does not fit the forget set, so "
+        "there is nothing to forget. Check the request, the labels, and that the model was trained on these examples."
     )
 
 

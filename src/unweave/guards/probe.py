@@ -105,6 +105,7 @@ class Seen:
         tokens: what is odd about the labels of batches of tokens.
         guess: the loss of a model that knows nothing, where the task says it.
         beyond: times the guess, above which a model has collapsed.
+        right: share of places or labels whose class is predicted; None where an example has one class, or none.
     """
 
     loss: Tensor
@@ -114,6 +115,7 @@ class Seen:
     tokens: Labelled = field(default_factory=Labelled)
     guess: float | None = None
     beyond: float = 1.0
+    right: float | None = None
 
     @property
     def lost(self) -> bool:
@@ -147,7 +149,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
     """
     known = Known(task)
     losses, predicted, labels, classes, tokens = list[Tensor](), list[Tensor](), list[Tensor](), 0, Labelled()
-    guesses = list[Tensor]()
+    guesses, rights = list[Tensor](), list[Tensor]()
     for whole, batch in passes(model, examples, seed):
         once = Once(whole)
         weights = next((str(p.dtype).removeprefix("torch.") for p in whole.parameters()), "no")
@@ -161,8 +163,10 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                     check_labels(every, classes)
                 predicted.append(logits.argmax(1).cpu())
                 labels.append(right.cpu())
-            elif known.predictions is not None and not classes:
-                classes = known.predictions(once, batch).logits.shape[1]
+            elif known.predictions is not None and (callable(known.guess) or not classes):
+                each = known.predictions(once, batch)
+                classes = each.logits.shape[1]
+                rights.append((each.logits.argmax(1) == each.targets).double().cpu())
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
                 shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -177,7 +181,8 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:
         guess = float(torch.cat(guesses).mean()) if guesses else None if callable(known.guess) else known.guess
-        return Seen(every_loss, classes=classes, tokens=tokens, guess=guess, beyond=known.beyond)
+        share = float(torch.cat(rights).mean()) if rights else None
+        return Seen(every_loss, classes=classes, tokens=tokens, guess=guess, beyond=known.beyond, right=share)
     return Seen(every_loss, torch.cat(predicted), torch.cat(labels), classes)
 
 

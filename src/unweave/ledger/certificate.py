@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +59,17 @@ def _first(entry: Entry, attestations: Sequence[Entry]) -> Sequence[str]:
     where, records, sheets = state(entry, attestations), found["records"], found["scores"]
     words, names = STANDINGS[where], next((n for n in _figures() if _any(sheets, n)), ())
     against = [each for said in (found, *(other.body for other in attestations)) for each in said["claim"]["against"]]
-    missing = (
-        []
-        if not last["claim"]["missing"]
-        else [f"{counted(len(last['claim']['missing']), 'piece', 'pieces')} of evidence that the details name"]
-    )
+    missing = [re.sub(r"^that (.*) \((?:was|is) .*", r"evidence that \1", each) for each in last["claim"]["missing"]]
     if not attestations:
         missing.append("tests over several trainings, by attackers who try to bring the data back")
     limits = "; ".join(standing.limits(found["contract"])) or "no limits were agreed"
     by = f"named by {counted(records['ids'], 'id', 'ids')}" if "ids" in records else ""
     asked = standing.asked(records["count"], None, by, "records", records.get("people"))
+    changed = found["weights"]["before"] != found["weights"]["after"]
+    did = standing.done(found["method"], found["steps"], changed=changed)
     rows = {
         "What was asked": f"{asked} {upper(limits)}.",
-        "What was done": f"{standing.done(found['method'], found['steps'])} It took {lasting(found['seconds'])}.",
+        "What was done": f"{did} It took {lasting(found['seconds'])}.",
         "What was found": "; ".join([*standing.forgotten(sheets, names), *against]) or "see the details",
         "What it cost": "; ".join(standing.costs(sheets, names, found["contract"])) or "see the details",
         "What would make it stronger": "; ".join(missing) or "nothing that these tests know of",

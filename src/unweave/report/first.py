@@ -20,12 +20,12 @@ from unweave.report.verdict import Shown, about, objections
 Json = Mapping[str, Any]
 UNFINISHED = {
     "interrupted": "The run is not finished.",
-    "unchanged": "The model is what it was: the run changed nothing.",
     "diverged": "The run failed: its model gives no finite answers any more.",
 }
 OTHER = "The tests are about other models of the same kind, not about this one."
 UNTESTED = "Whether the data can still be found in the model was tested by nothing but what steered the run."
 NO_LIMITS = "No limits were agreed."
+SAME = "The model is what it was before: no weight changed."
 TESTS = "tests over several trainings, also by attackers who try to bring the data back"
 REFERENCE = "a model that was retrained without the data, to compare with"
 AGREE = "limits that are agreed before: how much worse the model may get, and when enough is forgotten"
@@ -47,7 +47,7 @@ def of_run(
         confidence: of the contract; None where that is not known.
     """
     clauses, sheets, names = summary["contract"], scores["models"], kind.front.figures
-    own = evidence is None or about(summary, evidence)
+    own, changed = evidence is None or about(summary, evidence), summary["model_before"] != summary["model_after"]
     agreed = overall(clauses) if clauses else None
     state = standing.standing(shown.level, shown.against, agreed, done=summary["status"] == "done" and own)
     open_ = [] if own else [OTHER]
@@ -68,6 +68,7 @@ def of_run(
         "not shown": [Point(text) for text in open_],
         "shown": _looked(shown),
     }[state]
+    points = [Point(SAME) if not changed and each.text == ITEMS["ran"].denies else each for each in points]
     if warned := len(summary["warnings"]):
         points.append(Point(f"The run warns of {'something' if warned == 1 else f'{warned} things'}: see the details."))
     spent = f"it took {lasting(summary['seconds'])}"
@@ -89,7 +90,7 @@ def of_run(
                 + (" The limits that were agreed:" if clauses else f" {NO_LIMITS}"),
                 points=standing.limits(clauses),
             ),
-            Verdict("What was done", f"{standing.done(summary['method'], summary['steps'])}{tested}"),
+            Verdict("What was done", f"{standing.done(summary['method'], summary['steps'], changed=changed)}{tested}"),
             Verdict("What was found", "", points=standing.forgotten(sheets, names) or ["see the details"]),
             Verdict("What it cost", "", points=[*standing.costs(sheets, names, clauses, confidence), spent]),
             _stronger(state, asks),
@@ -121,6 +122,7 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
     time = [f"it took {spent['unlearned']}"] if "unlearned" in spent else []
     time += [f"retraining without the data took {spent['retrained']}"] if "retrained" in spent else []
     sides = {side: [_apart(name, gap) for name, gap in gaps.items() if _kept(name) == side] for side in (False, True)}
+    did = standing.done(found["method"]["name"], found["method"]["steps"], most=True)
     own = found.get("own_run")
     which = "Models made for these tests. For the one that is to be signed off, ask for tests of that very model."
     return First(
@@ -131,11 +133,13 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
                 "What was asked",
                 standing.asked(
                     request["forget"], request["retain"], request["text"], kind.examples if kind else "examples"
-                ),
+                )
+                + (" The limits that were agreed:" if agreed else f" {NO_LIMITS}"),
+                points=standing.limits(_each_once(agreed)),
             ),
             Verdict(
                 "What was done",
-                f"{standing.done(found['method']['name'], found['method']['steps'])} Tests used {_models(runs)}.",
+                f"{did} Tests used {_models(runs)}.",
             ),
             Verdict("What was found", "", points=sides[False] or ["see the details"]),
             Verdict("What it cost", "", points=[*sides[True], *time] or ["see the details"]),
@@ -185,12 +189,20 @@ def of_sequence(sequence: Json) -> First:
                 f"{count} requests were carried out one after the other, each on the model that the one before left; "
                 f"after each, all earlier ones were tested again. {sum(each['steps'] for each in requests):,} steps.",
             ),
-            Verdict("What was found", f"{met} of {count} requests kept every limit; {len(lost)} were undone later."),
+            Verdict("What was found", f"Requests that kept every limit: {met} of {count}; undone later: {len(lost)}."),
             Verdict("What it cost", "", points=[f"{left} of the agreed room for loss is left", f"it took {spent}"]),
             _stronger(state, [TESTS, "the page of each request: each lies in a folder that the details name"]),
             *_says(state, "the limits that were agreed, against the first model"),
         ],
     )
+
+
+def _each_once(clauses: Sequence[Json]) -> list[Json]:
+    """Clauses of several runs of one contract, each with the worst that became of it."""
+    found: dict[str, list[Json]] = {}
+    for each in clauses:
+        found.setdefault(plainly(each), []).append(each)
+    return [{**same[0], "state": worst(map(state_of, same))} for same in found.values()]
 
 
 def _looked(shown: Shown) -> list[Point]:

@@ -14,7 +14,7 @@ import yaml
 
 from unweave.errors import ConfigurationError
 from unweave.modalities import MODALITIES, Modality, of_document
-from unweave.recipe.yaml_lines import Document
+from unweave.recipe.yaml_lines import Document, dump
 from unweave.report import contract, evidence, first, traces, tradeoff, verdict
 from unweave.report import examples as each
 from unweave.report.numbers import ORDER
@@ -109,7 +109,7 @@ def page(run: Run) -> Page:
             traces.section(summary, run.steps),
             _settings(summary),
         ],
-        listings=[Listing("recipe.yaml", run.recipe), Listing("summary.json", json.dumps(summary, indent=2))],
+        listings=[Listing("recipe.yaml", _unnamed(run.recipe)), Listing("summary.json", json.dumps(summary, indent=2))],
         limits=limits(run.evidence),
     )
 
@@ -209,6 +209,22 @@ def _settings(summary: Json) -> Section:
             Table("Environment", ["", ""], environment),
         ],
     )
+
+
+def _unnamed(text: str) -> str:
+    """A recipe with the number of people that its requests list in place of their ids."""
+    said = yaml.safe_load(text)
+    data = said.get("data") if isinstance(said, dict) else None
+    if not isinstance(data, dict):
+        return text
+    asked = [said.get("forget"), *(said.get("requests") or ()), *(said.get("already") or ())]
+    user, changed = data.get("user") or "user", False
+    for request in asked:
+        where = request.get("where") if isinstance(request, dict) else None
+        if isinstance(where, dict) and user in where:
+            ids, changed = where[user], True
+            where[user] = f"{len(ids) if isinstance(ids, list) else 1} of them, not shown here"
+    return dump(said) if changed else text
 
 
 def evidence_page(found: Json) -> Page:

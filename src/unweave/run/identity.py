@@ -63,6 +63,25 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         )
 
 
+def check_trained_on(written: Recipe, job: Job) -> None:
+    """Refuses to score the model of a run on another training set: what is drawn and measured by it would differ.
+
+    Args:
+        written: as a run wrote it, or a recipe that nobody has run.
+        job: of it, on what is there now.
+
+    Raises:
+        ConfigurationError: it is not the one that the run read.
+    """
+    prints = written.environment.get("data")
+    before = prints.get("train") if isinstance(prints, Mapping) else None
+    if before is not None and before != (now := job.prints().get("train")):
+        raise ConfigurationError(
+            f"data: this is another training set than that of the run: sha256 {before} -> {now}: put back what "
+            "changed. A recipe without `environment.data` scores on any (--recipe)"
+        )
+
+
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """The keys whose values are not the same, each as it was and as it is."""
     texts = {key: (_text(before, key), _text(now, key)) for key in {**before, **now}}

@@ -49,8 +49,9 @@ def forgot_before(recipe: Recipe) -> list[str]:
                 continue
             asked = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")).get("forget")
             if asked != yaml.safe_load(recipe.to_yaml()).get("forget"):
+                told = json.dumps({key: value for key, value in (asked or {}).items() if value is not None})
                 return [
-                    f"{path}: a run left this model. What it forgot ({json.dumps(asked)}) is among the rows to keep "
+                    f"{path}: a run left this model. What it forgot ({told}) is among the rows to keep "
                     "here, and may come back: name it in `already`, or ask for both in one recipe, in `requests`."
                 ]
     return []

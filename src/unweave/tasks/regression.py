@@ -127,6 +127,17 @@ class Regression:
             )
         return cls(tuple(scale.tolist()) if len(scale) > 1 else float(scale))
 
+    def answers(self, batch: Batch, classes: int) -> None:
+        """Refuses targets that are no numbers, NaN and infinity among them."""
+        right = _targets(batch)
+        broken = (~right.isfinite()).reshape(len(right), -1).any(1).nonzero()[:, 0].tolist()
+        if broken:
+            raise ConfigurationError(
+                f"targets must be finite; found NaN or infinity in {len(broken)} of {len(right)} examples. Mend these, "
+                "or take them out.",
+                broken,
+            )
+
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """Half the squared error of each example in units of the scale, summed over its targets, `[b]`."""
         found, right = _read(model, batch)
@@ -184,11 +195,11 @@ class Regression:
         return (error / scale).square().sum(1) / 2
 
 
-def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Predictions and targets, both `[b, k]`.
+def _targets(batch: Batch) -> Tensor:
+    """Targets as they stand in the batch.
 
     Raises:
-        ConfigurationError: targets are no numbers, or the model returns others than there are.
+        ConfigurationError: they are no numbers.
     """
     _, right = parts(batch, _NAME)
     if not isinstance(right, Tensor) or right.is_complex() or not right.ndim:
@@ -196,7 +207,16 @@ def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         raise ConfigurationError(
             f"task {_NAME!r} expects a tensor of real numbers [b] or [b, k] as targets; found {what}."
         )
-    found = output(model, batch, _NAME)
+    return right
+
+
+def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Predictions and targets, both `[b, k]`.
+
+    Raises:
+        ConfigurationError: targets are no numbers, or the model returns others than there are.
+    """
+    right, found = _targets(batch), output(model, batch, _NAME)
     if len(found) != len(right) or _sizes(found) != _sizes(right):
         raise ConfigurationError(
             f"The model must return one number for each target, {list(right.shape)}; it returned {list(found.shape)}. "

@@ -16,7 +16,9 @@ from tests.modalities.records._tables import command, customers, result
 from tests.run.test_resume import ended
 from unweave.errors import ConfigurationError
 from unweave.modalities import job, read
+from unweave.modalities.records.factories import file_of
 from unweave.modalities.records.job import RecordsJob
+from unweave.modalities.records.recipe import Made
 from unweave.run.runner import run
 from unweave.tasks import Classification, MultiLabel, Regression
 
@@ -93,8 +95,51 @@ def odd():
     return "no module"
 
 
+def leaves():
+    raise SystemExit(3)
+
+
+def itself():
+    train = whole()
+    return train, train
+
+
+def nobodys():
+    return {"train": whole(), "people": [None if row == 3 else row // 2 for row in range(200)]}
+
+
+def listed():
+    return {"train": whole(), "people": [[row] for row in range(200)]}
+
+
 def broken():
     raise RuntimeError("out of luck")
+
+
+def twice():
+    found = whole()
+    return found, found
+
+
+def copied():
+    return whole(), TensorDataset(*drawn(200)), TensorDataset(*drawn(80, 1))
+
+
+def unknown():
+    x, y = amounts().tensors
+    y[57] = float("nan")
+    return TensorDataset(x, y)
+
+
+def places():
+    x = torch.randn(200, 2, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    y[57] = -100
+    return TensorDataset(x, y)
+
+
+def line():
+    return nn.Conv1d(2, 2, 1)
 
 
 def task():
@@ -107,6 +152,9 @@ model: {factory: "own.py:net", arguments: {width: 24}}
 training: {epochs: 20, lr: 0.01}
 run: {steps: 4, forget_batch: 16, retain_batch: 64, checkpoint_every: 1}
 """
+
+
+RANDOM = "forget={random: 0.1}"
 
 
 @pytest.fixture
@@ -203,6 +251,15 @@ def test_a_module_by_its_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> 
     del sys.modules["own_by_name"]
 
 
+def test_nothing_of_a_package_is_executed_to_find_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "around" / "inner").mkdir(parents=True)
+    (tmp_path / "around" / "__init__.py").write_text("raise RuntimeError('executed')")
+    (tmp_path / "around" / "inner" / "own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, _ = file_of(Made(factory="around.inner.own:data"), "data")
+    assert found == tmp_path / "around" / "inner" / "own.py" and "around" not in sys.modules
+
+
 def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -> None:
     customers(tmp_path / "customers.csv")
     found = opened(
@@ -220,12 +277,24 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
         (["model.arguments={depth: 3}"], "net() of {file}: got an unexpected keyword argument 'depth'"),
         (["model={factory: 'own.py:odd'}"], "odd() must return a torch.nn.Module, it returned 'no module'"),
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
-        (["data={factory: 'no_such.module:make'}"], "data.factory: no_such.module: "),
+        (["data={factory: 'no_such.module:make'}"], "data.factory: no module no_such.module with a file"),
+        (["data={factory: 'own.py:leaves'}"], "leaves() of {file} ended the process (SystemExit 3)"),
+        (["data={factory: 'own.py:itself'}"], "data.factory: holdout is the training set itself"),
+        (["data={factory: 'own.py:nobodys'}"], "1 say nothing (first: example 3, None)"),
+        (["data={factory: 'own.py:listed'}"], "people: expected one id for each example, found [0]"),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
         (["data={factory: 'own.py:Noisy'}"], "gives another example when it is asked again"),
         (["data={factory: 'own.py:gaps'}", "forget={random: 0.1}"], "1 of 160 examples hold NaN or infinity (first"),
         (["data.arguments={}"], "nobody says whose the records are"),
         (["data.holdout=0.2"], "the factory gives a holdout or a test set itself: leave it out"),
+        (["data={factory: 'own.py:twice'}", RANDOM], "holdout: expected examples that no model is trained on, found"),
+        (["data={factory: 'own.py:copied'}", RANDOM], "holdout: expected examples that no step trains on, found 200"),
+        (["data={factory: 'own.py:unknown'}", RANDOM, "task=regression"], "train: targets must be finite; found NaN"),
+        (["data={factory: 'own.py:unknown'}", RANDOM, "task=regression"], "First: train[57]."),
+        (
+            ["data={factory: 'own.py:places'}", "model={factory: 'own.py:line'}", RANDOM, "task=dense"],
+            "First: train[57].",
+        ),
         (["task={factory: 'own.py:odd'}"], "expected an object with nll(model, batch)"),
         (["forget={where: {user: [p0, p999]}}"], "1 of 2 ids are not in the data (p999)"),
         (["forget={where: {age: 3}}"], "no column is named 'age', and a factory's records have people alone"),
@@ -282,6 +351,9 @@ def test_weights_from_elsewhere_do_not_say_what_they_saw(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("training: {epochs: 20, lr: 0.01}\n", ""))
     asked = ["model.weights=model.pt", "model.format=checkpoint"]
     found = opened(recipe, *asked)
+    run(read(recipe, [*asked, "run.steps=1"]), recipe.parent / "out")
+    later = opened(recipe, f"model.weights={recipe.parent / 'out'}")
+    assert later.reference(1) is None, "what a run left of them is from elsewhere too"
     assert found.reference(1) is None and any("no model is retrained" in note for note in found.notes)
     with pytest.raises(ConfigurationError, match="'retrained' needs a model"):
         opened(recipe, *asked, "contract={forget: [retrained]}")

@@ -34,7 +34,7 @@ def test_a_run_is_resumed_and_scored(tmp_path: Path, capsys: Told) -> None:
     assert digest(whole) == digest(other) and result(other, "scores.json")["models"] == models
     page = (whole / "report.html").read_text(encoding="utf-8")
     assert "9 people, 18 rows" in page and "city Bern, plan" in page, "examples are shown as they stand in the table"
-    assert "customer C0" not in page, "but for whose they are"
+    assert "C00" not in page and "12 of them, not shown here" in page, "but for whose they are"
     capsys.readouterr()
     assert command("evaluate", whole) == 0 and "FA" in capsys.readouterr().out
     assert (

@@ -160,6 +160,9 @@ CASES = {
         ("contract={keep: [{metric: accuracy, absolute: 0.1}], forget: []}",),
         ("'accuracy' is of classes, and this task has none", "perplexity"),
     ),
+    "a holdout that is trained on": Case(
+        ("data.holdout=facts.jsonl",), ("data.holdout: expected examples that no step trains on, found 24 of 24",)
+    ),
     "unseen without a holdout": Case(
         ("contract={keep: [], forget: [unseen]}",),
         ("'unseen' compares with examples that the model was never trained on",),
@@ -202,4 +205,4 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_table_is_complete() -> None:
-    assert len(CASES) == 42
+    assert len(CASES) == 44

@@ -16,7 +16,8 @@ from unweave.contract.sets import halves
 from unweave.data.batches import answered
 from unweave.data.checks import check_apart, check_overlap
 from unweave.data.splits import Split, without
-from unweave.errors import ConfigurationError, gathered, told
+from unweave.errors import ConfigurationError, gathered, of_set, told
+from unweave.guards.answers import check_answers
 from unweave.modalities import by_row
 from unweave.modalities._base import Data, Membership, Rows
 from unweave.modalities.records import sources
@@ -27,7 +28,7 @@ from unweave.modalities.records.networks import Mlp, Network, Own
 from unweave.modalities.records.recipe import RecordsRecipe
 from unweave.modalities.records.requests import Asked, asked
 from unweave.modalities.records.tables import Source
-from unweave.modalities.records.training import Trainer, Training, place_of_run
+from unweave.modalities.records.training import Trainer, Training, from_elsewhere
 from unweave.modules import evaluating
 from unweave.recipe.open_sections import check_method
 from unweave.tasks import Classification, Dense, Known, Language, MultiLabel, Regression, Task, guessed
@@ -64,8 +65,13 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
     )
     split = Split(this.rows, np.setdiff1d(source.seen, this.rows))
     split = without(split, np.concatenate([each.rows for each in others]).tolist()) if others else split
-    retrains = recipe.model.weights is None or place_of_run(recipe.model.weights) is not None
-    retrains = retrains or bool(recipe.training.arguments)
+    retrains = bool(recipe.training.arguments) or not from_elsewhere(recipe.model.weights)
+    gathered(
+        *(
+            partial(check_answers, lesson, name, each, 0)
+            for name, each in (("train", source.records), ("holdout", source.holdout), ("test", source.test))
+        )
+    )
     job = RecordsJob(
         this.text,
         source,
@@ -79,7 +85,7 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
         stated,
         retrains,
         scoring=recipe.evaluation.seed,
-        notes=(*this.notes, *_twins(source, split)),
+        notes=(*this.notes, *_twins(source, split), *_alone(source, split)),
     )
     if not retrains:
         if recipe.contract is not None and recipe.contract.asks_retrained:
@@ -116,7 +122,8 @@ def _task(recipe: RecordsRecipe, source: Source, network: Network) -> tuple[Task
     if name == "auto":
         with told("task: 'auto' cannot be told from the data: say which it is"), evaluating(model := network.build()):
             looked = range(min(LOOKED, len(source.records)))
-            found = guessed(model, [source.records.batch(np.asarray(looked))])
+            with of_set("train", looked):
+                found = guessed(model, [source.records.batch(np.asarray(looked))])
         if not isinstance(found, Regression):
             return found, found
     lesson = Regression(_spread(source) if section.scale is None else section.scale)
@@ -128,6 +135,7 @@ def _spread(source: Source) -> float | tuple[float, ...]:
     if source.spread is not None:
         found = source.spread[1]
     else:
+        check_answers(Regression(1.0), "train", source.records, 0)
         rows = source.seen[:: max(1, len(source.seen) // LOOKED)]
         pair = answered(source.records.batch(rows))
         if pair is None or not isinstance(pair[1], Tensor):
@@ -164,8 +172,16 @@ def _twins(source: Source, split: Split) -> tuple[str, ...]:
     if not source.rows:
         sides = {"holdout": source.holdout, "test": source.test}
         other = {name: each.data for name, each in sides.items() if each.data is not source.records.data and len(each)}
+        again = {name: np.isin(each.numbers, source.seen) for name, each in sides.items() if name not in other}
+        if faults := [
+            f"data.factory: {name}: expected examples that no model is trained on, found {int(twice.sum())} of "
+            f"{len(twice)} in train too: give others"
+            for name, twice in again.items()
+            if twice.any()
+        ]:
+            raise ConfigurationError(faults)
         check_apart(other, {"train": source.records.data})
-        check_overlap(forget, retain)
+        check_overlap(forget, retain, {name: sides[name] for name in other})
         return ()
     kept = {retain.digest(row)[0] for row in range(len(retain))}
     if not (twins := sum(forget.digest(row)[0] in kept for row in range(len(forget)))):
@@ -173,6 +189,20 @@ def _twins(source: Source, split: Split) -> tuple[str, ...]:
     return (
         f"forget: {twins} of {len(forget)} rows to forget read the same as rows to keep: what those teach is not "
         "forgotten.",
+    )
+
+
+def _alone(source: Source, split: Split) -> tuple[str, ...]:
+    """Of a table, inputs that would not be there without the rows to forget."""
+    if not source.rows:
+        return ()
+    x = source.records.batch(split.retain)[0], source.records.batch(split.forget)[0]
+    alone = int(((x[0] == x[0][:1]).all(0) & (x[1] != x[0][:1]).any(0)).sum()) if len(split.retain) else 0
+    if not alone:
+        return ()
+    return (
+        f"forget: {alone} of {x[0].shape[1]} inputs of the network differ in rows to forget alone, as does a value "
+        "that nobody else has: the inputs stay, in a retrained model too.",
     )
 
 

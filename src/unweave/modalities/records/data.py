@@ -20,7 +20,7 @@ from unweave.data.protocol import Indices, indexed
 from unweave.errors import ConfigurationError, shown, told
 from unweave.modalities._base import Rows
 
-LOOKED = 5  # examples that are read twice
+LOOKED = 9  # examples that are read twice, from the first to the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,9 @@ def whole(data: Any, what: str) -> Records:
         )
     if not len(data):
         raise ConfigurationError(f"{what}: expected at least one example, found 0")
-    with told(f"{what}: {type(data).__name__} cannot give its first examples"):
-        changed = sum(content(data[row])[0] != content(data[row])[0] for row in range(min(LOOKED, len(data))))
+    with told(f"{what}: {type(data).__name__} cannot give its examples"):
+        looked = {round(row) for row in np.linspace(0, len(data) - 1, LOOKED)}
+        changed = sum(content(data[row])[0] != content(data[row])[0] for row in sorted(looked))
     if changed:
         raise ConfigurationError(
             f"{what}: {type(data).__name__} gives another example when it is asked again: a run compares what a model "

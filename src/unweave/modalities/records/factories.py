@@ -11,7 +11,8 @@ import importlib.util
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,13 +35,13 @@ def file_of(made: Made, key: str) -> tuple[Path, str]:
     path = Path(where)
     if not where.endswith(".py"):
         with told(f"{key}.factory: {where}", "Name a module that Python finds, or a file: file.py:function"):
-            found = importlib.util.find_spec(where)
-        if found is None or found.origin is None or not Path(found.origin).is_file():
+            found = _origin(where)
+        if found is None or not found.is_file():
             raise ConfigurationError(
                 f"{key}.factory: no module {where} with a file of its own is installed or on the path of Python: "
                 "name a file, file.py:function"
             )
-        path = Path(found.origin)
+        path = found
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if made.sha256 is not None and made.sha256 != digest:
         raise ConfigurationError(
@@ -48,6 +49,19 @@ def file_of(made: Made, key: str) -> tuple[Path, str]:
             f"{made.sha256[:12]}..., found {digest[:12]}...: put it back, or take {key}.sha256 out of the recipe"
         )
     return path, digest
+
+
+def _origin(module: str) -> Path | None:
+    """The file of a module; `find_spec` of a name with dots would execute the packages that it is in."""
+    first, *rest = module.split(".")
+    spec = importlib.util.find_spec(first)
+    if spec is None or not rest:
+        return None if spec is None or spec.origin is None else Path(spec.origin)
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    for part in rest[:-1]:
+        places = [place / part for place in places if (place / part).is_dir()]
+    files = (file for place in places for file in (place / rest[-1] / "__init__.py", place / f"{rest[-1]}.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def about(made: Made, key: str) -> dict[str, Any]:
@@ -72,7 +86,7 @@ def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:
     assert made.factory is not None, "asked where there is one"
     where, _, name = made.factory.rpartition(":")
     path, digest = file_of(made, key)
-    with told(f"{key}.factory: {path} cannot be executed"):
+    with told(f"{key}.factory: {path} cannot be executed"), _staying(f"{key}.factory: {path}"):
         module = _module(where, path, digest)
     function = getattr(module, name, None)
     if not callable(function):
@@ -85,8 +99,17 @@ def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:
         raise ConfigurationError(f"{key}.arguments: {name}() of {path}: {error}") from error
     except ValueError:  # it has no signature
         pass
-    with told(f"{key}.factory: {name}() of {path} failed"):
+    with told(f"{key}.factory: {name}() of {path} failed"), _staying(f"{key}.factory: {name}() of {path}"):
         return function(**arguments)
+
+
+@contextmanager
+def _staying(what: str) -> Iterator[None]:
+    """Code of the user's that must not end the process, as `sys.exit` does with a code that says something of a run."""
+    try:
+        yield
+    except SystemExit as error:
+        raise ConfigurationError(f"{what} ended the process (SystemExit {error.code}) instead of returning") from error
 
 
 def _module(where: str, path: Path, digest: str) -> ModuleType:

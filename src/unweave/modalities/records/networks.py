@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +20,10 @@ from unweave.errors import ConfigurationError, shown
 from unweave.modalities.records.factories import about, call
 from unweave.modalities.records.recipe import RecordsModel
 from unweave.modalities.weights import read, with_tensors
+from unweave.store import file_sha256
+
+_GIVEN: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()
+"""Parameters that factories have given, by `id`: two models that share one would be trained as one."""
 
 
 class Network(Protocol):
@@ -100,8 +108,18 @@ class Own:
         return str(self.model.factory).rpartition(":")[2]
 
     def about(self) -> dict[str, Any]:
-        """Its file by content, and what it is called with."""
-        return {**about(self.model, "model"), "sizes": self._sizes}
+        """Its file by content, what it is called with, and what it makes."""
+        return {**about(self.model, "model"), "sizes": self._sizes, **self._made}
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        """Of what the function makes: layers, shapes, and the files of classes that are not torch's, by content."""
+        made = self.build()
+        kinds = {type(each) for each in made.modules() if type(each).__module__.partition(".")[0] != "torch"}
+        files = {Path(file) for kind in kinds if (file := _file(kind)) is not None}
+        shapes = {name: list(each.shape) for name, each in made.state_dict().items()}
+        layers = re.sub(r"0x[0-9a-f]+", "", repr(made))
+        return {"layers": layers, "shapes": shapes, "classes": sorted(map(file_sha256, files))}
 
     def build(self, seed: int = 0) -> nn.Module:
         """Made under this seed.
@@ -116,12 +134,26 @@ class Own:
             raise ConfigurationError(
                 f"model.factory: {self.name}() must return a torch.nn.Module, it returned {shown(made)}"
             )
+        own = [each for each in made.parameters() if each.requires_grad]
+        if any(_GIVEN.get(id(each)) is each for each in own):
+            raise ConfigurationError(
+                f"model.factory: {self.name}() returned a network that it had returned before, or parameters of it: "
+                "the original, the retrained and the unlearned model would be one. Let it make a new one at every call"
+            )
+        _GIVEN.update((id(each), each) for each in own)
         return made
 
     @property
     def _sizes(self) -> dict[str, int]:
         sizes = {"inputs": self.inputs, "outputs": self.outputs}
         return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _file(kind: type) -> str | None:
+    try:
+        return inspect.getsourcefile(kind)
+    except (TypeError, OSError):  # made in a session, or built in
+        return None
 
 
 def opened(network: Network, path: Path, model: RecordsModel) -> nn.Module:

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from unweave.errors import ConfigurationError, shown, suggest
+from unweave.errors import ConfigurationError, shown, suggest, told
 from unweave.modalities.records import tables
+from unweave.modalities.records.cells import NOBODY
 from unweave.modalities.records.data import whole
 from unweave.modalities.records.factories import call
 from unweave.modalities.records.recipe import RecordsData, RecordsRecipe
 from unweave.modalities.records.tables import Source, divided, unknown
-from unweave.modalities.records.training import place_of_run
+from unweave.modalities.records.training import from_elsewhere, trained_on
 
 PARTS = ("train", "holdout", "test", "people")
 
@@ -26,11 +28,19 @@ def load(recipe: RecordsRecipe) -> Source:
         ConfigurationError: they cannot be read, or are not what the recipe says.
     """
     recipe.check_models()
-    weights = recipe.model.weights
-    trained_here = weights is None or place_of_run(weights) is not None
+    trained_here = not from_elsewhere(recipe.model.weights)
     if recipe.data.table:
-        return tables.load(recipe.data, recipe.task.name, trained_here)
-    return _made(recipe.data, trained_here)
+        source = tables.load(recipe.data, recipe.task.name, trained_here)
+    else:
+        source = _made(recipe.data, trained_here)
+    drawn = source.holdout.data is source.records.data
+    if drawn and trained_on(recipe.model.weights) not in (None, source.records.subset(source.seen).fingerprint()):
+        raise ConfigurationError(
+            f"data: {recipe.model.weights} is a model of another training set: rows that were added, changed or taken "
+            "out give other means, spreads and values, and another holdout, some of which it was trained on. Keep the "
+            "data as they were, and name in `already` what earlier runs forgot"
+        )
+    return source
 
 
 def _made(data: RecordsData, trained_here: bool) -> Source:
@@ -56,6 +66,11 @@ def _made(data: RecordsData, trained_here: bool) -> Source:
     count, people = len(own["train"]), _people(parts.get("people"), len(own["train"]))
     if data.by == "person" and people is None:
         raise ConfigurationError("data.by: 'person' needs people: let the factory return a mapping with 'people'")
+    if same := [name for name in PARTS[1:3] if name in own and parts[name] is parts["train"]]:
+        raise ConfigurationError(
+            f"data.factory: {same[0]} is the training set itself: give examples that no model is trained on, or the "
+            "training set alone, of which a holdout is drawn"
+        )
     if {"holdout", "test"} & own.keys():
         if given := [name for name in ("holdout", "test", "by") if getattr(data, name) is not None]:
             raise ConfigurationError(f"data.{given[0]}: the factory gives a holdout or a test set itself: leave it out")
@@ -74,11 +89,21 @@ def _people(given: Any, count: int) -> np.ndarray | None:
     if given is None:
         return None
     try:
-        found = [str(each) for each in (given.tolist() if hasattr(given, "tolist") else given)]
+        ids = list(given.tolist() if hasattr(given, "tolist") else given)
     except TypeError:
         raise ConfigurationError(
             f"data.factory: people: expected an id for each example, found {given!r:.60}"
         ) from None
+    if strange := [each for each in ids if isinstance(each, list | tuple | dict | Tensor | np.ndarray)]:
+        raise ConfigurationError(f"data.factory: people: expected one id for each example, found {shown(strange[0])}")
+    with told("data.factory: people cannot be read"):
+        nobody = [row for row, each in enumerate(ids) if each is None or each != each or str(each).strip() in NOBODY]
+    if nobody:
+        raise ConfigurationError(
+            f"data.factory: people must say whose each example is; {len(nobody)} say nothing (first: example "
+            f"{nobody[0]}, {shown(ids[nobody[0]])})"
+        )
+    found = [str(int(each)) if isinstance(each, float) and each.is_integer() else str(each) for each in ids]
     if len(found) != count:
         raise ConfigurationError(
             f"data.factory: people: expected an id for each of {count} training examples, found {len(found)}"

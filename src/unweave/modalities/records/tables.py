@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +14,13 @@ from torch.utils.data import TensorDataset
 from unweave.data.text_file import Table, read_file, short
 from unweave.errors import ConfigurationError, suggest
 from unweave.modalities._base import Rows
+from unweave.modalities.records.cells import CLASSES, NOBODY, almost, column, numbers_of
 from unweave.modalities.records.data import Records
 from unweave.modalities.records.recipe import RecordsData
 
 SETS = ("train", "holdout", "test")
+ROUNDED = 1e-12  # of the mean: a spread that is rounding alone
 MOST = 200  # values of a category: more are ids, or free text
-CLASSES = 20  # different whole numbers that are still taken for classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +73,16 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
     targets = (data.target,) if isinstance(data.target, str) else data.target
     own = tuple(filter(None, (*targets, data.user, data.split)))
     names = list(dict.fromkeys(name for row in table for name in row))
-    read = [name for name in data.columns or names if name not in (*own, *data.drop)]
+    chosen = names if data.columns is None else data.columns
+    read = [name for name in chosen if name not in (*own, *data.drop)]
     _check_columns(data, names, targets, read)
     people = None if data.user is None else _people(data, table, data.user)
     parts = _parts(data, table, people, trained_here)
-    y, kind, classes = _target(data, [_column(table, name) for name in targets], targets, task)
+    y, kind, classes = _target(data, [column(table, name) for name in targets], targets, task)
     x, faults = [], list[str]()
     for name in read:
         try:
-            x += _encoded(name, _column(table, name), parts["train"], name in data.categories)
+            x += _encoded(name, column(table, name), parts["train"], name in data.categories)
         except ConfigurationError as error:
             faults += [f"{data.path}: {fault}" for fault in error.faults]
     if faults:
@@ -176,16 +177,9 @@ def _check_columns(data: RecordsData, names: Sequence[str], targets: Sequence[st
         raise ConfigurationError(faults)
 
 
-def _column(table: Table, name: str) -> list[Any]:
-    """The values of a column; None where there is none."""
-    found = [row.get(name) for row in table]
-    cells = (value.strip() if isinstance(value, str) else value for value in found)
-    return [None if cell == "" or (isinstance(cell, float) and math.isnan(cell)) else cell for cell in cells]
-
-
 def _people(data: RecordsData, table: Table, user: str) -> np.ndarray:
-    cells = _column(table, user)
-    if missing := [row for row, cell in enumerate(cells) if cell is None]:
+    cells = column(table, user)
+    if missing := [row for row, cell in enumerate(cells) if cell is None or str(cell) in NOBODY]:
         raise ConfigurationError(
             f"{data.path}: column {user!r} (data.user) must say whose record each row is; {len(missing)} say nothing "
             f"(first: row {missing[0]})"
@@ -193,33 +187,22 @@ def _people(data: RecordsData, table: Table, user: str) -> np.ndarray:
     return np.asarray([str(cell) for cell in cells])
 
 
-def _number(cell: Any) -> float | None:
-    """A cell as a number; None if it is none."""
-    try:
-        return float(cell) if isinstance(cell, (int, float, str)) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
-    """All cells as numbers, NaN where there is none; None where one is something else."""
-    found = [math.nan if cell is None else _number(cell) for cell in cells]
-    return None if None in found else np.asarray(found, dtype=np.float64)
-
-
 def _encoded(name: str, cells: Sequence[Any], train: Rows, category: bool) -> list[np.ndarray]:
     """The columns of features that a column becomes, `[n]` each, by the rows for training."""
-    numbers = None if category else _numbers(cells)
+    numbers = None if category else numbers_of(cells)
     if numbers is not None:
         if np.isinf(numbers).any():
             raise ConfigurationError(f"column {name!r} holds infinity in row {int(np.isinf(numbers).argmax())}")
         gone = np.isnan(numbers)
         known = numbers[train][~gone[train]]
         mean, std = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
-        scaled = np.where(gone, 0.0, (numbers - mean) / (std if std > 0 else 1.0))
+        spread = std if std > ROUNDED * abs(mean) else 1.0  # of equal numbers it is not always 0
+        scaled = np.where(gone, 0.0, (numbers - mean) / spread)
         return [scaled, gone.astype(np.float64)] if gone[train].any() else [scaled]
     texts = np.asarray(["" if cell is None else str(cell) for cell in cells])
     values = np.unique(texts[train])
+    if not category and (wrong := almost(cells, len(values))):
+        raise ConfigurationError(f"column {name!r} {wrong}")
     if len(values) > MOST or (len(values) > CLASSES and 2 * len(values) >= len(train)):
         raise ConfigurationError(
             f"column {name!r} has {len(values)} different values, such as {short(str(values[-1]))}: ids or free text "
@@ -238,7 +221,10 @@ def _target(
                 f"{data.path}: column {name!r} (data.target) must say the answer of each row; {len(missing)} say none "
                 f"(first: row {missing[0]}): take these rows out"
             )
-    numbers = [_numbers(cells) for cells in columns]
+    numbers = [numbers_of(cells) for cells in columns]
+    for name, cells, each in zip(names, columns, numbers, strict=True):
+        if each is None and (wrong := almost(cells, 0)):
+            raise ConfigurationError(f"{data.path}: column {name!r} (data.target) {wrong}")
     if task == "auto":
         task = _guess(columns, numbers)
     if task == "classification":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from torch import nn
 
 from unweave.arguments import SEEDS, fault
@@ -157,8 +158,31 @@ class Trainer:
         }
 
 
-def place_of_run(weights: Path | None) -> Path | None:
-    """The directory of the run that left these weights; None of any others."""
-    if weights is None:
+def from_elsewhere(weights: Path | None) -> bool:
+    """Whether nobody here trained the model of these weights; what runs left is followed to where they began."""
+    seen = set[Path]()
+    while weights is not None and weights not in seen:
+        seen.add(weights)
+        try:
+            before = _recipe_beside(weights)["model"]["weights"]
+        except (TypeError, KeyError):
+            return True
+        weights = None if before is None else Path(before)
+    return weights is not None
+
+
+def trained_on(weights: Path | None) -> str | None:
+    """SHA-256 of the training set, if a run left these weights and says so."""
+    try:
+        return None if weights is None else str(_recipe_beside(weights)["environment"]["data"]["train"])
+    except (TypeError, KeyError):
         return None
-    return next((each for each in (weights, *weights.parents[:2]) if (each / "summary.json").is_file()), None)
+
+
+def _recipe_beside(weights: Path) -> Any:
+    """What the recipe of the run that left these weights holds; None of any others."""
+    left = next((each for each in (weights, *weights.parents[:2]) if (each / "summary.json").is_file()), None)
+    try:
+        return None if left is None else yaml.safe_load((left / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None

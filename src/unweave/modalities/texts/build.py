@@ -177,7 +177,9 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
 
     forget, retain = rows(found.forget, "forget", _refusals(data)), rows(found.retain, "retain")
     retain = numbered(retain, len(forget))
-    check_overlap(forget, retain)
+    kept = [rows(part, "holdout") if part else None for part in (unseen, measured)]
+    halves = {"data.holdout (of the contract)": kept[0], "data.holdout": kept[1]}
+    check_overlap(forget, retain, {name: each for name, each in halves.items() if each is not None})
     return TextJob(
         recipe,
         found,
@@ -185,9 +187,9 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
         form,
         forget,
         retain,
-        rows(unseen, "holdout") if unseen else None,
+        kept[0],
         parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest, _learned(recipe)),
-        rows(measured, "holdout") if measured else None,
+        kept[1],
     )
 
 

@@ -1,0 +1,112 @@
+"""A table, or a factory's data, that is another one when a model of it is opened again."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.modalities.records._tables import command, written
+from unweave.modalities import job, read
+
+pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+Told = pytest.CaptureFixture[str]
+SHORT = ("-s", "run.steps=2", "-s", "evaluation.retrained=0", "-s", "training.epochs=2")
+
+
+def without(table: Path, ids: tuple[str, ...]) -> None:
+    """The table when the rows of people were deleted."""
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.startswith(ids)) + "\n")
+
+
+def test_a_model_is_not_opened_on_another_table(tmp_path: Path, capsys: Told) -> None:
+    """Means, spreads and a holdout that is drawn would be others: the model would be given other numbers, and would
+    have been trained on people that count as unseen."""
+    recipe, first = written(tmp_path), tmp_path / "first"
+    assert command("run", recipe, "-o", first, *SHORT) in (0, 3)
+    then = ("-s", f"model.weights={first}", "-s", "forget.where={customer: [C020, C021, C022]}")
+    assert command("run", recipe, "-o", tmp_path / "same", *SHORT, *then) in (0, 3), capsys.readouterr().err
+    without(tmp_path / "customers.csv", ("C000", "C001"))
+    capsys.readouterr()
+    assert command("run", recipe, "-o", tmp_path / "then", *SHORT, *then) == 2
+    assert "another training set" in " ".join(capsys.readouterr().err.split())
+    assert command("evaluate", first, "-s", "forget.where={customer: [C004, C005]}") == 2
+    assert "another training set" in " ".join(capsys.readouterr().err.split())
+
+
+NETWORK = """\
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import layers_of_mine
+
+ONE = nn.Linear(4, 2)
+
+
+def data():
+    x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(x, (x[:, 0] > 0).long())
+
+
+def network():
+    return layers_of_mine.Net()
+
+
+def once():
+    return ONE
+"""
+LAYERS = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.hidden(x)))
+"""
+FACTORIES = """\
+data: {factory: "own.py:data"}
+model: {factory: "own.py:network"}
+forget: {random: 0.1}
+training: {epochs: 2}
+run: {steps: 2}
+"""
+
+
+@pytest.fixture
+def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own.py").write_text(NETWORK + f"# {tmp_path}\n")
+    (tmp_path / "layers_of_mine.py").write_text(LAYERS)
+    (tmp_path / "recipe.yaml").write_text(FACTORIES)
+    return tmp_path / "recipe.yaml"
+
+
+@pytest.mark.parametrize("change", [("8", "12"), ("relu", "tanh")])
+def test_a_network_that_was_changed_where_it_is_imported_from_is_trained_anew(
+    factories: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+) -> None:
+    trained = job(read(factories))
+    before = trained.opened(None).state_dict()
+    (factories.parent / "layers_of_mine.py").write_text(LAYERS.replace(*change))
+    for name in [name for name in sys.modules if name == "layers_of_mine" or name.startswith("unweave_own_")]:
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
+    shutil.rmtree(factories.parent / "__pycache__", ignore_errors=True)
+    now = job(read(factories)).opened(None).state_dict()
+    assert any(before[name].shape != each.shape or not before[name].equal(each) for name, each in now.items())
+
+
+def test_a_factory_that_gives_one_network_twice_is_refused(factories: Path, tmp_path: Path, capsys: Told) -> None:
+    once = ("-s", "model.factory=own.py:once")
+    assert command("run", factories, "-o", tmp_path / "out", *once) == 2
+    assert "had returned before" in " ".join(capsys.readouterr().err.split())
