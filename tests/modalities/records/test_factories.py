@@ -99,11 +99,6 @@ def leaves():
     raise SystemExit(3)
 
 
-def itself():
-    train = whole()
-    return train, train
-
-
 def nobodys():
     return {"train": whole(), "people": [None if row == 3 else row // 2 for row in range(200)]}
 
@@ -279,7 +274,6 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
         (["data={factory: 'no_such.module:make'}"], "data.factory: no module no_such.module with a file"),
         (["data={factory: 'own.py:leaves'}"], "leaves() of {file} ended the process (SystemExit 3)"),
-        (["data={factory: 'own.py:itself'}"], "data.factory: holdout is the training set itself"),
         (["data={factory: 'own.py:nobodys'}"], "1 say nothing (first: example 3, None)"),
         (["data={factory: 'own.py:listed'}"], "people: expected one id for each example, found [0]"),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
