@@ -111,9 +111,10 @@ def exam_of(world: Experiment) -> Exam:
 
 
 def attack_of(world: Experiment) -> Attack:
-    """Every attack, by whom the recipe describes."""
+    """Every attack, by whom the recipe describes; prompts are of models of texts alone."""
     how = job_of(world).how
-    return replace(how.attack or Attack(seed=how.seed), which=search.KINDS)
+    which = tuple(kind for kind in search.KINDS if kind != "prompt")
+    return replace(how.attack or Attack(seed=how.seed), which=which)
 
 
 def see(world: Experiment, made: Made) -> DrawnSeen:

@@ -149,7 +149,7 @@ def test_a_class_is_hidden_by_an_edit_and_a_share_of_its_images_cannot_be(
     capsys.readouterr()
     assert command("run", write(text.replace("class: top", "random: 0.2")), "-o", tmp_path / "other") == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "shall be edited as well, and an edit of conditions tells no two examples of one apart" in told
+    assert "uce edits what asks for images, and tells no two images of one condition apart" in told
 
 
 def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_a_regression_has_the_scale_of_unseen_errors(tmp_path: Path) -> None:
     [
         (["data.target=lefd"], "data.target: {table} has no column 'lefd'. Did you mean 'left'?"),
         (["data.user=nobody", "data.drop=[spent]"], "data.drop: {table} has no column 'spent'. Did you mean 'spend'?"),
+        (["data.columns=[]"], "no column of {table} is left to predict from"),
         (["data.user=null", "data.drop=[spend]"], "column 'customer' has "),
         (["data.target=customer"], "'customer' says whose or for what a row is"),
         (["data.user=income"], "column 'income' (data.user) must say whose record each row is"),

@@ -73,7 +73,8 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
     targets = (data.target,) if isinstance(data.target, str) else data.target
     own = tuple(filter(None, (*targets, data.user, data.split)))
     names = list(dict.fromkeys(name for row in table for name in row))
-    read = [name for name in data.columns or names if name not in (*own, *data.drop)]
+    chosen = names if data.columns is None else data.columns
+    read = [name for name in chosen if name not in (*own, *data.drop)]
     _check_columns(data, names, targets, read)
     people = None if data.user is None else _people(data, table, data.user)
     parts = _parts(data, table, people, trained_here)
