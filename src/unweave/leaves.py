@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from unweave import arguments as takes
-from unweave.data.checks import check_apart
+from unweave.data.checks import check_apart, check_overlap
 from unweave.data.loaders import opened
 from unweave.errors import ConfigurationError, UnsupportedError, shown
 from unweave.samples import Data, Sample
@@ -89,7 +89,10 @@ class Call:
         takes.refuse([fault] if test is not None and (fault := takes.examples("test", test)) else [])
         sets = {"forget": self.forget, "retain": self.retain, "test": test}
         read = {name: data for name, each in sets.items() if each is not None and (data := opened(each)) is not None}
-        check_apart({"test": read.pop("test")} if "test" in read else {}, read)
+        if test is not None and (own := read.pop("test", None)) is not None:
+            check_apart({"test": own}, read)
+            if len(read) == 2:
+                check_overlap(read["forget"], read["retain"], {"test": own})
 
     def save(self, result: Result, folder: Path, test: Data | None = None) -> Path:
         """See `Result.save`."""

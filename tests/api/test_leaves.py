@@ -86,6 +86,8 @@ def test_scores_on_what_was_trained_on_or_of_a_model_that_was_changed_are_refuse
     )
     with pytest.raises(ConfigurationError, match="test: expected examples that no step trains on, found 5 of 5"):
         result.scores(Subset(it.retain, range(5)))
+    with pytest.raises(ConfigurationError, match="test"):
+        result.scores([it.retain[row] for row in range(5)])  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="test must be a torch Dataset"):
         result.scores(3)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="it is a folder"):

@@ -115,3 +115,10 @@ def test_a_process_of_another_rank_writes_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", made)
     monkeypatch.setattr("unweave.callbacks.loggers.rank", lambda: 1)
     assert carried_out(TensorBoard(tmp_path / "logs")).steps == 8 and not (tmp_path / "logs").exists()
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "logs").write_text("mine")
+    with pytest.raises(unweave.ConfigurationError, match="expected a folder to write to, found a file"):
+        TensorBoard(tmp_path / "logs")

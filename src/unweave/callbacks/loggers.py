@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unweave.contract.reading import NONE, Waypoint
+from unweave.errors import ConfigurationError
 from unweave.execution import rank
 from unweave.extras import needed
 from unweave.results import Record, Result
@@ -34,6 +35,7 @@ class TensorBoard:
         folder: where to; None is a new one, "runs/" and the time, as of torch's `SummaryWriter`.
 
     Raises:
+        ConfigurationError: the folder is a file.
         UnsupportedError: tensorboard is not installed.
     """
 
@@ -42,6 +44,8 @@ class TensorBoard:
 
     def __post_init__(self) -> None:
         self._made = needed("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        if self.folder is not None and Path(self.folder).is_file():
+            raise ConfigurationError(f"TensorBoard: {self.folder}: expected a folder to write to, found a file")
 
     def on_step(self, record: Record, objectives: Objectives) -> None:
         """Its numbers."""
