@@ -101,6 +101,7 @@ def test_a_run_is_resumed_and_evaluated(write: Write, tmp_path: Path, capsys: To
     assert found["gaps"]["unlearned"]["average_gap"]["unit"] == "squared error"
     held = table("", {"run": load(whole)}).columns
     assert "forget error" in held and "test error" in held
+    assert "<li>forget error: " in shown, "what was found, of a modality that was entered later"
 
 
 def test_a_table_of_ones_own(write: Write, tmp_path: Path) -> None:

@@ -107,8 +107,6 @@ def noted(where: str) -> Iterator[None]:
     """What code of the caller's raises inside, in the middle of a run, passes with a note of where that was."""
     try:
         yield
-    except UnweaveError:
-        raise
     except Exception as error:
         error.add_note(f"raised in {where}")
         raise

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from unweave import arguments as takes
+from unweave.data.checks import check_apart
+from unweave.data.loaders import opened
 from unweave.errors import ConfigurationError, UnsupportedError, shown
 from unweave.samples import Data, Sample
 from unweave.tasks import Task
@@ -43,6 +47,14 @@ class Call:
     told: Mapping[str, Any]
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        assert self._versions is not None, "which are kept from here on"
+
+    @cached_property
+    def _versions(self) -> list[int]:
+        """How often each tensor of the original was written to."""
+        return [] if self.original is None else [each._version for each in self.original.state_dict().values()]
+
     @property
     def _told(self) -> Json:
         """As it is written: numbers and names, and of anything else what it is."""
@@ -58,6 +70,12 @@ class Call:
             raise ConfigurationError(
                 "scores need examples that the model was never trained on: pass test=..., or holdout=... to the call"
             )
+        self._check(test)
+        if self.original is not None and self._versions != [t._version for t in self.original.state_dict().values()]:
+            raise ConfigurationError(
+                "the model that the call was given was changed since: it is not the original any more. Make scores and "
+                "pages first, or give the call a copy"
+            )
         models = {"original": self.original, "unlearned": result.model, "retrained": self.retrained}
         sets = {"forget": self.forget, "retain": self.retain, "test": unseen}
         return {
@@ -65,6 +83,13 @@ class Call:
             for name, model in models.items()
             if model is not None
         }
+
+    def _check(self, test: Data | None) -> None:
+        """Of examples that the call had not seen."""
+        takes.refuse([fault] if test is not None and (fault := takes.examples("test", test)) else [])
+        sets = {"forget": self.forget, "retain": self.retain, "test": test}
+        read = {name: data for name, each in sets.items() if each is not None and (data := opened(each)) is not None}
+        check_apart({"test": read.pop("test")} if "test" in read else {}, read)
 
     def save(self, result: Result, folder: Path, test: Data | None = None) -> Path:
         """See `Result.save`."""
@@ -76,7 +101,8 @@ class Call:
 
         files = self._files(result, test)
         with directory.claimed(folder):
-            directory.check(folder, resume=False, overwrite=False)
+            if folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
+                raise ConfigurationError(f"{folder} is not empty: choose a new folder, or empty this one")
             tensors = {name: t.detach().cpu().contiguous().clone() for name, t in result.model.state_dict().items()}
             atomically(folder / "model" / "model.safetensors", safetensors.torch.save(tensors))
             atomically(folder / "recipe.yaml", files["recipe"].encode())
@@ -89,11 +115,15 @@ class Call:
     def report(self, result: Result, path: Path, test: Data | None = None) -> Path:
         """See `Result.report`."""
         from unweave.report.run_page import Run, page
+        from unweave.run import directory
         from unweave.run.steps_log import line
         from unweave.store import strict
 
+        if path.is_dir():
+            raise ConfigurationError(f"{path}: expected a file to write the page to, such as page.html; it is a folder")
         files = self._files(result, test)
         steps = [strict(line(record)) for record in result.history]
+        directory.creatable(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         page(Run(strict(files["summary"]), files["scores"], steps, files["recipe"])).write(path)
         return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from tests._kinds import kind
 from unweave import ConfigurationError, Contract, Result, UnsupportedError, unlearn
@@ -76,3 +76,24 @@ def test_what_nothing_can_be_made_of(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"only a result of unweave\.unlearn"):
         Result(torch.nn.Linear(1, 1)).report(tmp_path / "page.html")
     assert not (tmp_path / "run").exists()
+
+
+def test_scores_on_what_was_trained_on_or_of_a_model_that_was_changed_are_refused(tmp_path: Path) -> None:
+    it = kind("regression")
+    model = it.original()
+    result = unlearn(
+        model, forget=it.forget, retain=it.retain, task=it.task, holdout=it.test, steps=1, contract=Contract()
+    )
+    with pytest.raises(ConfigurationError, match="test: expected examples that no step trains on, found 5 of 5"):
+        result.scores(Subset(it.retain, range(5)))
+    with pytest.raises(ConfigurationError, match="test must be a torch Dataset"):
+        result.scores(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="it is a folder"):
+        result.report(tmp_path)
+    (tmp_path / "page.html").write_text("mine")
+    with pytest.raises(ConfigurationError, match="expected a directory to write to"):
+        result.report(tmp_path / "page.html" / "page.html")
+    result.scores()
+    model.load_state_dict(result.model.state_dict())
+    with pytest.raises(ConfigurationError, match="changed since"):
+        result.scores()

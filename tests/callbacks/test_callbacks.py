@@ -70,14 +70,15 @@ def test_a_phase_is_logged_when_it_begins(caplog: pytest.LogCaptureFixture) -> N
     assert first > 1 and f"step {first}: repair" in told and sum(text.endswith(": repair") for text in told) == 1
 
 
+@pytest.mark.parametrize("kind", [KeyError, unweave.ConfigurationError])
 @pytest.mark.parametrize("method", ["on_reading", "on_end"])
-def test_an_error_says_whose_it_is(method: str) -> None:
+def test_an_error_says_whose_it_is(method: str, kind: type[Exception]) -> None:
     model, forget, retain = memorised()
 
     def fail(*_: object) -> None:
-        raise KeyError("mine")
+        raise kind("mine")
 
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(kind) as caught:
         callback: Any = SimpleNamespace(**{method: fail})
         unweave.unlearn(model, forget=forget, retain=retain, contract=contract(), callbacks=[callback])
     where = {"on_reading": "after the reading at step 2", "on_end": "at the end"}[method]

@@ -18,6 +18,6 @@ TABLES = Modality(
     left=lambda model, folder: model.model_copy(update={"weights": folder}),
     metrics=METRICS,
     card=Card("tabular-regression", {"test_error": ("test", "mse", "Mean squared error on unseen rows")}),
-    front=Front({"Error on unseen rows": "test_error"}, ("forget_error", "test_error")),
+    front=Front(("forget_error", "test_error"), ("forget_error", "test_error")),
     numbered=("table",),
 )

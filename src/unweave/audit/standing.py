@@ -13,7 +13,9 @@ from unweave.audit.every_metric import METRICS
 from unweave.contract.clauses import SHARES
 from unweave.contract.reading import State, plainly, state_of
 from unweave.evaluation.figures import change, difference, plain, unit, value
+from unweave.evaluation.metric import Metric
 from unweave.methods import PAPERS
+from unweave.modalities import MODALITIES
 
 Json = Mapping[str, Any]
 Standing = Literal["shown", "not shown", "refuted"]
@@ -77,7 +79,7 @@ def standing(level: str | None, against: Sequence[str], contract: State | None, 
 
 def said(name: str) -> str:
     """The name of a score in plain words, as its metric has it; of one that nobody knows, its own without marks."""
-    metric = METRICS.get(name)
+    metric = _metric(name)
     return metric.plain if metric is not None and metric.plain else name.replace("_", " ")
 
 
@@ -154,7 +156,7 @@ def worse(sheets: Mapping[str, Json], names: Sequence[str]) -> list[str]:
     found = []
     for name in (each for each in names if not of_forgetting(each) and _known(before, after, name=each)):
         _, low, high = difference(before[name], after[name])
-        end = low if name in METRICS and METRICS[name].right == "lower" else None if high is None else -high
+        end = low if (metric := _metric(name)) and metric.right == "lower" else None if high is None else -high
         if end is not None and end > 0:
             found.append(f"{said(name)}: {change(before[name], after[name])}")
     return found
@@ -210,7 +212,14 @@ def by_gaps(gaps: Mapping[str, Json], runs: Mapping[str, int]) -> str:
 
 def of_forgetting(name: str) -> bool:
     """Whether right is what a retrained model scores, not more or less."""
-    return name in METRICS and METRICS[name].right == "as null"
+    metric = _metric(name)
+    return metric is not None and metric.right == "as null"
+
+
+def _metric(name: str) -> Metric | None:
+    """What a score is; also of a modality that was entered later."""
+    late = (kind.metrics[name] for kind in MODALITIES.values() if name in kind.metrics)
+    return METRICS.get(name) or next(late, None)
 
 
 def _known(*sheets: Json, name: str) -> bool:

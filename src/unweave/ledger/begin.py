@@ -69,6 +69,7 @@ def begin(
             "the training set is not that of earlier batches, and row numbers would mean other records: give the same "
             "one, or begin a new ledger for a model of other data"
         )
+    _check_ids(ledger, chosen, data)
     named = _named(recipe, data)
     held, gone = _gone(ledger, book, recipe, data)
     first, covered, after = shared(named, held, gone, together)
@@ -157,6 +158,24 @@ def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Training
         return "cover", made | {"records": told | named_by(standing)}
 
     return ledger.write(make)
+
+
+def _check_ids(ledger: Ledger, chosen: Sequence[Standing], data: TrainingSet[Any]) -> None:
+    """Refuses requests whose ids became row numbers of another list: here these are the rows of others.
+
+    Raises:
+        ConfigurationError: the training set has ids, and others or in another order.
+    """
+    if (ids := data.ids()) is None:
+        return
+    stated = {each.id: each.body["selector"].get("rows", {}).get("among") for each in chosen}
+    if others := [name for name, among in stated.items() if among and among != ledger.key.ids(name, ids)]:
+        raise ConfigurationError(
+            f"request {name}: its ids were looked up in another table than the training set of the recipe (--of and "
+            "--column; other rows, another order, or another column): its row numbers would be those of others. Reject "
+            "it, and add it again under another id, --of the table of this recipe"
+            for name in others
+        )
 
 
 def _named(recipe: Recipe, data: TrainingSet[Any]) -> dict[str, Rows]:

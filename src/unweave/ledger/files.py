@@ -115,6 +115,10 @@ class Key:
         """Of a request's row numbers, in any order; two requests for the same rows do not look alike."""
         return self._mac("rows", canonical([request, sorted(rows)]))
 
+    def ids(self, request: str, ids: Sequence[str]) -> str:
+        """Of the ids of all records of a training set, in their order."""
+        return self._mac("ids", canonical([request, list(ids)]))
+
     def records(self, request: str, digests: Sequence[bytes]) -> str:
         """Of a request's records, in any order.
 

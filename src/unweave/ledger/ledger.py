@@ -75,7 +75,9 @@ class Ledger:
             chosen: Json = {"class": list(request.selector.classes)}
             if rows:
                 atomically(self.rows_file(request.id), canonical(sorted(rows)), private=True)
-                ids = {} if request.selector.ids is None else {"ids": request.selector.ids}
+                ids: Json = {} if request.selector.ids is None else {"ids": request.selector.ids}
+                if request.selector.among:
+                    ids["among"] = self.key.ids(request.id, request.selector.among)
                 chosen = {"rows": {"count": len(rows), "hmac": self.key.rows(request.id, rows), **ids}}
             dates = {"received": begin.isoformat(), "due": end.isoformat()}
             words = {"basis": request.basis, "note": request.note}

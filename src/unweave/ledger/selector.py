@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from numbers import Integral
 from pathlib import Path
@@ -27,6 +27,7 @@ class Selector:
         classes: all records of these, numbers or names.
         rows: numbers of rows of the training set, in the order in which the recipe's data source has them.
         ids: by how many ids the rows were given; an id may name several. None: by their numbers.
+        among: the ids of all records that the rows were found among, in their order; none: by their numbers.
 
     Raises:
         ConfigurationError: it names nothing, a row twice, both, or what is no class and no row.
@@ -35,6 +36,7 @@ class Selector:
     classes: tuple[int | str, ...] = ()
     rows: tuple[int, ...] = ()
     ids: int | None = None
+    among: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         classes, rows = _several("classes", self.classes), _several("rows", self.rows)
@@ -117,7 +119,7 @@ def by_ids(path: Path, of: Path, column: str | None = None) -> Selector:
         faults.append(f"{path}: {len(missing)} of {len(wanted)} ids are not in {of} ({few}): no such records to forget")
     if faults:
         raise ConfigurationError(faults)
-    return Selector(rows=tuple(row for name in wanted for row in rows[name]), ids=len(wanted))
+    return Selector(rows=tuple(row for name in wanted for row in rows[name]), ids=len(wanted), among=tuple(every))
 
 
 def _column(path: Path, name: str) -> list[str]:

@@ -180,6 +180,10 @@ class TrainingSet(Protocol[J]):
         """SHA-256 of all records in their order: it says whether a row number means the same record."""
         ...
 
+    def ids(self) -> Sequence[str] | None:
+        """Whose record each is, in their order; None where nobody says."""
+        ...
+
     def named(self, recipe: Any) -> Rows:
         """The rows that `recipe.forget` names, whatever earlier requests took."""
         ...

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.modalities.records._tables import command, written
+from tests.modalities.records._tables import RECIPE, command, written
 from unweave.modalities import job, read
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
 Told = pytest.CaptureFixture[str]
+ASKED = next(line for line in RECIPE.splitlines() if line.startswith("forget")) + "\n"
 SHORT = ("-s", "run.steps=2", "-s", "evaluation.retrained=0", "-s", "training.epochs=2")
 
 
@@ -36,6 +37,22 @@ def test_a_model_is_not_opened_on_another_table(tmp_path: Path, capsys: Told) ->
     assert "another training set" in " ".join(capsys.readouterr().err.split())
     assert command("evaluate", first, "-s", "forget.where={customer: [C004, C005]}") == 2
     assert "another training set" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ids_that_were_looked_up_in_another_table_are_refused(tmp_path: Path, capsys: Told) -> None:
+    """Their row numbers would be those of other people."""
+    recipe, table = written(tmp_path, RECIPE.replace(ASKED, "")), tmp_path / "customers.csv"
+    (tmp_path / "ids.txt").write_text("C020\nC021\n")
+    ledger, now = ("--ledger", tmp_path / "ledger"), table.read_text()
+    without(table, ("C000", "C001"))
+    looked = ("--ids", tmp_path / "ids.txt", "--of", table, "--column", "customer", *ledger)
+    assert command("requests", "add", "R-1", *looked) == 0
+    table.write_text(now)
+    capsys.readouterr()
+    assert command("requests", "run", recipe, *ledger) == 2
+    assert "request R-1: its ids were looked up in another table" in " ".join(capsys.readouterr().err.split())
+    assert command("requests", "add", "R-2", *looked) == 0
+    assert command("requests", "run", recipe, "--only", "R-2", *ledger, *SHORT) in (0, 3), capsys.readouterr().err
 
 
 NETWORK = """\

@@ -99,11 +99,6 @@ def leaves():
     raise SystemExit(3)
 
 
-def itself():
-    train = whole()
-    return train, train
-
-
 def nobodys():
     return {"train": whole(), "people": [None if row == 3 else row // 2 for row in range(200)]}
 
@@ -279,7 +274,6 @@ def test_a_network_for_a_table_is_told_its_sizes(recipe: Path, tmp_path: Path) -
         (["model={factory: 'own.py:broken'}"], "model.factory: broken() of {file} failed: out of luck"),
         (["data={factory: 'no_such.module:make'}"], "data.factory: no module no_such.module with a file"),
         (["data={factory: 'own.py:leaves'}"], "leaves() of {file} ended the process (SystemExit 3)"),
-        (["data={factory: 'own.py:itself'}"], "data.factory: holdout is the training set itself"),
         (["data={factory: 'own.py:nobodys'}"], "1 say nothing (first: example 3, None)"),
         (["data={factory: 'own.py:listed'}"], "people: expected one id for each example, found [0]"),
         (["data={factory: 'own.py:net'}"], "expected a data set that can be read by index"),
@@ -333,12 +327,22 @@ def test_weights_of_a_checkpoint(recipe: Path, capsys: Told) -> None:
     asked = ["model.weights=model.pt", "model.format=checkpoint"]
     with pytest.raises(ConfigurationError, match=r"begin with model\.: write prefix: model\."):
         opened(recipe, *asked).opened(recipe.parent / "model.pt")
+    with pytest.raises(ConfigurationError, match=r"begin with model\.: write prefix: model\."):
+        opened(recipe, *asked, "model.prefix=model").opened(recipe.parent / "model.pt")
+    with pytest.raises(ConfigurationError, match=r"If torch\.save wrote it, write format: checkpoint"):
+        opened(recipe, asked[0]).opened(recipe.parent / "model.pt")
     found = opened(recipe, *asked, "model.prefix=model.")
     taken = found.opened(recipe.parent / "model.pt")
     assert all(a.equal(b) for a, b in zip(taken.parameters(), model.parameters(), strict=True))
     assert found.reference(1) is not None, "training: says how"
     weights(recipe, model)
-    with pytest.raises(ConfigurationError, match="cannot be read with weights_only=True"):
+    with pytest.raises(ConfigurationError, match="weights_only=True: it holds other objects than tensors"):
+        opened(recipe, *asked).opened(recipe.parent / "model.pt")
+    weights(recipe, {"model": model.state_dict(), "optimizer": {}})
+    with pytest.raises(ConfigurationError, match="it holds model, optimizer"):
+        opened(recipe, *asked).opened(recipe.parent / "model.pt")
+    (recipe.parent / "model.pt").write_text("hello")
+    with pytest.raises(ConfigurationError, match=r"torch\.save did not write it, or it is damaged"):
         opened(recipe, *asked).opened(recipe.parent / "model.pt")
     weights(recipe, {"state_dict": [1, 2]})
     with pytest.raises(ConfigurationError, match="must hold a state dict"):

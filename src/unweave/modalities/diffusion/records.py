@@ -42,6 +42,9 @@ class DiffusionRecords:
         """Of the training images."""
         return self.source.train.fingerprint()
 
+    def ids(self) -> None:
+        """Nobody says."""
+
     def named(self, recipe: DiffusionRecipe) -> Rows:
         """As the recipe's own splitting has it."""
         assert recipe.forget is not None

@@ -272,6 +272,9 @@ class ImageRecords:
         """Of the training images."""
         return self.source.train.fingerprint()
 
+    def ids(self) -> None:
+        """Nobody says."""
+
     def named(self, recipe: ImageRecipe) -> Rows:
         """As the recipe's own splitting has it."""
         assert recipe.forget is not None

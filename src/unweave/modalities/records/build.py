@@ -216,6 +216,10 @@ class RecordsSet:
         """Of all of them, as they were given."""
         return hashlib.sha256(b"".join(self.digests(np.arange(len(self.source.records))))).hexdigest()
 
+    def ids(self) -> list[str] | None:
+        """Of the people."""
+        return None if self.source.people is None else list(map(str, self.source.people))
+
     def named(self, recipe: RecordsRecipe) -> Rows:
         """Those that the original is trained on."""
         assert recipe.forget is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -170,7 +171,12 @@ def opened(network: Network, path: Path, model: RecordsModel) -> nn.Module:
     made = network.build()
     if model.format == "checkpoint" and path == model.weights:
         return with_tensors(made, _checkpoint(path, model.prefix, made), path, network.name)
-    file, tensors = read(path)
+    try:
+        file, tensors = read(path)
+    except ConfigurationError as error:
+        if path.suffix == ".safetensors" or not path.is_file():
+            raise
+        raise ConfigurationError(f"{error}. If torch.save wrote it, write format: checkpoint") from error
     return with_tensors(made, tensors, file, network.name)
 
 
@@ -180,23 +186,27 @@ def _checkpoint(path: Path, prefix: str, model: nn.Module) -> Mapping[str, Tenso
     Raises:
         ConfigurationError: it holds something else, or no state dict.
     """
+    advice = "Save its tensors alone: torch.save(model.state_dict(), file), or as safetensors"
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError, IndexError) as error:
         said = str(error).strip().splitlines()
+        why = said[0][:160] if isinstance(error, OSError) and said else "torch.save did not write it, or it is damaged"
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):  # which torch.save writes
+            why = "it holds other objects than tensors and plain data, whose code would be run"
         raise ConfigurationError(
-            f"model.weights: {path} cannot be read with weights_only=True ({said[0][:160] if said else error!r}). Save "
-            "its tensors alone: torch.save(model.state_dict(), file), or as safetensors"
+            f"model.weights: {path} cannot be read with weights_only=True: {why}. {advice}"
         ) from error
     inner = found.get("state_dict", found) if isinstance(found, Mapping) else None
     if not isinstance(inner, Mapping) or not inner or not all(isinstance(each, Tensor) for each in inner.values()):
+        holds = shown(found) if inner is None else ", ".join(map(str, list(found)[:5])) or "nothing"
         raise ConfigurationError(
             f"model.weights: {path} must hold a state dict, names and tensors, or one as its 'state_dict'; it holds "
-            f"{shown(found) if inner is None else 'something else'}"
+            f"{holds}. {advice}"
         )
     tensors = {name.removeprefix(prefix): each for name, each in inner.items() if name.startswith(prefix)}
-    own, first = model.state_dict().keys(), {name.partition(".")[0] for name in tensors}
-    if not own & tensors.keys() and (fits := [each for each in first if own <= _without(tensors, f"{each}.")]):
+    own, first = model.state_dict().keys(), {name.partition(".")[0] for name in inner}
+    if not own & tensors.keys() and (fits := [each for each in first if own <= _without(inner, f"{each}.")]):
         raise ConfigurationError(f"model.weights: the names in {path} begin with {fits[0]}.: write prefix: {fits[0]}.")
     return tensors
 

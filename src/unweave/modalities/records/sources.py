@@ -66,11 +66,6 @@ def _made(data: RecordsData, trained_here: bool) -> Source:
     count, people = len(own["train"]), _people(parts.get("people"), len(own["train"]))
     if data.by == "person" and people is None:
         raise ConfigurationError("data.by: 'person' needs people: let the factory return a mapping with 'people'")
-    if same := [name for name in PARTS[1:3] if name in own and parts[name] is parts["train"]]:
-        raise ConfigurationError(
-            f"data.factory: {same[0]} is the training set itself: give examples that no model is trained on, or the "
-            "training set alone, of which a holdout is drawn"
-        )
     if {"holdout", "test"} & own.keys():
         if given := [name for name in ("holdout", "test", "by") if getattr(data, name) is not None]:
             raise ConfigurationError(f"data.{given[0]}: the factory gives a holdout or a test set itself: leave it out")
