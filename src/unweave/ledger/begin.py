@@ -137,10 +137,17 @@ def takers(ledger: Ledger, book: Book, rows: Rows, recipe: Recipe, data: Trainin
     return [name for name, own in named.items() if len(np.intersect1d(own, rows))]
 
 
-def named_by(standing: Standing) -> Json:
-    """By how many ids a request named its rows, if it did."""
-    ids = standing.body["selector"].get("rows", {}).get("ids")
-    return {} if ids is None else {"ids": ids}
+def named_by(standing: Standing, trained: int) -> Json:
+    """How many rows a request named, by how many ids, and on how many of them no model was trained, if on some.
+
+    Args:
+        standing: of the request.
+        trained: rows that it named and that the original was trained on.
+    """
+    told = standing.body["selector"].get("rows", {})
+    found = {"named": max(trained, told.get("count", 0))}
+    found |= {"ids": told["ids"]} if "ids" in told else {}
+    return found | ({"untrained": found["named"] - trained} if found["named"] > trained else {})
 
 
 def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: TrainingSet[Any]) -> Entry:
@@ -150,12 +157,12 @@ def _cover(ledger: Ledger, name: str, rows: Rows, recipe: Recipe, data: Training
     def make(book: Book) -> tuple[str, Json]:
         (standing,) = _chosen(book, [name])
         by = [each for each in takers(ledger, book, rows, recipe, data) if book.requests[each].holds]
-        told: Json = {"named": len(rows), "count": len(rows), "hmac": mac, "key": ledger.key.name}
+        told: Json = {"count": len(rows), "hmac": mac, "key": ledger.key.name}
         verdict = f"covered by the certificate{'s' if by[1:] else ''} of {', '.join(by)}"
         if unshown := [each for each in by if book.requests[each].status == UNSHOWN]:
             verdict += f"; carried out, not shown: {', '.join(unshown)}"
         made = {"request": name, "by": by, "verdict": verdict, "shown": not unshown}
-        return "cover", made | {"records": told | named_by(standing)}
+        return "cover", made | {"records": told | named_by(standing, len(rows))}
 
     return ledger.write(make)
 

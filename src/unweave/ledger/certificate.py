@@ -64,6 +64,8 @@ def _first(entry: Entry, attestations: Sequence[Entry]) -> Sequence[str]:
         missing.append("tests over several trainings, by attackers who try to bring the data back")
     limits = "; ".join(standing.limits(found["contract"])) or "no limits were agreed"
     by = f"named by {counted(records['ids'], 'id', 'ids')}" if "ids" in records else ""
+    if "untrained" in records:
+        by = f"of {records['named']} {by or 'named'}; on {records['untrained']} of them the model was never trained"
     asked = standing.asked(records["count"], None, by, "records", records.get("people"))
     changed = found["weights"]["before"] != found["weights"]["after"]
     did = standing.done(found["method"], found["steps"], changed=changed)
@@ -120,6 +122,7 @@ def _records(found: Json) -> str:
     """How many a request named, by how many ids, how many were still there, and with which requests the others went."""
     by = f" by {counted(found['ids'], 'id', 'ids')}" if "ids" in found else ""
     others = f"; the others were carried out with {', '.join(found['earlier'])}" if found.get("earlier") else ""
+    by += f"; on {found['untrained']} of them no model was trained" if "untrained" in found else ""
     return f"- records: {found['count']} (of {found['named']} named{by}), HMAC-SHA-256 `{found['hmac']}`{others}"
 
 

@@ -162,8 +162,8 @@ def _record(
     carried, own, book = each.carried, each.own, ledger.read()[1]
     earlier = takers(ledger, book, np.setdiff1d(each.named, own), recipe, data)
     mac = ledger.key.records(carried.request, data.digests(own))
-    records = {"named": len(each.named), "count": len(own), "hmac": mac, "key": ledger.key.name}
-    records |= named_by(find(book, carried.request)) | ({"earlier": earlier} if earlier else {})
+    records = {"count": len(own), "hmac": mac, "key": ledger.key.name}
+    records |= named_by(find(book, carried.request), len(each.named)) | ({"earlier": earlier} if earlier else {})
     made = certificate.body(carried, ledger.folder, records, each.claim)
     entry = ledger.write(lambda book: made)
     publish()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.modalities.records._tables import RECIPE, command, written
+from unweave.ledger import Ledger
+from unweave.ledger.certificate import text
 from unweave.modalities import job, read
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
@@ -53,6 +55,22 @@ def test_ids_that_were_looked_up_in_another_table_are_refused(tmp_path: Path, ca
     assert "request R-1: its ids were looked up in another table" in " ".join(capsys.readouterr().err.split())
     assert command("requests", "add", "R-2", *looked) == 0
     assert command("requests", "run", recipe, "--only", "R-2", *ledger, *SHORT) in (0, 3), capsys.readouterr().err
+
+
+def test_a_certificate_counts_what_was_named_and_what_was_never_trained_on(tmp_path: Path, capsys: Told) -> None:
+    split = RECIPE.replace("drop: [spend, set]", "drop: [spend], split: set").replace(ASKED, "")
+    recipe, ledger = written(tmp_path, split), tmp_path / "ledger"
+    (tmp_path / "ids.txt").write_text("C000\nC001\nC003\n")
+    asked = ("--ids", tmp_path / "ids.txt", "--of", tmp_path / "customers.csv", "--column", "customer")
+    assert command("requests", "add", "R-1", *asked, "--ledger", ledger) == 0
+    assert command("requests", "run", recipe, "--ledger", ledger, *SHORT) in (0, 3), capsys.readouterr().err
+    outcome = Ledger(ledger).read()[1].requests["R-1"].outcome
+    assert outcome is not None
+    told = outcome.body["records"]
+    assert (told["named"], told["ids"], told["count"], told["untrained"]) == (6, 3, 4, 2), "C003 is in the holdout"
+    said = text(outcome, ())
+    assert "4 (of 6 named by 3 ids; on 2 of them no model was trained)" in said
+    assert "of 6 named by 3 ids; on 2 of them the model was never trained" in said
 
 
 NETWORK = """\
