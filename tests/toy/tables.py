@@ -205,7 +205,6 @@ class TableJob:
         return {"text": f"{', '.join(f'{each:.2f}' for each in columns.tolist())} -> {float(target):.2f}"}
 
     def memory(self) -> None: ...
-
     def leave(self, folder: Path) -> None: ...
 
     def _trained(self, data: Table, number: int, phase: str, watch: Watch) -> nn.Module:
@@ -236,9 +235,7 @@ class Records:
     def fingerprint(self) -> str:
         return self.table.fingerprint()
 
-    def ids(self) -> None:
-        """Nobody says."""
-
+    def ids(self) -> None: ...
     def named(self, recipe: Recipe) -> Rows:
         return self._split(recipe.forget)[1].forget
 
