@@ -13,6 +13,7 @@ from tests.modalities.records._tables import RECIPE, command, written
 from unweave.ledger import Ledger
 from unweave.ledger.certificate import text
 from unweave.modalities import job, read
+from unweave.modalities.records.job import RecordsJob
 
 pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
 Told = pytest.CaptureFixture[str]
@@ -73,6 +74,7 @@ def test_a_certificate_counts_what_was_named_and_what_was_never_trained_on(tmp_p
     assert "of 6 named by 3 ids; on 2 of them the model was never trained" in said
 
 
+AMOUNT = ["data.target=spend", "data.drop=[set, left]", "training.epochs=3"]
 NETWORK = """\
 import torch
 from torch import nn
@@ -145,3 +147,14 @@ def test_a_factory_that_gives_one_network_twice_is_refused(factories: Path, tmp_
     once = ("-s", "model.factory=own.py:once")
     assert command("run", factories, "-o", tmp_path / "out", *once) == 2
     assert "had returned before" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_scale_that_a_run_wrote_down_changes_no_training(tmp_path: Path) -> None:
+    """The recipe in its folder trains the same original: resumed, scored and attacked are models of one training."""
+    recipe = read(written(tmp_path), AMOUNT)
+    made = job(recipe)
+    assert isinstance(made, RecordsJob)
+    scale = f"task={{name: regression, scale: {made.task.scale!r}}}"  # type: ignore[attr-defined]
+    again = job(read(tmp_path / "recipe.yaml", [*AMOUNT, scale]))
+    assert isinstance(again, RecordsJob) and again.task == made.task
+    assert again.trainer.task == made.trainer.task

@@ -126,8 +126,8 @@ def _task(recipe: RecordsRecipe, source: Source, network: Network) -> tuple[Task
                 found = guessed(model, [source.records.batch(np.asarray(looked))])
         if not isinstance(found, Regression):
             return found, found
-    lesson = Regression(_spread(source) if section.scale is None else section.scale)
-    return lesson, None if section.scale is None else lesson
+    lesson = Regression(_spread(source))  # whatever the scale: a run writes its own down, and trains as it did
+    return lesson, None if section.scale is None else Regression(section.scale)
 
 
 def _spread(source: Source) -> float | tuple[float, ...]:
