@@ -59,6 +59,12 @@ def test_what_was_not_meant_so(tmp_path: Path, column: str, cell: Change, said: 
     assert said in str(caught.value)
 
 
+def test_an_amount_that_is_the_same_everywhere_is_told(tmp_path: Path) -> None:
+    overrides = ("data.target=spend", "data.drop=[set, left]", "task=regression")
+    with pytest.raises(ConfigurationError, match=r"column 'spend' .data.target. holds one number in all rows"):
+        opened(tmp_path, "spend", lambda _: 0.5, *overrides)
+
+
 @pytest.mark.parametrize("target", ["left", "income"])
 def test_a_decimal_comma_is_told(tmp_path: Path, target: str) -> None:
     """Read as text it is a class, or a category, for each number."""

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
 Told = pytest.CaptureFixture[str]
 
 OWN = """\
+import os
+
 import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
@@ -97,6 +99,11 @@ def odd():
 
 def leaves():
     raise SystemExit(3)
+
+
+def moves():
+    os.chdir("..")
+    return whole()
 
 
 def nobodys():
@@ -244,6 +251,12 @@ def test_a_module_by_its_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = opened(recipe)
     assert len(found.source.records) == 160 and "own_by_name" in sys.modules
     del sys.modules["own_by_name"]
+
+
+def test_a_run_stays_in_its_folder(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(recipe.parent)
+    assert len(opened(recipe, "data={factory: 'own.py:moves'}", "forget={random: 0.1}").source.records) == 200
+    assert Path.cwd() == recipe.parent
 
 
 def test_nothing_of_a_package_is_executed_to_find_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,11 +106,16 @@ def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:
 
 @contextmanager
 def _staying(what: str) -> Iterator[None]:
-    """Code of the user's that must not end the process, as `sys.exit` does with a code that says something of a run."""
+    """Code of the user's that must neither end the process, as `sys.exit` does with a code that stands for a run's state,
+    nor leave it in another folder, where the run would be written.
+    """
+    folder = Path.cwd()
     try:
         yield
     except SystemExit as error:
         raise ConfigurationError(f"{what} ended the process (SystemExit {error.code}) instead of returning") from error
+    finally:
+        os.chdir(folder)
 
 
 def _module(where: str, path: Path, digest: str) -> ModuleType:

@@ -235,6 +235,10 @@ def _target(
         bad = next(n for n, each in zip(names, numbers, strict=True) if each is None or not np.isfinite(each).all())
         raise ConfigurationError(f"{data.path}: column {bad!r} (data.target) must hold numbers for task {task!r}")
     y = np.stack([each for each in numbers if each is not None], axis=1)
+    if constant := [name for name, each in zip(names, y.T, strict=True) if task == "regression" and np.ptp(each) == 0]:
+        raise ConfigurationError(
+            f"{data.path}: column {constant[0]!r} (data.target) holds one number in all rows: there is nothing to learn"
+        )
     if task == "multilabel":
         if not np.isin(y, (0, 1)).all():
             raise ConfigurationError(f"{data.path}: data.target must hold 0 and 1 alone for task 'multilabel'")
