@@ -80,10 +80,10 @@ def test_the_log_is_readable_while_it_grows_and_continues_after_what_it_keeps(tm
     path = tmp_path / "steps.jsonl"
     with StepLog(path) as log:
         for number in (1, 2, 3):
-            log(Record(number, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
+            log.on_step(Record(number, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
             assert [row["step"] for row in read_steps(path)] == list(range(1, number + 1))
     with StepLog(path, before=2) as log:
-        log(Record(3, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
+        log.on_step(Record(3, step(0.1), 0.1, True), None)  # type: ignore[arg-type]
         log.sync()
     assert [row["step"] for row in read_steps(path)] == [1, 2, 3]
     path.write_text(path.read_text() + '{"step": 4, "lo')

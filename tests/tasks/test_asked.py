@@ -106,7 +106,7 @@ def test_predictions_that_no_gradient_reaches_are_told() -> None:
     for task, answer in ((Classification(), (SIGNS > 0).long()), (Regression(1.0), SIGNS), (Dense(), (X > 0).long())):
         with pytest.raises(ConfigurationError, match=r"returned torch.int64. If its forward ends in argmax"):
             task.nll(_Chosen(), (X, answer))
-    with pytest.raises(ConfigurationError, match=r"complex64. Give real numbers"):
+    with pytest.raises(ConfigurationError, match=r"complex64. They are no whole numbers"):
         Classification().nll(LINE, (X, torch.complex(SIGNS, SIGNS)))
 
 

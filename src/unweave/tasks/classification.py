@@ -97,7 +97,7 @@ class Classification:
 def _advice(labels: Tensor) -> str:
     """What to do with labels that are no class indices, by what they hold."""
     if labels.is_complex():
-        return f"Give real numbers, or pass {OWN}."
+        return f"They are no whole numbers: give class indices, or pass {OWN}."
     whole = bool((labels == labels.round()).all()) if labels.is_floating_point() else True
     rows = labels.flatten(1) if labels.ndim > 1 else labels[:, None]
     if rows.shape[1] == 1 and whole and bool((labels < 0).any()):
