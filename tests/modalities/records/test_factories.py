@@ -106,6 +106,10 @@ def moves():
     return whole()
 
 
+def lazy():
+    return nn.Sequential(nn.LazyLinear(3))
+
+
 def nobodys():
     return {"train": whole(), "people": [None if row == 3 else row // 2 for row in range(200)]}
 
@@ -257,6 +261,11 @@ def test_a_run_stays_in_its_folder(recipe: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(recipe.parent)
     assert len(opened(recipe, "data={factory: 'own.py:moves'}", "forget={random: 0.1}").source.records) == 200
     assert Path.cwd() == recipe.parent
+
+
+def test_a_network_without_shapes_yet_is_trained(recipe: Path) -> None:
+    model = opened(recipe, "model={factory: 'own.py:lazy'}", "training.epochs=1").opened(None)
+    assert model.get_parameter("0.weight").shape == (3, 4)
 
 
 def test_nothing_of_a_package_is_executed_to_find_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

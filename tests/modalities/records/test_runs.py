@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def test_a_run_is_resumed_and_scored(tmp_path: Path, capsys: Told) -> None:
     page = (whole / "report.html").read_text(encoding="utf-8")
     assert "9 people, 18 rows" in page and "city Bern, plan" in page, "examples are shown as they stand in the table"
     assert "C00" not in page and "12 of them, not shown here" in page, "but for whose they are"
+    assert "left yes" in page and not re.search(r"left (yes|no), (spend|set) ", page), "what is dropped is not shown"
     capsys.readouterr()
     assert command("evaluate", whole) == 0 and "FA" in capsys.readouterr().out
     assert (

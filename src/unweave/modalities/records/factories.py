@@ -106,7 +106,7 @@ def call(made: Made, key: str, offered: Mapping[str, Any] | None = None) -> Any:
 
 @contextmanager
 def _staying(what: str) -> Iterator[None]:
-    """Code of the user's that must not end the process, as `sys.exit` does with a code that means a run's state, nor
+    """Code of the user's that must neither end the process, as `sys.exit` does with a code that a run's state has, nor
     leave it in another folder, where the run would be written.
     """
     folder = Path.cwd()

@@ -208,13 +208,11 @@ class RecordsJob:
         return torch.from_numpy(found)
 
     def shown(self, side: str, place: int) -> Json:
-        """The row of the table, but for whose it is; of other data the answer, and what there is to see of the rest."""
+        """What is read of a row, so not whose it is; of other data the answer, and what there is to see of the rest."""
         number = int(self._side(side).numbers[place])
         if self.source.rows and self._side(side).data is self.source.records.data:
             cells = self.source.rows[number]
-            told = (
-                f"{name} {'' if cell is None else cell}" for name, cell in cells.items() if name != self.source.user
-            )
+            told = (f"{name} {'' if cells.get(name) is None else cells[name]}" for name in self.source.read)
             return {"text": ", ".join(told)}
         example = self._side(side)[place]
         pair = answered(example)

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from unweave.errors import ConfigurationError, shown
 from unweave.modalities.records.factories import about, call
@@ -118,7 +119,8 @@ class Own:
         made = self.build()
         kinds = {type(each) for each in made.modules() if type(each).__module__.partition(".")[0] != "torch"}
         files = {Path(file) for kind in kinds if (file := _file(kind)) is not None}
-        shapes = {name: list(each.shape) for name, each in made.state_dict().items()}
+        state = made.state_dict().items()
+        shapes = {name: [] if is_lazy(each) else list(each.shape) for name, each in state if isinstance(each, Tensor)}
         layers = re.sub(r"0x[0-9a-f]+", "", repr(made))
         return {"layers": layers, "shapes": shapes, "classes": sorted(map(file_sha256, files))}
 

@@ -38,6 +38,7 @@ class Source:
         rows: the table as it was read, row by row; empty without one.
         user: the column with the people's ids.
         classes: names of the classes.
+        read: columns that the model is given or that it predicts.
     """
 
     records: Records
@@ -52,6 +53,7 @@ class Source:
     rows: Table = field(default_factory=list)
     user: str = "user"
     classes: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 def load(data: RecordsData, task: str, trained_here: bool) -> Source:
@@ -106,6 +108,7 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
         table,
         data.user or "user",
         classes,
+        (*read, *targets),
     )
 
 
