@@ -23,7 +23,7 @@ from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.records.data import Records
 from unweave.modalities.records.factories import file_of
-from unweave.modalities.records.networks import opened
+from unweave.modalities.records.networks import Mlp, opened
 from unweave.modalities.records.recipe import RecordsModel, RecordsRecipe, TaskSection
 from unweave.modalities.records.tables import Source
 from unweave.modalities.records.training import Trainer, Training
@@ -191,9 +191,12 @@ class RecordsJob:
         return gaps(sheet, retrained, compared(sheet))
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Writes `model.safetensors`, the state dict."""
+        """Writes `model.safetensors`, the state dict, and of a table `encoding.json`, which reads new rows alike."""
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
         atomically(folder / "model.safetensors", safetensors.torch.save(tensors))
+        if self.source.encoding is not None:
+            hidden = self.network.hidden if isinstance(self.network, Mlp) else None
+            replace(self.source.encoding, hidden=hidden).save(folder)
 
     def rows(self, side: str) -> list[int]:
         """Those of the table, or of the factory's data set; of the holdout, their places."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unweave.errors import ConfigurationError, shown
+from unweave.modalities.records.encoding import Encoding
 from unweave.modalities.records.factories import about, call
 from unweave.modalities.records.recipe import RecordsModel
 from unweave.modalities.weights import read, with_tensors
@@ -180,6 +181,28 @@ def opened(network: Network, path: Path, model: RecordsModel) -> nn.Module:
             raise
         raise ConfigurationError(f"{error}. If torch.save wrote it, write format: checkpoint") from error
     return with_tensors(made, tensors, file, network.name)
+
+
+def predictor(folder: str | Path) -> tuple[nn.Module, Encoding]:
+    """The small network that a run left, and how it sees a table: `model(encoding.rows(table))` are its outputs.
+
+    Args:
+        folder: of the run, or of the model in it.
+
+    Raises:
+        ConfigurationError: there is no such model, or a factory made it, which alone can make it again.
+    """
+    encoding = Encoding.read(folder)
+    if encoding.hidden is None:
+        raise ConfigurationError(
+            f"{folder}: a factory made this model: call it, load model.safetensors into what it returns, and read rows "
+            "with Encoding.read(folder)"
+        )
+    file, tensors = read(Path(folder))
+    outputs = len(encoding.classes) or len(encoding.targets)
+    scaled = ((0.0,) * outputs, (1.0,) * outputs) if any(name.endswith(".center") for name in tensors) else None
+    made = Mlp(encoding.inputs, outputs, encoding.hidden, scaled).build()
+    return with_tensors(made, tensors, file, "mlp"), encoding
 
 
 def _checkpoint(path: Path, prefix: str, model: nn.Module) -> Mapping[str, Tensor]:

@@ -16,11 +16,10 @@ from unweave.errors import ConfigurationError, suggest
 from unweave.modalities._base import Rows
 from unweave.modalities.records.cells import CLASSES, NOBODY, almost, column, numbers_of
 from unweave.modalities.records.data import Records
+from unweave.modalities.records.encoding import Column, Encoding
 from unweave.modalities.records.recipe import RecordsData
 
 SETS = ("train", "holdout", "test")
-ROUNDED = 1e-12  # of the mean: a spread that is rounding alone
-MOST = 200  # values of a category: more are ids, or free text
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,7 @@ class Source:
         user: the column with the people's ids.
         classes: names of the classes.
         read: columns that the model is given or that it predicts.
+        encoding: how the model sees the table; None without one.
     """
 
     records: Records
@@ -54,6 +54,7 @@ class Source:
     user: str = "user"
     classes: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    encoding: Encoding | None = None
 
 
 def load(data: RecordsData, task: str, trained_here: bool) -> Source:
@@ -81,15 +82,17 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
     people = None if data.user is None else _people(data, table, data.user)
     parts = _parts(data, table, people, trained_here)
     y, kind, classes = _target(data, [column(table, name) for name in targets], targets, task)
-    x, faults = [], list[str]()
+    fitted, faults = list[Column](), list[str]()
     for name in read:
         try:
-            x += _encoded(name, column(table, name), parts["train"], name in data.categories)
+            fitted.append(Column.fitted(name, column(table, name), parts["train"], name in data.categories))
         except ConfigurationError as error:
             faults += [f"{data.path}: {fault}" for fault in error.faults]
     if faults:
         raise ConfigurationError(faults)
-    tensors = TensorDataset(torch.tensor(np.stack(x, axis=1), dtype=torch.float32), y)
+    encoding = Encoding(tuple(fitted), tuple(targets), classes)
+    x = encoding.rows(table)
+    tensors = TensorDataset(x, y)
     records = Records(tensors, np.arange(len(table)), y.numpy().copy() if kind == "classification" else None)
     spread = None
     if kind == "regression":
@@ -101,7 +104,7 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
         records.subset(parts["holdout"]),
         records.subset(parts["test"] if len(parts["test"]) else parts["holdout"]),
         kind,
-        len(x),
+        x.shape[1],
         len(classes) or (1 if y.ndim == 1 else y.shape[1]),
         spread,
         people,
@@ -109,6 +112,7 @@ def load(data: RecordsData, task: str, trained_here: bool) -> Source:
         data.user or "user",
         classes,
         (*read, *targets),
+        encoding,
     )
 
 
@@ -188,30 +192,6 @@ def _people(data: RecordsData, table: Table, user: str) -> np.ndarray:
             f"(first: row {missing[0]})"
         )
     return np.asarray([str(cell) for cell in cells])
-
-
-def _encoded(name: str, cells: Sequence[Any], train: Rows, category: bool) -> list[np.ndarray]:
-    """The columns of features that a column becomes, `[n]` each, by the rows for training."""
-    numbers = None if category else numbers_of(cells)
-    if numbers is not None:
-        if np.isinf(numbers).any():
-            raise ConfigurationError(f"column {name!r} holds infinity in row {int(np.isinf(numbers).argmax())}")
-        gone = np.isnan(numbers)
-        known = numbers[train][~gone[train]]
-        mean, std = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
-        spread = std if std > ROUNDED * abs(mean) else 1.0  # of equal numbers it is not always 0
-        scaled = np.where(gone, 0.0, (numbers - mean) / spread)
-        return [scaled, gone.astype(np.float64)] if gone[train].any() else [scaled]
-    texts = np.asarray(["" if cell is None else str(cell) for cell in cells])
-    values = np.unique(texts[train])
-    if not category and (wrong := almost(cells, len(values))):
-        raise ConfigurationError(f"column {name!r} {wrong}")
-    if len(values) > MOST or (len(values) > CLASSES and 2 * len(values) >= len(train)):
-        raise ConfigurationError(
-            f"column {name!r} has {len(values)} different values, such as {short(str(values[-1]))}: ids or free text "
-            "are no categories. Leave it out (data.drop), or name it as data.user"
-        )
-    return [(texts == value).astype(np.float64) for value in values]
 
 
 def _target(
