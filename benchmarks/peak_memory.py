@@ -1,10 +1,12 @@
 """Peak memory of one step: losses that look at the original model, with LoRA, and rules, with all weights.
 
-    python benchmarks/peak_memory.py [--of losses rules] [--rows N] [--tokens N] [--threads N]
+    python benchmarks/peak_memory.py [--of losses rules drawn] [--rows N] [--tokens N] [--latents N] [--threads N]
 
-The model is a Llama of SmolLM2-135M's size with random weights. Losses are given beside ascent and retain in one pass,
-rules beside the two plain passes that they need, the first gradient kept. The optimizer of rules is SGD, which has no
-state; AdamW has two more sizes of the model; the trust region has no state, and keeps the weights from before the step.
+The model is a Llama of SmolLM2-135M's size with random weights; of `drawn` it is a UNet of the shape of Stable
+Diffusion 1.4, with LoRA of rank 4, one latent image of so many pixels a side and its text on each side, and Adam.
+Losses are given beside ascent and retain in one pass, rules beside the two plain passes that they need, the first
+gradient kept. The optimizer of rules is SGD, which has no state; AdamW has two more sizes of the model; the trust
+region has no state, and keeps the weights from before the step.
 Bytes are counted, not sampled: every storage that an operator returns counts from then until it is freed, the model's
 own from the start. So the numbers are the same on every machine and in every run; what a kernel allocates and frees
 inside is not seen.
@@ -26,11 +28,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from unweave import Objectives, Pair, rules
+from unweave import Diffusion, Objectives, Pair, rules
 from unweave.loop import OptimizerStep, Stepper
 from unweave.losses import NPO, Ascent, Divergence, Remembered, frozen, reference
+from unweave.modalities.diffusion.lora import Lora, adapted
 from unweave.objectives import Loss
-from unweave.tasks import Language
+from unweave.tasks import Language, Schedule, Task
 from unweave.trust import TrustRegion
 
 Losses = tuple[Loss, Loss]
@@ -132,9 +135,31 @@ def peak_of_rule(name: str, region: bool, rows: int, tokens: int) -> int:
     return peak(model, stepper, RULES[name](), Objectives(model, losses).at(pair), losses)
 
 
-def two_passes(rows: int, tokens: int) -> int:
+DRAWN = ("joint pass", "EUPMU, next_batch", "HAMU-Q, tensor", "HAMU-Q, model", "UnilateralSurgery")
+"""Rules that are counted on the UNet."""
+
+
+def peak_of_drawn(name: str, latents: int) -> int:
+    """Bytes at the highest point of one step on adapters of a UNet, with Adam."""
+    model, task, pair = _drawn(latents)
+    losses = (Ascent(task.nll), task.nll)
+    stepper = OptimizerStep(torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4))
+    return peak(model, stepper, RULES[name](), Objectives(model, losses).at(pair), losses)
+
+
+def _drawn(latents: int) -> tuple[nn.Module, Diffusion, Pair]:
+    """Stable Diffusion 1.4's UNet is what diffusers builds where nothing but these two is said."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    model = adapted(UNet2DConditionModel(sample_size=latents, cross_attention_dim=768), Lora(rank=4)).eval()
+    schedule = Schedule.of({"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012})
+    sides = [{"x0": torch.randn(1, 4, latents, latents), "condition": torch.randn(1, 77, 768)} for _ in range(2)]
+    return model, Diffusion(schedule), Pair([sides[0]], [sides[1]])
+
+
+def two_passes(model: nn.Module, task: Task, pair: Pair) -> int:
     """Bytes at the highest point of the two passes alone, the first gradient kept."""
-    model, task, pair = _setting(False, rows, tokens)
     live = _alive(model)
     with live:
         (-task.nll(model, pair.forget[0]).mean()).backward()
@@ -173,10 +198,11 @@ def _models(loss: Loss) -> list[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--of", nargs="+", choices=("losses", "rules"), default=["losses", "rules"])
+    parser.add_argument("--of", nargs="+", choices=("losses", "rules", "drawn"), default=["losses", "rules"])
     parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=[name for name in RULES if name != EXACT])
     parser.add_argument("--rows", type=int, default=4, help="texts on each side")
     parser.add_argument("--tokens", type=int, default=64, help="of each text")
+    parser.add_argument("--latents", type=int, default=64, help="pixels a side of a latent image; 64 is one of 512")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", help="write the numbers to this file")
     options = parser.parse_args()
@@ -189,11 +215,16 @@ def main() -> None:
             told(found["losses"], name, peak_of_losses(name, *size), "ascent + retain")
     if "rules" in options.of:
         found["rules"] = {}
-        told(found["rules"], "two passes", two_passes(*size), "two passes")
+        told(found["rules"], "two passes", two_passes(*_setting(False, *size)), "two passes")
         for name in options.rules:
             for region in (False, True):
                 place = f"{name}, {'trust region' if region else 'SGD'}"
                 told(found["rules"], place, peak_of_rule(name, region, *size), "two passes")
+    if "drawn" in options.of:
+        found["drawn"] = {}
+        told(found["drawn"], "two passes", two_passes(*_drawn(options.latents)), "two passes")
+        for name in DRAWN:
+            told(found["drawn"], name, peak_of_drawn(name, options.latents), "two passes")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(found, file, indent=2)
