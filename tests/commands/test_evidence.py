@@ -87,7 +87,7 @@ def test_one_step_forgets_nothing_and_that_is_said(
     assert code(str(recipe(text)), "-o", str(out), "--workers", "1") == 3
     assert "Results differ from those of retrained models" in capsys.readouterr().out
     page = checked(build(out))
-    assert "not bounded as was asked" in page
+    assert "not bounded: a limit" in page
     assert "Results differ from those of retrained models, by more than chance." in page
     assert "Points more than in retrained models: wrong on the data to forget -" in page
     section = "at-gaps-to-retraining-over-several-trainings"

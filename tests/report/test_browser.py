@@ -25,7 +25,7 @@ PAGES = {
     "run": ("Unlearning report: class", "2.0 points after, 9.0 before", "not a proof of deletion"),
     "demo": ("comes closest: 3.0 points",),
     "evidence": (
-        *("not bounded as was asked", "Strongest claim, of E0 to E4", f"it and {RUNS - 1} more of the same recipe"),
+        *("not bounded: a limit", "Strongest claim, of E0 to E4", f"it and {RUNS - 1} more of the same recipe"),
         *("Signed gaps to retraining", "t of every forget example", "The worst over several trainings"),
         *(
             "ROC: threshold on the loss",

@@ -33,7 +33,7 @@ def test_what_speaks_against_comes_first(drawn: dict[str, Any], tmp_path: Path) 
     assert len(links) >= 3 and all(f'id="{link}"' in text for link in links), "a run's contract has no section here"
     assert "A limit that was agreed was not kept." in text
     assert (
-        "The influence of this data on the model is not bounded as was asked" in text
+        "The influence of this data on the model is not bounded: a limit" in text
         and "8 original, 8 retrained, 8 unlearned models" in text
     )
     assert "models made for this evidence, of one recipe" in text and "ask for tests of that very model" in text

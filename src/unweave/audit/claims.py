@@ -52,14 +52,14 @@ class Item:
 ITEMS = {
     "ran": Item(
         "E0",
-        "the model changed, and still answers",
+        "the weights changed, and the model still gives answers",
         "The model did not change, or does not answer any more.",
         "run the method to its end, on a request that its original does not meet",
     ),
     "disjoint": Item(
         "E0",
-        "the data to forget are in no other set",
-        "Some of the data to forget are in another set, too.",
+        "no example to forget is also among those to keep or to test with",
+        "Some examples to forget are also among those to keep or to test with.",
         "scan retain, test and holdout set for forget records",
     ),
     "holdout_attack": Item(
@@ -100,13 +100,13 @@ ITEMS = {
     ),
     "epsilon": Item(
         "E3",
-        "no difference from retraining can be measured where one could have been",
+        "no difference from retraining is measured, by a test that would see one",
         "A difference from retraining is measured that chance does not explain.",
         "`unweave evidence`; in Python `epsilon_bound`",
     ),
     "per_example_attack": Item(
         "E3",
-        "an attack on single records finds nothing",
+        "an attack on single records does no better than chance",
         "An attack on single records tells which were forgotten.",
         "`unweave evidence`; in Python `u_lira` with 16 models or more",
     ),

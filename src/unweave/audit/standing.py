@@ -40,7 +40,7 @@ STANDINGS: Mapping[Standing, Words] = {
     "shown": Words(
         "Shown",
         "The influence of this data on the model is bounded, as far as was tested: every limit that was agreed is "
-        "kept, and no test that was tried finds more of the data than chance would.",
+        "kept, and no test that was tried speaks against it.",
         "It can be signed for what stands below, and for no more.",
     ),
     "not shown": Words(
@@ -51,8 +51,9 @@ STANDINGS: Mapping[Standing, Words] = {
     ),
     "refuted": Words(
         "Refuted",
-        "The influence of this data on the model is not bounded as was asked: what was tested speaks against it.",
-        "Do not sign. Ask for another method or other limits, tested anew, or for a model retrained without the data.",
+        "The influence of this data on the model is not bounded: a limit that was agreed was not kept, or a test found "
+        "more of the data than chance would.",
+        "Do not sign. Ask for another method, tested anew, or for a model retrained without the data.",
     ),
 }
 SILENT = (

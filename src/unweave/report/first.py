@@ -103,6 +103,11 @@ def of_run(
     )
 
 
+def dated(created: str) -> str:
+    """When a report was made, as it was written: two of one day are told apart."""
+    return f"Report of {created[:10]}, {created[11:16]} UTC"
+
+
 def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
     """Of evidence alone, without a run; links lead to sections that are there."""
     request, runs = found["request"], found["runs"]
@@ -149,7 +154,8 @@ def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:
                 MODEL,
                 which
                 if own is None
-                else f"One whose fingerprint (SHA-256) begins with {_mark(own['after'])}, and others like it.",
+                else f"The tests are of the one whose fingerprint (SHA-256) begins with {_mark(own['after'])} and of "
+                "others made alike; that one alone can be signed for.",
             ),
         ],
     )
@@ -210,7 +216,7 @@ def _looked(shown: Shown) -> list[Point]:
     found = [f"{upper(text)}." for text in shown.looked]
     if undecided := sum(text.endswith(f"({UNDECIDED})") for text in shown.asks):
         what = "question was looked at and is" if undecided == 1 else "questions were looked at and are"
-        found.append(f"{undecided} more {what} undecided: see below, what would make it stronger.")
+        found.insert(0, f"Open: {undecided} {what} undecided: see below, what would make it stronger.")
     return [Point(text) for text in found]
 
 
