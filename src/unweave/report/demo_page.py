@@ -12,6 +12,7 @@ from unweave.audit.standing import said
 from unweave.contract import state_of
 from unweave.report import plots, traces
 from unweave.report.contract import SAID
+from unweave.report.first import dated
 from unweave.report.numbers import in_full
 from unweave.report.page import Gallery, Page, Picture, Plot, Section, Table, Verdict, number
 
@@ -119,7 +120,7 @@ def page(demo: Json, kind: Kind) -> Page:
     ]
     return Page(
         title=f"unweave demo: {kind.title}",
-        lead=f"{demo['created']}, {demo['seconds']:.0f} seconds in all. {' '.join(notes(demo, kind))}",
+        lead=f"{dated(str(demo['created']))}, {demo['seconds']:.0f} seconds in all. {' '.join(notes(demo, kind))}",
         verdicts=[verdict for request in requests for verdict in _verdicts(request)],
         sections=[
             *(section for request in requests for section in _sections(request, kind)),

@@ -104,8 +104,8 @@ def of_run(
 
 
 def dated(created: str) -> str:
-    """When a report was made, as it was written: two of one day are told apart."""
-    return f"Report of {created[:10]}, {created[11:16]} UTC"
+    """When a page's numbers were made, to the minute: two of one day are told apart."""
+    return f"{created.replace('T', ', ')[:17]} UTC"
 
 
 def of_evidence(found: Json, shown: Shown | None, titles: Set[str]) -> First:

@@ -93,7 +93,7 @@ def page(run: Run) -> Page:
     absent = verdict.absent(summary, scores, run.evidence, run.quoted, run.kind)
     return Page(
         title=f"Unlearning report: {summary['request']}",
-        lead=first.dated(str(summary["created"])),
+        lead=f"Report of {first.dated(str(summary['created']))}",
         first=run.first,
         verdicts=verdict.strip(summary, shown, run.evidence, absent),
         figures=verdict.figures(summary, scores, run.kind),
@@ -236,7 +236,7 @@ def evidence_page(found: Json) -> Page:
     pending = [Verdict("Not complete", missing, "note")] if found["pending"] else []
     return Page(
         title=f"Tests of unlearning: {request['text']}",
-        lead=first.dated(str(found["created"])),
+        lead=f"Report of {first.dated(str(found['created']))}",
         first=first.of_evidence(found, shown, {section.title for section in sections}),
         verdicts=[
             Verdict("Which models", f"{counts} models of {found['method']['name']}: {_subject(found)}"),

@@ -34,7 +34,7 @@ def read(directory: Path) -> Page:
     )
     return Page(
         title=f"{len(requests)} requests in a row",
-        lead=first.dated(str(sequence["created"])),
+        lead=f"Report of {first.dated(str(sequence['created']))}",
         first=first.of_sequence(sequence),
         verdicts=_verdicts(sequence),
         sections=[

@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import nn
 
-from unweave.arguments import SEEDS, fault
+from unweave.arguments import SEEDS, check_fields, natural
 from unweave.errors import ConfigurationError, told
 from unweave.modalities.records.data import Records
 from unweave.modalities.records.networks import Network
@@ -49,19 +49,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = [
-            f"training.{name} must be {wanted}, found {getattr(self, name)}"
-            for name, wanted, met in (
-                ("epochs", "at least 1", self.epochs >= 1),
-                ("batch", "at least 1", self.batch >= 1),
-                ("lr", "above 0", self.lr > 0),
-                ("weight_decay", "at least 0", self.weight_decay >= 0),
-                ("seed", f"in {SEEDS}", not fault("seed", self.seed, int, SEEDS)),
-            )
-            if not met
-        ]
-        if faults:
-            raise ConfigurationError(faults)
+        check_fields(self, epochs=natural, batch=natural, lr="(0, inf)", weight_decay="[0, inf)", seed=SEEDS)
 
     def examples(self, count: int) -> int:
         """That a training goes through, of a set of so many."""
