@@ -18,6 +18,8 @@ from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.gramian import local
+from unweave.modules import bare as bare
+from unweave.sharded import reshard as reshard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -54,11 +56,6 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
             f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
         )
     return float(summed(torch.tensor(float(own), device=losses.device)))
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The module itself: DDP synchronises buffers in every forward, and a look without a graph needs no peer."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -172,17 +169,6 @@ def check_third_order(model: nn.Module) -> None:
                 "curvature='finite' or 'forget_only', which need none"
                 + (", or model.eval()." if batch and m.track_running_stats else ".")
             )
-
-
-def reshard(model: nn.Module) -> None:
-    """Back to this rank's shards of the parameters.
-
-    FSDP2 leaves the root gathered after a pass without a graph; its next pass would use that copy, however the shards
-    have moved in the meantime.
-    """
-    for m in model.modules():
-        if callable(back := getattr(m, "reshard", None)):
-            back()
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class Objectives:
     ):
         takes.check(_RULES, locals())
         reshard(model)
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in bare(model).named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
         check_memory(model)
