@@ -125,9 +125,9 @@ def copied_alike(model: M, memo: dict[int, Any]) -> M:
         )
     values = {name: nn.Parameter(p.detach().clone(), p.requires_grad) for name, p in shards.items()}
     for before, after in zip(model.modules(), made.modules(), strict=True):
-        for name, p in before._parameters.items():
-            if id(p) in values:
-                after._parameters[name] = values[id(p)]
+        for name, own in before._parameters.items():
+            if id(own) in values:
+                after._parameters[name] = values[id(own)]
     return made
 
 
