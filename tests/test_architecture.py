@@ -34,7 +34,7 @@ LAYERS = [
     {"callbacks"},
     {"loop"},
     {"trust", "oneshot"},
-    {"averages"},
+    {"averages", "testing"},
     {"repair"},
     {"guards"},
     {"unlearning"},
