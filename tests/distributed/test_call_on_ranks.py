@@ -1,4 +1,4 @@
-"""The one call on two ranks gives what it gives in one process: every method, on labels, texts and denoisers.
+"""The one call on two ranks gives what it gives in one process: labels, texts, adapters and denoisers.
 
 The model is sharded (FSDP2) and copied by the call, as the losses that need the original copy it; or wrapped in DDP; or
 neither, where every rank loaded the same weights.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +23,32 @@ from torch.utils.data import TensorDataset
 import unweave
 from tests._denoising import linear
 from tests._gloo import group, ranks
-from tests._texts import llama
-from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, TORCHJD
+from tests._texts import llama, lora
 from tests.catalogue.test_methods_on_diffusion import CLASSES, Plain, called, sets
 from tests.catalogue.test_methods_on_text import rows
-from unweave.methods import METHODS
 from unweave.tasks import Diffusion
 
 WORLD = 2
-KNOWN = sorted(set(METHODS) - (TORCHJD if find_spec("torchjd") is None else set()))
-ROWS: dict[str, list[str]] = {
-    "labels": [name for name in KNOWN if name not in TEXT_ONLY | DIFFUSION_ONLY],
-    "texts": ["altpo", "ce_u", "dpo", "hamu_q", "kl", "npo", "rmu", "salun", "scrub", "simnpo", "undial", "wga"],
-    "adapters": ["hamu_q", "npo"],
-    "denoiser": [*sorted(DIFFUSION_ONLY), "hamu_q"],
+ROWS: dict[str, list[str]] = {  # of the catalogue, what copies the original, masks, looks inside, or draws
+    "labels": ["bad_teacher", "hamu_q", "kl", "random_label", "salun", "scrub", "undial"],
+    "texts": ["dpo", "hamu_q", "npo", "rmu", "salun"],
+    "adapters": ["npo"],
+    "new adapters": ["npo"],
+    "denoiser": ["esd", "relabel_condition"],
 }
-HALF = ("hamu_q", "kl", "salun", "npo", "rmu", "relabel_condition")  # of them, also unsharded
-CASES = [("fsdp2", kind, name) for kind, names in ROWS.items() for name in names]
-CASES += [
-    (wrap, kind, name) for wrap in ("ddp", "plain") for kind, names in ROWS.items() for name in names if name in HALF
-]
+UNSHARDED = (
+    ("ddp", "labels", "hamu_q"),
+    ("plain", "labels", "salun"),
+    ("ddp", "texts", "rmu"),
+    ("plain", "texts", "dpo"),
+)
+CASES = [("fsdp2", kind, name) for kind, names in ROWS.items() for name in names] + list(UNSHARDED)
 BATCHES: dict[str, Any] = {"forget_batch": 5, "retain_batch": 7, "micro": 2}
 ASKED: dict[str, dict[str, Any]] = {  # of every kind what else the call can be told
     "labels": {"parameters": ["2.*", "4.*"], "repair": True},
     "texts": {"step": lambda parameters: torch.optim.SGD(parameters, 0.05)},
     "adapters": {"step": lambda parameters: torch.optim.SGD(parameters, 0.05)},
+    "new adapters": {"step": lambda parameters: torch.optim.SGD(parameters, 0.05)},
     "denoiser": {},
 }
 
@@ -58,18 +58,11 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
 
 
-def adapted() -> nn.Module:
-    peft = pytest.importorskip("peft")
-    torch.manual_seed(0)
-    lora = peft.LoraConfig(r=3, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    model: nn.Module = peft.get_peft_model(llama(), lora)
-    return model
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "labels": network,
     "texts": lambda: llama().requires_grad_(True),
-    "adapters": adapted,
+    "adapters": lambda: lora(llama(), started=True),
+    "new adapters": lambda: lora(llama()),
     "denoiser": Plain,
 }
 
@@ -85,20 +78,17 @@ def outcome(wrap: Callable[[nn.Module], nn.Module], kind: str, name: str) -> lis
     torch.manual_seed(0)
     model = wrap(MODELS[kind]().double())
     before = [p.detach().clone() for p in model.parameters()]
-    task: Any = {"labels": "classification", "texts": "language", "adapters": "language"}.get(kind)
+    task: Any = "classification" if kind == "labels" else "language"
     if kind == "denoiser":
         task = Diffusion(linear(10), null=CLASSES, dropout=0.3, looks=2, call=called)
         forget, retain = sets()[:2]
     else:
         forget, retain = labelled() if kind == "labels" else (rows(8, 1), rows(16, 2))
-    if kind == "labels" and name == "salun":
-        asked: dict[str, Any] = {}
-    else:
-        asked = ASKED[kind]
+    asked = {} if (kind, name) == ("labels", "salun") else ASKED[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = unweave.unlearn(
-            model, forget=forget, retain=retain, task=task, method=name, steps=3, progress=False, **BATCHES, **asked
+            model, forget=forget, retain=retain, task=task, method=name, steps=2, progress=False, **BATCHES, **asked
         )
     assert all(a.equal(b) for a, b in zip(map(part, model.parameters()), map(part, before), strict=True))
     return [(p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone() for p in result.model.parameters()]
@@ -135,7 +125,7 @@ def test_two_ranks_are_one_process(tmp_path: Path) -> None:
     found = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(WORLD)]
     alone: dict[tuple[str, str], list[Tensor]] = {}
     for case in CASES:
-        wrap, kind, name = case
+        _, kind, name = case
         if (kind, name) not in alone:
             alone[kind, name] = outcome(lambda model: model, kind, name)
             start = [p.detach() for p in MODELS[kind]().double().parameters()]
@@ -143,7 +133,8 @@ def test_two_ranks_are_one_process(tmp_path: Path) -> None:
             assert not all(a.equal(b) for a, b in moved), f"{name} on {kind} moved nothing"
         for rank in range(WORLD):
             for a, b in zip(found[rank][case], alone[kind, name], strict=True):
+                rounding = 1e-9 if kind in ("labels", "denoiser") else 1e-6  # a Llama's norms are float32 throughout
                 torch.testing.assert_close(
-                    a, b, rtol=1e-6, atol=1e-9, msg=lambda m, c=case, r=rank: f"{c} on rank {r}: {m}"
+                    a, b, rtol=1e-6, atol=rounding, msg=lambda m, c=case, r=rank: f"{c} on rank {r}: {m}"
                 )
-    assert len(alone) == sum(map(len, ROWS.values())) and set(KNOWN) <= {name for _, name in alone}
+    assert len(alone) == sum(map(len, ROWS.values()))
