@@ -10,12 +10,14 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+
+from unweave.sharded import local as local
+from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
@@ -105,7 +107,7 @@ def _rows(
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
         each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
-    _sum_over_shards(each, gradients[0][0])
+    sum_over_shards(each, gradients[0][0])
     rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
     return rows.index_add_(0, torch.tensor(index), each.cpu())
 
@@ -164,7 +166,7 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
     parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
     total = torch.stack(parts).sum()
-    _sum_over_shards(total, left[0])
+    sum_over_shards(total, left[0])
     return total.cpu()
 
 
@@ -176,7 +178,7 @@ def norm(gradient: Sequence[Tensor]) -> Tensor:
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
     total = torch.stack(squares).sum()
-    _sum_over_shards(total, gradient[0])
+    sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
 
@@ -190,22 +192,9 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     return result
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, or the tensor itself."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:
     """This rank's part of every tensor."""
     return [local(g) for g in gradient]
-
-
-def _sum_over_shards(total: Tensor, like: Any) -> None:
-    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
-    if hasattr(like, "to_local"):
-        for dim, placement in enumerate(like.placements):
-            if placement.is_shard():
-                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
 
 
 def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:

@@ -9,19 +9,30 @@ a gradient only; every other look begins with those that it began with, and leav
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parallel import DistributedDataParallel
 
 from unweave import arguments as takes
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError, noted
-from unweave.execution import bare, check, check_third_order, exact, examples, reseeded, reshard, summed, world
+from unweave.execution import (
+    as_first,
+    averaged,
+    bare,
+    check,
+    check_third_order,
+    exact,
+    examples,
+    reseeded,
+    reshard,
+    summed,
+    world,
+)
 from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts, real
 from unweave.modules import Buffers, check_memory, differentiable
 
@@ -65,7 +76,7 @@ class Objectives:
     Raises:
         ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
             another type.
-        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
+        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks whose weights differ.
     """
 
     def __init__(
@@ -77,7 +88,7 @@ class Objectives:
     ):
         takes.check(_RULES, locals())
         reshard(model)
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in bare(model).named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
         check_memory(model)
@@ -154,6 +165,7 @@ class Objectives:
                 torch._foreach_mul_(grads, float(w[RETAIN]))
             if at_once:
                 self._backward(FORGET, values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
+                averaged(self.parameters)
         if not at_once:
             forget = self._weighted(FORGET, float(w[FORGET]))
         return torch.stack([forget, retain]), w
@@ -174,8 +186,6 @@ class Objectives:
         self.clear()
         loss = self._accumulate(side, 1.0)
         gradient = self.direction()
-        if getattr(self.model, "gradient_as_bucket_view", False):  # DDP's next backward would write over it
-            gradient = [g.clone() for g in gradient]
         self.clear()
         return loss, gradient
 
@@ -222,7 +232,7 @@ class Objectives:
         n = 0.0
         with self._passes(side), exact(self.model):
             for i, batch in enumerate(batches):
-                values = self._values(side, i, batch, outside=True)
+                values = self._values(side, i, batch)
                 n = n or examples(batches, values)
                 loss = values.sum() / n
                 differentiable(loss, _SIDES[side])
@@ -292,11 +302,11 @@ class Objectives:
         batches, seen, total = self._micro(side), [], 0.0
         with self._passes(side, moves=True):
             for i, batch in enumerate(batches):
-                with nullcontext() if i == len(batches) - 1 else self._no_sync():
-                    values = self._values(side, i, batch)
-                    total = total or examples(batches, values)
-                    self._backward(side, values.sum() * (scale * world() / total))  # DDP and FSDP average over ranks
+                values = self._values(side, i, batch)
+                total = total or examples(batches, values)
+                self._backward(side, values.sum() * (scale * world() / total))  # FSDP2 averages over ranks, as we do
                 seen.append(values.detach())
+            averaged(self.parameters)
         return self._mean(side, seen)
 
     @contextmanager
@@ -308,6 +318,8 @@ class Objectives:
         if moves and side not in self._begun:
             self._begun[side] = found
             yield
+            if self.model.training:
+                as_first(self.model.buffers())
             return
         if side in self._begun:
             self._begun[side].restore()
@@ -316,10 +328,10 @@ class Objectives:
         finally:
             found.restore()
 
-    def _values(self, side: int, micro: int, batch: Batch, outside: bool = False) -> Tensor:
+    def _values(self, side: int, micro: int, batch: Batch) -> Tensor:
         loss = self._losses[side]
         assert loss is not None
-        model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
+        model = bare(self.model)  # ranks meet in `averaged`: DDP's own forward knows one backward and no unused weight
         name = f"the {_SIDES[side]} loss"
         with reseeded(self.pair, side, micro), noted(name):
             values = loss(model, batch)
@@ -362,8 +374,3 @@ class Objectives:
         total = summed(sums.sum(0).detach())
         self.active[side] = total[1] / total[2]
         return total[0] / total[2]
-
-    def _no_sync(self) -> AbstractContextManager[object]:
-        if self._accelerator is not None:
-            return self._accelerator.no_sync(self.model)
-        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
