@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +59,13 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
 def bare(model: nn.Module) -> nn.Module:
     """The module itself: DDP synchronises buffers in every forward, and a look without a graph needs no peer."""
     return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def unsynchronised(model: nn.Module, accelerator: Accelerator | None) -> AbstractContextManager[object]:
+    """Around a micro-batch that is not the last: DDP's ranks exchange no gradients yet."""
+    if accelerator is not None:
+        return accelerator.no_sync(model)
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def device_of(model: nn.Module) -> torch.device:

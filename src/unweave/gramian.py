@@ -23,6 +23,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
+_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient whose memory is to be the peak
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
 _SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
@@ -66,10 +67,37 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         again = _rows(gradients, index, _exact, rough)
         rows[sorted(rough)] = again[sorted(rough)]
     gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-    if not plain.all():
-        one, (ff, fr, rr) = sine2(gram) <= _noise(gradients, index), rows.T
-        gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
+    return gram if plain.all() else lined_up(gram, gradients, index)
+
+
+def lined_up(gram: Tensor, gradients: Iterable[Sequence[Tensor]], index: Sequence[int]) -> Tensor:
+    """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    one = sine2(gram) <= _noise(gradients, index)
+    gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
+
+
+@torch.no_grad()
+def products(f: Tensor, r: Tensor) -> Tensor:
+    """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
+    f, r = _flat(local(f), local(r))
+    total, size = torch.zeros(3, dtype=torch.float64, device=f.device), _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
+    for pair in zip(f.split(size), r.split(size), strict=True):
+        a, b = (part.double() for part in pair)
+        total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
+    return total
+
+
+def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
+    """The Gramian `[B, 2, 2]` of products `[T, 3]` of every tensor, on the CPU; one host sync.
+
+    Args:
+        each: of this rank's parts of tensors that are sharded as `like`; changed in place.
+        index: the block of each tensor.
+        like: one of the tensors.
+    """
+    return _of_blocks(each, index, like)[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
 
 
 def sine2(gram: Tensor) -> Tensor:
@@ -105,7 +133,11 @@ def _rows(
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
         each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
-    _sum_over_shards(each, gradients[0][0])
+    return _of_blocks(each, index, gradients[0][0])
+
+
+def _of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
+    _sum_over_shards(each, like)
     rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
     return rows.index_add_(0, torch.tensor(index), each.cpu())
 
@@ -124,12 +156,14 @@ def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int
         yield pack
 
 
-def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+def _noise(gradients: Iterable[Sequence[Tensor]], index: Sequence[int]) -> Tensor:
     """The sin^2 of the angle that is rounding of the gradients themselves, by the coarsest type in every block."""
-    noise = [0.0] * (max(index) + 1)
-    of = {dtype: _ROUNDED * torch.finfo(dtype).eps ** 2 for dtype in {g.dtype for side in gradients for g in side}}
-    for block, f, r in zip(index, *gradients, strict=True):
-        noise[block] = max(noise[block], of[f.dtype], of[r.dtype])
+    noise, of = [0.0] * (max(index) + 1), dict[torch.dtype, float]()
+    for block, *sides in zip(index, *gradients, strict=True):
+        for g in sides:
+            if g.dtype not in of:
+                of[g.dtype] = _ROUNDED * torch.finfo(g.dtype).eps ** 2
+            noise[block] = max(noise[block], of[g.dtype])
     return torch.tensor(noise, dtype=torch.float64)
 
 
@@ -148,16 +182,27 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
         gram: their Gramian `[B, 2, 2]`.
         index: the block of each tensor.
     """
-    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
-    exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
-    w = torch.where(total[:, None] == 0, 0.0, weights).tolist()
+    factors, exact = scaled(weights, gram)
     for block, f, r in zip(index, *gradients, strict=True):
-        (w_f, w_r), f, r = w[block], real(local(f)), real(local(r))
-        if exact[block]:
-            r.copy_(r.double().mul_(w_r).add_(f.double(), alpha=w_f))
-        else:
-            r.mul_(w_r).add_(f, alpha=w_f)
+        blend(r, f, factors[block][1], factors[block][0], exact[block])
     return gradients[1]
+
+
+def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
+    """What the gradients are multiplied by in every block, and whether their sum is to be formed in float64."""
+    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
+    return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
+
+
+@torch.no_grad()
+def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
+    """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
+    into, other = real(local(into)), real(local(other))
+    if exact:
+        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+    else:
+        into.mul_(own).add_(other, alpha=weight)
 
 
 def dot(left: Gradient, right: Gradient) -> Tensor:
