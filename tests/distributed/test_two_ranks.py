@@ -15,6 +15,7 @@ from tests.distributed._ranks import (
     EXACT,
     REPAIRED,
     ROWS,
+    STREAMED,
     TRUSTED,
     VARIANTS,
     WORLD,
@@ -27,6 +28,7 @@ from tests.distributed._ranks import (
     row,
     run,
     sgd,
+    streamed,
     worker,
 )
 from unweave.methods import METHODS
@@ -130,3 +132,15 @@ def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]
     assert "neither DDP nor fully_shard'ed throughout" in refused["neither"] and "(5 such" in refused["neither"]
     assert "unlearn 2.weight (4 such tensors) on its own" in refused["half"]
     assert refused == ranks[1]["refused"] and len(refused) == 3
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("memory", ["lean", "least"])
+def test_streamed_gradients_are_those_of_one_process(memory: str, kind: str, ranks: list[dict[str, Any]]) -> None:
+    kept, count = streamed(lambda model: model, lambda: data(1, 0, 1), "fast"), 0
+    for micro in (1, 3):
+        for rank in ranks:
+            for name, found in rank["streamed"][f"{memory}, {kind}, {micro}"].items():
+                assert_same(found, kept[name], f"{name}, {memory} under {kind}, {micro} micro-batches")
+                count += 1
+    assert count == 4 * (len(STREAMED) - (memory == "least"))
