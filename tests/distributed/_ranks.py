@@ -261,10 +261,13 @@ def worker(rank: int, folder: str) -> None:
             "special": special(rank),
             "refused": refusals(),
             "streamed": {
-                f"{memory}, {kind}, {micro}": streamed(wrap, lambda micro=micro: data(WORLD, rank, micro), memory)
-                for memory in ("lean", "least")
-                for kind, wrap in (("ddp", DistributedDataParallel), ("fsdp2", shard))
-                for micro in (1, 3)
+                (memory, kind): streamed(wrap, lambda micro=micro: data(WORLD, rank, micro), memory)
+                for memory, kind, wrap, micro in (
+                    ("lean", "ddp", DistributedDataParallel, 3),
+                    ("lean", "fsdp2", shard, 1),
+                    ("least", "ddp", DistributedDataParallel, 1),
+                    ("least", "fsdp2", shard, 3),
+                )
             },
         }
         torch.save(found, Path(folder, f"rank{rank}.pt"))
