@@ -10,12 +10,14 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+
+from unweave.sharded import local as local
+from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
@@ -23,7 +25,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
-_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient whose memory is to be the peak
+_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient that is not to be kept
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
 _SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
@@ -70,7 +72,7 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
     return gram if plain.all() else lined_up(gram, gradients, index)
 
 
-def lined_up(gram: Tensor, gradients: Iterable[Sequence[Tensor]], index: Sequence[int]) -> Tensor:
+def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
     ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     one = sine2(gram) <= _noise(gradients, index)
@@ -97,7 +99,9 @@ def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
         index: the block of each tensor.
         like: one of the tensors.
     """
-    return _of_blocks(each, index, like)[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
+    sum_over_shards(each, like)
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
 
 
 def sine2(gram: Tensor) -> Tensor:
@@ -133,11 +137,7 @@ def _rows(
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
         each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
-    return _of_blocks(each, index, gradients[0][0])
-
-
-def _of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
-    _sum_over_shards(each, like)
+    sum_over_shards(each, gradients[0][0])
     rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
     return rows.index_add_(0, torch.tensor(index), each.cpu())
 
@@ -156,14 +156,12 @@ def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int
         yield pack
 
 
-def _noise(gradients: Iterable[Sequence[Tensor]], index: Sequence[int]) -> Tensor:
+def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """The sin^2 of the angle that is rounding of the gradients themselves, by the coarsest type in every block."""
-    noise, of = [0.0] * (max(index) + 1), dict[torch.dtype, float]()
-    for block, *sides in zip(index, *gradients, strict=True):
-        for g in sides:
-            if g.dtype not in of:
-                of[g.dtype] = _ROUNDED * torch.finfo(g.dtype).eps ** 2
-            noise[block] = max(noise[block], of[g.dtype])
+    noise = [0.0] * (max(index) + 1)
+    of = {dtype: _ROUNDED * torch.finfo(dtype).eps ** 2 for dtype in {g.dtype for side in gradients for g in side}}
+    for block, f, r in zip(index, *gradients, strict=True):
+        noise[block] = max(noise[block], of[f.dtype], of[r.dtype])
     return torch.tensor(noise, dtype=torch.float64)
 
 
@@ -182,14 +180,20 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
         gram: their Gramian `[B, 2, 2]`.
         index: the block of each tensor.
     """
-    factors, exact = scaled(weights, gram)
+    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
+    w = torch.where(total[:, None] == 0, 0.0, weights).tolist()
     for block, f, r in zip(index, *gradients, strict=True):
-        blend(r, f, factors[block][1], factors[block][0], exact[block])
+        (w_f, w_r), f, r = w[block], real(local(f)), real(local(r))
+        if exact[block]:
+            r.copy_(r.double().mul_(w_r).add_(f.double(), alpha=w_f))
+        else:
+            r.mul_(w_r).add_(f, alpha=w_f)
     return gradients[1]
 
 
 def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
-    """What the gradients are multiplied by in every block, and whether their sum is to be formed in float64."""
+    """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
     terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
     exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
     return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
@@ -209,7 +213,7 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
     parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
     total = torch.stack(parts).sum()
-    _sum_over_shards(total, left[0])
+    sum_over_shards(total, left[0])
     return total.cpu()
 
 
@@ -221,7 +225,7 @@ def norm(gradient: Sequence[Tensor]) -> Tensor:
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
     total = torch.stack(squares).sum()
-    _sum_over_shards(total, gradient[0])
+    sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
 
@@ -235,22 +239,9 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     return result
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, or the tensor itself."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:
     """This rank's part of every tensor."""
     return [local(g) for g in gradient]
-
-
-def _sum_over_shards(total: Tensor, like: Any) -> None:
-    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
-    if hasattr(like, "to_local"):
-        for dim, placement in enumerate(like.placements):
-            if placement.is_shard():
-                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
 
 
 def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:

@@ -22,6 +22,8 @@ from unweave import curvature
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError, noted
 from unweave.execution import (
+    as_first,
+    averaged,
     bare,
     check,
     check_third_order,
@@ -30,11 +32,10 @@ from unweave.execution import (
     reseeded,
     reshard,
     summed,
-    unsynchronised,
     world,
 )
 from unweave.gramian import Blocks, Gradient, block_index, local, parts
-from unweave.modules import Buffers, check_memory, differentiable, per_example, writable
+from unweave.modules import Buffers, check_memory, differentiable, per_example
 from unweave.streaming import WAYS, Direction, Hearing, Memory, Take, Weights, dense, interleaved, taking
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Objectives:
     Raises:
         ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
             another type.
-        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
+        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks whose weights differ.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Objectives:
     ):
         takes.check(_RULES, locals())
         reshard(model)
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in bare(model).named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
         check_memory(model)
@@ -187,28 +188,23 @@ class Objectives:
                 torch._foreach_mul_(grads, float(w[RETAIN]))
             if at_once:
                 self._backward(FORGET, values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
+                averaged(self.parameters)
         if not at_once:
             forget = self._weighted(FORGET, float(w[FORGET]))
         return torch.stack([forget, retain]), w
 
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
         """Losses `[2]` and the two gradients; `.grad` is left empty. One backward per side and micro-batch."""
-        losses, gradients = [], []
-        for side in (FORGET, RETAIN):
-            loss, gradient = self.gradient(side)
-            losses.append(loss)
-            gradients.append(gradient)
+        (forget, f), (retain, r) = self.gradient(FORGET), self.gradient(RETAIN)
         if self.heard is not None:
-            self.heard.add((gradients[FORGET], gradients[RETAIN]))
-        return torch.stack(losses), (gradients[FORGET], gradients[RETAIN])
+            self.heard.add((f, r))
+        return torch.stack([forget, retain]), (f, r)
 
     def gradient(self, side: int) -> tuple[Tensor, Gradient]:
         """One side's loss and gradient; unused parameters have a zero gradient."""
         self.clear()
         loss = self._accumulate(side, 1.0)
         gradient = self.direction()
-        if getattr(self.model, "gradient_as_bucket_view", False):  # DDP's next backward would write over it
-            gradient = [g.clone() for g in gradient]
         self.clear()
         return loss, gradient
 
@@ -229,7 +225,7 @@ class Objectives:
                 open_.enter_context(self._passes(side, moves=True, beside=bool(roots)))
                 batches, seen, total = self._micro(side), [], 0.0
                 for i, batch in enumerate(batches if self._losses[side] is not None else ()):
-                    values = self._values(side, i, batch, outside=True)
+                    values = self._values(side, i, batch)
                     differentiable(values, _SIDES[side])
                     total = total or examples(batches, values)
                     roots.append(values.sum() * (weight * world() / total))
@@ -239,16 +235,6 @@ class Objectives:
                 interleaved(roots)
                 self._backward(side, torch.stack(roots).sum(), take)
         return losses
-
-    @property
-    def moving_buffers(self) -> bool:
-        """Whether a pass may change buffers."""
-        return self.model.training and any(writable(b) for b in self.model.buffers())
-
-    @property
-    def _replicated(self) -> bool:
-        """Whether every rank has all of the weights, and its own part of the gradient."""
-        return world() > 1 and local(self.parameters[0]) is self.parameters[0]
 
     def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient:
         """Hessian-vector product `H_side v` by differences of gradients: first-order calls only, so it shards.
@@ -279,7 +265,7 @@ class Objectives:
         n = 0.0
         with self._passes(side), exact(self.model):
             for i, batch in enumerate(batches):
-                values = self._values(side, i, batch, outside=True)
+                values = self._values(side, i, batch)
                 n = n or examples(batches, values)
                 loss = values.sum() / n
                 differentiable(loss, _SIDES[side])
@@ -341,11 +327,13 @@ class Objectives:
         batches, seen, total = self._micro(side), [], 0.0
         with self._passes(side, moves=True):
             for i, batch in enumerate(batches):
-                with nullcontext() if i == len(batches) - 1 else unsynchronised(self.model, self._accelerator):
-                    values = self._values(side, i, batch, outside=take is not None)
-                    total = total or examples(batches, values)
-                    self._backward(side, values.sum() * (scale * world() / total), take)  # DDP and FSDP average
+                values = self._values(side, i, batch)
+                total = total or examples(batches, values)
+                loss = values.sum() * (scale * world() / total)  # FSDP2 averages over ranks, as we do
+                self._backward(side, loss, take)
                 seen.append(values.detach())
+            if take is None:
+                averaged(self.parameters)
         return self._mean(side, seen)
 
     @contextmanager
@@ -360,6 +348,8 @@ class Objectives:
         if moves and side not in self._begun:
             self._begun[side] = found
             yield
+            if self.model.training:
+                as_first(self.model.buffers())
             return
         if side in self._begun:
             self._begun[side].restore(differing=beside)
@@ -368,10 +358,10 @@ class Objectives:
         finally:
             found.restore()
 
-    def _values(self, side: int, micro: int, batch: Batch, outside: bool = False) -> Tensor:
+    def _values(self, side: int, micro: int, batch: Batch) -> Tensor:
         loss = self._losses[side]
         assert loss is not None
-        model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
+        model = bare(self.model)  # ranks meet in `averaged`: DDP's own forward knows one backward and no unused weight
         name = f"the {_SIDES[side]} loss"
         with reseeded(self.pair, side, micro), noted(name):
             values = loss(model, batch)
@@ -381,7 +371,7 @@ class Objectives:
 
     def _backward(self, side: int, loss: Tensor, take: Take | None = None) -> None:
         differentiable(loss, _SIDES[side])
-        with nullcontext() if take is None else taking(self.parameters, take, self._replicated):
+        with nullcontext() if take is None else taking(self.parameters, take):
             loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
         for p in self.parameters:
             if (g := p.grad) is not None and (own := dense(g)) is not g:
@@ -390,8 +380,18 @@ class Objectives:
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
-        counts = [(v.sum(dtype=torch.float64), (v != 0).sum(), v.new_tensor(v.numel())) for v in values]
-        sums = torch.stack([torch.stack([each.double() for each in three]) for three in counts])
+        sums = torch.stack(
+            [
+                torch.stack(
+                    [
+                        v.sum(dtype=torch.float64),
+                        (v != 0).sum(dtype=torch.float64),
+                        v.new_tensor(v.numel(), dtype=torch.float64),
+                    ]
+                )
+                for v in values
+            ]
+        )
         total = summed(sums.sum(0).detach())
         self.active[side] = total[1] / total[2]
         return total[0] / total[2]

@@ -202,14 +202,14 @@ def shard(model: nn.Module) -> nn.Module:
     return fully_shard(model, mesh=mesh)
 
 
-def refusals() -> dict[str, str]:
+def refusals(rank: int) -> dict[str, str]:
     """What cannot be right is refused; the messages."""
-    half = network()
-    fully_shard(half[0], mesh=init_device_mesh("cpu", (WORLD,)))
+    other = network()
+    with torch.no_grad():
+        other[2].weight[0, 0] += rank
     tried = {
         "exact, sharded": lambda: (shard(network()), OFMU(inner_steps=1, curvature="exact")),
-        "neither": lambda: (network(), HAMU()),
-        "half": lambda: (half, HAMU()),
+        "other weights": lambda: (other, HAMU()),
     }
     found = {}
     for name, make in tried.items():
@@ -226,6 +226,10 @@ def special(rank: int) -> dict[str, Outcome]:
     from accelerate import Accelerator
 
     found = {}
+    half = network()
+    fully_shard(half[0], mesh=init_device_mesh("cpu", (WORLD,)))
+    for name, model in (("plain replicas", network()), ("half sharded", half)):
+        found[name] = run(model, row("pcgrad", network()), sgd(model), data(WORLD, rank, 2))
     view = DistributedDataParallel(network(), gradient_as_bucket_view=True)
     found["bucket view"] = run(view, row("pcgrad", network()), sgd(view), data(WORLD, rank, 2))
     norm = nn.BatchNorm1d(7).double().eval()
@@ -259,7 +263,7 @@ def worker(rank: int, folder: str) -> None:
             "ddp": outcomes(DistributedDataParallel, lambda: data(WORLD, rank, 3)),
             "fsdp2": outcomes(shard, lambda: data(WORLD, rank, 2), sharded=True),
             "special": special(rank),
-            "refused": refusals(),
+            "refused": refusals(rank),
             "streamed": {
                 (memory, kind): streamed(wrap, lambda micro=micro: data(WORLD, rank, micro), memory)
                 for memory, kind, wrap, micro in (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unweave.data.pairs import Pair
 from unweave.gramian import Blocks, Gradient
@@ -30,13 +30,12 @@ class Hearing(Protocol):
 class Passes(Protocol):
     """What is asked of `unweave.objectives.Objectives`."""
 
+    model: nn.Module
     parameters: list[Tensor]
     names: list[str]
     pair: Pair
     heard: Hearing | None
 
-    @property
-    def moving_buffers(self) -> bool: ...
     def loss(self, side: int, moves: bool = False) -> Tensor: ...
     def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]: ...

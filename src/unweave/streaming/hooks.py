@@ -12,29 +12,31 @@ from torch.autograd.graph import Node
 
 from unweave.errors import UnsupportedError
 from unweave.execution import world
+from unweave.gramian import local, real
 from unweave.streaming._base import Take
 
 
 @contextmanager
-def taking(parameters: Sequence[Tensor], take: Take, reduce: bool) -> Iterator[None]:
+def taking(parameters: Sequence[Tensor], take: Take) -> Iterator[None]:
     """Around one backward pass: `take` is told every gradient as it is made, which is then freed.
+
+    Where each rank holds the whole of a parameter it is their mean, in one order on all of them: that of the parameters
+    from the last to the first. FSDP2 has formed it itself.
 
     Args:
         parameters: leaves; the gradient that each holds by then counts too.
         take: see `Take`.
-        reduce: average over ranks, in one order on all of them: that of the parameters from the last to the first.
     """
     number = {id(p): place for place, p in enumerate(parameters)}
-    waiting, came, next_ = dict[int, Tensor | None](), set[int](), len(parameters) - 1
+    shared = {place for place, p in enumerate(parameters) if world() > 1 and local(p) is p}
+    waiting, ahead, came = dict[int, Tensor](), sorted(shared), set[int]()
 
     def over_ranks(last: bool = False) -> None:
-        nonlocal next_
-        while next_ >= 0 and (next_ in waiting or last):
-            gradient = waiting.pop(next_, None)
-            total = torch.zeros_like(parameters[next_]) if gradient is None else gradient
-            dist.all_reduce(torch.view_as_real(total) if total.is_complex() else total)
-            take(next_, total.div_(world()))
-            next_ -= 1
+        while ahead and (ahead[-1] in waiting or last):
+            place = ahead.pop()
+            mean = waiting.pop(place) if place in waiting else torch.zeros_like(parameters[place])
+            dist.all_reduce(real(mean))
+            take(place, mean.div_(world()))
 
     def ready(parameter: Tensor) -> None:
         place, gradient = number[id(parameter)], parameter.grad
@@ -47,7 +49,7 @@ def taking(parameters: Sequence[Tensor], take: Take, reduce: bool) -> Iterator[N
         assert gradient is not None
         came.add(place)
         parameter.grad = None
-        if reduce:
+        if place in shared:
             waiting[place] = dense(gradient)
             over_ranks()
         else:
@@ -60,12 +62,10 @@ def taking(parameters: Sequence[Tensor], take: Take, reduce: bool) -> Iterator[N
         for hook in hooks:
             hook.remove()
     with torch.no_grad():
-        if reduce:
-            over_ranks(last=True)
-        else:
-            for place in range(len(parameters)):
-                if place not in came:
-                    take(place, None)
+        over_ranks(last=True)
+        for place in range(len(parameters)):
+            if place not in came and place not in shared:
+                take(place, None)
 
 
 def dense(gradient: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from unweave.gramian import (
     scaled,
     squared,
 )
+from unweave.modules import moving_buffers
 from unweave.streaming._base import FORGET, LEAN, RETAIN, Direction, Memory, Passes, Take, Way, Weights
 from unweave.streaming.directions import Again, Kept, nothing
 
@@ -101,7 +102,7 @@ class Lean:
             for place, gradient in enumerate(kept):
                 each[place, 2 * own] = products(gradient, gradient)[0]
         index = block_index(passes.names, blocks)
-        gram = lined_up(of_blocks(each, index, kept[0]), [kept], index)
+        gram = lined_up(of_blocks(each, index, kept[0]), (kept, kept), index)
         self._asked = own, other, kept, gram, index
         return torch.stack(losses), gram
 
@@ -135,7 +136,7 @@ class Lean:
         pair = self._passes.pair
         sides = {FORGET: pair.forget, RETAIN: pair.retain}
         single = [side for side in (RETAIN, FORGET) if len(sides[side]) <= 1]
-        if self._passes.moving_buffers:
+        if moving_buffers(self._passes.model):
             single = [side for side in single if side == RETAIN]
         other = min(single, key=lambda side: sum(map(count, sides[side])), default=RETAIN)
         return 1 - other, other, bool(single)
@@ -162,7 +163,8 @@ class Least:
                 cosine = 1 - self._square({FORGET: one, RETAIN: -other})[1] / 2
             fr = cosine * fr.sqrt()
         self._gram = torch.stack([ff, fr, fr, rr]).view(1, 2, 2)
-        lined_up(self._gram, [self._passes.parameters], [0] * len(self._passes.parameters))
+        parameters = self._passes.parameters
+        lined_up(self._gram, (parameters, parameters), [0] * len(parameters))
         return torch.stack([losses[FORGET][FORGET], losses[RETAIN][RETAIN]]), self._gram
 
     def combine(self, weights: Tensor) -> None:
@@ -180,7 +182,7 @@ class Least:
                 own[FORGET] = passes.loss(FORGET, moves=len(passes.pair.forget) == 1)
             weights = weights(torch.stack([own.get(FORGET, own[RETAIN] * float("nan")), own[RETAIN]]))
         given = {side: float(weights[side]) for side in order if float(weights[side])}
-        if RETAIN in own and FORGET in given and passes.moving_buffers:
+        if RETAIN in own and FORGET in given and moving_buffers(passes.model):
             passes.loss(FORGET, moves=True)
         elif FORGET not in given and FORGET not in own:
             own[FORGET] = passes.loss(FORGET)
