@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
 
+from unweave import devices
 from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
@@ -58,24 +59,12 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
             f"A loss must return one value per example, [b]; a micro-batch of {count(batches[0])} examples gave "
             f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
         )
-    return float(summed(torch.tensor(float(own), device=losses.device)))
+    return float(summed(torch.tensor(float(own), device=losses.device))) if world() > 1 else float(own)
 
 
 def device_of(model: nn.Module) -> torch.device:
     """Where its first parameter is; the CPU for a model without one."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
-def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of a recipe; auto is a GPU if there is one.
-
-    Raises:
-        ConfigurationError: a GPU is asked for, and there is none.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigurationError("run.device: cuda is asked for, and torch finds no GPU: use auto or cpu.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def accelerated(
@@ -102,12 +91,8 @@ def accelerated(
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """The same randomness for the same key: torch's, Python's, numpy's; their global states are found as they were."""
-    cuda = torch.cuda.is_initialized()
     seed = hash(key) & 0x7FFF_FFFF_FFFF_FFFF
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()), streams(seed):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
+    with devices.seeded(seed), streams(seed):
         yield
 
 
