@@ -24,6 +24,7 @@ LAYERS = [
     {"modules", "store"},
     {"gramian", "parameters", "data"},
     {"pretrained", "execution"},
+    {"streaming", "curvature"},
     {"tasks"},
     {"objectives", "samples"},
     {"losses", "rules"},
