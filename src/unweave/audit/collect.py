@@ -23,7 +23,7 @@ from unweave.audit.findings import claim_part, findings
 from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
 from unweave.audit.kits import kit_of
 from unweave.audit.models import make
-from unweave.audit.seen import ImageSeen, Pools, Seen, Told
+from unweave.audit.seen import Pools, Seen, Told
 from unweave.audit.work import Piece, Work, crew, pieces
 from unweave.data.protocol import Examples
 from unweave.errors import ConfigurationError
@@ -96,6 +96,8 @@ def evidence(
     world = Experiment(recipe, request, tuple(references), own)
     seed = recipe.evaluation.seed
     kind.check(world)
+    if world.count("shadow") and recipe.model.weights is not None:
+        raise ConfigurationError("evidence.shadows: shadows are trained anew, 'model.weights' names a trained model")
     if not few and min(world.sizes.values()) < FEWEST:
         raise ConfigurationError(
             f"evidence: expected at least {FEWEST} examples in the forget set and in the holdout, found "
@@ -130,23 +132,21 @@ def evidence(
         save(cost=_cost(list(made.values()), pools, workers))
         shadows: ULira | None = None
         if world.count("shadow"):
-            if recipe.model.weights is not None:
-                raise ConfigurationError(
-                    "evidence.shadows: shadows are trained anew, 'model.weights' names a trained model"
-                )
             told = worked(hands, "shadows for U-LiRA", "model", "shadow")
             shadows = u_lira([each["margins"] for each in told.values()], world.layout, seed=seed)
         # What the outputs say: gaps, examples, attacks, two populations of models.
         content["notes"] += _notes(world, [each for each in made.values() if each["kind"] == "unlearned"])
         save(gaps=gaps_part(sheets_of(pools, seed), world.margins, seed, kind.metrics(world), kind.tow(world)))
-        rows = np.asarray(request.split.retain)[world.retain_rows.numpy()].tolist()
+        forget, kept = (np.asarray(request.rows(side)) for side in ("forget", "retain"))
         named: Json = {"values": kind.values} if kind.values else {}
-        per_example = {"forget": examples_part(pools, lambda seen: seen.forget, request.split.forget.tolist(), seed)}
-        save(per_example={**per_example, "retain": examples_part(pools, retain, rows, seed), **named})
+        per_example = {
+            "forget": examples_part(pools, lambda seen: seen.forget, forget.tolist(), seed),
+            "retain": examples_part(pools, retain, kept[world.retain_rows.numpy()].tolist(), seed),
+        }
+        save(per_example={**per_example, **named})
         attacks = attacks_part(pools, kind.features(world, seed), seed, kind.asks(world))
         if references:
-            seen = [each for each in pools.retrained if isinstance(each, ImageSeen)]
-            check_references(seen, world.references, attacks["blind"]["exchangeable"])
+            check_references(pools.retrained, world.references, attacks["blind"]["exchangeable"])
         if attacks["blind"]["exchangeable"] is False:
             content["notes"].append(attacks["blind"]["text"])
         save(attacks=attacks)

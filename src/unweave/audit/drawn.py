@@ -15,6 +15,7 @@ from unweave.audit.evidence_parts.robustness import BITS, precision_part, relear
 from unweave.audit.experiment import KINDS, Experiment, kept_at
 from unweave.audit.models import Made, make
 from unweave.audit.robustness import Curve, quantised, unchanged
+from unweave.audit.seen import Signal
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.metric import Array, Score, formed
 from unweave.modalities.diffusion.evaluation import cost, search
@@ -34,31 +35,16 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Denoised:
-    """How well a model knows each example of a set, `[n]` (`VALUES`), and its class."""
-
-    margin: Array
-    labels: Tensor
-
-    def where(self, rows: Tensor) -> Denoised:
-        """Some of them."""
-        return Denoised(self.margin[rows.numpy()], self.labels[rows])
-
-    def __len__(self) -> int:
-        return len(self.margin)
-
-
-@dataclass(frozen=True, eq=False)
 class DrawnSeen:
-    """What one model draws and denoises; of the retain set, the examples that enter (`Experiment.retain_rows`)."""
+    """What one model draws and denoises (`VALUES`); of the retain set, what enters (`Experiment.retain_rows`)."""
 
     answers: Answers
-    forget: Denoised
-    retain: Denoised
-    holdout: Denoised
+    forget: Signal
+    retain: Signal
+    holdout: Signal
 
     @property
-    def test(self) -> Denoised:
+    def test(self) -> Signal:
         """The holdout is what is read of them one by one."""
         return self.holdout
 
@@ -147,7 +133,7 @@ def see(world: Experiment, made: Made) -> DrawnSeen:
     )
     labels = (exam.sets[name].labels for name in ("forget", "retain", exam.others))
     parts = zip((scores[0], values["score retain"], scores[1]), labels, strict=True)
-    sides = [Denoised(score, label) for score, label in parts if label is not None]
+    sides = [Signal(score, label) for score, label in parts if label is not None]
     return DrawnSeen(answers, *sides)
 
 

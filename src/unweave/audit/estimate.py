@@ -12,7 +12,9 @@ import torch
 from unweave.audit.experiment import KINDS, Experiment
 from unweave.audit.kits import kit
 from unweave.audit.models import is_there
-from unweave.execution import one_thread
+from unweave.data.batches import moved
+from unweave.execution import device_of, one_thread
+from unweave.modalities.texts.job import TextJob
 from unweave.watch import spoken
 
 STEPS = 3
@@ -90,10 +92,10 @@ def estimate(world: Experiment, workers: int) -> Estimate:
 def _seconds_of_a_step(world: Experiment) -> float:
     """Of the training, for one example, on this machine, now: the mean of a few after a first one, which warms up."""
     request = world.request
-    model = request.network.build().train()
+    model = (request.base() if isinstance(request, TextJob) else request.network.build()).train()
     assert request.training is not None, "checked"
     size = min(request.training.batch, len(request.train))
-    batch, seconds = request.train.batch(torch.arange(size)), list[float]()
+    batch, seconds = moved(request.train.batch(torch.arange(size)), device_of(model)), list[float]()
     with one_thread(), torch.random.fork_rng(devices=[]):
         for _ in range(1 + STEPS):
             begin = time.perf_counter()

@@ -16,19 +16,17 @@ from torch import Tensor
 
 from unweave.audit.attacks import OUT, UNLEARNED, thirds
 from unweave.audit.attacks.ulira import Layout
-from unweave.audit.finished_run import Own
+from unweave.audit.finished_run import Own, Request
 from unweave.audit.robustness import Relearning
 from unweave.audit.runs import Margins
 from unweave.data.splits import Split
 from unweave.errors import ConfigurationError
-from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.images.tensors import TensorImages
-from unweave.modalities.records.job import RecordsJob
+from unweave.modalities.texts.job import TextJob
 from unweave.run.environment import code_sha256
 from unweave.store import cache_folder
 
-Request = ImageJob | DiffusionJob | RecordsJob
 KINDS = ("original", "retrained", "unlearned")
 STRIDE = 1000
 """Between the seeds of two originals: far from those of the retrained models, which follow each other."""
@@ -146,8 +144,11 @@ def kept_at(about: Mapping[str, Any]) -> Path:
 
 
 def holdout_of(request: Any) -> Any:
-    """Unseen examples that are exchangeable with the forget set; the test set, where nobody made any."""
-    return request.test if request.holdout is None else request.holdout
+    """Unseen examples that are exchangeable with the forget set; the test set, where nobody made any.
+
+    Of texts, those that steer no run.
+    """
+    return request.test if isinstance(request, TextJob) or request.holdout is None else request.holdout
 
 
 def rows_of(part: TensorImages, whole: TensorImages) -> Tensor:

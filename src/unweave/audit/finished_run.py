@@ -14,12 +14,14 @@ from unweave.modalities import read
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
 from unweave.modalities.records.job import RecordsJob
+from unweave.modalities.texts.job import TextJob
 from unweave.recipe.recipe import Recipe
 from unweave.run import checkpoint, directory
 from unweave.run.directory import TOLD
 from unweave.run.identity import differing, identity
 from unweave.store import file_sha256, tensors_sha256
 
+Request = ImageJob | DiffusionJob | RecordsJob | TextJob
 HELD = "held out set"  # of the identity: a sequence draws it for all of its requests, a run for itself
 
 
@@ -42,7 +44,7 @@ class Own:
     after: str
     about: Mapping[str, Any]
 
-    def original(self, request: ImageJob | DiffusionJob | RecordsJob) -> nn.Module:
+    def original(self, request: Request) -> nn.Module:
         """The model that it started from.
 
         Raises:
@@ -51,7 +53,7 @@ class Own:
         where = f"{self.folder}: trained again here, " if self.weights is None else f"{self.weights}: "
         return self._same(request.opened(self.weights), self.before, f"{where}the model that this run started from")
 
-    def unlearned(self, request: ImageJob | DiffusionJob | RecordsJob) -> nn.Module:
+    def unlearned(self, request: Request) -> nn.Module:
         """The model that it left.
 
         Raises:
@@ -60,7 +62,7 @@ class Own:
         file = self.folder / "model"
         return self._same(request.opened(file), self.after, f"{file}: the model that this run left")
 
-    def check(self, request: ImageJob | DiffusionJob | RecordsJob) -> None:
+    def check(self, request: Request) -> None:
         """Refuses models that moved or were edited, before anything is trained.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from unweave import modalities
-from unweave.audit import drawn, records
+from unweave.audit import drawn, records, texts
 from unweave.audit.evidence_parts import attacks as images
 from unweave.audit.evidence_parts import robustness
 from unweave.audit.evidence_parts.attacks import Ask
@@ -148,6 +148,21 @@ KITS = {
         attack_seconds=records.attack_seconds,
         robustness=records.robustness,
         values=records.VALUES,
+    ),
+    "texts": Kit(
+        check=texts.check,
+        classes=lambda job: 0,
+        see=texts.see,
+        retain=lambda world, seen: seen.retain,
+        records=texts.records,
+        metrics=texts.metrics,
+        tow=texts.tow,
+        features=texts.features,
+        asks=texts.asks,
+        attack=texts.attack,
+        attack_seconds=texts.attack_seconds,
+        robustness=texts.robustness,
+        values=texts.VALUES,
     ),
 }
 """A kind of data whose models can be trained several times is added here."""

@@ -85,9 +85,8 @@ def _unlearned(world: Experiment, number: int) -> Made:
     original = make(world, "original", number).model
     place = _place(world, number, is_there(world, "original", number) or {})
     if (kept := kept_tensors(place)) is not None:
-        model = world.request.network.build()
-        model.load_state_dict(kept)
-        return Made(model.eval(), (kept_about(place) or {})["made"] | {"cached": True})
+        original.load_state_dict(kept, strict=False)  # what never moved is the original's
+        return Made(original.eval(), (kept_about(place) or {})["made"] | {"cached": True})
     recipe, request = _seeded(world, number), world.trained_with(number)
     asks = recipe.contract is not None and recipe.contract.asks_retrained
     begin = time.perf_counter()
@@ -95,19 +94,19 @@ def _unlearned(world: Experiment, number: int) -> Made:
     with session.parts.ready():
         result = session.parts.run(recipe.run.steps, repair=session.repair)
     seconds = time.perf_counter() - begin
-    before, after = (tensors_sha256(m.state_dict()) for m in (original, session.model))
+    after = tensors_sha256(session.model.state_dict())
     about = {
         "kind": "unlearned",
         "seed": recipe.run.seed,
         "sha256": after,
-        "changed": before != after,
+        "changed": session.original != after,
         "seconds": seconds,
         "steps": result.progress.made,
         "ended": result.reason,
         "contract": [] if result.contract is None else result.contract.of(seconds).clauses(),
         "peak_memory_bytes": devices.peak(devices.CPU),
     }
-    keep_tensors(place, session.model.state_dict(), {"made": about})
+    keep_tensors(place, session.moving(), {"made": about})
     return Made(session.model.eval(), about | {"cached": False})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unweave.audit.evidence_parts.attacks import ATTACKS, BLIND, OF_MARGINS, Ask
 from unweave.audit.evidence_parts.robustness import BITS, SCORE, precision_part, relearning_part
@@ -16,7 +16,7 @@ from unweave.audit.experiment import KINDS, Experiment, holdout_of, kept_at
 from unweave.audit.models import Made, make
 from unweave.audit.robustness import Curve, quantised, relearned, unchanged
 from unweave.audit.runs import TOW_METRICS
-from unweave.audit.seen import ImageSeen, Seen
+from unweave.audit.seen import ImageSeen, Seen, Signal
 from unweave.errors import ConfigurationError
 from unweave.evaluation.gap import GAP_METRICS
 from unweave.evaluation.metric import Array, Score
@@ -29,21 +29,6 @@ from unweave.tasks import NATS, Known
 LIKELY = "mean exp(-loss) of the scored forget examples"
 VALUES = "the task's membership signal: the higher, the better the model knows it"
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Signal:
-    """How well a model knows each example of a set, `[n]`, and its class, 0 where there are none."""
-
-    margin: Array
-    labels: Tensor
-
-    def where(self, rows: Tensor) -> Signal:
-        """Some of them."""
-        return Signal(self.margin[rows.numpy()], self.labels[rows])
-
-    def __len__(self) -> int:
-        return len(self.margin)
 
 
 @dataclass(frozen=True, eq=False)

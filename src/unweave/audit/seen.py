@@ -74,6 +74,21 @@ class Seen(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Signal:
+    """How well a model knows each example of a set, `[n]`, and its class, 0 where there are none."""
+
+    margin: Array
+    labels: Tensor
+
+    def where(self, rows: Tensor) -> Signal:
+        """Some of them."""
+        return Signal(self.margin[rows.numpy()], self.labels[rows])
+
+    def __len__(self) -> int:
+        return len(self.margin)
+
+
+@dataclass(frozen=True, eq=False)
 class ImageSeen:
     """What a classifier says of every example, from one inference pass.
 

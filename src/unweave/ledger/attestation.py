@@ -115,9 +115,9 @@ def against(book: Book, standing: Standing, found: Json) -> Iterator[str]:
 def summed(found: Json) -> Json:
     """What `evidence.json` holds, without the values of single examples."""
     kept = copy.deepcopy(found)
-    for side in kept["per_example"].values():
+    for side in ("forget", "retain"):
         for key in ("ecdf", "worst"):
-            side.pop(key, None)
+            kept["per_example"][side].pop(key, None)
     kept["over_runs"]["u_lira"].pop("records", None)
     kept["attacks"]["blind"].pop("roc", None)
     for triple in kept["attacks"]["triple"].values():
@@ -232,7 +232,7 @@ def _records(ledger: Ledger, book: Book, standing: Standing, found: Json) -> Ite
         same = ledger.key.records(standing.id, data.digests(data.rows(job))) == own["hmac"]
     if not same:
         yield f"request {standing.id}: expected the records that were certified, found others in the training set"
-    sides = {"forget": set(rows), "retain": set(job.rows("retain"))}
-    for side, part in found["per_example"].items():
-        if strange := {each["row"] for each in part.get("worst", ())} - sides[side]:
+    for side in ("forget", "retain"):
+        part = found["per_example"][side]
+        if strange := {each["row"] for each in part.get("worst", ())} - set(job.rows(side)):
             yield f"request {standing.id}: the evidence shows {len(strange)} rows of another {side} set"

@@ -294,6 +294,12 @@ def _precision(ladder: Sequence[Json]) -> Section:
         for metric, says, caption in (
             ("FA", "accuracy on the forget set, %", "The unlearned model should stay with the retrained one."),
             ("TA", "test accuracy, %", "What the coarser grid costs every model."),
+            (
+                "forget_probability",
+                "of answers to forget, %",
+                "The unlearned model should stay with the retrained one.",
+            ),
+            ("retain_probability", "of answers to keep, %", "What the coarser grid costs every model."),
         )
         if all(metric in each["scores"].get(kind, {}) for each in ladder for kind in KINDS)
     ]

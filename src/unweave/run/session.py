@@ -118,7 +118,7 @@ class Session:
     def state(self, seconds: float = 0.0) -> dict[str, dict[str, Any]]:
         """Everything that going on from here needs, between two steps; `seconds` is how long this session's took."""
         return {
-            "model": self._moving(),
+            "model": self.moving(),
             "step": self.parts.step.state_dict(),
             "rule": self.parts.method.rule.state_dict(),
             "pairs": self.parts.pairs.state_dict(),
@@ -155,7 +155,7 @@ class Session:
                 stacklevel=2,
             )
         with torch.no_grad():
-            own = self._moving()
+            own = self.moving()
             if differing := sorted(own.keys() ^ states["model"].keys()):
                 raise ConfigurationError(f"the checkpoint is of another model: only one of the two has {differing[0]}")
             for name, tensor in own.items():
@@ -173,7 +173,7 @@ class Session:
         self.warnings, self.files = list(run["warnings"]), dict(run.get("files", {}))
         checkpoint.set_rng_state(states["random"])
 
-    def _moving(self) -> dict[str, Tensor]:
+    def moving(self) -> dict[str, Tensor]:
         """The model without what never moves; a tensor with two names has the first."""
         found: dict[str, Tensor] = {}
         places = set()

@@ -31,6 +31,9 @@ TITLES = {
     "joined": "seven signals, joined by a cross-fitted logistic regression",
     "lira": "LiRA, offline: against the other retrained models",
     "rmia": "RMIA: against the other retrained models and unseen examples",
+    "zlib": "loss per byte of the answer after zlib",
+    "min_k": "Min-K: the loss of the 40 % least likely tokens",
+    "min_k_plus_plus": "Min-K++: the same, standardised by the model's own next-token distribution",
 }
 Json = dict[str, Any]
 Ask = Callable[[Any, Sequence[Any], int], tuple[Array, Array]]
@@ -188,7 +191,7 @@ def features(request: ImageJob, seed: int) -> tuple[Array, Array]:
     return made[0], made[1]
 
 
-def check_references(retrained: Sequence[ImageSeen], files: Sequence[Path], exchangeable: bool | None) -> None:
+def check_references(retrained: Sequence[Seen], files: Sequence[Path], exchangeable: bool | None) -> None:
     """Refuses references that saw the forget set: a comparison with them would call any leak exact.
 
     A class that is forgotten whole may not be recognised at all. Otherwise the forget set may not look more familiar
@@ -204,9 +207,7 @@ def check_references(retrained: Sequence[ImageSeen], files: Sequence[Path], exch
     """
     faults = []
     for seen, file in zip(retrained, files, strict=True):
-        splits = seen.splits
-        gone = seen.forget.where(seen.forget.labels.unsqueeze(1).eq(splits.forgotten).any(1))
-        if len(gone) and (share := float(gone.correct.mean())) > LUCKY:
+        if isinstance(seen, ImageSeen) and (share := _recognised(seen)) > LUCKY:
             faults.append(
                 f"{file}: this reference saw the forget set: it recognises {100 * share:.0f} % of a class that is "
                 "forgotten whole. Give models that were trained on the retain set alone."
@@ -220,6 +221,12 @@ def check_references(retrained: Sequence[ImageSeen], files: Sequence[Path], exch
             )
     if faults:
         raise ConfigurationError(faults)
+
+
+def _recognised(seen: ImageSeen) -> float:
+    """The share of a class that is forgotten whole whose examples are; 0 without one."""
+    gone = seen.forget.where(seen.forget.labels.unsqueeze(1).eq(seen.splits.forgotten).any(1))
+    return float(gone.correct.mean()) if len(gone) else 0.0
 
 
 def joined(outputs: Outputs) -> Array:

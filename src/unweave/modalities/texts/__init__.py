@@ -47,5 +47,6 @@ TEXTS = Modality(
         *("evaluation.reference", "evaluation.batch_tokens"),
     ),
     numbered=("texts",),
+    over_trainings=True,
     logs=sheets_of_logs,
 )

@@ -34,6 +34,7 @@ from unweave.modalities.texts.evaluation.examples import OTHERS, other_answers
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import TextData, TextEvaluation, TextForget, TextRecipe
 from unweave.modalities.texts.requests import Asked, Given, asked, numbered, own_table, own_texts, split_of, words
+from unweave.modalities.texts.training import Finetuning
 
 
 def parts(
@@ -190,6 +191,8 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
         kept[0],
         parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest, _learned(recipe)),
         kept[1],
+        training=Finetuning(**(recipe.training.arguments if _learned(recipe) else {})),
+        drawn=recipe.run.seed,
     )
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unweave import devices
 from unweave.data.batches import moved
+from unweave.data.splits import Split
 from unweave.diagnosis.examples import log_odds
-from unweave.modalities._base import Json, Scored, Sheet
+from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
 from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
@@ -23,7 +26,7 @@ from unweave.modalities.texts.evaluation.stored import fingerprint, read_lines
 from unweave.modalities.texts.memory import estimate
 from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
-from unweave.modalities.texts.training import Finetuning, finetuned
+from unweave.modalities.texts.training import Finetuning, beginning, finetuned, noted
 from unweave.modules import evaluating
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
@@ -53,6 +56,8 @@ class TextJob:
         parts: what models are scored on.
         measured: unseen texts that steer nothing.
         held: guard and final set of the contract, given; None: taken from the retain set.
+        training: how `model.base` learns the data, where the recipe has one (`retrains`).
+        drawn: the seed of new adapters.
     """
 
     recipe: TextRecipe
@@ -65,10 +70,13 @@ class TextJob:
     parts: Mapping[str, Part]
     measured: TextRows | None = None
     held: tuple[TextRows, TextRows] | None = None
+    training: Finetuning = field(default_factory=Finetuning)
+    drawn: int = 0
     task: Language = field(default_factory=Language)
     looked: int = 200
     _seconds: dict[str, float] = field(default_factory=dict)
     _logs: dict[str, Log] = field(default_factory=dict)
+    _begun: dict[int, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -80,6 +88,26 @@ class TextJob:
         """That nothing says when forgetting is enough, if so."""
         return [_NO_HOLDOUT] if self._endless else []
 
+    @property
+    def retrains(self) -> bool:
+        """Whether it is known how the original learned the data, so that others can be trained like it."""
+        return self.recipe.model.base is not None
+
+    @cached_property
+    def train(self) -> TextRows:
+        """What the original is fine-tuned on: the texts to forget, then those to keep."""
+        return together(self.forget, self.retain)
+
+    @property
+    def split(self) -> Split:
+        """Rows of `train`."""
+        return Split(*np.split(np.arange(len(self.train)), [len(self.forget)]))
+
+    @property
+    def test(self) -> TextRows:
+        """Texts that no model was trained on, and that steer nothing; none where nobody gave any."""
+        return self.retain.subset([]) if self.measured is None else self.measured
+
     def prints(self) -> dict[str, str]:
         """Of forget, retain and holdout set, and of what is held out."""
         guard, final = self.held or (None, None)
@@ -88,7 +116,7 @@ class TextJob:
 
     def resolved(self, recipe: Any) -> dict[str, Any]:
         """The fine-tuning, and the contract where its default has nothing to read."""
-        training = {} if self._training is None else asdict(self._training)
+        training = asdict(self.training) if self.retrains else {}
         found: dict[str, Any] = {"training": OpenSection(**training)}
         if self._endless and recipe.contract is not None:
             found["contract"] = recipe.contract.model_copy(update={"forget": ()})
@@ -105,10 +133,9 @@ class TextJob:
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
         if path is None or path == self.recipe.model.weights:
-            model = self._loaded(path)
-            if path is None and self._training is not None:
-                every = together(self.forget, self.retain)
-                self._seconds["original"] = finetuned(model, every, self._training, "training the original", watch)
+            model = self.loaded(path)
+            if path is None and self.retrains:
+                self._seconds["original"] = finetuned(model, self.train, self.training, "training the original", watch)
             return model
         folder = model_in(path)
         if (folder / models.ADAPTER).is_file():
@@ -125,13 +152,40 @@ class TextJob:
         if given is not None:
             changes = {"weights": given, "base": None, "lora": None, "adapter": None, "revision": None}
             return models.loaded(self.recipe.model.model_copy(update=changes), 0) if number == 1 else None
-        if self._training is None:
-            return None
-        how = Finetuning(**{**asdict(self._training), "seed": self._training.seed + number})
-        model = self._loaded(None)
-        phase = f"retraining without the forget set (seed {how.seed})"
-        self._seconds[f"retrained {number}"] = finetuned(model, self.retain, how, phase, watch)
+        return self.retrained(self.training.seed + number, watch) if self.retrains else None
+
+    def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
+        """The base fine-tuned on the retain set alone, from this seed; from the cache if it was before."""
+        job, phase = self.seeded(seed), f"retraining without the forget set (seed {seed})"
+        model = job.loaded(None)
+        self._seconds[f"retrained {seed - self.training.seed}"] = finetuned(
+            model, self.retain, job.training, phase, watch
+        )
         return model
+
+    def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
+        """What the cache notes of the model of this seed that learned all, or all but the forget set."""
+        job = self.seeded(seed)
+        draw = 0 if self.recipe.model.lora is None else job.drawn
+        if draw not in self._begun:
+            self._begun[draw] = beginning(job.loaded(None))
+        return noted(self._begun[draw], self.retain if without else self.train, job.training)
+
+    def seeded(self, seed: int) -> TextJob:
+        """The same, whose original is fine-tuned from this seed, and new adapters are drawn from another."""
+        how = replace(self.training, seed=seed)
+        return self._like(training=how, drawn=self.drawn + seed - self.training.seed)
+
+    def within(self, rows: Rows, split: Split) -> TextJob:
+        """The same among these rows of `train`; `split` is of them, and forgets nothing that was to be kept."""
+        gone, kept = rows[split.forget], rows[split.retain]
+        back, rest = kept[kept < len(self.forget)], kept[kept >= len(self.forget)] - len(self.forget)
+        retain = self.retain.subset(rest)
+        retain = together(self.forget.subset(back), retain) if len(back) else retain
+        return self._like(forget=self.forget.subset(gone), retain=retain, held=None)
+
+    def _like(self, **changed: Any) -> TextJob:
+        return replace(self, **changed, _seconds={}, _logs={})
 
     def reference_seconds(self) -> float | None:
         """Of the first fine-tuning without the forget set."""
@@ -139,10 +193,10 @@ class TextJob:
 
     def retraining(self) -> tuple[float | None, int | None]:
         """Of the original's fine-tuning, by the share of texts."""
-        if self._training is None:
+        if not self.retrains:
             return None, None
         known, total = self._seconds.get("original"), len(self.forget) + len(self.retain)
-        return None if known is None else known * len(self.retain) / total, self._training.epochs
+        return None if known is None else known * len(self.retain) / total, self.training.epochs
 
     def scoring_seconds(self, model: nn.Module) -> None:
         """Nobody looked."""
@@ -225,14 +279,14 @@ class TextJob:
             ]
         write_json(folder / "answers.json", found)
 
-    def _loaded(self, weights: Path | None) -> nn.Module:
-        """The recipe's weights, or its base, where the run computes."""
+    def loaded(self, weights: Path | None) -> nn.Module:
+        """The recipe's weights, or its base as it was before it learned the data, where the run computes."""
         named = self.recipe.model.model_copy(update={"weights": weights})
-        return models.loaded(named, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
+        return models.loaded(named, self.drawn).to(devices.chosen(self.recipe.run.device))
 
-    @property
-    def _training(self) -> Finetuning | None:
-        return None if self.recipe.model.base is None else Finetuning(**self.recipe.training.arguments)
+    def base(self) -> nn.Module:
+        """`model.base`, or where nobody gave one, the model to unlearn."""
+        return self.loaded(None if self.retrains else self.recipe.model.weights)
 
     @property
     def _endless(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from unweave.recipe.evidence import Points, TrainingsSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
     STRICT,
@@ -141,6 +142,38 @@ class TextEvaluation(EvaluationSection):
     compat: Literal["open-unlearning", "tofu", "muse"] | None = None
 
 
+class TextMargins(BaseModel):
+    """The gaps to retraining that do not matter, in points: settle them before the first run."""
+
+    model_config = STRICT
+    forget_probability: Points = 5.0
+    forget_rouge: Points = 5.0
+    forget_truth_ratio: Points = 5.0
+    extraction_strength: Points = 5.0
+    mia_loss: Points = 5.0
+    paraphrased_prompt_rouge: Points = 5.0
+    relearned_probability: Points = 5.0
+    model_utility: Points = 2.0
+    retain_probability: Points = 2.0
+    retain_rouge: Points = 2.0
+    verbmem: Points = 5.0
+    knowmem_forget: Points = 5.0
+    knowmem_retain: Points = 2.0
+    choice_accuracy: Points = 2.0
+
+
+class TextEvidence(TrainingsSection):
+    """How many models of each kind `unweave evidence` fine-tunes and unlearns.
+
+    `runs` originals are fine-tuned from `model.base`, each from a seed of its own, and each is unlearned; `retrained`
+    (as many, and 4 at least, without it) learn the retain set alone. `shadows` more are fine-tuned and unlearned under
+    coins, for U-LiRA: 0 for none, or nine at least. Who learns again is as `evaluation.relearning` says.
+    """
+
+    margins: TextMargins = TextMargins()
+    retain_examples: Annotated[int, Field(ge=20)] = 500
+
+
 class TextRun(RunSection):
     """The same on smaller batches: a text has many tokens."""
 
@@ -165,6 +198,7 @@ class TextRecipe(Recipe):
     run: TextRun = TextRun()
     guards: TextGuards = TextGuards()
     evaluation: TextEvaluation = TextEvaluation()
+    evidence: TextEvidence = TextEvidence()
 
     def check_models(self) -> None:
         """Refuse models and adapters that are not there (`sections.check_places`)."""

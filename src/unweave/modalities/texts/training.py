@@ -178,6 +178,26 @@ class Finetuning:
         if faults:
             raise ConfigurationError(faults)
 
+    def examples(self, count: int) -> int:
+        """That a training goes through, of a set of so many."""
+        return self.epochs * count
+
+
+def beginning(model: nn.Module) -> dict[str, str]:
+    """What of a model decides what fine-tuning makes of it: its weights, and which of them may move."""
+    moving = "\n".join(sorted(name for name, p in model.named_parameters() if p.requires_grad))
+    digest = hashlib.sha256(moving.encode()).hexdigest()
+    return {"model": tensors_sha256(model.state_dict()), "moving": digest}
+
+
+def noted(begun: Mapping[str, str], rows: TextRows, how: Finetuning) -> Mapping[str, Any] | None:
+    """What the cache notes of the fine-tuning of a model that began so (`beginning`), its `seconds` among it."""
+    return kept_about(place_of(_about(begun, rows, how)))
+
+
+def _about(begun: Mapping[str, str], rows: TextRows, how: Finetuning) -> dict[str, Any]:
+    return {"version": VERSION, **begun, "data": rows.fingerprint(), "training": asdict(how)}
+
 
 def finetuned(
     model: nn.Module, rows: TextRows, how: Finetuning, phase: str, watch: Watch = silent, cache: Path | None = None
@@ -196,25 +216,19 @@ def finetuned(
         How many seconds the training took, when it was done.
     """
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    about = {
-        "version": VERSION,
-        "model": tensors_sha256(model.state_dict()),
-        "moving": hashlib.sha256("\n".join(sorted(weights)).encode()).hexdigest(),
-        "data": rows.fingerprint(),
-        "training": asdict(how),
-    }
+    about = _about(beginning(model), rows, how)
     path = place_of(about, cache)
-    noted, kept = kept_about(path), kept_tensors(path)
+    spent, kept = kept_about(path), kept_tensors(path)
     watch(phase, 0, how.epochs)
-    if noted is None or kept is None:
+    if spent is None or kept is None:
         begin = time.perf_counter()
         fit(model, rows, **asdict(how), watch=lambda _, done, total: watch(phase, done, total))
-        noted = {"seconds": time.perf_counter() - begin}
-        keep_tensors(path, weights, about | noted)
+        spent = {"seconds": time.perf_counter() - begin}
+        keep_tensors(path, weights, about | spent)
     else:
         with torch.no_grad():
             for name, p in weights.items():
                 p.copy_(kept[name])
     watch(phase, how.epochs, how.epochs)
     model.eval()
-    return float(noted["seconds"])
+    return float(spent["seconds"])

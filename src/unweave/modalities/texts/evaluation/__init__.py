@@ -9,7 +9,7 @@ from unweave.modalities.texts.evaluation.examples import Example, Tokenised, cho
 from unweave.modalities.texts.evaluation.log import Log
 from unweave.modalities.texts.evaluation.metrics import compared, log_scores, text_gaps
 from unweave.modalities.texts.evaluation.parts import muse_parts, tofu_parts, wmdp_parts
-from unweave.modalities.texts.evaluation.sheet import Relearning, Sheet, sheet
+from unweave.modalities.texts.evaluation.sheet import Relearning, Sheet, relearning_curve, sheet
 from unweave.modalities.texts.evaluation.stored import read_log
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "log_scores",
     "muse_parts",
     "read_log",
+    "relearning_curve",
     "sheet",
     "text_gaps",
     "tofu_parts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,29 +85,56 @@ def relearned(model: nn.Module, learned: Sequence[Example], how: Relearning) -> 
     Raises:
         UnsupportedError: all parameters are frozen.
     """
+    with _put_back(model) as weights:
+        for _ in _trained(model, weights, learned, how):
+            pass
+        yield
+
+
+def relearning_curve(
+    model: nn.Module,
+    learned: Sequence[Example],
+    how: Relearning,
+    points: Collection[int],
+    look: Callable[[nn.Module], float],
+) -> list[float]:
+    """What a look at the model says before relearning, and after these numbers of steps; else as `relearned`."""
+    with _put_back(model) as weights:
+        seen = [look(model)]
+        for step, _ in enumerate(_trained(model, weights, learned, how), 1):
+            seen += [look(model)] if step in points else []
+    return seen
+
+
+@contextmanager
+def _put_back(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """What may move, which is what it was again outside."""
     weights = [p for p in model.parameters() if p.requires_grad]
     if not weights:
         raise UnsupportedError("Relearning needs parameters with requires_grad; all of this model's are frozen.")
     before = [p.detach().clone() for p in weights]
     try:
-        with evaluating(model), torch.enable_grad():
-            _train(model, weights, learned, how)
-        yield
+        yield weights
     finally:
         _set(weights, before)
 
 
-def _train(model: nn.Module, weights: Sequence[Tensor], learned: Sequence[Example], how: Relearning) -> None:
+def _trained(
+    model: nn.Module, weights: Sequence[Tensor], learned: Sequence[Example], how: Relearning
+) -> Iterator[None]:
+    """Trains in place, a step before each item."""
     masters = [p.detach().float().clone() for p in weights]  # bf16 would swallow small steps
     optimizer = torch.optim.AdamW(masters, lr=how.lr, weight_decay=0.0)
     task, own, device = Language(), bare(model), weights[0].device
     for batch in _batches(learned, how):
-        loss = task.nll(own, batch_of([e.answer for e in batch], device)).mean()
-        gradients = torch.autograd.grad(loss, list(weights), allow_unused=True)
+        with evaluating(model), torch.enable_grad():
+            loss = task.nll(own, batch_of([e.answer for e in batch], device)).mean()
+            gradients = torch.autograd.grad(loss, list(weights), allow_unused=True)
         for master, gradient in zip(masters, gradients, strict=True):
             master.grad = None if gradient is None else gradient.float()
         optimizer.step()
         _set(weights, masters)
+        yield
 
 
 def _batches(learned: Sequence[Example], how: Relearning) -> Iterator[list[Example]]:
