@@ -17,6 +17,7 @@ import yaml
 from tests.ledger._batches import weights
 from tests.modalities.texts._world import facts, made
 from tests.run._kills import forked
+from unweave.audit.collect import evidence as collected
 from unweave.cli import main
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.ledger import Deletion, Ledger, Selector, by_class, by_ids, certified, verify
@@ -43,6 +44,8 @@ evaluation: {quote: false, generate: 0, relearning: none}
 LATER = ["model={lora: {rank: 4}}"]  # the ledger says which weights
 WHOLE = ["model={weights: model}", "step.lr=5.0e-4"]
 MORE = ["contract.forget=[{metric: loss, at_least: 3.0}]", "run.steps=30"]
+TRAINED = ["model={base: base}", "training={epochs: 12, batch: 8, lr: 1.0e-2}", "step.lr=5.0e-4", "run.steps=4"]
+FEW = ["evidence={runs: 2, retrained: 2, retain_examples: 20}"]
 HARD = ["contract.forget=[{metric: loss, at_least: 9.0}]", "run.steps=2"]
 
 
@@ -172,7 +175,7 @@ def test_what_is_refused(ledger: Ledger, finished: Path, tmp_path: Path) -> None
         "request beyond: rows must be at least 0 and below": lambda: run(other, recipe, names=["beyond"]),
         "request all: ": lambda: run(other, recipe, names=["all"]),
         "expected texts of your own": lambda: run(other, recipe, ["data={source: tofu}"], ["beyond"]),
-        "request ana is of texts, and evidence": lambda: attest(ledger, "ana", finished),
+        "evidence.json: expected the evidence, which cannot be read": lambda: attest(ledger, "ana", finished),
         "no request is open": lambda: run(ledger, recipe),
         "ids are not in": lambda: by_ids(finished / "strange.txt", finished / "facts.jsonl"),
     }
@@ -309,3 +312,20 @@ def test_what_is_infeasible_is_rejected_and_the_model_stays(place: Path, monkeyp
     done = run(ledger, place / "recipe.yaml")
     assert [entry.kind for entry in done.entries] == ["rejection", "certificate"]
     assert seen == [place / "model"] * 2, "no request has left a model yet"
+
+
+def test_evidence_over_several_fine_tunings_is_put_on_record(place: Path) -> None:
+    ledger, recipe = begun(place), place / "recipe.yaml"
+    assert run(ledger, recipe, [*TRAINED, "contract.forget=[{metric: loss, at_least: 0.1}]"]).met
+    folder = ledger.folder / "runs/0001/01-ana"
+    with pytest.raises(ConfigurationError, match="at least 20 examples"):
+        collected(read(folder / "recipe.yaml", FEW), folder, run=folder)
+    found = collected(read(folder / "recipe.yaml", FEW), folder, run=folder, few=True)
+    assert found["own_run"]["before"] == weights(ledger.read()[1].outcomes[0])[0] and found["request"]["forget"] == 4
+    entry = attest(ledger, "ana", folder)
+    assert (
+        entry.body["weights"]["after"] == found["own_run"]["after"] and "gap forget_probability" in entry.body["scores"]
+    )
+    assert not verify(ledger).faults and ledger.read()[1].requests["ana"].attested
+    with pytest.raises(ConfigurationError, match="another model than the certified one"):
+        attest(ledger, "rows", folder)

@@ -22,7 +22,7 @@ from unweave.run.identity import differing, identity
 from unweave.store import file_sha256, tensors_sha256
 
 Request = ImageJob | DiffusionJob | RecordsJob | TextJob
-HELD = "held out set"  # of the identity: a sequence draws it for all of its requests, a run for itself
+HELD = ("held out set", "guard set", "final set")  # of the identity: a sequence draws it for all of its requests, a run for itself
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def check_recipe(folder: Path, own: Mapping[str, Any]) -> None:
     """
     other = identity(read(folder / "recipe.yaml"))
     keys = {key for key in {**other, **own} if other.get(key) != own.get(key)}
-    if keys := {key for key in keys if not key.startswith(("evaluation.", "evidence.")) and key != HELD}:
+    if keys := {key for key in keys if not key.startswith(("evaluation.", "evidence.")) and key not in HELD}:
         raise ConfigurationError(
             f"{folder} holds the run of another recipe (it differs in {', '.join(sorted(keys)[:5])}): choose another "
             "--output"

@@ -301,7 +301,11 @@ def _examples(rows: TextRows) -> list[Example]:
 
 def _merged(model: nn.Module) -> nn.Module:
     """The weights as one would serve them: adapters are added to what they adapt, in a copy."""
-    return copied(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    adapted: Any = copied(model)
+    whole: nn.Module = adapted.merge_and_unload()
+    return whole
 
 
 def _scores(world: Experiment, model: nn.Module) -> Json:
