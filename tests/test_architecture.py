@@ -46,7 +46,7 @@ LAYERS = [
     {"report"},
     {"leaves"},
     {"api"},
-    {"demos"},
+    {"demos", "papers"},
     {"commands"},
     {"cli"},
     {"__main__"},
