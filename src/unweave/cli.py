@@ -1,4 +1,4 @@
-"""The command: unweave demo | run | diagnose | evaluate | export | evidence | audit | requests | report | methods | ..."""
+"""The command: what `unweave --help` lists."""
 
 from __future__ import annotations
 
