@@ -75,7 +75,9 @@ def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigurationError("run.device: cuda is asked for, and torch finds no GPU: use auto or cpu.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    if not there or name == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if world() > 1 else torch.device("cuda")
 
 
 def accelerated(
@@ -95,7 +97,7 @@ def accelerated(
     from accelerate import Accelerator
 
     accelerator = Accelerator(mixed_precision="bf16")
-    accelerator.prepare_model(model)
+    accelerator.prepare_model(model, evaluation_mode=True)  # as it is: ranks are ours
     return accelerator
 
 

@@ -148,7 +148,8 @@ class Session:
         run = states["run"]
         check_same({"original model": f"sha256 {run['original']}"}, {"original model": f"sha256 {self.original}"})
         here, there = self._machine(), run["machine"]
-        if differs := [f"{key} {there.get(key)} -> {here[key]}" for key in here if here[key] != there.get(key)]:
+        keys = {**there, **here}
+        if differs := [f"{key} {there.get(key)} -> {here.get(key)}" for key in keys if here.get(key) != there.get(key)]:
             warnings.warn(
                 f"resumed elsewhere ({', '.join(differs)}): weights may differ in the last bits from those of a run "
                 "that was never interrupted",
