@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
 
+from unweave import devices
 from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
@@ -58,7 +59,7 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
             f"A loss must return one value per example, [b]; a micro-batch of {count(batches[0])} examples gave "
             f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
         )
-    return float(summed(torch.tensor(float(own), device=losses.device)))
+    return float(summed(torch.tensor(float(own), device=losses.device))) if world() > 1 else float(own)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -66,6 +67,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+<<<<<<< HEAD
 def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """The device of a recipe; auto is a GPU if there is one.
 
@@ -80,6 +82,8 @@ def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if world() > 1 else torch.device("cuda")
 
 
+=======
+>>>>>>> main
 def accelerated(
     model: nn.Module, precision: Literal["float32", "bfloat16"], device: torch.device
 ) -> Accelerator | None:
@@ -104,12 +108,8 @@ def accelerated(
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """The same randomness for the same key: torch's, Python's, numpy's; their global states are found as they were."""
-    cuda = torch.cuda.is_initialized()
     seed = hash(key) & 0x7FFF_FFFF_FFFF_FFFF
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()), streams(seed):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
+    with devices.seeded(seed), streams(seed):
         yield
 
 

@@ -25,6 +25,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
+_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient that is not to be kept
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
 _SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
@@ -68,10 +69,39 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         again = _rows(gradients, index, _exact, rough)
         rows[sorted(rough)] = again[sorted(rough)]
     gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-    if not plain.all():
-        one, (ff, fr, rr) = sine2(gram) <= _noise(gradients, index), rows.T
-        gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
+    return gram if plain.all() else lined_up(gram, gradients, index)
+
+
+def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+    """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    one = sine2(gram) <= _noise(gradients, index)
+    gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
+
+
+@torch.no_grad()
+def products(f: Tensor, r: Tensor) -> Tensor:
+    """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
+    f, r = _flat(local(f), local(r))
+    total, size = torch.zeros(3, dtype=torch.float64, device=f.device), _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
+    for pair in zip(f.split(size), r.split(size), strict=True):
+        a, b = (part.double() for part in pair)
+        total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
+    return total
+
+
+def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
+    """The Gramian `[B, 2, 2]` of products `[T, 3]` of every tensor, on the CPU; one host sync.
+
+    Args:
+        each: of this rank's parts of tensors that are sharded as `like`; changed in place.
+        index: the block of each tensor.
+        like: one of the tensors.
+    """
+    sum_over_shards(each, like)
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
 
 
 def sine2(gram: Tensor) -> Tensor:
@@ -160,6 +190,23 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
         else:
             r.mul_(w_r).add_(f, alpha=w_f)
     return gradients[1]
+
+
+def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
+    """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
+    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
+    return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
+
+
+@torch.no_grad()
+def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
+    """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
+    into, other = real(local(into)), real(local(other))
+    if exact:
+        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+    else:
+        into.mul_(own).add_(other, alpha=weight)
 
 
 def dot(left: Gradient, right: Gradient) -> Tensor:

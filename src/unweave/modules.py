@@ -204,13 +204,17 @@ class Buffers:
         self._sparse = [(b, b.clone()) for b in kept if b.layout != torch.strided]
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Puts them back."""
+    def restore(self, differing: bool = False) -> None:
+        """Puts them back; `differing`: only where the values are others, as autograd counts what is written."""
         for module, named, attributes in self._bound:
             now = dict(module._buffers.items())
             if now.keys() != named.keys() or any(now[name] is not b for name, b in named.items()):
                 _rebind(module, named, attributes)
-        if self._dense:
+        if differing:
+            for buffer, value in zip(self._dense, self._values, strict=True):
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+        elif self._dense:
             torch._foreach_copy_(self._dense, self._values)
         for buffer, value in self._sparse:
             buffer.copy_(value)
@@ -291,6 +295,11 @@ def writable(buffer: Tensor) -> bool:
     return not is_lazy(buffer) and not _spread(buffer)
 
 
+def moving_buffers(model: nn.Module) -> bool:
+    """Whether a pass may change buffers of it."""
+    return model.training and any(writable(buffer) for buffer in model.buffers())
+
+
 def _plain(tensor: Tensor) -> bool:
     """Whether it has a memory of its own kind: dense, with elements, and no shard of another."""
     if is_lazy(tensor) or tensor.is_meta or hasattr(tensor, "to_local"):
@@ -343,3 +352,22 @@ def differentiable(values: Tensor, name: str) -> None:
             f"the {name} loss does not depend on any weight that may move: no gradient reaches them. Look for "
             "torch.no_grad, detach or .data in the model's forward, or let other parameters move."
         )
+
+
+def per_example(values: object, name: str) -> Tensor:
+    """The values of a loss, which are real, and one for every example.
+
+    Raises:
+        ConfigurationError: they are something else.
+    """
+    if not isinstance(values, Tensor) or values.ndim != 1:
+        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ConfigurationError(
+            f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
+        )
+    if values.is_complex():
+        raise ConfigurationError(
+            f"A loss must return one value per example, [b]; {name} returned {values.dtype}. Take its real part or "
+            "its modulus."
+        )
+    return values

@@ -27,6 +27,7 @@ from unweave.methods import METHODS, Method
 from unweave.objectives import Loss
 from unweave.repair import Repair
 from unweave.rules import EUPMU, HAMU, OFMU, Fixed, Rule, UnilateralSurgery
+from unweave.streaming import Memory
 from unweave.tasks import Vision
 from unweave.trust import TrustRegion
 
@@ -125,6 +126,23 @@ def outcomes(
             for p, value in zip(moving, first, strict=True):
                 p.copy_(value)
         found[name] = run(model, make(), step(model), pairs(), probe)
+    return found
+
+
+STREAMED = {  # a rule for each way of asking, a step for each way of going
+    "hamu_q": (lambda: HAMU("forget", ratio=0.5, blocks="model"), lambda model: TrustRegion(start=0.05, budget=0.002)),
+    "surgery": (lambda: UnilateralSurgery(0.1), lambda model: sgd(model)),
+    "eupmu": (lambda: EUPMU(-3.0, 5.0), lambda model: torch.optim.Adam(model.parameters(), 0.01)),
+    "by tensor": (lambda: HAMU("retain", ratio=0.5, blocks="tensor"), lambda model: sgd(model)),
+}
+
+
+def streamed(wrap: Callable[[nn.Module], nn.Module], pairs: Callable[[], Pairs], memory: Memory) -> dict[str, Outcome]:
+    """The same start for every one of them."""
+    found, names = {}, [name for name in STREAMED if memory != "least" or name != "by tensor"]
+    for name in names:
+        (rule, step), model = STREAMED[name], wrap(network())
+        found[name] = run(model, ours(rule()), step(model), pairs(), memory=memory)
     return found
 
 
@@ -246,5 +264,14 @@ def worker(rank: int, folder: str) -> None:
             "fsdp2": outcomes(shard, lambda: data(WORLD, rank, 2), sharded=True),
             "special": special(rank),
             "refused": refusals(rank),
+            "streamed": {
+                (memory, kind): streamed(wrap, lambda micro=micro: data(WORLD, rank, micro), memory)
+                for memory, kind, wrap, micro in (
+                    ("lean", "ddp", DistributedDataParallel, 3),
+                    ("lean", "fsdp2", shard, 1),
+                    ("least", "ddp", DistributedDataParallel, 1),
+                    ("least", "fsdp2", shard, 3),
+                )
+            },
         }
         torch.save(found, Path(folder, f"rank{rank}.pt"))

@@ -15,6 +15,7 @@ from tests.distributed._ranks import (
     EXACT,
     REPAIRED,
     ROWS,
+    STREAMED,
     TRUSTED,
     VARIANTS,
     WORLD,
@@ -27,6 +28,7 @@ from tests.distributed._ranks import (
     row,
     run,
     sgd,
+    streamed,
     worker,
 )
 from unweave.methods import METHODS
@@ -129,3 +131,14 @@ def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]
     assert "Exact second derivatives do not shard; use curvature='finite'." in refused["exact, sharded"]
     assert "2.weight (1 such tensors) has other values on rank 1 than on rank 0" in refused["other weights"]
     assert refused == ranks[1]["refused"] and len(refused) == 2
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("memory", ["lean", "least"])
+def test_streamed_gradients_are_those_of_one_process(memory: str, kind: str, ranks: list[dict[str, Any]]) -> None:
+    kept, count = streamed(lambda model: model, lambda: data(1, 0, 1), "fast"), 0
+    for rank in ranks:
+        for name, found in rank["streamed"][memory, kind].items():
+            assert_same(found, kept[name], f"{name}, {memory} under {kind}")
+            count += 1
+    assert count == WORLD * (len(STREAMED) - (memory == "least"))

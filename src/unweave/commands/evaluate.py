@@ -10,7 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
+<<<<<<< HEAD
 from unweave import execution, modalities, ranks
+=======
+from unweave import devices, modalities
+>>>>>>> main
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say
@@ -40,7 +44,7 @@ def main(
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
     check_trained_on(recipe, job)
-    device = execution.chosen_device(recipe.run.device)
+    device = devices.chosen(recipe.run.device)
     with watching() as watch:
         opened = ranks.before_others(lambda: job.opened(model, watch)).to(device)
         alone, blind = {}, ""

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unweave import devices
 from unweave.arguments import SEEDS, check_fields, check_value
 from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, language, predictor
@@ -138,8 +139,7 @@ def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     check_value("seed", seed, int, SEEDS)
     teacher = copied(model)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-        torch.manual_seed(seed)
+    with devices.seeded(seed), torch.no_grad():
         for module in teacher.modules():
             with own_whole(module):
                 if callable(reset := getattr(module, "reset_parameters", None)):
