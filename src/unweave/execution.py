@@ -67,23 +67,6 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-<<<<<<< HEAD
-def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of a recipe; auto is a GPU if there is one.
-
-    Raises:
-        ConfigurationError: a GPU is asked for, and there is none.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigurationError("run.device: cuda is asked for, and torch finds no GPU: use auto or cpu.")
-    if not there or name == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device()) if world() > 1 else torch.device("cuda")
-
-
-=======
->>>>>>> main
 def accelerated(
     model: nn.Module, precision: Literal["float32", "bfloat16"], device: torch.device
 ) -> Accelerator | None:

@@ -10,11 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-<<<<<<< HEAD
-from unweave import execution, modalities, ranks
-=======
-from unweave import devices, modalities
->>>>>>> main
+from unweave import devices, modalities, ranks
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say

@@ -19,11 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-<<<<<<< HEAD
-from unweave import ranks
-=======
-from unweave import devices
->>>>>>> main
+from unweave import devices, ranks
 from unweave.errors import ConfigurationError
 from unweave.gramian import real
 from unweave.store import file_sha256, on_disk, write_json

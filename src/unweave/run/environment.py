@@ -12,11 +12,8 @@ from typing import Any
 
 import torch
 
-<<<<<<< HEAD
-from unweave.execution import world
-=======
 from unweave import devices
->>>>>>> main
+from unweave.execution import world
 
 PACKAGES = ("unweave", "torch", "accelerate", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic")
 

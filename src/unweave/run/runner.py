@@ -14,11 +14,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-<<<<<<< HEAD
-from unweave import execution, modalities, ranks
-=======
-from unweave import devices, modalities
->>>>>>> main
+from unweave import devices, modalities, ranks
 from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
@@ -131,12 +127,8 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-<<<<<<< HEAD
-    device = execution.chosen_device(recipe.run.device)
+    device = devices.chosen(recipe.run.device)
     logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
-=======
-    device, logged = devices.chosen(recipe.run.device), chosen(recipe.run.callbacks, folder)
->>>>>>> main
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
     original = ranks.before_others(lambda: modalities.original(recipe, job, watch)).to(device)
