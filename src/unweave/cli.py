@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -16,6 +17,7 @@ from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
+T = TypeVar("T")
 app = App(
     name="unweave",
     add_completion=False,
@@ -330,11 +332,21 @@ def metrics(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
+    given = sys.argv[1:] if arguments is None else arguments
     _printable()
     _saying()
+    if _faults(lambda: machine.shared(given)):
+        from unweave import ranks
+
+        with ranks.together():
+            _faults(lambda: app(arguments))
+    _faults(lambda: app(arguments))
+
+
+def _faults(do: Callable[[], T]) -> T:
+    """What it gives; what goes wrong is told, and ends the process."""
     try:
-        machine.alone()
-        app(arguments)
+        return do()
     except UnweaveError as error:
         faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
