@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from unweave.gramian import Gradient, norm, parts, real
+from unweave.gramian import Gradient, local, norm, parts, real
 from unweave.rules._base import FORGET, RETAIN
 
 Of = Literal["both", "lean", "retain", "none"]
@@ -51,6 +51,23 @@ class Averages:
             torch._foreach_lerp_(sums, side, 1 - self.beta)
 
     @torch.no_grad()
+    def begin(self, side: int, like: Sequence[Tensor]) -> None:
+        """One more pair, whose gradients come tensor by tensor (`more`), this side's next."""
+        sides, dtype = _AVERAGED[self.of]
+        if not self._sums:
+            own = _reals(like)
+            self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in own] for _ in sides]
+        self.count += side == sides[0]
+        torch._foreach_mul_(self._sums[sides.index(side)], self.beta)
+
+    @torch.no_grad()
+    def more(self, side: int, place: int, gradient: Tensor | None) -> None:
+        """A tensor of it, or a micro-batch's part."""
+        if gradient is not None:
+            own = self._sums[_AVERAGED[self.of][0].index(side)][place]
+            own.add_(real(local(gradient)).to(own), alpha=1 - self.beta)
+
+    @torch.no_grad()
     def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
         """Those that are averaged, corrected, written over a pair."""
         scale = 1 / (1 - self.beta**self.count)
@@ -68,5 +85,5 @@ class Averages:
         self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
 
 
-def _reals(gradient: Gradient) -> list[Tensor]:
+def _reals(gradient: Sequence[Tensor]) -> list[Tensor]:
     return [real(part) for part in parts(gradient)]

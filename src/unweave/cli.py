@@ -1,21 +1,24 @@
-"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods | metrics."""
+"""The command: what `unweave --help` lists."""
 
 from __future__ import annotations
 
 import io
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
 from unweave.commands import machine
+from unweave.commands.papers_app import papers
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
+T = TypeVar("T")
 app = App(
     name="unweave",
     add_completion=False,
@@ -155,6 +158,37 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new folder for the model.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Add LoRA adapters into the weights under them.")] = False,
+    gguf_ready: Annotated[
+        bool, typer.Option("--gguf-ready", help="Merge, and check what a converter to GGUF asks for.")
+    ] = False,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None,
+        typer.Option(metavar="float32|float16|bfloat16", help="Of the written weights; without it as they are."),
+    ] = None,
+    scores: Annotated[bool, typer.Option(help="Score what was written, also in 8 and 4 bits.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's model for other servers, and say what rounding its weights to 8 and 4 bits brings back."""
+    from unweave.commands import export as command
+
+    command.main(
+        run,
+        output,
+        merge=merge,
+        gguf_ready=gguf_ready,
+        dtype=dtype,
+        scores=scores,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def evidence(
     recipe: RecipeOrRun,
     overrides: Overrides = None,
@@ -164,6 +198,10 @@ def evidence(
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; without it one per core.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Workers elsewhere: tcp://HOST:PORT of Dask, or slurm:FILE.yaml."),
+    ] = None,
     few: Few = False,
     as_json: AsJson = False,
 ) -> None:
@@ -177,46 +215,19 @@ def evidence(
     from unweave.commands import evidence as command
 
     code = command.main(
-        recipe, overrides or [], output, references=reference or [], workers=workers, few=few, as_json=as_json
+        recipe,
+        overrides or [],
+        output,
+        references=reference or [],
+        workers=workers,
+        cluster=cluster,
+        few=few,
+        as_json=as_json,
     )
     raise typer.Exit(code)
 
 
-papers = App(
-    no_args_is_help=False,
-    invoke_without_command=True,
-    help="The experiments of the papers: what each needs, and one of them run to its page.",
-)
 app.add_typer(papers, name="papers")
-
-
-@papers.callback()
-def papers_listed(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the experiments of the papers, or run one."""
-    if context.invoked_subcommand is None:
-        from unweave.commands import papers as command
-
-        command.listed(as_json=as_json)
-
-
-@papers.command("run")
-def papers_run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As listed, or a .yaml file.", show_default=False)],
-    scale: Annotated[Literal["small", "paper"], typer.Option(metavar="small|paper", help="Of which size.")] = "small",
-    own: Annotated[
-        list[str] | None,
-        typer.Option("--with", metavar="MODULE:FUNCTION", help="A method of yours, in every table; repeat it."),
-    ] = None,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Check every recipe, say what it costs, run nothing.")] = False,
-    overrides: Overrides = None,
-    output: Output = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train what is missing, run all rows of a table, and leave one page; the same command does what is left."""
-    from unweave.commands import papers as command
-
-    code = command.main(name, scale, output, overrides or [], own=own or [], dry=dry, as_json=as_json)
-    raise typer.Exit(code)
 
 
 audit = App(
@@ -325,11 +336,21 @@ def metrics(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
+    given = sys.argv[1:] if arguments is None else arguments
     _printable()
     _saying()
+    if _faults(lambda: machine.shared(given)):
+        from unweave import ranks
+
+        with ranks.together():
+            _faults(lambda: app(arguments))
+    _faults(lambda: app(arguments))
+
+
+def _faults(do: Callable[[], T]) -> T:
+    """What it gives; what goes wrong is told, and ends the process."""
     try:
-        machine.alone()
-        app(arguments)
+        return do()
     except UnweaveError as error:
         faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "

@@ -10,12 +10,14 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+
+from unweave.sharded import local as local
+from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
@@ -23,6 +25,7 @@ Blocks = Literal["tensor", "layer", "model"]
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
+_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient that is not to be kept
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
 _SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
@@ -66,10 +69,39 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         again = _rows(gradients, index, _exact, rough)
         rows[sorted(rough)] = again[sorted(rough)]
     gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-    if not plain.all():
-        one, (ff, fr, rr) = sine2(gram) <= _noise(gradients, index), rows.T
-        gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
+    return gram if plain.all() else lined_up(gram, gradients, index)
+
+
+def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+    """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    one = sine2(gram) <= _noise(gradients, index)
+    gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
+
+
+@torch.no_grad()
+def products(f: Tensor, r: Tensor) -> Tensor:
+    """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
+    f, r = _flat(local(f), local(r))
+    total, size = torch.zeros(3, dtype=torch.float64, device=f.device), _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
+    for pair in zip(f.split(size), r.split(size), strict=True):
+        a, b = (part.double() for part in pair)
+        total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
+    return total
+
+
+def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
+    """The Gramian `[B, 2, 2]` of products `[T, 3]` of every tensor, on the CPU; one host sync.
+
+    Args:
+        each: of this rank's parts of tensors that are sharded as `like`; changed in place.
+        index: the block of each tensor.
+        like: one of the tensors.
+    """
+    sum_over_shards(each, like)
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
 
 
 def sine2(gram: Tensor) -> Tensor:
@@ -105,7 +137,7 @@ def _rows(
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
         each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
-    _sum_over_shards(each, gradients[0][0])
+    sum_over_shards(each, gradients[0][0])
     rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
     return rows.index_add_(0, torch.tensor(index), each.cpu())
 
@@ -160,11 +192,28 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
     return gradients[1]
 
 
+def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
+    """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
+    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
+    return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
+
+
+@torch.no_grad()
+def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
+    """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
+    into, other = real(local(into)), real(local(other))
+    if exact:
+        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+    else:
+        into.mul_(own).add_(other, alpha=weight)
+
+
 def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
     parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
     total = torch.stack(parts).sum()
-    _sum_over_shards(total, left[0])
+    sum_over_shards(total, left[0])
     return total.cpu()
 
 
@@ -176,7 +225,7 @@ def norm(gradient: Sequence[Tensor]) -> Tensor:
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
     total = torch.stack(squares).sum()
-    _sum_over_shards(total, gradient[0])
+    sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
 
@@ -190,22 +239,9 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     return result
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, or the tensor itself."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:
     """This rank's part of every tensor."""
     return [local(g) for g in gradient]
-
-
-def _sum_over_shards(total: Tensor, like: Any) -> None:
-    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
-    if hasattr(like, "to_local"):
-        for dim, placement in enumerate(like.placements):
-            if placement.is_shard():
-                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
 
 
 def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:

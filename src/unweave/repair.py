@@ -157,7 +157,7 @@ class Repair:
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
-        objectives.heard, self._objectives = self._averages.add, objectives
+        objectives.heard, self._objectives = self._averages, objectives
         if self.sample is not None and self._seen == 0:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self._late(number) and self.phase == "push":
