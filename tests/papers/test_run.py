@@ -49,7 +49,8 @@ nothing = 3
 def grid(tmp_path: Path) -> Path:
     (tmp_path / "r.yaml").write_text(
         "data: {source: digits}\nforget: {class: 3}\ntraining: {epochs: 1}\nstep: {name: sgd, lr: 0.01}\n"
-        'contract: none\nguards: {near_duplicates: "off"}\nrun: {steps: 2, forget_batch: 130, retain_batch: 200, until: null}\n'
+        'contract: none\nguards: {near_duplicates: "off"}\n'
+        "run: {steps: 2, forget_batch: 130, retain_batch: 200, until: null}\n"
         "evaluation: {quote: false, retrained: 1}\n"
     )
     (tmp_path / "own.py").write_text(OWN)
