@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.audit.test_drawn import command
 from tests.modalities.texts._world import NAMES, PLACES, made
@@ -19,7 +18,7 @@ from unweave.audit.attacks import OUT, UNLEARNED
 from unweave.audit.experiment import Experiment, among
 from unweave.audit.kits import kit_of
 from unweave.audit.models import is_there, make
-from unweave.audit.texts import _merged, points, see, sources
+from unweave.audit.texts import likely, points, see, sources
 from unweave.data.splits import Split
 from unweave.modalities import job, read
 from unweave.modalities.texts.evaluation import Relearning
@@ -119,7 +118,9 @@ def test_models_are_each_from_their_own_seed_and_the_cache_gives_the_same_again(
         again = make(there, *each)
         assert again.about["cached"] and again.about["sha256"] == model.about["sha256"]
         assert tensors_sha256(again.model.state_dict()) == tensors_sha256(model.model.state_dict())
-    kit = kit_of(here.recipe)
+    kit, precision = kit_of(here.recipe), kit_of(here.recipe).attack(here, "unlearned", 0)["precision"]
+    assert precision["fp32"]["confidence"] == pytest.approx(likely(here.request, here.request.forget, first[4].model))
+    assert precision["int8"]["unchanged"] < 1, "adapters are merged before they are rounded"
     told = kit.records(here, first[4].model)
     assert len(told) == 22 and np.allclose(told, see(there, first[4]).forget.margin)
     run = here.request.opened(None)
@@ -141,13 +142,6 @@ def test_a_shadow_learns_what_its_coins_say(world: Path) -> None:
     assert some.forget.numbers.tolist() == [1, 3] and some.retain.numbers.tolist()[:3] == [0, 2, 4]
     assert some.retain.texts[3:] == request.retain.texts and isinstance(some.split, Split)
     assert len(some.train) == 5 + len(request.retain)
-
-
-def test_adapters_are_merged_before_they_are_rounded(world: Path) -> None:
-    model = make(experiment(world, ADAPTERS), "original", 0).model
-    merged, batch = _merged(model), {"input_ids": torch.arange(8)[None]}
-    assert not any("lora" in name for name, _ in merged.named_parameters()) and hasattr(model, "merge_and_unload")
-    assert torch.allclose(model(**batch).logits, merged(**batch).logits, atol=1e-5)
 
 
 def test_what_is_learned_again_is_not_scored(world: Path) -> None:

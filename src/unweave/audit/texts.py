@@ -34,6 +34,7 @@ from unweave.modalities.texts.evaluation.stored import data_fingerprint
 from unweave.modalities.texts.job import TextJob
 from unweave.modules import copied, evaluating
 from unweave.objectives import Loss
+from unweave.pretrained import merged
 from unweave.store import keep_tensors, kept_json, kept_tensors, write_json
 
 VALUES = (
@@ -201,12 +202,12 @@ def attack(world: Experiment, kind: str, number: int) -> Json:
         assert how is not None, "there are no sources without"
         look = partial(likely, job, scored)
         curves[name] = {"confidence": relearning_curve(made.model, _examples(learned), how, points(how), look)}
-    whole = _merged(made.model)
+    whole = _served(made.model)
     precision = {"fp32": _scores(world, whole)}
     for name, bits in BITS.items():
         precision[name] = _scores(world, quantised(whole, bits))
         if before is not None:
-            precision[name]["unchanged"] = unchanged(_merged(before.model), whole, bits)
+            precision[name]["unchanged"] = unchanged(_served(before.model), whole, bits)
     content = {"relearning": curves, "precision": precision}
     write_json(place, content)
     return content
@@ -299,13 +300,9 @@ def _examples(rows: TextRows) -> list[Example]:
     return [Example(n, Tokenised.of(each, start), text.answer) for n, (each, start, text) in enumerate(parts)]
 
 
-def _merged(model: nn.Module) -> nn.Module:
-    """The weights as one would serve them: adapters are added to what they adapt, in a copy."""
-    if not hasattr(model, "merge_and_unload"):
-        return model
-    adapted: Any = copied(model)
-    whole: nn.Module = adapted.merge_and_unload()
-    return whole
+def _served(model: nn.Module) -> nn.Module:
+    """The weights as one would serve them: adapters are merged, in a copy."""
+    return merged(copied(model)) if hasattr(model, "merge_and_unload") else model
 
 
 def _scores(world: Experiment, model: nn.Module) -> Json:

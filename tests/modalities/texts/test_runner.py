@@ -262,7 +262,7 @@ def test_the_command_from_run_to_report(recipe: Write, tmp_path: Path, capsys: p
     told = capsys.readouterr()
     assert "forget_probability" in told.out and "hardness" in told.out
     page = (out / "report.html").read_text()
-    assert "gaps over several trainings" not in page  # `unweave evidence` refuses texts
+    assert "gaps over several trainings" in page
     assert "&lt;b&gt;Kyiv&lt;/b&gt;" in page and "<b>Kyiv</b>" not in page and "What it says" in page
 
 
