@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.audit.test_drawn import command
 from tests.modalities.texts._world import NAMES, PLACES, made
@@ -127,6 +128,22 @@ def test_models_are_each_from_their_own_seed_and_the_cache_gives_the_same_again(
     assert tensors_sha256(run.state_dict()) == first[0].about["sha256"], "it is the one that a run starts from"
     reference = here.request.reference(1, lambda *_: None)
     assert reference is not None and tensors_sha256(reference.state_dict()) == first[2].about["sha256"]
+
+
+def test_an_unlearning_that_was_interrupted_is_not_kept(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = experiment(world, "run.seed=5")
+    make(here, "original", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make(here, "unlearned", 0)
+    assert is_there(here, "unlearned", 0) is None
+    about = make(here, "unlearned", 0).about
+    assert not about["cached"] and about["ended"] != "interrupted" and about["steps"] == 2
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_shadow_learns_what_its_coins_say(world: Path) -> None:

@@ -15,6 +15,7 @@ from unweave import devices
 from unweave.audit.experiment import Experiment, kept_at
 from unweave.recipe.recipe import Recipe
 from unweave.run.identity import identity, resolve
+from unweave.run.interrupt import REASON
 from unweave.run.session import Session
 from unweave.store import keep_tensors, kept_about, kept_tensors, tensors_sha256
 
@@ -93,6 +94,8 @@ def _unlearned(world: Experiment, number: int) -> Made:
     session = Session.start(recipe, request, original, make(world, "retrained", 0).model if asks else None)
     with session.parts.ready():
         result = session.parts.run(recipe.run.steps, repair=session.repair)
+    if result.reason == REASON:
+        raise KeyboardInterrupt  # half an unlearning is none: it is not kept
     seconds = time.perf_counter() - begin
     after = tensors_sha256(session.model.state_dict())
     about = {
