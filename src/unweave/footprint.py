@@ -74,9 +74,11 @@ def kept(
 
 def placed(asked: AskedPlace, memory: Memory, device: torch.device) -> Place:
     """Where copies lie: "auto" is the device, or where not both gradients are kept on an accelerator, the host."""
-    if asked != "auto":
-        return asked
-    return "device" if memory == "fast" or device.type == "cpu" else "host"
+    if device.type == "cpu" and asked == "host":
+        return "device"  # the same memory
+    if asked == "auto":
+        return "device" if memory == "fast" or device.type == "cpu" else "host"
+    return asked
 
 
 def fitting(asked: AskedMemory, leanest: Memory, needed: Callable[[Memory], float], available: float | None) -> Memory:

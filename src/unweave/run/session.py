@@ -86,7 +86,7 @@ class Session:
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
         settings = Settings(
             run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode,
-            recipe.model.parameters, run.until, run.relearner,
+            recipe.model.parameters, run.until, run.relearner, run.memory, run.place,
         )  # fmt: skip
         retain: Data = job.retain
         keeper, probe = None, tuple[Batch, ...]()
@@ -133,6 +133,7 @@ class Session:
                 "files": dict(self.files),
                 "identity": identity(self.recipe),
                 "original": self.original,
+                "memory": self.parts.memory,
                 "machine": self._machine(),
             },
         }
@@ -170,6 +171,7 @@ class Session:
         if self.repair is not None:
             self.repair.load_state_dict(states["repair"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
+        self.parts.memory = run.get("memory", "fast")  # others would round otherwise
         self.warnings, self.files = list(run["warnings"]), dict(run.get("files", {}))
         checkpoint.set_rng_state(states["random"])
 

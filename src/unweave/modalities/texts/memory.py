@@ -45,6 +45,16 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     if once:
         size = int((defaults(CATALOGUE[name]) | arguments)["batch"])
         sides = ((forget, size), (retain, size))
+    each = [
+        activations(
+            config,
+            tokens=(texts := -(-min(batch, len(rows)) // micro)) * int(rows.bounds.diff().max()),
+            answers=texts * int(rows.amounts.max()),
+            width=2 if settings.precision == "bfloat16" else FLOAT,
+            checkpointing=model.checkpointing,
+        )
+        for rows, batch in sides
+    ]
     return peak(
         recipe,
         method,
@@ -52,16 +62,8 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
-        activations=max(
-            activations(
-                config,
-                tokens=(texts := -(-min(batch, len(rows)) // micro)) * int(rows.bounds.diff().max()),
-                answers=texts * int(rows.amounts.max()),
-                width=2 if settings.precision == "bfloat16" else FLOAT,
-                checkpointing=model.checkpointing,
-            )
-            for rows, batch in sides
-        ),
+        activations=max(each),
+        together=micro * sum(each),
     )
 
 
