@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.autograd.graph import Node
 
 from unweave import devices
 from unweave.errors import ConfigurationError
@@ -141,7 +140,7 @@ def leanest(rule: Rule, step: object = None, masked: bool = False) -> tuple[Memo
         return "lean", f"{type(optimizer).__name__} may look at all tensors at once"
     if not isinstance(optimizer, torch.optim.Optimizer | TrustRegion | None):
         return "lean", f"{type(step).__name__} takes the direction as a whole"
-    if not hasattr(Node, "_set_sequence_nr"):
+    if not _ordered():
         return "lean", f"torch {torch.__version__} cannot go through two graphs side by side"
     return "least", ""
 
@@ -164,3 +163,9 @@ def _states(step: object) -> int | None:
     if isinstance(step, torch.optim.SGD):
         return int(any(group["momentum"] for group in step.param_groups))
     return 2
+
+
+def _ordered() -> bool:
+    """Whether this torch lets one say in which order a backward pass goes through its graphs."""
+    with torch.enable_grad():
+        return hasattr(torch.ones((), requires_grad=True).neg().grad_fn, "_set_sequence_nr")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import suppress
 from typing import Literal
 
 import torch
@@ -20,7 +21,8 @@ class Shelf:
     """Tensors of one kind after another in the same room.
 
     On disk it is files in the folder for temporary files (`TMPDIR`), mapped into memory, which the system writes and
-    reads as it needs; they are gone with the shelf. Elsewhere than on the device a sharded tensor is this rank's part.
+    reads as it needs; they have no name, and whatever ends the process nothing is left of them. Elsewhere than on
+    the device a sharded tensor is this rank's part.
 
     Args:
         place: where it is.
@@ -29,7 +31,6 @@ class Shelf:
     def __init__(self, place: Place = "device") -> None:
         self.place: Place = place
         self.tensors: list[Tensor] = []
-        self._folder: TemporaryDirectory[str] | None = None
 
     @torch.no_grad()
     def take(self, tensors: Sequence[Tensor]) -> None:
@@ -64,10 +65,12 @@ class Shelf:
             return torch.zeros_like(like, dtype=kind)
         if self.place == "host" or not like.numel():
             return torch.zeros(like.shape, dtype=kind, device=CPU)
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="unweave-", ignore_cleanup_errors=True)
-        name = Path(self._folder.name, str(len(list(Path(self._folder.name).iterdir()))))
-        return torch.from_file(str(name), shared=True, size=like.numel(), dtype=kind).view(like.shape)
+        handle, name = tempfile.mkstemp(prefix="unweave-")
+        os.close(handle)
+        made = torch.from_file(name, shared=True, size=like.numel(), dtype=kind).view(like.shape)
+        with suppress(OSError):  # Windows, whose user clears the folder
+            os.unlink(name)
+        return made
 
 
 def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
