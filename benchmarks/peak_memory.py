@@ -1,12 +1,13 @@
 """Peak memory of one step: losses that look at the original model, with LoRA, and rules, with all weights.
 
-    python benchmarks/peak_memory.py [--of losses rules drawn] [--rows N] [--tokens N] [--latents N] [--threads N]
+    python benchmarks/peak_memory.py [--of losses rules kept drawn] [--rows N] [--tokens N] [--latents N] [--threads N]
 
 The model is a Llama of SmolLM2-135M's size with random weights; of `drawn` it is a UNet of the shape of Stable
 Diffusion 1.4, with LoRA of rank 4, one latent image of so many pixels a side and its text on each side, and Adam.
 Losses are given beside ascent and retain in one pass, rules beside the two plain passes that they need, the first
 gradient kept. The optimizer of rules is SGD, which has no state; AdamW has two more sizes of the model; the trust
-region has no state, and keeps the weights from before the step.
+region has no state, and keeps the weights from before the step. `kept` has some rules under each `memory`; with less
+than "fast" the trust region's copy lies elsewhere (`place`), and is not counted.
 Bytes are counted, not sampled: every storage that an operator returns counts from then until it is freed, the model's
 own from the start. So the numbers are the same on every machine and in every run; what a kernel allocates and frees
 inside is not seen.
@@ -29,6 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from unweave import Diffusion, Objectives, Pair, rules
+from unweave.footprint import MEMORIES
+from unweave.gramian import Memory
 from unweave.loop import OptimizerStep, Stepper
 from unweave.losses import NPO, Ascent, Divergence, Remembered, frozen, reference
 from unweave.modalities.diffusion.lora import Lora, adapted
@@ -67,6 +70,10 @@ class Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.from_file.default:  # it lies on disk
+            storage = made.untyped_storage()
+            self._seen.add(storage._cdata)
+            weakref.finalize(storage, self._seen.discard, storage._cdata)
         self.add(made)
         return made
 
@@ -127,12 +134,18 @@ def peak_of_losses(name: str, rows: int, tokens: int) -> int:
     return peak(model, stepper, rules.Fixed(1.0, 1.0), Objectives(model, losses).at(pair), losses)
 
 
-def peak_of_rule(name: str, region: bool, rows: int, tokens: int) -> int:
+KEPT = ("HAMU-Q, tensor", "HAMU-Q, model", "UnilateralSurgery", "EUPMU, next_batch")
+"""Rules that are counted under each memory."""
+
+
+def peak_of_rule(name: str, region: bool, rows: int, tokens: int, memory: Memory = "fast") -> int:
     """Bytes at the highest point of one step on all weights, with SGD or in a trust region."""
     model, task, pair = _setting(False, rows, tokens)
     losses = _ascent(task, model)
     stepper: Stepper = TrustRegion() if region else OptimizerStep(torch.optim.SGD(model.parameters(), lr=1e-9))
-    return peak(model, stepper, RULES[name](), Objectives(model, losses).at(pair), losses)
+    if isinstance(stepper, TrustRegion) and memory != "fast":
+        stepper.place = "disk"
+    return peak(model, stepper, RULES[name](), Objectives(model, losses, memory=memory).at(pair), losses)
 
 
 DRAWN = ("joint pass", "EUPMU, next_batch", "HAMU-Q, tensor", "HAMU-Q, model", "UnilateralSurgery")
@@ -198,7 +211,7 @@ def _models(loss: Loss) -> list[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--of", nargs="+", choices=("losses", "rules", "drawn"), default=["losses", "rules"])
+    parser.add_argument("--of", nargs="+", choices=("losses", "rules", "kept", "drawn"), default=["losses", "rules"])
     parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=[name for name in RULES if name != EXACT])
     parser.add_argument("--rows", type=int, default=4, help="texts on each side")
     parser.add_argument("--tokens", type=int, default=64, help="of each text")
@@ -220,6 +233,16 @@ def main() -> None:
             for region in (False, True):
                 place = f"{name}, {'trust region' if region else 'SGD'}"
                 told(found["rules"], place, peak_of_rule(name, region, *size), "two passes")
+    if "kept" in options.of:
+        found["kept"] = {}
+        whole = _setting(False, *size)[0]
+        told(found["kept"], "weights", sum(p.numel() * p.element_size() for p in whole.parameters()), "weights")
+        for name in KEPT:
+            for memory in MEMORIES:
+                for region in (False, True):
+                    if MEMORIES.index(memory) <= MEMORIES.index(RULES[name]().leanest):
+                        place = f"{name}, {memory}, {'trust region' if region else 'SGD'}"
+                        told(found["kept"], place, peak_of_rule(name, region, *size, memory), "weights")
     if "drawn" in options.of:
         found["drawn"] = {}
         told(found["drawn"], "two passes", two_passes(*_drawn(options.latents)), "two passes")

@@ -29,7 +29,7 @@ class Memory:
     Attributes:
         weights: of the model: float32 where they move, the recipe's type elsewhere.
         gradients: of rules that compare them two, one or none, by `run.memory`; of those that add them one or none;
-            without steps, one and two importances.
+            with less than fast that of the largest tensor too; without steps, one and two importances.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
@@ -90,10 +90,10 @@ def method_of(recipe: Recipe, task: Task, empty: nn.Module) -> Method | OneShot:
     return OneShot(name, arguments) if name in ONESHOT else made(name, task, empty, None, arguments)
 
 
-def moving_of(empty: nn.Module, parameters: Sequence[str] | None) -> int:
-    """Numbers of the model that may move."""
+def moving_of(empty: nn.Module, parameters: Sequence[str] | None) -> list[int]:
+    """Numbers of each tensor of the model that may move."""
     with choose(empty, parameters):
-        return sum(p.numel() for p in empty.parameters() if p.requires_grad)
+        return [p.numel() for p in empty.parameters() if p.requires_grad]
 
 
 def kept_by(method: Method | OneShot) -> int:
@@ -105,7 +105,7 @@ def kept_by(method: Method | OneShot) -> int:
 def peak(
     recipe: Recipe,
     method: Method | OneShot,
-    moving: int,
+    tensors: Sequence[int],
     *,
     weights: int,
     reference: int,
@@ -118,7 +118,7 @@ def peak(
     Args:
         recipe: whose step, repair and contract count.
         method: of the recipe.
-        moving: numbers that may move.
+        tensors: numbers of each tensor that may move.
         weights, reference, activations, relearner: bytes, as `Memory` has them.
         together: bytes of the activations of all micro-batches of both sides.
 
@@ -136,7 +136,8 @@ def peak(
     def of(mode: Mode) -> Memory:
         place = placed(settings.place, mode, device)
         sizes = kept(rule, mode, place, states=states, judged=judged, averages=averages)
-        own = {name: round(FLOAT * moving * value) for name, value in vars(sizes).items()}
+        own = {name: round(FLOAT * sum(tensors) * value) for name, value in vars(sizes).items()}
+        own["gradients"] += 0 if mode == "fast" else FLOAT * max(tensors)
         alive = together if mode == "least" else activations
         return Memory(
             weights, relearner=relearner, reference=reference, activations=alive, mode=mode, place=place, **own

@@ -38,7 +38,8 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     copies = 0 if adapted or names & REMEMBERING else kept_by(method)
     if adapted:
         adapt(empty, Lora() if model.lora is None else Lora(**model.lora.model_dump()))
-    moving = moving_of(empty, model.parameters)
+    tensors = moving_of(empty, model.parameters)
+    moving = sum(tensors)
     frozen = torch.empty((), dtype=getattr(torch, model.dtype)).element_size()
     micro = 1 if once else settings.micro
     sides = ((forget, settings.forget_batch), (retain, settings.retain_batch))
@@ -58,7 +59,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     return peak(
         recipe,
         method,
-        moving,
+        tensors,
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
