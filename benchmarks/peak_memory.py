@@ -19,15 +19,12 @@ import argparse
 import copy
 import gc
 import json
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 import torch
+from live_bytes import Live
 from step_cost import smollm2, texts
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from unweave import Diffusion, Objectives, Pair, rules
 from unweave.footprint import MEMORIES
@@ -40,42 +37,6 @@ from unweave.tasks import Language, Schedule, Task
 from unweave.trust import TrustRegion
 
 Losses = tuple[Loss, Loss]
-
-
-class Live(TorchDispatchMode):
-    """Bytes of all storages that are alive, and the most there were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._seen: set[int] = set()
-
-    def add(self, value: Any) -> None:
-        """Counts the storages of tensors in a tree, each once, until they are freed."""
-        for leaf in tree_leaves(value):
-            if not isinstance(leaf, Tensor) or leaf.device.type == "meta":
-                continue
-            storage = leaf.untyped_storage()
-            key, size = storage._cdata, storage.nbytes()
-            if key in self._seen:
-                continue
-            self._seen.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._freed, key, size)
-
-    def _freed(self, key: int, size: int) -> None:
-        self._seen.discard(key)
-        self.now -= size
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.from_file.default:  # it lies on disk
-            storage = made.untyped_storage()
-            self._seen.add(storage._cdata)
-            weakref.finalize(storage, self._seen.discard, storage._cdata)
-        self.add(made)
-        return made
 
 
 def _ascent(task: Language, model: nn.Module) -> Losses:

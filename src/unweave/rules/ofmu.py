@@ -95,6 +95,7 @@ class OFMU(Rule):
                 inner_lr = objectives.radius / (self.inner_steps * length) if length else 0.0
                 lr = (lr or 0.0) + inner_lr
             objectives.move(psi, -inner_lr)
+            del psi  # before the next one is made
         if self.start == "literal":
             objectives.restore(before)
         losses, direction = self._outer_direction(objectives)
