@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 import typer
 
 from unweave.commands import machine
+from unweave.commands.papers_app import papers
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
@@ -224,6 +225,9 @@ def evidence(
         as_json=as_json,
     )
     raise typer.Exit(code)
+
+
+app.add_typer(papers, name="papers")
 
 
 audit = App(

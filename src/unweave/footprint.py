@@ -16,7 +16,7 @@ from unweave.gramian import Memory
 from unweave.loop import OptimizerStep
 from unweave.places import Place
 from unweave.repair import wanted
-from unweave.rules import GradientRule, Rule
+from unweave.rules import OFMU, GradientRule, Rule
 from unweave.sharded import local
 from unweave.trust import TrustRegion
 
@@ -31,7 +31,8 @@ class Kept:
     """Sizes of what moves that are kept beside it; `elsewhere`: not on its device.
 
     Attributes:
-        gradients: of a rule that compares them 2, 1 or 0, by the memory; of one that adds them 1 or 0; of others 3.
+        gradients: of a rule that compares them 2, 1 or 0, by the memory; of one that adds them 1 or 0; of OFMU 5, of
+            others 3.
         optimizer: moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients; without a contract the best state too.
@@ -63,7 +64,8 @@ def kept(
     """
     compares = isinstance(rule, GradientRule)
     one = rule is not None and (compares or rule.leanest == "least")
-    gradients = 3.0 if not one else {"fast": 2.0 if compares else 1.0, "lean": 1.0, "least": 0.0}[memory]
+    own = 5.0 if isinstance(rule, OFMU) else 3.0  # OFMU: two gradients, a product, and two states to go back to
+    gradients = own if not one else {"fast": 2.0 if compares else 1.0, "lean": 1.0, "least": 0.0}[memory]
     before, states_kept = (1.0, 0.0) if states is None else (0.0, float(states))
     contract, repair = 2.0 * judged, 0.0 if averages is None else averages + (not judged)
     if place == "device":
