@@ -105,12 +105,13 @@ def kept_by(method: Method | OneShot) -> int:
 def peak(
     recipe: Recipe,
     method: Method | OneShot,
-    tensors: Sequence[int],
+    moving: int,
     *,
     weights: int,
     reference: int,
     activations: int,
     together: int,
+    largest: int = 0,
     relearner: int = 0,
 ) -> Memory:
     """The memory of a recipe's steps, on its device, as its `run.memory` says.
@@ -118,9 +119,10 @@ def peak(
     Args:
         recipe: whose step, repair and contract count.
         method: of the recipe.
-        tensors: numbers of each tensor that may move.
+        moving: numbers that may move.
         weights, reference, activations, relearner: bytes, as `Memory` has them.
         together: bytes of the activations of all micro-batches of both sides.
+        largest: numbers of the largest tensor that may move.
 
     Raises:
         ConfigurationError: the memory that is asked for is too little for the method.
@@ -136,8 +138,8 @@ def peak(
     def of(mode: Mode) -> Memory:
         place = placed(settings.place, mode, device)
         sizes = kept(rule, mode, place, states=states, judged=judged, averages=averages)
-        own = {name: round(FLOAT * sum(tensors) * value) for name, value in vars(sizes).items()}
-        own["gradients"] += 0 if mode == "fast" else FLOAT * max(tensors)
+        own = {name: round(FLOAT * moving * value) for name, value in vars(sizes).items()}
+        own["gradients"] += 0 if mode == "fast" else FLOAT * largest
         alive = together if mode == "least" else activations
         return Memory(
             weights, relearner=relearner, reference=reference, activations=alive, mode=mode, place=place, **own

@@ -49,10 +49,12 @@ def estimate(recipe: DiffusionRecipe, network: Network, frozen: Frozen | None, c
     once = recipe.method.name in ONESHOT
     sizes = settings.forget_batch, settings.retain_batch
     examples = max(-(-size // (1 if once else settings.micro)) for size in sizes)
+    tensors = moving_of(empty, model.parameters)
     return peak(
         recipe,
         method,
-        moving_of(empty, model.parameters),
+        sum(tensors),
+        largest=max(tensors),
         weights=FLOAT * (whole + (0 if frozen is None else _around(frozen))),
         reference=FLOAT * whole + copies,
         activations=0 if once else activations(empty, network, examples),

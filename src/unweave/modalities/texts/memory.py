@@ -59,12 +59,13 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     return peak(
         recipe,
         method,
-        tensors,
+        moving,
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
         activations=max(each),
         together=micro * sum(each),
+        largest=max(tensors),
     )
 
 
