@@ -28,6 +28,7 @@ from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
 from unweave.modalities.texts.training import Finetuning, beginning, finetuned, noted
 from unweave.modules import evaluating
+from unweave.oneshot import ONESHOT
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
@@ -118,6 +119,9 @@ class TextJob:
         """The fine-tuning, and the contract where its default has nothing to read."""
         training = asdict(self.training) if self.retrains else {}
         found: dict[str, Any] = {"training": OpenSection(**training)}
+        if recipe.run.memory == "auto" and recipe.method.name not in ONESHOT:
+            mode = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain).mode
+            found["run"] = recipe.run.model_copy(update={"memory": mode})
         if self._endless and recipe.contract is not None:
             found["contract"] = recipe.contract.model_copy(update={"forget": ()})
         return found
