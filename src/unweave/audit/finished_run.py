@@ -22,11 +22,8 @@ from unweave.run.identity import differing, identity
 from unweave.store import file_sha256, tensors_sha256
 
 Request = ImageJob | DiffusionJob | RecordsJob | TextJob
-HELD = (
-    "held out set",
-    "guard set",
-    "final set",
-)  # of the identity: a sequence draws it for all of its requests, a run for itself
+HELD = ("held out set", "guard set", "final set")
+"""Of the identity: a sequence draws what is held out for all of its requests, a run for itself."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -124,7 +125,7 @@ def see(world: Experiment, made: Made) -> TextSeen:
     signals = {}
     for name in SIGNALS:
         column, sides = f"mia_{name}", ("forget", "holdout")
-        if all(scored.values.has(side, column) for side in sides):
+        with suppress(UndefinedScore):  # of sets that the sheet does not have
             forget, unseen = (-scored.values.read(side, column)[0] for side in sides)
             signals[name] = forget, unseen
     return TextSeen(margins["forget"], margins["retain"], margins["holdout"], signals, scored.scores)
