@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unweave.devices import finest
 from unweave.arguments import check_fields
 from unweave.data.draws import numbers
 from unweave.execution import draws
@@ -88,6 +89,6 @@ class Flattening:
         """The squared margin of each example, `[b]`."""
         seen = predictor(self.task, "Logit flattening").predictions(model, batch)
         never = seen.logits.isneginf()
-        share = (~never).double().mean(-1).to(seen.logits.dtype)
+        share = finest(~never).mean(-1).to(seen.logits.dtype)
         mean = seen.logits.masked_fill(never, 0.0).mean(-1) / share
         return seen.owners.reduced((seen.logits.amax(-1) - mean).square())
