@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,25 +39,44 @@ class Averages:
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
 
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
-        """One more pair."""
+        """One more pair, which stays as it is."""
         if not all(math.isfinite(float(norm(side))) for side in gradients):
             return
-        sides, dtype = _AVERAGED[self.of]
-        new = [[part.to(dtype or part.dtype) for part in _reals(gradients[side])] for side in sides]
-        if not self._sums:
-            self._sums = [[torch.zeros_like(part) for part in side] for side in new]
+        for sums, own in self._sides(gradients):
+            torch._foreach_lerp_(sums, [g.to(m.dtype) for g, m in zip(own, sums, strict=True)], 1 - self.beta)
         self.count += 1
-        for sums, side in zip(self._sums, new, strict=True):
-            torch._foreach_lerp_(sums, side, 1 - self.beta)
 
     @torch.no_grad()
-    def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
-        """Those that are averaged, corrected, written over a pair."""
-        scale = 1 / (1 - self.beta**self.count)
-        for side, sums in zip(_AVERAGED[self.of][0], self._sums, strict=True):
-            torch._foreach_copy_(_reals(out[side]), sums)
-            torch._foreach_mul_(_reals(out[side]), scale)
-        return out
+    def over(self, gradients: tuple[Gradient, Gradient]) -> Tensor:
+        """The averages with one more pair, written over it, all but corrected; `keep` takes them up.
+
+        Returns:
+            The factors that correct both sides, `[2]` float64; 1 of a side that is not averaged.
+        """
+        for sums, own in self._sides(gradients):
+            if self.of == "lean":  # no more than a tensor of it in full precision
+                for g, m in zip(own, sums, strict=True):
+                    g.lerp_(m.to(g.dtype), self.beta)
+            else:
+                torch._foreach_lerp_(own, sums, self.beta)
+        factors = torch.ones(2, dtype=torch.float64)
+        factors[list(_AVERAGED[self.of][0])] = 1 / (1 - self.beta ** (self.count + 1))
+        return factors
+
+    @torch.no_grad()
+    def keep(self, written: tuple[Gradient, Gradient]) -> None:
+        """What `over` has written is what the next pair is added to; not called where it is not finite."""
+        for sums, own in self._sides(written):
+            torch._foreach_copy_(sums, own)
+        self.count += 1
+
+    def _sides(self, gradients: tuple[Gradient, Gradient]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """Sums and gradient of each side that is averaged, as real tensors of this rank."""
+        sides, dtype = _AVERAGED[self.of]
+        own = [[real(part) for part in parts(gradients[side])] for side in sides]
+        if not self._sums:
+            self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in side] for side in own]
+        return zip(self._sums, own, strict=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
@@ -66,7 +85,3 @@ class Averages:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
-
-
-def _reals(gradient: Gradient) -> list[Tensor]:
-    return [real(part) for part in parts(gradient)]

@@ -53,7 +53,7 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
             f"A loss must return one value per example, [b]; a micro-batch of {count(batches[0])} examples gave "
             f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
         )
-    return float(summed(torch.tensor(float(own), device=losses.device)))
+    return float(own if world() == 1 else summed(torch.tensor(float(own), device=losses.device)))
 
 
 def bare(model: nn.Module) -> nn.Module:
