@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz mutants lint types docs dist model modeltest examples picture clean
+.PHONY: help demo test device fuzz mutants lint types docs dist model modeltest examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ dist: $(DEV)/installed        ## wheel and sdist, in dist/, tested from the buil
 model: $(DEV)/installed        ## fetch the small language model that some tests need, once
 	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its tests will be skipped"
 
+device: $(DEV)/installed        ## tests of what crosses to an accelerator, on a simulated one (UNWEAVE_DEVICE=cuda: on a GPU)
+	$(ONE) UNWEAVE_DEVICE=$${UNWEAVE_DEVICE:-simulated} $(DEV)/bin/python -m pytest tests/device
+
 modeltest: model        ## the tests that need that model
 	$(ONE) UNWEAVE_MODEL="$$($(DEV)/bin/python scripts/smollm2.py --where)" $(DEV)/bin/python -m pytest -m model
 
@@ -62,7 +65,7 @@ clean:        ## remove what these commands made
 
 $(DEV)/installed: $(DEV)/torch pyproject.toml
 	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
-	@$(DEV)/bin/python $(PIP) -e '.[dev,docs,moo,vision,language,diffusion]'
+	@$(DEV)/bin/python $(PIP) -e '.[dev,docs,moo,vision,language,diffusion,cluster]'
 	@touch $@
 
 $(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)

@@ -15,7 +15,7 @@ import torch
 
 torch.set_num_threads(1)  # two processes with two threads each starve each other
 
-OURS = ("UNWEAVE_VECTORS", "UNWEAVE_DATA", "UNWEAVE_TOFU", "UNWEAVE_MODEL", "UNWEAVE_FUZZ")  # what tests are told
+OURS = {f"UNWEAVE_{name}" for name in ("VECTORS", "DATA", "TOFU", "MODEL", "FUZZ", "DEVICE")}  # what tests are told
 SETTINGS = (
     *("UNWEAVE_", "XDG_", "HF_", "HUGGING", "TRANSFORMERS_", "TORCH_HOME", "ACCELERATE_", "MPL", "HYPOTHESIS_"),
     *("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TZ", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"),

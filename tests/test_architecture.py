@@ -20,10 +20,11 @@ PACKAGE = ROOT / "src" / "unweave"
 # A room imports from rooms in the lines above its own, and from itself. A new room gets its place here.
 LAYERS = [
     {"errors"},
-    {"extras", "arguments", "watch"},
+    {"extras", "arguments", "watch", "sharded", "devices"},
     {"modules", "store"},
     {"gramian", "parameters", "data"},
     {"pretrained", "execution"},
+    {"streaming", "curvature"},
     {"tasks"},
     {"objectives", "samples"},
     {"losses", "rules"},
@@ -34,7 +35,7 @@ LAYERS = [
     {"callbacks"},
     {"loop"},
     {"trust", "oneshot"},
-    {"averages"},
+    {"averages", "testing"},
     {"repair"},
     {"guards"},
     {"unlearning"},

@@ -28,6 +28,7 @@ ROOMS = (
     "unweave.evaluation",
     "unweave.audit.attacks",
     "unweave.ledger",
+    "unweave.testing",
 )
 notebooks = runpy.run_path(str(ROOT / "scripts" / "notebooks.py"))
 

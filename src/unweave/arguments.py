@@ -254,6 +254,14 @@ def callable_with(given: Any, takes: int) -> bool:
     return True
 
 
+def two_losses(name: str, given: Any) -> str:
+    """What is wrong with a forget and a retain loss; nothing where nothing is."""
+    two = isinstance(given, tuple | list) and len(given) == 2
+    if two and all(each is None or callable_with(each, 2) for each in given):
+        return ""
+    return wrong(name, "two functions (model, batch) -> [b], of which one may be None", given)
+
+
 def wrong(name: str, words: str, given: Any) -> str:
     """What was expected, and what was found."""
     return f"{name} must be {words}; found {shown(given)}."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from unweave.gramian import Gradient, norm, parts, real
+from unweave.gramian import Gradient, local, parts, real
 from unweave.rules._base import FORGET, RETAIN
 
 Of = Literal["both", "lean", "retain", "none"]
@@ -30,7 +29,7 @@ class Averages:
         beta: how much of the past an average keeps.
         of: "both" gradients in their precision; "lean": both in bfloat16, half of the memory where that is float32;
             "retain": the retain side's alone; "none". What is not averaged is the step's own.
-        count: pairs that are in it; those with a non-finite gradient are left out.
+        count: pairs that are in it.
     """
 
     beta: float = 0.9
@@ -38,13 +37,29 @@ class Averages:
     count: int = field(default=0, init=False)
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
 
+    @torch.no_grad()
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
         """One more pair, which stays as it is."""
-        if not all(math.isfinite(float(norm(side))) for side in gradients):
-            return
         for sums, own in self._sides(gradients):
             torch._foreach_lerp_(sums, [g.to(m.dtype) for g, m in zip(own, sums, strict=True)], 1 - self.beta)
         self.count += 1
+
+    @torch.no_grad()
+    def begin(self, side: int, like: Sequence[Tensor]) -> None:
+        """One more pair, whose gradients come tensor by tensor (`more`), this side's next."""
+        sides, dtype = _AVERAGED[self.of]
+        if not self._sums:
+            own = _reals(like)
+            self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in own] for _ in sides]
+        self.count += side == sides[0]
+        torch._foreach_mul_(self._sums[sides.index(side)], self.beta)
+
+    @torch.no_grad()
+    def more(self, side: int, place: int, gradient: Tensor | None) -> None:
+        """A tensor of it, or a micro-batch's part."""
+        if gradient is not None:
+            own = self._sums[_AVERAGED[self.of][0].index(side)][place]
+            own.add_(real(local(gradient)).to(own), alpha=1 - self.beta)
 
     @torch.no_grad()
     def over(self, gradients: tuple[Gradient, Gradient]) -> Tensor:
@@ -65,15 +80,19 @@ class Averages:
 
     @torch.no_grad()
     def keep(self, written: tuple[Gradient, Gradient]) -> None:
-        """What `over` has written is what the next pair is added to; not called where it is not finite."""
+        """What `over` has written is what the next pair is added to."""
         for sums, own in self._sides(written):
             torch._foreach_copy_(sums, own)
         self.count += 1
 
+    def forget(self) -> None:
+        """Begins anew: of sums that hold one number that is not finite nothing is left."""
+        self.count, self._sums = 0, []
+
     def _sides(self, gradients: tuple[Gradient, Gradient]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
         """Sums and gradient of each side that is averaged, as real tensors of this rank."""
         sides, dtype = _AVERAGED[self.of]
-        own = [[real(part) for part in parts(gradients[side])] for side in sides]
+        own = [_reals(gradients[side]) for side in sides]
         if not self._sums:
             self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in side] for side in own]
         return zip(self._sums, own, strict=True)
@@ -85,3 +104,7 @@ class Averages:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
+
+
+def _reals(gradient: Sequence[Tensor]) -> list[Tensor]:
+    return [real(part) for part in parts(gradient)]

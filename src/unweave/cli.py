@@ -164,6 +164,10 @@ def evidence(
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; without it one per core.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Workers elsewhere: tcp://HOST:PORT of Dask, or slurm:FILE.yaml."),
+    ] = None,
     few: Few = False,
     as_json: AsJson = False,
 ) -> None:
@@ -177,7 +181,14 @@ def evidence(
     from unweave.commands import evidence as command
 
     code = command.main(
-        recipe, overrides or [], output, references=reference or [], workers=workers, few=few, as_json=as_json
+        recipe,
+        overrides or [],
+        output,
+        references=reference or [],
+        workers=workers,
+        cluster=cluster,
+        few=few,
+        as_json=as_json,
     )
     raise typer.Exit(code)
 

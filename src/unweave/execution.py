@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,16 +11,22 @@ import torch
 import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parallel import DistributedDataParallel
 
+from unweave import devices
 from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.gramian import local
+from unweave.gramian import local, real
+from unweave.modules import bare as bare
+from unweave.sharded import reshard as reshard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+_BUCKET = 1 << 23  # elements that are sent at a time
 
 
 def world() -> int:
@@ -53,29 +59,12 @@ def examples(batches: Sequence[Batch], losses: Tensor) -> float:
             f"A loss must return one value per example, [b]; a micro-batch of {count(batches[0])} examples gave "
             f"{losses.numel()}. Put the tensor that counts the examples first in the batch, or use micro=1."
         )
-    return float(own if world() == 1 else summed(torch.tensor(float(own), device=losses.device)))
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The module itself: DDP synchronises buffers in every forward, and a look without a graph needs no peer."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    return float(summed(torch.tensor(float(own), device=losses.device))) if world() > 1 else float(own)
 
 
 def device_of(model: nn.Module) -> torch.device:
     """Where its first parameter is; the CPU for a model without one."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
-def chosen_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of a recipe; auto is a GPU if there is one.
-
-    Raises:
-        ConfigurationError: a GPU is asked for, and there is none.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigurationError("run.device: cuda is asked for, and torch finds no GPU: use auto or cpu.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def accelerated(
@@ -102,12 +91,8 @@ def accelerated(
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """The same randomness for the same key: torch's, Python's, numpy's; their global states are found as they were."""
-    cuda = torch.cuda.is_initialized()
     seed = hash(key) & 0x7FFF_FFFF_FFFF_FFFF
-    with torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()), streams(seed):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
+    with devices.seeded(seed), streams(seed):
         yield
 
 
@@ -174,17 +159,6 @@ def check_third_order(model: nn.Module) -> None:
             )
 
 
-def reshard(model: nn.Module) -> None:
-    """Back to this rank's shards of the parameters.
-
-    FSDP2 leaves the root gathered after a pass without a graph; its next pass would use that copy, however the shards
-    have moved in the meantime.
-    """
-    for m in model.modules():
-        if callable(back := getattr(m, "reshard", None)):
-            back()
-
-
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
     """Every process holds all parameters of an FSDP2 model inside, so that each can run passes of its own.
@@ -204,19 +178,81 @@ def gathered(model: nn.Module) -> Iterator[None]:
             m.reshard()
 
 
+@torch.no_grad()
+def averaged(parameters: Sequence[Tensor]) -> None:
+    """Replaces every `.grad` by its mean over ranks, where each holds the whole parameter; FSDP2 has done it itself.
+
+    A parameter that was not used here may have been elsewhere: it counts as zeros.
+    """
+    if world() == 1:
+        return
+    own = [p for p in parameters if local(p) is p]
+    for p in own:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    by: dict[torch.dtype, list[Tensor]] = {}
+    for p in own:
+        assert p.grad is not None
+        by.setdefault(p.grad.dtype, []).append(real(p.grad))
+    for gradients in by.values():
+        for some in _buckets(gradients):
+            flat = _flatten_dense_tensors(some)
+            dist.all_reduce(flat)
+            flat /= world()
+            torch._foreach_copy_(some, list(_unflatten_dense_tensors(flat, some)))
+
+
+@torch.no_grad()
+def as_first(tensors: Iterable[Tensor]) -> None:
+    """Gives every rank the first one's values (running statistics, which each has of its own micro-batches)."""
+    for tensor in tensors if world() > 1 else ():
+        if tensor.numel() and local(tensor) is tensor:
+            dist.broadcast(real(tensor), 0)
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """So many at a time that one message is worth it, and a copy of them is small."""
+    some, held = list[Tensor](), 0
+    for tensor in tensors:
+        some.append(tensor)
+        held += tensor.numel()
+        if held >= _BUCKET:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
+
+
+def _same_everywhere(model: nn.Module) -> None:
+    """Refuses replicas that are none.
+
+    Raises:
+        UnsupportedError: a parameter that each rank holds whole has other values on another rank.
+    """
+    named = [(n, p) for n, p in bare(model).named_parameters() if local(p) is p and p.numel()]
+    if not named:
+        return
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    sums = [real(p.detach()).contiguous() for _, p in named]
+    own = torch.stack([v.view(bits[v.element_size()]).sum(dtype=torch.int64) for v in sums])
+    seen = [torch.empty_like(own) for _ in range(world())]
+    dist.all_gather(seen, own)
+    for other, theirs in enumerate(seen):
+        if differs := (seen[0] != theirs).nonzero().flatten().tolist():
+            raise UnsupportedError(
+                f"{world()} ranks run, and each holds the whole model, but {named[differs[0]][0]} ({len(differs)} such "
+                f"tensors) has other values on rank {other} than on rank 0. Load the same weights on all of them, wrap "
+                "the model in DDP, which sends them, or shard it (fully_shard)."
+            )
+
+
 def check(model: nn.Module, accelerator: Accelerator | None) -> None:
     """Refuses what would silently give a wrong gradient.
 
     Raises:
-        UnsupportedError: ranks without DDP or FSDP, fp16 scaling, DeepSpeed, or accelerate's own accumulation.
+        UnsupportedError: ranks with other weights, fp16 scaling, DeepSpeed, or accelerate's own accumulation.
     """
-    if world() > 1 and not isinstance(model, DistributedDataParallel):
-        alone = [n for n, p in model.named_parameters() if p.requires_grad and local(p) is p]
-        if alone:
-            raise UnsupportedError(
-                f"{world()} ranks run, but the model is neither DDP nor fully_shard'ed throughout: each rank would "
-                f"unlearn {alone[0]} ({len(alone)} such tensors) on its own. Wrap it, or let accelerate prepare it."
-            )
+    if world() > 1:
+        _same_everywhere(model)
     if accelerator is None:
         return
     if accelerator.scaler is not None or accelerator.mixed_precision == "fp16":

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+
+from unweave.sharded import local as local
+from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
@@ -67,10 +69,35 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         again = _rows(gradients, index, _exact, rough)
         rows[sorted(rough)] = again[sorted(rough)]
     gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-    if not plain.all():
-        one, (ff, fr, rr) = sine2(gram) <= _noise(gradients, index), rows.T
-        gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
+    return gram if plain.all() else lined_up(gram, gradients, index)
+
+
+def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+    """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    one = sine2(gram) <= _noise(gradients, index)
+    gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
+
+
+@torch.no_grad()
+def products(f: Tensor, r: Tensor) -> Tensor:
+    """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
+    f, r = _flat(local(f), local(r))
+    return torch.stack([torch.zeros(3, dtype=torch.float64, device=f.device), *_exact(f, r)]).sum(0)
+
+
+def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
+    """The Gramian `[B, 2, 2]` of products `[T, 3]` of every tensor, on the CPU; one host sync.
+
+    Args:
+        each: of this rank's parts of tensors that are sharded as `like`; changed in place.
+        index: the block of each tensor.
+        like: one of the tensors.
+    """
+    sum_over_shards(each, like)
+    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
+    return rows.index_add_(0, torch.tensor(index), each.cpu())[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
 
 
 def sine2(gram: Tensor) -> Tensor:
@@ -114,7 +141,7 @@ def _rows(
         sums += [part.view(3, *shape).sum(2) for part, shape in zip(products.split(sizes, 1), alike, strict=True)]
     each = torch.zeros(3, len(index), dtype=torch.float64, device=sums[0].device)
     each[:, order] = torch.cat(sums, 1)  # in another order on ranks whose shards have other sizes
-    _sum_over_shards(each, gradients[0][0])
+    sum_over_shards(each, gradients[0][0])
     rows = torch.zeros(3, max(index) + 1, dtype=torch.float64)
     return rows.index_add_(1, torch.tensor(index), each.cpu()).T
 
@@ -173,11 +200,28 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
     return gradients[1]
 
 
+def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
+    """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
+    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
+    return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
+
+
+@torch.no_grad()
+def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
+    """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
+    into, other = real(local(into)), real(local(other))
+    if exact:
+        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+    else:
+        into.mul_(own).add_(other, alpha=weight)
+
+
 def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
     parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
     total = torch.stack(parts).sum()
-    _sum_over_shards(total, left[0])
+    sum_over_shards(total, left[0])
     return total.cpu()
 
 
@@ -189,7 +233,7 @@ def norm(gradient: Sequence[Tensor]) -> Tensor:
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
     total = torch.stack(squares).sum()
-    _sum_over_shards(total, gradient[0])
+    sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
 
 
@@ -203,22 +247,9 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     return result
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, or the tensor itself."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:
     """This rank's part of every tensor."""
     return [local(g) for g in gradient]
-
-
-def _sum_over_shards(total: Tensor, like: Any) -> None:
-    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
-    if hasattr(like, "to_local"):
-        for dim, placement in enumerate(like.placements):
-            if placement.is_shard():
-                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
 
 
 def _exact(f: Tensor, r: Tensor) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from unweave import arguments as takes
+from unweave import devices
 from unweave.data.checks import check_apart, check_overlap
 from unweave.data.loaders import opened
 from unweave.errors import ConfigurationError, UnsupportedError, shown
@@ -152,7 +153,7 @@ class Call:
         return {"recipe": head + dump({"call": self._told}), "scores": found, "summary": self._summary(result)}
 
     def _summary(self, result: Result) -> Json:
-        from unweave.run.environment import environment, now, peak_memory
+        from unweave.run.environment import environment, now
         from unweave.store import tensors_sha256
 
         assert self.original is not None, "checked"
@@ -175,7 +176,7 @@ class Call:
             "seconds": result.seconds,
             "retrain_seconds": None,
             "efficiency": None,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": devices.peak(devices.CPU),
             "model_before": before,
             "model_after": after,
             "warnings": list(result.warnings),

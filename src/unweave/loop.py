@@ -20,11 +20,11 @@ from unweave.callbacks import Callback, Told
 from unweave.contract import Keeper
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, noted, shown, told
-from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
 from unweave.results import Progress, Record, Result
 from unweave.rules._base import Rule
+from unweave.streaming import Memory
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,21 +91,18 @@ class OptimizerStep:
         objectives.radius = None
         objectives.lr = float(self.optimizer.param_groups[0]["lr"])
         step = rule.backward(objectives)
-        direction = objectives.direction()
+        direction = objectives.taken()
         if self.mask is not None:
-            self.mask.apply(direction)
+            direction.mask(self.mask.tensors)
         known = step.length if self.mask is None else None
-        length = float(norm(direction)) if known is None else known
+        length = direction.norm() if known is None else known
         if not (math.isfinite(length) and bool(step.losses.isfinite().all())):
             objectives.discard()
             return Record(number, step, 0.0, False, note="non-finite loss or direction")
         if step.stop:
             objectives.discard()
             return Record(number, step, 0.0, False, note=step.stop)
-        if self.clip is not None and length > self.clip:
-            torch._foreach_mul_(direction, self.clip / length)
-        objectives.write(direction)
-        self.optimizer.step()
+        direction.step(self.optimizer, self.clip / length if self.clip is not None and length > self.clip else 1.0)
         lr = objectives.lr * (min(1.0, self.clip / length) if self.clip is not None and length else 1.0)
         if self.scheduler is not None:
             self.scheduler.step()
@@ -151,6 +148,7 @@ def unlearn(
     progress: Progress | None = None,
     contract: Keeper | None = None,
     repair: Phases | None = None,
+    memory: Memory = "fast",
 ) -> Result:
     """Unlearns in place, one pair after another.
 
@@ -169,13 +167,14 @@ def unlearn(
         progress: of the run that is resumed; counted on in place.
         contract: keeps the run within its limits; the model ends as the best state that kept them.
         repair: pays back what forgetting cost before the run ends.
+        memory: gradients that are kept: "fast" both, "lean" one, "least" none (`streaming`).
 
     Returns:
         The model, the history and the reason for the end; also after a `KeyboardInterrupt`.
     """
     if method.rule.needs_probe and not probe:
         raise ConfigurationError("estimator 'probe' needs retain examples that no step trains on: pass probe=...")
-    objectives = Objectives(model, (method.forget, method.retain), accelerator, probe)
+    objectives = Objectives(model, (method.forget, method.retain), accelerator, probe, memory)
     stepper = (
         OptimizerStep(optimizer, scheduler, clip, mask) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
     )

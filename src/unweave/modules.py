@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from unweave.errors import ConfigurationError
+from unweave.sharded import copied_alike, is_sharded, reshard
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -51,8 +52,15 @@ def _strange(tensor: Tensor) -> str:
     return "holds one number for several elements (expand). Give each its own (contiguous())" if _spread(tensor) else ""
 
 
+def bare(model: nn.Module) -> nn.Module:
+    """The module itself: DDP synchronises buffers in every forward, and a look without a graph needs no peer."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def copied(model: M) -> M:
     """A copy that shares nothing with the model, and whose tensors share memory among themselves as the model's do.
+
+    One whose weights are sharded over ranks (FSDP2) gives one that is sharded alike; all ranks copy together.
 
     What a forward pass left on the model (a normalised weight, a kept activation) is copied as values, without a graph.
 
@@ -61,7 +69,8 @@ def copied(model: M) -> M:
     """
     try:
         with torch.no_grad(), _Values():
-            made = copy.deepcopy(model, _one_memory(model))
+            memo = _one_memory(model)
+            made = copied_alike(model, memo) if is_sharded(model) else copy.deepcopy(model, memo)
         pairs = list(zip(made.parameters(), model.parameters(), strict=True))
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -195,13 +204,17 @@ class Buffers:
         self._sparse = [(b, b.clone()) for b in kept if b.layout != torch.strided]
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Puts them back."""
+    def restore(self, differing: bool = False) -> None:
+        """Puts them back; `differing`: only where the values are others, as autograd counts what is written."""
         for module, named, attributes in self._bound:
             now = dict(module._buffers.items())
             if now.keys() != named.keys() or any(now[name] is not b for name, b in named.items()):
                 _rebind(module, named, attributes)
-        if self._dense:
+        if differing:
+            for buffer, value in zip(self._dense, self._values, strict=True):
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+        elif self._dense:
             torch._foreach_copy_(self._dense, self._values)
         for buffer, value in self._sparse:
             buffer.copy_(value)
@@ -269,14 +282,22 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; modes and buffers are afterwards as they were."""
-    with mode(model, False), still(model):
-        yield
+    """Evaluation mode inside; modes and buffers are afterwards as they were, sharded weights no longer gathered."""
+    try:
+        with mode(model, False), still(model):
+            yield
+    finally:
+        reshard(model)
 
 
 def writable(buffer: Tensor) -> bool:
     """Whether it could change in place: it has values, and each element a number of its own in memory."""
     return not is_lazy(buffer) and not _spread(buffer)
+
+
+def moving_buffers(model: nn.Module) -> bool:
+    """Whether a pass may change buffers of it."""
+    return model.training and any(writable(buffer) for buffer in model.buffers())
 
 
 def _plain(tensor: Tensor) -> bool:
@@ -331,3 +352,22 @@ def differentiable(values: Tensor, name: str) -> None:
             f"the {name} loss does not depend on any weight that may move: no gradient reaches them. Look for "
             "torch.no_grad, detach or .data in the model's forward, or let other parameters move."
         )
+
+
+def per_example(values: object, name: str) -> Tensor:
+    """The values of a loss, which are real, and one for every example.
+
+    Raises:
+        ConfigurationError: they are something else.
+    """
+    if not isinstance(values, Tensor) or values.ndim != 1:
+        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ConfigurationError(
+            f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
+        )
+    if values.is_complex():
+        raise ConfigurationError(
+            f"A loss must return one value per example, [b]; {name} returned {values.dtype}. Take its real part or "
+            "its modulus."
+        )
+    return values

@@ -8,22 +8,35 @@ a gradient only; every other look begins with those that it began with, and leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parallel import DistributedDataParallel
 
 from unweave import arguments as takes
+from unweave import curvature
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, UnsupportedError, noted
-from unweave.execution import bare, check, check_third_order, exact, examples, reseeded, reshard, summed, world
-from unweave.gramian import Blocks, Gradient, block_index, local, norm, parts, real
-from unweave.modules import Buffers, check_memory, differentiable
+from unweave.execution import (
+    as_first,
+    averaged,
+    bare,
+    check,
+    check_third_order,
+    exact,
+    examples,
+    reseeded,
+    reshard,
+    summed,
+    world,
+)
+from unweave.gramian import Blocks, Gradient, block_index, local, parts
+from unweave.modules import Buffers, check_memory, differentiable, per_example
+from unweave.streaming import WAYS, Direction, Hearing, Memory, Take, Weights, dense, interleaved, taking
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,18 +44,9 @@ if TYPE_CHECKING:
 Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised, pure in (model, batch)
 FORGET, RETAIN = 0, 1
 _SIDES = ("forget", "retain")
-# Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
-_DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
 
 
-def _pair(name: str, losses: Any) -> str:
-    two = isinstance(losses, tuple | list) and len(losses) == 2
-    if two and all(each is None or takes.callable_with(each, 2) for each in losses):
-        return ""
-    return takes.wrong(name, "two functions (model, batch) -> [b], of which one may be None", losses)
-
-
-_RULES = {"model": takes.model, "losses": _pair, "accelerator": takes.prepared}
+_RULES = {"model": takes.model, "losses": takes.two_losses, "accelerator": takes.prepared}
 
 
 class Objectives:
@@ -53,6 +57,7 @@ class Objectives:
         losses: forget and retain loss, each `(model, batch) -> [b]` and minimised; None is the constant 0.
         accelerator: the `accelerate.Accelerator` that prepared the model, if one did.
         probe: retain micro-batches that no step trains on (`probe_loss`).
+        memory: "fast" keeps both gradients of a rule that compares them, "lean" one, "least" none.
 
     Attributes:
         parameters, names: what may move, each tensor once.
@@ -61,11 +66,12 @@ class Objectives:
         active: share of each side's examples whose loss was not exactly 0 at the last look, `[2]`: those that an end
             per example (`losses.Until`) has not left alone. 1 before any look.
         heard: told both gradients of every pair that a rule asks for, before the rule has them.
+        memory: how many gradients are kept (`streaming`).
 
     Raises:
         ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
             another type.
-        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks without DDP or FSDP2.
+        UnsupportedError: fp16 scaling, DeepSpeed, accelerate's own accumulation, or ranks whose weights differ.
     """
 
     def __init__(
@@ -74,10 +80,11 @@ class Objectives:
         losses: tuple[Loss | None, Loss | None],
         accelerator: Accelerator | None = None,
         probe: Sequence[Batch] = (),
+        memory: Memory = "fast",
     ):
         takes.check(_RULES, locals())
         reshard(model)
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in bare(model).named_parameters() if p.requires_grad]
         if not named:
             raise ConfigurationError("No parameter may move: all are frozen. Set requires_grad on those to unlearn.")
         check_memory(model)
@@ -90,7 +97,10 @@ class Objectives:
         self.radius: float | None = None
         self.pair = Pair((), ())
         self.active = torch.ones(2, dtype=torch.float64)
-        self.heard: Callable[[tuple[Gradient, Gradient]], None] | None = None
+        self.heard: Hearing | None = None
+        self.memory = memory
+        self._way = WAYS[memory](self)
+        self._left: Direction | None = None
         self._begun: dict[int, Buffers] = {}  # as the first look with a gradient found them, by side
         check(model, accelerator)
 
@@ -104,11 +114,11 @@ class Objectives:
         return torch.stack([self.loss(side) for side in (FORGET, RETAIN)])
 
     @torch.no_grad()
-    def loss(self, side: int) -> Tensor:
-        """One side's loss, likewise; the other side is not looked at."""
+    def loss(self, side: int, moves: bool = False) -> Tensor:
+        """One side's loss, likewise; the other side is not looked at. `moves`: buffers do, as with a gradient."""
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
-        with self._passes(side):
+        with self._passes(side, moves):
             return self._mean(side, [self._values(side, i, b) for i, b in enumerate(self._micro(side))])
 
     def loss_at(self, side: int, pair: Pair) -> float:
@@ -127,10 +137,34 @@ class Objectives:
         with self._passes(RETAIN):
             return float(self._mean(RETAIN, [self._values(RETAIN, i, b) for i, b in enumerate(self._probe)]))
 
-    def backward(
-        self, weights: Tensor | Callable[[Tensor], Tensor], needs_forget: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Accumulates `w_f grad L_f + w_r grad L_r` in `.grad`; returns the losses `[2]` and the weights `[2]`.
+    # What a rule asks for, and where its direction is left, as the memory allows (`streaming`).
+    def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
+        """Losses `[2]` and Gramian `[B, 2, 2]` of both gradients; `combine` then makes a direction of them."""
+        return self._way.products(blocks)
+
+    def combine(self, weights: Tensor) -> None:
+        """Leaves `sum_i w[b, i] g_i` as the direction, by `[B, 2]` weights, once after `products`."""
+        self._way.combine(weights)
+
+    def each(self, side: int, take: Take) -> None:
+        """Tells all tensors of one side's gradient, one at a time."""
+        self._way.each(side, take)
+
+    def leave(self, direction: Direction) -> None:
+        """Another direction than one of this pair's gradients."""
+        self._left = direction
+
+    def taken(self) -> Direction:
+        """The direction that was left, wherever it is kept."""
+        left, self._left = self._left, None
+        return self._way.direction() if left is None else left
+
+    def backward(self, weights: Weights, needs_forget: bool = True) -> tuple[Tensor, Tensor]:
+        """Leaves `w_f grad L_f + w_r grad L_r` as the direction; returns the losses `[2]` and the weights `[2]`."""
+        return self._way.backward(weights, needs_forget)
+
+    def weighed(self, weights: Weights, needs_forget: bool) -> tuple[Tensor, Tensor]:
+        """The same, accumulated in `.grad`.
 
         Weights that depend on the losses cost no forward pass of their own: the retain gradient is scaled in place
         once they are known. Only where they need the forget loss of several micro-batches is that looked at before.
@@ -154,30 +188,53 @@ class Objectives:
                 torch._foreach_mul_(grads, float(w[RETAIN]))
             if at_once:
                 self._backward(FORGET, values.sum() * (float(w[FORGET]) * world() / examples(micro, values)))
+                averaged(self.parameters)
         if not at_once:
             forget = self._weighted(FORGET, float(w[FORGET]))
         return torch.stack([forget, retain]), w
 
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
         """Losses `[2]` and the two gradients; `.grad` is left empty. One backward per side and micro-batch."""
-        losses, gradients = [], []
-        for side in (FORGET, RETAIN):
-            loss, gradient = self.gradient(side)
-            losses.append(loss)
-            gradients.append(gradient)
+        (forget, f), (retain, r) = self.gradient(FORGET), self.gradient(RETAIN)
         if self.heard is not None:
-            self.heard((gradients[FORGET], gradients[RETAIN]))
-        return torch.stack(losses), (gradients[FORGET], gradients[RETAIN])
+            self.heard.add((f, r))
+        return torch.stack([forget, retain]), (f, r)
 
     def gradient(self, side: int) -> tuple[Tensor, Gradient]:
         """One side's loss and gradient; unused parameters have a zero gradient."""
         self.clear()
         loss = self._accumulate(side, 1.0)
         gradient = self.direction()
-        if getattr(self.model, "gradient_as_bucket_view", False):  # DDP's next backward would write over it
-            gradient = [g.clone() for g in gradient]
         self.clear()
         return loss, gradient
+
+    def streamed(self, side: int, take: Take) -> Tensor:
+        """One side's loss; its gradient is told tensor by tensor, a micro-batch at a time, and freed."""
+        self.clear()
+        return self._accumulate(side, 1.0, take)
+
+    def together(self, weights: Mapping[int, float], take: Take) -> Tensor:
+        """Losses `[2]`, of sides without a weight NaN; the gradient of the weighted sum is told tensor by tensor.
+
+        All graphs are open at once, those of micro-batches too: a tensor's gradient is then whole when it comes.
+        """
+        self.clear()
+        losses, roots = torch.full((2,), float("nan"), dtype=torch.float64), list[Tensor]()
+        with ExitStack() as open_:
+            for side, weight in weights.items():
+                open_.enter_context(self._passes(side, moves=True, beside=bool(roots)))
+                batches, seen, total = self._micro(side), [], 0.0
+                for i, batch in enumerate(batches if self._losses[side] is not None else ()):
+                    values = self._values(side, i, batch)
+                    differentiable(values, _SIDES[side])
+                    total = total or examples(batches, values)
+                    roots.append(values.sum() * (weight * world() / total))
+                    seen.append(values.detach())
+                losses[side] = self._mean(side, seen) if self._losses[side] is not None else 0.0
+            if roots:
+                interleaved(roots)
+                self._backward(side, torch.stack(roots).sum(), take)
+        return losses
 
     def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient:
         """Hessian-vector product `H_side v` by differences of gradients: first-order calls only, so it shards.
@@ -185,21 +242,7 @@ class Objectives:
         Central, `[g(theta + h v) - g(theta - h v)] / 2h`; one-sided, `[g(theta + h v) - g(theta)] / h`, if the
         gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
         """
-        length, size = float(norm(vector)), max(float(norm([p.detach() for p in self.parameters])), 1e-3)
-        if size > length * torch.finfo(self.parameters[0].dtype).max:  # no h of this precision would do
-            return [torch.zeros_like(v) for v in vector]
-        h = _DIFFERENCE[real(self.parameters[0]).dtype == torch.float64, gradient is None] * size / length
-        before = self.snapshot()
-        self.move(vector, h)
-        difference = self.gradient(side)[1]
-        if gradient is None:
-            self.restore(before)
-            self.move(vector, -h)
-            gradient, h = self.gradient(side)[1], 2 * h
-        self.restore(before)
-        torch._foreach_sub_(parts(difference), parts(gradient))
-        torch._foreach_div_(parts(difference), h)
-        return difference
+        return curvature.hvp(self, side, vector, gradient)
 
     @sdpa_kernel(SDPBackend.MATH)  # fused attention knows its first derivative only
     def contract(self, side: int, *vectors: Gradient) -> Gradient:
@@ -222,19 +265,11 @@ class Objectives:
         n = 0.0
         with self._passes(side), exact(self.model):
             for i, batch in enumerate(batches):
-                values = self._values(side, i, batch, outside=True)
+                values = self._values(side, i, batch)
                 n = n or examples(batches, values)
                 loss = values.sum() / n
                 differentiable(loss, _SIDES[side])
-                grads: Sequence[Tensor] = torch.autograd.grad(
-                    loss, self.parameters, create_graph=True, materialize_grads=True
-                )
-                for v in vectors:
-                    products = [(real(g) * real(x)).sum() for g, x in zip(grads, v, strict=True)]
-                    inner = torch.stack(products).sum()
-                    if not inner.requires_grad:  # a derivative that is constant
-                        inner = sum((real(p).sum() * 0.0 for p in self.parameters), inner)
-                    grads = torch.autograd.grad(inner, self.parameters, create_graph=True, materialize_grads=True)
+                grads = curvature.contracted(loss, self.parameters, vectors)
                 torch._foreach_add_(total, [p.detach() for p in grads])
         if world() > 1:
             for t in total:
@@ -286,63 +321,61 @@ class Objectives:
         """A side of weight 0 is looked at, not differentiated."""
         return self._accumulate(side, weight) if weight else self.loss(side)
 
-    def _accumulate(self, side: int, scale: float) -> Tensor:
+    def _accumulate(self, side: int, scale: float, take: Take | None = None) -> Tensor:
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
         batches, seen, total = self._micro(side), [], 0.0
         with self._passes(side, moves=True):
             for i, batch in enumerate(batches):
-                with nullcontext() if i == len(batches) - 1 else self._no_sync():
-                    values = self._values(side, i, batch)
-                    total = total or examples(batches, values)
-                    self._backward(side, values.sum() * (scale * world() / total))  # DDP and FSDP average over ranks
+                values = self._values(side, i, batch)
+                total = total or examples(batches, values)
+                loss = values.sum() * (scale * world() / total)  # FSDP2 averages over ranks, as we do
+                self._backward(side, loss, take)
                 seen.append(values.detach())
+            if take is None:
+                averaged(self.parameters)
         return self._mean(side, seen)
 
     @contextmanager
-    def _passes(self, side: int, moves: bool = False) -> Iterator[None]:
-        """Around all passes of one look: what becomes of the buffers. `moves`: it takes a gradient."""
+    def _passes(self, side: int, moves: bool = False, beside: bool = False) -> Iterator[None]:
+        """Around all passes of one look: what becomes of the buffers.
+
+        `moves`: it takes a gradient. `beside`: a graph is open, which knows its buffers by what is written to them.
+        """
         found = Buffers(self.model)
         # The first look with a gradient is the one that a plain training step would take: its buffers move, and stay.
         # All others start where that one started, and what they do to the buffers is undone.
         if moves and side not in self._begun:
             self._begun[side] = found
             yield
+            if self.model.training:
+                as_first(self.model.buffers())
             return
         if side in self._begun:
-            self._begun[side].restore()
+            self._begun[side].restore(differing=beside)
         try:
             yield
         finally:
             found.restore()
 
-    def _values(self, side: int, micro: int, batch: Batch, outside: bool = False) -> Tensor:
+    def _values(self, side: int, micro: int, batch: Batch) -> Tensor:
         loss = self._losses[side]
         assert loss is not None
-        model = bare(self.model) if outside or not torch.is_grad_enabled() else self.model
+        model = bare(self.model)  # ranks meet in `averaged`: DDP's own forward knows one backward and no unused weight
         name = f"the {_SIDES[side]} loss"
         with reseeded(self.pair, side, micro), noted(name):
             values = loss(model, batch)
         if not torch.is_grad_enabled():
             reshard(model)
-        if not isinstance(values, Tensor) or values.ndim != 1:
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ConfigurationError(
-                f"A loss must return one value per example, [b]; {name} returned {found}. Do not reduce over the batch."
-            )
-        if values.is_complex():
-            raise ConfigurationError(
-                f"A loss must return one value per example, [b]; {name} returned {values.dtype}. Take its real part or "
-                "its modulus."
-            )
-        return values
+        return per_example(values, name)
 
-    def _backward(self, side: int, loss: Tensor) -> None:
+    def _backward(self, side: int, loss: Tensor, take: Take | None = None) -> None:
         differentiable(loss, _SIDES[side])
-        loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
+        with nullcontext() if take is None else taking(self.parameters, take):
+            loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
         for p in self.parameters:
-            if (g := p.grad) is not None and (g.layout != torch.strided or g.is_conj()):
-                p.grad = g.to_dense().resolve_conj()  # of an embedding with sparse=True; of complex weights
+            if (g := p.grad) is not None and (own := dense(g)) is not g:
+                p.grad = own
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
@@ -352,8 +385,3 @@ class Objectives:
         total, active, count = summed(own)
         self.active[side] = active / count
         return total / count
-
-    def _no_sync(self) -> AbstractContextManager[object]:
-        if self._accelerator is not None:
-            return self._accelerator.no_sync(self.model)
-        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()

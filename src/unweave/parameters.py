@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
-from unweave.modules import differentiable, evaluating
+from unweave.modules import bare, differentiable, evaluating
+from unweave.sharded import is_sharded, local, sum_over_shards
 
 _SHOWN = 8  # names in a message
 
@@ -33,11 +34,12 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
             there is nothing that could: the weights are quantised.
     """
     check({"parameters": patterns}, {"parameters": selection})
-    named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point() or p.is_complex()]
+    own = bare(model)  # names as the user has them, not those of a wrapper
+    named = [(n, p) for n, p in own.named_parameters() if p.is_floating_point() or p.is_complex()]
     before = [p.requires_grad for _, p in named]
     if not named:
-        raise ConfigurationError(_none(model))
-    chosen = before if selection is None else _matches([n for n, _ in named], selection, _tied(model))
+        raise ConfigurationError(_none(own))
+    chosen = before if selection is None else _matches([n for n, _ in named], selection, _tied(own))
     if not any(chosen):
         raise ConfigurationError(
             "All parameters are frozen: nothing can be unlearned. Set requires_grad_(True) on those that may "
@@ -105,18 +107,30 @@ def saliency_mask(
     total = [torch.zeros_like(p) for p in parameters]
     for gradients, _ in batch_gradients(model, loss, batches, parameters):
         torch._foreach_add_(total, gradients)
-    sizes = torch.cat([g.abs().flatten() for g in total])
-    if not sizes.isfinite().all():
+    sizes = torch.cat([local(g).abs().flatten() for g in total])
+
+    def count(which: Tensor) -> int:
+        found = which.sum()
+        sum_over_shards(found, total[0])
+        return int(found)
+
+    if count(~sizes.isfinite()):
         raise ConfigurationError("mask: the gradient of the forget loss is not finite. Look for NaN in the data.")
-    if not sizes.any():
+    if not count(sizes != 0):
         raise ConfigurationError(
             "mask: the gradient of the forget loss is exactly 0, so no weight is salient: the model is certain of "
             "every forget example, beyond what its precision can tell. Run it in float64 (model.double(), and the "
             "inputs), or use a method without a mask, with a loss that does not saturate (random_label)."
         )
-    kept = max(1, round(share * sizes.numel()))
-    threshold = sizes.kthvalue(sizes.numel() - kept + 1).values
-    return Mask(tuple((g.abs() >= threshold) & (g != 0) for g in total))
+    # gamma by bisection over the bits of the magnitudes, which are in their order: nothing is sorted or gathered.
+    bits = sizes.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[sizes.element_size()])
+    kept = max(1, round(share * sum(g.numel() for g in total)))
+    low, high = 0, torch.iinfo(bits.dtype).max
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count(bits >= middle) >= kept else (low, middle - 1)
+    gamma = float(torch.tensor(low, dtype=bits.dtype).view(sizes.dtype))
+    return Mask(tuple((g.abs() >= gamma) & (g != 0) for g in total))
 
 
 def batch_gradients(
@@ -130,15 +144,32 @@ def batch_gradients(
     Raises:
         ConfigurationError: there is no batch.
     """
-    empty = True
+    empty, sharded = True, is_sharded(model)
     with evaluating(model):
         for batch in batches:
             empty, values = False, loss(model, batch)
             differentiable(values, "given")
-            gradients = torch.autograd.grad(values.sum(), parameters, materialize_grads=True)
+            total = values.sum()
+            gradients = (
+                _of_shards(total, parameters)
+                if sharded
+                else torch.autograd.grad(total, parameters, materialize_grads=True)
+            )
             yield [g.to_dense().resolve_conj() for g in gradients], values.numel()
     if empty:
         raise ConfigurationError("There is no batch to take a gradient of: the data set is empty.")
+
+
+def _of_shards(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradient of FSDP2's parameters, which only a backward pass reduces: `autograd.grad` would give zeros."""
+    before = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+    loss.backward()
+    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for p, gradient in zip(parameters, before, strict=True):
+        p.grad = gradient
+    return found
 
 
 def _none(model: nn.Module) -> str:

@@ -63,6 +63,8 @@ class RepairRule(Rule):
         found = gramian(gradients, index)
         if bool(found.isfinite().all()):
             self.averages.keep(gradients)
+        else:  # of this pair or of one before: the step is refused, and the next begins them anew
+            self.averages.forget()
         gram = factors[:, None] * found * factors
         weights = self._rule.weights(gram)
         objectives.write(combine(gradients, weights * factors, found, index))
@@ -173,7 +175,7 @@ class Repair:
             self._radius, region.radius = region.radius, longest if self._radius is None else self._radius
         self._pushed, region.repairing = pushes, not pushes
         region.debt = 1.0 if self.met is None else DEBT
-        objectives.heard = self._averages.add if pushes else None
+        objectives.heard = self._averages if pushes else None
         if region.repairing:
             record = region.take(number, RepairRule(self._averages, self.quota), objectives)
         else:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_fields, kind
-from unweave.gramian import combine, gramian, norm, parts
+from unweave.gramian import norm, parts
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
 from unweave.results import Record
@@ -119,11 +119,11 @@ class TrustRegion:
         over = self.level is not None and self.level > (self.origin or 0.0) + self.debt * self.tolerated
         restoring = over and not self.repairing
         step = self._restoration(objectives) if restoring else rule.backward(objectives)
-        direction = objectives.direction()
+        direction = objectives.taken()
         if self.mask is not None:
-            self.mask.apply(direction)
+            direction.mask(self.mask.tensors)
         known = step.length if self.mask is None else None
-        length, loss = float(norm(direction)) if known is None else known, float(step.losses[RETAIN])
+        length, loss = direction.norm() if known is None else known, float(step.losses[RETAIN])
         objectives.clear()
         if not (math.isfinite(length) and math.isfinite(loss)):
             self._undo(objectives, before)
@@ -140,13 +140,14 @@ class TrustRegion:
         predicted: list[float] | None = None if step.predicted is None else step.predicted.tolist()
         if predicted is not None and predicted[RETAIN] > 0:
             lr = min(lr, SHARE * self.tolerated / predicted[RETAIN])
-        objectives.move(direction, -lr)
+        direction.move(-lr)
         # 3. The step, and what it did: halved, weights half the way back, until the retain loss rose by no more than
         #    its allowance; undone if four halvings were not enough.
         for halving in range(HALVINGS + 1):
             losses = self._look(objectives, step, whole=halving == HALVINGS)
             realised = losses - step.losses
-            rise, finite = float(realised[RETAIN]), bool(losses[RETAIN if self.repairing else FORGET :].isfinite().all())
+            rise = float(realised[RETAIN])
+            finite = bool(losses[RETAIN if self.repairing else FORGET :].isfinite().all())
             if finite and rise <= SHARE * self.tolerated:
                 break
             with torch.no_grad():
@@ -203,13 +204,11 @@ class TrustRegion:
         return torch.stack([torch.full_like(kept, math.nan), kept])
 
     def _restoration(self, objectives: Objectives) -> Step:
-        losses, gradients = objectives.gradients()
-        index = objectives.block_index("model")
-        gram = gramian(gradients, index)
+        losses, gram = objectives.products("model")
         (ff, fr), (_, rr) = gram[0]
         apart = fr < 0 and ff * rr - fr * fr >= OPPOSED * ff * rr
         weights = torch.stack([-fr / ff if apart else torch.zeros_like(fr), torch.ones_like(fr)])[None]
-        objectives.write(combine(gradients, weights, gram, index))
+        objectives.combine(weights)
         return Step(losses, weights, gram)
 
     def _note(self, loss: float) -> None:

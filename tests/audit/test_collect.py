@@ -147,19 +147,6 @@ def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, mon
     assert evidence(asked, tmp_path / "other")["claim"] == found["claim"]
 
 
-@pytest.mark.slow
-def test_two_processes_find_what_one_finds(
-    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 80").replace("retrained: 4", "retrained: 2")))
-    two = evidence(asked, tmp_path / "two", workers=2)
-    monkeypatch.setenv("UNWEAVE_CACHE", str(tmp_path / "cache"))
-    one = evidence(asked, tmp_path / "one")
-    assert [m["sha256"] for m in one["runs"]["models"]] == [m["sha256"] for m in two["runs"]["models"]]
-    assert one["gaps"] == two["gaps"] and one["robustness"] == two["robustness"]
-    assert one["gaps"]["null"] is None, "two retrained models have no halves with a spread"
-
-
 def test_shadows_are_asked_for(recipe: Callable[..., Path], tmp_path: Path) -> None:
     asked = read(recipe(RECIPE.replace("retrained: 4", "retrained: 2, shadows: 9")))
     found = evidence(asked, tmp_path / "out")["over_runs"]["u_lira"]

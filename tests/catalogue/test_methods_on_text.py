@@ -18,6 +18,7 @@ from unweave.methods import METHODS, Method
 from unweave.modalities.texts.data import Text, TextRows
 from unweave.parameters import saliency_mask
 from unweave.tasks import Language
+from unweave.testing import check_loss
 
 ROWS = sorted(set(METHODS) - DIFFUSION_ONLY)
 FORGETS_OTHERWISE = {"finetune", "rmu"}  # not by a higher nll
@@ -100,6 +101,16 @@ def test_forgets_and_stays_finite(name: str) -> None:
         assert after > before + 0.003, (before, after)
     if method.forget is not None and name not in MOVING_TARGETS:
         assert mean(method.forget, model) < mean(method.forget, original)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_losses_of_a_row_pass_the_kit(name: str) -> None:
+    _, method, _, _ = start(name)
+    original, forget, _ = memorised()
+    sides = [side for side in (method.forget, method.retain) if side is not None]
+    for loss in sides:
+        assert check_loss(loss, TASK, model=original, batch=forget.batch(range(4)))["uncoupled"] == 4
+    assert sides
 
 
 @pytest.mark.parametrize("name", ["npo", "dpo", "rmu"])

@@ -36,6 +36,7 @@ BAD_KEEP: list[tuple[dict[str, Any], str]] = [
 BAD_FORGET: list[tuple[dict[str, Any], str]] = [
     ({"metric": "unsen"}, "Did you mean 'unseen'"),
     ({"metric": ["unseen"]}, "metric must be one of"),
+    ({"at_most": "unseen"}, "metric must be one of"),
     ({"metric": "accuracy", "at_most": 5}, r"at_most must be in \[0, 1\]; found 5. Did you mean 0.05"),
     ({"metric": "accuracy", "at_most": -0.1}, r"at_most must be in \[0, 1\]; found -0.1."),
     ({"metric": "accuracy", "at_most": math.nan}, "found nan"),

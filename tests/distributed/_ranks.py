@@ -27,6 +27,7 @@ from unweave.methods import METHODS, Method
 from unweave.objectives import Loss
 from unweave.repair import Repair
 from unweave.rules import EUPMU, HAMU, OFMU, Fixed, Rule, UnilateralSurgery
+from unweave.streaming import Memory
 from unweave.tasks import Vision
 from unweave.trust import TrustRegion
 
@@ -128,6 +129,23 @@ def outcomes(
     return found
 
 
+STREAMED = {  # a rule for each way of asking, a step for each way of going
+    "hamu_q": (lambda: HAMU("forget", ratio=0.5, blocks="model"), lambda model: TrustRegion(start=0.05, budget=0.002)),
+    "surgery": (lambda: UnilateralSurgery(0.1), lambda model: sgd(model)),
+    "eupmu": (lambda: EUPMU(-3.0, 5.0), lambda model: torch.optim.Adam(model.parameters(), 0.01)),
+    "by tensor": (lambda: HAMU("retain", ratio=0.5, blocks="tensor"), lambda model: sgd(model)),
+}
+
+
+def streamed(wrap: Callable[[nn.Module], nn.Module], pairs: Callable[[], Pairs], memory: Memory) -> dict[str, Outcome]:
+    """The same start for every one of them."""
+    found, names = {}, [name for name in STREAMED if memory != "least" or name != "by tensor"]
+    for name in names:
+        (rule, step), model = STREAMED[name], wrap(network())
+        found[name] = run(model, ours(rule()), step(model), pairs(), memory=memory)
+    return found
+
+
 def run(model: nn.Module, method: Method, step: Any, pairs: Pairs, probe: Any = (), **options: Any) -> Outcome:
     """A few steps, and everything that came out of them."""
     fresh = method.rule.state_dict()
@@ -184,14 +202,14 @@ def shard(model: nn.Module) -> nn.Module:
     return fully_shard(model, mesh=mesh)
 
 
-def refusals() -> dict[str, str]:
+def refusals(rank: int) -> dict[str, str]:
     """What cannot be right is refused; the messages."""
-    half = network()
-    fully_shard(half[0], mesh=init_device_mesh("cpu", (WORLD,)))
+    other = network()
+    with torch.no_grad():
+        other[2].weight[0, 0] += rank
     tried = {
         "exact, sharded": lambda: (shard(network()), OFMU(inner_steps=1, curvature="exact")),
-        "neither": lambda: (network(), HAMU()),
-        "half": lambda: (half, HAMU()),
+        "other weights": lambda: (other, HAMU()),
     }
     found = {}
     for name, make in tried.items():
@@ -208,6 +226,10 @@ def special(rank: int) -> dict[str, Outcome]:
     from accelerate import Accelerator
 
     found = {}
+    half = network()
+    fully_shard(half[0], mesh=init_device_mesh("cpu", (WORLD,)))
+    for name, model in (("plain replicas", network()), ("half sharded", half)):
+        found[name] = run(model, row("pcgrad", network()), sgd(model), data(WORLD, rank, 2))
     view = DistributedDataParallel(network(), gradient_as_bucket_view=True)
     found["bucket view"] = run(view, row("pcgrad", network()), sgd(view), data(WORLD, rank, 2))
     norm = nn.BatchNorm1d(7).double().eval()
@@ -241,6 +263,15 @@ def worker(rank: int, folder: str) -> None:
             "ddp": outcomes(DistributedDataParallel, lambda: data(WORLD, rank, 3)),
             "fsdp2": outcomes(shard, lambda: data(WORLD, rank, 2), sharded=True),
             "special": special(rank),
-            "refused": refusals(),
+            "refused": refusals(rank),
+            "streamed": {
+                (memory, kind): streamed(wrap, lambda micro=micro: data(WORLD, rank, micro), memory)
+                for memory, kind, wrap, micro in (
+                    ("lean", "ddp", DistributedDataParallel, 3),
+                    ("lean", "fsdp2", shard, 1),
+                    ("least", "ddp", DistributedDataParallel, 1),
+                    ("least", "fsdp2", shard, 3),
+                )
+            },
         }
         torch.save(found, Path(folder, f"rank{rank}.pt"))

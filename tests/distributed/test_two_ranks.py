@@ -15,6 +15,7 @@ from tests.distributed._ranks import (
     EXACT,
     REPAIRED,
     ROWS,
+    STREAMED,
     TRUSTED,
     VARIANTS,
     WORLD,
@@ -27,12 +28,13 @@ from tests.distributed._ranks import (
     row,
     run,
     sgd,
+    streamed,
     worker,
 )
 from unweave.methods import METHODS
 
 SPECIAL = {
-    "bucket view": "pcgrad",
+    **dict.fromkeys(("bucket view", "plain replicas", "half sharded"), "pcgrad"),
     "accelerate hamu_q": "hamu_q",
     "accelerate eupmu": "eupmu",
     "accelerate ofmu": "ofmu",
@@ -101,7 +103,7 @@ def test_settings_of_ddp_and_accelerate(ranks: list[dict[str, Any]], alone: dict
     model = network(norm).eval()
     scrub = row("scrub", network(norm).eval())
     assert_same(found["buffers"], run(model, scrub, sgd(model), data(1, 0, 1)), "buffers")
-    assert len(found) == len(SPECIAL) + 3 + 2 * len(REPAIRED) == 11
+    assert len(found) == len(SPECIAL) + 3 + 2 * len(REPAIRED) == 13
 
 
 def test_a_contract_is_kept_alike_on_every_rank(ranks: list[dict[str, Any]]) -> None:
@@ -127,6 +129,16 @@ def test_a_repair_is_the_same_on_every_rank(name: str, ranks: list[dict[str, Any
 def test_what_would_be_wrong_on_two_ranks_is_refused(ranks: list[dict[str, Any]]) -> None:
     refused = ranks[0]["refused"]
     assert "Exact second derivatives do not shard; use curvature='finite'." in refused["exact, sharded"]
-    assert "neither DDP nor fully_shard'ed throughout" in refused["neither"] and "(5 such" in refused["neither"]
-    assert "unlearn 2.weight (4 such tensors) on its own" in refused["half"]
-    assert refused == ranks[1]["refused"] and len(refused) == 3
+    assert "2.weight (1 such tensors) has other values on rank 1 than on rank 0" in refused["other weights"]
+    assert refused == ranks[1]["refused"] and len(refused) == 2
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("memory", ["lean", "least"])
+def test_streamed_gradients_are_those_of_one_process(memory: str, kind: str, ranks: list[dict[str, Any]]) -> None:
+    kept, count = streamed(lambda model: model, lambda: data(1, 0, 1), "fast"), 0
+    for rank in ranks:
+        for name, found in rank["streamed"][memory, kind].items():
+            assert_same(found, kept[name], f"{name}, {memory} under {kind}")
+            count += 1
+    assert count == WORLD * (len(STREAMED) - (memory == "least"))

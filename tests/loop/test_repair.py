@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import unweave
 from tests._toys import each_step, memorised
-from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
 from unweave.averages import Averages
@@ -27,6 +26,7 @@ from unweave.oneshot import OneShot
 from unweave.repair import DEBT, Repair, RepairRule
 from unweave.rules import HAMU
 from unweave.tasks import Vision
+from unweave.testing.method import blobs
 from unweave.trust import REPAIR, TrustRegion
 
 KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("accuracy", at_most=0.1)], every=2)
@@ -82,23 +82,37 @@ def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long
     assert opposed > 50 and agreed > 50
 
 
-def test_averages_are_weighted_means_of_what_was_finite() -> None:
-    dice, seen = torch.Generator().manual_seed(1), []
-    averages = Averages(0.9)
-    for step in range(7):
-        pair = torch.randn(2, 5, generator=dice, dtype=torch.float64)
-        broken = step in (0, 4)
+def test_averages_are_weighted_means() -> None:
+    """Of pairs that a push shows them, and of those that repair steps write them over."""
+    dice, averages = torch.Generator().manual_seed(1), Averages(0.9)
+    seen = [torch.randn(2, 5, generator=dice, dtype=torch.float64) for _ in range(6)]
+    for step, pair in enumerate(seen[:-1]):
+        given = [pair[0].clone()], [pair[1].clone()]
         if step % 2:
-            averages.over(given := ([pair[0].clone()], [pair[1].clone()]))
+            averages.over(given)
             averages.keep(given)
         else:
-            averages.add(([pair[0] / 0 if broken else pair[0]], [pair[1]]))
-        seen += [] if broken else [pair]
-    seen.append(torch.randn(2, 5, generator=dice, dtype=torch.float64))
+            averages.add(given)
+            assert given[0][0].equal(pair[0]) and given[1][0].equal(pair[1]), "the rule has them still to see"
     weights = torch.tensor([0.9 ** (len(seen) - 1 - i) for i in range(len(seen))], dtype=torch.float64)
     expected = (torch.stack(seen) * (weights / weights.sum())[:, None, None]).sum(0)
     assert averages.count == len(seen) - 1 == 5
     assert means(averages, *seen[-1]).allclose(expected, rtol=1e-12, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_costs_one_step_and_the_averages_before_it() -> None:
+    """Whether the push or the repair step itself met it."""
+    good, bad = torch.tensor([1.0, 2.0]), torch.tensor([1.0, torch.inf])
+    for pushed in (True, False):
+        averages = Averages(0.5)
+        for pair in (good, bad if pushed else good):
+            averages.add(([pair.clone()], [good.clone()]))
+        at = Given(good.clone() if pushed else bad, good.clone())
+        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        assert not at.direction[0].isfinite().all(), "the trust region refuses it"
+        at = Given(good.clone(), good.clone())
+        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        assert at.direction[0].allclose(good) and averages.count == 1
 
 
 @pytest.mark.parametrize(("of", "size"), [("both", 8), ("lean", 4), ("retain", 4), ("none", 0)])
@@ -240,7 +254,7 @@ def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
 @pytest.mark.parametrize("method", ["scrub", "ofmu", "eupmu", "npo", OneShot("ssd")])
 def test_every_kind_of_rule_has_it(method: Any) -> None:
     """Rules that look at losses only, bi-level ones, and a method without steps, whose one change is the push."""
-    model, forget, retain = (copy.deepcopy(each) for each in trained())
+    model, forget, retain = (copy.deepcopy(each) for each in blobs())
     before = [p.detach().clone() for p in model.parameters()]
     result = unweave.unlearn(model, forget=forget, retain=retain, method=method, steps=10, repair=True)
     phases = [record.phase for record in result.history]

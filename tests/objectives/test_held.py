@@ -163,7 +163,12 @@ def test_the_side_whose_loss_has_no_weight_in_it_is_named(way: str) -> None:
 
 def test_both_gradients_are_heard_once_and_before_they_are_given() -> None:
     objectives, heard = Objectives(network(), SIDES).at(RAGGED[2]), list[tuple[list[Tensor], list[Tensor]]]()
-    objectives.heard = lambda pair: heard.append(([g.clone() for g in pair[0]], [g.clone() for g in pair[1]]))
+
+    class Listener:
+        def add(self, pair: tuple[Gradient, Gradient]) -> None:
+            heard.append(([g.clone() for g in pair[0]], [g.clone() for g in pair[1]]))
+
+    objectives.heard = Listener()  # type: ignore[assignment]
     _, gradients = objectives.gradients()
     assert len(heard) == 1
     for side, weights in ((FORGET, (1.0, 0.0)), (RETAIN, (0.0, 1.0))):

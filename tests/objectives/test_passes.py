@@ -1,9 +1,8 @@
-"""How a pass is run: through which module, with which accelerator, when ranks wait for each other and what they add."""
+"""How a pass is run: with which accelerator, what ranks add, and what is left gathered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from tests.objectives._problems import RAGGED, SIDES, WEIGHTS, Counting, assert_close, joint, network, nll, pair
+from tests.objectives._problems import RAGGED, SIDES, WEIGHTS, Counting, assert_close, joint, network, pair
 from unweave.data.pairs import Pair
 from unweave.errors import UnsupportedError
 from unweave.gramian import combine, gramian
@@ -21,37 +19,30 @@ from unweave.objectives import FORGET, RETAIN, Objectives
 
 
 class Accelerator(SimpleNamespace):
-    """What one is asked for; notes the backward passes, and whether they wait for the other ranks."""
+    """What one is asked for; counts the backward passes."""
 
     def __init__(self, **other: Any) -> None:
         settings = {"scaler": None, "mixed_precision": "no", "gradient_accumulation_steps": 1} | other
         super().__init__(distributed_type=SimpleNamespace(value="MULTI_CPU"), **settings)
-        self.passes, self.waits = list[tuple[object, bool]](), True
+        self.passes = 0
 
     def prepare(self, *parts: object) -> None: ...
 
     def backward(self, loss: Tensor) -> None:
-        self.passes.append((self.model, self.waits))
+        self.passes += 1
         loss.backward()
 
-    @contextmanager
-    def no_sync(self, model: nn.Module) -> Iterator[None]:
-        self.model, self.waits = model, False
-        yield
-        self.model, self.waits = None, True
 
-
-def test_an_accelerator_takes_every_backward_pass_and_ranks_wait_in_the_last() -> None:
-    accelerator, model = Accelerator(model=None), network()
+def test_an_accelerator_takes_every_backward_pass() -> None:
+    accelerator, model = Accelerator(), network()
     objectives = Objectives(model, SIDES, accelerator).at(RAGGED[3])
-    once = [(model, False), (model, False), (None, True)]
     for ask, passes in (
-        (lambda: objectives.gradients(), 2 * once),
-        (lambda: objectives.backward(WEIGHTS), 2 * once),
-        (lambda: objectives.at(pair(retain=(1, 10))).backward(lambda losses: WEIGHTS), [*once[1:], once[2]]),
-        (lambda: objectives.losses(), []),
+        (lambda: objectives.gradients(), 6),
+        (lambda: objectives.backward(WEIGHTS), 6),
+        (lambda: objectives.at(pair(retain=(1, 10))).backward(lambda losses: WEIGHTS), 3),
+        (lambda: objectives.losses(), 0),
     ):
-        accelerator.passes.clear()
+        accelerator.passes = 0
         ask()
         assert accelerator.passes == passes
     objectives.backward(WEIGHTS)
@@ -61,42 +52,6 @@ def test_an_accelerator_takes_every_backward_pass_and_ranks_wait_in_the_last() -
 def test_an_accelerator_that_would_spoil_gradients_is_refused_at_once() -> None:
     with pytest.raises(UnsupportedError, match="fp16 scales gradients"):
         Objectives(network(), SIDES, Accelerator(mixed_precision="fp16"))
-
-
-@pytest.fixture
-def lone() -> Iterator[None]:
-    """A group of one process."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-
-
-@pytest.mark.usefixtures("lone")
-def test_only_a_first_derivative_goes_through_ddp_which_waits_in_the_last_backward() -> None:
-    """Its forward expects a backward pass that comes to all parameters' hooks: looks and `autograd.grad` do not."""
-    inner = network()
-    model = DistributedDataParallel(inner)
-    seen: list[nn.Module] = []
-    waits: list[bool] = []
-
-    def loss(of: nn.Module, batch: Any) -> Tensor:
-        seen.append(of)
-        waits.append(model.require_backward_grad_sync)
-        return nll(of, batch)
-
-    objectives = Objectives(model, (SIDES[FORGET], loss)).at(RAGGED[3])
-    ones = [torch.ones_like(p) for p in objectives.parameters]
-    for ask, through in (
-        (lambda: objectives.loss(RETAIN), inner),
-        (lambda: objectives.gradient(RETAIN), model),
-        (lambda: objectives.contract(RETAIN, ones), inner),
-    ):
-        seen.clear()
-        waits.clear()
-        ask()
-        assert all(each is through for each in seen) and len(seen) == 3
-        assert through is inner or waits == [False, False, True]
-    assert_close(objectives.gradient(RETAIN)[1], joint(inner, 0.0, 1.0))
 
 
 def test_two_ranks_with_the_same_examples_answer_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,19 +98,6 @@ def test_a_look_leaves_no_gathered_copy_and_a_graph_keeps_it_for_its_backward() 
     times = model.times
     objectives.gradients()
     assert model.gathered and model.times == times
-
-
-@pytest.mark.parametrize("view", [True, False, None])
-def test_a_gradient_is_copied_only_where_the_next_backward_would_write_over_it(view: bool | None) -> None:
-    model = network()
-    if view is not None:
-        model.gradient_as_bucket_view = view
-    places: list[int] = []
-    for p in model.parameters():
-        p.register_post_accumulate_grad_hook(lambda p: places.append(p.grad.data_ptr()))
-    _, gradient = Objectives(model, SIDES).at(pair()).gradient(RETAIN)
-    assert [g.data_ptr() in places for g in gradient] == [not view] * 4
-    assert_close(gradient, joint(model, 0.0, 1.0))
 
 
 CONJUGATED: dict[str, Callable[[Tensor], Tensor]] = {

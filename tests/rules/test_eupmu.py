@@ -11,12 +11,12 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from tests.rules._functions import ONE, Point, objectives
-from tests.rules._gramians import direction, gram, vector
 from tests.rules._toy import LR, START, UNLEARN, UTILITY
 from unweave.data.pairs import Pair
 from unweave.errors import ConfigurationError
 from unweave.objectives import Objectives
 from unweave.rules import EUPMU, Rule, UnilateralSurgery
+from unweave.testing.gradients import direction, gram, vector
 
 # g_u, g_r, tolerance, multiplier, direction, <g_r, d>
 SURGERY = [

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.reference.eupmu import Shipped
-from tests.rules._gramians import vector
 from tests.rules._toy import go
 from unweave.rules import EUPMU
+from unweave.testing.gradients import vector
 
 PREVIOUS, CURRENT = (0.100, 0.120, 0.150, 0.140, 0.130, 0.125), (0.118, 0.148, 0.141, 0.131, 0.126, 0.124)
 

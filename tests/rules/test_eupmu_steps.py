@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.rules._functions import ONE, objectives
-from tests.rules._gramians import gram, vector
 from tests.rules._toy import START, UNLEARN, UTILITY
 from unweave.objectives import Objectives
 from unweave.rules import EUPMU, UnilateralSurgery
 from unweave.rules._base import Left
+from unweave.testing.gradients import gram, vector
 
 
 def seen(lr: float | None) -> Objectives:

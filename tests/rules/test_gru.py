@@ -2,23 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from tests.rules._gramians import BLOCKS, COUNT, direction, vector
-from tests.rules._properties import (
-    block_permutation_equivariant,
-    finite,
-    forget_never_rises,
-    retain_never_rises,
-    scale_equivariant,
-)
 from unweave.rules import GRU
+from unweave.testing import check_rule
+from unweave.testing.gradients import BLOCKS, COUNT, direction, vector
 
 
 def test_properties() -> None:
-    assert finite(GRU()) == COUNT
-    assert block_permutation_equivariant(GRU()) == COUNT
-    assert scale_equivariant(GRU(), degree=1) == 4 * COUNT
-    assert forget_never_rises(GRU()) == COUNT
-    assert retain_never_rises(GRU()) == COUNT
+    found = check_rule(GRU(), degree=1, never_raises=("forget", "retain"))
+    assert found["scale"] == 4 * COUNT and found["never raises"] == 2 * COUNT
 
 
 def test_pinned_values() -> None:

@@ -4,23 +4,14 @@ import math
 
 import torch
 
-from tests.rules._gramians import BLOCKS, COUNT, PAIRS, direction, gram, vector
-from tests.rules._properties import (
-    block_permutation_equivariant,
-    finite,
-    forget_never_rises,
-    retain_never_rises,
-    scale_equivariant,
-)
 from unweave.rules import Nash
+from unweave.testing import check_rule
+from unweave.testing.gradients import BLOCKS, COUNT, PAIRS, direction, gram, vector
 
 
 def test_properties() -> None:
-    assert finite(Nash()) == COUNT
-    assert block_permutation_equivariant(Nash()) == COUNT
-    assert scale_equivariant(Nash(), degree=0, rtol=1e-7) == 4 * COUNT
-    assert forget_never_rises(Nash()) == COUNT
-    assert retain_never_rises(Nash()) == COUNT
+    found = check_rule(Nash(), degree=0, rtol=1e-7, never_raises=("forget", "retain"))
+    assert found["scale"] == 4 * COUNT and found["never raises"] == 2 * COUNT
 
 
 def test_solves_the_bargain() -> None:

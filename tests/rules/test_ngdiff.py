@@ -2,23 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from tests.rules._gramians import COUNT, direction, gram, vector
-from tests.rules._properties import (
-    block_permutation_equivariant,
-    finite,
-    forget_never_rises,
-    retain_never_rises,
-    scale_equivariant,
-)
 from unweave.rules import NGDiff
+from unweave.testing import check_rule
+from unweave.testing.gradients import COUNT, direction, gram, vector
 
 
 def test_properties() -> None:
-    assert finite(NGDiff()) == COUNT
-    assert block_permutation_equivariant(NGDiff()) == COUNT
-    assert scale_equivariant(NGDiff(), degree=0) == 4 * COUNT
-    assert forget_never_rises(NGDiff()) == COUNT
-    assert retain_never_rises(NGDiff()) == COUNT
+    found = check_rule(NGDiff(), degree=0, never_raises=("forget", "retain"))
+    assert found["scale"] == 4 * COUNT and found["never raises"] == 2 * COUNT
 
 
 def test_pinned_value() -> None:

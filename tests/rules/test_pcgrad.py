@@ -5,24 +5,16 @@ from itertools import product
 import pytest
 import torch
 
-from tests.rules._gramians import BLOCKS, COUNT, PAIRS, direction, vector
-from tests.rules._properties import (
-    block_permutation_equivariant,
-    finite,
-    forget_never_rises,
-    retain_never_rises,
-    scale_equivariant,
-)
 from unweave.rules import PCGrad
+from unweave.testing import check_rule
+from unweave.testing.gradients import BLOCKS, COUNT, PAIRS, direction, vector
 
 
 def test_properties() -> None:
     assert len(PAIRS) == COUNT == 54
-    assert finite(PCGrad()) == COUNT
-    assert block_permutation_equivariant(PCGrad()) == COUNT
-    assert scale_equivariant(PCGrad(), degree=1) == 4 * COUNT
-    assert forget_never_rises(PCGrad()) == COUNT
-    assert retain_never_rises(PCGrad()) == COUNT
+    found = check_rule(PCGrad(), degree=1, never_raises=("forget", "retain"))
+    assert found["scale"] == 4 * COUNT and found["never raises"] == 2 * COUNT
+    assert found["finite"] + found["zero gradients"] == found["blocks"] == COUNT
 
 
 def test_pinned_values() -> None:

@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.rules._gramians import BLOCKS, COUNT, PAIRS, at_angle, gram
-from tests.rules._properties import (
-    block_permutation_equivariant,
-    finite,
-    forget_never_rises,
-    retain_never_rises,
-    scale_equivariant,
-)
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.rules import PCGrad, TorchJD
 from unweave.rules import torchjd as adapter
+from unweave.testing import check_rule
+from unweave.testing.gradients import BLOCKS, COUNT, PAIRS, at_angle, gram
 
 pytest.importorskip("torchjd")
 ORDINARY = [g for name, g in zip(PAIRS, BLOCKS, strict=True) if "random" in name or "unit" in name]
@@ -26,19 +20,17 @@ ORDINARY = [g for name, g in zip(PAIRS, BLOCKS, strict=True) if "random" in name
 
 @pytest.mark.parametrize("name", adapter.AGGREGATORS)
 def test_properties(name: str) -> None:
-    rule = TorchJD(name)
-    assert finite(rule) == COUNT
-    assert block_permutation_equivariant(rule) == COUNT
-    assert scale_equivariant(rule, degree=1, rtol=1e-5) == 4 * COUNT
+    assert check_rule(TorchJD(name), degree=1, rtol=1e-5)["scale"] == 4 * COUNT
 
 
 def test_mgda_never_raises_either_objective() -> None:
-    assert forget_never_rises(TorchJD("MGDA")) == retain_never_rises(TorchJD("MGDA")) == COUNT
+    assert check_rule(TorchJD("MGDA"), never_raises=("forget", "retain"))["never raises"] == 2 * COUNT
 
 
 def test_upgrad_never_raises_either_objective_of_comparable_size() -> None:
-    rule, but = TorchJD("UPGrad"), ("tiny forget", "tiny retain", "both ends")
-    assert forget_never_rises(rule, but) == retain_never_rises(rule, but) == COUNT - 12
+    but = ("tiny forget", "tiny retain", "both ends")
+    found = check_rule(TorchJD("UPGrad"), never_raises=("forget", "retain"), but=but)
+    assert found["never raises"] == 2 * (COUNT - 12)
 
 
 @pytest.mark.parametrize("name", ["CAGrad", "UPGrad"])

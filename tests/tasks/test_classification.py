@@ -191,7 +191,7 @@ def test_a_head_with_one_logit_goes_the_way_of_the_same_head_with_two() -> None:
     sides = {"forget": TensorDataset(x[:60], y[:60]), "retain": TensorDataset(x[60:], y[60:])}
     one, two = (unweave.unlearn(each, **sides, steps=3).model for each in (model, Both()))
     for left, right in zip(one.parameters(), two.parameters(), strict=True):
-        assert torch.equal(left, right)
+        torch.testing.assert_close(left, right)  # the two stand otherwise in memory, and kernels round by that
 
 
 @pytest.mark.filterwarnings("ignore::unweave.GuardWarning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,6 +47,7 @@ def evidence(
     *,
     run: Path | None = None,
     workers: int = 1,
+    executor: Executor | None = None,
     references: Sequence[Path] = (),
     few: bool = False,
     watch: Watch = silent,
@@ -61,7 +63,9 @@ def evidence(
         folder: of a run of this recipe, or a new one.
         run: directory of a finished run of this recipe, whose own model is judged: unlearned model number 0 is the one
             that it left, and its original the one that it started from. None: all models are made from the recipe.
-        workers: processes, one thread each.
+        workers: processes, one thread each; with an executor how many it has, for the estimate.
+        executor: trains, unlearns and attacks elsewhere, such as `distributed.Client.get_executor(retries=3)` or any
+            other `concurrent.futures.Executor`, whose workers share the cache (`UNWEAVE_CACHE`). None: processes here.
         references: weights of models that never saw the forget set, two at least, in the place of retraining.
         few: go on with fewer than 20 examples in the forget set or in the holdout; the notes say what that costs.
         watch: told about every phase.
@@ -73,7 +77,8 @@ def evidence(
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
             training images, a reference saw the forget set, `run` is not finished or not as it was, or forget set or
-            holdout have fewer than 20 examples (before anything is trained).
+            holdout have fewer than 20 examples (before anything is trained), or the executor's workers see another
+            cache or run another version.
         UnsupportedError: nobody knows how to compare several trainings of such models.
     """
     kind = kit_of(recipe)
@@ -114,7 +119,7 @@ def evidence(
         return kind.retain(world, seen)
 
     save()
-    with crew(world, workers) as hands:
+    with crew(world, workers, executor) as hands:
         # Every model, and what it says of every example.
         if promise is not None:
             promise(estimate(world, workers))

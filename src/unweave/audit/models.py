@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from unweave import devices
 from unweave.audit.experiment import Experiment, kept_at
 from unweave.recipe.recipe import Recipe
-from unweave.run.environment import peak_memory
 from unweave.run.identity import identity, resolve
 from unweave.run.session import Session
 from unweave.store import keep_tensors, kept_about, kept_tensors, tensors_sha256
@@ -105,7 +105,7 @@ def _unlearned(world: Experiment, number: int) -> Made:
         "steps": result.progress.made,
         "ended": result.reason,
         "contract": [] if result.contract is None else result.contract.of(seconds).clauses(),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": devices.peak(devices.CPU),
     }
     keep_tensors(place, session.model.state_dict(), {"made": about})
     return Made(session.model.eval(), about | {"cached": False})

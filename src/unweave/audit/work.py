@@ -1,4 +1,7 @@
-"""Pieces of work that do not know of each other, in as many processes as there are cores; what is done is kept."""
+"""Pieces of work that do not know of each other: in processes of this machine, or wherever an executor takes them.
+
+What is done is kept in the cache, which all of them see.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -18,7 +22,10 @@ from threadpoolctl import threadpool_limits
 from unweave.audit.experiment import Experiment
 from unweave.audit.kits import kit
 from unweave.audit.models import make
+from unweave.errors import ConfigurationError
 from unweave.execution import one_thread
+from unweave.run.environment import code_sha256
+from unweave.store import cache_folder
 
 Piece = tuple[str, str, int]
 """What is to be done ("model" or "attack"), with the model of which kind and number."""
@@ -52,11 +59,19 @@ Work = Callable[[Sequence[Piece], Callable[[Piece], None]], dict[Piece, dict[str
 
 
 @contextlib.contextmanager
-def crew(world: Experiment, workers: int) -> Iterator[Work]:
+def crew(world: Experiment, workers: int, executor: Executor | None = None) -> Iterator[Work]:
     """What does all pieces that it is given, one thread each, and tells of each that ends.
 
     The processes begin with the first pieces and wait for further ones: a beginning takes longer than a small model.
     Ctrl-C, or a fault in one, ends the others at once: what they had finished is in the cache.
+
+    Args:
+        world: what the pieces are of.
+        workers: processes of this machine.
+        executor: does the pieces in their place, on whatever machines; it is left open.
+
+    Raises:
+        ConfigurationError: the executor's workers are threads, see another cache, or run another version.
     """
 
     def alone(todo: Sequence[Piece], done: Callable[[Piece], None]) -> dict[Piece, dict[str, Any]]:
@@ -67,22 +82,32 @@ def crew(world: Experiment, workers: int) -> Iterator[Work]:
                 done(piece)
         return found
 
-    if workers <= 1:
-        yield alone
-        return
-    with processes(workers, _begin, world) as pool:
-
+    def by(pool: Executor, task: Callable[..., dict[str, Any]], *given: Any) -> Work:
         def together(todo: Sequence[Piece], done: Callable[[Piece], None]) -> dict[Piece, dict[str, Any]]:
             if len(todo) <= 1:
                 return alone(todo, done)
-            futures = {pool.submit(_do, piece): piece for piece in todo}
+            futures = {pool.submit(task, *given, piece): piece for piece in todo}
             found = {}
-            for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                done(futures[future])
+            try:
+                for future in as_completed(futures):
+                    found[futures[future]] = future.result()
+                    done(futures[future])
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
             return {piece: found[piece] for piece in todo}
 
-        yield together
+        return together
+
+    if executor is not None:
+        _check(executor)
+        yield by(executor, _far, world)
+    elif workers <= 1:
+        yield alone
+    else:
+        with processes(workers, _begin, world) as pool:
+            yield by(pool, _do)
 
 
 def ready() -> None:
@@ -126,3 +151,44 @@ def _follow() -> None:
 def _do(piece: Piece) -> dict[str, Any]:
     assert _world is not None
     return do(_world, piece)
+
+
+def _far(world: Experiment, piece: Piece) -> dict[str, Any]:
+    """One piece in a process that others began, and that may do other things."""
+    with one_thread():
+        return do(world, piece)
+
+
+def _check(executor: Executor) -> None:
+    """Asks one worker what it sees: results travel by the cache, and what is kept there is named by the code."""
+    if isinstance(executor, ThreadPoolExecutor):
+        raise ConfigurationError(
+            "executor: expected workers that are processes; trainings in threads of one process share its random state"
+        )
+    token = cache_folder("evidence") / f".{uuid.uuid4().hex}"
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.touch()
+    try:
+        there, folder, code = executor.submit(_seen, token.name).result()
+    except (BrokenExecutor, ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"executor: a worker could not begin ({type(error).__name__}: {error}). Every worker needs this version of "
+            "unweave and its extras."
+        ) from error
+    finally:
+        token.unlink(missing_ok=True)
+    if not there:
+        raise ConfigurationError(
+            f"executor: expected all workers to see the cache {token.parent}; one of them has {folder}. Set "
+            "UNWEAVE_CACHE to a folder that all of them share, here and for the workers."
+        )
+    if code != code_sha256():
+        raise ConfigurationError(
+            "executor: a worker runs another version of unweave; install the same one everywhere, and start the "
+            "workers anew."
+        )
+
+
+def _seen(token: str) -> tuple[bool, str, str]:
+    folder = cache_folder("evidence")
+    return (folder / token).exists(), str(folder), code_sha256()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweave import execution, modalities
+from unweave import devices, modalities
 from unweave.commands.progress import say
 from unweave.guards import check
 from unweave.modalities import read
@@ -23,7 +23,7 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     for needed in filter(None, (job.memory() for job in jobs)):
         say(needed)
     with watching() as watch:
-        model = modalities.original(parts[0], jobs[0], watch).to(execution.chosen_device(recipe.run.device))
+        model = modalities.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
     quotes = []
     for single, job in zip(parts, jobs, strict=True):
         guards = recipe.guards.guards()

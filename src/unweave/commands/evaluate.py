@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from unweave import execution, modalities
+from unweave import devices, modalities
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say
@@ -39,7 +39,7 @@ def main(
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
     check_trained_on(recipe, job)
-    device = execution.chosen_device(recipe.run.device)
+    device = devices.chosen(recipe.run.device)
     with watching() as watch:
         opened = job.opened(model, watch).to(device)
         alone, blind = {}, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -12,6 +13,7 @@ from rich.console import Console, Group
 from unweave.audit.collect import FILE, evidence
 from unweave.audit.experiment import KINDS
 from unweave.audit.work import cores
+from unweave.commands import cluster as clusters
 from unweave.commands.progress import say, speaking
 from unweave.commands.tables import evidence_table
 from unweave.errors import ConfigurationError
@@ -30,6 +32,7 @@ def main(
     *,
     references: Sequence[Path],
     workers: int | None,
+    cluster: str | None,
     few: bool,
     as_json: bool,
 ) -> int:
@@ -46,14 +49,20 @@ def main(
     recipe = read(file, overrides)
     if recipe.requests and not path.is_dir():
         raise ConfigurationError("evidence is about one request: give a recipe with 'forget', not with 'requests'")
+    if cluster is not None and workers is not None:
+        raise ConfigurationError("evidence: --workers are processes of this machine, --cluster has workers of its own")
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
     try:
-        with watching() as watch, speaking():
+        with ExitStack() as open_:
+            there = open_.enter_context(clusters.cluster(cluster)) if cluster is not None else None
+            executor, many = (None, workers or cores()) if there is None else there
+            watch, _ = open_.enter_context(watching()), open_.enter_context(speaking())
             found = evidence(
                 recipe,
                 folder,
                 run=path if path.is_dir() else None,
-                workers=workers or cores(),
+                workers=many,
+                executor=executor,
                 references=references,
                 few=few,
                 watch=watch,

@@ -176,7 +176,7 @@ class Forget:
         ConfigurationError: everything that is wrong with it.
     """
 
-    metric: str
+    metric: str = ""
     at_most: float | None = None
     at_least: float | None = None
     margin: float | None = None

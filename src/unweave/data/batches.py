@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from unweave.data.twins import copied, follows, on_host
 from unweave.errors import ConfigurationError
 
 Batch = Any
@@ -36,10 +37,10 @@ def as_classes(answer: Any) -> Tensor | None:
     """
     if not isinstance(answer, Tensor) or answer.is_complex():
         return None
-    flat = answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
-    if flat.ndim != 1 or (flat.is_floating_point() and not bool(((flat == 0) | (flat == 1)).all())):
+    flat = follows(answer, lambda values: values[:, 0]) if answer.ndim == 2 and answer.shape[1] == 1 else answer
+    if flat.ndim != 1 or (flat.is_floating_point() and not bool((on_host(flat) == on_host(flat).bool()).all())):
         return None
-    return flat.long()
+    return whole(flat)
 
 
 def count(batch: Batch) -> int:
@@ -119,14 +120,19 @@ def _numbers(value: Any) -> bool:
 
 def as_int64(labels: Tensor) -> Tensor:
     """Labels of any integer type, or true and false, as int64, which indexing needs; others as they are."""
-    return labels if labels.is_floating_point() or labels.is_complex() else labels.long()
+    return labels if labels.is_floating_point() or labels.is_complex() else whole(labels)
+
+
+def whole(labels: Tensor) -> Tensor:
+    """The labels as int64; their values stay known `on_host`."""
+    return follows(labels, Tensor.long)
 
 
 def moved(batch: Batch, device: torch.device | str | None) -> Batch:
     """The batch with everything that can move on `device`; None leaves it where it is."""
     if device is None:
         return batch
-    return _mapped(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
+    return _mapped(batch, partial(copied, device=device))
 
 
 def in_batches(data: Dataset[Any] | Iterable[Any], size: int, device: torch.device | str | None) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unweave import arguments as takes
+from unweave import devices
 from unweave.arguments import SEEDS
 from unweave.data.pairs import Pairs, count
 from unweave.data.protocol import indexed
@@ -169,8 +169,7 @@ class _Steps:
 
 
 def _steps(objectives: Objectives, pairs: Pairs, batches: int, index: Sequence[int], device: torch.device) -> _Steps:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    devices.forget_peak(device)
     losses, gramians, gradient_seconds, look_seconds, seen = [], [], [], [], 0
     for pair in islice(pairs, batches):
         begin = time.perf_counter()
@@ -186,7 +185,7 @@ def _steps(objectives: Objectives, pairs: Pairs, batches: int, index: Sequence[i
     if not all(bool(x.isfinite().all()) for x in found):
         raise ConfigurationError("A loss or gradient is not finite. Look for NaN in the data and in the weights.")
     gradient = median(gradient_seconds)
-    memory = _peak_memory(device)
+    memory = devices.peak(device)
     return _Steps(
         found[0].mean(0), found[1].mean(0), found[1].sum(1), gradient + median(look_seconds), gradient, memory, 4 * seen
     )
@@ -270,17 +269,6 @@ def _names(names: list[str], index: list[int], blocks: Blocks) -> list[str]:
         return ["model"]
     of = {i: name if blocks == "tensor" else name.rpartition(".")[0] for name, i in zip(names, index, strict=True)}
     return [of[i] for i in range(len(of))]
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _number(value: Tensor) -> float | None:

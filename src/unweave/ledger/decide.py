@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from unweave import execution, modalities
+from unweave import devices, modalities
 from unweave.audit.attacks import blind_baseline, forget_against_holdout
 from unweave.audit.claims import Claim, Finding, claim, finding
 from unweave.contract.reading import State, overall
@@ -152,7 +152,7 @@ def _claim(carried: Carried, data: TrainingSet[Any], job: Job, recipe: Recipe) -
             f"{carried.last / 'model'}: expected the model that the run left, weights {known[:12]}..., found others, "
             f"{found[:12]}...: put it back, or give the batch up with --abandon"
         )
-    model = model.to(execution.chosen_device(recipe.run.device))
+    model = model.to(devices.chosen(recipe.run.device))
     return claim_of(carried, data, job, model, recipe.run.seed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave import execution
+from unweave import devices
 from unweave.ledger import files
 from unweave.ledger.begin import TOGETHER
 from unweave.ledger.book import Batch, Book, Standing
@@ -51,7 +51,7 @@ def again(ledger: Ledger, batch: Batch, data: TrainingSet[Any], watch: Watch) ->
         if test is None:
             recipe = single(ledger, book, each, model)
             job = data.job(recipe)
-            left = left or job.opened(model, watch).to(execution.chosen_device(recipe.run.device))
+            left = left or job.opened(model, watch).to(devices.chosen(recipe.run.device))
             test = _test(each.id, recipe, job, watch).read(left)
         if "together" in book.batches[name].body:
             together[name] = test

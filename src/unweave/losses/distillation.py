@@ -8,11 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unweave import devices
 from unweave.arguments import SEEDS, check_fields, check_value
 from unweave.errors import ConfigurationError
 from unweave.losses._base import Batch, language, predictor
 from unweave.losses.original import Reference, frozen, is_frozen, standing
 from unweave.modules import copied
+from unweave.sharded import own_whole
 from unweave.tasks import Task, cross_entropy, divergence, kl
 
 
@@ -137,12 +139,12 @@ def incompetent(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     check_value("seed", seed, int, SEEDS)
     teacher = copied(model)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-        torch.manual_seed(seed)
+    with devices.seeded(seed), torch.no_grad():
         for module in teacher.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-                continue
-            for parameter in module.parameters(recurse=False):
-                parameter.copy_(torch.randn_like(parameter) * parameter.std(correction=0) + parameter.mean())
+            with own_whole(module):
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+                    continue
+                for parameter in module.parameters(recurse=False):
+                    parameter.copy_(torch.randn_like(parameter) * parameter.std(correction=0) + parameter.mean())
     return frozen(teacher)

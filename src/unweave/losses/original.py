@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from unweave.errors import ConfigurationError
 from unweave.execution import bare
 from unweave.losses._base import Batch, predictor
 from unweave.modules import At, copied, evaluating, mode, still
+from unweave.sharded import is_sharded, reshard, whole
 from unweave.store import atomically, cache_folder, tensors_sha256
 from unweave.tasks import Task
 
@@ -146,9 +147,9 @@ def reference(original: nn.Module | AdaptersOff | Swapped | Remembered) -> Refer
     moving = {n: p for n, p in named.items() if p.requires_grad}
     ends = [p for n, p in named.items() if "lora_B" in n or "lora_embedding_B" in n]
     plain = ends and all("lora_" in n and "magnitude" not in n for n in moving)
-    if plain and not any(bool(p.any()) for p in ends):
+    if plain and not any(bool(whole(p.detach()).any()) for p in ends):
         return AdaptersOff()
-    return _swapped(original)
+    return frozen(original) if is_sharded(original) else _swapped(original)  # FSDP2 puts its own weights in a pass
 
 
 def _owner(model: nn.Module) -> Any:
@@ -285,13 +286,23 @@ class _Before(nn.Module):
         with mode(model, False), _standing():
             if self._values is not None:
                 return functional_call(model, {**kept, **buffers}, args, kwargs)
+            # PEFT sets flags anew, of what is registered: of shards, from which FSDP2 makes whole weights.
+            reshard(model)
             flags = [p.requires_grad for p in model.parameters()]
             try:
                 with _off(_owner(model)):
-                    return functional_call(model, buffers, args, kwargs)
-            finally:  # peft sets them anew
-                for p, flag in zip(model.parameters(), flags, strict=True):
-                    p.requires_grad_(flag)
+                    _flag(model, flags)
+                    try:
+                        return functional_call(model, buffers, args, kwargs)
+                    finally:
+                        reshard(model)
+            finally:
+                _flag(model, flags)
+
+
+def _flag(model: nn.Module, flags: Sequence[bool]) -> None:
+    for p, flag in zip(model.parameters(), flags, strict=True):
+        p.requires_grad_(flag)
 
 
 @torch.no_grad()

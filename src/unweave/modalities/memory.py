@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import torch
 from torch import nn
 
 from unweave.methods import Method, made
@@ -120,16 +118,6 @@ def peak(
         reference=reference,
         activations=activations,
     )
-
-
-def available(device: torch.device) -> int | None:
-    """Bytes of memory that a device has; None where nobody says."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
 
 
 def _kept(loss: object) -> int:

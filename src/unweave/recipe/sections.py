@@ -149,7 +149,8 @@ class RunSection(BaseModel):
     `until` ends the forget loss for each example (`unweave.losses.Until`): at a level of its nll, or at that of unseen
     examples; auto ends plain ascent in nats at 20. `relearner` reads it where up to so many steps of relearning on
     other forget examples lead (`unweave.losses.Relearned`); 0 does not. `train_mode` runs dropout and BatchNorm as in
-    training, not as in evaluation. `device` is where; auto is a GPU if there is one. `precision` of the passes:
+    training, not as in evaluation. `device` is where: torch's name of it (cpu, cuda, cuda:1,
+    mps, xpu); auto is an accelerator if there is one. `precision` of the passes:
     bfloat16 is autocast, on a GPU; weights that move stay float32. `callbacks` write the run's numbers elsewhere, too:
     TensorBoard's to `tensorboard` in the run's directory.
     """
@@ -165,7 +166,7 @@ class RunSection(BaseModel):
     micro: Count = 1
     seed: Natural = 0
     checkpoint_every: Count = 50
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     callbacks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_value
-from unweave.gramian import Blocks, Gradient, combine, gramian, squared
+from unweave.gramian import Blocks, Gradient, squared
 
 FORGET, RETAIN = 0, 1
 # sin^2 of the angle at which two gradients count as one line: a Gramian in float64 gives it to +-9e-16 (measured), so
@@ -32,6 +32,8 @@ class Asked(Protocol):
     def losses(self) -> Tensor: ...
     def loss(self, side: int) -> Tensor: ...
     def backward(self, weights: Any, needs_forget: bool = True) -> tuple[Tensor, Tensor]: ...
+    def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]: ...
+    def combine(self, weights: Tensor) -> None: ...
     def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]: ...
     def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient: ...
@@ -184,13 +186,11 @@ class GradientRule(Rule):
 
     def backward(self, objectives: Asked) -> Step:
         """Writes `sum_i w_i g_i`, block by block."""
-        losses, gradients = objectives.gradients()
-        index = objectives.block_index(self.blocks)
-        gram = gramian(gradients, index)
+        losses, gram = objectives.products(self.blocks)
         self.hear(objectives.active)
         weights = self.weights(gram)
         branches, stop = self.judge(gram, weights)
-        objectives.write(combine(gradients, weights, gram, index))
+        objectives.combine(weights)
         return Step(losses, weights, gram, branches, stop, side=self.side)
 
 

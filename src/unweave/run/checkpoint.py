@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unweave import devices
 from unweave.errors import ConfigurationError
 from unweave.gramian import real
 from unweave.store import file_sha256, on_disk, write_json
@@ -126,21 +127,20 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def rng_state() -> State:
-    """The states of the global generators: torch's on the CPU and every CUDA device, NumPy's and Python's."""
+    """The states of the global generators: torch's of the CPU and of every accelerator, NumPy's and Python's."""
     kind, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "device": devices.rng_states(),
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "python": random.getstate(),
     }
 
 
 def set_rng_state(state: State) -> None:
-    """Puts back what `rng_state` returned; the CUDA devices that are gone are left out."""
+    """Puts back what `rng_state` returned; accelerators' where there are as many as there were."""
     torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    devices.set_rng_states(state.get("device", []))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     random.setstate(state["python"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unweave import devices
 from unweave.evaluation import efficiency
 from unweave.guards import collapsed, not_finite, nothing_changed, probed
 from unweave.methods import title
 from unweave.modalities._base import Job, Scored, Sheet
 from unweave.results import Result
-from unweave.run.environment import environment, now, peak_memory
+from unweave.run.environment import environment, now
 from unweave.run.interrupt import REASON
 from unweave.run.session import Session
 from unweave.store import tensors_sha256
@@ -70,7 +71,7 @@ def summary(session: Session, job: Job, result: Result, models: Mapping[str, Sco
         "seconds": seconds,
         "retrain_seconds": retrain,
         "efficiency": efficiency(seconds, retrain or 0.0).value,
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": devices.peak(devices.CPU),
         "model_before": before,
         "model_after": after,
         "warnings": [*session.warnings, *filter(None, warned)],

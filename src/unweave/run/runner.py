@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from unweave import execution, modalities
+from unweave import devices, modalities
 from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
@@ -126,7 +126,7 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device, logged = execution.chosen_device(recipe.run.device), chosen(recipe.run.callbacks, folder)
+    device, logged = devices.chosen(recipe.run.device), chosen(recipe.run.callbacks, folder)
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
     original = modalities.original(recipe, job, watch).to(device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from unweave import execution, modalities
+from unweave import devices, modalities
 from unweave.contract import Contract, overall
 from unweave.errors import ConfigurationError, gathered
 from unweave.modalities import TrainingSet, training_set
@@ -75,7 +75,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
     jobs = _jobs(recipe, singles, contract, data)
 
     def first() -> nn.Module:
-        return modalities.original(singles[0], jobs[0], watch).to(execution.chosen_device(device))
+        return modalities.original(singles[0], jobs[0], watch).to(devices.chosen(device))
 
     if not resume:
         first()  # what is wrong with it is said before anything is cleared away
@@ -97,7 +97,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
         if kept["status"] == REASON:
             break
         left = place / "model"
-        model = job.opened(left, watch).to(execution.chosen_device(device))
+        model = job.opened(left, watch).to(devices.chosen(device))
         retrained = job.reference(1, watch) if asks else None
         tests.append(Retest(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
@@ -111,7 +111,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
                 break
             kept = _with_repair(kept, repair)
             left = place / "model"
-            model = job.opened(left, watch).to(execution.chosen_device(device))
+            model = job.opened(left, watch).to(devices.chosen(device))
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))

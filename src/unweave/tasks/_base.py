@@ -61,7 +61,7 @@ class Owners:
     def place(self) -> Tensor:
         """Which of its example's values each is, `[n]`, from 0; those of an example stand together, in their order."""
         of = self.of()
-        sizes = torch.bincount(of, minlength=self.count)
+        sizes = self._sizes(of)
         return torch.arange(len(of), device=of.device) - (sizes.cumsum(0) - sizes)[of]
 
     def sum(self, values: Tensor) -> Tensor:
@@ -74,7 +74,11 @@ class Owners:
         """The mean of each example's values, `[n] -> [b]`; 0 for an example without any."""
         if self.example is None:
             return values
-        return self.sum(values) / torch.bincount(self.example, minlength=self.count).clamp(min=1)
+        return self.sum(values) / self._sizes(self.example).clamp(min=1)
+
+    def _sizes(self, of: Tensor) -> Tensor:
+        """Values of each example, `[b]`; `bincount` would wait for the largest number."""
+        return of.new_zeros(self.count).index_add(0, of, torch.ones_like(of))
 
     def reduced(self, values: Tensor) -> Tensor:
         """The one or the other, `[n] -> [b]`."""

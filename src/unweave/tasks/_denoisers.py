@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, as_int64
+from unweave.data.twins import on_host
 from unweave.errors import ConfigurationError
 from unweave.tasks._passes import inner, takes
 
@@ -64,7 +65,7 @@ def check_classes(model: nn.Module, condition: Tensor) -> None:
     rows = getattr(config, "num_class_embeds", None)
     if rows is None and (classes := getattr(config, "num_embeds_ada_norm", None)) is not None:
         rows = classes + 1  # the last means none
-    low, high = (int(each) for each in torch.stack(condition.aminmax()).tolist())
+    low, high = (int(each) for each in torch.stack(on_host(condition).aminmax()).tolist())
     if low < 0 or (rows is not None and high >= rows):
         told = f"{rows} conditions (0 to {rows - 1})" if rows is not None else "conditions from 0 on"
         raise ConfigurationError(

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.sharded import is_sharded
 
 _OF_TOKENS = ("input_ids", "attention_mask", "labels", "position_ids")  # one number per token
 
@@ -78,7 +78,7 @@ def block_output(model: nn.Module, batch: Batch, layer: int | None) -> Tensor:
         raise ConfigurationError(
             f"layer must be at least 0 and below the last of the model's {len(blocks)} blocks; found {layer}."
         )
-    if dist.is_initialized() or any(getattr(m, "gradient_checkpointing", False) for m in blocks):
+    if is_sharded(own) or any(getattr(m, "gradient_checkpointing", False) for m in blocks):
         return forward(model, batch, output_hidden_states=True).hidden_states[layer + 1]
     return _until(blocks[layer + 1], model, batch)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch, as_classes
 from unweave.data.checks import check_labels
+from unweave.data.twins import on_host
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergence
 from unweave.tasks._calls import OWN, output, parts
@@ -62,7 +63,7 @@ class Classification:
             )
         if found.ndim == 2 and found.shape[1] > 1:
             return found
-        if bool((labels > 1).any()):
+        if bool((on_host(labels) > 1).any()):
             raise ConfigurationError(
                 f"The model must return logits [{len(labels)}, classes] for labels up to {int(labels.max())}; it "
                 f"returned {tuple(found.shape)}, and one logit knows the classes 0 and 1. If it predicts an amount "
@@ -75,7 +76,7 @@ class Classification:
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per example."""
         logits, labels = self.logits(model, batch), self.labels(batch)
-        check_labels(labels.cpu(), logits.shape[-1])
+        check_labels(on_host(labels), logits.shape[-1])
         return Predictions(logits, labels, Owners(len(logits)))
 
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unweave.arguments import check_fields
-from unweave.data.batches import Batch
+from unweave.data.batches import Batch, whole
+from unweave.data.twins import follows, on_host, places
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -58,9 +59,8 @@ class Dense:
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction for each place that counts, those of the first example first."""
         logits, labels = self._read(model, batch)
-        counts = labels != self.ignore
-        owners = Owners(len(labels), counts.nonzero()[:, 0])
-        return Predictions(logits[counts], labels[counts], owners)
+        counts = places(on_host(labels) != self.ignore, logits.device)
+        return Predictions(logits[counts], labels[counts], Owners(len(labels), counts[0]))
 
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean cross-entropy of each example's places, `[b]`."""
@@ -126,7 +126,7 @@ class Dense:
         """Logits `[b, places, classes]` and labels `[b, places]`, of as many dimensions of places as there are."""
         found, labels = output(model, batch, _NAME), self._labels(batch)
         if labels.ndim == found.ndim > 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
+            labels = follows(labels, lambda values: values[:, 0])
             found = found[:, 0] if found.shape[1] == 1 else found
         logits = self._last(found, labels)
         self._check(labels, logits.shape[-1])
@@ -146,7 +146,8 @@ class Dense:
         return labels
 
     def _check(self, labels: Tensor, classes: int) -> None:
-        counts, flat = (labels != self.ignore).flatten(1), labels.flatten(1)
+        flat = on_host(labels).flatten(1)
+        counts = flat != self.ignore
         if not bool(counts.any(1).all()):
             none = (~counts.any(1)).nonzero()[:, 0].tolist()
             raise ConfigurationError(
@@ -206,8 +207,8 @@ def _classes(answer: Any) -> Tensor:
         ConfigurationError: they are none.
     """
     real = isinstance(answer, Tensor) and not answer.is_complex()
-    if real and not (answer.is_floating_point() and bool(((answer != 0) & (answer != 1)).any())):
-        return answer.long()
+    if real and not (answer.is_floating_point() and bool((on_host(answer) != on_host(answer).bool()).any())):
+        return whole(answer)
     what = f"{list(answer.shape)} of {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__
     raise ConfigurationError(
         f"task {_NAME!r} expects class indices [b, places] as labels; found {what}. Number the classes from 0 and give "

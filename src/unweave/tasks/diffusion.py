@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unweave.arguments import callable_with, check_fields, kind, maybe, natural, wrong
 from unweave.data.batches import Batch
 from unweave.data.draws import gaussian, numbers, uniform
+from unweave.data.twins import on_host
 from unweave.errors import ConfigurationError
 from unweave.execution import draws
 from unweave.tasks._denoisers import between, check_classes, native, prediction, read, words
@@ -122,7 +123,7 @@ class Diffusion:
             shares: of the T timesteps, from where to where they are drawn.
         """
         x0, condition = read(batch)
-        seeds, stratum = draws(len(x0)).cpu(), None
+        seeds, stratum = on_host(draws(len(x0))), None
         if self.looks > 1:
             stratum = torch.arange(self.looks).repeat(len(x0))
             seeds = numbers(seeds.repeat_interleave(self.looks), COPIES + stratum)

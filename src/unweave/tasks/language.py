@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch, check_rows
+from unweave.data.twins import on_host, places
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, divergences
 from unweave.tasks._passes import block_output, forward, takes, to_the_front
@@ -45,22 +46,23 @@ class Language:
 
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction per answer token, those of the first example first."""
-        batch, answers = self._read(batch)
-        labels = batch["labels"]
-        keep = answers.any(0).nonzero().flatten()  # where any example of the batch predicts an answer token
+        batch, known = self._read(batch)
+        labels, answers = batch["labels"], known[:, 1:] != IGNORED
+        # 1. Where any example of the batch predicts an answer token, and which of these places each example has.
+        (keep,) = places(answers.any(0), labels.device)
+        rows, columns = places(answers[:, answers.any(0)], labels.device)
+        # 2. Logits there alone.
         if takes(model, "logits_to_keep"):
             logits = self._logits(forward(model, batch, logits_to_keep=keep))
         else:
             logits = self._logits(forward(model, batch))[:, keep]
-        answers = answers[:, keep]
-        logits = logits[answers]
+        logits = logits[rows, columns]
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        owners = Owners(len(labels), answers.nonzero()[:, 0], self.reduction)
-        return Predictions(logits, labels[:, 1:][:, keep][answers], owners)
+        return Predictions(logits, labels[rows, keep[columns] + 1], Owners(len(labels), rows, self.reduction))
 
     def answers(self, batch: Batch, classes: int) -> None:
         """Refuses examples without an answer, and tokens that are none of so many (0: not known)."""
-        labels = self._read(batch)[0]["labels"]
+        _, labels = self._read(batch)
         outside = (labels != IGNORED) & ((labels < 0) | (labels >= (classes or torch.inf)))
         if bool(outside.any()):
             raise ConfigurationError(
@@ -83,8 +85,8 @@ class Language:
 
         Of rows that begin with padding both are those of the row moved to the front.
         """
-        batch, answers = self._read(batch)
-        seen = self.predictions(model, batch)
+        batch, _ = self._read(batch)
+        seen, answers = self.predictions(model, batch), batch["labels"][:, 1:] != IGNORED
         return torch.zeros_like(answers, dtype=seen.logits.dtype).masked_scatter(answers, -seen.nll()), answers
 
     def states(self, model: nn.Module, batch: Batch, layer: int | None) -> tuple[Tensor, Owners]:
@@ -96,10 +98,9 @@ class Language:
         Raises:
             ConfigurationError: the model has no such block below its last.
         """
-        batch, _ = self._read(batch)
-        answers = batch["labels"] != IGNORED
-        states = block_output(model, batch, layer)[answers]
-        return states, Owners(len(answers), answers.nonzero()[:, 0], self.reduction)
+        batch, known = self._read(batch)
+        rows, columns = places(known != IGNORED, batch["labels"].device)
+        return block_output(model, batch, layer)[rows, columns], Owners(len(known), rows, self.reduction)
 
     def everywhere(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits at all positions, prompt and padding included, `[b, t, V]`, and their labels `[b, t]`.
@@ -111,7 +112,7 @@ class Language:
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, batch["labels"]
 
     def _read(self, batch: Batch) -> tuple[Batch, Tensor]:
-        """The batch with every row at the front, and which positions predict an answer token, `[b, t - 1]`."""
+        """The batch with every row at the front, and its labels on the host."""
         check_rows(batch)
         keys = ("input_ids", "attention_mask", "labels")
         if not isinstance(batch, Mapping) or any(not isinstance(batch.get(k), Tensor) for k in keys):
@@ -123,21 +124,20 @@ class Language:
         if any(batch[k].shape != batch["input_ids"].shape or batch[k].ndim != 2 for k in keys):
             found = ", ".join(f"{k} {list(batch[k].shape)}" for k in keys)
             raise ConfigurationError(f"{', '.join(keys)} must have one shape, [b, t]; found {found}.")
-        answers = batch["labels"][:, 1:] != IGNORED
-        filled, front = torch.stack([answers.any(1), batch["attention_mask"][:, 0] != 0]).tolist()  # the one wait
-        if not all(front):
+        labels, mask = on_host(batch["labels"]), on_host(batch["attention_mask"])
+        if not bool((mask[:, 0] != 0).all()):
             batch = to_the_front(batch)
-            answers = batch["labels"][:, 1:] != IGNORED
-            filled = answers.any(1).tolist()
+            labels = to_the_front({"labels": labels, "attention_mask": mask})["labels"]
+        filled = (labels[:, 1:] != IGNORED).any(1).tolist()
         if empty := [row for row, some in enumerate(filled) if not some]:
             rows = batch["index"][empty].tolist() if "index" in batch else []
             first = f" (rows {', '.join(map(str, rows[:5]))})" if rows else ""
             raise ConfigurationError(
-                f"Every example needs a token to predict; found none in {len(empty)} of {len(answers)}{first}: its "
+                f"Every example needs a token to predict; found none in {len(empty)} of {len(labels)}{first}: its "
                 "answer is empty or was cut off. Remove it, or allow more tokens.",
                 [] if rows else empty,
             )
-        return batch, answers
+        return batch, labels
 
     def _logits(self, output: Any) -> Tensor:
         logits = getattr(output, "logits", output)

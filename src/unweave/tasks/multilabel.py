@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unweave.data.batches import Batch
+from unweave.data.batches import Batch, whole
+from unweave.data.twins import on_host, places
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -49,10 +50,11 @@ class MultiLabel:
     def predictions(self, model: nn.Module, batch: Batch) -> Predictions:
         """One prediction for each label of each example, those of the first example first."""
         logits, labels = _read(model, batch)
-        known = labels != self.IGNORED
+        known = places(on_host(labels) != self.IGNORED, logits.device)
         z = logits[known]
-        owners = Owners(len(labels), known.nonzero()[:, 0], "sum")
-        return Predictions(torch.stack([torch.zeros_like(z), z], 1), labels[known], owners)
+        return Predictions(
+            torch.stack([torch.zeros_like(z), z], 1), labels[known], Owners(len(labels), known[0], "sum")
+        )
 
     def nll(self, model: nn.Module, batch: Batch) -> Tensor:
         """The sum of the binary cross-entropies of each example's labels, `[b]`."""
@@ -121,10 +123,11 @@ def _labels(batch: Batch) -> Tensor:
             f"task {_NAME!r} expects labels [b, k] of 0 and 1, one column for each label; found {what}. If each "
             "example has one class pass task='classification'."
         )
-    known = labels != MultiLabel.IGNORED
-    other = known & (labels != 0) & (labels != 1)
+    values = on_host(labels)
+    known = values != MultiLabel.IGNORED
+    other = known & (values != 0) & (values != 1)
     if bool(other.any()):
-        odd = labels[other][0].item()
+        odd = values[other][0].item()
         raise ConfigurationError(
             f"task {_NAME!r} expects labels that are 0 or 1, or {MultiLabel.IGNORED} where nothing is known; found "
             f"{odd:g}. For amounts pass task='regression', for probabilities {OWN}.",
@@ -151,4 +154,4 @@ def _read(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             f"The model must return one logit for each label, {list(labels.shape)}; it returned {list(logits.shape)}."
             f" If it has several for each pass {OWN}."
         )
-    return logits, labels.long()
+    return logits, whole(labels)

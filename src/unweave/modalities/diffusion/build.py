@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from unweave import devices
 from unweave.data.checks import check_overlap
 from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered, suggest
-from unweave.execution import chosen_device
 from unweave.methods import divided
 from unweave.modalities import by_row
 from unweave.modalities.diffusion import concepts, folders
@@ -25,7 +25,6 @@ from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
 from unweave.modalities.diffusion.view import View, gone
 from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
-from unweave.modalities.memory import available
 
 Around = tuple[Network, Path, Frozen]
 _CONDITIONS = ("to", "erase", "guide", "preserve")  # what a method's arguments say of conditions
@@ -127,7 +126,7 @@ def around_of(recipe: DiffusionRecipe) -> Around | None:
     if recipe.model.weights is None:
         return None
     network, folder = folders.read(recipe.model.weights)
-    device = chosen_device(recipe.run.device)
+    device = devices.chosen(recipe.run.device)
     if recipe.model.lora is not None and network.adapters is not None:
         raise ConfigurationError(
             "model.lora makes new adapters, and model.weights holds some to go on with: leave lora out"
@@ -236,7 +235,7 @@ def _needed(recipe: DiffusionRecipe, network: Network, around: Around | None, cl
         return None
     found = estimate(recipe, network, None if around is None else around[2], classes)
     ways = "model.lora, model.parameters" if network.texts else "model.parameters"
-    return found.text(available(chosen_device(recipe.run.device)), ways, "docs/diffusion.md")
+    return found.text(devices.memory(devices.chosen(recipe.run.device)), ways, "docs/diffusion.md")
 
 
 def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> None:

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unweave import execution
+from unweave import devices
 from unweave.data.batches import moved
 from unweave.diagnosis.examples import log_odds
 from unweave.modalities._base import Json, Scored, Sheet
-from unweave.modalities.memory import available
 from unweave.modalities.texts import models
 from unweave.modalities.texts.data import Chat, Plain, TextRows
 from unweave.modalities.texts.evaluation import Log, Part, Relearning, log_scores, sheet, text_gaps
@@ -207,8 +206,8 @@ class TextJob:
     def memory(self) -> str:
         """From the configuration of the model, and the longest texts."""
         found = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain)
-        device = execution.chosen_device(self.recipe.run.device)
-        return found.text(available(device), "lora, checkpointing", "docs/language-models.md")
+        device = devices.chosen(self.recipe.run.device)
+        return found.text(devices.memory(device), "lora, checkpointing", "docs/language-models.md")
 
     def leave(self, folder: Path) -> None:
         """`answers.json`: some questions with the true answer and what every model says."""
@@ -229,7 +228,7 @@ class TextJob:
     def _loaded(self, weights: Path | None) -> nn.Module:
         """The recipe's weights, or its base, where the run computes."""
         named = self.recipe.model.model_copy(update={"weights": weights})
-        return models.loaded(named, self.recipe.run.seed).to(execution.chosen_device(self.recipe.run.device))
+        return models.loaded(named, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
 
     @property
     def _training(self) -> Finetuning | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unweave.rules import GradientRule
+
 ANGLES = {"aligned": 35.0, "orthogonal": 90.0, "conflicting": 130.0, "nearly opposed": 179.0}
 LENGTHS = {
     "unit": (1.0, 1.0),
@@ -38,11 +40,11 @@ def at_angle(degrees: float, forget: float, retain: float) -> tuple[Tensor, Tens
     return forget * g_f, retain * (phi.cos() * g_f + phi.sin() * side)
 
 
-def pairs() -> dict[str, tuple[Tensor, Tensor]]:
-    """Every named pair (forget, retain): angles by lengths, the special cases, and random ones."""
+def pairs(seed: int = 7) -> dict[str, tuple[Tensor, Tensor]]:
+    """Every named pair (forget, retain): angles by lengths, the special cases, and 20 random ones."""
     found = {f"{a}, {n}": at_angle(d, *x) for a, d in ANGLES.items() for n, x in LENGTHS.items()}
     found |= {name: (vector(*f), vector(*r)) for name, (f, r) in SPECIAL.items()}
-    generator = torch.Generator().manual_seed(7)
+    generator = torch.Generator().manual_seed(seed)
     for i in range(20):
         f, r = torch.randn(2, 5, generator=generator, dtype=torch.float64)
         found[f"random {i}"] = (f, r)
@@ -55,9 +57,9 @@ def gram(f: Tensor, r: Tensor) -> Tensor:
     return (jacobian @ jacobian.T)[None]
 
 
-def direction(rule: object, f: Tensor, r: Tensor) -> Tensor:
+def direction(rule: GradientRule, f: Tensor, r: Tensor) -> Tensor:
     """The direction that a gradient rule answers for one pair."""
-    w = rule.weights(gram(f, r))[0]  # type: ignore[attr-defined]
+    w = rule.weights(gram(f, r))[0]
     return w[0] * f + w[1] * r
 
 

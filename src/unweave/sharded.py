@@ -1,0 +1,167 @@
+"""Models whose weights are sharded over ranks (FSDP2, `fully_shard`): how they are copied, and one layer of them whole.
+
+No tensor of the model is ever whole here but the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+_FSDP = "torch.distributed.fsdp"
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a parameter of it is a shard of one that several ranks hold."""
+    return any(hasattr(p, "to_local") for p in model.parameters())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, or the tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def sum_over_shards(total: Tensor, like: Any) -> None:
+    """Adds up, in place, what each shard of `like` contributed; replicas contribute once."""
+    if hasattr(like, "to_local"):
+        for dim, placement in enumerate(like.placements):
+            if placement.is_shard():
+                dist.all_reduce(total, group=like.device_mesh.get_group(dim))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a sharded tensor, on every rank, which must all ask; another as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def reshard(model: nn.Module) -> None:
+    """Back to this rank's shards of the parameters.
+
+    FSDP2 leaves the root gathered after a pass without a graph; its next pass would use that copy, however the shards
+    have moved in the meantime.
+    """
+    for m in model.modules():
+        if callable(back := getattr(m, "reshard", None)):
+            back()
+
+
+@contextmanager
+def own_whole(module: nn.Module) -> Iterator[None]:
+    """A module's own parameters (not those of its children) are whole inside; what is written to them then stays.
+
+    Every rank has to write the same.
+    """
+    from torch.distributed.tensor import distribute_tensor
+
+    shards = {name: p for name, p in module._parameters.items() if p is not None and hasattr(p, "to_local")}
+    for name, p in shards.items():
+        module._parameters[name] = nn.Parameter(whole(p.detach()), p.requires_grad)
+    try:
+        yield
+        with torch.no_grad():
+            for name, p in shards.items():
+                now = module._parameters[name]
+                assert now is not None and not isinstance(p, torch.nn.parameter.UninitializedParameter)
+                mine: Any = p
+                p.copy_(distribute_tensor(now.detach(), mine.device_mesh, mine.placements, src_data_rank=None))
+    finally:
+        module._parameters.update(shards)
+
+
+def copied_alike(model: M, memo: dict[int, Any]) -> M:
+    """A copy of a model that is sharded alike: `deepcopy` refuses, so it is built anew without weights, then sharded.
+
+    Args:
+        model: any of whose modules `fully_shard` was called on.
+        memo: what `deepcopy` is to take for some objects.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    states: dict[int, Any] = {}
+    classes: dict[nn.Module, type] = {}
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            state = module._get_fsdp_state()
+            states.setdefault(id(state), state)
+            classes[module] = type(module)
+            for group in _groups(state):
+                group._to_sharded()
+    gone = object()  # stands for what FSDP keeps about the model; the copy gets its own
+    memo.update(dict.fromkeys(states, gone))
+    shards = {id(p): p for p in model.parameters() if hasattr(p, "to_local")}
+    for key, p in shards.items():
+        memo[key] = nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="meta"), p.requires_grad)
+    try:
+        for module, kind in classes.items():
+            module.__class__ = kind.__mro__[2]  # FSDPLinear(FSDPModule, Linear)
+        made = copy.deepcopy(model, memo)
+    finally:
+        for module, kind in classes.items():
+            module.__class__ = kind
+    for module in made.modules():
+        _without_fsdp(module, gone)
+    # Sharded alike, from the leaves to the root; then every shard gets a copy of its values.
+    places = {id(memo[id(p)]): _placement(p) for p in shards.values()}
+    for state in reversed(states.values()):
+        modules = [memo[id(module)] for module in state._modules]
+        group = next(iter(_groups(state)), None)
+        if group is None:
+            continue
+        fully_shard(
+            modules if len(modules) > 1 else modules[0],
+            mesh=group.mesh_info.mesh,
+            reshard_after_forward=_resharded(state, group),
+            shard_placement_fn=lambda p: places.get(id(p)),
+            mp_policy=state._mp_policy,
+            offload_policy=group.offload_policy,
+            ignored_params={p for p in modules[0].parameters() if id(p) not in places},
+        )
+    values = {name: nn.Parameter(p.detach().clone(), p.requires_grad) for name, p in shards.items()}
+    for before, after in zip(model.modules(), made.modules(), strict=True):
+        for name, own in before._parameters.items():
+            if id(own) in values:
+                after._parameters[name] = values[id(own)]
+    return made
+
+
+def _groups(state: Any) -> list[Any]:
+    return getattr(state, "_fsdp_param_groups", None) or [g for g in [getattr(state, "_fsdp_param_group", None)] if g]
+
+
+def _placement(p: Any) -> Any:
+    """The dimension along which it is sharded; of a replicated mesh (HSDP) the last one's."""
+    return next((each for each in reversed(p.placements) if each.is_shard()), None)
+
+
+def _resharded(state: Any, group: Any) -> bool | int | None:
+    """`reshard_after_forward`, as it was given."""
+    if getattr(state, "_auto_reshard_after_forward", False):
+        return None
+    after = group.post_forward_mesh_info
+    if after is None or after is group.mesh_info:
+        return after is not None
+    return int(after.shard_mesh_size)
+
+
+def _without_fsdp(module: nn.Module, gone: object) -> None:
+    """Takes off a copied module what `fully_shard` hung on it."""
+    own = vars(module)
+    for key in [key for key in own if key.startswith("__composable_api")]:
+        del own[key]
+    for name, hooks in own.items():
+        if name.endswith("hooks") and isinstance(hooks, dict):
+            for key in [key for key, hook in hooks.items() if _of_fsdp(hook, gone)]:
+                del hooks[key]
+
+
+def _of_fsdp(hook: Any, gone: object) -> bool:
+    hook = getattr(hook, "hook", hook)  # torch wraps some
+    hook = getattr(hook, "__wrapped__", hook)
+    return getattr(hook, "__self__", None) is gone or str(getattr(hook, "__module__", "")).startswith(_FSDP)
