@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_fields, kind
+from unweave.data.draws import kept_streams
 from unweave.gramian import norm, parts
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -96,6 +97,7 @@ class TrustRegion:
         budget = tolerance(self.origin or 0.0, self.nats) if self.budget is None else self.budget
         return self.left * budget
 
+    @kept_streams()
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """One step of the rule, or one restoration; the record says what was realised.
 
