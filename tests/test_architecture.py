@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "unweave"
 # A room imports from rooms in the lines above its own, and from itself. A new room gets its place here.
 LAYERS = [
     {"errors"},
-    {"extras", "arguments", "watch", "sharded", "devices"},
+    {"extras", "arguments", "watch", "sharded", "ranks", "devices"},
     {"modules", "store"},
     {"gramian", "parameters", "data"},
     {"pretrained", "execution"},
@@ -47,7 +47,7 @@ LAYERS = [
     {"report"},
     {"leaves"},
     {"api"},
-    {"demos"},
+    {"demos", "papers"},
     {"commands"},
     {"cli"},
     {"__main__"},

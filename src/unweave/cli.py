@@ -1,21 +1,24 @@
-"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods | metrics."""
+"""The command: what `unweave --help` lists."""
 
 from __future__ import annotations
 
 import io
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
 from unweave.commands import machine
+from unweave.commands.papers_app import papers
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
 
+T = TypeVar("T")
 app = App(
     name="unweave",
     add_completion=False,
@@ -155,6 +158,37 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new folder for the model.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Add LoRA adapters into the weights under them.")] = False,
+    gguf_ready: Annotated[
+        bool, typer.Option("--gguf-ready", help="Merge, and check what a converter to GGUF asks for.")
+    ] = False,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None,
+        typer.Option(metavar="float32|float16|bfloat16", help="Of the written weights; without it as they are."),
+    ] = None,
+    scores: Annotated[bool, typer.Option(help="Score what was written, also in 8 and 4 bits.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's model for other servers, and say what rounding its weights to 8 and 4 bits brings back."""
+    from unweave.commands import export as command
+
+    command.main(
+        run,
+        output,
+        merge=merge,
+        gguf_ready=gguf_ready,
+        dtype=dtype,
+        scores=scores,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def evidence(
     recipe: RecipeOrRun,
     overrides: Overrides = None,
@@ -191,6 +225,9 @@ def evidence(
         as_json=as_json,
     )
     raise typer.Exit(code)
+
+
+app.add_typer(papers, name="papers")
 
 
 audit = App(
@@ -299,11 +336,21 @@ def metrics(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one message on stderr and exit code 2, the machine's faults are 1."""
+    given = sys.argv[1:] if arguments is None else arguments
     _printable()
     _saying()
+    if _faults(lambda: machine.shared(given)):
+        from unweave import ranks
+
+        with ranks.together():
+            _faults(lambda: app(arguments))
+    _faults(lambda: app(arguments))
+
+
+def _faults(do: Callable[[], T]) -> T:
+    """What it gives; what goes wrong is told, and ends the process."""
     try:
-        machine.alone()
-        app(arguments)
+        return do()
     except UnweaveError as error:
         faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "

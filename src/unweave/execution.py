@@ -84,7 +84,7 @@ def accelerated(
     from accelerate import Accelerator
 
     accelerator = Accelerator(mixed_precision="bf16")
-    accelerator.prepare_model(model)
+    accelerator.prepare_model(model, evaluation_mode=True)  # as it is: ranks are ours
     return accelerator
 
 

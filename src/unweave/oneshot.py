@@ -19,7 +19,7 @@ from unweave.data.batches import in_batches
 from unweave.data.protocol import indexed
 from unweave.edit import TAKES, uce, unknown
 from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
-from unweave.execution import seeded, world
+from unweave.execution import as_first, bare, seeded
 from unweave.gramian import real
 from unweave.losses import Ascent
 from unweave.losses._base import denoiser
@@ -31,6 +31,7 @@ from unweave.parameters import batch_gradients
 from unweave.results import Record
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
+from unweave.sharded import is_sharded
 from unweave.tasks import Task
 
 Data = Dataset[Any] | Iterable[Any]
@@ -202,11 +203,8 @@ class OneShot:
     def step(self, task: Task, forget: Data, retain: Data) -> Once:
         """The change as the loop's only step.
 
-        Raises:
-            UnsupportedError: there are several processes; each of them would change the weights by its own share.
+        Several processes make the same change, each of its own whole weights.
         """
-        if world() > 1:
-            raise UnsupportedError(f"{self.name} runs in one process; found {world()}. Start it without a launcher.")
         sides = [Subset(d, range(len(d))) if indexed(d) else d for d in (forget, retain)]  # type: ignore[arg-type]
         return Once(lambda model: ONESHOT[self.name](model, task, *sides, **self.arguments))
 
@@ -225,12 +223,19 @@ class Once:
     change: Callable[[nn.Module], object]
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
-        """The whole method."""
+        """The whole method.
+
+        Raises:
+            UnsupportedError: the weights are sharded.
+        """
+        if is_sharded(objectives.model):
+            raise UnsupportedError("A method without steps changes whole weights, and these are sharded: unshard them.")
         before, losses = objectives.snapshot(), objectives.losses()
         objectives.lr, objectives.radius = 0.0, None
         try:
             with seeded(objectives.pair.seed):
-                self.change(objectives.model)
+                self.change(bare(objectives.model))
+            as_first(objectives.parameters)
         except BaseException:
             objectives.restore(before)
             raise

@@ -24,7 +24,7 @@ from unweave.contract.sets import SAMPLE, divide, halves, hold_out
 from unweave.data.batches import Batch, collated, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import device_of, rank, seeded, world
 from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Stepper, Stop, asked
@@ -186,6 +186,10 @@ class Unlearning:
             raise ConfigurationError(
                 "relearner: reads the forget loss where a relearner leads, and this method has none: leave it out, or "
                 "choose a method with a forget side."
+            )
+        if world() > 1:
+            raise UnsupportedError(
+                "relearner: it runs in one process, not on several ranks: leave it out, or start one."
             )
         if self.pairs.smallest["forget"] == 1:
             raise ConfigurationError(

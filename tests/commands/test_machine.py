@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from unweave import cli
 from unweave.commands import machine
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import read
 from unweave.run.runner import run
 
@@ -66,7 +66,8 @@ def test_several_processes_are_refused_by_every_command(
     for command in COMMANDS:
         assert code(command) == 2, command
         told = capsys.readouterr()
-        assert told.err.startswith("error: the command runs in one process") and told.err.count("\n") == 1
+        assert told.err.startswith(f"error: unweave {command[0]} ") and "a launcher started" in told.err
+        assert told.err.count("\n") == 1
         assert not told.out and not list(tmp_path.iterdir())
         ran += 1
     assert ran == len(COMMANDS) == 8
@@ -82,8 +83,17 @@ def test_the_others_end_without_a_word(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_one_process_is_served() -> None:
     for environment in ALONE.values():
-        machine.alone(environment)
+        assert not machine.shared(["run"], environment)
     assert len(ALONE) == 7
+
+
+def test_what_several_processes_can_share(capsys: pytest.CaptureFixture[str]) -> None:
+    started = {**STARTED["torchrun"], "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    assert [machine.shared([each, "x"], started) for each in machine.SERVED] == [True, True]
+    with pytest.raises(UnsupportedError, match=r"^unweave evidence runs in one process, and a launcher started 2"):
+        machine.shared(["evidence", "x"], started)
+    assert not machine.shared(["run"], {"ACCELERATE_USE_CPU": "true"})
+    assert "accelerate launch started one process. For several: torchrun" in capsys.readouterr().err
 
 
 @contextmanager

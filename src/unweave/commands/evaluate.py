@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from unweave import devices, modalities
+from unweave import devices, modalities, ranks
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say
@@ -41,7 +42,7 @@ def main(
     check_trained_on(recipe, job)
     device = devices.chosen(recipe.run.device)
     with watching() as watch:
-        opened = job.opened(model, watch).to(device)
+        opened = ranks.before_others(lambda: job.opened(model, watch)).to(device)
         alone, blind = {}, ""
         if (asked := getattr(job, "outputs", None)) is not None:
             outputs = asked(opened)  # once, for the scores and for the attacks
@@ -51,7 +52,7 @@ def main(
         else:
             scored = {"unlearned": job.score(opened, "unlearned", None, watch)}
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
-            if (other := job.reference(number, watch)) is None:
+            if (other := ranks.before_others(partial(job.reference, number, watch))) is None:
                 break
             scored[name] = job.score(other.to(device), name, None, watch)
     found = outcome.scores(job, scored)

@@ -1,12 +1,13 @@
-"""What the command asks of the machine: one process, and room to write; what it says where that is not so."""
+"""What the command asks of the machine: processes that it can use, room to write; what it says where that is not so."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from unweave.errors import MACHINE, UnsupportedError
 
@@ -18,29 +19,43 @@ _LAUNCHERS = (
     ("OMPI_COMM_WORLD_SIZE", ("OMPI_COMM_WORLD_RANK",)),
     ("PMI_SIZE", ("PMI_RANK",)),
 )
+_MEETING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what processes need to find each other
+SERVED = ("run", "evaluate")  # commands that several processes can share
 _PATIENCE = 3.0  # seconds that the others leave the first one to say it: a launcher ends all as soon as one has ended
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SQLITE = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_IOERR": errno.EIO, "SQLITE_READONLY": errno.EROFS}
 
 
-def alone(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuses to be one of several processes, of which each would do the whole job in the same folder.
+def shared(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher started several processes that are to share this command; False of one alone.
 
     Raises:
-        UnsupportedError: a launcher started several, and this is the first; the others end later, without a word.
+        UnsupportedError: there are several, and each would do the whole job in the same folder: this is the first; the
+            others end later, without a word.
     """
+    command = next((each for each in arguments if not each.startswith("-")), "")
     for size, ranks in _LAUNCHERS:
         rank = next((environment[name] for name in ranks if name in environment), None)
         if rank is None or not environment.get(size, "").isdecimal() or int(environment[size]) < 2:
             continue
+        if command in SERVED and all(environment.get(name) for name in _MEETING):
+            return True
         if rank != "0":
             time.sleep(_PATIENCE)
             raise SystemExit(2)
+        alone = "runs in one process" if command not in SERVED else "takes several processes from torchrun alone"
         raise UnsupportedError(
-            f"the command runs in one process, and a launcher started {environment[size]} ({size}): each would do the "
-            "whole job in the same folder. Start it without torchrun, accelerate launch, srun or mpirun; of several "
-            f"processes only the call is served, unweave.unlearn. If none was started: env -u {size} unweave ..."
+            f"unweave {command} {alone}, and a launcher started {environment[size]} ({size}): each would do the whole "
+            f"job in the same folder. For {' and '.join(SERVED)}: torchrun --nproc-per-node N -m unweave run "
+            "RECIPE.yaml. Start other commands without torchrun, accelerate launch, srun or mpirun. If none was "
+            f"started: env -u {size} unweave ..."
         )
+    if any(name.startswith("ACCELERATE_") for name in environment) and command in SERVED:
+        sys.stderr.write(
+            "accelerate launch started one process. For several: torchrun --nproc-per-node N -m unweave "
+            f"{command} RECIPE.yaml\n"
+        )
+    return False
 
 
 def fault(error: BaseException) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
-from unweave import modalities
+from unweave import modalities, ranks
 from unweave.commands import sequence
 from unweave.commands.contract import kept, promise
 from unweave.commands.progress import say, speaking
 from unweave.commands.tables import scores_of
 from unweave.contract import ended, headline, overall
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.execution import world
 from unweave.modalities import read
 from unweave.recipe.recipe import Recipe
 from unweave.report.build import build
@@ -54,14 +55,18 @@ def main(
     recipe = read(_recipe_of(path), overrides)
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
     if recipe.requests:
+        if world() > 1:
+            raise UnsupportedError(
+                f"{path}: several requests run in one process, and {world()} were started: start it without torchrun, "
+                "or give each request a recipe of its own."
+            )
         return sequence.main(recipe, folder, resume=resume, overwrite=overwrite, as_json=as_json)
     with directory.claimed(folder):
         return _single(recipe, folder, resume=resume, overwrite=overwrite, everything=everything, as_json=as_json)
 
 
 def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, everything: bool, as_json: bool) -> int:
-    finished = resume and directory.finished(folder) is not None
-    directory.check(folder, resume, overwrite)
+    finished = ranks.first(lambda: _checked(folder, resume, overwrite))
     job = modalities.job(recipe)
     if (needed := job.memory()) is not None and not finished:
         say(needed)
@@ -80,8 +85,19 @@ def _single(recipe: Recipe, folder: Path, *, resume: bool, overwrite: bool, ever
         print(f"{folder}: this run is finished, there is nothing left to do", file=sys.stderr)
         if seal.KEY not in summary:
             print("an earlier version wrote it: without hashes its files are taken as they are", file=sys.stderr)
-    with readable(folder) if finished else nullcontext():
-        return _told(summary, folder, finished, everything=everything, as_json=as_json)
+
+    def tell() -> int:
+        with readable(folder) if finished else nullcontext():
+            return _told(summary, folder, finished, everything=everything, as_json=as_json)
+
+    return ranks.first(tell)
+
+
+def _checked(folder: Path, resume: bool, overwrite: bool) -> bool:
+    """Whether what is resumed is finished."""
+    finished = resume and directory.finished(folder) is not None
+    directory.check(folder, resume, overwrite)
+    return finished
 
 
 def _told(summary: Mapping[str, Any], folder: Path, finished: bool, *, everything: bool, as_json: bool) -> int:

@@ -68,7 +68,7 @@ class Relearned:
                 "raise forget_batch, or lower micro."
             )
         if world() > 1 or any(local(p) is not p for p in model.parameters()):
-            raise UnsupportedError("Relearned runs on one process: unlearn on one, or leave it out.")
+            raise UnsupportedError("Relearned runs in one process, not on several ranks. Leave it out.")
         moving = {n: p for n, p in bare(model).named_parameters() if p.requires_grad}
         if not moving:
             raise ConfigurationError("Relearned: no weight may move, all are frozen: set requires_grad.")

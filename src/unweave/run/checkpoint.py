@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unweave import devices
+from unweave import devices, ranks
 from unweave.errors import ConfigurationError
 from unweave.gramian import real
 from unweave.store import file_sha256, on_disk, write_json
@@ -43,11 +43,15 @@ def save(folder: Path, states: dict[str, State]) -> None:
         folder: of all checkpoints of a run.
         states: nested dicts, lists and tuples of tensors, numbers, text, booleans and None.
 
+    All processes call it; the first one writes.
+
     Raises:
         TypeError: a state holds anything else.
     """
     tensors: dict[str, Tensor] = {}
     tree = {name: _split(state, name, tensors) for name, state in states.items()}
+    if not ranks.lead():
+        return
     kept = _numbered(folder)
     made = folder / f"{int(kept[-1].name) + 1 if kept else 0:06}"
     partial = folder / f".{made.name}"
@@ -73,17 +77,23 @@ def load(folder: Path) -> dict[str, State] | None:
     Raises:
         ConfigurationError: there are checkpoints, and none of them can be read.
     """
+    if (path := ranks.first(lambda: _newest(folder))) is None:
+        return None
+    return _read(path)
+
+
+def _newest(folder: Path) -> Path | None:
     faults: dict[Path, str] = {}
     for path in reversed(_numbered(folder)):
         try:
-            states = _read(path)
+            _check(path)
         except UNREADABLE as error:
             faults[path] = f"{path} cannot be read: {' '.join(str(error).split())}"
             continue
         for broken, fault in faults.items():
             os.replace(broken, broken.with_name(broken.name + _BROKEN))
             warnings.warn(f"the checkpoint {fault}. Going on from the one before it, {path}", stacklevel=2)
-        return states
+        return path
     if faults:
         raise ConfigurationError(
             f"no checkpoint can be read: {'; '.join(faults.values())}. Start the run again with --overwrite."
@@ -108,7 +118,7 @@ def of_this_version(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> dict[str, State]:
+def _check(path: Path) -> None:
     hashes = json.loads((path / "sha256.json").read_text())
     changed = [name for name, digest in hashes.items() if file_sha256(path / name) != digest]
     if changed or set(hashes) != set(_FILES):
@@ -116,6 +126,11 @@ def _read(path: Path) -> dict[str, State]:
     content = json.loads((path / "state.json").read_text())
     if content["format"] != _FORMAT:
         raise ValueError(f"expected format {_FORMAT}, found {content['format']!r}")
+    _read(path)
+
+
+def _read(path: Path) -> dict[str, State]:
+    content = json.loads((path / "state.json").read_text())
     tensors = load_file(path / "tensors.safetensors")
     return {name: _join(node, tensors) for name, node in content["tree"].items()}
 

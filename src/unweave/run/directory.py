@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from unweave import ranks
 from unweave.errors import ConfigurationError
 from unweave.run import seal
 from unweave.run.interrupt import REASON
@@ -62,7 +63,7 @@ def creatable(directory: Path) -> None:
 
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
-    """The directory for this process alone, which makes it; it goes again if nothing was written.
+    """The directory for this run alone, whose first process makes it; it goes again if nothing was written.
 
     The lock is the system's and ends with the process, however that ends. Where there are no such locks (Windows, some
     network file systems), nothing is claimed.
@@ -70,6 +71,9 @@ def claimed(directory: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: it cannot be made, or another process is at work in it.
     """
+    if not ranks.lead():
+        yield
+        return
     creatable(directory)
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)

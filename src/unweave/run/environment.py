@@ -13,18 +13,20 @@ from typing import Any
 import torch
 
 from unweave import devices
+from unweave.execution import world
 
 PACKAGES = ("unweave", "torch", "accelerate", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic")
 
 
 def environment() -> dict[str, Any]:
-    """Versions of Python and of the packages that decide a result, platform, device and threads."""
+    """Versions of Python and of the packages that decide a result, platform, device, threads, and processes."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "device": devices.name(),
         "threads": torch.get_num_threads(),
+        **({"processes": world()} if world() > 1 else {}),
     }
 
 

@@ -7,13 +7,14 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import nn
 
-from unweave import devices, modalities
+from unweave import devices, modalities, ranks
 from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
@@ -92,7 +93,7 @@ def run(
         InfeasibleError: the rule refused the very first step.
     """
     with directory.claimed(folder):
-        directory.check(folder, resume, overwrite)
+        ranks.first(lambda: directory.check(folder, resume, overwrite))
         _said(forgot_before(recipe))
         return carry_out(recipe, modalities.job(recipe), folder, resume=resume, watch=watch, promise=promise)
 
@@ -116,7 +117,7 @@ def carry_out(
     """
     # What is there already: a finished run is handed back, an interrupted one must be this very run.
     resolved = resolve(recipe, job, folder)
-    if resume and (done := directory.finished(folder)) is not None:
+    if resume and (done := ranks.first(lambda: directory.finished(folder))) is not None:
         check_same(identity(read(folder / "recipe.yaml")), identity(resolved))
         return done
     states = checkpoint.load(folder / "checkpoint") if resume else None
@@ -126,23 +127,27 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device, logged = devices.chosen(recipe.run.device), chosen(recipe.run.callbacks, folder)
+    device = devices.chosen(recipe.run.device)
+    logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
-    original = modalities.original(recipe, job, watch).to(device)
+    original = ranks.before_others(lambda: modalities.original(recipe, job, watch)).to(device)
     if states is None:
         warned += _said(_looked(recipe, job, original))
     retrained = None
     if recipe.contract is not None and recipe.contract.asks_retrained:
-        retrained = job.reference(1, watch)
+        retrained = ranks.before_others(lambda: job.reference(1, watch))
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = warned
         if session.parts.keeper is not None:
             session.parts.keeper.check(session.model)
-        # From here on the folder is this run's, and there is always a checkpoint to go on from.
-        directory.clear(folder)
-        atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
+        # From here on the folder is this run's, and there is always a checkpoint to go on from. The first process
+        # writes it, once all have read what was there.
+        ranks.met()
+        if ranks.lead():
+            directory.clear(folder)
+            atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
         checkpoint.save(folder / "checkpoint", session.state())
     # Before the first step: scores of the original, and of a resumed run where it stood.
@@ -151,45 +156,64 @@ def carry_out(
     if states is not None:
         with of_this_version(folder / "checkpoint"):
             session.restore(states)
-        (folder / directory.SUMMARY).unlink(missing_ok=True)  # of the run as it was, when it was interrupted
+        ranks.met()
+        if ranks.lead():
+            (folder / directory.SUMMARY).unlink(missing_ok=True)  # of the run as it was, when it was interrupted
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
     # The steps; then at once what must not be lost: the model, then its scores, then the examples.
     result = _loop(session, folder, watch, promise, logged)
-    job.save(session.model, folder / "model")
+    if ranks.lead():
+        job.save(session.model, folder / "model")
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
-    write_json(folder / "scores.json", outcome.scores(job, scored))
+    _write(folder / "scores.json", lambda: outcome.scores(job, scored))
     seen["unlearned"] = odds(job, session.model)
-    quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if recipe.evaluation.quote else None
-    write_json(folder / "examples.json", examples(job, quoted, seen))
+    asked = recipe.evaluation.quote and ranks.lead()
+    quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if asked else None
+    _write(folder / "examples.json", lambda: examples(job, quoted, seen))
     # Retrained models come last: they take the longest, and Ctrl-C leaves all that was there before them.
     if result.reason != REASON:
         try:
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
-                if (model := job.reference(number, watch)) is None:
+                if (model := ranks.before_others(partial(job.reference, number, watch))) is None:
                     break
                 scored[name] = _score(model.to(device), job, folder, watch, name)
-                write_json(folder / "scores.json", outcome.scores(job, scored))
+                _write(folder / "scores.json", lambda: outcome.scores(job, scored))
                 if number == 1:
-                    write_json(folder / "examples.json", examples(job, quoted, {**seen, name: odds(job, model)}))
+                    seen[name] = odds(job, model)
+                    _write(folder / "examples.json", lambda: examples(job, quoted, seen))
         except KeyboardInterrupt:
             result.reason = REASON
-    job.leave(folder)
     # The summary is written last and vouches for all files: where it is, the run is finished.
-    summary = directory.sealed(folder, outcome.summary(session, job, result, scored))
-    write_json(folder / directory.SUMMARY, summary)
-    return summary
+    found = outcome.summary(session, job, result, scored)
+
+    def last() -> dict[str, Any]:
+        job.leave(folder)
+        summary = directory.sealed(folder, found)
+        write_json(folder / directory.SUMMARY, summary)
+        return summary
+
+    return ranks.first(last)
+
+
+def _write(path: Path, content: Callable[[], Any]) -> None:
+    """A file of the run, which the first process writes."""
+    if ranks.lead():
+        write_json(path, content())
 
 
 def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn.Module, watch: Watch) -> None:
     """Writes `quote.json`, where the recipe asks for it and the one that the checkpoint knows is not there."""
     known = session.files.get(path.name)
-    if not recipe.evaluation.quote or (known and path.is_file() and file_sha256(path) == known):
+    there = ranks.first(lambda: path.is_file() and file_sha256(path) == known)
+    if not recipe.evaluation.quote or (known and there):
         return
     if known:
         warnings.warn(f"{path} is not what the run wrote: it is made again", stacklevel=3)
     watch("looking at the request", 0, 1)
-    write_json(path, quote(recipe, job, original).as_dict(most=QUOTED))
-    session.files[path.name] = file_sha256(path)
+    found = quote(recipe, job, original)
+    if ranks.lead():
+        write_json(path, found.as_dict(most=QUOTED))
+        session.files[path.name] = file_sha256(path)
     watch("looking at the request", 1, 1)
 
 
@@ -224,7 +248,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callba
     settings, progress, parts, begin = session.recipe.run, session.progress, session.parts, time.perf_counter()
     keeper = parts.keeper
     steps = folder / "steps.jsonl"
-    log = StepLog(steps, before=progress.made, sha256=session.files.get(steps.name))
+    log = StepLog(steps if ranks.lead() else None, before=progress.made, sha256=session.files.get(steps.name))
     session.warnings += filter(None, [log.fault])
     if session.ended:
         with log, parts.ready():
@@ -241,7 +265,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callba
     def pause(record: Record) -> str | None:
         """Comes last between two steps, when everything has read the one before: a checkpoint, and Ctrl-C."""
         nonlocal paused
-        paused = interrupt.came
+        paused = ranks.any_of(interrupt.came)
         if paused or progress.made % settings.checkpoint_every == 0:
             save()
         return REASON if paused else None
@@ -267,7 +291,7 @@ def _loop(session: Session, folder: Path, watch: Watch, promise: Promise, callba
         if not paused:
             session.ended = result.reason
             save()
-            if interrupt.came:  # in the step that ended the run
+            if ranks.any_of(interrupt.came):  # in the step that ended the run
                 result.reason = REASON
     return result
 

@@ -147,7 +147,7 @@ class Session:
         """
         run = states["run"]
         check_same({"original model": f"sha256 {run['original']}"}, {"original model": f"sha256 {self.original}"})
-        here, there = self._machine(), run["machine"]
+        here, there = self._machine(), {"processes": 1} | run["machine"]
         if differs := [f"{key} {there.get(key)} -> {here[key]}" for key in here if here[key] != there.get(key)]:
             warnings.warn(
                 f"resumed elsewhere ({', '.join(differs)}): weights may differ in the last bits from those of a run "
@@ -185,7 +185,8 @@ class Session:
         return found
 
     def _machine(self) -> dict[str, Any]:
-        return {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
+        found = {key: value for key, value in self.recipe.environment.items() if key not in ("created", "data")}
+        return {"processes": 1} | found
 
 
 def check_readable(recipe: Recipe, job: Job) -> None:

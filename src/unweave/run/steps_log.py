@@ -9,7 +9,7 @@ import os
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 
 from torch import Tensor
 
@@ -89,19 +89,23 @@ def hardness(step: Step) -> Hardness:
 class StepLog:
     """A callback that appends one line a step to `steps.jsonl`, readable while the run goes on."""
 
-    def __init__(self, path: Path, *, before: int = 0, sha256: str | None = None):
+    def __init__(self, path: Path | None, *, before: int = 0, sha256: str | None = None):
         """Opens `path` anew, or after its first `before` lines if a run is resumed.
 
         Args:
-            path: of the file.
+            path: of the file; None: another process writes it.
             before: steps that were made.
             sha256: of their lines, as the checkpoint has it; None: an earlier version's has none.
 
         Warns:
             UserWarning: it is not the record of these steps; also in `fault`, which is empty where it is.
         """
+        self._file: TextIO | None = None
+        self._digest, self.fault = hashlib.sha256(), ""
+        if path is None:
+            return
         kept = _records(path)[:before] if before else []
-        self._digest, self.fault = hashlib.sha256(b"".join(kept)), ""
+        self._digest.update(b"".join(kept))
         if len(kept) < before:
             self.fault = (
                 f"{path} should hold {before} steps and holds {len(kept)}: the others are lost to the record, not to "
@@ -121,13 +125,16 @@ class StepLog:
 
     def on_step(self, record: Record, objectives: Objectives) -> None:
         """Writes one step."""
+        if self._file is None:
+            return
         text = json.dumps(line(record), allow_nan=False) + "\n"
         self._digest.update(text.encode())
         self._file.write(text)
 
     def sync(self) -> None:
         """Returns once all lines are on the disk."""
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +142,8 @@ class StepLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
