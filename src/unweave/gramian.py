@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
+from unweave.devices import home, wide
 from unweave.sharded import local as local
 from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
 Blocks = Literal["tensor", "layer", "model"]
+Memory = Literal["fast", "lean", "least"]  # how many gradients are kept: both, one, none (`streaming`)
 
 _PIECE = {"cpu": 1 << 16}  # elements read at a time: on a CPU so many that what is made of them stays in the cache
 _PIECE_ELSEWHERE = 1 << 24
@@ -84,7 +86,11 @@ def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence
 def products(f: Tensor, r: Tensor) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
     f, r = _flat(local(f), local(r))
-    return torch.stack([torch.zeros(3, dtype=torch.float64, device=f.device), *_exact(f, r)]).sum(0)
+    total, size = torch.zeros(3, dtype=torch.float64, device=home(f.device)), max(1, _size(f))
+    for pair in zip(f.split(size), r.split(size), strict=True):
+        a, b = map(wide, pair)
+        total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
+    return total
 
 
 def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
@@ -186,23 +192,17 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
         gram: their Gramian `[B, 2, 2]`.
         index: the block of each tensor.
     """
-    products = weights[:, :, None] * gram * weights[:, None]
-    terms, total = products.diagonal(dim1=1, dim2=2).sum(1), _sum(products)
-    exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
-    w = torch.where(total[:, None] == 0, 0.0, weights).tolist()
-    forget, retain = ([real(part) for part in parts(side)] for side in gradients)
-    for block, f, r in zip(index, forget, retain, strict=True):
-        w_f, w_r = w[block]
-        if exact[block]:
-            r.copy_(r.double().mul_(w_r).add_(f, alpha=w_f))
-        else:
-            r.mul_(w_r).add_(f, alpha=w_f)
+    factors, exact = scaled(weights, gram)
+    for block, f, r in zip(index, *map(parts, gradients), strict=True):
+        w_f, w_r = factors[block]
+        blend(r, f, w_r, w_f, exact[block])
     return gradients[1]
 
 
 def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
     """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
-    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    products = weights[:, :, None] * gram * weights[:, None]
+    terms, total = products.diagonal(dim1=1, dim2=2).sum(1), _sum(products)
     exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
     return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
 
@@ -212,7 +212,7 @@ def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -
     """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
     into, other = real(local(into)), real(local(other))
     if exact:
-        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+        into.copy_(into.double().mul_(own).add_(other, alpha=weight))
     else:
         into.mul_(own).add_(other, alpha=weight)
 

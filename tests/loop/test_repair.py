@@ -35,6 +35,8 @@ KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("acc
 class Given:
     """Objectives whose two gradients are given, a tensor each."""
 
+    memory = "fast"
+
     def __init__(self, forget: Tensor, retain: Tensor, blocks: int = 1) -> None:
         self.both, self.blocks, self.direction = ([forget], [retain]), blocks, [torch.empty(0)]
 
