@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweave.devices import finest
 from unweave.arguments import check_fields
 from unweave.data.draws import numbers
+from unweave.devices import finest
 from unweave.execution import draws
 from unweave.losses._base import Batch, Owners, predictor
 from unweave.tasks import Task

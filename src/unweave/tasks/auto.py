@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from unweave.devices import finest
 from unweave.data.batches import Batch, answered
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Task
 from unweave.tasks._calls import OWN, output, parts

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from unweave.devices import finest
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch, whole
 from unweave.data.twins import follows, on_host, places
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts

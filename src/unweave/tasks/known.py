@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unweave.devices import finest
 from unweave.data.batches import Batch, answered, as_classes
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Predictions, Task, Value, log_odds
 

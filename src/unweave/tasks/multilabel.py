@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unweave.devices import finest
 from unweave.data.batches import Batch, whole
 from unweave.data.twins import on_host, places
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
