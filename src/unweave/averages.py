@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unweave.gramian import Gradient, local, norm, parts, real
 from unweave.rules._base import FORGET, RETAIN
+from unweave.sharded import alike
 
 Of = Literal["both", "lean", "retain", "none"]
 _AVERAGED: dict[Of, tuple[tuple[int, ...], torch.dtype | None]] = {
@@ -37,6 +38,7 @@ class Averages:
     of: Of = "both"
     count: int = field(default=0, init=False)
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
+    _like: Sequence[Tensor] = field(default=(), init=False, repr=False)  # how they are sharded
 
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
         """One more pair."""
@@ -45,6 +47,7 @@ class Averages:
         sides, dtype = _AVERAGED[self.of]
         new = [[part.to(dtype or part.dtype) for part in _reals(gradients[side])] for side in sides]
         if not self._sums:
+            self._like = gradients[0]
             self._sums = [[torch.zeros_like(part) for part in side] for side in new]
         self.count += 1
         for sums, side in zip(self._sums, new, strict=True):
@@ -55,7 +58,7 @@ class Averages:
         """One more pair, whose gradients come tensor by tensor (`more`), this side's next."""
         sides, dtype = _AVERAGED[self.of]
         if not self._sums:
-            own = _reals(like)
+            self._like, own = like, _reals(like)
             self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in own] for _ in sides]
         self.count += side == sides[0]
         torch._foreach_mul_(self._sums[sides.index(side)], self.beta)
@@ -78,11 +81,13 @@ class Averages:
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
-        return {"count": self.count, "sums": [list(side) for side in self._sums]}
+        sums = [[alike(own, like) for own, like in zip(side, self._like, strict=True)] for side in self._sums]
+        return {"count": self.count, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
+        self.count, self._like = state["count"], next(iter(state["sums"]), [])
+        self._sums = [[local(tensor).clone() for tensor in side] for side in state["sums"]]
 
 
 def _reals(gradient: Sequence[Tensor]) -> list[Tensor]:

@@ -20,6 +20,7 @@ from unweave.execution import device_of
 from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
+from unweave.parameters import tied
 from unweave.recipe.open_sections import check_method
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
@@ -28,6 +29,7 @@ from unweave.results import Progress
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
 from unweave.samples import Data
+from unweave.sharded import assign, is_sharded, local
 from unweave.store import tensors_sha256
 from unweave.tasks import Known
 from unweave.unlearning import Settings, Unlearning, assembled, held_out, kept, probed
@@ -159,7 +161,7 @@ class Session:
             if differing := sorted(own.keys() ^ states["model"].keys()):
                 raise ConfigurationError(f"the checkpoint is of another model: only one of the two has {differing[0]}")
             for name, tensor in own.items():
-                tensor.copy_(states["model"][name])
+                assign(tensor, states["model"][name])
         self.parts.step.load_state_dict(states["step"])
         self.parts.method.rule.load_state_dict(states["rule"])
         self.parts.pairs.load_state_dict(states["pairs"])
@@ -176,10 +178,11 @@ class Session:
     def _moving(self) -> dict[str, Tensor]:
         """The model without what never moves; a tensor with two names has the first."""
         found: dict[str, Tensor] = {}
-        places = set()
+        places, again = set(), tied(self.model)
         for name, tensor in self.model.state_dict().items():
-            place = tensor.data_ptr(), tensor.shape
-            if name not in self.fixed and not (tensor.numel() and place in places):
+            place = local(tensor).data_ptr(), tensor.shape
+            known = name in again if is_sharded(self.model) else tensor.numel() and place in places
+            if name not in self.fixed and not known:
                 found[name] = tensor
                 places.add(place)
         return found
