@@ -77,18 +77,23 @@ def own_whole(module: nn.Module) -> Iterator[None]:
 
 
 def shard(model: M) -> M:
-    """Shards the model in place over all processes: the entries of every list of modules (blocks) by themselves, the
-    rest with the root. A tensor is whole during a pass of its part alone.
+    """Shards the model in place over all processes: the entries of its outermost lists of modules (blocks) by
+    themselves, the rest with the root. A tensor is whole during a pass of its part alone.
     """
     from torch.distributed.fsdp import fully_shard
 
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) > 1:
-            for block in module:
-                if any(True for _ in block.parameters()):
-                    fully_shard(block, mesh=mesh(), reshard_after_forward=True)
+    for block in _blocks(model):
+        fully_shard(block, mesh=mesh(), reshard_after_forward=True)
     fully_shard(model, mesh=mesh(), reshard_after_forward=True)
     return model
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from (block for block in child.children() if any(True for _ in block.parameters()))
+        else:
+            yield from _blocks(child)
 
 
 @cache
