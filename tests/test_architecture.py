@@ -47,7 +47,7 @@ LAYERS = [
     {"report"},
     {"leaves"},
     {"api"},
-    {"demos"},
+    {"demos", "papers"},
     {"commands"},
     {"cli"},
     {"__main__"},

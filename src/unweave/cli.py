@@ -1,4 +1,4 @@
-"""The command: unweave demo | run | diagnose | evaluate | evidence | audit | requests | report | methods | metrics."""
+"""The command: what `unweave --help` lists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 import typer
 
 from unweave.commands import machine
+from unweave.commands.papers_app import papers
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
 from unweave.errors import ConfigurationError, UnweaveError
@@ -157,6 +158,37 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new folder for the model.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Add LoRA adapters into the weights under them.")] = False,
+    gguf_ready: Annotated[
+        bool, typer.Option("--gguf-ready", help="Merge, and check what a converter to GGUF asks for.")
+    ] = False,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None,
+        typer.Option(metavar="float32|float16|bfloat16", help="Of the written weights; without it as they are."),
+    ] = None,
+    scores: Annotated[bool, typer.Option(help="Score what was written, also in 8 and 4 bits.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's model for other servers, and say what rounding its weights to 8 and 4 bits brings back."""
+    from unweave.commands import export as command
+
+    command.main(
+        run,
+        output,
+        merge=merge,
+        gguf_ready=gguf_ready,
+        dtype=dtype,
+        scores=scores,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def evidence(
     recipe: RecipeOrRun,
     overrides: Overrides = None,
@@ -193,6 +225,9 @@ def evidence(
         as_json=as_json,
     )
     raise typer.Exit(code)
+
+
+app.add_typer(papers, name="papers")
 
 
 audit = App(

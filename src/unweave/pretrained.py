@@ -146,6 +146,21 @@ def adapt(model: nn.Module, lora: Lora) -> Any:
         raise ConfigurationError(f"LoRA cannot be put on {type(model).__name__}: {error}") from error
 
 
+def merged(model: nn.Module) -> nn.Module:
+    """The model with its adapters added into the weights under them, `W + (alpha / r) B A`; one without any as it is.
+
+    The sum is formed in float32 and rounded once to the precision of W.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    base = model.get_base_model()  # type: ignore[operator]
+    kinds = {name.replace(".base_layer", ""): p.dtype for name, p in base.named_parameters()}
+    whole: nn.Module = model.float().merge_and_unload()  # type: ignore[operator]
+    for name, parameter in whole.named_parameters():
+        parameter.data = parameter.data.to(kinds.get(name, parameter.dtype))
+    return whole
+
+
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Without the bars of transformers: whoever calls has a way of their own to say how far it is."""

@@ -222,7 +222,7 @@ def test_a_source_that_is_none_is_told_once_with_all_that_there_are(recipe: Writ
     with pytest.raises(ConfigurationError) as caught:
         read(recipe(f"data: {{source: {source}}}\nforget: {{random: 0.1}}\n"))
     (fault,) = caught.value.faults
-    assert "expected one of digits, cifar10, image_folder, texts, tofu" in fault and ", found " in fault
+    assert "expected one of digits, cifar10, image_folder, image_dataset, texts, tofu" in fault and ", found " in fault
 
 
 words = st.sampled_from(

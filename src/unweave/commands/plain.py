@@ -38,7 +38,7 @@ class App(typer.Typer):
     """A `Typer` of such commands."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=Group, no_args_is_help=True, **options)
+        super().__init__(cls=Group, **{"no_args_is_help": True, **options})
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         """As `Typer.command`."""

@@ -217,7 +217,7 @@ def request(recipe: ImageRecipe, source: Source | None = None) -> ImageJob:
     Raises:
         ConfigurationError: the data cannot be read, or the request does not fit them.
     """
-    source = sources.load(recipe.data.source, recipe.data.path) if source is None else source
+    source = _loaded(recipe) if source is None else source
     usual, wanted = sources.SOURCES[recipe.data.source], recipe.forget
     assert wanted is not None, "a sequence asks for one request at a time"
     network = Network(recipe.model.network or usual.network, len(source.classes), source.train.images.shape[1])
@@ -331,4 +331,9 @@ def training_set(recipe: ImageRecipe) -> ImageRecords:
     Raises:
         ConfigurationError: it cannot be read.
     """
-    return ImageRecords(sources.load(recipe.data.source, recipe.data.path))
+    return ImageRecords(_loaded(recipe))
+
+
+def _loaded(recipe: ImageRecipe) -> Source:
+    data = recipe.data
+    return sources.load(data.source, data.path, data.config, data.size)

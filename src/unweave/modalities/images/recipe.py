@@ -19,6 +19,7 @@ from unweave.recipe.open_sections import heard
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
     ClassName,
+    Count,
     DataSection,
     ForgetSection,
     Fraction,
@@ -26,12 +27,19 @@ from unweave.recipe.sections import (
     Share,
     check_places,
     existing,
+    is_name,
 )
 from unweave.recipe.yaml_lines import Document
 
 
 class ImageData(DataSection):
-    """Where the training and the test images come from."""
+    """Where the training and the test images come from.
+
+    `config` and `size` are of an `image_dataset`: which of several, and the height and width that all pictures get.
+    """
+
+    config: str | None = None
+    size: Count | None = None
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
@@ -40,7 +48,9 @@ class ImageData(DataSection):
             raise ValueError(f"{self.source} is built in and takes no path")
         if known is not None and not known.built_in and self.path is None:
             raise ValueError(f"{self.source} needs a 'path'")
-        if self.path is not None:
+        if known is not None and not known.hub and (self.config is not None or self.size is not None):
+            raise ValueError(f"{self.source} takes no config and no size")
+        if self.path is not None and not (known is not None and known.hub and is_name(self.path)):
             existing(self.path)
         return self
 

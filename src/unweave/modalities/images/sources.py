@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn's digits, CIFAR-10, a folder of pictures."""
+"""Where images come from: scikit-learn's digits, CIFAR-10, a folder of pictures, a data set of the hub."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.extras import require
+from unweave.modalities.images.image_dataset import image_dataset
 from unweave.modalities.images.image_folder import image_folder, picture
 from unweave.modalities.images.tensors import Source, TensorImages
 from unweave.modalities.images.training import CIFAR10, DIGITS, Training
@@ -167,24 +168,27 @@ class Known:
         load: reads it, from its path where it has one.
         network, training: what is trained on it, and how, where the recipe does not say.
         built_in: it has no path.
+        hub: its path may be a name on the hub, and it takes `config` and `size`.
     """
 
     load: Callable[..., Source]
     network: str
     training: Training
     built_in: bool = False
+    hub: bool = False
 
 
 SOURCES = {
     "digits": Known(digits, "digits_cnn", DIGITS, built_in=True),
     "cifar10": Known(cifar10, "cifar_net", CIFAR10),
     "image_folder": Known(image_folder, "cifar_net", CIFAR10),
+    "image_dataset": Known(image_dataset, "cifar_net", CIFAR10, hub=True),
 }
 """A data source is added here and nowhere else."""
 
 
-def load(name: str, path: Path | None = None) -> Source:
-    """The data set `name`; all but the built-in digits are read from `path`.
+def load(name: str, path: Path | None = None, config: str | None = None, size: int | None = None) -> Source:
+    """The data set `name`; all but the built-in digits are read from `path`; `config`, `size`: of `image_dataset`.
 
     Raises:
         ConfigurationError: an unknown name, a path that is missing or not wanted, or faults of the data.
@@ -197,6 +201,8 @@ def load(name: str, path: Path | None = None) -> Source:
         if path is not None:
             raise ConfigurationError(f"{name} is built in and takes no path, found {path}")
         return SOURCES[name].load()
+    if path is not None and SOURCES[name].hub:
+        return SOURCES[name].load(path, config, size)
     if path is None or not path.is_dir():
         raise ConfigurationError(f"{name} is read from a folder: set its path, found {path or 'none'}")
     return SOURCES[name].load(path)

@@ -114,6 +114,22 @@ def plane(
     return Drawing(title, svg.getvalue(), Table(title, ["", x, y, "low", "high"], rows))
 
 
+def paths(title: str, curves: Mapping[str, Sequence[Curve]], *, x: str, y: str) -> Drawing:
+    """Ways through a plane, several of each name: where they end is marked, and is the table."""
+    with canvas(title, x, y, height=3.1) as (axes, svg):
+        for i, (name, every) in enumerate(curves.items()):
+            look = style(name, i)
+            for k, curve in enumerate(every):
+                xs, ys = zip(*curve, strict=True)
+                axes.plot(xs, ys, **look.line, linewidth=1.4, label=None if k else name)
+                axes.scatter(xs[-1:], ys[-1:], color=look.colour, marker=look.marker, s=36, zorder=3)
+        axes.axhline(0.0, color=INK, linewidth=0.8, alpha=0.6)
+        axes.axvline(0.0, color=INK, linewidth=0.8, alpha=0.6)
+        legend(axes, len(curves))
+    rows = [[name, *map(shown, curve[-1])] for name, every in curves.items() for curve in every]
+    return Drawing(title, svg.getvalue(), Table(f"{title}: the end of each", ["", x, y], rows))
+
+
 def shares(title: str, x: Sequence[int], parts: Mapping[str, Sequence[float]], *, y: str) -> Drawing:
     """Parts of a whole over steps, one on top of the other."""
     with canvas(title, "step", y, height=2.4) as (axes, svg):
