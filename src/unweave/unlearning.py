@@ -157,8 +157,8 @@ class Unlearning:
         if isinstance(method, OneShot):
             if is_sharded(self.model):
                 raise UnsupportedError(
-                    f"{method.name} takes no steps: it changes whole weights, and these are sharded. Unshard them (in a "
-                    "recipe run.shard: false)."
+                    f"{method.name} takes no steps: it changes whole weights, and these are sharded. Unshard them (in "
+                    "a recipe run.shard: false)."
                 )
             self.step = method.step(self.task, self.forget, self.retain)
         else:
