@@ -105,6 +105,7 @@ def whole(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "recipe.yaml", tmp_path / "whole"
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_sharded_run_goes_on_on_another_number_of_processes(tmp_path: Path) -> None:
     """Momentum, the contract's best state and the repair's averages too."""
     recipe = written(tmp_path, SHORT)
