@@ -78,7 +78,8 @@ def try_wheel(wheel: Path, folder: Path) -> None:
     version = run(python, "-c", "import importlib.metadata as m; print(m.version('unweave'))", where=work).strip()
     if f"-{version}-" not in wheel.name:
         sys.exit(f"{wheel.name} says that it is {version}")
-    run(home / "bin" / "unweave", "methods", where=work)
+    for words in (["methods"], ["papers"], ["papers", "run", "ofmu/tofu", "--scale", "paper", "--dry-run"]):
+        run(home / "bin" / "unweave", *words, where=work)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     (work / "readme.py").write_text("\n".join(blocks))
     said = run(python, "-W", "error", "readme.py", where=work)

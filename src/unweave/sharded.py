@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -111,18 +111,30 @@ def part(tensor: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(mesh().device_type), mesh(), [Shard(0)], src_data_rank=None)
 
 
-def alike(own: Tensor, like: Any) -> Tensor:
-    """A rank's own part of a tensor that is sharded as `like` is, as that tensor; of whole ones itself.
+class Spread(NamedTuple):
+    """How a tensor is sharded: over which ranks, along which dimension, and the shape of the whole."""
 
-    Of a complex `like` it may be the real view, with an axis more.
+    mesh: Any
+    placements: Any
+    shape: torch.Size
+
+
+def spread(tensor: Any) -> Spread | None:
+    """How it is; None of a whole one."""
+    return Spread(tensor.device_mesh, tensor.placements, tensor.shape) if hasattr(tensor, "to_local") else None
+
+
+def alike(own: Tensor, how: Spread | None) -> Tensor:
+    """A rank's own part of a tensor that is sharded so, as that tensor; of a complex one the real view, with an axis
+    more. A whole tensor is itself.
     """
-    if not hasattr(like, "to_local"):
+    if how is None:
         return own
     from torch.distributed.tensor import DTensor
 
-    shape = like.shape if own.ndim == like.ndim else torch.Size([*like.shape, 2])
+    shape = how.shape if own.ndim == len(how.shape) else torch.Size([*how.shape, 2])
     stride = torch.empty(shape, device="meta").stride()
-    return DTensor.from_local(own, like.device_mesh, like.placements, run_check=False, shape=shape, stride=stride)
+    return DTensor.from_local(own, how.mesh, how.placements, run_check=False, shape=shape, stride=stride)
 
 
 @torch.no_grad()

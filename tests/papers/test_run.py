@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from unweave.cli import app
+from unweave.errors import ConfigurationError
 from unweave.methods import METHODS
 from unweave.oneshot import CATALOGUE
 
@@ -109,6 +110,16 @@ def test_what_is_no_method_is_told(
     monkeypatch.chdir(grid.parent)
     with pytest.raises(Exception, match=told):
         call("run", grid, "-o", tmp_path / "out", "--with", place)
+
+
+def test_two_rows_of_one_name_are_refused(grid: Path, tmp_path: Path) -> None:
+    own = grid.parent / "own.py"
+    (grid.parent / "other.py").write_text(OWN)
+    with pytest.raises(ConfigurationError, match="two functions are called 'mine'"):
+        call("run", grid, "--dry-run", "--with", f"{own}:mine", "--with", f"{grid.parent / 'other.py'}:mine")
+    grid.write_text(GRID.replace("none feasible", "mine"))
+    with pytest.raises(ConfigurationError, match="the table has a row 'mine' already"):
+        call("run", grid, "--dry-run", "--with", f"{own}:mine")
 
 
 def test_the_list_and_a_dry_run(grid: Path) -> None:

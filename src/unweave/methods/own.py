@@ -44,13 +44,16 @@ def added(places: Sequence[str], *tables: dict[str, Any]) -> Iterator[dict[str, 
         Their names in tables, and what recipes call them.
 
     Raises:
-        ConfigurationError: as `factory`.
+        ConfigurationError: as `factory`, and two of one name.
     """
+    names = [place.rpartition(":")[2] for place in places]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(f"--with: two functions are called {twice[0]!r}, and rows by them: rename one")
     made = {place: factory(place) for place in places}
     for table in tables:
         table.update(made)
     try:
-        yield {place.rpartition(":")[2]: place for place in made}
+        yield dict(zip(names, made, strict=True))
     finally:
         for table in tables:
             for place in made:

@@ -184,6 +184,8 @@ class Experiment(BaseModel):
         if own:
             if METHOD not in axes:
                 raise ConfigurationError(f"{self.title}: it compares no methods: --with has no place in it")
+            if twice := sorted({*own} & {*axes[METHOD], *ENDS}):
+                raise ConfigurationError(f"--with: the table has a row {twice[0]!r} already: rename the function")
             axes[METHOD] = axes[METHOD] | {label: {METHOD: {"name": name}} for label, name in own.items()}
         return axes
 
