@@ -17,7 +17,7 @@ demo: $(DEMO)/installed        ## forget real data with every headline method: a
 	$(DEMO)/bin/unweave demo
 
 test: $(DEV)/installed        ## the whole suite
-	$(ONE) $(DEV)/bin/python -m pytest -n 2
+	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist worksteal
 
 fuzz: $(DEV)/installed        ## 2,000 damaged inputs for every entry (minutes)
 	UNWEAVE_FUZZ=2000 $(ONE) $(DEV)/bin/python -m pytest -n 2 tests/fuzz

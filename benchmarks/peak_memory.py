@@ -1,12 +1,13 @@
 """Peak memory of one step: losses that look at the original model, with LoRA, and rules, with all weights.
 
-    python benchmarks/peak_memory.py [--of losses rules drawn] [--rows N] [--tokens N] [--latents N] [--threads N]
+    python benchmarks/peak_memory.py [--of losses rules kept drawn] [--rows N] [--tokens N] [--latents N] [--threads N]
 
 The model is a Llama of SmolLM2-135M's size with random weights; of `drawn` it is a UNet of the shape of Stable
 Diffusion 1.4, with LoRA of rank 4, one latent image of so many pixels a side and its text on each side, and Adam.
 Losses are given beside ascent and retain in one pass, rules beside the two plain passes that they need, the first
 gradient kept. The optimizer of rules is SGD, which has no state; AdamW has two more sizes of the model; the trust
-region has no state, and keeps the weights from before the step.
+region has no state, and keeps the weights from before the step. `kept` has some rules under each `memory`; with less
+than "fast" the trust region's copy lies elsewhere (`place`), and is not counted.
 Bytes are counted, not sampled: every storage that an operator returns counts from then until it is freed, the model's
 own from the start. So the numbers are the same on every machine and in every run; what a kernel allocates and frees
 inside is not seen.
@@ -18,17 +19,16 @@ import argparse
 import copy
 import gc
 import json
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 import torch
+from live_bytes import Live
 from step_cost import smollm2, texts
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from unweave import Diffusion, Objectives, Pair, rules
+from unweave.footprint import MEMORIES
+from unweave.gramian import Memory
 from unweave.loop import OptimizerStep, Stepper
 from unweave.losses import NPO, Ascent, Divergence, Remembered, frozen, reference
 from unweave.modalities.diffusion.lora import Lora, adapted
@@ -37,38 +37,6 @@ from unweave.tasks import Language, Schedule, Task
 from unweave.trust import TrustRegion
 
 Losses = tuple[Loss, Loss]
-
-
-class Live(TorchDispatchMode):
-    """Bytes of all storages that are alive, and the most there were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._seen: set[int] = set()
-
-    def add(self, value: Any) -> None:
-        """Counts the storages of tensors in a tree, each once, until they are freed."""
-        for leaf in tree_leaves(value):
-            if not isinstance(leaf, Tensor) or leaf.device.type == "meta":
-                continue
-            storage = leaf.untyped_storage()
-            key, size = storage._cdata, storage.nbytes()
-            if key in self._seen:
-                continue
-            self._seen.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._freed, key, size)
-
-    def _freed(self, key: int, size: int) -> None:
-        self._seen.discard(key)
-        self.now -= size
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        self.add(made)
-        return made
 
 
 def _ascent(task: Language, model: nn.Module) -> Losses:
@@ -127,12 +95,18 @@ def peak_of_losses(name: str, rows: int, tokens: int) -> int:
     return peak(model, stepper, rules.Fixed(1.0, 1.0), Objectives(model, losses).at(pair), losses)
 
 
-def peak_of_rule(name: str, region: bool, rows: int, tokens: int) -> int:
+KEPT = ("HAMU-Q, tensor", "HAMU-Q, model", "UnilateralSurgery", "EUPMU, next_batch")
+"""Rules that are counted under each memory."""
+
+
+def peak_of_rule(name: str, region: bool, rows: int, tokens: int, memory: Memory = "fast") -> int:
     """Bytes at the highest point of one step on all weights, with SGD or in a trust region."""
     model, task, pair = _setting(False, rows, tokens)
     losses = _ascent(task, model)
     stepper: Stepper = TrustRegion() if region else OptimizerStep(torch.optim.SGD(model.parameters(), lr=1e-9))
-    return peak(model, stepper, RULES[name](), Objectives(model, losses).at(pair), losses)
+    if isinstance(stepper, TrustRegion) and memory != "fast":
+        stepper.place = "disk"
+    return peak(model, stepper, RULES[name](), Objectives(model, losses, memory=memory).at(pair), losses)
 
 
 DRAWN = ("joint pass", "EUPMU, next_batch", "HAMU-Q, tensor", "HAMU-Q, model", "UnilateralSurgery")
@@ -198,7 +172,7 @@ def _models(loss: Loss) -> list[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--of", nargs="+", choices=("losses", "rules", "drawn"), default=["losses", "rules"])
+    parser.add_argument("--of", nargs="+", choices=("losses", "rules", "kept", "drawn"), default=["losses", "rules"])
     parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=[name for name in RULES if name != EXACT])
     parser.add_argument("--rows", type=int, default=4, help="texts on each side")
     parser.add_argument("--tokens", type=int, default=64, help="of each text")
@@ -220,6 +194,16 @@ def main() -> None:
             for region in (False, True):
                 place = f"{name}, {'trust region' if region else 'SGD'}"
                 told(found["rules"], place, peak_of_rule(name, region, *size), "two passes")
+    if "kept" in options.of:
+        found["kept"] = {}
+        whole = _setting(False, *size)[0]
+        told(found["kept"], "weights", sum(p.numel() * p.element_size() for p in whole.parameters()), "weights")
+        for name in KEPT:
+            for memory in MEMORIES:
+                for region in (False, True):
+                    if MEMORIES.index(memory) <= MEMORIES.index(RULES[name]().leanest):
+                        place = f"{name}, {memory}, {'trust region' if region else 'SGD'}"
+                        told(found["kept"], place, peak_of_rule(name, region, *size, memory), "weights")
     if "drawn" in options.of:
         found["drawn"] = {}
         told(found["drawn"], "two passes", two_passes(*_drawn(options.latents)), "two passes")

@@ -81,6 +81,8 @@ ARGUMENTS: dict[str, Rule] = {
     "repair": takes.value(bool | Literal["auto", "lean"]),
     "until": takes.value(float | Literal["auto", "unseen"] | None, "(0, inf)"),
     "relearner": takes.value(int, "[0, inf)"),
+    "memory": takes.value(Literal["auto", "fast", "lean", "least"]),
+    "place": takes.value(Literal["auto", "device", "host", "disk"]),
     "accelerator": takes.prepared,
     "guards": takes.kind("an unweave.Guards or None", Guards, None),
 }
@@ -117,6 +119,8 @@ def unlearn(
     repair: bool | Literal["auto", "lean"] = "auto",
     until: float | Literal["auto", "unseen"] | None = "auto",
     relearner: int = 0,
+    memory: Literal["auto", "fast", "lean", "least"] = "auto",
+    place: Literal["auto", "device", "host", "disk"] = "auto",
 ) -> Result:
     """Bounds the influence of the forget set on a trained model, and keeps what it does on the retain set.
 
@@ -169,6 +173,12 @@ def unlearn(
         relearner: read the forget loss where up to so many steps of relearning on other forget examples lead
             (`losses.Relearned`), so that less comes back: 4, or 2, which is cheaper. A step then costs (steps + 3) / 2
             forget passes for one. 0: at the weights themselves.
+        memory: gradients that are kept of a rule that compares them: "fast" both; "lean" one, for one more pass of a
+            side; "least" none, for two to three times the passes (`streaming`). The steps are the same but for
+            rounding. "auto": the first of these that the device has room for.
+        place: where the states that a trust region, a contract and a repair go back to lie: on the "device", in the
+            "host"'s memory, or on "disk" (the folder for temporary files). "auto": on the device; with less than
+            "fast" on an accelerator, the host.
 
     Returns:
         `Result` with the unlearned `model`, its `history`, the `reason` for the end, and what came of the `contract`.
@@ -181,7 +191,9 @@ def unlearn(
         GuardWarning: what probably spoils the run (docs/footguns.md); also in `Result.warnings`.
     """
     broken, named = _checked(locals()), method
-    settings = Settings(forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner)
+    settings = Settings(
+        forget_batch, retain_batch, micro, seed, train_mode, parameters, until, relearner, memory, place
+    )
     holdout, guard, final = (None if each is None else by_index(each) for each in (holdout, guard, final))
     measured = {"holdout": holdout, "guard": guard, "final": final}
     with seeded(seed):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from unweave.gramian import Gradient, local, norm, parts, real
+from unweave.gramian import Gradient, blend, lined_up, local, norm, of_blocks, parts, products, real, scaled
+from unweave.places import Place, Shelf
 from unweave.rules._base import FORGET, RETAIN
 
 Of = Literal["both", "lean", "retain", "none"]
@@ -26,37 +27,40 @@ _AVERAGED: dict[Of, tuple[tuple[int, ...], torch.dtype | None]] = {
 class Averages:
     """`m_i = EMA_beta(g_i)` of the gradients, corrected for its start: a tensor of the model's size for each.
 
+    Gradients that nobody keeps come tensor by tensor (`begin`, `more`), and the averages are read that way too.
+
     Attributes:
         beta: how much of the past an average keeps.
         of: "both" gradients in their precision; "lean": both in bfloat16, half of the memory where that is float32;
             "retain": the retain side's alone; "none". What is not averaged is the step's own.
-        count: pairs that are in it; those with a non-finite gradient are left out.
+        place: where they lie.
+        count: pairs that are in it; those with a non-finite gradient are left out, or where they come tensor by tensor,
+            the averages begin anew after them.
     """
 
     beta: float = 0.9
     of: Of = "both"
+    place: Place = "device"
     count: int = field(default=0, init=False)
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
+    _shelf: Shelf = field(default_factory=Shelf, init=False, repr=False)
 
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
         """One more pair."""
         if not all(math.isfinite(float(norm(side))) for side in gradients):
             return
-        sides, dtype = _AVERAGED[self.of]
-        new = [[part.to(dtype or part.dtype) for part in _reals(gradients[side])] for side in sides]
-        if not self._sums:
-            self._sums = [[torch.zeros_like(part) for part in side] for side in new]
+        sides = _AVERAGED[self.of][0]
+        self._open(gradients[FORGET])
         self.count += 1
-        for sums, side in zip(self._sums, new, strict=True):
-            torch._foreach_lerp_(sums, side, 1 - self.beta)
+        for sums, side in zip(self._sums, sides, strict=True):
+            new = [part.to(own) for own, part in zip(sums, _reals(gradients[side]), strict=True)]
+            torch._foreach_lerp_(sums, new, 1 - self.beta)
 
     @torch.no_grad()
     def begin(self, side: int, like: Sequence[Tensor]) -> None:
         """One more pair, whose gradients come tensor by tensor (`more`), this side's next."""
-        sides, dtype = _AVERAGED[self.of]
-        if not self._sums:
-            own = _reals(like)
-            self._sums = [[torch.zeros_like(part, dtype=dtype or part.dtype) for part in own] for _ in sides]
+        sides = _AVERAGED[self.of][0]
+        self._open(like)
         self.count += side == sides[0]
         torch._foreach_mul_(self._sums[sides.index(side)], self.beta)
 
@@ -68,12 +72,44 @@ class Averages:
             own.add_(real(local(gradient)).to(own), alpha=1 - self.beta)
 
     @torch.no_grad()
+    def gramian(self, index: Sequence[int], like: Sequence[Tensor]) -> Tensor:
+        """That of both averages, corrected, `[B, 2, 2]`; NaN after a gradient that was not finite, and they begin anew.
+
+        Args:
+            index: the block of each tensor.
+            like: the parameters.
+        """
+        device = local(like[0]).device
+        each = torch.stack([products(f.to(device), r.to(device)) for f, r in zip(*self._sums, strict=True)])
+        gram = of_blocks(each * self._scale**2, index, like[0])
+        if not gram.isfinite().all():
+            self.count, self._sums = 0, []
+            return torch.full_like(gram, math.nan)
+        return lined_up(gram, (list(like), list(like)), index)
+
+    def along(self, parameters: Sequence[Tensor], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Averaged:
+        """The direction `sum_i w[b, i] m_i`."""
+        factors, exact = scaled(weights, gram)
+        scales = [[self._scale * factor for factor in factors[block]] for block in index]
+        return Averaged(parameters, self._sums, scales, [exact[block] for block in index])
+
+    @property
+    def _scale(self) -> float:
+        return 1 / (1 - self.beta**self.count) if self.count else math.nan
+
+    def _open(self, like: Sequence[Tensor]) -> None:
+        if not self._sums:
+            sides, dtype = _AVERAGED[self.of]
+            self._shelf = Shelf(self.place)
+            self._sums = [[self._shelf.room(part.detach(), dtype) for part in _reals(like)] for _ in sides]
+
+    @torch.no_grad()
     def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
         """Those that are averaged, corrected, written over a pair."""
-        scale = 1 / (1 - self.beta**self.count)
         for side, sums in zip(_AVERAGED[self.of][0], self._sums, strict=True):
-            torch._foreach_copy_(_reals(out[side]), sums)
-            torch._foreach_mul_(_reals(out[side]), scale)
+            for own, value in zip(_reals(out[side]), sums, strict=True):
+                own.copy_(value)
+            torch._foreach_mul_(_reals(out[side]), self._scale)
         return out
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,7 +118,61 @@ class Averages:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        self.count, self._sums = state["count"], [[tensor.clone() for tensor in side] for side in state["sums"]]
+        self.count, self._sums = state["count"], []
+        if state["sums"]:
+            self._open(state["sums"][0])
+            for sums, side in zip(self._sums, state["sums"], strict=True):
+                torch._foreach_copy_(sums, side)
+
+
+class Averaged:
+    """A direction along averages, formed tensor by tensor whenever it is asked for.
+
+    Args:
+        parameters: what moves.
+        sums: of both sides, where they lie.
+        weights: of both, for each tensor.
+        exact: whether their sum is to be formed in float64.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        sums: Sequence[Sequence[Tensor]],
+        weights: Sequence[Sequence[float]],
+        exact: Sequence[bool],
+    ) -> None:
+        self._parameters, self._sums, self._weights, self._exact = parameters, sums, weights, exact
+        self._masks: Sequence[Tensor] | None = None
+
+    def mask(self, tensors: Sequence[Tensor]) -> None:
+        """Only these elements may move."""
+        self._masks = tensors
+
+    def norm(self) -> float:
+        """Its length."""
+        squares = torch.stack([products(own, own) for _, own in self._each()])
+        return float(of_blocks(squares, [0] * len(squares), self._parameters[0])[0, 0, 0].sqrt())
+
+    @torch.no_grad()
+    def move(self, scale: float) -> None:
+        """`theta += scale * direction`."""
+        for parameter, own in self._each():
+            parameter.add_(own, alpha=scale)
+
+    def step(self, optimizer: torch.optim.Optimizer, scale: float) -> None:
+        """A repair's steps are a trust region's."""
+        raise NotImplementedError
+
+    def _each(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for place, p in enumerate(self._parameters):
+            parameter, (w_f, w_r) = real(local(p).detach()), self._weights[place]
+            forget, own = (torch.empty_like(parameter).copy_(side[place]) for side in self._sums)
+            blend(own, forget, w_r, w_f, self._exact[place])
+            if self._masks is not None:
+                mask = local(self._masks[place])
+                own.mul_(mask[..., None] if p.is_complex() else mask)
+            yield parameter, own
 
 
 def _reals(gradient: Sequence[Tensor]) -> list[Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from unweave.gramian import Gradient, norm, parts, real
+from unweave.gramian import Gradient, local, norm, of_blocks, parts, products, real
 
+Terms = Sequence[tuple[float, Gradient]]
 # Difference steps relative to |theta| / |v|, by (float64, central): where truncation and rounding are about equal.
 _DIFFERENCE = {(False, True): 3e-4, (False, False): 1e-4, (True, True): 1e-5, (True, False): 1e-8}
 
@@ -20,6 +21,7 @@ class _Moving(Protocol):
     parameters: list[Tensor]
 
     def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...
+    def streamed(self, side: int, take: Callable[[int, Tensor | None], None]) -> Tensor: ...
     def snapshot(self) -> list[Tensor]: ...
     def restore(self, values: Sequence[Tensor]) -> None: ...
     def move(self, direction: Gradient, scale: float) -> None: ...
@@ -42,6 +44,47 @@ def hvp(at: _Moving, side: int, vector: Gradient, gradient: Gradient | None) -> 
     torch._foreach_sub_(parts(difference), parts(gradient))
     torch._foreach_div_(parts(difference), h)
     return difference
+
+
+def curved(at: _Moving, side: int, terms: Terms, gradient: Gradient, into: Gradient | None) -> Gradient:
+    """`into + H_side sum_i c_i v_i` by one-sided differences, written over `into`; over `gradient` where that is None.
+
+    As `hvp`, but neither the vector nor the difference is kept: the parameters move along one term after another, and
+    the gradient there is taken tensor by tensor.
+
+    Args:
+        at: the objectives.
+        side: whose Hessian.
+        terms: c_i and v_i.
+        gradient: the side's, here.
+        into: what is added to.
+    """
+    parameters = at.parameters
+    sums = (sum((c * local(v[place]) for c, v in terms), start=0.0) for place in range(len(parameters)))
+    squares = torch.stack([products(s, s) if isinstance(s, Tensor) else torch.zeros(3).double() for s in sums])
+    length = float(of_blocks(squares, [0] * len(squares), parameters[0])[0, 0, 0].sqrt())
+    size = max(float(norm([p.detach() for p in parameters])), 1e-3)
+    if not size <= length * torch.finfo(parameters[0].dtype).max:
+        return [torch.zeros_like(g) for g in gradient] if into is None else into
+    h = _DIFFERENCE[real(parameters[0]).dtype == torch.float64, False] * size / length
+    result = gradient if into is None else into
+    begun = set[int]()
+
+    def take(place: int, there: Tensor | None) -> None:
+        own, here = local(result[place]), local(gradient[place])
+        if place not in begun:
+            begun.add(place)
+            difference = here.neg() if there is None else local(there) - here
+            own.copy_(difference.div_(h)) if into is None else own.add_(difference, alpha=1 / h)
+        elif there is not None:
+            own.add_(local(there), alpha=1 / h)
+
+    before = at.snapshot()
+    for c, vector in terms:
+        at.move(vector, c * h)
+    at.streamed(side, take)
+    at.restore(before)
+    return result
 
 
 def contracted(loss: Tensor, parameters: Sequence[Tensor], vectors: Sequence[Gradient]) -> Sequence[Tensor]:

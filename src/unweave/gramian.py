@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
+from unweave.devices import home, wide
 from unweave.sharded import local as local
 from unweave.sharded import sum_over_shards
 
 Gradient = list[Tensor]  # one tensor per trainable parameter, sharded like it
 Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
 Blocks = Literal["tensor", "layer", "model"]
+Memory = Literal["fast", "lean", "least"]  # how many gradients are kept: both, one, none (`streaming`)
 
 _PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
 _PIECE_ELSEWHERE = 1 << 24
@@ -84,9 +86,10 @@ def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence
 def products(f: Tensor, r: Tensor) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
     f, r = _flat(local(f), local(r))
-    total, size = torch.zeros(3, dtype=torch.float64, device=f.device), _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
+    total = torch.zeros(3, dtype=torch.float64, device=home(f.device))
+    size = _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
     for pair in zip(f.split(size), r.split(size), strict=True):
-        a, b = (part.double() for part in pair)
+        a, b = map(wide, pair)
         total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
     return total
 

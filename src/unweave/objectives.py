@@ -137,7 +137,6 @@ class Objectives:
         with self._passes(RETAIN):
             return float(self._mean(RETAIN, [self._values(RETAIN, i, b) for i, b in enumerate(self._probe)]))
 
-    # What a rule asks for, and where its direction is left, as the memory allows (`streaming`).
     def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
         """Losses `[2]` and Gramian `[B, 2, 2]` of both gradients; `combine` then makes a direction of them."""
         return self._way.products(blocks)
@@ -243,6 +242,10 @@ class Objectives:
         gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
         """
         return curvature.hvp(self, side, vector, gradient)
+
+    def curved(self, side: int, terms: curvature.Terms, gradient: Gradient, into: Gradient | None) -> Gradient:
+        """`into + H_side sum_i c_i v_i` in the memory of its arguments (`curvature.curved`)."""
+        return curvature.curved(self, side, terms, gradient, into)
 
     @sdpa_kernel(SDPBackend.MATH)  # fused attention knows its first derivative only
     def contract(self, side: int, *vectors: Gradient) -> Gradient:

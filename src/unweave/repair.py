@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from unweave.arguments import callable_with, check_fields, kind, wrong
@@ -15,13 +17,15 @@ from unweave.contract import Keeper
 from unweave.contract.keeper import HALF, ONLY, SHRINK
 from unweave.contract.reading import MET
 from unweave.data.pairs import Pair
+from unweave.errors import ConfigurationError
 from unweave.gramian import combine, gramian
 from unweave.loop import Stepper, Stop
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
+from unweave.places import Place, Shelf
 from unweave.results import Record
 from unweave.rules import HAMU
-from unweave.rules._base import RETAIN, Asked, Rule, Step
+from unweave.rules._base import FORGET, RETAIN, Asked, Rule, Step
 from unweave.trust import MEMORY, ORIGIN, REPAIR, TrustRegion, tolerance
 
 # Shares of the level's highest rise at a look, of which a trust region's default budget counts at most: what may be
@@ -57,6 +61,8 @@ class RepairRule(Rule):
 
     def backward(self, objectives: Asked) -> Step:
         """Writes the direction; the losses are those of the pair."""
+        if objectives.memory != "fast":
+            return self._streamed(objectives)
         losses, gradients = objectives.gradients()
         means = self.averages.means(gradients) if self.averages.count else gradients
         index = objectives.block_index(self._rule.blocks)
@@ -64,6 +70,23 @@ class RepairRule(Rule):
         weights = self._rule.weights(gram)
         objectives.write(combine(means, weights, gram, index))
         return Step(losses, weights, gram, self._rule.branches(gram))
+
+    def _streamed(self, objectives: Asked) -> Step:
+        """The same, both gradients told tensor by tensor to the averages, and these combined tensor by tensor."""
+        if self.averages.of not in ("both", "lean"):
+            raise ConfigurationError(
+                f"averages={self.averages.of!r} takes gradients of the step itself, which memory={objectives.memory!r} "
+                "does not keep: use averages='both' or 'lean', or memory='fast'."
+            )
+        losses = list[Tensor]()
+        for side in (FORGET, RETAIN):
+            self.averages.begin(side, objectives.parameters)
+            losses.append(objectives.streamed(side, partial(self.averages.more, side)))
+        index = objectives.block_index(self._rule.blocks)
+        gram = self.averages.gramian(index, objectives.parameters)
+        weights = self._rule.weights(gram)
+        objectives.leave(self.averages.along(objectives.parameters, weights, gram, index))
+        return Step(torch.stack(losses), weights, gram, self._rule.branches(gram))
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the averages are `Repair`'s."""
@@ -105,6 +128,7 @@ class Repair:
         mask: elements that a repair may move, where the stepper is no trust region with one of its own.
         sample: a pair whose retain loss is the level, always the same: what a step did shows through the noise of
             the batches. None: the running mean of the steps' own retain losses, from the mean of the first three.
+        place: where the best state and the averages lie.
 
     Attributes:
         nats: whether the retain loss is in nats.
@@ -124,6 +148,7 @@ class Repair:
     patience: int = 8
     mask: Mask | None = field(default=None, repr=False)
     sample: Pair | None = field(default=None, repr=False)
+    place: Place = "device"
     nats: bool = field(default=True, init=False)
     phase: Phase = field(default="push", init=False)
     lost: int = field(default=0, init=False)
@@ -140,7 +165,7 @@ class Repair:
     _once: bool = field(default=False, init=False)
     _pushed: bool = field(default=True, init=False)
     _read: float | None = field(default=None, init=False)
-    _best: list[Tensor] | None = field(default=None, init=False, repr=False)
+    _best: Shelf | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
     _region: TrustRegion = field(init=False, repr=False)
     _objectives: Objectives | None = field(default=None, init=False, repr=False)
@@ -153,7 +178,9 @@ class Repair:
             sample=kind("a data.pairs.Pair or None", Pair, None),
             **{"steps": "[0, inf)", "share": "(0, 1)", "every": "[1, inf)", "beta": "[0, 1)", "patience": "[1, inf)"},
         )
-        self._averages, self._region = Averages(self.beta, self.averages), TrustRegion(start=REPAIR)
+        self._averages = Averages(self.beta, self.averages, self.place)
+        self._region = TrustRegion(start=REPAIR)
+        self._region.place = self.place
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
@@ -194,25 +221,28 @@ class Repair:
             return None
         level = self.level()
         if found and level < self._lowest:
-            self._best = objectives.snapshot()
+            self._best = self._best or Shelf(self.place)
+            self._best.take(objectives.parameters)
         return self._next(found, level, 0.0, HALF)
 
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
         if self._best is not None:
-            objectives.restore(self._best)
+            self._best.restore(objectives.parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
         numbers = {name: getattr(self, name) for name in _STATE}
-        best = [] if self._best is None else list(self._best)
+        best = [] if self._best is None else list(self._best.tensors)
         return {**numbers, "best": best, "averages": self._averages.state_dict(), "region": self._region.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         for name in _STATE:
             setattr(self, name, state[name])
-        self._best = [tensor.clone() for tensor in state["best"]] or None
+        if state["best"]:
+            self._best = Shelf(self.place)
+            self._best.take(state["best"])
         self._averages.load_state_dict(state["averages"])
         self._region.load_state_dict(state["region"])
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_fields, kind
-from unweave.gramian import norm, parts
+from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
+from unweave.places import Place, Shelf
 from unweave.results import Record
 from unweave.rules._base import FORGET, RETAIN, Rule, Step
 
@@ -66,6 +67,7 @@ class TrustRegion:
         restorations: steps that only descended the retain loss.
         debt: budgets that the running mean may stand above its start before it is brought down: 1, and more where a
             `repair.Repair` brings it down later.
+        place: where the weights from before the step lie.
         repairing: the steps are those of a `repair.Repair`: at most 0.0025 |theta| long, no growth, no restoration.
     """
 
@@ -83,7 +85,8 @@ class TrustRegion:
     restorations: int = field(default=0, init=False)
     debt: float = field(default=1.0, init=False)
     repairing: bool = field(default=False, init=False)
-    _before: list[Tensor] | None = field(default=None, init=False, repr=False)
+    place: Place = field(default="device", init=False)
+    _before: Shelf | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         mask = kind("a parameters.Mask or None", Mask, None)
@@ -100,17 +103,21 @@ class TrustRegion:
 
         Whatever interrupts it, weights and buffers are afterwards those of the last step that was taken.
         """
-        before = self._remember(objectives)
+        if self._before is None or self._before.place != self.place:
+            self._before = Shelf(self.place)
+        self._before.take(objectives.parameters)
         try:
-            return self._take(number, rule, objectives, before)
+            return self._take(number, rule, objectives, self._before)
         except BaseException:
-            objectives.restore(before)
+            self._before.restore(objectives.parameters)
             objectives.discard()
             raise
 
-    def _take(self, number: int, rule: Rule, objectives: Objectives, before: list[Tensor]) -> Record:
+    def _take(self, number: int, rule: Rule, objectives: Objectives, before: Shelf) -> Record:
         # 1. The direction: the rule's, or back down the retain loss where its running level is over budget.
-        size = self.size = float(norm(before)) or 1.0 if self.size is None else self.size
+        if self.size is None:
+            self.size = float(norm([p.detach() for p in objectives.parameters])) or 1.0
+        size = self.size
         radius = self.radius = min(self.start * size, self.cap) if self.radius is None else self.radius
         largest = (REPAIR if self.repairing else LARGEST) * size
         radius = self.radius = min(radius, largest)
@@ -131,7 +138,7 @@ class TrustRegion:
         if step.stop is None and radius < SMALLEST * size:
             step = replace(step, stop="hard: no step, however small, keeps the retain loss within its budget")
         if step.stop is not None:
-            objectives.restore(before)
+            before.restore(objectives.parameters)
             objectives.discard()
             return Record(number, step, 0.0, False, radius=radius, note=step.stop)
         # 2. The length: the radius, less where the Gramian already says that it costs too much.
@@ -148,8 +155,7 @@ class TrustRegion:
             rise = float(realised[RETAIN])
             if bool(losses.isfinite().all()) and rise <= SHARE * self.tolerated:
                 break
-            with torch.no_grad():
-                torch._foreach_lerp_(parts(objectives.parameters), parts(before), 0.5)
+            before.halfway(objectives.parameters)
             lr, self.radius = lr / 2, self.radius * SHRINK
         else:
             self._undo(objectives, before)
@@ -187,13 +193,6 @@ class TrustRegion:
         for name, value in state.items():
             setattr(self, name, value)
 
-    def _remember(self, objectives: Objectives) -> list[Tensor]:
-        if self._before is None:
-            self._before = objectives.snapshot()
-        else:
-            torch._foreach_copy_(parts(self._before), parts([p.detach() for p in objectives.parameters]))
-        return self._before
-
     def _look(self, objectives: Objectives, step: Step, whole: bool) -> Tensor:
         """Both losses; the forget side's only of a step that the retain side lets stand, or if `whole`, else NaN."""
         kept = objectives.loss(RETAIN)
@@ -215,7 +214,7 @@ class TrustRegion:
         if self.seen <= ORIGIN:
             self.origin = (self.origin or 0.0) + (loss - (self.origin or 0.0)) / self.seen
 
-    def _undo(self, objectives: Objectives, before: list[Tensor]) -> None:
-        objectives.restore(before)
+    def _undo(self, objectives: Objectives, before: Shelf) -> None:
+        before.restore(objectives.parameters)
         objectives.discard()
         self.radius = (self.radius or 0.0) * SHRINK

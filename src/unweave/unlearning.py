@@ -26,6 +26,8 @@ from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import device_of, rank, seeded, world
+from unweave.footprint import AskedMemory, AskedPlace, settled
+from unweave.gramian import Memory
 from unweave.guards import FirstStep, check_single_example
 from unweave.loop import Stepper, Stop, asked
 from unweave.loop import unlearn as loop
@@ -35,6 +37,7 @@ from unweave.modules import joined, mode
 from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
+from unweave.places import Place
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
@@ -61,6 +64,10 @@ class Settings:
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll, "unseen" for the median
             of the holdout under the original, or None for no end. "auto": plain ascent in nats ends at `losses.END`,
             or at twice what a clause asks of the forget loss; not where a clause compares with unseen examples.
+        memory: gradients that are kept of a rule that compares them: "fast" both, "lean" one, "least" none
+            (`streaming`); "auto" is the first of these that there is room for.
+        place: where the states to go back to, and a repair's averages, lie: on the "device", in the "host"'s memory or
+            on "disk" (`places`); "auto" is the device, or with less than "fast" on an accelerator the host.
         relearner: steps at most of a relearner on forget examples, where the forget loss of others is then read
             (`losses.Relearned`); 0: it is read at the weights themselves.
     """
@@ -73,6 +80,8 @@ class Settings:
     parameters: str | Sequence[str] | None = None
     until: float | Literal["auto", "unseen"] | None = "auto"
     relearner: int = 0
+    memory: AskedMemory = "auto"
+    place: AskedPlace = "auto"
 
 
 @dataclass(eq=False)
@@ -89,6 +98,7 @@ class Unlearning:
         probe: retain examples that no step trains on, in micro-batches, where the rule asks for them.
         accelerator: of passes in another precision, or over ranks.
         holdout: examples that the original never saw, where there are some.
+        memory, place: as settled; set by `make`.
         method, mask, step: losses and rule, what may move of each tensor, how far; set by `make`.
         first: the guard of the first step; set by `run`.
     """
@@ -106,6 +116,8 @@ class Unlearning:
     method: Method = field(init=False)
     mask: Mask | None = field(init=False, default=None)
     step: Step = field(init=False)
+    memory: Memory = field(init=False, default="fast")
+    place: Place = field(init=False, default="device")
     first: FirstStep = field(init=False)
 
     @property
@@ -157,8 +169,14 @@ class Unlearning:
             self.step = method.step(self.task, self.forget, self.retain)
         else:
             self.step = step(self.model, self.mask)
+        if not isinstance(self.step, Once):
+            masked, judged, asked = self.mask is not None, self.keeper is not None, self.settings
+            found = settled(self.model, self.method.rule, self.step, masked, judged, asked.memory, asked.place)
+            self.memory, self.place = found
         if isinstance(self.step, TrustRegion):
-            self.step.nats = self.nats
+            self.step.nats, self.step.place = self.nats, self.place
+        if self.keeper is not None:
+            self.keeper.keep_at(self.place)
 
     def _level(self, loss: Loss | None) -> float | None:
         """Where the forget loss ends for each example, by `settings.until`; while the model is the original."""
@@ -232,12 +250,12 @@ class Unlearning:
             return None, stop
         averages: Of = "lean" if repair == "lean" else "both"
         if judged or not stop:
-            return Repair(steps=None if judged else steps, averages=averages), stop
+            return Repair(steps=None if judged else steps, averages=averages, place=self.place), stop
 
         def met(record: Record) -> str | None:
             return next(filter(None, (asked(each, record) for each in stop)), None)
 
-        return Repair(met, steps, averages=averages), ()
+        return Repair(met, steps, averages=averages, place=self.place), ()
 
     def run(
         self,
@@ -280,6 +298,7 @@ class Unlearning:
             progress=progress,
             contract=self.keeper,
             repair=repair,
+            memory=self.memory,
         )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import unweave
 from tests._toys import each_step, memorised
-from tests.catalogue.test_methods import trained
 from tests.contract._runs import Run, ascent
 from unweave import loop
 from unweave.averages import Averages
@@ -27,6 +26,7 @@ from unweave.oneshot import OneShot
 from unweave.repair import DEBT, Repair, RepairRule
 from unweave.rules import HAMU
 from unweave.tasks import Vision
+from unweave.testing.method import blobs
 from unweave.trust import REPAIR, TrustRegion
 
 KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("accuracy", at_most=0.1)], every=2)
@@ -34,6 +34,8 @@ KEPT = Contract(keep=[Keep("loss", absolute=4.5, clip=8.0)], forget=[Forget("acc
 
 class Given:
     """Objectives whose two gradients are given, a tensor each."""
+
+    memory = "fast"
 
     def __init__(self, forget: Tensor, retain: Tensor, blocks: int = 1) -> None:
         self.both, self.blocks, self.direction = ([forget], [retain]), blocks, [torch.empty(0)]
@@ -228,7 +230,7 @@ def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
 @pytest.mark.parametrize("method", ["scrub", "ofmu", "eupmu", "npo", OneShot("ssd")])
 def test_every_kind_of_rule_has_it(method: Any) -> None:
     """Rules that look at losses only, bi-level ones, and a method without steps, whose one change is the push."""
-    model, forget, retain = (copy.deepcopy(each) for each in trained())
+    model, forget, retain = (copy.deepcopy(each) for each in blobs())
     before = [p.detach().clone() for p in model.parameters()]
     result = unweave.unlearn(model, forget=forget, retain=retain, method=method, steps=10, repair=True)
     phases = [record.phase for record in result.history]

@@ -82,6 +82,20 @@ def test_counts_are_those_of_the_whole_run(recipe: Write, tmp_path: Path, monkey
     assert (summary["steps"], summary["rejected"], summary["skipped"]) == (4, 1, 1)
 
 
+def test_a_run_goes_on_with_the_memory_that_it_began_with(recipe: Write, tmp_path: Path) -> None:
+    """Bit for bit, though the machine that resumes it would choose another; the repair's averages lie on disk."""
+    changes = ["run.repair=true", "run.place=disk", "method={name: hamu_q, blocks: model}", *EVERY]
+    lean = read(recipe(), [*changes, "run.memory=lean"])
+    run(lean, tmp_path / "whole")
+    for done in (1, 3):
+        folder = tmp_path / str(done)
+        ended(lean, folder, "unlearning", done=done)
+        run(read(recipe(), [*changes, "run.memory=auto"]), folder, resume=True)
+        assert digest(folder) == digest(tmp_path / "whole")
+    run(read(recipe(), [*changes, "run.memory=fast"]), tmp_path / "fast")
+    assert digest(tmp_path / "fast") != digest(tmp_path / "whole"), "which round otherwise"
+
+
 def test_what_never_began_begins(recipe: Write, tmp_path: Path) -> None:
     settings = read(recipe())
     run(settings, tmp_path / "whole")

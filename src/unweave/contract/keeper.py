@@ -22,6 +22,7 @@ from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.errors import of_set
 from unweave.objectives import Objectives
+from unweave.places import Place
 from unweave.rules._base import Left
 from unweave.tasks import Known, Task
 
@@ -105,6 +106,10 @@ class Keeper:
         self.start = 0.0
         self._broken = math.inf  # how much was, at a look that the run went on from
         self._moved, self._reach, self._used, self._rank, self.seconds = False, 0.0, 0.0, [0.0, 0.0], 0.0
+
+    def keep_at(self, place: Place) -> None:
+        """Where its states to go back to lie; before it begins."""
+        self._kept, self._best = Snapshot(place), Snapshot(place)
 
     @property
     def left(self) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from unweave.gramian import parts
 from unweave.modules import writable
+from unweave.places import Place, Shelf
 
 
 class Stateful(Protocol):
@@ -63,28 +63,28 @@ class Taken(Protocol):
 
 
 class Snapshot:
-    """A state that is overwritten in place: a second one costs no memory."""
+    """A state that is overwritten in place: a second one costs no memory.
 
-    def __init__(self) -> None:
-        self._tensors: list[Tensor] = []
+    Args:
+        place: where its tensors lie.
+    """
+
+    def __init__(self, place: Place = "device") -> None:
+        self._shelf = Shelf(place)
         self.rule: dict[str, Any] = {}
         self.stepper: dict[str, Any] = {}
 
     @torch.no_grad()
     def take(self, model: nn.Module, rule: Stateful | None = None, stepper: Stateful | None = None) -> None:
         """Remembers the model as it is, and rule and stepper if they are given."""
-        live = _live(model)
-        if self._tensors:
-            _copy(self._tensors, live)
-        else:
-            self._tensors = [tensor.clone() for tensor in live]
+        self._shelf.take(_live(model))
         self.rule = {} if rule is None else copy.deepcopy(rule.state_dict())
         self.stepper = {} if stepper is None else stepper.state_dict()
 
     @torch.no_grad()
     def restore(self, model: nn.Module, rule: Stateful | None = None, stepper: Stateful | None = None) -> None:
         """Puts the model back, and rule and stepper if they are given."""
-        _copy(_live(model), self._tensors)
+        self._shelf.restore(_live(model))
         if rule is not None:
             rule.load_state_dict(copy.deepcopy(self.rule))
         if stepper is not None:
@@ -92,18 +92,13 @@ class Snapshot:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""
-        return {"tensors": list(self._tensors), "rule": self.rule, "stepper": self.stepper}
+        return {"tensors": list(self._shelf.tensors), "rule": self.rule, "stepper": self.stepper}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        self._tensors = [tensor.clone() for tensor in state["tensors"]]
+        self._shelf.take(state["tensors"])
         self.rule, self.stepper = copy.deepcopy(state["rule"]), copy.deepcopy(state["stepper"])
 
 
 def _live(model: nn.Module) -> list[Tensor]:
     return [*(p.detach() for p in model.parameters() if p.requires_grad), *(b for b in model.buffers() if writable(b))]
-
-
-def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
-    for own, other in zip(parts(to), parts(source), strict=True):
-        own.copy_(other)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.execution import summed
-from unweave.gramian import local, norm
+from unweave.gramian import local, of_blocks, products
 from unweave.guards.finding import SCALES, STUCK
 from unweave.modules import still
 from unweave.objectives import FORGET, RETAIN, Objectives
@@ -98,12 +98,8 @@ class FirstStep:
         stayed = (_strided(self._parameters) == self._before) & free
         if _share(stayed, free) <= STUCK:
             return ""
-        with still(objectives.model):
-            gradients = objectives.gradients()[1]
         largest = record.step.weights.abs().amax(0).tolist()
-        pull = sum(
-            w * _strided(gradients[side]).abs().float() for w, side in zip(largest, (FORGET, RETAIN), strict=True)
-        )
+        pull = sum(w * g.abs().float() for w, g in zip(largest, _gradients(objectives), strict=True))
         pulled = (pull > 0) & free
         stuck = _share(pulled & stayed & (record.lr * pull <= _rounding(self._parameters, self._before)), pulled)
         if stuck <= STUCK:
@@ -123,8 +119,32 @@ def _rounding(parameters: Sequence[Tensor], values: Tensor) -> Tensor:
 
 def _norms(objectives: Objectives) -> list[float]:
     """Of both sides' gradients, on the batch of the step; buffers are afterwards as they were."""
+    found = []
     with still(objectives.model):
-        return [float(norm(gradient)) for gradient in objectives.gradients()[1]]
+        for side in (FORGET, RETAIN):
+            squares = torch.zeros(len(objectives.parameters), 3, dtype=torch.float64)
+
+            def take(place: int, gradient: Tensor | None, squares: Tensor = squares) -> None:
+                squares[place] = 0.0 if gradient is None else products(gradient, gradient)
+
+            objectives.each(side, take)
+            found.append(float(of_blocks(squares, [0] * len(squares), objectives.parameters[0])[0, 0, 0].sqrt()))
+    return found
+
+
+def _gradients(objectives: Objectives) -> list[Tensor]:
+    """The remembered elements of both sides' gradients, on the batch of the step; buffers as `_norms` has it."""
+    found = []
+    with still(objectives.model):
+        for side in (FORGET, RETAIN):
+            parts = [_strided([p]) for p in objectives.parameters]
+
+            def take(place: int, gradient: Tensor | None, parts: list[Tensor] = parts) -> None:
+                parts[place] = torch.zeros_like(parts[place]) if gradient is None else _strided([gradient])
+
+            objectives.each(side, take)
+            found.append(torch.cat([part.to(parts[0].device) for part in parts]))
+    return found
 
 
 def _apart(record: Record, norms: Callable[[], list[float]]) -> str:

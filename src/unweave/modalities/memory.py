@@ -7,16 +7,19 @@ from dataclasses import dataclass, fields
 
 from torch import nn
 
+from unweave import devices
+from unweave.footprint import check, fitting, kept, leanest, placed
+from unweave.gramian import Memory as Mode
 from unweave.methods import Method, made
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.parameters import choose
+from unweave.places import Place
 from unweave.recipe.recipe import Recipe
 from unweave.repair import wanted
-from unweave.rules import GradientRule, LossRule
 from unweave.tasks import Task
 
 FLOAT, HALF = 4, 2  # bytes of what moves and of all that is kept for it; of bfloat16
-_STATES = {"trust": 1, "sgd": 0, "adam": 2, "adamw": 2}  # numbers per weight that a step length keeps; momentum is one
+_STATES = {"sgd": 0, "adam": 2, "adamw": 2}  # numbers per weight that an optimizer keeps; momentum is one
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,16 @@ class Memory:
 
     Attributes:
         weights: of the model: float32 where they move, the recipe's type elsewhere.
-        gradients: one of each side for rules that compare them, one in all for the others; without steps, one and two
-            importances.
+        gradients: of rules that compare them two, one or none, by `run.memory`; of those that add them one or none;
+            with less than fast that of the largest tensor too; without steps, one and two importances.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
         relearner: copies of what moves, where a forget loss is read at other weights than the model's.
         reference: a frozen copy, where the method needs one beside a model that moves as a whole.
-        activations: of one micro-batch, and its logits.
+        activations: of one micro-batch, and its logits; with run.memory least of all of them at once.
+        mode, place: `run.memory` and `run.place`, as settled.
+        elsewhere: of what would be in `optimizer`, `contract` and `repair` if it were on the device.
     """
 
     weights: int
@@ -43,11 +48,19 @@ class Memory:
     relearner: int
     reference: int
     activations: int
+    mode: Mode = "fast"
+    place: Place = "device"
+    elsewhere: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        """All of it that is on the device."""
+        return sum(self._parts.values())
+
+    @property
+    def _parts(self) -> dict[str, int]:
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in own.items() if name not in ("mode", "place", "elsewhere")}
 
     def text(self, available: int | None, ways: str, page: str) -> str:
         """In words.
@@ -57,10 +70,16 @@ class Memory:
             ways: to need less, beside a larger run.micro.
             page: where they are explained.
         """
-        parts = ", ".join(f"{field.name} {_size(getattr(self, field.name))}" for field in fields(self))
+        parts = ", ".join(f"{name} {_size(value)}" for name, value in self._parts.items())
+        if self.mode != "fast":
+            parts += f" (run.memory: {self.mode})"
+        if self.elsewhere:
+            where = "in the host's memory" if self.place == "host" else "on disk"
+            parts += f"; {where} {_size(self.elsewhere)}"
         there = "" if available is None else f" of {_size(available)} here"
         short = available is not None and self.total > available
         more = ", run.repair=lean or false" if self.repair else ""
+        more += ", run.memory=auto, run.place=auto" if self.mode == "fast" else ""
         end = f". MORE THAN THERE IS: use {ways}{more} or a larger run.micro ({page})"
         return f"memory          about {_size(self.total)}{there} at the peak of a step: {parts}{end if short else ''}"
 
@@ -71,10 +90,10 @@ def method_of(recipe: Recipe, task: Task, empty: nn.Module) -> Method | OneShot:
     return OneShot(name, arguments) if name in ONESHOT else made(name, task, empty, None, arguments)
 
 
-def moving_of(empty: nn.Module, parameters: Sequence[str] | None) -> int:
-    """Numbers of the model that may move."""
+def moving_of(empty: nn.Module, parameters: Sequence[str] | None) -> list[int]:
+    """Numbers of each tensor of the model that may move."""
     with choose(empty, parameters):
-        return sum(p.numel() for p in empty.parameters() if p.requires_grad)
+        return [p.numel() for p in empty.parameters() if p.requires_grad]
 
 
 def kept_by(method: Method | OneShot) -> int:
@@ -91,33 +110,47 @@ def peak(
     weights: int,
     reference: int,
     activations: int,
+    together: int,
+    largest: int = 0,
     relearner: int = 0,
 ) -> Memory:
-    """The memory of a recipe's steps.
+    """The memory of a recipe's steps, on its device, as its `run.memory` says.
 
     Args:
         recipe: whose step, repair and contract count.
         method: of the recipe.
         moving: numbers that may move.
         weights, reference, activations, relearner: bytes, as `Memory` has them.
+        together: bytes of the activations of all micro-batches of both sides.
+        largest: numbers of the largest tensor that may move.
+
+    Raises:
+        ConfigurationError: the memory that is asked for is too little for the method.
     """
-    once = not isinstance(method, Method)
+    settings, judged = recipe.run, recipe.contract is not None
     rule = method.rule if isinstance(method, Method) else None
-    gradients = 3 if once else 2 if isinstance(rule, GradientRule) else 1 if isinstance(rule, LossRule) else 3
-    states = _STATES[recipe.step.name] + bool(recipe.step.arguments.get("momentum"))
-    judged, settings = recipe.contract is not None, recipe.run
-    repairs = wanted(settings.repair, contract=judged, trust=recipe.step.name == "trust" and not once)
-    averages = moving * (2 * (HALF if settings.repair == "lean" else FLOAT) + (0 if judged else FLOAT))
-    return Memory(
-        weights=weights,
-        gradients=gradients * moving * FLOAT,
-        optimizer=states * moving * FLOAT,
-        contract=2 * moving * FLOAT if judged else 0,
-        repair=averages if repairs else 0,
-        relearner=relearner,
-        reference=reference,
-        activations=activations,
-    )
+    trust = recipe.step.name == "trust"
+    states = None if trust else _STATES[recipe.step.name] + bool(recipe.step.arguments.get("momentum"))
+    repairs = wanted(settings.repair, contract=judged, trust=trust and rule is not None)
+    averages = (2.0 * (HALF / FLOAT if settings.repair == "lean" else 1.0)) if repairs else None
+    device = devices.chosen(settings.device)
+
+    def of(mode: Mode) -> Memory:
+        place = placed(settings.place, mode, device)
+        sizes = kept(rule, mode, place, states=states, judged=judged, averages=averages)
+        own = {name: round(FLOAT * moving * value) for name, value in vars(sizes).items()}
+        own["gradients"] += 0 if mode == "fast" else FLOAT * largest
+        alive = together if mode == "least" else activations
+        return Memory(
+            weights, relearner=relearner, reference=reference, activations=alive, mode=mode, place=place, **own
+        )
+
+    if rule is None:
+        return of("fast")
+    masked = isinstance(method, Method) and method.saliency is not None
+    able = leanest(rule, masked=masked)
+    check(settings.memory, able)
+    return of(fitting(settings.memory, able[0], lambda mode: of(mode).total, devices.memory(device)))
 
 
 def _kept(loss: object) -> int:

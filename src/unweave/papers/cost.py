@@ -60,6 +60,7 @@ def estimate(scale: Scale, cells: Sequence[Cell], overrides: Sequence[str] = ())
             weights=int(sizes.parameters) * sizes.width,
             reference=0 if sizes.moving else kept_by(method),  # adapters that are off stand for the original
             activations=int(batch * sizes.activations) * FLOAT,
+            together=int((run.forget_batch + run.retain_batch) * sizes.activations) * FLOAT,
         )
         most = max(most, needed.total)
     return Estimate(len(cells), most, _training(scale, sizes, one), steps)

@@ -148,10 +148,12 @@ class RunSection(BaseModel):
     lean is true with averages in bfloat16.
     `until` ends the forget loss for each example (`unweave.losses.Until`): at a level of its nll, or at that of unseen
     examples; auto ends plain ascent in nats at 20. `relearner` reads it where up to so many steps of relearning on
-    other forget examples lead (`unweave.losses.Relearned`); 0 does not. `train_mode` runs dropout and BatchNorm as in
-    training, not as in evaluation. `device` is where: torch's name of it (cpu, cuda, cuda:1,
-    mps, xpu); auto is an accelerator if there is one. `precision` of the passes:
-    bfloat16 is autocast, on a GPU; weights that move stay float32. `callbacks` write the run's numbers elsewhere, too:
+    other forget examples lead (`unweave.losses.Relearned`); 0 does not. `memory` keeps both gradients of a rule that
+    compares them (fast), one (lean) or none (least), for more passes; auto is the first that there is room for. `place`
+    is where the states to go back to lie; auto is the device, or with less than fast on an accelerator the host.
+    `train_mode` runs dropout and BatchNorm as in training, not as in evaluation. `device` is where: torch's name of it
+    (cpu, cuda, cuda:1, mps, xpu); auto is an accelerator if there is one. `precision` of the passes: bfloat16 is
+    autocast, on a GPU; weights that move stay float32. `callbacks` write the run's numbers elsewhere, too:
     TensorBoard's to `tensorboard` in the run's directory.
     """
 
@@ -161,6 +163,8 @@ class RunSection(BaseModel):
     repair: bool | Literal["auto", "lean"] = "auto"
     until: Positive | Literal["auto", "unseen"] | None = "auto"
     relearner: Natural = 0
+    memory: Literal["auto", "fast", "lean", "least"] = "auto"
+    place: Literal["auto", "device", "host", "disk"] = "auto"
     forget_batch: Count = 64
     retain_batch: Count = 256
     micro: Count = 1

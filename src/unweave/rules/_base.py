@@ -6,7 +6,7 @@ A rule's constructor fields are its hyperparameters; its `init=False` fields are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_value
-from unweave.gramian import Blocks, Gradient, squared
+from unweave.gramian import Blocks, Gradient, Memory, squared
 
 FORGET, RETAIN = 0, 1
 # sin^2 of the angle at which two gradients count as one line: a Gramian in float64 gives it to +-9e-16 (measured), so
@@ -28,15 +28,22 @@ class Asked(Protocol):
     lr: float | None
     radius: float | None
     active: Tensor
+    memory: Memory
+    parameters: list[Tensor]
 
     def losses(self) -> Tensor: ...
     def loss(self, side: int) -> Tensor: ...
     def backward(self, weights: Any, needs_forget: bool = True) -> tuple[Tensor, Tensor]: ...
     def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]: ...
     def combine(self, weights: Tensor) -> None: ...
+    def streamed(self, side: int, take: Callable[[int, Tensor | None], None]) -> Tensor: ...
+    def leave(self, direction: Any) -> None: ...
     def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]: ...
     def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient: ...
+    def curved(
+        self, side: int, terms: Sequence[tuple[float, Gradient]], gradient: Gradient, into: Gradient | None
+    ) -> Gradient: ...
     def contract(self, side: int, *vectors: Gradient) -> Gradient: ...
     def snapshot(self) -> list[Tensor]: ...
     def restore(self, values: Sequence[Tensor]) -> None: ...
@@ -112,6 +119,11 @@ class Rule(ABC):
         return False
 
     @property
+    def leanest(self) -> Memory:
+        """The least memory that its gradients can do with; "fast" of a rule that asks for them itself."""
+        return "fast"
+
+    @property
     def needs_probe(self) -> bool:
         """Whether it asks for the retain loss on examples that no step trains on (`Objectives.probe_loss`)."""
         return False
@@ -144,6 +156,11 @@ class LossRule(Rule):
     """Whether `weights` reads its argument; if not, it is called before any forward pass."""
 
     @property
+    def leanest(self) -> Memory:
+        """No gradient is kept."""
+        return "least" if type(self).backward is LossRule.backward else "fast"
+
+    @property
     def needs_forget_loss(self) -> bool:
         """Whether `weights` reads the forget loss too; if not, it may be NaN and is never looked at beforehand."""
         return True
@@ -167,6 +184,13 @@ class GradientRule(Rule):
 
     def __post_init__(self) -> None:
         check_value("blocks", self.blocks, Blocks)
+
+    @property
+    def leanest(self) -> Memory:
+        """Of one block no gradient is kept, of several one."""
+        if type(self).backward is not GradientRule.backward:
+            return "fast"
+        return "least" if self.blocks == "model" else "lean"
 
     @property
     def side(self) -> int:

@@ -95,6 +95,7 @@ class OFMU(Rule):
                 inner_lr = objectives.radius / (self.inner_steps * length) if length else 0.0
                 lr = (lr or 0.0) + inner_lr
             objectives.move(psi, -inner_lr)
+            del psi  # before the next one is made
         if self.start == "literal":
             objectives.restore(before)
         losses, direction = self._outer_direction(objectives)
@@ -121,8 +122,12 @@ class OFMU(Rule):
         if not self.similarity_weight:
             return a
         cos = _Cosine(a, b, self.smoothing)
-        rise = self._hvp(objectives, FORGET, cos.v_a(), a)
-        torch._foreach_add_(rise, self._hvp(objectives, RETAIN, cos.v_b(), b))
+        if self.curvature != "exact" and self.one_sided:
+            rise = objectives.curved(FORGET, cos.terms_a(), a, [torch.zeros_like(g) for g in a])
+            rise = objectives.curved(RETAIN, cos.terms_b(), b, rise)
+        else:
+            rise = self._hvp(objectives, FORGET, cos.v_a(), a)
+            torch._foreach_add_(rise, self._hvp(objectives, RETAIN, cos.v_b(), b))
         return _guarded(a, self.similarity_weight * self._slope(cos.value), rise, strict)
 
     def _outer_direction(self, objectives: Asked) -> tuple[Tensor, Gradient]:
@@ -135,6 +140,8 @@ class OFMU(Rule):
 
     def _curvature_along(self, objectives: Asked, p: Gradient, a: Gradient, b: Gradient) -> Gradient:
         if self.curvature == "forget_only" or not self.similarity_weight:
+            if self.one_sided and self.curvature != "exact":
+                return objectives.curved(FORGET, [(1.0, p)], a, None)  # over a, which nobody needs any more
             return self._hvp(objectives, FORGET, p, a)
         if self.curvature == "exact":
             return self._exact(objectives, p, a, b)
@@ -189,16 +196,24 @@ class _Cosine:
 
     def v_a(self) -> Gradient:
         """`dc/da = (w - c u) / n_a`."""
-        return self._derivative(self.b, self.a, self.n_a)
+        return linear((0.0, self.a), *self.terms_a())
 
     def v_b(self) -> Gradient:
         """`dc/db = (u - c w) / n_b`."""
-        return self._derivative(self.a, self.b, self.n_b)
+        return linear((0.0, self.b), *self.terms_b())
 
-    def _derivative(self, other: Gradient, own: Gradient, n: float) -> Gradient:
+    def terms_a(self) -> list[tuple[float, Gradient]]:
+        """What `v_a` is the sum of; nothing where a gradient is zero."""
+        return self._terms(self.b, self.a, self.n_a)
+
+    def terms_b(self) -> list[tuple[float, Gradient]]:
+        """What `v_b` is the sum of."""
+        return self._terms(self.a, self.b, self.n_b)
+
+    def _terms(self, other: Gradient, own: Gradient, n: float) -> list[tuple[float, Gradient]]:
         if not (self.n_a and self.n_b):
-            return [torch.zeros_like(g) for g in own]
-        return linear((1 / (self.n_a * self.n_b), other), (-self.value / n**2, own))
+            return []
+        return [(1 / (self.n_a * self.n_b), other), (-self.value / n**2, own)]
 
     def derivative(self, da: Gradient, db: Gradient) -> tuple[Gradient, Gradient]:
         """How `v_a` and `v_b` change when `a` and `b` change by `da` and `db`."""

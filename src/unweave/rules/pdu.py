@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from unweave.arguments import check_fields
+from unweave.gramian import Memory
 from unweave.rules._base import RETAIN, Asked, Rule, Step
 
 
@@ -30,6 +31,11 @@ class PDU(Rule):
     dual_lr: float = 1.0
     multiplier: float = field(default=0.0, init=False)
     seen: float = field(default=0.0, init=False)
+
+    @property
+    def leanest(self) -> Memory:
+        """No gradient is kept."""
+        return "least"
 
     def __post_init__(self) -> None:
         check_fields(self, dual_lr="(0, inf)")

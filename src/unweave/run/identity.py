@@ -18,7 +18,8 @@ from unweave.recipe.steps import STEPS
 from unweave.run.environment import environment, now
 
 FREE = (
-    *("output", "environment", "guards", "run.checkpoint_every", "run.callbacks", "run.device"),
+    *("output", "environment", "guards", "run.checkpoint_every", "run.callbacks"),
+    *("run.device", "run.memory", "run.place"),
     *("data.path", "model.weights", "forget.indices"),
 )
 """Keys that may change: they decide no weight, or they are places, and what is there has a fingerprint.

@@ -17,6 +17,8 @@ from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
 from unweave.errors import ConfigurationError
 from unweave.execution import device_of
+from unweave.footprint import check as check_memory
+from unweave.footprint import leanest
 from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
@@ -86,7 +88,7 @@ class Session:
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
         settings = Settings(
             run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode,
-            recipe.model.parameters, run.until, run.relearner,
+            recipe.model.parameters, run.until, run.relearner, run.memory, run.place,
         )  # fmt: skip
         retain: Data = job.retain
         keeper, probe = None, tuple[Batch, ...]()
@@ -133,6 +135,7 @@ class Session:
                 "files": dict(self.files),
                 "identity": identity(self.recipe),
                 "original": self.original,
+                "memory": self.parts.memory,
                 "machine": self._machine(),
             },
         }
@@ -170,6 +173,7 @@ class Session:
         if self.repair is not None:
             self.repair.load_state_dict(states["repair"])
         self.progress, self.seconds, self.ended = Progress(**run["progress"]), run["seconds"], run["ended"]
+        self.parts.memory = run.get("memory", "fast")  # others would round otherwise
         self.warnings, self.files = list(run["warnings"]), dict(run.get("files", {}))
         checkpoint.set_rng_state(states["random"])
 
@@ -193,9 +197,13 @@ def check_readable(recipe: Recipe, job: Job) -> None:
     """Refuses what the recipe alone did not tell and the data of the job do, before anything is trained.
 
     Raises:
-        ConfigurationError: a method that the task refuses, or a contract whose clauses the data cannot be read for.
+        ConfigurationError: a method that the task refuses or that keeps more than it may, or a contract whose clauses
+            the data cannot be read for.
     """
     check_method(recipe.method, job.task)
+    if recipe.run.memory != "auto" and recipe.method.name not in ONESHOT:
+        method = made(recipe.method.name, job.task, nn.Linear(1, 1), None, recipe.method.arguments)
+        check_memory(recipe.run.memory, leanest(method.rule, masked=method.saliency is not None))
     if recipe.contract is not None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from unweave.data.pairs import Pair
 from unweave.gramian import Blocks, Gradient
+from unweave.gramian import Memory as Memory
 
-Memory = Literal["fast", "lean", "least"]
 Weights = Tensor | Callable[[Tensor], Tensor]
 Take = Callable[[int, Tensor | None], None]
 """Told the place of a parameter and its gradient, over all ranks; None where it has none. Nobody keeps it for it."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from unweave.data.pairs import count
+from unweave.devices import home
 from unweave.errors import UnsupportedError
 from unweave.gramian import (
     Blocks,
@@ -79,7 +80,7 @@ class Lean:
         if heard is not None:
             heard.begin(own, passes.parameters)
             heard.begin(other, passes.parameters)
-        each = torch.zeros(len(kept), 3, dtype=torch.float64, device=local(kept[0]).device)
+        each = torch.zeros(len(kept), 3, dtype=torch.float64, device=home(local(kept[0]).device))
         for place, gradient in enumerate(kept):
             each[place, 2 * own] = products(gradient, gradient)[0]
             if heard is not None:
@@ -197,8 +198,9 @@ class Least:
 
     def direction(self) -> Direction:
         """What the rule left."""
-        assert self._left is not None, "asked for before a rule left one"
-        return self._left
+        left, self._left = self._left, None
+        assert left is not None, "asked for before a rule left one"
+        return left
 
     def _square(self, weights: Mapping[int, float], tells: bool = False) -> tuple[Tensor, Tensor]:
         """Losses, and the squared norm of the gradient of the weighted sum, on the CPU; it `tells` who wants to hear.
@@ -207,7 +209,9 @@ class Least:
         before it is changed indeed.
         """
         passes, heard = self._passes, self._passes.heard
-        each = torch.zeros(len(passes.parameters), 3, dtype=torch.float64, device=local(passes.parameters[0]).device)
+        each = torch.zeros(
+            len(passes.parameters), 3, dtype=torch.float64, device=home(local(passes.parameters[0]).device)
+        )
         alone = next(iter(weights)) if tells else 0
         if heard is not None and tells:
             heard.begin(alone, passes.parameters)

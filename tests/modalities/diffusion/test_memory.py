@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tests.edit._nets import WIDTH, class_unet, dit, text_unet
+from unweave import devices
 from unweave.modalities import read
 from unweave.modalities.diffusion import memory
 from unweave.modalities.diffusion.lora import Lora, adapted
@@ -66,11 +67,12 @@ def test_what_a_pass_keeps_is_counted_without_numbers(kind: str, monkeypatch: py
     assert activations(empty, about, SIX) == pytest.approx(held(model, **given), rel=0.05)
 
 
-def test_stable_diffusion_has_its_size() -> None:
+def test_stable_diffusion_has_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     about = network(SD)
     about = replace(about, vae={"block_out_channels": [1, 2, 3, 4], "in_channels": 3, "latent_channels": 4})
     assert sum(p.numel() for p in about.empty().parameters()) == 859_520_964
     assert about.pixels == (3, 512, 512) and about.texts
+    monkeypatch.setattr(devices, "memory", lambda device: 10**12)
     found = {name: estimate(_read(name), about, None, 2) for name in ("sd-1.4-nudity-salun", "sd-1.4-van-gogh-lora")}
     whole, lora = found.values()
     weights = 4 * 859_520_964

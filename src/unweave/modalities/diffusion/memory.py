@@ -47,16 +47,18 @@ def estimate(recipe: DiffusionRecipe, network: Network, frozen: Frozen | None, c
             adapted(empty, Lora() if model.lora is None else Lora(**model.lora.model_dump()))
     whole = sum(p.numel() for p in empty.parameters())
     once = recipe.method.name in ONESHOT
-    examples = max(
-        -(-size // (1 if once else settings.micro)) for size in (settings.forget_batch, settings.retain_batch)
-    )
+    sizes = settings.forget_batch, settings.retain_batch
+    examples = max(-(-size // (1 if once else settings.micro)) for size in sizes)
+    tensors = moving_of(empty, model.parameters)
     return peak(
         recipe,
         method,
-        moving_of(empty, model.parameters),
+        sum(tensors),
+        largest=max(tensors),
         weights=FLOAT * (whole + (0 if frozen is None else _around(frozen))),
         reference=FLOAT * whole + copies,
         activations=0 if once else activations(empty, network, examples),
+        together=0 if once else activations(empty, network, sum(sizes)),
     )
 
 

@@ -25,6 +25,7 @@ from unweave.modalities.texts.recipe import TextRecipe
 from unweave.modalities.texts.requests import Asked, together, words
 from unweave.modalities.texts.training import Finetuning, finetuned
 from unweave.modules import evaluating
+from unweave.oneshot import ONESHOT
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
@@ -90,6 +91,9 @@ class TextJob:
         """The fine-tuning, and the contract where its default has nothing to read."""
         training = {} if self._training is None else asdict(self._training)
         found: dict[str, Any] = {"training": OpenSection(**training)}
+        if recipe.run.memory == "auto" and recipe.method.name not in ONESHOT:
+            mode = estimate(self.recipe, models.config_of(self.recipe.model), self.forget, self.retain).mode
+            found["run"] = recipe.run.model_copy(update={"memory": mode})
         if self._endless and recipe.contract is not None:
             found["contract"] = recipe.contract.model_copy(update={"forget": ()})
         return found

@@ -38,13 +38,24 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     copies = 0 if adapted or names & REMEMBERING else kept_by(method)
     if adapted:
         adapt(empty, Lora() if model.lora is None else Lora(**model.lora.model_dump()))
-    moving = moving_of(empty, model.parameters)
+    tensors = moving_of(empty, model.parameters)
+    moving = sum(tensors)
     frozen = torch.empty((), dtype=getattr(torch, model.dtype)).element_size()
     micro = 1 if once else settings.micro
     sides = ((forget, settings.forget_batch), (retain, settings.retain_batch))
     if once:
         size = int((defaults(CATALOGUE[name]) | arguments)["batch"])
         sides = ((forget, size), (retain, size))
+    each = [
+        activations(
+            config,
+            tokens=(texts := -(-min(batch, len(rows)) // micro)) * int(rows.bounds.diff().max()),
+            answers=texts * int(rows.amounts.max()),
+            width=2 if settings.precision == "bfloat16" else FLOAT,
+            checkpointing=model.checkpointing,
+        )
+        for rows, batch in sides
+    ]
     return peak(
         recipe,
         method,
@@ -52,16 +63,9 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
-        activations=max(
-            activations(
-                config,
-                tokens=(texts := -(-min(batch, len(rows)) // micro)) * int(rows.bounds.diff().max()),
-                answers=texts * int(rows.amounts.max()),
-                width=2 if settings.precision == "bfloat16" else FLOAT,
-                checkpointing=model.checkpointing,
-            )
-            for rows, batch in sides
-        ),
+        activations=max(each),
+        together=micro * sum(each),
+        largest=max(tensors),
     )
 
 

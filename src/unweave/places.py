@@ -1,0 +1,82 @@
+"""Where copies of what may move lie while nobody needs them: on the device, in the host's memory, or on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unweave.devices import CPU
+from unweave.sharded import local
+
+Place = Literal["device", "host", "disk"]
+
+
+class Shelf:
+    """Tensors of one kind after another in the same room.
+
+    On disk it is files in the folder for temporary files (`TMPDIR`), mapped into memory, which the system writes and
+    reads as it needs; they have no name, and whatever ends the process nothing is left of them. Elsewhere than on
+    the device a sharded tensor is this rank's part.
+
+    Args:
+        place: where it is.
+    """
+
+    def __init__(self, place: Place = "device") -> None:
+        self.place: Place = place
+        self.tensors: list[Tensor] = []
+
+    @torch.no_grad()
+    def take(self, tensors: Sequence[Tensor]) -> None:
+        """Copies them here, over those that were here before."""
+        if self.tensors:
+            _copy(self.tensors, tensors)
+        elif self.place == "device":
+            self.tensors = [tensor.detach().clone() for tensor in tensors]
+        else:
+            self.tensors = [self.room(local(tensor)) for tensor in tensors]
+            _copy(self.tensors, tensors)
+
+    @torch.no_grad()
+    def restore(self, tensors: Sequence[Tensor]) -> None:
+        """Copies what is here over these."""
+        _copy(tensors, self.tensors)
+
+    @torch.no_grad()
+    def halfway(self, tensors: Sequence[Tensor]) -> None:
+        """Moves these half the way to what is here."""
+        own, here = map(local, tensors), map(local, self.tensors)
+        if self.place == "device":
+            torch._foreach_lerp_(list(own), list(here), 0.5)
+        else:
+            for tensor, other in zip(own, here, strict=True):
+                tensor.lerp_(other.to(tensor.device), 0.5)
+
+    def room(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Zeros of a tensor's shape, here."""
+        kind = dtype or like.dtype
+        if self.place == "device":
+            return torch.zeros_like(like, dtype=kind)
+        if self.place == "host" or not like.numel():
+            return torch.zeros(like.shape, dtype=kind, device=CPU)
+        handle, name = tempfile.mkstemp(prefix="unweave-")
+        os.close(handle)
+        made = torch.from_file(name, shared=True, size=like.numel(), dtype=kind).view(like.shape)
+        with suppress(OSError):  # Windows, whose user clears the folder
+            os.unlink(name)
+        return made
+
+
+def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    own, other = [local(tensor) for tensor in to], [local(tensor) for tensor in source]
+    if all(a.device == b.device for a, b in zip(own, other, strict=True)):
+        torch._foreach_copy_(own, other)
+    else:
+        for a, b in zip(own, other, strict=True):
+            a.copy_(b)
