@@ -24,7 +24,7 @@ from tests._toys import DIFFUSION_ONLY, TEXT_ONLY, memorised, network, unseen
 from tests.catalogue import test_methods_on_diffusion as drawn
 from tests.catalogue import test_methods_on_text as texts
 from tests.device._devices import Watch, device
-from unweave import METHODS, devices, rules
+from unweave import METHODS, Method, devices, rules
 from unweave.data.batches import moved, whole
 from unweave.data.pairs import Pairs
 from unweave.data.twins import on_host
@@ -39,6 +39,7 @@ from unweave.run.runner import run
 from unweave.trust import TrustRegion
 
 DEVICE, WHY_NOT = device()
+TASK = unweave.Classification()
 pytestmark = pytest.mark.skipif(DEVICE is None, reason=WHY_NOT)
 Write = Callable[..., Path]
 
@@ -90,6 +91,18 @@ def test_a_method(name: str) -> None:
     common = {"forget": forget, "retain": retain, "task": task, "method": name, "steps": 3, "forget_batch": 8}
     here, found, watch = both(model, lambda _: common)
     same(here.model, found.model, fused=name in TEXT_ONLY)
+    assert not watch.mixed
+
+
+@pytest.mark.parametrize("memory", ["lean", "least"])
+def test_gradients_that_are_not_kept_and_copies_on_the_host(memory: str) -> None:
+    model, forget, retain = memorised()
+    common = {"forget": forget, "retain": retain, "task": "classification", "steps": 6, "forget_batch": 8}
+    method = Method(Ascent(TASK.nll), TASK.nll, rules.HAMU(blocks="model"), "")
+    given = {**common, "method": method, "memory": memory, "place": "host", "repair": True}
+    here, found, watch = both(model, lambda _: given)
+    assert {record.phase for record in found.history} == {"push", "repair"}
+    same(here.model, found.model)
     assert not watch.mixed
 
 

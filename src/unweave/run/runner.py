@@ -37,6 +37,7 @@ from unweave.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
 QUOTE = "quote.json"
+UNQUOTED = "quote: it keeps both gradients, which a run with run.memory {} does not: there is none (evaluation.quote)."
 QUOTED = 200  # examples of a side that `quote.json` holds
 
 
@@ -140,6 +141,8 @@ def carry_out(
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = warned
+        if recipe.evaluation.quote and not _quotes(session, recipe):
+            session.warnings += _said([UNQUOTED.format(session.parts.memory)])
         if session.parts.keeper is not None:
             session.parts.keeper.check(session.model)
         # From here on the folder is this run's, and there is always a checkpoint to go on from. The first process
@@ -167,7 +170,7 @@ def carry_out(
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     _write(folder / "scores.json", lambda: outcome.scores(job, scored))
     seen["unlearned"] = odds(job, session.model)
-    asked = recipe.evaluation.quote and ranks.lead()
+    asked = _quotes(session, recipe) and ranks.lead()
     quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if asked else None
     _write(folder / "examples.json", lambda: examples(job, quoted, seen))
     # Retrained models come last: they take the longest, and Ctrl-C leaves all that was there before them.
@@ -205,7 +208,7 @@ def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn
     """Writes `quote.json`, where the recipe asks for it and the one that the checkpoint knows is not there."""
     known = session.files.get(path.name)
     there = ranks.first(lambda: path.is_file() and file_sha256(path) == known)
-    if not recipe.evaluation.quote or (known and there):
+    if not _quotes(session, recipe) or (known and there):
         return
     if known:
         warnings.warn(f"{path} is not what the run wrote: it is made again", stacklevel=3)
@@ -215,6 +218,11 @@ def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn
         write_json(path, found.as_dict(most=QUOTED))
         session.files[path.name] = file_sha256(path)
     watch("looking at the request", 1, 1)
+
+
+def _quotes(session: Session, recipe: Recipe) -> bool:
+    """Whether there is a quote; it keeps both gradients."""
+    return recipe.evaluation.quote and session.parts.memory == "fast"
 
 
 def _looked(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:
