@@ -383,18 +383,8 @@ class Objectives:
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
-        sums = torch.stack(
-            [
-                torch.stack(
-                    [
-                        v.sum(dtype=torch.float64),
-                        (v != 0).sum(dtype=torch.float64),
-                        v.new_tensor(v.numel(), dtype=torch.float64),
-                    ]
-                )
-                for v in values
-            ]
-        )
-        total = summed(sums.sum(0).detach())
-        self.active[side] = total[1] / total[2]
-        return total[0] / total[2]
+        losses = torch.cat(list(values)).detach().double()
+        own = torch.stack([losses.sum(), losses.count_nonzero().double(), losses.new_full((), len(losses))])
+        total, active, count = summed(own)
+        self.active[side] = active / count
+        return total / count
