@@ -13,6 +13,7 @@ from torch import Tensor
 from unweave.gramian import Gradient, blend, lined_up, local, of_blocks, parts, products, real, scaled
 from unweave.places import Place, Shelf
 from unweave.rules._base import FORGET, RETAIN
+from unweave.sharded import Spread, alike, spread
 
 Of = Literal["both", "lean", "retain", "none"]
 _AVERAGED: dict[Of, tuple[tuple[int, ...], torch.dtype | None]] = {
@@ -42,6 +43,7 @@ class Averages:
     place: Place = "device"
     count: int = field(default=0, init=False)
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
+    _like: Sequence[Spread | None] = field(default=(), init=False, repr=False)  # how they are sharded
     _shelf: Shelf = field(default_factory=Shelf, init=False, repr=False)
 
     @torch.no_grad()
@@ -128,12 +130,13 @@ class Averages:
     def _open(self, like: Sequence[Tensor]) -> None:
         if not self._sums:
             sides, dtype = _AVERAGED[self.of]
-            self._shelf = Shelf(self.place)
+            self._shelf, self._like = Shelf(self.place), [spread(tensor) for tensor in like]
             self._sums = [[self._shelf.room(part.detach(), dtype) for part in _reals(like)] for _ in sides]
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
-        return {"count": self.count, "sums": [list(side) for side in self._sums]}
+        sums = [[alike(own, like) for own, like in zip(side, self._like, strict=True)] for side in self._sums]
+        return {"count": self.count, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
@@ -141,7 +144,7 @@ class Averages:
         if state["sums"]:
             self._open(state["sums"][0])
             for sums, side in zip(self._sums, state["sums"], strict=True):
-                torch._foreach_copy_(sums, side)
+                torch._foreach_copy_(sums, parts(side))
 
 
 class Averaged:

@@ -18,6 +18,7 @@ from unweave import devices, modalities, ranks
 from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
+from unweave.execution import world
 from unweave.guards import GuardWarning, check
 from unweave.modalities import read
 from unweave.modalities._base import Job, Scored
@@ -32,6 +33,7 @@ from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
 from unweave.run.session import Session, check_readable
 from unweave.run.steps_log import StepLog
+from unweave.sharded import shard, unsharded
 from unweave.store import atomically, file_sha256, write_json
 from unweave.watch import Watch, silent
 
@@ -128,16 +130,16 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device = devices.chosen(recipe.run.device)
     logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
-    original = ranks.before_others(lambda: modalities.original(recipe, job, watch)).to(device)
+    original = placed(ranks.before_others(lambda: modalities.original(recipe, job, watch)), recipe)
     if states is None:
         warned += _said(_looked(recipe, job, original))
     retrained = None
     if recipe.contract is not None and recipe.contract.asks_retrained:
         retrained = ranks.before_others(lambda: job.reference(1, watch))
+        retrained = retrained if retrained is None or not recipe.run.shard else placed(retrained, recipe)
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = warned
@@ -165,8 +167,9 @@ def carry_out(
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
     # The steps; then at once what must not be lost: the model, then its scores, then the examples.
     result = _loop(session, folder, watch, promise, logged)
-    if ranks.lead():
-        job.save(session.model, folder / "model")
+    if (whole := unsharded(session.model, ranks.lead())) is not None and ranks.lead():
+        job.save(whole, folder / "model")
+    del whole
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     _write(folder / "scores.json", lambda: outcome.scores(job, scored))
     seen["unlearned"] = odds(job, session.model)
@@ -179,7 +182,8 @@ def carry_out(
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
                 if (model := ranks.before_others(partial(job.reference, number, watch))) is None:
                     break
-                scored[name] = _score(model.to(device), job, folder, watch, name)
+                model = placed(model, recipe)
+                scored[name] = _score(model, job, folder, watch, name)
                 _write(folder / "scores.json", lambda: outcome.scores(job, scored))
                 if number == 1:
                     seen[name] = odds(job, model)
@@ -196,6 +200,12 @@ def carry_out(
         return summary
 
     return ranks.first(last)
+
+
+def placed(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Where the recipe's run computes, and sharded if it says so."""
+    device = devices.chosen(recipe.run.device)
+    return shard(model) if recipe.run.shard and world() > 1 else model.to(device)
 
 
 def _write(path: Path, content: Callable[[], Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unweave import devices
+from unweave import devices, ranks
 from unweave.data.batches import moved
 from unweave.diagnosis.examples import log_odds
 from unweave.modalities._base import Json, Scored, Sheet
@@ -29,6 +29,7 @@ from unweave.oneshot import ONESHOT
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
+from unweave.sharded import is_sharded
 from unweave.store import model_in, write_json
 from unweave.tasks import Language
 from unweave.watch import Watch, silent
@@ -162,7 +163,7 @@ class TextJob:
             model,
             self.tokenizer,
             self.parts,
-            relearning=relearning if len(self.parts["forget"].examples) > 1 else None,
+            relearning=relearning if len(self.parts["forget"].examples) > 1 and not is_sharded(model) else None,
             prefix=how.prefix,
             folder=place,
             name=name,
@@ -232,7 +233,9 @@ class TextJob:
     def _loaded(self, weights: Path | None) -> nn.Module:
         """The recipe's weights, or its base, where the run computes."""
         named = self.recipe.model.model_copy(update={"weights": weights})
-        return models.loaded(named, self.recipe.run.seed).to(devices.chosen(self.recipe.run.device))
+        model = models.loaded(named, self.recipe.run.seed)
+        sharded = self.recipe.run.shard and ranks.several()  # then no device is to hold all of it
+        return model if sharded else model.to(devices.chosen(self.recipe.run.device))
 
     @property
     def _training(self) -> Finetuning | None:
@@ -249,12 +252,17 @@ class TextJob:
 
 
 def _of_this_model(place: Path, model: nn.Module) -> None:
-    """Removes values that a run that was interrupted collected of other weights."""
-    for path in place.glob("values*.jsonl") if place.is_dir() else ():
-        header, _ = read_lines(path)
-        if header is not None and header.get("model") != fingerprint(model):
-            shutil.rmtree(place)
-            return
+    """Removes values that a run that was interrupted collected of other weights; the first process does."""
+    now = fingerprint(model)
+
+    def remove() -> None:
+        for path in place.glob("values*.jsonl") if place.is_dir() else ():
+            header, _ = read_lines(path)
+            if header is not None and header.get("model") != now:
+                shutil.rmtree(place)
+                return
+
+    ranks.first(remove)
 
 
 def _end(prompt: str, most: int = 600) -> str:
