@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from unweave.data.draws import kept_streams
 from unweave.data.pairs import Pairs
 from unweave.errors import UnsupportedError
 from unweave.execution import seeded
@@ -51,6 +52,24 @@ def test_python_and_numpy_draw_as_torch_does() -> None:
             drawn.append((random.random(), np.random.rand()))
     assert drawn[0] == drawn[1] and drawn[0][0] != drawn[2][0] and drawn[0][1] != drawn[2][1]
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states  # type: ignore[union-attr]
+
+
+def test_around_several_looks_the_streams_are_kept_once_and_each_look_draws_the_same() -> None:
+    """Also one that seeds again inside, and goes on afterwards where it was."""
+
+    def look() -> list[float]:
+        with seeded(1):
+            drawn = [random.random(), np.random.rand()]
+            with seeded(2):
+                drawn += [random.random(), np.random.randn()]
+            return [*drawn, random.random(), np.random.randn()]
+
+    expected = look()
+    np.random.randn()  # the second of a pair of normal numbers is kept inside
+    states = random.getstate(), np.random.get_state()
+    with kept_streams():
+        assert look() == look() == expected
+    assert random.getstate() == states[0] and str(np.random.get_state()) == str(states[1])
 
 
 class Noisy(nn.Linear):

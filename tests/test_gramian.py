@@ -45,7 +45,7 @@ def test_gramian_is_the_naive_sum_in_float64(blocks: Blocks, dtype: torch.dtype)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_small_tensors_are_read_together_and_large_ones_alone(dtype: torch.dtype) -> None:
     """More small ones than one pack holds, large ones between them, and an empty one; blocks that hold both."""
-    sizes = [5, 16_384, 40_000, 16_384, 0, 16_384, 3, 20_000, 16_384, 16_384, 700]
+    sizes = [5, 32_768, 80_000, 32_768, 0, 16_384, 3, 40_000, 16_384, 16_384, 700]
     assert sum(size for size in sizes if size <= _SMALL) > _PACK and max(sizes) > _SMALL
     forget, retain = ([torch.randn(size).to(dtype) for size in sizes] for _ in range(2))
     tolerance = 2e-6 if dtype == torch.float32 else 1e-13  # of products summed in float32 over 512
@@ -59,7 +59,7 @@ def test_small_tensors_are_read_together_and_large_ones_alone(dtype: torch.dtype
 
 
 def test_a_tensor_longer_than_one_piece_is_summed_in_float64() -> None:
-    """2,500,001 elements are three pieces; float32 accumulation would be off by 1e-5. A norm only scales steps."""
+    """2,500,001 elements are many pieces; float32 accumulation would be off by 1e-5. A norm only scales steps."""
     forget, retain = [1 + torch.rand(2_500_001)], [1 + torch.rand(2_500_001)]
     torch.testing.assert_close(gramian((forget, retain), [0]), naive(forget, retain, [0]), rtol=1e-8, atol=0)
     torch.testing.assert_close(dot(forget, retain), (forget[0].double() * retain[0].double()).sum(), rtol=1e-12, atol=0)

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unweave.gramian import Gradient, blend, lined_up, local, norm, of_blocks, parts, products, real, scaled
+from unweave.gramian import Gradient, blend, lined_up, local, of_blocks, parts, products, real, scaled
 from unweave.places import Place, Shelf
 from unweave.rules._base import FORGET, RETAIN
+from unweave.sharded import Spread, alike, spread
 
 Of = Literal["both", "lean", "retain", "none"]
 _AVERAGED: dict[Of, tuple[tuple[int, ...], torch.dtype | None]] = {
@@ -34,8 +35,7 @@ class Averages:
         of: "both" gradients in their precision; "lean": both in bfloat16, half of the memory where that is float32;
             "retain": the retain side's alone; "none". What is not averaged is the step's own.
         place: where they lie.
-        count: pairs that are in it; those with a non-finite gradient are left out, or where they come tensor by tensor,
-            the averages begin anew after them.
+        count: pairs that are in it; after one with a gradient that is not finite they begin anew.
     """
 
     beta: float = 0.9
@@ -43,18 +43,15 @@ class Averages:
     place: Place = "device"
     count: int = field(default=0, init=False)
     _sums: list[list[Tensor]] = field(default_factory=list, init=False, repr=False)
+    _like: Sequence[Spread | None] = field(default=(), init=False, repr=False)  # how they are sharded
     _shelf: Shelf = field(default_factory=Shelf, init=False, repr=False)
 
+    @torch.no_grad()
     def add(self, gradients: tuple[Gradient, Gradient]) -> None:
-        """One more pair."""
-        if not all(math.isfinite(float(norm(side))) for side in gradients):
-            return
-        sides = _AVERAGED[self.of][0]
-        self._open(gradients[FORGET])
+        """One more pair, which stays as it is."""
+        for sums, own in self._sides(gradients):
+            torch._foreach_lerp_(sums, [g.to(m) for g, m in zip(own, sums, strict=True)], 1 - self.beta)
         self.count += 1
-        for sums, side in zip(self._sums, sides, strict=True):
-            new = [part.to(own) for own, part in zip(sums, _reals(gradients[side]), strict=True)]
-            torch._foreach_lerp_(sums, new, 1 - self.beta)
 
     @torch.no_grad()
     def begin(self, side: int, like: Sequence[Tensor]) -> None:
@@ -72,6 +69,39 @@ class Averages:
             own.add_(real(local(gradient)).to(own), alpha=1 - self.beta)
 
     @torch.no_grad()
+    def over(self, gradients: tuple[Gradient, Gradient]) -> Tensor:
+        """The averages with one more pair, written over it, all but corrected; `keep` takes them up.
+
+        Returns:
+            The factors that correct both sides, `[2]` float64; 1 of a side that is not averaged.
+        """
+        for sums, own in self._sides(gradients):
+            if all(m.dtype == g.dtype and m.device == g.device for m, g in zip(sums, own, strict=True)):
+                torch._foreach_lerp_(own, sums, self.beta)
+            else:  # no more than a tensor of them is copied
+                for m, g in zip(sums, own, strict=True):
+                    g.lerp_(m.to(g), self.beta)
+        factors = torch.ones(2, dtype=torch.float64)
+        factors[list(_AVERAGED[self.of][0])] = 1 / (1 - self.beta ** (self.count + 1))
+        return factors
+
+    @torch.no_grad()
+    def keep(self, written: tuple[Gradient, Gradient]) -> None:
+        """What `over` has written is what the next pair is added to."""
+        for sums, own in self._sides(written):
+            torch._foreach_copy_(sums, own)
+        self.count += 1
+
+    def forget(self) -> None:
+        """Begins anew: of sums that hold one number that is not finite nothing is left."""
+        self.count, self._sums = 0, []
+
+    def _sides(self, gradients: tuple[Gradient, Gradient]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """Sums and gradient of each side that is averaged, as real tensors of this rank."""
+        self._open(gradients[FORGET])
+        return zip(self._sums, [_reals(gradients[side]) for side in _AVERAGED[self.of][0]], strict=True)
+
+    @torch.no_grad()
     def gramian(self, index: Sequence[int], like: Sequence[Tensor]) -> Tensor:
         """That of both averages, corrected, `[B, 2, 2]`; NaN after a gradient that was not finite, and they begin anew.
 
@@ -83,7 +113,7 @@ class Averages:
         each = torch.stack([products(f.to(device), r.to(device)) for f, r in zip(*self._sums, strict=True)])
         gram = of_blocks(each * self._scale**2, index, like[0])
         if not gram.isfinite().all():
-            self.count, self._sums = 0, []
+            self.forget()
             return torch.full_like(gram, math.nan)
         return lined_up(gram, (list(like), list(like)), index)
 
@@ -100,21 +130,13 @@ class Averages:
     def _open(self, like: Sequence[Tensor]) -> None:
         if not self._sums:
             sides, dtype = _AVERAGED[self.of]
-            self._shelf = Shelf(self.place)
+            self._shelf, self._like = Shelf(self.place), [spread(tensor) for tensor in like]
             self._sums = [[self._shelf.room(part.detach(), dtype) for part in _reals(like)] for _ in sides]
-
-    @torch.no_grad()
-    def means(self, out: tuple[Gradient, Gradient]) -> tuple[Gradient, Gradient]:
-        """Those that are averaged, corrected, written over a pair."""
-        for side, sums in zip(_AVERAGED[self.of][0], self._sums, strict=True):
-            for own, value in zip(_reals(out[side]), sums, strict=True):
-                own.copy_(value)
-            torch._foreach_mul_(_reals(out[side]), self._scale)
-        return out
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and count."""
-        return {"count": self.count, "sums": [list(side) for side in self._sums]}
+        sums = [[alike(own, like) for own, like in zip(side, self._like, strict=True)] for side in self._sums]
+        return {"count": self.count, "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
@@ -122,7 +144,7 @@ class Averages:
         if state["sums"]:
             self._open(state["sums"][0])
             for sums, side in zip(self._sums, state["sums"], strict=True):
-                torch._foreach_copy_(sums, side)
+                torch._foreach_copy_(sums, parts(side))
 
 
 class Averaged:

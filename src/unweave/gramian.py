@@ -10,6 +10,7 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -25,12 +26,11 @@ Products = Callable[[Tensor, Tensor], Iterator[Tensor]]
 Blocks = Literal["tensor", "layer", "model"]
 Memory = Literal["fast", "lean", "least"]  # how many gradients are kept: both, one, none (`streaming`)
 
-_PIECE = {"cpu": 1 << 20}  # elements converted to float64 at a time; on a CPU the most that still pays
+_PIECE = {"cpu": 1 << 16}  # elements read at a time: on a CPU so many that what is made of them stays in the cache
 _PIECE_ELSEWHERE = 1 << 24
-_AT_ONCE = {"cpu": 1 << 16}  # the same of a gradient that is not to be kept
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
-_SMALL, _PACK = 1 << 14, 1 << 16  # elements of a tensor that is not read alone, and of all that are read together
+_SMALL, _PACK = 1 << 15, 1 << 15  # elements of a tensor that is not read alone, and of all that are read together
 _APART, _PLAIN = 0.1, (1e-18, 1e30)  # sin^2 of the angle, and squared norms, for which that is enough
 _CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 _CANCELLED = 2e-15  # |sum|^2 relative to its terms': below, rounding of float64 is all that is left of it
@@ -57,7 +57,7 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
         index: the block of each tensor (`block_index`).
 
     Returns:
-        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Tensors of at most 16,384
+        `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Tensors of at most 32,768
         elements are read many at a time, in float64. Float32 products of larger ones are summed in float32 over 512
         and in float64 beyond; blocks of these whose gradients are nearly collinear, or whose squared norms are at the
         ends of float32, are read once more, in float64 throughout. Gradients that differ in direction by no more than
@@ -86,8 +86,7 @@ def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence
 def products(f: Tensor, r: Tensor) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of this rank's part of one tensor, `[3]` float64 on its device; no host sync."""
     f, r = _flat(local(f), local(r))
-    total = torch.zeros(3, dtype=torch.float64, device=home(f.device))
-    size = _AT_ONCE.get(f.device.type, _PIECE_ELSEWHERE)
+    total, size = torch.zeros(3, dtype=torch.float64, device=home(f.device)), max(1, _size(f))
     for pair in zip(f.split(size), r.split(size), strict=True):
         a, b = map(wide, pair)
         total += torch.stack([(x * y).sum() for x, y in ((a, a), (a, b), (b, b))])
@@ -116,53 +115,63 @@ def sine2(gram: Tensor) -> Tensor:
 
 def squared(weights: Tensor, gram: Tensor) -> Tensor:
     """`|w_0 f + w_1 r|^2` in every block, `[B]`; 0 where the two terms cancel but for rounding."""
-    terms = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1)
-    total = torch.einsum("bi,bij,bj->b", weights, gram, weights)
-    return torch.where(total <= _CANCELLED * terms, 0.0, total)
+    return _sum(weights[:, :, None] * gram * weights[:, None])
+
+
+def _sum(products: Tensor) -> Tensor:
+    """Of the terms `[B, 2, 2]` of a squared norm."""
+    total = products.sum((1, 2))
+    return torch.where(total <= _CANCELLED * products.diagonal(dim1=1, dim2=2).sum(1), 0.0, total)
 
 
 def _rows(
     gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Container[int] | None = None
 ) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU; small tensors in packs."""
-    forget, retain = map(parts, gradients)
-    each = torch.zeros(len(index), 3, dtype=torch.float64, device=forget[0].device)
+    sides = list(map(_read, gradients))
     asked = [place for place, block in enumerate(index) if which is None or block in which]
+    order, sums = list[int](), list[Tensor]()
     for place in asked:
-        if forget[place].numel() > _SMALL:
-            for products in how(forget[place], retain[place]):
-                each[place] += products
-    for pack in _packs(forget, asked):
-        f, r = ([real(side[place]) for place in pack] for side in (forget, retain))
-        sizes = [part.numel() for part in f]
-        products = torch.empty(3, sum(sizes), dtype=torch.float64, device=each.device)
-        products[0], products[2] = _flatten_dense_tensors(f), _flatten_dense_tensors(r)
+        if sides[0][place].numel() > _SMALL:
+            order.append(place)
+            sums.append(torch.stack(list(how(sides[0][place], sides[1][place])), 1).sum(1, keepdim=True))
+    for pack in _packs(sides[0], asked):
+        f, r = ([real(side[place]) for place in pack] for side in sides)
+        alike = [(len(list(same)), size) for size, same in groupby(part.numel() for part in f)]
+        sizes = [count * size for count, size in alike]
+        products = torch.empty(3, sum(sizes), dtype=torch.float64, device=f[0].device)
+        products[::2] = _flatten_dense_tensors([*f, *r]).view(2, sum(sizes))
         torch.mul(products[0], products[2], out=products[1])
         products[::2].square_()
-        each[pack] = torch.stack([part.sum(1) for part in products.split(sizes, 1)])
+        order += pack  # tensors of one size lie one after another: the rows of one matrix
+        sums += [part.view(3, *shape).sum(2) for part, shape in zip(products.split(sizes, 1), alike, strict=True)]
+    each = torch.zeros(3, len(index), dtype=torch.float64, device=sums[0].device)
+    each[:, order] = torch.cat(sums, 1)  # in another order on ranks whose shards have other sizes
     sum_over_shards(each, gradients[0][0])
-    rows = torch.zeros(max(index) + 1, 3, dtype=torch.float64)
-    return rows.index_add_(0, torch.tensor(index), each.cpu())
+    rows = torch.zeros(3, max(index) + 1, dtype=torch.float64)
+    return rows.index_add_(1, torch.tensor(index), each.cpu()).T
 
 
 def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int]]:
-    """The places of the small tensors among those asked for, as many at a time as are read together."""
+    """The places of the small tensors among those asked for, by size, as many at a time as are read together."""
+    sizes = {place: size for place in asked if (size := tensors[place].numel()) <= _SMALL}
     pack, held = list[int](), 0
-    for place in asked:
-        if (size := tensors[place].numel()) <= _SMALL:
-            if held + size > _PACK:
-                yield pack
-                pack, held = [], 0
-            pack.append(place)
-            held += size
+    for place in sorted(sizes, key=sizes.__getitem__):
+        if held + sizes[place] > _PACK:
+            yield pack
+            pack, held = [], 0
+        pack.append(place)
+        held += sizes[place]
     if pack:
         yield pack
 
 
 def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """The sin^2 of the angle that is rounding of the gradients themselves, by the coarsest type in every block."""
-    noise = [0.0] * (max(index) + 1)
     of = {dtype: _ROUNDED * torch.finfo(dtype).eps ** 2 for dtype in {g.dtype for side in gradients for g in side}}
+    if len(of) == 1:
+        return torch.tensor([*of.values()], dtype=torch.float64)
+    noise = [0.0] * (max(index) + 1)
     for block, f, r in zip(index, *gradients, strict=True):
         noise[block] = max(noise[block], of[f.dtype], of[r.dtype])
     return torch.tensor(noise, dtype=torch.float64)
@@ -183,21 +192,17 @@ def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor,
         gram: their Gramian `[B, 2, 2]`.
         index: the block of each tensor.
     """
-    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
-    exact = ((terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)).tolist()
-    w = torch.where(total[:, None] == 0, 0.0, weights).tolist()
-    for block, f, r in zip(index, *gradients, strict=True):
-        (w_f, w_r), f, r = w[block], real(local(f)), real(local(r))
-        if exact[block]:
-            r.copy_(r.double().mul_(w_r).add_(f.double(), alpha=w_f))
-        else:
-            r.mul_(w_r).add_(f, alpha=w_f)
+    factors, exact = scaled(weights, gram)
+    for block, f, r in zip(index, *map(parts, gradients), strict=True):
+        w_f, w_r = factors[block]
+        blend(r, f, w_r, w_f, exact[block])
     return gradients[1]
 
 
 def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
     """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
-    terms, total = (weights.square() * gram.diagonal(dim1=-2, dim2=-1)).sum(-1), squared(weights, gram)
+    products = weights[:, :, None] * gram * weights[:, None]
+    terms, total = products.diagonal(dim1=1, dim2=2).sum(1), _sum(products)
     exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
     return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
 
@@ -207,14 +212,14 @@ def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -
     """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
     into, other = real(local(into)), real(local(other))
     if exact:
-        into.copy_(into.double().mul_(own).add_(other.double(), alpha=weight))
+        into.copy_(wide(into).mul_(own).add_(other.to(home(other.device)), alpha=weight))
     else:
         into.mul_(own).add_(other, alpha=weight)
 
 
 def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
-    parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
+    parts = [a @ b for x, y in zip(_read(left), _read(right), strict=True) for a, b in _pieces(x, y)]
     total = torch.stack(parts).sum()
     sum_over_shards(total, left[0])
     return total.cpu()
@@ -223,7 +228,7 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 @torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    own = [real(g) for g in parts(gradient)]
+    own = [real(g) for g in _read(gradient)]
     squares = [part for g in own if g.numel() > _SMALL for part in _squares(_flat(g, g)[0])]
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
@@ -240,6 +245,13 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     for factor, g in others:
         torch._foreach_add_(result, g, alpha=factor)
     return result
+
+
+def _read(gradient: Sequence[Tensor]) -> list[Tensor]:
+    """This rank's part of every tensor, where its float64 sums are formed."""
+    own = parts(gradient)
+    where = home(own[0].device)
+    return own if own[0].device == where else [part.to(where) for part in own]
 
 
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from unweave.callbacks import Callback, Told
 from unweave.contract import Keeper
+from unweave.data.draws import kept_streams
 from unweave.data.pairs import Batch, Pair
 from unweave.errors import ConfigurationError, noted, shown, told
 from unweave.objectives import Objectives
@@ -86,6 +87,7 @@ class OptimizerStep:
     clip: float | None = None
     mask: Mask | None = None
 
+    @kept_streams()
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """One optimizer step along the rule's direction; a non-finite one is not taken."""
         objectives.radius = None

@@ -180,12 +180,12 @@ def check_memory(model: nn.Module) -> None:
 
 def _modules(model: nn.Module) -> list[nn.Module]:
     """What `model.modules()` gives, in a third of the time: every look of every step asks."""
-    found, ahead = dict[int, nn.Module](), [model]
+    found, ahead = dict[int, nn.Module](), list[nn.Module | None]([model])
     while ahead:
         module = ahead.pop()
-        if id(module) not in found:
+        if module is not None and id(module) not in found:
             found[id(module)] = module
-            ahead += [each for each in module._modules.values() if each is not None]
+            ahead += module._modules.values()
     return list(found.values())
 
 
@@ -194,7 +194,7 @@ class Buffers:
 
     @torch.no_grad()
     def __init__(self, model: nn.Module) -> None:
-        self._bound = [(m, named, dict(vars(m))) for m in _modules(model) if (named := dict(m._buffers.items()))]
+        self._bound = [(m, dict(m._buffers.items()), dict(vars(m))) for m in _modules(model) if len(m._buffers)]
         found = {id(b): b for _, named, _ in self._bound for b in named.values() if b is not None}
         kept = [b for b in found.values() if writable(b)]
         self._dense = [b for b in kept if b.layout == torch.strided]

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unweave import arguments as takes
 from unweave import curvature
 from unweave.data.pairs import Batch, Pair
+from unweave.devices import wide
 from unweave.errors import ConfigurationError, UnsupportedError, noted
 from unweave.execution import (
     as_first,
@@ -383,18 +384,8 @@ class Objectives:
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
-        sums = torch.stack(
-            [
-                torch.stack(
-                    [
-                        v.sum(dtype=torch.float64),
-                        (v != 0).sum(dtype=torch.float64),
-                        v.new_tensor(v.numel(), dtype=torch.float64),
-                    ]
-                )
-                for v in values
-            ]
-        )
-        total = summed(sums.sum(0).detach())
-        self.active[side] = total[1] / total[2]
-        return total[0] / total[2]
+        losses = wide(torch.cat(list(values)).detach())
+        own = torch.stack([losses.sum(), losses.count_nonzero().double(), losses.new_full((), len(losses))])
+        total, active, count = summed(own)
+        self.active[side] = active / count
+        return total / count

@@ -18,7 +18,7 @@ from unweave.contract.keeper import ONLY
 from unweave.data.batches import in_batches
 from unweave.data.protocol import indexed
 from unweave.edit import TAKES, uce, unknown
-from unweave.errors import ConfigurationError, UnsupportedError, shown, suggest
+from unweave.errors import ConfigurationError, shown, suggest
 from unweave.execution import as_first, bare, seeded
 from unweave.gramian import real
 from unweave.losses import Ascent
@@ -31,7 +31,6 @@ from unweave.parameters import batch_gradients
 from unweave.results import Record
 from unweave.rules import Fixed
 from unweave.rules._base import Rule, Step
-from unweave.sharded import is_sharded
 from unweave.tasks import Task
 
 Data = Dataset[Any] | Iterable[Any]
@@ -223,13 +222,7 @@ class Once:
     change: Callable[[nn.Module], object]
 
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
-        """The whole method.
-
-        Raises:
-            UnsupportedError: the weights are sharded.
-        """
-        if is_sharded(objectives.model):
-            raise UnsupportedError("A method without steps changes whole weights, and these are sharded: unshard them.")
+        """The whole method."""
         before, losses = objectives.snapshot(), objectives.losses()
         objectives.lr, objectives.radius = 0.0, None
         try:

@@ -39,7 +39,7 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
     before = [p.requires_grad for _, p in named]
     if not named:
         raise ConfigurationError(_none(own))
-    chosen = before if selection is None else _matches([n for n, _ in named], selection, _tied(own))
+    chosen = before if selection is None else _matches([n for n, _ in named], selection, tied(own))
     if not any(chosen):
         raise ConfigurationError(
             "All parameters are frozen: nothing can be unlearned. Set requires_grad_(True) on those that may "
@@ -186,7 +186,7 @@ def _none(model: nn.Module) -> str:
     return "The model has no parameter: there is nothing to unlearn. Pass the trained module itself."
 
 
-def _tied(model: nn.Module) -> dict[str, str]:
+def tied(model: nn.Module) -> dict[str, str]:
     """Other names of parameters, as of a head that is the embedding, and the names that they go by."""
     first, tied = dict[int, str](), dict[str, str]()
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -35,6 +35,11 @@ def lead() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
+def several() -> bool:
+    """Whether there are others."""
+    return dist.is_initialized() and dist.get_world_size() > 1
+
+
 class _Group:
     """The store that the processes leave each other words in; None of one process."""
 

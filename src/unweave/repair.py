@@ -48,7 +48,7 @@ class RepairRule(Rule):
     order nothing of the *averaged* forget loss is undone. It is no promise about one batch.
 
     Args:
-        averages: of the gradients; the pair of the step is the last that is in them.
+        averages: of the gradients, to which the pair of the step is added.
         quota: the improvement of the averaged forget loss that a step owes, as a share of the largest feasible one.
     """
 
@@ -64,11 +64,16 @@ class RepairRule(Rule):
         if objectives.memory != "fast":
             return self._streamed(objectives)
         losses, gradients = objectives.gradients()
-        means = self.averages.means(gradients) if self.averages.count else gradients
+        factors = self.averages.over(gradients)
         index = objectives.block_index(self._rule.blocks)
-        gram = gramian(means, index)
+        found = gramian(gradients, index)
+        if bool(found.isfinite().all()):
+            self.averages.keep(gradients)
+        else:  # of this pair or of one before: the step is refused, and the next begins them anew
+            self.averages.forget()
+        gram = factors[:, None] * found * factors
         weights = self._rule.weights(gram)
-        objectives.write(combine(means, weights, gram, index))
+        objectives.write(combine(gradients, weights * factors, found, index))
         return Step(losses, weights, gram, self._rule.branches(gram))
 
     def _streamed(self, objectives: Asked) -> Step:
@@ -184,7 +189,7 @@ class Repair:
 
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
-        objectives.heard, self._objectives = self._averages, objectives
+        self._objectives = objectives
         if self.sample is not None and self._seen == 0:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self._late(number) and self.phase == "push":
@@ -197,6 +202,7 @@ class Repair:
             self._radius, region.radius = region.radius, longest if self._radius is None else self._radius
         self._pushed, region.repairing = pushes, not pushes
         region.debt = 1.0 if self.met is None else DEBT
+        objectives.heard = self._averages if pushes else None
         if region.repairing:
             record = region.take(number, RepairRule(self._averages, self.quota), objectives)
         else:

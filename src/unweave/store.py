@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,13 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
+from unweave.sharded import whole
 
+_CODES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
+    torch.bool: "BOOL",
+}
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-\d+\.partial", re.DOTALL)
 _DAY = 86_400.0  # seconds after which no write of another machine goes on
@@ -184,13 +190,40 @@ def kept_tensors(path: Path) -> dict[str, Tensor] | None:
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
-    """A digest of names, shapes, types and values of a state dict, independent of its order."""
+    """A digest of names, shapes, types and values of a state dict, independent of its order; one tensor at a time.
+
+    Of a sharded model all ranks ask.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().resolve_conj().cpu().contiguous()
+        tensor = whole(tensors[name].detach()).resolve_conj().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def save_tensors(path: Path | None, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file, one tensor after the other: no second copy of all is made in memory.
+
+    Args:
+        path: of the file; None: this rank takes part in gathering what is sharded, and writes nothing.
+        tensors: by name; all ranks give the same names.
+    """
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header, end = dict[str, Any](), 0
+    for name in names:
+        tensor, begin = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with nullcontext() if path is None else path.open("wb") as file:
+        if file is not None:
+            file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            tensor = whole(tensors[name].detach())
+            if file is not None and tensor.numel():
+                file.write(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def file_sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_fields, kind
+from unweave.data.draws import kept_streams
 from unweave.gramian import norm
 from unweave.objectives import Objectives
 from unweave.parameters import Mask
@@ -68,7 +69,8 @@ class TrustRegion:
         debt: budgets that the running mean may stand above its start before it is brought down: 1, and more where a
             `repair.Repair` brings it down later.
         place: where the weights from before the step lie.
-        repairing: the steps are those of a `repair.Repair`: at most 0.0025 |theta| long, no growth, no restoration.
+        repairing: the steps are those of a `repair.Repair`: at most 0.0025 |theta| long, no growth, no restoration, and
+            no look at the forget side, which decides nothing there.
     """
 
     budget: float | None = None
@@ -98,6 +100,7 @@ class TrustRegion:
         budget = tolerance(self.origin or 0.0, self.nats) if self.budget is None else self.budget
         return self.left * budget
 
+    @kept_streams()
     def take(self, number: int, rule: Rule, objectives: Objectives) -> Record:
         """One step of the rule, or one restoration; the record says what was realised.
 
@@ -153,13 +156,14 @@ class TrustRegion:
             losses = self._look(objectives, step, whole=halving == HALVINGS)
             realised = losses - step.losses
             rise = float(realised[RETAIN])
-            if bool(losses.isfinite().all()) and rise <= SHARE * self.tolerated:
+            finite = bool(losses[RETAIN if self.repairing else FORGET :].isfinite().all())
+            if finite and rise <= SHARE * self.tolerated:
                 break
             before.halfway(objectives.parameters)
             lr, self.radius = lr / 2, self.radius * SHRINK
         else:
             self._undo(objectives, before)
-            why = f"the retain loss rose by {rise:.3g}" if bool(losses.isfinite().all()) else "a loss was not finite"
+            why = f"the retain loss rose by {rise:.3g}" if finite else "a loss was not finite"
             return Record(number, step, 0.0, False, realised, radius, f"undone: {why}")
         if rise < SHARE * self.tolerated / 2 and self.radius == radius and not (restoring or self.repairing):
             held = predicted is None or rise - lr * predicted[RETAIN] <= EXCESS * lr * sum(map(abs, predicted))
@@ -196,7 +200,7 @@ class TrustRegion:
     def _look(self, objectives: Objectives, step: Step, whole: bool) -> Tensor:
         """Both losses; the forget side's only of a step that the retain side lets stand, or if `whole`, else NaN."""
         kept = objectives.loss(RETAIN)
-        if whole or float(kept - step.losses[RETAIN]) <= SHARE * self.tolerated:
+        if not self.repairing and (whole or float(kept - step.losses[RETAIN]) <= SHARE * self.tolerated):
             return torch.stack([objectives.loss(FORGET), kept])
         return torch.stack([torch.full_like(kept, math.nan), kept])
 

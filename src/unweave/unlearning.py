@@ -41,6 +41,7 @@ from unweave.places import Place
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
+from unweave.sharded import is_sharded
 from unweave.tasks import NATS, Known, Task
 from unweave.trust import TrustRegion
 
@@ -166,6 +167,11 @@ class Unlearning:
             with seeded(self.settings.seed):
                 self.mask = saliency_mask(self.model, self.task.nll, batches, row.saliency)
         if isinstance(method, OneShot):
+            if is_sharded(self.model):
+                raise UnsupportedError(
+                    f"{method.name} takes no steps: it changes whole weights, and these are sharded. Unshard them (in "
+                    "a recipe run.shard: false)."
+                )
             self.step = method.step(self.task, self.forget, self.retain)
         else:
             self.step = step(self.model, self.mask)

@@ -99,5 +99,9 @@ def _be(rank: int, world: int, port: int, arguments: list[str], folder: Path, ch
             os.dup2(handle, number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
         child(rank)
-        cli.main(arguments)
+        try:
+            cli.main(arguments)
+        except SystemExit as end:  # of one process
+            code = int(end.code or 0)
+        sys.stdout.flush()
     os._exit(code)

@@ -50,6 +50,13 @@ class Given:
         self.direction = direction
 
 
+def means(averages: Averages, forget: Tensor, retain: Tensor) -> Tensor:
+    """Both averages with one more pair, corrected, `[2, n]`; what they were told before stays as it was."""
+    forget, retain = forget.clone(), retain.clone()
+    factors = averages.over(([forget], [retain]))
+    return torch.stack([forget * factors[0], retain * factors[1]])
+
+
 def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long_as_the_retain_gradient() -> None:
     """Over opposed, aligned, collinear and tiny gradients: <m_f, D> >= 0 and |D| = |m_r|; D = m_r where they agree."""
     dice, opposed, agreed = torch.Generator().manual_seed(0), 0, 0
@@ -58,11 +65,13 @@ def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long
         retain = retain - (case % 4) * forget * torch.rand(1, generator=dice, dtype=torch.float64)
         forget = forget * 10.0 ** (case % 7 - 3)
         averages = Averages(0.5)
-        for shift in (0.3, -0.1, 0.0):
+        for shift in (0.3, -0.1):
             averages.add(([forget * (1 + shift)], [retain * (1 - shift)]))
-        (m_f,), (m_r,) = averages.means(([forget.clone()], [retain.clone()]))
+        m_f, m_r = means(averages, forget, retain)
         at = Given(forget, retain)
-        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        step = RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        assert averages.count == 3 and step.gramian is not None
+        assert step.gramian[0].allclose(torch.stack([m_f, m_r]) @ torch.stack([m_f, m_r]).T, rtol=1e-12, atol=0)
         inner, lengths = float(m_f @ at.direction[0]), float(m_f.norm() * m_r.norm())
         assert inner >= -1e-12 * lengths
         assert float(at.direction[0].norm()) == pytest.approx(float(m_r.norm()), rel=1e-9)
@@ -75,19 +84,37 @@ def test_a_repair_step_undoes_nothing_of_the_averaged_forget_loss_and_is_as_long
     assert opposed > 50 and agreed > 50
 
 
-def test_averages_are_weighted_means_of_what_was_finite() -> None:
-    dice, seen = torch.Generator().manual_seed(1), []
-    averages = Averages(0.9)
-    for step in range(7):
-        pair = torch.randn(2, 5, generator=dice, dtype=torch.float64)
-        broken = step in (0, 4)
-        averages.add(([pair[0] / 0 if broken else pair[0]], [pair[1]]))
-        seen += [] if broken else [pair]
+def test_averages_are_weighted_means() -> None:
+    """Of pairs that a push shows them, and of those that repair steps write them over."""
+    dice, averages = torch.Generator().manual_seed(1), Averages(0.9)
+    seen = [torch.randn(2, 5, generator=dice, dtype=torch.float64) for _ in range(6)]
+    for step, pair in enumerate(seen[:-1]):
+        given = [pair[0].clone()], [pair[1].clone()]
+        if step % 2:
+            averages.over(given)
+            averages.keep(given)
+        else:
+            averages.add(given)
+            assert given[0][0].equal(pair[0]) and given[1][0].equal(pair[1]), "the rule has them still to see"
     weights = torch.tensor([0.9 ** (len(seen) - 1 - i) for i in range(len(seen))], dtype=torch.float64)
     expected = (torch.stack(seen) * (weights / weights.sum())[:, None, None]).sum(0)
-    forget, retain = torch.zeros(2, 5, dtype=torch.float64)
-    found = torch.stack([side[0] for side in averages.means(([forget], [retain]))])
-    assert averages.count == len(seen) == 5 and found.allclose(expected, rtol=1e-12, atol=0)
+    assert averages.count == len(seen) - 1 == 5
+    assert means(averages, *seen[-1]).allclose(expected, rtol=1e-12, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_costs_one_step_and_the_averages_before_it() -> None:
+    """Whether the push or the repair step itself met it."""
+    good, bad = torch.tensor([1.0, 2.0]), torch.tensor([1.0, torch.inf])
+    for pushed in (True, False):
+        averages = Averages(0.5)
+        for pair in (good, bad if pushed else good):
+            averages.add(([pair.clone()], [good.clone()]))
+        at = Given(good.clone() if pushed else bad, good.clone())
+        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        assert not at.direction[0].isfinite().all(), "the trust region refuses it"
+        at = Given(good.clone(), good.clone())
+        RepairRule(averages).backward(at)  # type: ignore[arg-type]
+        assert at.direction[0].allclose(good) and averages.count == 1
 
 
 @pytest.mark.parametrize(("of", "size"), [("both", 8), ("lean", 4), ("retain", 4), ("none", 0)])
@@ -96,15 +123,14 @@ def test_averages_that_take_less_memory_differ_by_rounding_or_are_the_steps_own(
     """In bfloat16 each of n updates rounds by at most 2^-8 of a value that is at most the largest gradient."""
     dice, exact, found = torch.Generator().manual_seed(2), Averages(0.8), Averages(0.8, of)
     pairs = [torch.randn(2, 40, generator=dice, dtype=dtype) for _ in range(12)]
-    for pair in pairs:
+    for pair in pairs[:-1]:
         exact.add(([pair[0]], [pair[1]]))
         found.add(([pair[0].clone()], [pair[1].clone()]))
     largest = float(torch.stack(pairs).abs().max())
-    means = exact.means(([torch.empty(40, dtype=dtype)], [torch.empty(40, dtype=dtype)]))
-    own = found.means(([pairs[-1][0].clone()], [pairs[-1][1].clone()]))
+    expected, own = means(exact, *pairs[-1]), means(found, *pairs[-1])
     for side in (0, 1):
         averaged = of in ("both", "lean") or (of == "retain" and side == 1)
-        error = (own[side][0] - (means[side][0] if averaged else pairs[-1][side])).abs().max()
+        error = (own[side] - (expected[side] if averaged else pairs[-1][side])).abs().max()
         assert error <= (0.0 if of != "lean" else 12 * 2**-8 * 2 * largest)
         assert error > 0 or of != "lean", "nothing was rounded"
     state = found.state_dict()["sums"]

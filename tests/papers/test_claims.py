@@ -46,6 +46,8 @@ def test_yes_no_undecided() -> None:
     assert answer(near, of=one, than=other, at_most=0).answer == "undecided"
     assert answer(apart, of=one, at_least=0.5).answer == "yes"
     assert answer(apart, of=one, than=other, at_most=0).value == pytest.approx(-2)
+    part = answers([Claim(text="c", measure="UA", of=one, at_least=0.5)], apart, complete=False)[0]
+    assert (part.answer, part.why) == ("undecided", "not all runs are there")
     for given in (rows(a=[1.0, None, 1.0]), rows(a=[5.0])):
         found = answer(given, of=one, at_least=0)
         assert found.answer == "undecided" and found.why

@@ -24,7 +24,7 @@ SPOTS: tuple[tuple[Any, str], ...] = (
     (shutil, "rmtree"),
     (Path, "write_bytes"),
     (Path, "mkdir"),
-    (checkpoint, "save_file"),
+    (checkpoint, "save_tensors"),
     (StepLog, "__call__"),
     (Objectives, "at"),
     (Objectives, "direction"),

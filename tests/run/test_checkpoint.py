@@ -80,7 +80,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-WRITES = {os: ("replace", "fsync", "open"), shutil: ("rmtree",), checkpoint: ("save_file", "write_json")}
+WRITES = {os: ("replace", "fsync", "open"), shutil: ("rmtree",), checkpoint: ("save_tensors", "write_json")}
 
 
 def test_killed_at_any_write_the_newest_whole_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

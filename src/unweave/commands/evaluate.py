@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from unweave import devices, modalities, ranks
+from unweave import modalities, ranks
 from unweave.audit.every_metric import described
 from unweave.audit.evidence_parts.attacks import one_model
 from unweave.commands.progress import say
@@ -19,6 +19,7 @@ from unweave.errors import ConfigurationError
 from unweave.modalities import read
 from unweave.run import directory, outcome
 from unweave.run.identity import check_trained_on
+from unweave.run.runner import placed
 from unweave.watch import watching
 
 
@@ -40,9 +41,8 @@ def main(
     directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
     check_trained_on(recipe, job)
-    device = devices.chosen(recipe.run.device)
     with watching() as watch:
-        opened = ranks.before_others(lambda: job.opened(model, watch)).to(device)
+        opened = placed(ranks.before_others(lambda: job.opened(model, watch)), recipe)
         alone, blind = {}, ""
         if (asked := getattr(job, "outputs", None)) is not None:
             outputs = asked(opened)  # once, for the scores and for the attacks
@@ -54,7 +54,7 @@ def main(
         for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
             if (other := ranks.before_others(partial(job.reference, number, watch))) is None:
                 break
-            scored[name] = job.score(other.to(device), name, None, watch)
+            scored[name] = job.score(placed(other, recipe), name, None, watch)
     found = outcome.scores(job, scored)
     if alone:
         found |= {"attacks": alone, "blind": blind}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 
 import numpy as np
 import torch
@@ -15,17 +16,36 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit integers, whose product
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
+_KEPT: ContextVar[bool] = ContextVar("kept", default=False)
+
+
 @contextmanager
-def streams(seed: int) -> Iterator[None]:
-    """The global streams of Python and numpy from a seed; afterwards they go on as they were."""
+def kept_streams() -> Iterator[None]:
+    """The global streams of Python and numpy go on afterwards as they were: `streams` need not see to it inside.
+
+    Around the looks of a step: reading numpy's state takes longer than all else that a look does besides its passes.
+    """
     python, other = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed & 0xFFFF_FFFF)
+    inside = _KEPT.set(True)
     try:
         yield
     finally:
+        _KEPT.reset(inside)
         random.setstate(python)
         np.random.set_state(other)
+
+
+@contextmanager
+def streams(seed: int) -> Iterator[None]:
+    """The global streams of Python and numpy from a seed; afterwards they go on as they were."""
+    with nullcontext() if _KEPT.get() else kept_streams():
+        inside = _KEPT.set(False)  # what seeds again inside finds them as it left them
+        random.seed(seed)
+        np.random.seed(seed & 0xFFFF_FFFF)
+        try:
+            yield
+        finally:
+            _KEPT.reset(inside)
 
 
 def numbers(seed: int | Tensor, place: Tensor) -> Tensor:

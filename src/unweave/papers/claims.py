@@ -56,22 +56,26 @@ class Answer:
         return asdict(self)
 
 
-def answers(claims: Sequence[Claim], rows: Sequence[Json]) -> list[Answer]:
+def answers(claims: Sequence[Claim], rows: Sequence[Json], complete: bool = True) -> list[Answer]:
     """Every claim's.
 
     Args:
         claims: of an experiment.
         rows: of its runs: `where`, `seed`, and `values` by measure.
+        complete: whether all runs are there; no claim is answered before.
     """
-    return [_answer(claim, rows) for claim in claims]
+    return [_answer(claim, rows, complete) for claim in claims]
 
 
-def _answer(claim: Claim, rows: Sequence[Json]) -> Answer:
+def _answer(claim: Claim, rows: Sequence[Json], complete: bool) -> Answer:
     seeds = sorted({row["seed"] for row in rows})
     found = over_seeds([_of_seed(claim, [row for row in rows if row["seed"] == seed]) for seed in seeds])
     least = claim.at_least is not None
     bound = float(claim.at_least if claim.at_least is not None else claim.at_most or 0.0)
     told = f"at {'least' if least else 'most'} {bound:g}"
+    if not complete:
+        why = "not all runs are there"
+        return Answer(claim.text, "undecided", None, None, None, found.n, told, why, claim.reported)
     if found.value is None:
         why = f"not defined for {len(seeds) - found.n} of {len(seeds)} seeds"
         return Answer(claim.text, "undecided", None, None, None, found.n, told, why, claim.reported)

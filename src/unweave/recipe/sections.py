@@ -153,7 +153,8 @@ class RunSection(BaseModel):
     is where the states to go back to lie; auto is the device, or with less than fast on an accelerator the host.
     `train_mode` runs dropout and BatchNorm as in training, not as in evaluation. `device` is where: torch's name of it
     (cpu, cuda, cuda:1, mps, xpu); auto is an accelerator if there is one. `precision` of the passes: bfloat16 is
-    autocast, on a GPU; weights that move stay float32. `callbacks` write the run's numbers elsewhere, too:
+    autocast, on a GPU; weights that move stay float32. `shard` spreads the weights over the processes that torchrun
+    started (FSDP2), where each else holds a copy. `callbacks` write the run's numbers elsewhere, too:
     TensorBoard's to `tensorboard` in the run's directory.
     """
 
@@ -170,6 +171,7 @@ class RunSection(BaseModel):
     micro: Count = 1
     seed: Natural = 0
     checkpoint_every: Count = 50
+    shard: bool = False
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     callbacks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()

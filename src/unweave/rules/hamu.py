@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unweave.arguments import check_fields
 from unweave.gramian import Blocks, sine2
-from unweave.rules._base import COLLINEAR, FORGET, RETAIN, GradientRule, Left
+from unweave.rules._base import COLLINEAR, FORGET, RETAIN, GradientRule, Left, ratio
 
 _DOUBT = 8.9e-16  # by so much is the sin^2 of a Gramian uncertain; taken as too small, the step would leave the ball
 # "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.
@@ -145,7 +145,7 @@ class HAMU(GradientRule):
             free = (torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
             return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
         names = ("direct", "rectified", "collinear", "infeasible")
-        return tuple(names[int(i)] for i in self._case(g, self._quota(g), self._radius(g)))
+        return tuple(names[case] for case in self._case(g, self._quota(g), self._radius(g)).tolist())
 
     # In all that follows: index 0 is `a` (not guaranteed), index 1 is `b` (guaranteed).
 
@@ -176,29 +176,21 @@ class HAMU(GradientRule):
     def _case(self, g: Tensor, q: Tensor, r: Tensor) -> Tensor:
         """0 direct, 1 rectified, 2 collinear, 3 infeasible."""
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        case = torch.ones_like(aa, dtype=torch.long)
-        case[(sine2(g) <= COLLINEAR) | (aa == 0)] = 2
-        case[(r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0))] = 0
-        case[q > r * bb.sqrt() * (1 + 1e-12)] = 3
-        return case
+        case = torch.where((sine2(g) <= COLLINEAR) | (aa == 0), 2, 1)
+        case = torch.where((r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0)), 0, case)
+        return torch.where(q > r * bb.sqrt() * (1 + 1e-12), 3, case)
 
     def _closed_form(self, g: Tensor) -> Tensor:
         q, r = self._quota(g), self._radius(g)
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
         case = self._case(g, q, r)
-        zero = torch.zeros_like(aa)
-        room = (r.square() - _over(q.square(), bb)).clamp_min(0)
-        alpha = _over(room, aa * (sine2(g) + _DOUBT)).sqrt()
-        beyond = {"stop": zero, "skip": zero, "clip": _over(r, bb.sqrt())}[self.infeasible]
-        by_case = torch.stack(
-            [
-                torch.stack([_over(r, aa.sqrt()), zero], -1),
-                torch.stack([alpha, _over(q - alpha * ab, bb)], -1),
-                torch.stack([zero, _over(q, bb)], -1),
-                torch.stack([zero, beyond], -1),
-            ]
-        )
-        return by_case[case, torch.arange(len(g))]
+        room = (r.square() - ratio(q.square(), bb)).clamp_min(0)
+        rectified = ratio(room, aa * (sine2(g) + _DOUBT)).sqrt()
+        alpha = torch.where(case == 0, ratio(r, aa.sqrt()), torch.where(case == 1, rectified, 0.0))
+        beta = torch.where(case == 1, ratio(q - rectified * ab, bb), torch.where(case == 2, ratio(q, bb), 0.0))
+        if self.infeasible == "clip":
+            beta = torch.where(case == 3, ratio(r, bb.sqrt()), beta)
+        return torch.stack([alpha, beta], -1)
 
     def _joint(self, g: Tensor) -> Tensor:
         """One quota: the smallest `lam >= 0` with `sum_i b_i.D_i(lam) >= q`, by bisection (the sum is monotone in lam).
@@ -209,16 +201,16 @@ class HAMU(GradientRule):
         q, r, a, b = self._quota(g).sum(), self._radius(g), g[:, 0, 0].sqrt(), g[:, 1, 1].sqrt()
         zero = torch.zeros_like(r)
         if q > (r * b).sum():
-            return torch.stack([zero, _over(r, b) if self.infeasible == "clip" else zero], -1)
-        direct = torch.stack([_over(r, a), zero], -1)
+            return torch.stack([zero, ratio(r, b) if self.infeasible == "clip" else zero], -1)
+        direct = torch.stack([ratio(r, a), zero], -1)
         if (g[:, 1] * direct).sum() >= q:
             return direct
         sine = torch.where(sine2(g) <= COLLINEAR, 0.0, (sine2(g) + _DOUBT).sqrt())
-        along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, _over(g[:, 0, 1], b)), a * sine
+        along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, ratio(g[:, 0, 1], b)), a * sine
 
         def at(lam: float) -> Tensor:
             d = torch.stack([along + lam * b, across], -1)
-            return d * _over(r, d.norm(dim=-1))[:, None]
+            return d * ratio(r, d.norm(dim=-1))[:, None]
 
         def gain(d: Tensor) -> float:
             return float((b * d[:, 0]).sum())
@@ -236,10 +228,5 @@ class HAMU(GradientRule):
         near, far = at(low), at(high)
         share = (float(q) - gain(near)) / (gain(far) - gain(near)) if gain(far) > gain(near) else 1.0
         d = near.lerp(far, min(max(share, 0.0), 1.0))
-        alpha = _over(d[:, 1], across)
-        return torch.stack([alpha, _over(d[:, 0] - alpha * along, b)], -1)
-
-
-def _over(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """`numerator / denominator`, 0 where the denominator is 0."""
-    return torch.where(denominator > 0, numerator / torch.where(denominator > 0, denominator, 1.0), 0.0)
+        alpha = ratio(d[:, 1], across)
+        return torch.stack([alpha, ratio(d[:, 0] - alpha * along, b)], -1)

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from unweave import devices, ranks
 from unweave.errors import ConfigurationError
+from unweave.execution import world
 from unweave.gramian import real
-from unweave.store import file_sha256, on_disk, write_json
+from unweave.sharded import part
+from unweave.store import file_sha256, on_disk, save_tensors, write_json
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
 """What reading a file raises that is not what was written."""
@@ -51,13 +53,14 @@ def save(folder: Path, states: dict[str, State]) -> None:
     tensors: dict[str, Tensor] = {}
     tree = {name: _split(state, name, tensors) for name, state in states.items()}
     if not ranks.lead():
+        save_tensors(None, tensors)
         return
     kept = _numbered(folder)
     made = folder / f"{int(kept[-1].name) + 1 if kept else 0:06}"
     partial = folder / f".{made.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(tensors, partial / "tensors.safetensors")
+    save_tensors(partial / "tensors.safetensors", tensors)
     on_disk(partial / "tensors.safetensors")
     write_json(partial / "state.json", {"format": _FORMAT, "tree": tree})
     write_json(partial / "sha256.json", {name: file_sha256(partial / name) for name in _FILES})
@@ -164,7 +167,10 @@ def set_rng_state(state: State) -> None:
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON, its tensors moved to `tensors` under their path."""
     if isinstance(value, Tensor):
-        tensors[name] = real(value.detach()).cpu().clone().contiguous()  # safetensors knows no complex128
+        if hasattr(value, "to_local"):
+            tensors[name] = value.detach()
+            return {"kind": "sharded", "name": name}
+        tensors[name] = real(value.detach())  # safetensors knows no complex128
         return {"kind": "complex" if value.is_complex() else "tensor", "name": name}
     if isinstance(value, dict):
         items = [[_key(k), _split(v, f"{name}/{k}", tensors)] for k, v in value.items()]
@@ -185,6 +191,8 @@ def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
     match node["kind"]:
         case "tensor":
             return tensors[node["name"]]
+        case "sharded":  # of as many processes as there are now
+            return part(tensors[node["name"]]) if world() > 1 else tensors[node["name"]]
         case "complex":
             return torch.view_as_complex(tensors[node["name"]])
         case "dict":

@@ -18,6 +18,7 @@ from unweave import devices, modalities, ranks
 from unweave.callbacks import Callback, Watched, chosen
 from unweave.contract import Keeper, Verdict
 from unweave.errors import InfeasibleError
+from unweave.execution import world
 from unweave.guards import GuardWarning, check
 from unweave.modalities import read
 from unweave.modalities._base import Job, Scored
@@ -32,11 +33,13 @@ from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON, Interrupt
 from unweave.run.session import Session, check_readable
 from unweave.run.steps_log import StepLog
+from unweave.sharded import shard, unsharded
 from unweave.store import atomically, file_sha256, write_json
 from unweave.watch import Watch, silent
 
 Promise = Callable[[Sequence[Verdict], Sequence[str]], None]
 QUOTE = "quote.json"
+UNQUOTED = "quote: it keeps both gradients, which a run with run.memory {} does not: there is none (evaluation.quote)."
 QUOTED = 200  # examples of a side that `quote.json` holds
 
 
@@ -127,19 +130,21 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
-    device = devices.chosen(recipe.run.device)
     logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
-    original = ranks.before_others(lambda: modalities.original(recipe, job, watch)).to(device)
+    original = placed(ranks.before_others(lambda: modalities.original(recipe, job, watch)), recipe)
     if states is None:
         warned += _said(_looked(recipe, job, original))
     retrained = None
     if recipe.contract is not None and recipe.contract.asks_retrained:
         retrained = ranks.before_others(lambda: job.reference(1, watch))
+        retrained = retrained if retrained is None or not recipe.run.shard else placed(retrained, recipe)
     session = Session.start(resolved, job, original, retrained, first)
     if states is None:
         session.warnings = warned
+        if recipe.evaluation.quote and not _quotes(session, recipe):
+            session.warnings += _said([UNQUOTED.format(session.parts.memory)])
         if session.parts.keeper is not None:
             session.parts.keeper.check(session.model)
         # From here on the folder is this run's, and there is always a checkpoint to go on from. The first process
@@ -162,12 +167,13 @@ def carry_out(
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
     # The steps; then at once what must not be lost: the model, then its scores, then the examples.
     result = _loop(session, folder, watch, promise, logged)
-    if ranks.lead():
-        job.save(session.model, folder / "model")
+    if (whole := unsharded(session.model, ranks.lead())) is not None and ranks.lead():
+        job.save(whole, folder / "model")
+    del whole
     scored["unlearned"] = _score(session.model, job, folder, watch, "unlearned")
     _write(folder / "scores.json", lambda: outcome.scores(job, scored))
     seen["unlearned"] = odds(job, session.model)
-    asked = recipe.evaluation.quote and ranks.lead()
+    asked = _quotes(session, recipe) and ranks.lead()
     quoted = json.loads((folder / QUOTE).read_text(encoding="utf-8")) if asked else None
     _write(folder / "examples.json", lambda: examples(job, quoted, seen))
     # Retrained models come last: they take the longest, and Ctrl-C leaves all that was there before them.
@@ -176,7 +182,8 @@ def carry_out(
             for number, name in enumerate(("retrained", "retrained again")[: recipe.evaluation.retrained], 1):
                 if (model := ranks.before_others(partial(job.reference, number, watch))) is None:
                     break
-                scored[name] = _score(model.to(device), job, folder, watch, name)
+                model = placed(model, recipe)
+                scored[name] = _score(model, job, folder, watch, name)
                 _write(folder / "scores.json", lambda: outcome.scores(job, scored))
                 if number == 1:
                     seen[name] = odds(job, model)
@@ -195,6 +202,12 @@ def carry_out(
     return ranks.first(last)
 
 
+def placed(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Where the recipe's run computes, and sharded if it says so."""
+    device = devices.chosen(recipe.run.device)
+    return shard(model) if recipe.run.shard and world() > 1 else model.to(device)
+
+
 def _write(path: Path, content: Callable[[], Any]) -> None:
     """A file of the run, which the first process writes."""
     if ranks.lead():
@@ -205,7 +218,7 @@ def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn
     """Writes `quote.json`, where the recipe asks for it and the one that the checkpoint knows is not there."""
     known = session.files.get(path.name)
     there = ranks.first(lambda: path.is_file() and file_sha256(path) == known)
-    if not recipe.evaluation.quote or (known and there):
+    if not _quotes(session, recipe) or (known and there):
         return
     if known:
         warnings.warn(f"{path} is not what the run wrote: it is made again", stacklevel=3)
@@ -215,6 +228,11 @@ def _quoted(session: Session, recipe: Recipe, job: Job, path: Path, original: nn
         write_json(path, found.as_dict(most=QUOTED))
         session.files[path.name] = file_sha256(path)
     watch("looking at the request", 1, 1)
+
+
+def _quotes(session: Session, recipe: Recipe) -> bool:
+    """Whether there is a quote; it keeps both gradients."""
+    return recipe.evaluation.quote and session.parts.memory == "fast"
 
 
 def _looked(recipe: Recipe, job: Job, original: nn.Module) -> list[str]:

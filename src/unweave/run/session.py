@@ -15,13 +15,14 @@ from unweave import execution
 from unweave.contract import Contract, Sets
 from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import device_of
 from unweave.footprint import check as check_memory
 from unweave.footprint import leanest
 from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
+from unweave.parameters import tied
 from unweave.recipe.open_sections import check_method
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
@@ -30,6 +31,7 @@ from unweave.results import Progress
 from unweave.run import checkpoint
 from unweave.run.identity import check_same, identity
 from unweave.samples import Data
+from unweave.sharded import assign, is_sharded, local
 from unweave.store import tensors_sha256
 from unweave.tasks import Known
 from unweave.unlearning import Settings, Unlearning, assembled, held_out, kept, probed
@@ -86,9 +88,14 @@ class Session:
         """
         before = tensors_sha256(original.state_dict())
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
+        place = run.place
+        if is_sharded(original):  # a checkpoint gathers what is sharded, and elsewhere lie parts of it
+            if place not in ("auto", "device"):
+                raise UnsupportedError(f"run.place: {place} is not for run.shard; leave one of them out.")
+            place = "device"
         settings = Settings(
             run.forget_batch, run.retain_batch, run.micro, run.seed, run.train_mode,
-            recipe.model.parameters, run.until, run.relearner, run.memory, run.place,
+            recipe.model.parameters, run.until, run.relearner, run.memory, place,
         )  # fmt: skip
         retain: Data = job.retain
         keeper, probe = None, tuple[Batch, ...]()
@@ -162,7 +169,7 @@ class Session:
             if differing := sorted(own.keys() ^ states["model"].keys()):
                 raise ConfigurationError(f"the checkpoint is of another model: only one of the two has {differing[0]}")
             for name, tensor in own.items():
-                tensor.copy_(states["model"][name])
+                assign(tensor, states["model"][name])
         self.parts.step.load_state_dict(states["step"])
         self.parts.method.rule.load_state_dict(states["rule"])
         self.parts.pairs.load_state_dict(states["pairs"])
@@ -180,10 +187,11 @@ class Session:
     def moving(self) -> dict[str, Tensor]:
         """The model without what never moves; a tensor with two names has the first."""
         found: dict[str, Tensor] = {}
-        places = set()
+        places, again = set(), tied(self.model)
         for name, tensor in self.model.state_dict().items():
-            place = tensor.data_ptr(), tensor.shape
-            if name not in self.fixed and not (tensor.numel() and place in places):
+            place = local(tensor).data_ptr(), tensor.shape
+            known = name in again if is_sharded(self.model) else tensor.numel() and place in places
+            if name not in self.fixed and not known:
                 found[name] = tensor
                 places.add(place)
         return found

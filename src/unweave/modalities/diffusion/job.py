@@ -32,6 +32,7 @@ from unweave.modalities.images.tensors import Source
 from unweave.modules import copied
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import OpenSection
+from unweave.sharded import is_sharded
 from unweave.store import atomically
 from unweave.tasks import Diffusion
 from unweave.watch import Watch, silent
@@ -229,11 +230,12 @@ class DiffusionJob:
 
     def scoring_seconds(self, model: nn.Module) -> float:
         """Of what it draws and denoises, and of the attacks."""
-        return cost.seconds(model, self.exam, self.how.attack)
+        return cost.seconds(model, self.exam, None if is_sharded(model) else self.how.attack)
 
     def score(self, model: nn.Module, name: str = "", folder: Path | None = None, watch: Watch = silent) -> Scored:
         """What it draws, as the judge sees it, and what it denoises; of each model one row of images is kept."""
-        found = scores.score(model, self.exam, self.how.attack, watch, f"{name} model")
+        attack = None if is_sharded(model) else self.how.attack  # it learns a condition, in a whole model
+        found = scores.score(model, self.exam, attack, watch, f"{name} model")
         self._rows[name] = self._row(model)
         return found
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave import devices
+from unweave import devices, ranks
 from unweave.data.batches import moved
 from unweave.data.splits import Split
 from unweave.diagnosis.examples import log_odds
@@ -32,6 +32,7 @@ from unweave.oneshot import ONESHOT
 from unweave.pretrained import without_bars
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import OpenSection
+from unweave.sharded import is_sharded
 from unweave.store import model_in, write_json
 from unweave.tasks import Language
 from unweave.watch import Watch, silent
@@ -216,7 +217,7 @@ class TextJob:
             model,
             self.tokenizer,
             self.parts,
-            relearning=relearning if len(self.parts["forget"].examples) > 1 else None,
+            relearning=relearning if len(self.parts["forget"].examples) > 1 and not is_sharded(model) else None,
             prefix=how.prefix,
             folder=place,
             name=name,
@@ -254,7 +255,7 @@ class TextJob:
         device = next(model.parameters()).device
         with torch.no_grad(), evaluating(model):
             for chosen in torch.as_tensor(list(places)).split(self.recipe.run.retain_batch):
-                found.append(loss(model, moved(rows.batch(chosen), device)).double().cpu())
+                found.append(loss(model, moved(rows.batch(chosen), device)).cpu().double())
         return torch.cat(found)
 
     def shown(self, side: str, place: int) -> Json:
@@ -286,7 +287,9 @@ class TextJob:
     def loaded(self, weights: Path | None) -> nn.Module:
         """The recipe's weights, or its base as it was before it learned the data, where the run computes."""
         named = self.recipe.model.model_copy(update={"weights": weights})
-        return models.loaded(named, self.drawn).to(devices.chosen(self.recipe.run.device))
+        model = models.loaded(named, self.drawn)
+        sharded = self.recipe.run.shard and ranks.several()  # then no device is to hold all of it
+        return model if sharded else model.to(devices.chosen(self.recipe.run.device))
 
     def base(self) -> nn.Module:
         """`model.base`, or where nobody gave one, the model to unlearn."""
@@ -303,12 +306,17 @@ class TextJob:
 
 
 def _of_this_model(place: Path, model: nn.Module) -> None:
-    """Removes values that a run that was interrupted collected of other weights."""
-    for path in place.glob("values*.jsonl") if place.is_dir() else ():
-        header, _ = read_lines(path)
-        if header is not None and header.get("model") != fingerprint(model):
-            shutil.rmtree(place)
-            return
+    """Removes values that a run that was interrupted collected of other weights; the first process does."""
+    now = fingerprint(model)
+
+    def remove() -> None:
+        for path in place.glob("values*.jsonl") if place.is_dir() else ():
+            header, _ = read_lines(path)
+            if header is not None and header.get("model") != now:
+                shutil.rmtree(place)
+                return
+
+    ranks.first(remove)
 
 
 def _end(prompt: str, most: int = 600) -> str:
