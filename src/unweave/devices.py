@@ -51,6 +51,11 @@ def wide(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type in _SINGLE else tensor).double()
 
 
+def finest(tensor: Tensor) -> Tensor:
+    """The values where they are, in the finest precision that their device has: float64, or float32 on MPS."""
+    return tensor.to(torch.float32 if tensor.device.type in _SINGLE else torch.float64)
+
+
 def home(device: torch.device) -> torch.device:
     """Where sums in float64 of a device's tensors are formed: there, or on the CPU where it has no float64."""
     return CPU if device.type in _SINGLE else device

@@ -128,7 +128,7 @@ def _rows(
     gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Container[int] | None = None
 ) -> Tensor:
     """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU; small tensors in packs."""
-    sides = list(map(parts, gradients))
+    sides = list(map(_read, gradients))
     asked = [place for place, block in enumerate(index) if which is None or block in which]
     order, sums = list[int](), list[Tensor]()
     for place in asked:
@@ -212,14 +212,14 @@ def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -
     """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
     into, other = real(local(into)), real(local(other))
     if exact:
-        into.copy_(into.double().mul_(own).add_(other, alpha=weight))
+        into.copy_(wide(into).mul_(own).add_(other.to(home(other.device)), alpha=weight))
     else:
         into.mul_(own).add_(other, alpha=weight)
 
 
 def dot(left: Gradient, right: Gradient) -> Tensor:
     """Inner product over all tensors and shards, accumulated in float64; a scalar on the CPU."""
-    parts = [a @ b for x, y in zip(left, right, strict=True) for a, b in _pieces(local(x), local(y))]
+    parts = [a @ b for x, y in zip(_read(left), _read(right), strict=True) for a, b in _pieces(x, y)]
     total = torch.stack(parts).sum()
     sum_over_shards(total, left[0])
     return total.cpu()
@@ -228,7 +228,7 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 @torch.no_grad()
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
-    own = [real(g) for g in parts(gradient)]
+    own = [real(g) for g in _read(gradient)]
     squares = [part for g in own if g.numel() > _SMALL for part in _squares(_flat(g, g)[0])]
     for pack in _packs(own, range(len(own))):
         squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
@@ -245,6 +245,13 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     for factor, g in others:
         torch._foreach_add_(result, g, alpha=factor)
     return result
+
+
+def _read(gradient: Sequence[Tensor]) -> list[Tensor]:
+    """This rank's part of every tensor, where its float64 sums are formed."""
+    own = parts(gradient)
+    where = home(own[0].device)
+    return own if own[0].device == where else [part.to(where) for part in own]
 
 
 def parts(gradient: Sequence[Tensor]) -> list[Tensor]:

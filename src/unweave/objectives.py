@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unweave import arguments as takes
 from unweave import curvature
 from unweave.data.pairs import Batch, Pair
+from unweave.devices import wide
 from unweave.errors import ConfigurationError, UnsupportedError, noted
 from unweave.execution import (
     as_first,
@@ -383,7 +384,7 @@ class Objectives:
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
-        losses = torch.cat(list(values)).detach().double()
+        losses = wide(torch.cat(list(values)).detach())
         own = torch.stack([losses.sum(), losses.count_nonzero().double(), losses.new_full((), len(losses))])
         total, active, count = summed(own)
         self.active[side] = active / count

@@ -294,3 +294,33 @@ def test_a_batch_that_was_written_to_is_read_from_the_device() -> None:
     assert not watch.waits
     labels[0] = 3
     assert on_host(labels).tolist() == on_host(whole(labels)).tolist() == [3, 1, 2]
+
+
+def test_no_float64_where_a_device_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on MPS: what is summed in float64 is summed on the CPU, and to the same bits."""
+    model, forget, retain = memorised()
+    given = {"forget": forget, "retain": retain, "holdout": unseen(), "steps": 8, "seed": 1}
+    contract = unweave.Contract(keep=[unweave.Keep("loss", absolute=0.05, clip=0.5)], forget=[unweave.Forget("unseen")])
+    for method in ("hamu_q", "eupmu", "ofmu", "scrub", "munba"):
+        common = {**given, "method": method, "contract": contract if method == "hamu_q" else None}
+        without_float64(monkeypatch, model, common)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_kind_of_task_needs_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = kind(name)
+    contract = unweave.Contract(keep=[unweave.Keep("loss", absolute=0.05, clip=0.5)], forget=[unweave.Forget("unseen")])
+    sides = {"forget": own.forget, "retain": own.retain, "holdout": own.test}
+    without_float64(monkeypatch, own.original(), {**sides, "task": own.task, "contract": contract, "steps": 4})
+
+
+def without_float64(monkeypatch: pytest.MonkeyPatch, model: nn.Module, given: dict[str, Any]) -> None:
+    """The call here, and there on a device that makes no tensor in float64."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        here = unweave.unlearn(copy.deepcopy(model), **given)
+        with monkeypatch.context() as patched, Watch(there().type) as watch:
+            patched.setattr(devices, "_SINGLE", {there().type})
+            found = unweave.unlearn(copy.deepcopy(model).to(there()), **given)
+    assert not watch.double, watch.double
+    same(here.model, found.model, fused=True)

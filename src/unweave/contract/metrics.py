@@ -45,7 +45,7 @@ def values(metric: str | Metric, task: Task, model: nn.Module, batch: Any) -> Te
     if not isinstance(found, Tensor) or found.ndim != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ConfigurationError(f"A metric must return one value per example, [b]; {key(metric)} returned {shape}.")
-    return found.detach().double().cpu()
+    return found.detach().cpu().double()
 
 
 def drawn(task: Task, images: int = 1, skip: int = 0) -> Metric:

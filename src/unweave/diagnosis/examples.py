@@ -104,7 +104,7 @@ def _checked(values: Tensor, batch: Batch) -> Tensor:
         raise ConfigurationError(
             f"A loss must return one value per example, [{count(batch)}]; it returned {tuple(values.shape)}."
         )
-    return values.double().cpu()
+    return values.cpu().double()
 
 
 def forecast(forget: Along, retain: Along, rise: float) -> float:

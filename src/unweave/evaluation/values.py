@@ -54,7 +54,7 @@ def sheet(
             for number, batch in enumerate(sample.batches(device_of(model))):
                 for name, value in {**named, "": Value(known.score, "")}.items():
                     with seeded(seed, number):
-                        read[name].append(value.read(model, batch).double().cpu().numpy())
+                        read[name].append(value.read(model, batch).cpu().double().numpy())
         signal[side] = np.concatenate(read.pop(""))
         for name, value in named.items():
             of = np.concatenate(read[name])

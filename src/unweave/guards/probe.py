@@ -166,7 +166,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
             elif known.predictions is not None and (callable(known.guess) or not classes):
                 each = known.predictions(once, batch)
                 classes = each.logits.shape[1]
-                rights.append((each.logits.argmax(1) == each.targets).double().cpu())
+                rights.append((each.logits.argmax(1) == each.targets).cpu().double())
             loss = task.nll(once, batch)
             if not isinstance(loss, Tensor) or loss.ndim != 1:
                 shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -176,7 +176,7 @@ def probe(model: nn.Module, task: Task, examples: Sample, seed: int, every: Rows
                 )
             losses.append(loss.cpu())
             if callable(known.guess):
-                guesses.append(known.guess(once, batch).double().cpu())
+                guesses.append(known.guess(once, batch).cpu().double())
             tokens += labelled(batch) if known.tokens else Labelled()
     every_loss = torch.cat(losses) if losses else torch.zeros(0)
     if not predicted:

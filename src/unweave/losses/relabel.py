@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from unweave.arguments import check_fields
 from unweave.data.draws import numbers
+from unweave.devices import finest
 from unweave.execution import draws
 from unweave.losses._base import Batch, Owners, predictor
 from unweave.tasks import Task
@@ -88,6 +89,6 @@ class Flattening:
         """The squared margin of each example, `[b]`."""
         seen = predictor(self.task, "Logit flattening").predictions(model, batch)
         never = seen.logits.isneginf()
-        share = (~never).double().mean(-1).to(seen.logits.dtype)
+        share = finest(~never).mean(-1).to(seen.logits.dtype)
         mean = seen.logits.masked_fill(never, 0.0).mean(-1) / share
         return seen.owners.reduced((seen.logits.amax(-1) - mean).square())

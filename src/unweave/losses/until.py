@@ -88,7 +88,7 @@ def unseen_level(model: nn.Module, task: Task, batches: Iterable[Batch]) -> floa
         ConfigurationError: there are no examples, or their nll is not finite or not above 0.
     """
     with evaluating(model):
-        found = torch.cat([torch.empty(0).double(), *(task.nll(model, batch).double().cpu() for batch in batches)])
+        found = torch.cat([torch.empty(0).double(), *(task.nll(model, batch).cpu().double() for batch in batches)])
     if not len(found):
         raise ConfigurationError("the level of unseen examples needs some: pass batches of data that no model saw.")
     level = float(found.quantile(0.5))

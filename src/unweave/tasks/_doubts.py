@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unweave.devices import finest
+
 _SURE = 2.33  # standard errors: one-sided 1 %
 _ROUNDED = 1e-3  # by which probabilities may miss a sum of 1
 FEW = 20  # values or examples, below which nothing is said
@@ -45,7 +47,7 @@ def no_better(right: Tensor, guess: Tensor, what: str, *, least: bool = False) -
         what: it is, with places for both means.
         least: smaller is better.
     """
-    gap = (guess - right if least else right - guess).double()
+    gap = finest(guess - right if least else right - guess)
     if len(gap) < FEW or not bool(gap.isfinite().all()):
         return []
     if bool(gap.mean() > _SURE * gap.std() / len(gap) ** 0.5):
@@ -59,4 +61,4 @@ def no_better(right: Tensor, guess: Tensor, what: str, *, least: bool = False) -
 
 def held(values: Sequence[Tensor]) -> Tensor:
     """All of them in float64 on the CPU."""
-    return torch.cat([torch.empty(0).double(), *(each.detach().double().cpu() for each in values)])
+    return torch.cat([torch.empty(0).double(), *(each.detach().cpu().double() for each in values)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, answered
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Task
 from unweave.tasks._calls import OWN, output, parts
@@ -114,7 +115,7 @@ def _ask_of_two(answers: Sequence[Tensor], classes: str) -> None:
 def _amounts(model: nn.Module, batches: Sequence[Batch], answers: Sequence[Tensor]) -> Task:
     """Several numbers of each example: amounts, unless they look like probabilities of classes, or like labels."""
     answer = answers[0]
-    if bool((answer >= 0).all()) and bool(((answer.double().sum(1) - 1).abs() < 1e-3).all()):
+    if bool((answer >= 0).all()) and bool(((finest(answer).sum(1) - 1).abs() < 1e-3).all()):
         raise ConfigurationError(
             f"task='auto': every row of the answers {list(answer.shape)} sums to 1: they may be probabilities of "
             f"classes. If they are amounts pass task='regression', else {OWN} whose nll is the cross-entropy with them."

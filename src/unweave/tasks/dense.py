@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unweave.arguments import check_fields
 from unweave.data.batches import Batch, whole
 from unweave.data.twins import follows, on_host, places
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -74,7 +75,7 @@ class Dense:
     def accuracy(self, model: nn.Module, batch: Batch) -> Tensor:
         """The share of each example's places that are right, `[b]`; NaN where a logit is."""
         seen = self.predictions(model, batch)
-        right = (seen.logits.argmax(1) == seen.targets).double()
+        right = finest(seen.logits.argmax(1) == seen.targets)
         return seen.owners.mean(right.masked_fill(seen.logits.isnan().any(1), torch.nan))
 
     def overlap(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -89,11 +90,11 @@ class Dense:
             keys = of * classes + where
             keys = keys if chosen is None else keys[chosen]
             found = torch.bincount(keys, minlength=seen.owners.count * classes)
-            return found.view(seen.owners.count, classes).double()
+            return finest(found.view(seen.owners.count, classes))
 
         both = counted(seen.targets, said == seen.targets)
         either = counted(seen.targets) + counted(said) - both
-        broken = seen.owners.sum(seen.logits.isnan().any(1).double()) > 0
+        broken = seen.owners.sum(finest(seen.logits.isnan().any(1))) > 0
         return ((both / either.clamp(min=1)).sum(1) / (either > 0).sum(1)).masked_fill(broken, torch.nan)
 
     @property
@@ -118,7 +119,7 @@ class Dense:
         if told := probabilities(logits):
             return told
         most = torch.cat([each.targets for each in places]).mode().values
-        guess = held([each.owners.mean((each.targets == most).double()) for each in places])
+        guess = held([each.owners.mean(finest(each.targets == most)) for each in places])
         right = held([self.accuracy(model, batch) for batch in batches])
         return no_better(right, guess, "{:.3g} of an example's places are right, {:.3g} with one class everywhere")
 

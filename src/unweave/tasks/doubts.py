@@ -47,10 +47,10 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
         for step in (-1, 1):
             moved = replace(noised, t=noised.t + step * (len(own.schedule) // _SHIFT))
             losses.append(own.distance(model, moved, noised.target))
-        found.append([each.double().cpu() for each in losses])
+        found.append([each.cpu().double() for each in losses])
         x = batch["x0"]
         low, high = min(low, float(x.min())), max(high, float(x.max()))
-        square, whole = square + float(x.double().square().mean()) * count(batch), whole + count(batch)
+        square, whole = square + float(x.cpu().double().square().mean()) * count(batch), whole + count(batch)
         colours = x.ndim == 4 and x.shape[1] in _COLOURS
     if not whole:
         return []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, answered, as_classes
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Predictions, Task, Value, log_odds
 
@@ -101,7 +102,7 @@ class Known:
         """1 where the largest logit is the label's, 0 elsewhere, NaN where a logit is NaN."""
         assert self.logits is not None
         logits = self.logits(model, batch)
-        right = (logits.argmax(1) == self.labels(batch)).double()
+        right = finest(logits.argmax(1) == self.labels(batch))
         return right.masked_fill(logits.isnan().any(1), torch.nan)
 
     def _of_nll(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unweave.data.batches import Batch, whole
 from unweave.data.twins import on_host, places
+from unweave.devices import finest
 from unweave.errors import ConfigurationError
 from unweave.tasks._base import Owners, Predictions, Value, divergences
 from unweave.tasks._calls import OWN, output, parts
@@ -69,19 +70,19 @@ class MultiLabel:
         """The Jaccard index of each example, `[b]`."""
         logits, labels = _read(model, batch)
         known, said = labels != self.IGNORED, logits > 0
-        both = (said & (labels == 1)).sum(1).double()
-        either = ((said | (labels == 1)) & known).sum(1).double()
+        both = finest((said & (labels == 1)).sum(1))
+        either = finest(((said | (labels == 1)) & known).sum(1))
         index = torch.where(either > 0, both / either.clamp(min=1), 1.0)
         return index.masked_fill(logits.isnan().any(1), torch.nan)
 
     def exact_match(self, model: nn.Module, batch: Batch) -> Tensor:
         """1 where every label is right, `[b]`."""
-        return (self.labels_right(model, batch) == 1).double()
+        return finest(self.labels_right(model, batch) == 1)
 
     def labels_right(self, model: nn.Module, batch: Batch) -> Tensor:
         """The share of its labels that are right, `[b]`: 1 minus the Hamming loss."""
         seen = self.predictions(model, batch)
-        return seen.owners.mean((seen.logits.argmax(1) == seen.targets).double())
+        return seen.owners.mean(finest(seen.logits.argmax(1) == seen.targets))
 
     @property
     def values(self) -> Mapping[str, Value]:

@@ -107,8 +107,8 @@ class Regression:
         with evaluating(model), torch.no_grad():
             for batch in in_batches(data, batch_size, device_of(model)):
                 found, right = _read(model, batch)
-                errors.append((right - found).double().cpu())
-                targets.append(right.double().cpu())
+                errors.append((right - found).cpu().double())
+                targets.append(right.cpu().double())
         count = sum(map(len, errors))
         if not count:
             raise ConfigurationError("the scale of a regression's errors needs examples; found none. State it: scale=.")
@@ -175,7 +175,7 @@ class Regression:
     def doubts(self, model: nn.Module, batches: Sequence[Batch]) -> list[str]:
         """What does not look right on retain examples: no better than the mean, or errors of another scale."""
         pairs = [_read(model, batch) for batch in batches]
-        found, right = (torch.cat([each[place].detach().double().cpu() for each in pairs]) for place in (0, 1))
+        found, right = (torch.cat([each[place].detach().cpu().double() for each in pairs]) for place in (0, 1))
         own, mean = (held([self._half_square(each)]) for each in (right - found, right - right.mean(0)))
         told = no_better(own, mean, "a mean loss of {:.3g}, {:.3g} for the mean of the targets", least=True)
         rms = float((2 * own.mean() / right.shape[1]).sqrt())

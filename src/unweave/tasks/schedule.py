@@ -39,7 +39,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_fields(self, alphas_cumprod=_falling, clip="(0, inf)")
-        object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.detach().double().cpu())
+        object.__setattr__(self, "alphas_cumprod", self.alphas_cumprod.detach().cpu().double())
         if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
             raise ConfigurationError(
                 "prediction: epsilon cannot be learned where nothing but noise is left, and alphas_cumprod ends at 0 "

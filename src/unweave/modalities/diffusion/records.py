@@ -98,7 +98,7 @@ def _read(task: Diffusion, model: nn.Module, data: Conditioned) -> np.ndarray:
     with evaluating(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for rows in torch.arange(len(data)).split(_READ):
-            found.append(Known(task).score(model, moved(data.batch(rows), device)).double().cpu())
+            found.append(Known(task).score(model, moved(data.batch(rows), device)).cpu().double())
     return torch.cat(found).numpy()
 
 

@@ -247,7 +247,7 @@ def read(value: Any, model: nn.Module, data: Records) -> np.ndarray:
         for number, rows in enumerate(torch.arange(len(data)).split(READ)):
             with seeded(0, number):
                 batch = moved(data.batch(rows), device_of(model))
-                found.append(value(model, batch).double().cpu().numpy())
+                found.append(value(model, batch).cpu().double().numpy())
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -201,7 +201,7 @@ class TextJob:
         device = next(model.parameters()).device
         with torch.no_grad(), evaluating(model):
             for chosen in torch.as_tensor(list(places)).split(self.recipe.run.retain_batch):
-                found.append(loss(model, moved(rows.batch(chosen), device)).double().cpu())
+                found.append(loss(model, moved(rows.batch(chosen), device)).cpu().double())
         return torch.cat(found)
 
     def shown(self, side: str, place: int) -> Json:

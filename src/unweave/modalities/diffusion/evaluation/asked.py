@@ -57,5 +57,5 @@ def odds(task: Diffusion, model: nn.Module, data: Conditioned) -> Tensor:
     read = seen.odds if isinstance(seen, Recognised) else task.reading
     with torch.no_grad(), evaluating(model):
         for rows in torch.arange(len(data)).split(Diffusion.reading_batch):
-            found.append(read(model, moved(data.batch(rows), device_of(model))).double().cpu())
+            found.append(read(model, moved(data.batch(rows), device_of(model))).cpu().double())
     return torch.cat(found)

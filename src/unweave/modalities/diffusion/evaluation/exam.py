@@ -211,7 +211,7 @@ class Exam:
             for part in torch.from_numpy(rows).split(_READ):
                 batch = {key: each.to(device) for key, each in self.sets[name].batch(part).items()}
                 with drawing(numbers(self.seed, SETS.index(name) * _APART + part)):
-                    found.append(values(model, batch).double().cpu())
+                    found.append(values(model, batch).cpu().double())
         return torch.cat(found).numpy()
 
     def _chosen(self, name: str) -> NDArray[np.int64]:

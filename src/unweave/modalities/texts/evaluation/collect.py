@@ -105,7 +105,7 @@ def with_gradient(run: Run, name: str, e: Example, *, whole: bool) -> list[Line]
         norms = torch.full((1,), torch.nan, dtype=torch.float64)
         if len(scored):
             gradients = torch.autograd.grad(-scored.mean(), weights, allow_unused=True)
-            norms = torch.stack([g.norm().double().cpu() for g in gradients if g is not None])
+            norms = torch.stack([g.norm().cpu().double() for g in gradients if g is not None])
     line = {"set": name, "family": "gradient", "index": e.index, "norm": norms.norm().item()}
     lines: list[Line] = [{**line, "mean_norm": norms.mean().item()}]
     if whole:
