@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test device fuzz mutants lint types docs dist model modeltest examples picture clean
+.PHONY: help demo test ranks device fuzz mutants lint types docs dist model modeltest examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ dist: $(DEV)/installed        ## wheel and sdist, in dist/, tested from the buil
 
 model: $(DEV)/installed        ## fetch the small language model that some tests need, once
 	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its tests will be skipped"
+
+ranks: $(DEV)/installed        ## tests of `torchrun -m unweave run`: every kind of data, sharded, killed, interrupted (minutes)
+	$(ONE) $(DEV)/bin/python -m pytest -m ranks tests/distributed
 
 device: $(DEV)/installed        ## tests of what crosses to an accelerator, on a simulated one (UNWEAVE_DEVICE=cuda: on a GPU)
 	$(ONE) UNWEAVE_DEVICE=$${UNWEAVE_DEVICE:-simulated} $(DEV)/bin/python -m pytest tests/device

@@ -30,7 +30,7 @@ from unweave.errors import ConfigurationError
 from unweave.objectives import Objectives
 from unweave.run.steps_log import read_steps
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::unweave.GuardWarning")]
+pytestmark = [pytest.mark.ranks, pytest.mark.slow, pytest.mark.filterwarnings("ignore::unweave.GuardWarning")]
 SHORT = RECORDS + "contract: {keep: [{metric: loss, absolute: 0.02, clip: 0.1}], forget: [], every: 1, shrinks: 5}\n"
 SHORT += "evaluation: {retrained: 0, quote: false}\n"
 KINDS: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {

@@ -15,7 +15,8 @@ from unweave.errors import UnweaveError
 from unweave.modalities import read
 from unweave.recipe.recipe import Recipe
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
+_ALL = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
+EXAMPLES = [path for path in _ALL if "papers" not in path.parts]  # grids, and recipes for data that are not here
 PIECES = [
     *("!!bool x", "!!int 3", "!!int ''", "!!float 1", "!!timestamp 2026-13-45", "!!binary x=", "!!set {a, b}", "!"),
     *("!!omap [a: 1]", "!!python/name:os.system ''", "!!python/object/apply:os.getcwd []", "!!str 7", "!own {a: 1}"),

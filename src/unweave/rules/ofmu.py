@@ -233,7 +233,7 @@ class _Cosine:
 def _guarded(gradient: Gradient, weight: float, term: Gradient, strict: bool) -> Gradient:
     """`gradient + weight term`, the second part no longer than the first unless strict; written over `term`."""
     length = abs(weight) * float(norm(term))
-    if not strict and not length <= float(norm(gradient)):
+    if not strict and length and not length <= float(norm(gradient)):  # of a gradient that is NaN neither holds
         weight *= float(norm(gradient)) / length if math.isfinite(length) else 0.0
     if not weight:
         return linear((1.0, gradient))
