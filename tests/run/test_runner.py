@@ -215,3 +215,13 @@ def test_a_model_that_a_run_left_is_told_to_bring_back_what_that_run_forgot(reci
     assert forgot_before(read(recipe(), [*onward, other, "already=[{class: 3}]"])) == []
     with pytest.warns(GuardWarning, match="may come back"):
         run(read(recipe(), [*onward, other]), tmp_path / "second")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(
+    name: str, recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with pytest.raises(ConfigurationError, match=r"run\.device"):
+        run(read(recipe(), [f"run.device={name}"]), tmp_path / "out", watch=lambda title, *counts: told.append(title))
+    assert not told and not (tmp_path / "out" / "recipe.yaml").exists()

@@ -130,6 +130,7 @@ def carry_out(
     elif resume and (folder / "steps.jsonl").exists():
         warnings.warn(f"{folder} has no checkpoint any more: the run begins again", stacklevel=2)
     # Refusals come as early as they can, and before anything is written.
+    devices.chosen(recipe.run.device)
     logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
