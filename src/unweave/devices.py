@@ -22,6 +22,20 @@ def accelerator() -> torch.device | None:
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
 
 
+def named(name: str) -> torch.device:
+    """The device of this name, whether or not it is there.
+
+    Raises:
+        ConfigurationError: torch knows none.
+    """
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"run.device: expected auto, cpu or a name as torch has it (cuda, cuda:1, mps, xpu), found {name!r}."
+        ) from error
+
+
 def chosen(name: str) -> torch.device:
     """The device of a recipe: `auto` is an accelerator if there is one; else as torch names it (cpu, cuda:1, mps, xpu).
 
@@ -31,12 +45,7 @@ def chosen(name: str) -> torch.device:
     found = accelerator()
     if name == "auto":
         return found or CPU
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"run.device: expected auto, cpu or a name as torch has it (cuda, cuda:1, mps, xpu), found {name!r}."
-        ) from error
+    device = named(name)
     if device.type == "cpu":
         return CPU
     there = torch.accelerator.device_count() if found is not None and found.type == device.type else 0

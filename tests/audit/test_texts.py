@@ -23,6 +23,8 @@ from unweave.audit.texts import likely, points, see, sources
 from unweave.data.splits import Split
 from unweave.modalities import job, read
 from unweave.modalities.texts.evaluation import Relearning
+from unweave.modalities.texts.evaluation.metrics import DISTANCE
+from unweave.modalities.texts.recipe import TextMargins
 from unweave.store import tensors_sha256
 
 RECIPE = """\
@@ -208,3 +210,7 @@ def test_models_of_files_take_the_place_of_training(
     for text, arguments in cases.items():
         ended, said = told(capsys, "-o", tmp_path / "no", "--workers", 1, *arguments)
         assert ended == 2 and text in said, said
+
+
+def test_every_score_that_is_compared_has_a_margin_and_no_other() -> None:
+    assert set(TextMargins.model_fields) == set(DISTANCE) and len(DISTANCE) > 10

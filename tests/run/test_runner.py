@@ -217,11 +217,15 @@ def test_a_model_that_a_run_left_is_told_to_bring_back_what_that_run_forgot(reci
         run(read(recipe(), [*onward, other]), tmp_path / "second")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_no_torch_knows_is_a_fault_of_its_line(recipe: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigurationError, match=r"recipe\.yaml:2: run\.device: expected auto, cpu or a name"):
+        read(recipe("data: {source: digits}\nrun: {device: gpu}\nforget: {class: 3}\nmethod: {name: hamu_q}\n"))
+
+
 def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(
-    name: str, recipe: Callable[..., Path], tmp_path: Path
+    recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     told: list[str] = []
-    with pytest.raises(ConfigurationError, match=r"run\.device"):
-        run(read(recipe(), [f"run.device={name}"]), tmp_path / "out", watch=lambda title, *counts: told.append(title))
+    with pytest.raises(ConfigurationError, match=r"run\.device: cuda:99 is asked for"):
+        run(read(recipe(), ["run.device=cuda:99"]), tmp_path / "out", watch=lambda title, *counts: told.append(title))
     assert not told and not (tmp_path / "out" / "recipe.yaml").exists()

@@ -19,11 +19,11 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool) -> None:
     """Prints the quote of a recipe's request, or of each of several; no weight changes, only the cache is written."""
     recipe = read(path, overrides)
     parts = sequence.parts(recipe) if recipe.requests else [recipe]
-    jobs = [modalities.job(single) for single in parts]
+    device, jobs = devices.chosen(recipe.run.device), [modalities.job(single) for single in parts]
     for needed in filter(None, (job.memory() for job in jobs)):
         say(needed)
     with watching() as watch:
-        model = modalities.original(parts[0], jobs[0], watch).to(devices.chosen(recipe.run.device))
+        model = modalities.original(parts[0], jobs[0], watch).to(device)
     quotes = []
     for single, job in zip(parts, jobs, strict=True):
         guards = recipe.guards.guards()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from unweave.devices import named
 from unweave.errors import ConfigurationError, of_set
 from unweave.guards.finding import NEAR, Guards
 from unweave.store import model_in
@@ -58,6 +59,16 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 ClassName = Natural | str
+
+
+def _device(name: str) -> str:
+    try:
+        _ = name == "auto" or named(name)
+    except ConfigurationError as error:
+        raise ValueError(str(error).removeprefix("run.device: ")) from error
+    return name
+
+
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 AnyPath = Annotated[Path, AfterValidator(beside)]
 ExistingPath = Annotated[Path, AfterValidator(beside), AfterValidator(existing)]
@@ -172,7 +183,7 @@ class RunSection(BaseModel):
     seed: Natural = 0
     checkpoint_every: Count = 50
     shard: bool = False
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     callbacks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 

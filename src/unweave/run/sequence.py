@@ -70,12 +70,12 @@ def run(
 def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, watch: Watch, promise: Promise) -> Json:
     assert recipe.contract is not None
     folder = folder.resolve()  # each part's recipe names the model of the one before, wherever it is read from
-    asks, device = recipe.contract.asks_retrained, recipe.run.device
+    asks, device = recipe.contract.asks_retrained, devices.chosen(recipe.run.device)
     singles, data = parts(recipe), training_set(recipe)
     jobs = _jobs(recipe, singles, contract, data)
 
     def first() -> nn.Module:
-        return modalities.original(singles[0], jobs[0], watch).to(devices.chosen(device))
+        return modalities.original(singles[0], jobs[0], watch).to(device)
 
     if not resume:
         first()  # what is wrong with it is said before anything is cleared away
@@ -97,7 +97,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
         if kept["status"] == REASON:
             break
         left = place / "model"
-        model = job.opened(left, watch).to(devices.chosen(device))
+        model = job.opened(left, watch).to(device)
         retrained = job.reference(1, watch) if asks else None
         tests.append(Retest(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
@@ -111,7 +111,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
                 break
             kept = _with_repair(kept, repair)
             left = place / "model"
-            model = job.opened(left, watch).to(devices.chosen(device))
+            model = job.opened(left, watch).to(device)
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
