@@ -60,7 +60,7 @@ def main(
         raise ConfigurationError(f"{run}: the run has not ended: first go on, unweave run --resume {run}")
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]) and not overwrite:
         raise ConfigurationError(f"{output}: expected a new folder, found files: choose another, or --overwrite")
-    recipe = read(run / "recipe.yaml")
+    recipe = read(run / "recipe.yaml", ["run.device=auto"])  # not where it ran, but where it is exported
     job: Any = modalities.job(recipe)
     with watching() as watch:
         model = job.opened(run, watch)

@@ -44,7 +44,9 @@ def done(recipe: Callable[..., Path], tmp_path: Path) -> Path:
 def test_plain_transformers_read_what_was_merged(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    out, written = tmp_path / "out", done / "recipe.yaml"
+    written.write_text(written.read_text().replace("device: auto", "device: cuda:99"))  # it ran elsewhere
+    assert "cuda:99" in written.read_text()
     assert command("export", done, "-o", out, "--gguf-ready") == 0
     told = capsys.readouterr().out
     assert {"exported", "int8", "int4"} <= set(told.replace("\n", " ").split())
