@@ -79,6 +79,33 @@ def test_workers_that_see_another_cache_are_refused(
             evidence(asked, tmp_path / "out", executor=pool)
 
 
+class Answers(Executor):
+    """A worker whose first answer is given, or an error."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def submit(self, task: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        error = isinstance(self.answer, Exception)
+        future.set_exception(self.answer) if error else future.set_result(self.answer)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ((True, "there", "of another version"), "another version of unweave"),
+        (ModuleNotFoundError("No module named 'unweave'"), "a worker could not begin"),
+    ],
+)
+def test_workers_of_another_version_are_refused(
+    answer: Any, says: str, recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        evidence(read(recipe(TEXT)), tmp_path / "out", executor=Answers(answer))
+
+
 def test_threads_are_refused(recipe: Callable[..., Path], tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ConfigurationError, match="share its random state"):
         evidence(read(recipe(TEXT)), tmp_path / "out", executor=pool)
