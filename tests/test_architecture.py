@@ -47,7 +47,7 @@ LAYERS = [
     {"report"},
     {"leaves"},
     {"api"},
-    {"demos", "papers"},
+    {"demos", "papers", "tuning"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -345,6 +345,7 @@ def kept(
     *,
     retrained: nn.Module | None = None,
     first: Callable[[], nn.Module] | None = None,
+    final: bool = True,
 ) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper of the contract; all of it and None without one.
 
@@ -354,6 +355,7 @@ def kept(
         given: "holdout", "guard" and "final", where they were.
         retrained: for the forget clause of that name.
         first: opens what keep clauses compare with, where it is not the original.
+        final: whether the final sets are read.
 
     Raises:
         ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
@@ -365,7 +367,10 @@ def kept(
         (data.batch_size if isinstance(data, DataLoader) else None) or size
         for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch))
     )
-    return left, Keeper(contract, task, sets, per_step=per_step, retrained=retrained, first=first, seed=settings.seed)
+    keeper = Keeper(
+        contract, task, sets, per_step=per_step, retrained=retrained, first=first, final=final, seed=settings.seed
+    )
+    return left, keeper
 
 
 def held_out(
