@@ -131,7 +131,7 @@ def _about(found: Json) -> str:
     scale = ", ".join(number(each, 3) for each in found.get("original", []))
     return (
         "Each setting unlearned the proxy requests, drawn among the retained examples with the size and mix of the "
-        "real one. Their distance is to a model that was retrained without the proxy, over the metrics of a run's distance. "
-        f"The original's: {scale or 'not known yet'}. A setting that misses a clause never wins over one that misses "
+        "real one. Their distance is to a model retrained without the proxy, over the metrics of a run's distance. The "
+        f"original's: {scale or 'not known yet'}. A setting that misses a clause never wins over one that misses "
         f"none. {level} A pruned trial could not become the best, or was behind the median at a look."
     )

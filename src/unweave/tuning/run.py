@@ -69,7 +69,7 @@ def tune(
     watch: Watch = silent,
     promise: Callable[[str], None] = lambda text: None,
 ) -> Json:
-    """Does what is left of a search, then makes the run of what it found, the first to read the final set.
+    """Does what is left of a search, and then the run of what it found, the first that reads the final set.
 
     Args:
         recipe: of one request.
@@ -250,8 +250,8 @@ def _chosen(world: World, rows: Sequence[Json]) -> Json:
 def gain(own: Json, best: Json, tried: int) -> Json:
     r"""How much nearer the best is than the recipe over the proxies, with a lower bound that counts the selection.
 
-    Of k proxies with differences d: `mean(d) - t(k - 1) sd / sqrt k`, at the level `0.05 / tried` (Bonferroni): the best
-    of so many trials looks better on the requests that it was chosen on than it is. One proxy gives no bound.
+    Of k proxies with differences d: `mean(d) - t(k - 1) sd / sqrt k`, at the level `0.05 / tried` (Bonferroni): the
+    best of so many trials looks better on the requests that it was chosen on than it is. One proxy gives no bound.
     """
     from scipy.special import stdtrit
 
