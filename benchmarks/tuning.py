@@ -81,7 +81,8 @@ def main() -> None:
         (place / "recipe.yaml").write_text(text)
         begin, recipe = time.perf_counter(), read(place / "recipe.yaml")
         with watching() as watch:
-            found = tune(recipe, place / "search", Asked(chosen.trials, proxies=chosen.proxies), watch=watch, promise=print)
+            asked = Asked(chosen.trials, proxies=chosen.proxies)
+            found = tune(recipe, place / "search", asked, watch=watch, promise=print)
         tuned, spent = read(place / "search" / "tuned.yaml"), time.perf_counter() - begin
         for seed in chosen.seeds:
             if (kind, seed) not in {(row["kind"], row["seed"]) for row in rows(chosen.results)}:
@@ -129,7 +130,8 @@ def authors(place: Path, source: Path | None, seeds: list[int]) -> None:
     """Twenty authors of TOFU, with the author as the id of each text; unseen ones; who is to be forgotten; a base."""
     assert source is not None, "--source is the folder of TOFU's jsonl files"
     full = [json.loads(line) for line in (source / "full.jsonl").read_text().splitlines()]
-    every = [{"id": f"author-{n // AUTHOR}", **{k: row[k] for k in ("question", "answer")}} for n, row in enumerate(full)]
+    said = [{key: row[key] for key in ("question", "answer")} for row in full]
+    every = [{"id": f"author-{n // AUTHOR}", **row} for n, row in enumerate(said)]
     learned, others = every[: AUTHORS * AUTHOR], every[AUTHORS * AUTHOR : 2 * AUTHORS * AUTHOR]
     unseen = every[-4 * AUTHOR :]
     for name, part in (("authors", learned), ("unseen", unseen)):

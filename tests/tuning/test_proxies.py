@@ -94,7 +94,7 @@ def test_what_measures_the_end_of_the_real_request_is_unseen_by_proxies(recipe: 
 def test_without_room_it_is_said() -> None:
     labels = np.array([0] * 10 + [1] * 10)
     split = by_row.by_index(np.arange(8), 20)
-    with pytest.raises(ConfigurationError, match="takes 8 of the same kind, and there are 2.*--by contract"):
+    with pytest.raises(ConfigurationError, match=r"takes 8 of the same kind, and there are 2.*--by contract"):
         by_row.proxy(labels, split, np.arange(0), np.arange(0), 0)
     with pytest.raises(ConfigurationError, match="takes 1 of 1 whole groups"):
         by_row.proxy(labels, by_row.by_index(np.arange(10), 20), np.arange(0), np.arange(0), 0)

@@ -37,12 +37,12 @@ class Auto:
 
     def __post_init__(self) -> None:
         faults = [
-            f"among: no method with steps is called {name!r}.{suggest(str(name), METHODS)}"
+            f"among names no method with steps: {name!r}.{suggest(str(name), METHODS)}"
             for name in self.among
             if name not in METHODS
         ]
         if self.among and (len(self.among) < 2 or len(set(self.among)) < len(self.among)):
-            faults.append(f"among: expected two methods at least, each once; found {', '.join(map(str, self.among))}")
+            faults.append(f"among takes two methods at least, each once; found {', '.join(map(str, self.among))}")
         least = 2 * len(self.among or (*HEADLINE, *BASELINES))
         if self.gradients is not None and not (type(self.gradients) is int and self.gradients >= least):
             faults.append(f"gradients must be at least {least}, two for each method; found {self.gradients!r}")
