@@ -353,9 +353,7 @@ def kept(
         contract, task, forget, retain: of the call or the recipe.
         settings: batches and seed.
         given: "holdout", "guard" and "final", where they were.
-        retrained: for the forget clause of that name.
-        first: opens what keep clauses compare with, where it is not the original.
-        final: whether the final sets are read.
+        retrained, first, final: as of `Keeper`.
 
     Raises:
         ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
