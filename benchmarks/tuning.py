@@ -3,7 +3,7 @@
     python benchmarks/tuning.py [--only class random poison tofu] [--trials 24] [--proxies 3] [--seeds 1 2 3 4 5 6]
 
 One search for each kind, on seed 0: of the digits a class, a random tenth and planted wrong labels, and of tiny TOFU
-(`--source`: folder of TOFU's jsonl files) two of twenty authors, whose small language model is made here. The tuned
+(`--source`: folder of TOFU's jsonl files) two of twelve authors, whose small language model is made here. The tuned
 setting and the recipe's own then run on other classes, rows and authors, with originals of other seeds, each against
 a model that is retrained without them. What is there is skipped; a line of the file is one request.
 """
@@ -46,14 +46,14 @@ KINDS = {
     "tofu": lambda seed: f"{{ids: forget-{seed}.txt}}",
 }
 TOFU = """\
-data: {source: texts, path: authors.jsonl, holdout: unseen.jsonl}
+data: {source: texts, path: authors.jsonl, holdout: unseen.jsonl, format: "{question}\\n"}
 model: {base: base}
 training: {epochs: 14, batch: 16, lr: 3.0e-3}
 contract: {keep: [], forget: [unseen]}
 run: {steps: 40, forget_batch: 20, retain_batch: 40}
 evaluation: {quote: false, generate: 16, at_most: 40, relearning: none}
 """
-AUTHOR, AUTHORS, GONE = 20, 20, 2  # rows of each, authors, and how many of them a request names
+AUTHOR, AUTHORS, GONE = 20, 12, 2  # rows of each, authors, and how many of them a request names
 
 
 def options() -> argparse.Namespace:
@@ -127,12 +127,12 @@ def quiet(phase: str, done: int, total: int) -> None:
 
 
 def authors(place: Path, source: Path | None, seeds: list[int]) -> None:
-    """Twenty authors of TOFU, with the author as the id of each text; unseen ones; who is to be forgotten; a base."""
+    """Twelve authors of TOFU, with the author as the id of each text; unseen ones; who is to be forgotten; a base."""
     assert source is not None, "--source is the folder of TOFU's jsonl files"
     full = [json.loads(line) for line in (source / "full.jsonl").read_text().splitlines()]
     said = [{key: row[key] for key in ("question", "answer")} for row in full]
     every = [{"id": f"author-{n // AUTHOR}", **row} for n, row in enumerate(said)]
-    learned, others = every[: AUTHORS * AUTHOR], every[AUTHORS * AUTHOR : 2 * AUTHORS * AUTHOR]
+    learned, others = every[: AUTHORS * AUTHOR], every[20 * AUTHOR : 40 * AUTHOR]
     unseen = every[-4 * AUTHOR :]
     for name, part in (("authors", learned), ("unseen", unseen)):
         (place / f"{name}.jsonl").write_text("\n".join(map(json.dumps, part)))

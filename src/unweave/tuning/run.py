@@ -30,7 +30,7 @@ from unweave.tuning import search
 from unweave.tuning.space import Setting, Space, space_of
 from unweave.tuning.trial import Json, Rivals, attempt, with_setting
 from unweave.tuning.trials import Trials
-from unweave.tuning.world import By, World, prepared, requests
+from unweave.tuning.world import By, World, check, prepared, requests
 from unweave.watch import Watch, silent, spoken
 
 FILE, TRIALS, TUNED, RUN = "tune.json", "trials.jsonl", "tuned.yaml", "run"
@@ -105,6 +105,7 @@ def tune(
         chosen = requests(base, job, asked.by, asked.proxies, asked.seed)
         trials = Trials(folder / TRIALS)
         try:
+            check(base, chosen, watch)
             if len(trials.rows) < asked.trials:
                 promise(str(estimate(base, job, chosen, asked, len(trials.rows), jobs, watch)))
             world = prepared(base, asked.by, chosen, watch)
@@ -158,7 +159,8 @@ def _begun(folder: Path, base: Recipe, job: Job, asked: Asked, space: Space) -> 
         if changed := differing(before, same):
             told = [f"{key} changed since the search began: {how}" for key, how in changed.items()]
             raise ConfigurationError([*told, f"{folder}: put back what changed, or choose another --output"])
-    found = {"status": "running", "identity": same, "asked": asdict(asked), "request": job.text, "space": space.lines()}
+    found = {"status": "running", "identity": same, "asked": asdict(asked), "request": job.text, "created": now()}
+    found |= {"space": space.lines(), "trials": []}
     write_json(folder / FILE, strict(found))
     return found
 
@@ -175,7 +177,7 @@ def _search(
 ) -> None:
     """Runs the trials that are not there."""
     pending = dict[Future[Json], tuple[int, Setting]]()
-    with _crew(world, jobs, executor) as submit:
+    with _crew(world, jobs, executor) as submit, _cancelled(pending):
         while True:
             watch("trials", len(trials.rows), asked.trials)
             while len(pending) < jobs:
@@ -194,6 +196,17 @@ def _search(
             for future in sorted(done, key=lambda each: pending[each][0]):
                 trials.add(future.result())
                 del pending[future]
+
+
+@contextmanager
+def _cancelled(pending: Mapping[Future[Json], object]) -> Iterator[None]:
+    """What ends the search, Ctrl-C or a fault, calls off the trials that have not begun."""
+    try:
+        yield
+    except BaseException:
+        for future in pending:
+            future.cancel()
+        raise
 
 
 Submit = Callable[[int, Setting, Rivals], "Future[Json]"]

@@ -12,7 +12,7 @@ from unweave import modalities
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities._base import Job, Sheet
 from unweave.recipe.recipe import Recipe
-from unweave.run.session import contract_sets
+from unweave.run.session import Session, check_readable, contract_sets
 from unweave.tasks import Known
 from unweave.watch import Watch, silent
 
@@ -60,6 +60,28 @@ def requests(recipe: Recipe, job: Job, by: By, proxies: int, seed: int) -> tuple
     if recipe.contract is not None:
         guard, final = contract_sets(recipe.contract.contract(), job, recipe.run.seed)[1].rows or (none, none)
     return tuple(kind.proxy(recipe, job, guard, final, seed + number) for number in range(proxies))
+
+
+def check(recipe: Recipe, chosen: Sequence[Job], watch: Watch = silent) -> None:
+    """Refuses what the first trial would, before anything long is done.
+
+    Raises:
+        ConfigurationError: a clause that the data cannot be read for, or a limit that the guard set cannot decide at
+            its level.
+    """
+    if recipe.contract is None:
+        return
+    try:
+        for request in chosen:
+            check_readable(recipe, request)
+            original = modalities.original(recipe, request, watch)
+            keeper = Session.start(recipe, request, original, original, final=False).parts.keeper
+            if keeper is not None:
+                keeper.check(original)
+    except ConfigurationError as error:
+        tried = recipe.contract.tried
+        told = f"The guard set judges all trials, so its level is divided by {tried}: fewer --trials, or a wider limit."
+        raise ConfigurationError([*error.faults, told]) from error
 
 
 def prepared(recipe: Recipe, by: By, chosen: Sequence[Job], watch: Watch = silent) -> World:
