@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 import torch
 
 from tests.modalities.texts._world import NAMES, PLACES, made
+from unweave import modalities
 from unweave.errors import ConfigurationError, UnsupportedError
-from unweave.modalities import by_row, job, of, original, read
+from unweave.modalities import by_row, job, original, read
+from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.images.job import ImageJob
+from unweave.modalities.records.job import RecordsJob
 from unweave.modalities.texts.job import TextJob
 from unweave.run.session import contract_sets
 from unweave.store import tensors_sha256
@@ -147,14 +151,67 @@ def test_nobody_knows_how_to_retrain_what_was_given(people: Path) -> None:
         requests(asked, job(asked), "proxies", 1, 0)
 
 
-def test_data_without_proxies_are_searched_by_contract(tmp_path: Path) -> None:
-    rows = "\n".join(f"{n},{n % 2}" for n in range(60))
-    (tmp_path / "table.csv").write_text(f"x,y\n{rows}\n")
-    (tmp_path / "recipe.yaml").write_text(
-        "data: {source: csv, path: table.csv, target: y}\nforget: {random: 0.1}\ncontract: {keep: []}\n"
-    )
-    asked = read(tmp_path / "recipe.yaml")
-    assert of(asked).proxy is None
+DRAWN = "data: {source: digits_to_draw}\nforget: {class: 3}\ntraining: {steps: 2}\n"
+
+
+def test_images_that_are_drawn(recipe: Write) -> None:
+    asked = read(recipe(DRAWN))
+    real = job(asked)
+    (proxy,) = requests(asked, real, "proxies", 1, 0)
+    assert isinstance(real, DiffusionJob) and isinstance(proxy, DiffusionJob) and proxy.also is not None
+    (label,) = proxy.gone
+    assert real.gone == (3,) and label != 3 and set(proxy.forget.labels.tolist()) == {label}
+    assert label not in proxy.kept and 3 not in proxy.kept and set(proxy.holdout.labels.tolist()) == {label}
+    learned = set(proxy.without.labels.tolist())
+    assert label not in learned and 3 in learned and not {*real.split.forget} & {*proxy.split.retain}
+
+
+TABLE = """\
+data: {source: csv, path: table.csv, target: y, user: who}
+forget: {where: {who: [p1, p2]}}
+training: {epochs: 2}
+contract: {keep: [{metric: accuracy, absolute: 0.4}], forget: []}
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Forty people of ten rows each, in two classes."""
+    rows = "\n".join(f"p{n // 10},{n},{n % 7},{n % 2}" for n in range(400))
+    (tmp_path / "table.csv").write_text(f"who,a,b,y\n{rows}\n")
+    (tmp_path / "recipe.yaml").write_text(TABLE)
+    return tmp_path / "recipe.yaml"
+
+
+def test_records_of_people(table: Path) -> None:
+    asked = read(table)
+    real = job(asked)
+    assert isinstance(real, RecordsJob) and asked.contract is not None
+    guard, final = contract_sets(asked.contract.contract(), real, 0)[1].rows or ((), ())
+    (proxy,) = requests(asked, real, "proxies", 1, 0)
+    assert isinstance(proxy, RecordsJob) and real.source.people is not None
+    people = set(real.source.people[proxy.split.forget])
+    assert len(people) == 2 and not people & {"p1", "p2"} and 0 < len(proxy.forget) <= len(real.forget) == 20
+    apart = {*real.split.retain[guard], *real.split.retain[final], *real.split.forget}
+    assert not apart & {*proxy.split.forget} and not {*real.split.retain[final]} & {*proxy.split.retain}
+    learned = {*real.source.people[proxy.split.retain], *real.source.people[proxy.also]}
+    assert not people & learned and {"p1", "p2"} <= learned
+    assert proxy.reference(1, lambda *_: None) is not None and len(proxy.without) < len(real.retain) + 20
+
+
+def test_records_of_nobody_keep_their_classes(table: Path) -> None:
+    asked = read(table, ["data.user=null", "forget={random: 0.1}"])
+    real = job(asked)
+    (proxy,) = requests(asked, real, "proxies", 1, 0)
+    assert isinstance(real, RecordsJob) and isinstance(proxy, RecordsJob)
+    counts = [np.bincount(each.forget.labels) for each in (real, proxy)]  # type: ignore[arg-type]
+    assert (counts[0] == counts[1]).all() and counts[0].sum() == len(real.forget)
+
+
+def test_data_without_proxies_are_searched_by_contract(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = modalities.of
+    monkeypatch.setattr(modalities, "of", lambda recipe: replace(real(recipe), proxy=None))
+    asked = read(table, ["contract={keep: []}"])
     with pytest.raises(UnsupportedError, match="nobody knows how to draw proxy requests of records"):
         requests(asked, job(asked), "proxies", 1, 0)
     assert len(requests(asked, job(asked), "contract", 1, 0)) == 1

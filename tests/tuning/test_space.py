@@ -11,6 +11,7 @@ from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import read
 from unweave.recipe.auto import BASELINES, HEADLINE
 from unweave.tasks import Classification, Language
+from unweave.tuning.run import begun
 from unweave.tuning.space import Knob, knob_of, space_of
 
 Write = Callable[..., Path]
@@ -88,6 +89,14 @@ def test_what_was_asked_for_is_found_again_in_optuna_s_words(recipe: Write) -> N
     assert (
         space.params({"method": {"name": "hamu_q", "ratio": 0.999}, "step": {"name": "trust", "start": 1e-3}}) is None
     )
+
+
+def test_a_race_s_candidates_are_what_is_tried(recipe: Write) -> None:
+    asked = read(recipe(DIGITS + "method: {name: auto, among: [npo, eupmu]}\n"))
+    space = space_of(asked, Classification())
+    assert space.methods == ["npo", "eupmu"]
+    assert begun(asked, space)[0]["method"] == {"name": "hamu_q"}, "trial 0 is the default method"
+    assert space_of(read(recipe(DIGITS + "method: auto\n")), Classification()).methods == [*HEADLINE, *BASELINES]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.audit.test_drawn import command
+from unweave.audit.work import processes
 from unweave.contract.reading import Waypoint
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import job, read
@@ -73,7 +74,7 @@ def test_everything_that_a_search_leaves(whole: tuple[dict[str, Any], Path]) -> 
 
 
 def test_the_guard_s_level_counts_the_trials_and_the_final_set_s_does_not(whole: tuple[dict[str, Any], Path]) -> None:
-    """Where nothing is lost, the bound is that of no failure among n: at .05 / 4 / 6 on the guard, .05 on the final set."""
+    """Where nothing is lost, the bound is that of no failure among n: guard .05 / 4 / 6, final set .05."""
     from unweave.contract import bounds
 
     keep = json.loads((whole[1] / "run" / "summary.json").read_text())["contract"][0]
@@ -239,6 +240,9 @@ def test_trials_in_processes_are_those_of_one(
     rows = sorted(found["trials"], key=lambda row: row["number"])
     assert [row["setting"] for row in rows] == [row["setting"] for row in whole[0]["trials"][:2]]
     assert all(row["state"] == "complete" for row in rows) and found["status"] == "done"
+    with processes(1) as pool:
+        far = tune(read(recipe(RECIPE)), tmp_path / "far", Asked(trials=2, methods=ASKED.methods), executor=pool)
+    assert plain(far["trials"]) == plain(rows), "whoever does them"
     with (
         ThreadPoolExecutor(1) as threads,
         pytest.raises(ConfigurationError, match="expected workers that are processes"),
