@@ -53,8 +53,8 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
     if selection is None and (what := _quantised(own)) and not any("peft" in type(m).__module__ for m in own.modules()):
         raise ConfigurationError(
             f"The model is quantised ({what}) and has no adapters: only what was left in floating point, such as "
-            "norms, could move. Put adapters on it (unweave.pretrained.adapt(model, Lora())), unlearn the model that it "
-            "was made from and quantise the result, or name what may move: parameters=[...]."
+            "norms, could move. Put adapters on it (unweave.pretrained.adapt(model, Lora())), unlearn what it was made "
+            "from and quantise the result, or name what may move: parameters=[...]."
         )
     packing = (m for m in own.modules() if getattr(m, UNTRAINED, False) and not m.training)
     if any(next(m.parameters()).device.type == "cpu" for m in packing):
