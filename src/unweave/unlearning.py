@@ -38,6 +38,7 @@ from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.places import Place
+from unweave.precision import masters
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
@@ -136,6 +137,7 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
+            stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield
 
@@ -361,14 +363,12 @@ def kept(
     if contract is None:
         return retain, None
     left, sets = held_out(contract, task, forget, retain, given, settings.seed)
-    per_step = sum(
-        (data.batch_size if isinstance(data, DataLoader) else None) or size
-        for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch))
+    each = 0
+    for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch)):
+        each += (data.batch_size if isinstance(data, DataLoader) else None) or size
+    return left, Keeper(
+        contract, task, sets, per_step=each, retrained=retrained, first=first, final=final, seed=settings.seed
     )
-    keeper = Keeper(
-        contract, task, sets, per_step=per_step, retrained=retrained, first=first, final=final, seed=settings.seed
-    )
-    return left, keeper
 
 
 def held_out(
