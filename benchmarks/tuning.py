@@ -2,7 +2,8 @@
 
     python benchmarks/tuning.py [--only class random poison tofu] [--trials 24] [--proxies 3] [--seeds 1 2 3 4 5 6]
 
-One search for each kind, on seed 0: of the digits a class, a random tenth and planted wrong labels, and of tiny TOFU
+One search for each kind, on seed 0: of the digits a class, a random tenth and planted wrong labels (once more under a
+recipe that names a baseline, graddiff, whose weights and step are searched), and of tiny TOFU
 (`--source`: folder of TOFU's jsonl files) two of twelve authors, whose small language model is made here. The tuned
 setting and the recipe's own then run on other classes, rows and authors, with originals of other seeds, each against
 a model that is retrained without them. What is there is skipped; a line of the file is one request.
@@ -43,8 +44,12 @@ KINDS = {
     "class": lambda seed: f"{{class: {(3 + seed) % 10}}}",
     "random": lambda seed: f"{{random: 0.1, seed: {seed}}}",
     "poison": lambda seed: f"{{poison: 0.1, seed: {seed}}}",
+    "graddiff": lambda seed: f"{{poison: 0.1, seed: {seed}}}",
     "tofu": lambda seed: f"{{ids: forget-{seed}.txt}}",
 }
+SAID = {"graddiff": "method: {name: graddiff}\n"}
+AMONG = {"tofu": ("hamu_q", "eupmu", "graddiff", "npo")}
+"""Of the others a step takes longer, or they are about classes."""
 TOFU = """\
 data: {source: texts, path: authors.jsonl, holdout: unseen.jsonl, format: "{question}\\n"}
 model: {base: base}
@@ -58,7 +63,7 @@ AUTHOR, AUTHORS, GONE = 20, 12, 2  # rows of each, authors, and how many of them
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=tuple(KINDS), default=["class", "random", "poison"])
+    parser.add_argument("--only", nargs="+", choices=tuple(KINDS), default=["class", "random", "poison", "graddiff"])
     parser.add_argument("--source", type=Path, help="folder of TOFU's jsonl files, for tofu")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--proxies", type=int, default=3)
@@ -77,11 +82,11 @@ def main() -> None:
         place.mkdir(parents=True, exist_ok=True)
         if kind == "tofu":
             authors(place, chosen.source, [FIRST, *chosen.seeds])
-        text = (TOFU if kind == "tofu" else DIGITS) + f"forget: {KINDS[kind](FIRST)}\n"
+        text = (TOFU if kind == "tofu" else DIGITS) + f"forget: {KINDS[kind](FIRST)}\n" + SAID.get(kind, "")
         (place / "recipe.yaml").write_text(text)
         begin, recipe = time.perf_counter(), read(place / "recipe.yaml")
         with watching() as watch:
-            asked = Asked(chosen.trials, proxies=chosen.proxies)
+            asked = Asked(chosen.trials, AMONG.get(kind, ()), chosen.proxies)
             found = tune(recipe, place / "search", asked, watch=watch, promise=print)
         tuned, spent = read(place / "search" / "tuned.yaml"), time.perf_counter() - begin
         for seed in chosen.seeds:
