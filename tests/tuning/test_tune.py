@@ -17,7 +17,7 @@ from unweave.contract.reading import Waypoint
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import job, read
 from unweave.run.session import Session
-from unweave.tuning import Asked, space_of, trial, tune, world
+from unweave.tuning import Asked, crew, space_of, trial, tune, world
 from unweave.tuning import run as running
 from unweave.tuning.search import best, following, rivals
 from unweave.tuning.trial import PRUNED, Look, Rivals, attempt
@@ -99,7 +99,7 @@ def test_interrupted_and_resumed_is_the_search_that_never_stopped(
 
     asked, folder = read(recipe(RECIPE)), tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(running, "attempt", interrupted)
+        patched.setattr(crew, "attempt", interrupted)
         assert tune(asked, folder, ASKED)["status"] == "interrupted"
     assert done == [0, 1, 2] and not (folder / "tuned.yaml").exists()
     with (folder / "trials.jsonl").open("a") as handle:
@@ -262,10 +262,22 @@ def test_bad_input_is_one_message(
     ):
         assert command("tune", path, "-o", tmp_path / "out", *given) == 2
         err = capsys.readouterr().err
-        assert what in err and err.startswith("error:") and not (tmp_path / "out" / "trials.jsonl").exists()
+        assert what in err and err.startswith("error:") and not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert command("tune", path, "-o", tmp_path / "out") == 2
     assert "pip install 'unweave[tune]'" in capsys.readouterr().err
+
+
+def test_a_limit_that_so_many_trials_leave_undecided_is_refused_before_any(recipe: Write, tmp_path: Path) -> None:
+    """291 guard examples decide 3 points at .05 / 4 (score bound 1.8 points), and not at .05 / 4 / 200 (4.9 points)."""
+    sharp = "contract={keep: [{metric: accuracy, absolute: 0.03}], forget: [{metric: accuracy, at_most: 0.5}]}"
+    asked = read(recipe(RECIPE), [sharp, "forget={random: 0.1}"])
+    assert asked.contract is not None
+    with pytest.raises(ConfigurationError, match="cannot be decided") as refused:
+        tune(asked, tmp_path / "out", Asked(trials=200, methods=("hamu_q",)))
+    assert "divided by 200: fewer --trials" in refused.value.faults[-1] and not (tmp_path / "out").exists()
+    here = job(asked)
+    world.check(asked, requests(asked, here, "proxies", 1, 0))
 
 
 def test_the_command(whole: tuple[dict[str, Any], Path], recipe: Write, capsys: pytest.CaptureFixture[str]) -> None:

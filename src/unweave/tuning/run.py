@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from unweave import modalities
-from unweave.audit import work
 from unweave.errors import ConfigurationError, InfeasibleError
 from unweave.extras import require
 from unweave.modalities._base import Job
@@ -21,17 +19,18 @@ from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import NamedSection
 from unweave.run import directory
 from unweave.run.environment import environment, now
-from unweave.run.examples import quote
 from unweave.run.identity import differing, identity, resolve
 from unweave.run.interrupt import REASON
 from unweave.run.runner import run as run_one
 from unweave.store import atomically, strict, write_json
 from unweave.tuning import search
+from unweave.tuning.cost import estimate
+from unweave.tuning.crew import search_on
 from unweave.tuning.space import Setting, Space, space_of
-from unweave.tuning.trial import Json, Rivals, attempt, with_setting
+from unweave.tuning.trial import Json, with_setting
 from unweave.tuning.trials import Trials
 from unweave.tuning.world import By, World, check, prepared, requests
-from unweave.watch import Watch, silent, spoken
+from unweave.watch import Watch, silent
 
 FILE, TRIALS, TUNED, RUN = "tune.json", "trials.jsonl", "tuned.yaml", "run"
 OURS = {FILE, TRIALS, TUNED, RUN, "report.html"}
@@ -101,15 +100,16 @@ def tune(
                 f"--trials: expected 2 at least, the recipe's own and another; found {asked.trials}"
             )
         base = with_setting(_corrected(recipe, asked.trials), first[0])
-        found = _begun(folder, base, job, asked, space)
-        chosen = requests(base, job, asked.by, asked.proxies, asked.seed)
         trials = Trials(folder / TRIALS)
+        found = _begun(folder, base, job, asked, space, trials)
+        chosen = requests(base, job, asked.by, asked.proxies, asked.seed)
         try:
             check(base, chosen, watch)
+            write_json(folder / FILE, strict(found))
             if len(trials.rows) < asked.trials:
-                promise(str(estimate(base, job, chosen, asked, len(trials.rows), jobs, watch)))
+                promise(str(estimate(base, job, chosen, asked.by, asked.trials - len(trials.rows), jobs, watch)))
             world = prepared(base, asked.by, chosen, watch)
-            _search(world, space, first, trials, asked, jobs, executor, watch)
+            search_on(world, space, first, trials, asked.trials, asked.seed, jobs, executor, watch)
             found |= _chosen(world, trials.rows)
             won = next(row["setting"] for row in trials.rows if row["number"] == found["best"])
             atomically(folder / TUNED, _tuned(with_setting(base, won), found, asked).encode())
@@ -150,98 +150,17 @@ def _check(folder: Path) -> None:
         )
 
 
-def _begun(folder: Path, base: Recipe, job: Job, asked: Asked, space: Space) -> Json:
-    """`tune.json` as it begins; what is there must be of the same search."""
+def _begun(folder: Path, base: Recipe, job: Job, asked: Asked, space: Space, trials: Trials) -> Json:
+    """`tune.json` as it begins; trials that are there must be of the same search."""
     kept = {key: value for key, value in identity(resolve(base, job, folder)).items() if value is not None}
     same = json.loads(json.dumps({**kept, **{f"--{key}": value for key, value in asdict(asked).items()}}))
-    if (folder / FILE).is_file():
+    if trials.rows and (folder / FILE).is_file():
         before = json.loads((folder / FILE).read_text(encoding="utf-8"))["identity"]
         if changed := differing(before, same):
             told = [f"{key} changed since the search began: {how}" for key, how in changed.items()]
             raise ConfigurationError([*told, f"{folder}: put back what changed, or choose another --output"])
     found = {"status": "running", "identity": same, "asked": asdict(asked), "request": job.text, "created": now()}
-    found |= {"space": space.lines(), "trials": []}
-    write_json(folder / FILE, strict(found))
-    return found
-
-
-def _search(
-    world: World,
-    space: Space,
-    first: Sequence[Setting],
-    trials: Trials,
-    asked: Asked,
-    jobs: int,
-    executor: Executor | None,
-    watch: Watch,
-) -> None:
-    """Runs the trials that are not there."""
-    pending = dict[Future[Json], tuple[int, Setting]]()
-    with _crew(world, jobs, executor) as submit, _cancelled(pending):
-        while True:
-            watch("trials", len(trials.rows), asked.trials)
-            while len(pending) < jobs:
-                under = [number for number, _ in pending.values()]
-                number = trials.next(under)
-                if number >= asked.trials:
-                    break
-                taken = [row["setting"] for row in trials.rows] + [setting for _, setting in pending.values()]
-                setting = search.following(space, first, trials.rows, taken, number, asked.seed)
-                if setting is None:
-                    break
-                pending[submit(number, setting, search.rivals(trials.rows))] = number, setting
-            if not pending:
-                return
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda each: pending[each][0]):
-                trials.add(future.result())
-                del pending[future]
-
-
-@contextmanager
-def _cancelled(pending: Mapping[Future[Json], object]) -> Iterator[None]:
-    """What ends the search, Ctrl-C or a fault, calls off the trials that have not begun."""
-    try:
-        yield
-    except BaseException:
-        for future in pending:
-            future.cancel()
-        raise
-
-
-Submit = Callable[[int, Setting, Rivals], "Future[Json]"]
-_world: World | None = None  # of a worker process, set when it begins
-
-
-@contextmanager
-def _crew(world: World, jobs: int, executor: Executor | None) -> Iterator[Submit]:
-    """What does a trial: here and now, in processes of this machine, or by an executor."""
-
-    def here(number: int, setting: Setting, rivals: Rivals) -> Future[Json]:
-        future = Future[Json]()
-        future.set_result(attempt(world, number, setting, rivals))
-        return future
-
-    with ExitStack() as open_:
-        if executor is not None:
-            work.check(executor)
-            yield lambda *given: executor.submit(attempt, world, *given)
-        elif jobs <= 1:
-            yield here
-        else:
-            pool = open_.enter_context(work.processes(jobs, _begin, world))
-            yield lambda *given: pool.submit(_attempt, *given)
-
-
-def _begin(world: World) -> None:
-    global _world
-    work.ready()
-    _world = world
-
-
-def _attempt(number: int, setting: Setting, rivals: Rivals) -> Json:
-    assert _world is not None
-    return attempt(_world, number, setting, rivals)
+    return found | {"space": space.lines(), "trials": []}
 
 
 def _chosen(world: World, rows: Sequence[Json]) -> Json:
@@ -306,48 +225,3 @@ def _final(folder: Path, watch: Watch) -> Json:
     scores = json.loads((folder / RUN / "scores.json").read_text(encoding="utf-8"))
     kept = ("status", "stop_reason", "contract", "contract_reading", "steps", "seconds", "warnings")
     return {"status": "done", "run": {key: summary[key] for key in kept} | {"gaps": scores["gaps"]}, "why": ""}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a search takes, at most: its trials end early where they are behind, or have met the contract.
-
-    Attributes:
-        trials: that are left.
-        requests: of each.
-        run, retraining: seconds of one, None where nobody knows.
-        training: models that are retrained.
-        jobs: trials at a time.
-    """
-
-    trials: int
-    requests: int
-    run: float | None
-    retraining: float | None
-    training: int
-    jobs: int
-
-    def __str__(self) -> str:
-        requests = f"{self.requests} request{'s' * (self.requests > 1)}"
-        what = f"{self.trials} trials on {requests}, {self.training} retrained models"
-        if self.run is None:
-            return f"{what}; how long is not known without a quote (evaluation.quote, run.memory)"
-        seconds = math.ceil(self.trials / self.jobs) * self.requests * self.run
-        seconds += self.training * (self.retraining or 0.0) + self.run
-        unknown = " and the retraining" if self.training and self.retraining is None else ""
-        return f"{what}: at most about {spoken(seconds)} of steps{unknown}, then scores (a run is {spoken(self.run)})"
-
-
-def estimate(
-    recipe: Recipe, job: Job, chosen: Sequence[Job], asked: Asked, done: int, jobs: int, watch: Watch
-) -> Estimate:
-    """From the quote of the request (`unweave diagnose`), and from what the cache knows of retrained models."""
-    proxies = chosen if asked.by == "proxies" else ()
-    missing = [each for each in proxies if each.reference_seconds() is None]
-    seconds = retraining = None
-    if recipe.evaluation.quote and recipe.run.memory in ("auto", "fast"):
-        watch("looking at the request", 0, 1)
-        told = quote(recipe, job, modalities.original(recipe, job, watch))
-        seconds, retraining = told.run.seconds, told.retrain.seconds
-        watch("looking at the request", 1, 1)
-    return Estimate(asked.trials - done, len(chosen), seconds, retraining, len(missing), jobs)
