@@ -24,7 +24,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-
 from tests.conftest import RECIPE as IMAGES
 from tests.distributed._command import Ended, command
 from tests.modalities.diffusion._pictures import RECIPE as DIFFUSION
@@ -33,6 +32,7 @@ from tests.modalities.records._tables import RECIPE as RECORDS
 from tests.modalities.records._tables import written
 from tests.modalities.texts._world import RECIPE as TEXTS
 from tests.modalities.texts._world import made
+
 from unweave.methods import METHODS
 from unweave.oneshot import ONESHOT
 from unweave.run.steps_log import read_steps
