@@ -138,7 +138,6 @@ def test_a_row_runs_or_says_what_it_needs(name: str, kind: str) -> None:
 
 def test_the_table_is_complete() -> None:
     assert set(METHODS) > RELABEL | set(NEEDS)
-    assert len(set(METHODS) - set(NEEDS)) > 25
 
 
 @pytest.mark.parametrize("name", sorted(DIFFUSION_ONLY))
