@@ -171,6 +171,7 @@ def test_pruning_saves_work_and_changes_no_trial_that_is_not_pruned(proxied: tri
     others = Rivals([looks] * trial.STARTUP)
     slow, fast = (attempt(proxied, 2, dict(each), others) for each in (SLOW, FAST))
     assert slow["state"] == "pruned" and slow["why"] == PRUNED and slow["objective"] is None
+    assert slow["requests"][0]["objective"] is None, "nobody measured how far it is"
     assert 0 < slow["steps"] < alone["slow"]["steps"] and slow["gradients"] < alone["slow"]["gradients"]
     assert plain([{**fast, "number": 1}]) == plain([alone["fast"]])
     few = attempt(proxied, 2, dict(SLOW), Rivals([looks] * (trial.STARTUP - 1)))

@@ -141,7 +141,7 @@ def _on(world: World, recipe: Recipe, place: int, request: Job, look: Look | Non
     if result.reason == REASON:
         raise KeyboardInterrupt  # half a trial is none
     at: Json = {"met": True, "forgotten": 1.0, "used": 0.0} if result.contract is None else standing(result)
-    objective: float | None = at["used"]
+    objective: float | None = at["used"] if world.by == "contract" else None
     gaps: Json = {}
     if world.by == "proxies" and result.reason != PRUNED:
         sheet = request.score(session.model.eval(), "unlearned", None, lambda *_: None).scores
