@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow ranks device fuzz mutants lint types docs dist model modeltest examples picture clean
+.PHONY: help demo test slow ranks device fuzz mutants lint types docs dist model modeltest quantised examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,11 @@ device: $(DEV)/installed        ## tests of what crosses to an accelerator, on a
 
 modeltest: model        ## the tests that need that model
 	$(ONE) UNWEAVE_MODEL="$$($(DEV)/bin/python scripts/smollm2.py --where)" $(DEV)/bin/python -m pytest -m model
+
+# beside the environment: whoever has them pays for their import in every process of transformers
+quantised: $(DEV)/installed        ## tests on weights in 8 and 4 bits, with torchao and bitsandbytes
+	$(DEV)/bin/python $(PIP) --no-deps --upgrade --target build/quantised torchao bitsandbytes
+	$(ONE) PYTHONPATH=$(CURDIR)/build/quantised$${PYTHONPATH:+:$$PYTHONPATH} $(DEV)/bin/python -m pytest -m quantised tests
 
 examples: $(DEV)/installed        ## run every example, small
 	@for example in examples/[a-z]*.py; do echo "$$example"; $(ONE) $(DEV)/bin/python -W error $$example --smoke || exit 1; done

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from unweave.errors import ConfigurationError
 from unweave.sharded import copied_alike, is_sharded, reshard
@@ -301,8 +302,8 @@ def moving_buffers(model: nn.Module) -> bool:
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether it has a memory of its own kind: dense, with elements, and no shard of another."""
-    if is_lazy(tensor) or tensor.is_meta or hasattr(tensor, "to_local"):
+    """Whether it has a memory of its own kind: dense, with elements, no shard of another, not quantised."""
+    if is_lazy(tensor) or tensor.is_meta or is_traceable_wrapper_subclass(tensor):
         return False
     return tensor.layout == torch.strided and tensor.numel() > 0
 

@@ -37,6 +37,7 @@ from unweave.execution import (
 )
 from unweave.gramian import Blocks, Gradient, block_index, local, parts
 from unweave.modules import Buffers, check_memory, differentiable, per_example
+from unweave.precision import names
 from unweave.streaming import WAYS, Direction, Hearing, Memory, Take, Weights, dense, interleaved, taking
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Objectives:
         if losses == (None, None):
             raise ConfigurationError("Neither a forget nor a retain loss was given; pass at least one.")
         self.model, self._losses, self._accelerator, self._probe = model, losses, accelerator, probe
-        self.names: list[str] = [n for n, _ in named]
+        known = names(bare(model))
+        self.names: list[str] = [known.get(n, n) for n, _ in named]
         self.parameters: list[Tensor] = [p for _, p in named]
         self.lr: float | None = None
         self.radius: float | None = None

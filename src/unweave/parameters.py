@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
@@ -17,6 +18,10 @@ from unweave.modules import bare, differentiable, evaluating
 from unweave.sharded import is_sharded, local, sum_over_shards
 
 _SHOWN = 8  # names in a message
+
+
+UNTRAINED = "support_avx512bf16_for_cpu"
+"""What a `Linear4bit` of bitsandbytes says where its pass on a CPU repacks weights, after which gradients are wrong."""
 
 
 @contextmanager
@@ -31,7 +36,7 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
 
     Raises:
         ConfigurationError: a pattern is no text, matches no parameter or only another name of one, nothing may move, or
-            there is nothing that could: the weights are quantised.
+            there is nothing that could: the weights are quantised, and no adapters are on them.
     """
     check({"parameters": patterns}, {"parameters": selection})
     own = bare(model)  # names as the user has them, not those of a wrapper
@@ -44,6 +49,19 @@ def choose(model: nn.Module, selection: str | Sequence[str] | None = None) -> It
         raise ConfigurationError(
             "All parameters are frozen: nothing can be unlearned. Set requires_grad_(True) on those that may "
             'move, or choose them by name, for example parameters="all".'
+        )
+    if selection is None and (what := _quantised(own)) and not any("peft" in type(m).__module__ for m in own.modules()):
+        raise ConfigurationError(
+            f"The model is quantised ({what}) and has no adapters: only what was left in floating point, such as "
+            "norms, could move. Put adapters on it (unweave.pretrained.adapt(model, Lora())), unlearn what it was made "
+            "from and quantise the result, or name what may move: parameters=[...]."
+        )
+    packing = (m for m in own.modules() if getattr(m, UNTRAINED, False) and not m.training)
+    if any(next(m.parameters()).device.type == "cpu" for m in packing):
+        raise ConfigurationError(
+            "bitsandbytes computes wrong gradients through 4-bit weights on this CPU in eval mode. Load the model with "
+            "unweave.pretrained.load(..., quantised='nf4'), which turns that path off, or do so yourself: "
+            f"m.{UNTRAINED} = False on every Linear4bit, before its first forward pass."
         )
     _allow(named, chosen)
     try:
@@ -175,15 +193,22 @@ def _of_shards(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]
 def _none(model: nn.Module) -> str:
     """What to say of a model without a parameter that could move."""
     whole = [n for n, t in (*model.named_parameters(), *model.named_buffers()) if not t.is_floating_point()]
-    kinds = [m for m in model.modules() if "quantized" in type(m).__module__]
-    if kinds or whole:
-        what = type(kinds[0]).__name__ if kinds else whole[0]
+    if what := _quantised(model) or next(iter(whole), ""):
         return (
             f"The model has no parameter that could move: its weights are quantised ({what}), and no gradient reaches "
             "integers. Unlearn the model that it was made from, in floating point, and quantise the result; or train "
             "adapters (LoRA) over it."
         )
     return "The model has no parameter: there is nothing to unlearn. Pass the trained module itself."
+
+
+def _quantised(model: nn.Module) -> str:
+    """A weight that is quantised, and how (torchao, bitsandbytes, torch.ao); nothing where none is."""
+    for name, p in model.named_parameters():
+        packed = type(p) is not nn.Parameter and not p.is_floating_point()
+        if packed or (is_traceable_wrapper_subclass(p) and not hasattr(p, "to_local")):
+            return f"{name} is {type(p).__name__}"
+    return next((type(m).__name__ for m in model.modules() if ".quantized." in f"{type(m).__module__}."), "")
 
 
 def tied(model: nn.Module) -> dict[str, str]:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.extras import require
+from unweave.parameters import UNTRAINED
 
 NO_CODE = {"trust_remote_code": False}  # left out, transformers asks on stdin whether to run what a folder brings
+Quantised = Literal["int8", "nf4"]
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -44,6 +46,7 @@ def load(
     lora: Lora | None = None,
     adapter: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
+    quantised: Quantised | None = None,
     checkpointing: bool = False,
     revision: str | None = None,
 ) -> tuple[Any, Any]:
@@ -57,6 +60,9 @@ def load(
         lora: adapters to make; the model itself is then frozen.
         adapter: adapters that were trained before, to go on with: a folder or a name.
         dtype: of the frozen weights under adapters.
+        quantised: linear layers under adapters, all but the head, are kept as "int8" (torchao, one scale a row) or
+            "nf4" (bitsandbytes, 4 bits and one scale for 64, as QLoRA has it: Dettmers et al., NeurIPS 2023,
+            arXiv:2305.14314) and read in `dtype`.
         checkpointing: recompute each block in the backward pass instead of keeping what it made: slower, and the memory
             for activations no longer grows with depth.
         revision: of the hub.
@@ -76,12 +82,21 @@ def load(
             f"weights that move are kept in float32, found dtype={dtype}: in half precision small steps are rounded "
             "away. Use lora=..., or Accelerator(mixed_precision='bf16')."
         )
+    if quantised is not None and not adapted:
+        raise ConfigurationError(
+            f"quantised={quantised!r} is for frozen weights: those that move cannot be integers. Pass lora=Lora() (in "
+            "a recipe: model.lora: {})."
+        )
     config = read_config(source, revision)
     if getattr(config, "quantization_config", None) is not None and not adapted:
         raise ConfigurationError(
             f"{source} is quantised: its weights cannot move. Pass lora=Lora() (in a recipe: model.lora: {{}})."
         )
-    model = _read("model", source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype)
+    more = {} if quantised is None else {"quantization_config": _QUANTISED[quantised](dtype)}
+    model = _read("model", source, transformers.AutoModelForCausalLM.from_pretrained, revision, dtype=dtype, **more)
+    for module in model.modules():  # bitsandbytes' fast path on such processors has no gradient, and does not say so
+        if hasattr(module, UNTRAINED):
+            setattr(module, UNTRAINED, False)
     tokenizer = read_tokenizer(source, revision)
     if checkpointing:
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
@@ -95,6 +110,20 @@ def load(
                 "adapters", adapter, lambda name, **_: peft.PeftModel.from_pretrained(model, name, is_trainable=True)
             )
     return model.eval(), tokenizer
+
+
+def _int8(dtype: torch.dtype) -> Any:
+    torchao = require("torchao.quantization", "quantised")
+    return require("transformers", "language").TorchAoConfig(torchao.Int8WeightOnlyConfig())
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    require("bitsandbytes", "quantised")
+    kind = require("transformers", "language").BitsAndBytesConfig
+    return kind(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+_QUANTISED: dict[str, Callable[[torch.dtype], Any]] = {"int8": _int8, "nf4": _nf4}
 
 
 def read_config(source: str | Path, revision: str | None = None) -> Any:
@@ -149,15 +178,30 @@ def adapt(model: nn.Module, lora: Lora) -> Any:
 def merged(model: nn.Module) -> nn.Module:
     """The model with its adapters added into the weights under them, `W + (alpha / r) B A`; one without any as it is.
 
-    The sum is formed in float32 and rounded once to the precision of W.
+    The sum is formed in float32 and rounded once to the precision of W. Of a base that was quantised when it was loaded
+    W is what its folder holds.
     """
     if not hasattr(model, "merge_and_unload"):
         return model
     base = model.get_base_model()  # type: ignore[operator]
+    if getattr(base.config, "quantization_config", None) is not None:
+        return _merged_anew(base)
     kinds = {name.replace(".base_layer", ""): p.dtype for name, p in base.named_parameters()}
     whole: nn.Module = model.float().merge_and_unload()  # type: ignore[operator]
     for name, parameter in whole.named_parameters():
         parameter.data = parameter.data.to(kinds.get(name, parameter.dtype))
+    return whole
+
+
+def _merged_anew(base: Any) -> nn.Module:
+    """The same where the weights under the adapters are integers: into those that they were made of."""
+    whole, _ = load(base.config._name_or_path)
+    deltas = {name: m for name, m in base.named_modules() if hasattr(m, "get_delta_weight")}
+    with torch.no_grad():
+        for name, module in deltas.items():
+            weight = whole.get_submodule(name).weight
+            for adapter in module.active_adapters:
+                weight += module.get_delta_weight(adapter).to(weight)
     return whole
 
 

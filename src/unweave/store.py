@@ -19,6 +19,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from unweave.errors import ConfigurationError
 from unweave.sharded import whole
@@ -192,14 +193,24 @@ def kept_tensors(path: Path) -> dict[str, Tensor] | None:
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     """A digest of names, shapes, types and values of a state dict, independent of its order; one tensor at a time.
 
-    Of a sharded model all ranks ask.
+    Of a sharded model all ranks ask. What is quantised (torchao) counts as its integers and its scales.
     """
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = whole(tensors[name].detach()).resolve_conj().cpu().contiguous()
+    for name, kept in sorted(unpacked(tensors).items()):
+        tensor = whole(kept.detach()).resolve_conj().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, of what is quantised (torchao) its integers and its scales."""
+    found = dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        packed = is_traceable_wrapper_subclass(tensor) and not hasattr(tensor, "to_local")
+        parts = tensor.__tensor_flatten__()[0] if packed else ()  # type: ignore[attr-defined]
+        found |= {f"{name}.{part}": getattr(tensor, part) for part in parts} or {name: tensor}
+    return found
 
 
 def save_tensors(path: Path | None, tensors: Mapping[str, Tensor]) -> None:

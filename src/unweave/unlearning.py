@@ -38,6 +38,7 @@ from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.places import Place
+from unweave.precision import masters
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
@@ -136,6 +137,7 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
+            stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield
 

@@ -22,6 +22,7 @@ from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.probe import Seen, probe, sample
 from unweave.modules import evaluating
+from unweave.precision import Rounded
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
 from unweave.tasks._doubts import FEW
@@ -80,7 +81,7 @@ def check(
         odd = _answers(task, name, data, next((each.classes for each in seen.values()), 0))
         found += odd or ([_broken(model, task, name, data, rows.get(name, ()), seed)] if seen else [])
     found += [each for name, side in seen.items() for each in side.tokens.findings(name)]
-    warned = settled(found)
+    warned = [*settled(found), *_narrow(model)]
     warned += [f"retain: {text}" for text in _doubts(model, task, examples, seed)]
     nothing = _chance(seen["retain"]) or _unfitted(seen["forget"]) or _unlearned(seen["forget"])
     if nothing is None and seen["forget"].labels is None and others and "holdout" in others:
@@ -89,6 +90,18 @@ def check(
     warned += settled([*found, near_duplicates(model, task, forget, retain, guards, seed)])
     LOG.info("before the first step the guards found %s", "; ".join(warned) or "nothing")
     return warned
+
+
+def _narrow(model: nn.Module) -> list[str]:
+    """Passes in float16, whose gradients have no room below; bfloat16 has that of float32."""
+    kinds = {m.dtype for m in model.modules() if isinstance(m, Rounded)}
+    kinds |= {p.dtype for p in model.parameters() if p.requires_grad}
+    if torch.float16 not in kinds:
+        return []
+    return [
+        "model: the weights that may move are in float16, in whose passes a gradient below 6e-8 is 0 and a loss beyond "
+        "65,504 is infinite, and here nothing scales them. Use bfloat16 (model.bfloat16()) or float32 (model.float())."
+    ]
 
 
 def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:

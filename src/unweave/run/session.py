@@ -116,7 +116,9 @@ class Session:
         with parts.ready():
             parts.make(method, partial(stepper, recipe.step))
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
-            fixed = frozenset(name for name, p in named if not p.requires_grad)
+            still = tuple(name for name, p in named if not p.requires_grad)
+            beside = (name for name in model.state_dict() if name.startswith(tuple(f"{each}." for each in still)))
+            fixed = frozenset((*still, *beside))  # a weight in 4 bits has its scales beside it
         return cls(recipe, parts, before, fixed, parts.phases(run.repair, run.steps)[0])
 
     @property

@@ -36,7 +36,7 @@ def facts() -> list[dict[str, str]]:
     return found
 
 
-def made(folder: Path) -> None:
+def made(folder: Path, **sizes: int) -> None:
     """Writes the files."""
     rows = facts()
     (folder / "facts.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -45,7 +45,7 @@ def made(folder: Path) -> None:
     (folder / "holdout.jsonl").write_text("\n".join(map(json.dumps, unseen)))
     torch.manual_seed(0)
     own = tokenizer([f"{row['question']} {row['answer']}" for row in rows])
-    model = llama(vocabulary=len(own), hidden_size=32)
+    model = llama(vocabulary=len(own), **({"hidden_size": 32} | sizes))
     for name in ("base", "model"):
         if name == "model":
             fit(model, tokenised(texts(read_table(folder / "facts.jsonl")), own), epochs=12, batch=8, lr=1e-2, seed=0)

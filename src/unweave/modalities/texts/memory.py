@@ -18,6 +18,9 @@ from unweave.pretrained import NO_CODE, Lora, adapt
 from unweave.recipe.faults import defaults
 from unweave.tasks import Language
 
+WIDTHS = {"int8": 1.0, "nf4": 0.5 + FLOAT / 64}
+"""Bytes of a quantised weight, its share of a scale with it."""
+
 
 def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows) -> Memory:
     """The memory of a recipe's steps, roughly: weights to a per cent, activations to a factor of 1.5.
@@ -29,7 +32,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     """
     model, settings = recipe.model, recipe.run
     empty = _empty(config)
-    whole = sum(p.numel() for p in empty.parameters())
+    whole, linear = sum(p.numel() for p in empty.parameters()), _linear(empty)
     adapted = model.lora is not None or model.adapter is not None
     name = recipe.method.name
     arguments, once = recipe.method.arguments, name in ONESHOT
@@ -41,6 +44,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     tensors = moving_of(empty, model.parameters)
     moving = sum(tensors)
     frozen = torch.empty((), dtype=getattr(torch, model.dtype)).element_size()
+    saved = 0 if model.quantised is None else linear * (frozen - WIDTHS[model.quantised])
     micro = 1 if once else settings.micro
     sides = ((forget, settings.forget_batch), (retain, settings.retain_batch))
     if once:
@@ -60,7 +64,7 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
         recipe,
         method,
         moving,
-        weights=(whole if adapted else whole - moving) * frozen + moving * FLOAT,
+        weights=round((whole if adapted else whole - moving) * frozen - saved) + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
         activations=max(each),
@@ -94,6 +98,12 @@ def _empty(config: Any) -> nn.Module:
     with torch.device("meta"):
         made: nn.Module = require("transformers", "language").AutoModelForCausalLM.from_config(config, **NO_CODE)
     return made.eval()
+
+
+def _linear(model: Any) -> int:
+    """Elements of the linear layers but the head: those that are quantised."""
+    head = model.get_output_embeddings()
+    return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
 
 
 def _named(config: Any) -> Mapping[str, int]:

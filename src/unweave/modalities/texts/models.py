@@ -52,6 +52,7 @@ def loaded(model: TextModel, seed: int, adapter: Path | None = None) -> nn.Modul
             lora=lora,
             adapter=old,
             dtype=getattr(torch, model.dtype),
+            quantised=model.quantised,
             checkpointing=model.checkpointing,
             revision=model.revision,
         )

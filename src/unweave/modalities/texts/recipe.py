@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from unweave.pretrained import Quantised
 from unweave.recipe.evidence import Points, TrainingsSection
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import (
@@ -98,7 +99,7 @@ class TextModel(ModelSection):
     `weights` is the folder or the name on the hub of the model to unlearn; or `base` is one, which is fine-tuned on the
     data first (`training`). With both, `weights` is unlearned, and references are fine-tuned from `base`. `lora` puts
     adapters on it, `adapter` loads some. Without `parameters` (shell-style patterns on their names) all may move, or
-    all adapters.
+    all adapters. `quantised` keeps the linear layers under adapters in 8 or 4 bits (`pretrained.load`).
     """
 
     base: ModelPlace | None = None
@@ -106,6 +107,7 @@ class TextModel(ModelSection):
     lora: LoraSection | None = None
     adapter: ModelPlace | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantised: Quantised | None = None
     checkpointing: bool = False
 
 

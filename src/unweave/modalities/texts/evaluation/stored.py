@@ -40,7 +40,7 @@ from unweave.modalities.texts.evaluation.log import (
 )
 from unweave.modalities.texts.evaluation.metrics import compared
 from unweave.modalities.texts.evaluation.numbers import Compat, Tokens
-from unweave.store import atomically, on_disk
+from unweave.store import atomically, on_disk, unpacked
 
 Line = dict[str, Any]
 FORMAT = 1
@@ -263,7 +263,7 @@ def fingerprint(model: nn.Module) -> str:
     Cheaper than a hash of all bytes, and not meant to stand up to anyone who wants to deceive.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(unpacked(model.state_dict()).items()):
         values = (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach()
         digest.update(f"{name}:{values.dtype}:{tuple(values.shape)}".encode())
         if values.numel():
