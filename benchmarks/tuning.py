@@ -180,7 +180,8 @@ def table(found: list[dict[str, Any]]) -> Iterator[list[str]]:
         both = [[row[name]["distance"] for row in own] for name in ("default", "tuned")]
         d, n = [a - b for a, b in zip(*both, strict=True)], len(own)
         half = float(t.ppf(0.975, n - 1)) * stdev(d) / math.sqrt(n) if n > 1 else math.nan
-        gain = f"{fmean(d):.2f} [{fmean(d) - half:.2f}, {fmean(d) + half:.2f}]"
+        ends = f"[{fmean(d) - half:.2f}, {fmean(d) + half:.2f}]" if n > 1 else "no interval of one"
+        gain = f"{fmean(d):.2f} {ends}"
         cells = [f"{each:.2f}" for each in (*means, *map(fmean, both))]
         method, step = (own[0]["setting"][part] for part in ("method", "step"))
         yield [kind, *cells, gain, f"{json.dumps(method)}, {json.dumps(step)}"]
