@@ -59,7 +59,8 @@ class Sizes(BaseModel):
 class Scale(BaseModel):
     """One size of an experiment: an ordinary recipe, its seeds, and what it needs; axes that differ at this size.
 
-    `seeded` are the keys that take the seed, where they are others than the experiment's; `took` are seconds that all of it took on one core, measured.
+    `seeded` are the keys that take the seed, where they are others than the experiment's. `took` are seconds that all
+    of it took on one core, measured.
     """
 
     model_config = STRICT

@@ -80,8 +80,8 @@ def parts(
         return muse_parts(tokenizer, corpus, source, max_length=min(longest, 2048), at_most=most)
     own = _own(tokenizer, asked, how, form, holdout, longest)
     if data.source == PEOPLE:
-        found, encode = people.world(data), encoder(tokenizer, form)
-        others = {"real_authors": found.known, "world_facts": found.places}
+        world, encode = people.world(data), encoder(tokenizer, form)
+        others = {"real_authors": world.known, "world_facts": world.places}
         return own | {k: Part(examples(rows[:most], encode), generate=how.generate) for k, rows in others.items()}
     return {**own, **wmdp_parts(tokenizer, split, source, at_most=most)} if data.source == "wmdp" else own
 

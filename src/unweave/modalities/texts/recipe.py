@@ -265,9 +265,8 @@ def faults_of(document: Document) -> list[str]:
 
     model, data = (each if isinstance(each := document.content.get(name), dict) else {} for name in ("model", "data"))
     takes, others = _TAKES.get(source, _OWN)
-    made = source == PEOPLE and (
-        model.get("pretraining") is not None or not (model.get("weights") or model.get("base"))
-    )
+    given = model.get("weights") or model.get("base")
+    made = source == PEOPLE and (model.get("pretraining") is not None or not given)
     if source in BENCHMARKS:
         for name in (name for name in REQUESTS if document.content.get(name)):
             told("several requests in a row are for texts of your own: give this one as 'forget'", name)
