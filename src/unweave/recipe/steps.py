@@ -99,7 +99,7 @@ def stepper(
 
 
 def _scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, steps: int) -> LambdaLR | None:
-    """The share of the learning rate that step `k` of `steps` takes is `1 - k/steps`, or `(1 + cos(pi k/steps)) / 2`."""
+    """Step `k` of `n` takes a share of the learning rate, `1 - k/n` or `(1 + cos(pi k/n)) / 2`."""
     match schedule:
         case "constant":
             return None
