@@ -8,7 +8,7 @@ SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ranks device fuzz mutants lint types docs dist model modeltest quantised examples picture clean
+.PHONY: help demo test slow ranks device fuzz mutants lint types docs dist model modeltest quantised examples picture clean
 
 help:        ## what there is
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,8 +16,11 @@ help:        ## what there is
 demo: $(DEMO)/installed        ## forget real data with every headline method: a table and an HTML report
 	$(DEMO)/bin/unweave demo
 
-test: $(DEV)/installed        ## the whole suite
-	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist worksteal
+test: $(DEV)/installed        ## every test but those of `make slow`, `make ranks` and `make modeltest`
+	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not ranks"
+
+slow: $(DEV)/installed        ## the tests of ten seconds or more: kills at any moment, two ranks, evidence over trainings
+	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "slow and not ranks"
 
 fuzz: $(DEV)/installed        ## 2,000 damaged inputs for every entry (minutes)
 	UNWEAVE_FUZZ=2000 $(ONE) $(DEV)/bin/python -m pytest -n 2 tests/fuzz

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.demos.compare import ENDS
-from unweave.demos.drawn import ENTRIES, demo_drawn
+from unweave.demos.drawn import ENTRIES, OTHERS, demo_drawn
 
 RESULTS = Path(__file__).parent / "results" / "drawn.jsonl"
 HEADS = {"UA_drawn": "UA %", "RA_drawn": "RA %", "search": "threes found by search %", "frechet": "Fréchet"}
@@ -24,7 +24,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     seeds = sorted({row["seed"] for row in rows})
     found = {(row["name"], row["seed"]): row for row in rows}
     lines = [f"| | {' | '.join(HEADS.values())} |", f"|---|{'---:|' * len(HEADS)}"]
-    for name in (*ENDS, *(entry.name for entry in ENTRIES)):
+    for name in (*ENDS, *(entry.name for entry in (*ENTRIES, *OTHERS))):
         of = [found[name, seed] for seed in seeds if (name, seed) in found]
         if not of:
             continue
@@ -36,7 +36,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    keys = [each.key for each in ENTRIES]
+    keys = [each.key for each in (*ENTRIES, *OTHERS)]
     parser.add_argument("--methods", nargs="+", choices=keys, default=keys)
     parser.add_argument("--table", action="store_true", help="print the table of what is there")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -44,7 +44,7 @@ def main() -> None:
     rows = [json.loads(line) for line in chosen.results.read_text().splitlines()] if chosen.results.exists() else []
     for seed in [] if chosen.table else chosen.seeds:
         there = {row["name"] for row in rows if row["seed"] == seed}
-        wanted = [each.key for each in ENTRIES if each.key in chosen.methods and each.name not in there]
+        wanted = [each.key for each in (*ENTRIES, *OTHERS) if each.key in chosen.methods and each.name not in there]
         if not wanted:
             continue
         made = [{"seed": seed, **row} for row in demo_drawn(wanted, seed=seed)["rows"] if row["name"] not in there]

@@ -110,7 +110,7 @@ def job_of(folder: Path, seed: int) -> DiffusionJob:
         forget=DiffusionForget(prompts=f"a {NAMES[CLASS]}"),
         model={"weights": folder / "pipeline"},
         method={"name": "uce"},
-        training=OpenSection(seed=seed, steps=1500),
+        training=OpenSection(seed=seed, steps=4000),
         evaluation=DiffusionEvaluation(seed=seed, looks=1, attacks=None),
     )
     return request(recipe).seeded(seed)

@@ -27,14 +27,14 @@ ROOMS = {"HOME": "", "USERPROFILE": "", "XDG_CACHE_HOME": ".cache", "XDG_CONFIG_
 def pytest_configure(config: pytest.Config) -> None:
     """No test sees the user's home folder, settings or models: it and all that it starts have an empty one of ours.
 
-    The workers of one call share it, each with a cache of trained models of its own.
+    The workers of one call share it, and the models that one of them has trained.
     """
     worker = getattr(config, "workerinput", {}).get("workerid", "main")
     home = Path(tempfile.mkdtemp(prefix="unweave-tests-") if worker == "main" else os.environ["HOME"])
     for name in [name for name in os.environ if name.startswith(SETTINGS) and name not in OURS]:
         del os.environ[name]
     os.environ |= {name: str(home / room) for name, room in ROOMS.items()} | {"HF_HUB_OFFLINE": "1"}
-    os.environ["UNWEAVE_CACHE"] = str(home / f"unweave-{worker}")
+    os.environ["UNWEAVE_CACHE"] = str(home / "unweave")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell started us in the background
     if worker == "main":
         config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))

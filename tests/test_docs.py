@@ -79,11 +79,9 @@ def test_there_are_five_examples_of_at_most_sixty_lines() -> None:
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [*PAGES, *ROOT.glob("[A-Z]*.md")]
     links = [(page, m["target"]) for page in pages for m in LINK.finditer(BLOCK.sub("", page.read_text()))]
-    assert len(links) > 20
-    assert not [f"{page.name}: {to}" for page, to in links if not (page.parent / to.strip()).exists()]
+    assert links and not [f"{page.name}: {to}" for page, to in links if not (page.parent / to.strip()).exists()]
 
 
 def test_every_row_of_the_catalogue_is_on_the_page_of_papers() -> None:
     named = set(re.findall(r"`([a-z_0-9]+)`", (ROOT / "docs" / "papers.md").read_text()))
-    assert len(CATALOGUE) >= 34
     assert not set(CATALOGUE) - named

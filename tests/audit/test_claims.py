@@ -44,7 +44,7 @@ def test_each_item_holds_its_rung_up() -> None:
         assert len(found.missing) == 1 and ITEMS[name].says in found.missing[0]
         assert found.refuted == (state == "refutes" and name != "blind_baseline"), "that is about the holdout"
         cases += 1
-    assert cases == 3 * len(ITEMS) == 42
+    assert cases == 3 * len(ITEMS)
 
 
 def test_runs_hold_rungs_up() -> None:

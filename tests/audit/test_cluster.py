@@ -14,7 +14,6 @@ import pytest
 
 from tests.audit.test_collect import RECIPE
 from unweave.audit.collect import evidence
-from unweave.audit.work import processes
 from unweave.commands.cluster import cluster
 from unweave.errors import ConfigurationError
 from unweave.modalities import read
@@ -68,17 +67,6 @@ def test_a_killed_worker_changes_nothing(
     assert here["gaps"]["null"] is None, "two retrained models have no halves with a spread"
 
 
-def test_workers_that_see_another_cache_are_refused(
-    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = read(recipe(TEXT))
-    with processes(1) as pool:
-        pool.submit(int).result()  # which begins it with the cache of now
-        monkeypatch.setenv("UNWEAVE_CACHE", str(tmp_path / "other"))
-        with pytest.raises(ConfigurationError, match="expected all workers to see the cache"):
-            evidence(asked, tmp_path / "out", executor=pool)
-
-
 class Answers(Executor):
     """A worker whose first answer is given, or an error."""
 
@@ -104,6 +92,22 @@ def test_workers_of_another_version_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
         evidence(read(recipe(TEXT)), tmp_path / "out", executor=Answers(answer))
+
+
+class Elsewhere(Executor):
+    """A worker with a cache of its own, here."""
+
+    def submit(self, task: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("UNWEAVE_CACHE", "elsewhere")
+            future.set_result(task(*given, **named))
+        return future
+
+
+def test_workers_that_see_another_cache_are_refused(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="one of them has elsewhere"):
+        evidence(read(recipe(TEXT)), tmp_path / "out", executor=Elsewhere())
 
 
 def test_threads_are_refused(recipe: Callable[..., Path], tmp_path: Path) -> None:

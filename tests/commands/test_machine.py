@@ -70,7 +70,7 @@ def test_several_processes_are_refused_by_every_command(
         assert told.err.count("\n") == 1
         assert not told.out and not list(tmp_path.iterdir())
         ran += 1
-    assert ran == len(COMMANDS) == 8
+    assert ran == len(COMMANDS)
 
 
 def test_the_others_end_without_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,6 @@ def test_the_others_end_without_a_word(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_one_process_is_served() -> None:
     for environment in ALONE.values():
         assert not machine.shared(["run"], environment)
-    assert len(ALONE) == 7
 
 
 def test_what_several_processes_can_share(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,4 +156,4 @@ def test_what_the_machine_has_run_out_of(monkeypatch: pytest.MonkeyPatch, capsys
         assert code([]) == 1
         told = capsys.readouterr().err
         assert told.startswith(f"error: {says}") and told.count("\n") == 1, told
-    assert len(FAULTS) == 10 and not [error for error in OTHERS if machine.fault(error)]
+    assert not [error for error in OTHERS if machine.fault(error)]

@@ -96,6 +96,18 @@ def test_two_processes_leave_what_one_leaves(kind: str, sharded: bool, tmp_path:
     assert compared > 3
 
 
+@pytest.mark.parametrize("memory", ["lean", "least"])
+def test_gradients_that_are_not_kept_are_sharded_too(memory: str, tmp_path: Path) -> None:
+    """The steps of a sharded run that keeps one gradient, or none, are those of one process that keeps both."""
+    recipe = written(tmp_path, RECORDS)
+    given = ["-s", "run.steps=3", "-s", "method={name: hamu_q, blocks: model}", "-s", "contract=none"]
+    assert alone("run", recipe, "-o", tmp_path / "one", *given, "-s", "run.memory=fast") in (0, 3)
+    more = ["-s", f"run.memory={memory}", "-s", "run.shard=true"]
+    ended = command("run", recipe, "-o", tmp_path / "two", *given, *more)
+    assert ended.codes in ([0, 0], [3, 3]), ended.said
+    assert_same(tmp_path / "two", tmp_path / "one")
+
+
 @pytest.fixture
 def whole(tmp_path: Path) -> tuple[Path, Path]:
     """A recipe, and the folder of a run of it on two processes that nobody ended."""
@@ -173,7 +185,7 @@ def test_killed_at_random_moments(whole: tuple[Path, Path], tmp_path: Path) -> N
     recipe, before = whole
     dice, folder, kills = random.Random(0), tmp_path / "killed", 0
     with watched() as moments:
-        for number in range(6):
+        for number in range(10):
 
             def child(rank: int, hit: int = number % 2, count: int = dice.randint(1, 100)) -> None:
                 if rank == hit:
@@ -185,7 +197,7 @@ def test_killed_at_random_moments(whole: tuple[Path, Path], tmp_path: Path) -> N
                 kills += 1
                 assert all(ended.codes) and "Traceback" not in "".join(ended.said), ended
         assert command("run", folder, "--resume").codes[0] in (0, 3)
-    assert kills > 3 and digest(folder) == digest(before)
+    assert kills > 6 and digest(folder) == digest(before)
 
 
 def failing(who: int) -> Callable[[int], None]:

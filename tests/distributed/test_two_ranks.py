@@ -33,6 +33,7 @@ from tests.distributed._ranks import (
 )
 from unweave.methods import METHODS
 
+pytestmark = pytest.mark.slow  # the one start of two processes that everything here reads
 SPECIAL = {
     **dict.fromkeys(("bucket view", "plain replicas", "half sharded"), "pcgrad"),
     "accelerate hamu_q": "hamu_q",
@@ -64,7 +65,6 @@ def assert_same(found: Outcome, expected: Outcome, what: str) -> None:
         assert one == pytest.approx(other, rel=1e-6, abs=1e-9, nan_ok=True), what
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_ranks_are_one_process(kind: str, ranks: list[dict[str, Any]], alone: dict[str, Outcome]) -> None:
     count = 0
@@ -103,7 +103,7 @@ def test_settings_of_ddp_and_accelerate(ranks: list[dict[str, Any]], alone: dict
     model = network(norm).eval()
     scrub = row("scrub", network(norm).eval())
     assert_same(found["buffers"], run(model, scrub, sgd(model), data(1, 0, 1)), "buffers")
-    assert len(found) == len(SPECIAL) + 3 + 2 * len(REPAIRED) == 13
+    assert len(found) == len(SPECIAL) + 3 + 2 * len(REPAIRED)
 
 
 def test_a_contract_is_kept_alike_on_every_rank(ranks: list[dict[str, Any]]) -> None:

@@ -55,7 +55,6 @@ def test_fifty_perturbations_do_not_lower_the_objective(preserved: int) -> None:
     assert least < objective(weight, weight, erase, guide, preserve, **scales)
     others = [best + 10.0 ** -(i % 5) * normal(5, 6, seed=10 + i) for i in range(50)]
     assert all(objective(other, weight, erase, guide, preserve, **scales) > least for other in others)
-    assert len(others) == 50
 
 
 def test_rows_as_long_as_those_of_a_text_encoder_are_solved_to_the_gradient_of_nothing() -> None:

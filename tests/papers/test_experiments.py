@@ -33,7 +33,7 @@ def few(cells: list[Cell]) -> list[Cell]:
 
 
 def test_every_paper_has_some() -> None:
-    assert {"hamu", "eupmu", "ofmu"} == OF and len(NAMES) >= 11
+    assert {"hamu", "eupmu", "ofmu"} == OF
 
 
 @pytest.mark.parametrize("name", NAMES)

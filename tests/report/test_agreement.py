@@ -83,7 +83,7 @@ def test_every_metric_of_every_modality(
     folder = run_directory(tmp_path, retrained=False)
     (folder / "scores.json").write_text(json.dumps(written))
     build(folder)
-    assert agree(folder, capsys, listed(capsys)) == len(metrics) > 10
+    assert agree(folder, capsys, listed(capsys)) == len(metrics)
 
 
 def test_a_finished_run(

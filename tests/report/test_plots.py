@@ -66,4 +66,4 @@ def test_the_blind_baseline_looks_like_no_model_and_rates_are_plain_numbers() ->
 def test_no_two_points_of_a_plane_look_alike() -> None:
     names = ("original", "retrained", "retrained again", *(f"method {i}" for i in range(8)))
     looks = {(look.colour, look.marker) for i, name in enumerate(names) for look in [style(name, i + len(MODELS))]}
-    assert len(looks) == len(names) == 11
+    assert len(looks) == len(names)

@@ -75,10 +75,6 @@ def test_trajectories(name: str) -> None:
     assert found == pytest.approx(Shipped(dual_lr, error, logarithm, floor, initial).trajectory(losses), rel=1e-9)
 
 
-def test_every_variant_is_here() -> None:
-    assert len(VARIANTS) == 11
-
-
 def test_fast_variant_uses_the_multiplier_before_this_loss() -> None:
     """`eu_fast`: moved by the previous pair's retain loss and this one's, then used in normalised weights."""
     rule = EUPMU.compat(0.01, 1.0, normalised=True, estimator="next_batch", initial=1.0)

@@ -98,7 +98,3 @@ def test_without_torchjd_it_says_which_extra_to_install(monkeypatch: pytest.Monk
 def close(rule: TorchJD, g: Tensor, expected: Tensor, rtol: float = 1e-8) -> None:
     atol = rtol * float(expected.abs().max())
     torch.testing.assert_close(rule.weights(g[None])[0], expected, rtol=rtol, atol=atol)
-
-
-def test_enough_ordinary_blocks() -> None:
-    assert len(ORDINARY) == 24

@@ -44,6 +44,7 @@ def found() -> Json:
     return demo_drawn(**SMALL)
 
 
+@pytest.mark.slow
 def test_what_is_compared(found: Json) -> None:
     baselines = ["finetune", "graddiff", "uce", "erase_diff", "relabel_condition", "salun", "esd"]
     assert [entry.key for entry in ENTRIES] == [*baselines, "eupmu", "hamu_q", "unilateral_surgery"]
@@ -55,6 +56,7 @@ def test_what_is_compared(found: Json) -> None:
     assert "137 training images" in found["text"] and "(1210)" in found["text"] and "160,401 weights" in found["text"]
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> None:
     reference = found["rows"][1]
     assert reference["distance"] == 0 and reference["seconds"] > 0
@@ -76,11 +78,13 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
     assert moved == {row["name"] for row in methods} - {"UCE"}, "every method but UCE moved what is drawn of the others"
 
 
+@pytest.mark.slow
 def test_the_grid_has_a_row_for_each_model(found: Json) -> None:
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(base64.b64decode(found["grid"])))
     assert image.height == 14 + 50 * len(found["rows"]) and image.width > 50 * (9 + SHOWN)
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(found: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn, "cores", lambda: 1 if cores() > 1 else 2)  # the other way than before
     again = demo_drawn(["esd", "eupmu"], **SMALL)
@@ -120,6 +124,7 @@ def test_what_a_method_did_not_do_is_said() -> None:
     assert _faults(good, original | {"RA_drawn": None}, retrained) == "the original's scores are undefined"
 
 
+@pytest.mark.slow
 def test_the_command(
     found: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,7 +97,7 @@ def test_the_command(
     out = capsys.readouterr().out
     notes = command._notes(found["rows"], KIND)
     assert next(notes).startswith("n: FQ, fP, fR, TR, ES, oR, rP, rR 20; MU ") and not list(notes)
-    assert len(re.findall(r"±\d", out)) == len(COLUMNS) * len(found["rows"]) == 90, "every score of questions has one"
+    assert len(re.findall(r"±\d", out)) == len(COLUMNS) * len(found["rows"]), "every score of questions has one"
     assert max(map(len, out[: out.rindex(" s. Report")].splitlines())) <= 80
     assert "what chance gives an exact method" in " ".join(out.split())
     words = ("People to forget: ", "People to keep: ", "true answer", "retrained again", "HAMU-Q over NPO", "dist")

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import product
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def killed_until_done(
 ) -> int:
     """Killed at random moments, by count and by clock in turns, resumed each time; then left to end."""
     kills = 0
-    while kills < 3:  # by count twice, by clock once
+    while kills < 4:  # by clock every third time
         again = folder.exists() and directory.finished(folder) is None
         what = lambda: run(recipe, folder, resume=again, overwrite=not again)  # noqa: B023, E731
         if kills % 3 == 2:
@@ -56,8 +56,8 @@ def killed_until_done(
 def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Path) -> None:
     kills, cases, rollbacks = 0, 0, 0
     with watched() as moments:
-        for method, step in product(METHODS, STEPS):
-            repair = ("false", "true", "true", "false")[cases % 4]  # every method, under one stepper or the other
+        for method, step in zip(METHODS, cycle(STEPS), strict=False):
+            repair = ("false", "true", "true", "false")[cases]  # of both kinds, under one stepper and the other
             settings = read(recipe(), [f"method.name={method}", *SETTINGS, *step, f"run.repair={repair}"])
             folders = [tmp_path / f"{cases}" / name for name in ("whole", "killed")]
             before, begin = moments.passed, time.perf_counter()
@@ -73,7 +73,7 @@ def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Pat
             assert parts is not None and parts["contract"] == whole["contract"]
             assert parts["contract_reading"]["path"] == whole["contract_reading"]["path"], (method, step)
             cases += 1
-    assert cases == 8 and kills >= 24 and rollbacks >= 4
+    assert cases == len(METHODS) and kills >= 4 * cases and rollbacks >= 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -84,7 +84,7 @@ def test_signals_at_random_times(recipe: Write, tmp_path: Path, number: int) -> 
     run(read(path, SETTINGS), tmp_path / "whole")
     seconds = time.perf_counter() - begin
     options = [part for each in SETTINGS for part in ("-s", each)]
-    for n in range(3):
+    for n in range(2):
         folder = tmp_path / str(n)
 
         def command(folder: Path = folder) -> None:
@@ -95,7 +95,7 @@ def test_signals_at_random_times(recipe: Write, tmp_path: Path, number: int) -> 
         run(read(path, SETTINGS), folder, resume=True)
         assert digest(folder) == digest(tmp_path / "whole")
         assert directory.finished(folder) is not None
-    assert len(outcomes) == 3 and set(outcomes) <= {0, number}
+    assert len(outcomes) == 2 and set(outcomes) <= {0, number}
 
 
 def test_kill_9_of_the_command_and_resume_by_the_directory_alone(

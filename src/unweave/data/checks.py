@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from unweave.data.content import content
-from unweave.data.protocol import examples
+from unweave.data.protocol import Examples, examples
 from unweave.errors import ConfigurationError, told
 
 _DEEPEST = 100  # of data sets in data sets; one may name itself
@@ -75,8 +75,8 @@ def check_overlap(
         twin = contents.get(digest)
         if twin is None and (place := places.get((id(at.data), at.row))) is not None:
             twin = place if _same_label(forget, place, retain, row) else None
-        meant = (known := examples(at.data)) is not None and known.repeated(at.row)
-        shared += [] if twin is None or meant else [(twin, row)]
+        if twin is not None and not ((known := examples(at.data)) and known.repeated(at.row)):
+            shared.append((twin, row))
         broken["retain"] += [] if finite else [row]
     faults = [
         _copied(name, found, len(own[name])) for name, found in copies.items() if 2 * len(found) >= len(own[name])
@@ -144,11 +144,13 @@ def check_labels(labels: Tensor | np.ndarray, classes: int) -> None:
 
 def _rows(data: Dataset[Any], name: str) -> Iterable[tuple[Origin, bytes, bool]]:
     """Of every example, in order: where it comes from, a digest, and whether its numbers are finite."""
+    own: tuple[Any, Examples | None] = (None, None)  # asked once of a data set: what it is takes longer than a row
     for row in range(len(data)):  # type: ignore[arg-type]
         with told(f"{name}[{row}] cannot be read"):
             at = origin(data, row)
-            own = None if at.wrapped else examples(at.data)
-            found = content(data[row]) if own is None else own.digest(at.row)
+            if at.data is not own[0]:
+                own = at.data, examples(at.data)
+            found = content(data[row]) if own[1] is None or at.wrapped else own[1].digest(at.row)
         yield at, *found
 
 

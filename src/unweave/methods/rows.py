@@ -45,10 +45,12 @@ ROWS = (
     ),
     Row(
         "hamu_u",
-        "Guarantees the retain loss's improvement, and forgets as much as that allows.\n\nHAMU-U, with the same quota.",
+        "Guarantees the retain loss's improvement, and forgets as much as that allows.\n\n"
+        "HAMU-U, with the same quota, of a diffusion model 0.8 of what is feasible.",
         _HAMU,
         partial(rules.HAMU, "retain"),
         forget=parts.unlike,
+        denoising={"ratio": 0.8},
     ),
     Row(
         "unilateral_surgery",

@@ -331,7 +331,7 @@ def test_the_recipes_of_the_page_are_recipes(recipe: Path) -> None:
         (recipe.parent / name).write_text(content)
     customers(recipe.parent / "customers.csv")
     found = [each["text"] for each in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
-    assert len(found) >= 4
+    assert found
     for text in found:
         recipe.write_text(text)
         assert read(recipe).data.source in ("csv", "factory")

@@ -202,7 +202,3 @@ def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: p
         caught.value.code == 2
         and "accept its terms on its page and log in with `hf auth login`" in capsys.readouterr().err
     )
-
-
-def test_the_table_is_complete() -> None:
-    assert len(CASES) == 44

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,6 @@ from unweave.cli import main
 from unweave.modalities import read
 from unweave.pretrained import load, merged
 from unweave.run.runner import run
-
-READ = """
-import sys, torch, transformers
-model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
-own = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
-assert not hasattr(model, "peft_config")
-torch.save(model(**own("born: Ana?", return_tensors="pt")).logits, sys.argv[2])
-"""
 
 
 def command(*arguments: object) -> int:
@@ -51,11 +41,14 @@ def test_plain_transformers_read_what_was_merged(
     told = capsys.readouterr().out
     assert {"exported", "int8", "int4"} <= set(told.replace("\n", " ").split())
     assert not list(out.glob("adapter*")) and json.loads((out / "config.json").read_text())["architectures"]
-    subprocess.run([sys.executable, "-c", READ, out, tmp_path / "logits"], check=True, stderr=subprocess.DEVNULL)
+    transformers = pytest.importorskip("transformers")
+    plain = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
+    theirs = transformers.AutoTokenizer.from_pretrained(out)
+    assert not hasattr(plain, "peft_config")
     model, own = load(tmp_path / "model", adapter=done / "model")
     with torch.no_grad():
-        expected = model(**own("born: Ana?", return_tensors="pt")).logits
-    torch.testing.assert_close(torch.load(tmp_path / "logits"), expected, rtol=1e-4, atol=1e-4)
+        found, expected = (m(**t("born: Ana?", return_tensors="pt")).logits for m, t in ((plain, theirs), (model, own)))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     found: dict[str, Any] = json.loads((out / "export.json").read_text())
     values = {name: sheet["forget_probability"]["value"] for name, sheet in found["models"].items()}
     assert values["exported"] == pytest.approx(values["unlearned"], rel=1e-4)

@@ -54,7 +54,7 @@ def test_a_recipe_fits_the_gpu_that_it_names(name: str) -> None:
 def test_all_are_read() -> None:
     elsewhere = ("ddpm-", "sd-")  # need data and models that are not here: tests/modalities/diffusion/test_recipes.py
     every = {path.name: read(path) for path in FOLDER.glob("*.yaml") if not path.name.startswith(elsewhere)}
-    assert len(GPUS) == 6 and every.keys() > set(GPUS)
+    assert every.keys() > set(GPUS)
     assert every["smollm2-tofu.yaml"].model.base is not None and every["digits-to-draw.yaml"].forget is not None
 
 

@@ -108,9 +108,9 @@ def test_no_request_touches_what_is_measured_on(written: Path) -> None:
     assert [len(job.retain) for job in jobs] == [12, 12, 12] and len(gone) >= 7
 
 
-@pytest.mark.parametrize("kind", ["lora", "all weights"])
-def test_an_interrupted_sequence_goes_on_to_the_same_model(written: Path, tmp_path: Path, kind: str) -> None:
-    settings, steps = read(written, MODELS[kind]), []
+def test_an_interrupted_sequence_goes_on_to_the_same_model(written: Path, tmp_path: Path) -> None:
+    """Of adapters; a run of all weights is resumed in test_runner.py, a sequence of them in tests/run."""
+    settings, steps = read(written), []
 
     def end(phase: str, done: int, total: int) -> None:
         steps.append(phase)

@@ -94,4 +94,4 @@ def test_it_is_a_normal_form() -> None:
         assert words(found) == words(words(found)), text
         assert words(text.replace(" ", " \t ")) == found == words(f"\n{text} "), text
         ran += 1
-    assert ran == 2000 and len(SAME) == 18 and len(OTHERS) == 37
+    assert ran == 2000
