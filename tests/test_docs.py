@@ -71,9 +71,8 @@ def test_an_example_runs(
     assert capsys.readouterr().out.strip(), "an example says what it did"
 
 
-def test_there_are_five_examples_of_at_most_sixty_lines() -> None:
-    assert len(EXAMPLES) == 5
-    assert not [path.name for path in EXAMPLES if len(path.read_text().splitlines()) >= 60]
+def test_there_are_examples_of_at_most_sixty_lines() -> None:
+    assert EXAMPLES and not [path.name for path in EXAMPLES if len(path.read_text().splitlines()) >= 60]
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -26,9 +26,10 @@ from unweave.store import tensors_sha256
 
 Write = Callable[..., Path]
 Told = pytest.CaptureFixture[str]
+STEPS = 2  # of a denoiser for an image
 BRIEF = (  # for what does not read what is drawn
     RECIPE.replace("steps: 300", "steps: 10")
-    .replace("sampling_steps: 5", "sampling_steps: 2")
+    .replace("sampling_steps: 5", f"sampling_steps: {STEPS}")
     .replace("search: 5", "search: 1")
 )
 QUICK = BRIEF.replace("evaluation: {", "evaluation: {retrained: 0, quote: false, ")
@@ -119,7 +120,7 @@ def test_a_run_starts_from_the_folder_that_another_left(write: Write, tmp_path: 
 def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Write, tmp_path: Path) -> None:
     assert command("run", write(QUICK), "-o", tmp_path / "first") == 0
     (tmp_path / "first" / "model" / "unweave.json").unlink()
-    text = BRIEF.replace("training: {steps: 30, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}\n", "")
+    text = BRIEF.replace("training: {steps: 10, batch: 32, lr: 5.0e-3, ema: 0.9, timesteps: 50}\n", "")
     text = text.replace("{widths: [8, 16]}", f"{{weights: {tmp_path / 'first'}}}")
     made = job(read(write(text)))
     assert made.reference(1, lambda *_: None) is None and made.retraining() == (None, None)
@@ -129,7 +130,7 @@ def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Wr
 def test_a_default_contract_reads_what_is_drawn(write: Write, tmp_path: Path, capsys: Told) -> None:
     text = QUICK.replace("contract: none\n", "")
     limits = (
-        "contract: {keep: [{metric: recognised, absolute: 0.6}, {metric: loss, relative: 1.9, clip: 1}], every: 2}\n"
+        "contract: {keep: [{metric: recognised, absolute: 0.6}, {metric: loss, relative: 1.9, clip: 3}], every: 2}\n"
     )
     assert command("run", write(text + limits), "-o", tmp_path / "out") in (0, 3)
     told = " ".join(capsys.readouterr().out.split())
@@ -196,9 +197,9 @@ def test_what_is_drawn_for_an_example_depends_on_its_number_alone(write: Write) 
     torch.testing.assert_close(
         seen.odds(model, whole), torch.cat([seen.odds(model, each) for each in parts]), rtol=1e-4, atol=1e-4
     )
-    assert seen.passes == 5
+    assert seen.passes == STEPS
     many = seen.several(3)
-    assert many.passes == 15 and many(model, whole).shape == (6, 3)
+    assert many.passes == 3 * STEPS and many(model, whole).shape == (6, 3)
     assert torch.equal(many(model, whole), torch.cat([many(model, part) for part in parts]))
     next_ones = torch.cat([seen.several(1, skip)(model, whole) for skip in range(3)], 1)
     assert torch.equal(many(model, whole), next_ones), "the same images, whatever was drawn before them"
