@@ -48,7 +48,7 @@ LAYERS = [
     {"report"},
     {"leaves"},
     {"api"},
-    {"demos", "papers"},
+    {"demos", "papers", "tuning"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from functools import wraps
 from numbers import Integral, Real
@@ -88,6 +90,20 @@ def at_once(make: Callable[P, T]) -> Callable[P, T]:
     return asked
 
 
+_HEARD: ContextVar[dict[str, str] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[dict[str, str]]:
+    """Meanwhile, the intervals that classes allow for their numbers, by field: they are written there alone."""
+    found: dict[str, str] = {}
+    token = _HEARD.set(found)
+    try:
+        yield found
+    finally:
+        _HEARD.reset(token)
+
+
 def check_fields(owner: Any, *also: str, **allowed: str | Iterable[str] | Rule) -> None:
     """Checks the init fields of a dataclass by their types: options of a `Literal`, numbers, integers, flags.
 
@@ -101,6 +117,9 @@ def check_fields(owner: Any, *also: str, **allowed: str | Iterable[str] | Rule) 
         ConfigurationError: every value that its field cannot have.
     """
     hints = get_type_hints(type(owner))
+    if (heard := _HEARD.get()) is not None:
+        told = {f.name: allowed.get(f.name, FINITE) for f in fields(owner) if f.init}
+        heard |= {name: each for name, each in told.items() if isinstance(each, str) and name not in heard}
     rules = {name: rule if callable(rule) else value(hints[name], rule) for name, rule in allowed.items()}
     rules = {f.name: rules.get(f.name) or value(hints[f.name]) for f in fields(owner) if f.init}
     refuse([*faults(rules, vars(owner)).values(), *filter(None, also)])
@@ -112,6 +131,8 @@ def check_value(name: str, value: object, hint: Any, allowed: str | Iterable[str
     Raises:
         ConfigurationError: it cannot have that value.
     """
+    if (heard := _HEARD.get()) is not None and isinstance(allowed, str):
+        heard.setdefault(name, allowed)
     refuse(list(filter(None, [fault(name, value, hint, allowed)])))
 
 

@@ -16,6 +16,7 @@ from unweave.commands import machine
 from unweave.commands.papers_app import papers
 from unweave.commands.plain import App
 from unweave.commands.requests_app import requests
+from unweave.commands.tune_app import Cluster, tune
 from unweave.errors import ConfigurationError, UnweaveError
 
 T = TypeVar("T")
@@ -198,10 +199,7 @@ def evidence(
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; without it one per core.")] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(metavar="WHERE", help="Workers elsewhere: tcp://HOST:PORT of Dask, or slurm:FILE.yaml."),
-    ] = None,
+    cluster: Cluster = None,
     few: Few = False,
     as_json: AsJson = False,
 ) -> None:
@@ -227,6 +225,7 @@ def evidence(
     raise typer.Exit(code)
 
 
+app.command()(tune)
 app.add_typer(papers, name="papers")
 
 

@@ -104,6 +104,7 @@ class Objectives:
         self.memory = memory
         self._way = WAYS[memory](self)
         self._left: Direction | None = None
+        self.taken_gradients = 0  # of one side over one batch each, so far
         self._begun: dict[int, Buffers] = {}  # as the first look with a gradient found them, by side
         check(model, accelerator)
 
@@ -233,6 +234,7 @@ class Objectives:
                     roots.append(values.sum() * (weight * world() / total))
                     seen.append(values.detach())
                 losses[side] = self._mean(side, seen) if self._losses[side] is not None else 0.0
+                self.taken_gradients += self._losses[side] is not None
             if roots:
                 interleaved(roots)
                 self._backward(side, torch.stack(roots).sum(), take)
@@ -268,6 +270,7 @@ class Objectives:
         total = [torch.zeros_like(p) for p in self.parameters]
         if self._losses[side] is None:
             return total
+        self.taken_gradients += 1 + len(vectors)
         n = 0.0
         with self._passes(side), exact(self.model):
             for i, batch in enumerate(batches):
@@ -330,6 +333,7 @@ class Objectives:
     def _accumulate(self, side: int, scale: float, take: Take | None = None) -> Tensor:
         if self._losses[side] is None:
             return torch.zeros((), dtype=torch.float64)
+        self.taken_gradients += 1
         batches, seen, total = self._micro(side), [], 0.0
         with self._passes(side, moves=True):
             for i, batch in enumerate(batches):

@@ -347,6 +347,7 @@ def kept(
     *,
     retrained: nn.Module | None = None,
     first: Callable[[], nn.Module] | None = None,
+    final: bool = True,
 ) -> tuple[Data, Keeper | None]:
     """What is left of the retain set to train on, and the keeper of the contract; all of it and None without one.
 
@@ -354,8 +355,7 @@ def kept(
         contract, task, forget, retain: of the call or the recipe.
         settings: batches and seed.
         given: "holdout", "guard" and "final", where they were.
-        retrained: for the forget clause of that name.
-        first: opens what keep clauses compare with, where it is not the original.
+        retrained, first, final: as of `Keeper`.
 
     Raises:
         ConfigurationError: a set or a model that a clause needs is missing; all of them at once.
@@ -363,11 +363,12 @@ def kept(
     if contract is None:
         return retain, None
     left, sets = held_out(contract, task, forget, retain, given, settings.seed)
-    per_step = sum(
-        (data.batch_size if isinstance(data, DataLoader) else None) or size
-        for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch))
+    each = 0
+    for data, size in ((forget, settings.forget_batch), (retain, settings.retain_batch)):
+        each += (data.batch_size if isinstance(data, DataLoader) else None) or size
+    return left, Keeper(
+        contract, task, sets, per_step=each, retrained=retrained, first=first, final=final, seed=settings.seed
     )
-    return left, Keeper(contract, task, sets, per_step=per_step, retrained=retrained, first=first, seed=settings.seed)
 
 
 def held_out(

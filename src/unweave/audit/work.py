@@ -101,7 +101,7 @@ def crew(world: Experiment, workers: int, executor: Executor | None = None) -> I
         return together
 
     if executor is not None:
-        _check(executor)
+        check(executor)
         yield by(executor, _far, world)
     elif workers <= 1:
         yield alone
@@ -159,7 +159,7 @@ def _far(world: Experiment, piece: Piece) -> dict[str, Any]:
         return do(world, piece)
 
 
-def _check(executor: Executor) -> None:
+def check(executor: Executor) -> None:
     """Asks one worker what it sees: results travel by the cache, and what is kept there is named by the code."""
     if isinstance(executor, ThreadPoolExecutor):
         raise ConfigurationError(

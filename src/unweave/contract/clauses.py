@@ -240,6 +240,8 @@ class Contract:
             find a clause broken, as a run goes on from those that mend.
         every: steps between two looks; None: so many that reading costs at most a tenth of the run, and 25 at most
             where it reads what is drawn.
+        tried: of how many settings this one was chosen by a look at the guard set, whose level is divided by them
+            (Bonferroni); the final set was in no such look, and its level stays.
 
     Raises:
         ConfigurationError: everything that is wrong with it.
@@ -250,6 +252,7 @@ class Contract:
     confidence: float = 0.95
     shrinks: int = 3
     every: int | None = None
+    tried: int = 1
 
     def __post_init__(self) -> None:
         faults = [
@@ -264,8 +267,15 @@ class Contract:
             faults.append(f"contract: shrinks must be at least 0, and whole; found {self.shrinks!r}.")
         if self.every is not None and not (_whole(self.every) and self.every >= 1):
             faults.append(f"contract: every must be at least 1, and whole; found {self.every!r}.")
+        if not (_whole(self.tried) and self.tried >= 1):
+            faults.append(f"contract: tried must be at least 1, and whole; found {self.tried!r}.")
         if faults:
             raise ConfigurationError(faults)
+
+    @property
+    def paths(self) -> int:
+        """Tests of a clause on the guard set that may each go wrong: the ways a run may take, of every setting."""
+        return self.tried * (self.shrinks + 1)
 
     def keeps(self, utility: str) -> Sequence[Keep]:
         """The keep clauses, the default written out: of what the task is judged by (`tasks.Known.utility`)."""

@@ -222,7 +222,7 @@ def limits(
             continue
         grouped = list(_groups(clause, sets, len(values), len(original.get("final", {}).get(name, ()))))
         for group, members in grouped:
-            counted = {"guard": contract.shrinks + 1, "final": 1}
+            counted = {"guard": contract.paths, "final": 1}
             alphas = {p: bounds.level(contract.confidence, counted[p], len(grouped)) for p in PLACES}
             own = values[members["guard"]]
             if not len(own):

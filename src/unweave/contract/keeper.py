@@ -57,6 +57,7 @@ class Keeper:
         per_step: examples that a step sees, forget and retain, over all ranks.
         retrained: a model retrained without the forget set, for the clause of that name.
         first: opens what the keep clauses compare with; None: the model as it is when the run begins.
+        final: whether the final sets are read at the end; of a run that is one of several to choose from they are not.
         seed: of the samples, and of every forward's randomness.
 
     Attributes:
@@ -79,6 +80,7 @@ class Keeper:
         per_step: int,
         retrained: nn.Module | None = None,
         first: Callable[[], nn.Module] | None = None,
+        final: bool = True,
         seed: int = 0,
     ) -> None:
         self.contract, self._sets, self._retrained, self._first = contract, sets, retrained, first
@@ -86,8 +88,11 @@ class Keeper:
         self._keeps, self._unit, self._graded = contract.keeps(known.utility), known.unit, known.graded
         self._forgets = contract.forgets(sets.whole_class, known.utility)
         check(self._keeps, self._forgets, sets, retrained is not None, known)
-        alpha = bounds.level(contract.confidence, contract.shrinks + 1)
-        self._observer = Observer(task, *chosen(sets, self._keeps, self._forgets, task, seed, alpha), seed=seed)
+        alpha = bounds.level(contract.confidence, contract.paths)
+        read, metrics = chosen(sets, self._keeps, self._forgets, task, seed, alpha)
+        if not final:
+            read = {name: sample for name, sample in read.items() if not name.endswith("final")}
+        self._final, self._observer = final, Observer(task, read, metrics, seed=seed)
         cost = self._observer.passes(("guard", "forget", "holdout"))
         due = max(1, math.ceil(cost / (SHARE * PASSES * per_step)))
         drawn = self._observer.reads(DRAWN)
@@ -174,7 +179,8 @@ class Keeper:
         seen = dict(now) if self._first is None else {**now, **self._observer.see(self._first(), ["guard", "final"])}
         if self._retrained is not None and "retrained" in {clause.metric for clause in self._forgets}:
             with of_set("the retrained model"):
-                seen["retrained"] = self._observer.see(self._retrained, ["forget final"])["forget final"]
+                name = "forget final" if self._final else "forget"
+                seen["retrained"] = self._observer.see(self._retrained, [name])[name]
         self._settle(seen)
         kept, forgotten = self._readings(now)
         self.start = self._budget(kept)
@@ -216,7 +222,7 @@ class Keeper:
         seen = self._observer.see(model, ["final", "forget final", "holdout final"])
         guards = [*self._now[0], *self._now[1]]
         finals = [limit.read(seen, self._original, "final") for limit in self._limits]
-        finals += [goal.read(seen, " final") for goal in self._goals]
+        finals += [goal.read(seen, " final") if self._final else None for goal in self._goals]
         read = zip(self.clauses, guards, finals, strict=True)
         verdicts = [replace(clause, guard=guard, final=final) for clause, guard, final in read]
         self._moved = False

@@ -132,7 +132,7 @@ def guard_size(
         if clause.metric == "recognised" and several:
             wanted.append(groups * CONDITIONS)
             continue
-        alpha = bounds.level(contract.confidence, contract.shrinks + 1, groups)
+        alpha = bounds.level(contract.confidence, contract.paths, groups)
         limit, clip, usual = clause.limit if clause.metric in SHARES else clause.averaged(), None, 1.0
         if clause.metric == "loss" and limit is None and clause.clip is None and unit != NATS:
             limit, usual = 1.0, math.inf  # whatever it will be: what one example counts is a multiple of it

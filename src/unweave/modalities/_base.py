@@ -273,6 +273,10 @@ class Modality:
         classes: whether a request may name a class.
         numbered: sources whose records a request can name by row, and so the ledger.
         over_trainings: whether `unweave evidence` knows how to compare several trainings (`audit.kits`).
+        proxy: of a recipe, its job, guard and final set as places of the retain set, and a seed, a request like it
+            among what it keeps: as many examples in the same mix, none of those two sets. The guard set is its guard
+            set, the final set is on no side of it; its original is the job's, and its retrained models learn all but
+            the proxy. None where nobody knows how (`unweave tune --by contract` needs none).
         logs: scores from files of values per example, and how they were formed; None where nobody writes such files.
     """
 
@@ -295,4 +299,5 @@ class Modality:
     classes: bool = False
     numbered: tuple[str, ...] = ()
     over_trainings: bool = False
+    proxy: Callable[[Any, Any, Rows, Rows, int], Job] | None = None
     logs: Callable[[Sequence[Path], Any], Json] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -46,8 +47,70 @@ def divided(train: N, retain: N, split: Split, held: Held | None) -> tuple[N, di
     """`Job.divided`: the retain set without what is held out, and that."""
     if held is None:
         return retain, {}
-    given = {name: train.subset(rows) for name, rows in zip(("guard", "final"), held, strict=True)}
+    given = {name: train.subset(rows) for name, rows in zip(("guard", "final"), held, strict=True) if len(rows)}
     return train.subset(np.setdiff1d(split.retain, np.concatenate(held))), given
+
+
+@dataclass(frozen=True, eq=False)
+class Proxy:
+    """Rows of a training set that make a request like another one, among what that one keeps.
+
+    Attributes:
+        split: to forget, and to keep; the guard set is among the latter.
+        guard: on which no step trains.
+        also: on no side, and yet learned by models that are retrained without the proxy, as the original learned them.
+    """
+
+    split: Split
+    guard: Rows
+    also: Rows
+
+
+def proxy(groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int) -> Proxy:
+    """As many rows as a request forgets, drawn among those that it keeps, of each group as many as it has.
+
+    Where the request takes whole groups, as many others are taken whole, at most as many rows: what else there is of
+    them, in guard and final set or beyond that number, is on no side, and no model that is retrained learns it.
+
+    Args:
+        groups: class, or whose record, of each row of the training set; None: all are of one kind.
+        split: the request.
+        guard, final: places of the retain set; none of them is drawn, and those of the final set are on no side.
+        seed: of the draw.
+
+    Raises:
+        ConfigurationError: there are not enough such rows.
+    """
+    rng, retain = np.random.default_rng([seed, 7919]), split.retain
+    guard, final = retain[guard], retain[final]
+    free = np.setdiff1d(retain, np.concatenate([guard, final]))
+    own = np.zeros(int(max(split.forget.max(), retain.max())) + 1, dtype=np.int64) if groups is None else groups
+    kinds, counts = np.unique(own[split.forget], return_counts=True)
+    if np.isin(own[retain], kinds).any():
+        drawn = [_drawn(free[own[free] == kind], int(n), rng) for kind, n in zip(kinds, counts, strict=True)]
+        forget = gone = np.sort(np.concatenate(drawn))
+    else:
+        others = rng.permutation(np.unique(own[free]))
+        if len(others) <= len(kinds):
+            raise ConfigurationError(_NO_ROOM.format(f"{len(kinds)} of {len(others)} whole groups"))
+        gone = retain[np.isin(own[retain], others[: len(kinds)])]
+        there = free[np.isin(own[free], others[: len(kinds)])]
+        forget = _drawn(there, min(len(split.forget), len(there)), rng)
+    kept = np.setdiff1d(retain, np.concatenate([gone, final]))
+    also = np.concatenate([split.forget, np.setdiff1d(final, gone)])
+    return Proxy(Split(forget, kept), np.setdiff1d(guard, gone), np.sort(also))
+
+
+_NO_ROOM = (
+    "no room for a proxy request: it takes {} among the retained examples beside guard and final set. Search "
+    "with --by contract, which needs none."
+)
+
+
+def _drawn(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
+    if len(rows) < count:
+        raise ConfigurationError(_NO_ROOM.format(f"{count} of the same kind, and there are {len(rows)}"))
+    return np.sort(rng.choice(rows, count, replace=False))
 
 
 def split_of(wanted: ForgetSection, count: int) -> tuple[str, Split]:
@@ -77,6 +140,11 @@ C = TypeVar("C", bound=Classed)
 
 def exchangeable(test: C, labels: Tensor) -> C:
     """As many test examples as there are with the labels of the forget set in their proportions."""
+    return test.subset(exchangeable_rows(test, labels))
+
+
+def exchangeable_rows(test: C, labels: Tensor) -> Tensor:
+    """Their rows of the test set, sorted."""
     assert test.labels is not None, "they have classes"
     most = int(max(test.labels.max(), labels.max())) + 1
     wanted = labels.bincount(minlength=most).double() / len(labels)
@@ -85,7 +153,7 @@ def exchangeable(test: C, labels: Tensor) -> C:
     rows = [
         (test.labels == label).nonzero().flatten()[: int(share * whole + 1e-6)] for label, share in enumerate(wanted)
     ]
-    return test.subset(torch.cat(rows).sort().values)
+    return torch.cat(rows).sort().values
 
 
 def class_numbers(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:

@@ -14,6 +14,7 @@ from unweave.methods import Method, made
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.parameters import choose
 from unweave.places import Place
+from unweave.recipe.auto import AUTO, HEADLINE
 from unweave.recipe.recipe import Recipe
 from unweave.repair import wanted
 from unweave.tasks import Task
@@ -87,6 +88,8 @@ class Memory:
 def method_of(recipe: Recipe, task: Task, empty: nn.Module) -> Method | OneShot:
     """The recipe's method, on a model without numbers."""
     name, arguments = recipe.method.name, recipe.method.arguments
+    if name == AUTO:  # of those that may win, the one that keeps two gradients
+        name, arguments = HEADLINE[0], {}
     return OneShot(name, arguments) if name in ONESHOT else made(name, task, empty, None, arguments)
 
 

@@ -56,7 +56,8 @@ def _word(value: Any) -> Any:
 class ContractSection(BaseModel):
     """Limits for the whole run; what is left out is the default, which is printed.
 
-    `keep: []` is no limit, `forget: []` never ends a run early, and `contract: none` is no contract at all.
+    `keep: []` is no limit, `forget: []` never ends a run early, and `contract: none` is no contract at all. `tried` is
+    written by what chose the settings among so many, by the guard set (`unweave tune`, `method: auto`).
     """
 
     model_config = _STRICT
@@ -65,6 +66,7 @@ class ContractSection(BaseModel):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     shrinks: Annotated[int, Field(ge=0)] = 3
     every: Annotated[int, Field(ge=1)] | None = None
+    tried: Annotated[int, Field(ge=1)] = 1
 
     @field_validator("confidence", mode="before")
     @classmethod
@@ -78,7 +80,7 @@ class ContractSection(BaseModel):
         keep, forget = (
             None if side is None else tuple(entry.clause() for entry in side) for side in (self.keep, self.forget)
         )
-        return Contract(keep, forget, self.confidence, self.shrinks, self.every)  # type: ignore[arg-type]
+        return Contract(keep, forget, self.confidence, self.shrinks, self.every, self.tried)  # type: ignore[arg-type]
 
     @property
     def asks_retrained(self) -> bool:

@@ -12,6 +12,7 @@ from unweave.errors import ConfigurationError, UnsupportedError, follows, gather
 from unweave.methods import METHODS, OVER, RETAIN_ONLY, divided
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.recipe import faults
+from unweave.recipe.auto import AUTO, Auto, word
 from unweave.recipe.sections import NamedSection
 from unweave.recipe.steps import STEPS
 from unweave.recipe.yaml_lines import Document
@@ -27,8 +28,8 @@ def faults_of(document: Document, task: Task, training: Callable[..., Any]) -> l
         training: what the keys of `training` belong to.
     """
     found = _of_named(document, "step", STEPS, lambda name, given: STEPS[name](**given))
-    found += _of_named(document, "method", CATALOGUE, partial(_row, document, task))
-    found += [*_of_other(document, task), *_of_oneshot(document), *_of_forget_loss(document)]
+    found += _of_named(document, "method", {**CATALOGUE, AUTO: Auto}, partial(_row, document, task))
+    found += [*_of_auto(document), *_of_other(document, task), *_of_oneshot(document), *_of_forget_loss(document)]
     return [*found, *_of_training(document, training)]
 
 
@@ -40,6 +41,9 @@ def check_method(section: NamedSection, task: Task) -> None:
     """
     if section.name in ONESHOT:
         OneShot(section.name, section.arguments).read(task)
+        return
+    if section.name == AUTO:
+        Auto(**section.arguments).candidates(task)
         return
     own, other = divided(section.arguments)
     for name, arguments in [(section.name, own), *filter(None, [other])]:
@@ -90,6 +94,9 @@ def _row(document: Document, task: Task, name: str, arguments: Mapping[str, Any]
     if name in ONESHOT:
         OneShot(name, arguments).read(task)
         return
+    if name == AUTO:
+        Auto(**arguments).candidates(task)
+        return
     gathered(partial(METHODS[name], task, nn.Module(), **arguments), partial(_contract, document, arguments))
 
 
@@ -127,6 +134,19 @@ def heard(
         if error.__cause__ is None:  # not for want of a package: a recipe can be read where it cannot be run
             return [f"{document.place(tuple(section.split('.')))}: {section}: {error}"]
     return []
+
+
+def _of_auto(document: Document) -> list[str]:
+    """A race is judged by a contract, on one request."""
+    method = word(document.content.get("method"))
+    if not isinstance(method, dict) or method.get("name") != AUTO:
+        return []
+    found = []
+    if document.content.get("contract", ...) in ("none", None):
+        found.append("auto races methods that a contract's guard set judges, and the recipe has none: give one")
+    if document.content.get("requests"):
+        found.append("auto is for one request ('forget'): of several, and in a ledger, name the method")
+    return [f"{document.place(('method',))}: method: {text}" for text in found]
 
 
 def _of_other(document: Document, task: Task) -> list[str]:

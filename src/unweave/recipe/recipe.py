@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_serializer, model_validator
 
+from unweave.recipe.auto import word
 from unweave.recipe.contract import ContractSection
 from unweave.recipe.sections import (
     STRICT,
@@ -40,7 +41,7 @@ class Recipe(BaseModel):
     sequence: SequenceSection = SequenceSection()
     model: ModelSection = ModelSection()
     training: OpenSection = OpenSection()
-    method: NamedSection = NamedSection(name="hamu_q")
+    method: Annotated[NamedSection, BeforeValidator(word)] = NamedSection(name="hamu_q")
     step: NamedSection = NamedSection(name="trust")
     contract: Annotated[ContractSection | None, BeforeValidator(nothing)] = ContractSection()
     run: RunSection = RunSection()

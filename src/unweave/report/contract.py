@@ -34,10 +34,11 @@ def sections(summary: Json) -> list[Section]:
         f"{counted(reading['rollbacks'], 'time', 'times')} a clause broke and the run went back to the last state that "
         "kept all."
     )
+    raced = [_race(summary["race"])] if "race" in summary else []
     notes = [Table("Notes", ["", ""], [[str(i), note] for i, note in enumerate(reading["notes"], 1)])]
     caption = "Each clause with what was measured and its confidence bound"
     clauses = Table(caption, COLUMNS, [_row(row) for row in summary["contract"]])
-    tables = [clauses, *(notes if reading["notes"] else [])]
+    tables = [clauses, *raced, *(notes if reading["notes"] else [])]
     return [Section(TITLE, text, tables, _path(reading["path"]))]
 
 
@@ -72,6 +73,21 @@ def _row(row: Json) -> list[str]:
         else:
             cells += [number(found["measured"], 4), number(found["bound"], 4), str(found["n"])]
     return [*cells, WORDS[state_of(row)]]
+
+
+def _race(race: Json) -> Table:
+    """Who raced to be the method of the run (`method: auto`), and what each leg cost."""
+    spent = sum(leg["gradients"] for leg in race["legs"])
+    caption = (
+        f"The method was chosen on the guard set: {race['winner']} of {len(race['among'])}, in {spent} gradients of "
+        f"{race['gradients']}. So the guard set's level is divided by {race['tried']}; the final set was not read."
+    )
+    rows = [
+        [f"round {leg['round']}, {leg['method']}", str(leg["gradients"]), str(leg["steps"]),
+         number(100 * leg["forgotten"], 3), number(100 * leg["used"], 3), "yes" if leg["met"] else "no", leg["ended"]]
+        for leg in race["legs"]
+    ]  # fmt: skip
+    return Table(caption, ["", "gradients", "steps", "forgotten, %", "budget used, %", "all clauses", "ended"], rows)
 
 
 def _path(path: Sequence[Json]) -> list[Plot]:

@@ -24,7 +24,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 EVIDENCE = "evidence.json"
-FILES = {EVIDENCE, "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model", "tensorboard"} | {
+FILES = {EVIDENCE, "race.json", "recipe.yaml", "quote.json", "steps.jsonl", "checkpoint", "model", "tensorboard"} | {
     *("scores.json", "examples.json", "answers.json", "grid.png", "values", "summary.json", "report.html")
 }
 
@@ -186,12 +186,14 @@ def sealed(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
     return seal.sealed(directory / SUMMARY, strict(summary), files)
 
 
-def clear(directory: Path) -> None:
-    """Makes the directory, or empties it: first what a resumed run would take for its own."""
+def clear(directory: Path, keep: Collection[str] = ()) -> None:
+    """Makes the directory, or empties it, first of what a resumed run would take for its own; `keep` are names."""
     directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(directory / ".checkpoint", ignore_errors=True)
     first = ("summary.json", "checkpoint")
     for path in sorted(directory.iterdir(), key=lambda path: first.index(path.name) if path.name in first else 2):
+        if path.name in keep:
+            continue
         if path.name == "checkpoint":
             path = path.rename(directory / ".checkpoint")  # in one go: half of one would be taken for a whole one
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from unweave import modalities
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities._base import Job
 from unweave.oneshot import CATALOGUE
 from unweave.recipe import faults
+from unweave.recipe.auto import AUTO
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import NamedSection
 from unweave.recipe.steps import STEPS
@@ -31,7 +32,15 @@ def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
     """The recipe with every default written out, also those of the functions that it names.
 
     `environment` gets versions, machine, and the SHA-256 of all data.
+
+    Raises:
+        UnsupportedError: the method is still to be chosen.
     """
+    if recipe.method.name == AUTO:
+        raise UnsupportedError(
+            "method: auto is for `unweave run` of one request, which races methods first: name the one that won (its "
+            "recipe.yaml says which)."
+        )
     method, step = (
         NamedSection(name=section.name, **(faults.defaults(table[section.name]) | section.arguments))
         for section, table in ((recipe.method, CATALOGUE), (recipe.step, STEPS))

@@ -24,9 +24,10 @@ from unweave.modalities import read
 from unweave.modalities._base import Job, Scored
 from unweave.objectives import Objectives
 from unweave.parameters import choose
+from unweave.recipe.auto import AUTO
 from unweave.recipe.recipe import Recipe
 from unweave.results import Record, Result
-from unweave.run import checkpoint, directory, outcome
+from unweave.run import checkpoint, directory, outcome, race
 from unweave.run.checkpoint import of_this_version
 from unweave.run.examples import examples, odds, quote
 from unweave.run.identity import check_same, identity, resolve
@@ -118,6 +119,11 @@ def carry_out(
         job: what the recipe asks for.
         first: opens what keep clauses compare with, where it is not the model that the recipe starts from.
     """
+    # A method that is still to be chosen is chosen first: what follows is an ordinary run of the one that won.
+    auto = recipe.method.name == AUTO
+    if auto:
+        fresh = partial(_original, recipe, job, watch)
+        recipe = race.raced(recipe, job, folder, fresh, resume=resume, watch=watch)
     # What is there already: a finished run is handed back, an interrupted one must be this very run.
     resolved = resolve(recipe, job, folder)
     if resume and (done := ranks.first(lambda: directory.finished(folder))) is not None:
@@ -134,7 +140,7 @@ def carry_out(
     logged = chosen(recipe.run.callbacks, folder) if ranks.lead() else []
     warned = _said(job.notes) if states is None else []
     check_readable(resolved, job)
-    original = placed(ranks.before_others(lambda: modalities.original(recipe, job, watch)), recipe)
+    original = _original(recipe, job, watch)
     if states is None:
         warned += _said(_looked(recipe, job, original))
     retrained = None
@@ -152,7 +158,7 @@ def carry_out(
         # writes it, once all have read what was there.
         ranks.met()
         if ranks.lead():
-            directory.clear(folder)
+            directory.clear(folder, keep=(race.FILE,) if auto else ())
             atomically(folder / "recipe.yaml", resolved.to_yaml().encode())
         _quoted(session, recipe, job, folder / QUOTE, original, watch)
         checkpoint.save(folder / "checkpoint", session.state())
@@ -192,7 +198,7 @@ def carry_out(
         except KeyboardInterrupt:
             result.reason = REASON
     # The summary is written last and vouches for all files: where it is, the run is finished.
-    found = outcome.summary(session, job, result, scored)
+    found = outcome.summary(session, job, result, scored) | race.told(folder)
 
     def last() -> dict[str, Any]:
         job.leave(folder)
@@ -201,6 +207,11 @@ def carry_out(
         return summary
 
     return ranks.first(last)
+
+
+def _original(recipe: Recipe, job: Job, watch: Watch) -> nn.Module:
+    """What is unlearned, where the run computes."""
+    return placed(ranks.before_others(lambda: modalities.original(recipe, job, watch)), recipe)
 
 
 def placed(model: nn.Module, recipe: Recipe) -> nn.Module:

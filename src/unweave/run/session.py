@@ -76,6 +76,7 @@ class Session:
         original: nn.Module,
         retrained: nn.Module | None = None,
         first: Callable[[], nn.Module] | None = None,
+        final: bool = True,
     ) -> Session:
         """At step 0, on what the job says is moved.
 
@@ -85,6 +86,7 @@ class Session:
             original: what is unlearned.
             retrained: for the forget clause of that name.
             first: opens what the keep clauses compare with, where it is not the original: the first one of a sequence.
+            final: whether the contract's final sets are read; not in a run that is one of several to choose from.
         """
         before = tensors_sha256(original.state_dict())
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
@@ -102,7 +104,9 @@ class Session:
         if recipe.contract is not None:
             contract, (left, given) = recipe.contract.contract(), job.divided()
             sets = {"holdout": job.holdout, **given}
-            retain, keeper = kept(contract, task, job.forget, left, settings, sets, retrained=retrained, first=first)
+            retain, keeper = kept(
+                contract, task, job.forget, left, settings, sets, retrained=retrained, first=first, final=final
+            )
         once = row.name in ONESHOT
         method = OneShot(row.name, row.arguments) if once else made(row.name, task, original, job.forget, row.arguments)
         if isinstance(method, Method) and method.rule.needs_probe:

@@ -7,6 +7,7 @@ from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.diffusion.build import request
 from unweave.modalities.diffusion.evaluation.scores import METRICS
 from unweave.modalities.diffusion.networks import unet
+from unweave.modalities.diffusion.proxies import proxy
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe, faults_of, left
 from unweave.modalities.diffusion.records import training_set
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES
@@ -54,4 +55,5 @@ DIFFUSION = Modality(
     classes=True,
     numbered=tuple(name for name in SOURCES if name != CONCEPTS),
     over_trainings=True,
+    proxy=proxy,
 )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +57,7 @@ class DiffusionJob:
         how: the recipe's evaluation.
         needed: says how much memory a step needs.
         among: rows of the training images that this is about; None: all.
+        also: rows of them on no side that retrained models learn, too; of a proxy request.
         held: training rows on which no step trains, guard and final set of the contract; None: taken from the retain
             set.
         notes: what the user has to know of the request.
@@ -73,6 +75,7 @@ class DiffusionJob:
     how: DiffusionEvaluation
     needed: Callable[[], str | None]
     among: Rows | None = None
+    also: Rows | None = None
     held: tuple[Rows, Rows] | None = None
     notes: tuple[str, ...] = ()
     looked: int = 300
@@ -114,6 +117,13 @@ class DiffusionJob:
     def retain(self) -> Conditioned:
         """The examples to keep."""
         return self.train.subset(self.split.retain)
+
+    @cached_property
+    def without(self) -> Conditioned:
+        """What retrained models learn."""
+        if self.also is None:
+            return self.retain
+        return self.train.subset(np.sort(np.concatenate([self.split.retain, self.also])))
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -182,7 +192,7 @@ class DiffusionJob:
     def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
         """Trained on the retain set alone from this seed, or from the cache."""
         how = replace(self.how_trained, seed=seed)
-        return self._trained(self.retain, how, f"retraining without the forget set (seed {how.seed})", watch)
+        return self._trained(self.without, how, f"retraining without the forget set (seed {how.seed})", watch)
 
     @property
     def how_trained(self) -> Training:
@@ -203,7 +213,7 @@ class DiffusionJob:
     def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
         """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
         how = replace(self.how_trained, seed=seed)
-        return record(self.network.about(), self.retain if without else self.train, how)
+        return record(self.network.about(), self.without if without else self.train, how)
 
     def _like(self, **changed: Any) -> DiffusionJob:
         made = replace(self, **changed)
@@ -219,7 +229,7 @@ class DiffusionJob:
         """Of the first retrained model."""
         if self.training is None:
             return None
-        return seconds_spent(self.network.about(), self.retain, replace(self.training, seed=self.training.seed + 1))
+        return seconds_spent(self.network.about(), self.without, replace(self.training, seed=self.training.seed + 1))
 
     def retraining(self) -> tuple[float | None, int | None]:
         """Of the retrained model that is there, or of the original: both take the same steps."""

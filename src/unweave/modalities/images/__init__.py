@@ -4,6 +4,7 @@ from unweave.evaluation.gap import GAP_METRICS, RTE
 from unweave.evaluation.scores import SHEET
 from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.images.job import request, training_set
+from unweave.modalities.images.proxies import proxy
 from unweave.modalities.images.recipe import ImageForget, ImageRecipe, faults_of, left
 from unweave.modalities.images.sources import SOURCES
 from unweave.modalities.images.training import Training
@@ -38,4 +39,5 @@ IMAGES = Modality(
     places=("evidence",),
     numbered=tuple(SOURCES),
     over_trainings=True,
+    proxy=proxy,
 )

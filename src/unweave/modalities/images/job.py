@@ -50,6 +50,7 @@ class ImageJob:
         training: how.
         held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
             set.
+        also: rows of `train` on no side that retrained models learn, too; of a proxy request.
         holdout: test examples that are exchangeable with the forget set: its labels in their proportions, and labels
             made wrong in the same way, where the request is to forget wrong ones; None where nobody made it.
         scoring: seed of the scores.
@@ -62,6 +63,7 @@ class ImageJob:
     network: Network
     training: Training
     holdout: TensorImages | None = None
+    also: np.ndarray | None = None
     held: tuple[np.ndarray, np.ndarray] | None = None
     task: Classification = field(default_factory=Classification)
     scoring: int = 0
@@ -78,6 +80,13 @@ class ImageJob:
         """The examples to keep."""
         return self.train.subset(self.split.retain)
 
+    @cached_property
+    def without(self) -> TensorImages:
+        """What retrained models learn."""
+        if self.also is None:
+            return self.retain
+        return self.train.subset(np.sort(np.concatenate([self.split.retain, self.also])))
+
     def original(self, watch: Watch = silent) -> nn.Module:
         """The network trained on everything, from the cache if it was before."""
         return self._trained(self.train, self.training, "training the original", watch)
@@ -85,7 +94,7 @@ class ImageJob:
     def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
         """The network trained on the retain set alone, from the cache if it was before."""
         training = replace(self.training, seed=seed)
-        return self._trained(self.retain, training, f"retraining without the forget set (seed {seed})", watch)
+        return self._trained(self.without, training, f"retraining without the forget set (seed {seed})", watch)
 
     def seeded(self, seed: int) -> ImageJob:
         """The same, whose original is trained from this seed."""
@@ -97,11 +106,11 @@ class ImageJob:
 
     def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
         """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
-        return record(self.network, self.retain if without else self.train, replace(self.training, seed=seed))
+        return record(self.network, self.without if without else self.train, replace(self.training, seed=seed))
 
     def retrain_seconds(self, seed: int) -> float | None:
         """How long `retrained` took when it was trained; None if it never was."""
-        return seconds_spent(self.network, self.retain, replace(self.training, seed=seed))
+        return seconds_spent(self.network, self.without, replace(self.training, seed=seed))
 
     def prints(self) -> dict[str, str]:
         """SHA-256 of the training, the test and the forget set, and of what is held out."""

@@ -5,6 +5,7 @@ from unweave.evaluation.scores import SHEET
 from unweave.evaluation.values import metrics
 from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.records.build import request, training_set
+from unweave.modalities.records.proxies import proxy
 from unweave.modalities.records.recipe import FACTORY, SOURCES, TABLES, RecordsForget, RecordsRecipe, left, task_of
 from unweave.modalities.records.training import Training
 from unweave.tasks import Dense, MultiLabel, Regression
@@ -42,4 +43,5 @@ RECORDS = Modality(
     places=("evidence",),
     numbered=(*TABLES, FACTORY),
     over_trainings=True,
+    proxy=proxy,
 )

@@ -53,6 +53,7 @@ class RecordsJob:
         model: the recipe's section.
         stated: the task; None of a regression whose scale is to be estimated.
         retrains: whether it is known how models are trained.
+        also: rows of `train` on no side that retrained models learn, too; of a proxy request.
         held: rows of `train` on which no step trains, guard and final set of the contract; None: taken from the retain
             set.
     """
@@ -68,6 +69,7 @@ class RecordsJob:
     model: RecordsModel
     stated: Task | None
     retrains: bool = True
+    also: Rows | None = None
     held: tuple[Rows, Rows] | None = None
     scoring: int = 0
     notes: tuple[str, ...] = ()
@@ -99,6 +101,13 @@ class RecordsJob:
     def retain(self) -> Records:
         """The examples to keep."""
         return self.train.subset(self.split.retain)
+
+    @cached_property
+    def without(self) -> Records:
+        """What retrained models learn."""
+        if self.also is None:
+            return self.retain
+        return self.train.subset(np.sort(np.concatenate([self.split.retain, self.also])))
 
     @cached_property
     def learned(self) -> Records:
@@ -143,7 +152,7 @@ class RecordsJob:
     def retrained(self, seed: int, watch: Watch = silent) -> nn.Module:
         """The network trained on the retain set alone, from the cache if it was before."""
         how = f"retraining without the forget set (seed {seed})"
-        return self.seeded(seed).trainer.model(self.retain, how, watch)
+        return self.seeded(seed).trainer.model(self.without, how, watch)
 
     def reference_seconds(self) -> float | None:
         """Of the first retrained model."""
@@ -166,7 +175,7 @@ class RecordsJob:
 
     def noted(self, seed: int, *, without: bool = False) -> Mapping[str, Any] | None:
         """What the cache notes of the model of this seed that was trained on all, or without the forget set."""
-        return self.seeded(seed).trainer.noted(self.retain if without else self.learned)
+        return self.seeded(seed).trainer.noted(self.without if without else self.learned)
 
     def seeded(self, seed: int) -> RecordsJob:
         """The same, whose original is trained from this seed."""

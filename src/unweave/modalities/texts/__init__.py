@@ -4,6 +4,7 @@ from unweave.modalities._base import Card, Front, Modality
 from unweave.modalities.texts.build import request, training_set
 from unweave.modalities.texts.evaluation.metrics import SHEET
 from unweave.modalities.texts.evaluation.stored import sheets_of_logs
+from unweave.modalities.texts.proxies import proxy
 from unweave.modalities.texts.recipe import SOURCES, TextForget, TextRecipe, faults_of, left
 from unweave.modalities.texts.training import Finetuning
 from unweave.tasks import Language
@@ -48,5 +49,6 @@ TEXTS = Modality(
     ),
     numbered=("texts",),
     over_trainings=True,
+    proxy=proxy,
     logs=sheets_of_logs,
 )

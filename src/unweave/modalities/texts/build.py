@@ -78,7 +78,7 @@ def parts(
     if data.source == "muse":
         corpus: Any = split
         return muse_parts(tokenizer, corpus, source, max_length=min(longest, 2048), at_most=most)
-    own = _own(tokenizer, asked, how, form, holdout, longest)
+    own = own_parts(tokenizer, asked, how, form, holdout, longest)
     if data.source == PEOPLE:
         world, encode = people.world(data), encoder(tokenizer, form)
         others = {"real_authors": world.known, "world_facts": world.places}
@@ -86,7 +86,7 @@ def parts(
     return {**own, **wmdp_parts(tokenizer, split, source, at_most=most)} if data.source == "wmdp" else own
 
 
-def _own(
+def own_parts(
     tokenizer: Any, asked: Asked, how: TextEvaluation, form: Chat | Plain, holdout: Sequence[Text], longest: int
 ) -> dict[str, Part]:
     """Forget, retain, holdout; and the forget set in other words, where its rows have them."""
@@ -164,7 +164,7 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
             "data.holdout, or a level in nats a token."
         )
     form = models.form_of(data, tokenizer, [*found.forget, *found.retain])
-    longest = data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
+    most = context(recipe, tokenizer)
     unseen, measured = (found.holdout[::2], found.holdout[1::2]) if _reads_holdout(recipe) else ([], found.holdout)
 
     def rows(texts: Sequence[Text], side: str, refusals: Sequence[str] | None = None) -> TextRows:
@@ -173,7 +173,7 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
                 texts,
                 tokenizer,
                 format=form,
-                max_length=longest,
+                max_length=most,
                 too_long=_too_long(data, texts),
                 alternates=refusals,
                 seed=recipe.run.seed,
@@ -194,11 +194,16 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
         forget,
         retain,
         kept[0],
-        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, longest, _learned(recipe)),
+        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, most, _learned(recipe)),
         kept[1],
         training=Finetuning(**(_training(recipe) if _learned(recipe) else {})),
         drawn=recipe.run.seed,
     )
+
+
+def context(recipe: TextRecipe, tokenizer: Any) -> int:
+    """Tokens of a text, at most."""
+    return recipe.data.max_length or models.context_of(recipe.model, tokenizer) or _CONTEXT
 
 
 def _learned(recipe: TextRecipe) -> bool:

@@ -60,6 +60,8 @@ class TextJob:
         held: guard and final set of the contract, given; None: taken from the retain set.
         training: how `model.base` learns the data, where the recipe has one (`retrains`).
         drawn: the seed of new adapters.
+        learns: what the original and what retrained models learn, where that is not both sides and the retain set: of a
+            proxy request.
     """
 
     recipe: TextRecipe
@@ -74,6 +76,7 @@ class TextJob:
     held: tuple[TextRows, TextRows] | None = None
     training: Finetuning = field(default_factory=Finetuning)
     drawn: int = 0
+    learns: tuple[TextRows, TextRows] | None = None
     task: Language = field(default_factory=Language)
     looked: int = 200
     _seconds: dict[str, float] = field(default_factory=dict)
@@ -98,7 +101,12 @@ class TextJob:
     @cached_property
     def train(self) -> TextRows:
         """What the original is fine-tuned on: the texts to forget, then those to keep."""
-        return together(self.forget, self.retain)
+        return together(self.forget, self.retain) if self.learns is None else self.learns[0]
+
+    @property
+    def without(self) -> TextRows:
+        """What retrained models are fine-tuned on."""
+        return self.retain if self.learns is None else self.learns[1]
 
     @property
     def split(self) -> Split:
@@ -133,7 +141,8 @@ class TextJob:
             return self.retain, {}
         gone = {text for part in self.held for text in part.texts}
         rows = [row for row, text in enumerate(self.retain.texts) if text not in gone]
-        return self.retain.subset(rows), dict(zip(("guard", "final"), self.held, strict=True))
+        given = zip(("guard", "final"), self.held, strict=True)
+        return self.retain.subset(rows), {name: each for name, each in given if len(each)}
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
         """The model to unlearn, fine-tuned if the recipe says so, or what a run left."""
@@ -164,7 +173,7 @@ class TextJob:
         job, phase = self.seeded(seed), f"retraining without the forget set (seed {seed})"
         model = job.loaded(None)
         self._seconds[f"retrained {seed - self.training.seed}"] = finetuned(
-            model, self.retain, job.training, phase, watch
+            model, self.without, job.training, phase, watch
         )
         return model
 
@@ -174,7 +183,7 @@ class TextJob:
         draw = 0 if self.recipe.model.lora is None else job.drawn
         if draw not in self._begun:
             self._begun[draw] = beginning(job.loaded(None))
-        return noted(self._begun[draw], self.retain if without else self.train, job.training)
+        return noted(self._begun[draw], self.without if without else self.train, job.training)
 
     def seeded(self, seed: int) -> TextJob:
         """The same, whose original is fine-tuned from this seed, and new adapters are drawn from another."""
