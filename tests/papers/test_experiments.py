@@ -98,4 +98,14 @@ def test_unknown_names_are_told() -> None:
     with pytest.raises(ConfigurationError, match=r"no experiment 'hamu/cifar10-ro'. Did you mean 'hamu/cifar10-rho'\?"):
         open_("hamu/cifar10-ro")
     with pytest.raises(ConfigurationError, match="there is no scale 'small', only paper"):
-        open_("hamu/waterdrum").cells("small")
+        open_("ofmu/wmdp").cells("small")
+
+
+def test_texts_have_a_small_scale_whose_people_are_of_the_seed() -> None:
+    """And their settings were chosen on none of these seeds."""
+    for name in ("hamu/waterdrum", "ofmu/tofu"):
+        experiment = open_(name)
+        assert experiment.grid("small")[METHOD].keys() == experiment.axes[METHOD].keys()
+        found = {cell.seed: cell.recipe().data for cell in experiment.cells("small")}
+        assert {seed: data.seed for seed, data in found.items()} == {0: 0, 1: 1, 2: 2}  # type: ignore[attr-defined]
+        assert "seed 9" in experiment.about

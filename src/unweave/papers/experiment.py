@@ -59,7 +59,8 @@ class Sizes(BaseModel):
 class Scale(BaseModel):
     """One size of an experiment: an ordinary recipe, its seeds, and what it needs; axes that differ at this size.
 
-    `took` are seconds that all of it took on one core, measured.
+    `seeded` are the keys that take the seed, where they are others than the experiment's. `took` are seconds that all
+    of it took on one core, measured.
     """
 
     model_config = STRICT
@@ -67,6 +68,7 @@ class Scale(BaseModel):
     seeds: tuple[Natural, ...]
     needs: str
     axes: dict[str, dict[str, Overrides]] = {}
+    seeded: tuple[str, ...] | None = None
     sizes: Sizes | None = None
     took: Positive | None = None
 
@@ -192,12 +194,13 @@ class Experiment(BaseModel):
     def cells(self, scale: str, own: Mapping[str, str] | None = None) -> list[Cell]:
         """Every run, row by row of the table and seed by seed."""
         axes, at = self.grid(scale, own), self.at(scale)
+        seeded = self.seeded if at.seeded is None else at.seeded
         found = []
         for labels in itertools.product(*axes.values()):
             where = dict(zip(axes, labels, strict=True))
             for seed in at.seeds:
                 values = {key: value for axis, label in where.items() for key, value in axes[axis][label].items()}
-                found.append(Cell(at.recipe, where, seed, {**values, **dict.fromkeys(self.seeded, seed)}))
+                found.append(Cell(at.recipe, where, seed, {**values, **dict.fromkeys(seeded, seed)}))
         return found
 
 

@@ -118,7 +118,7 @@ class Session:
             keeper=keeper, probe=probe, accelerator=accelerator, holdout=job.holdout,
         )  # fmt: skip
         with parts.ready():
-            parts.make(method, partial(stepper, recipe.step))
+            parts.make(method, partial(stepper, recipe.step, steps=run.steps))
             named = model.named_parameters(remove_duplicate=False)  # tied embeddings have two names
             still = tuple(name for name, p in named if not p.requires_grad)
             beside = (name for name in model.state_dict() if name.startswith(tuple(f"{each}." for each in still)))

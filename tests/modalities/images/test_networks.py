@@ -78,3 +78,18 @@ def test_models_of_timm_and_torchvision(monkeypatch):
             networks.build(name, classes=7)
     with pytest.raises(ConfigurationError, match="3 channels, the images have 1"):
         networks.build("torchvision:alexnet", classes=7, channels=1)
+
+
+def test_a_classifier_of_transformers_by_its_configuration(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    transformers.ViTConfig(image_size=8, patch_size=4, **sizes).save_pretrained(tmp_path)
+    images = torch.rand(2, 1, 8, 8, requires_grad=True)
+    logits = networks.build(f"transformers:{tmp_path}", classes=7, channels=1)(images)
+    assert logits.shape == (2, 7)
+    logits.sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for name in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(ConfigurationError, match=r"expected a folder with the config\.json of an image classifier"):
+            networks.build(f"transformers:{name}", classes=7)

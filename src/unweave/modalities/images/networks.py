@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unweave.errors import ConfigurationError, suggest
 from unweave.extras import require
+from unweave.pretrained import NO_CODE
 
 STEM = 36  # channels after the stem
 
@@ -146,17 +147,35 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
+class Logits(nn.Module):
+    """The logits alone of an image classifier of `transformers`.
+
+    Args:
+        classifier: whose output has `logits`.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [b, classes] of images [b, channels, h, w]."""
+        logits: Tensor = self.classifier(pixel_values=images).logits
+        return logits
+
+
 def build(name: str, classes: int, channels: int = 3) -> nn.Module:
     """An untrained network that maps images [b, channels, h, w] to logits [b, classes].
 
     Args:
-        name: a key of `NETWORKS`, or `timm:NAME`, or `torchvision:NAME`.
+        name: a key of `NETWORKS`, or `timm:NAME`, or `torchvision:NAME`, or `transformers:NAME`, a folder with a
+            config.json or a name on the hub, of which nothing but the configuration is read.
         classes: number of logits.
         channels: channels of the images; torchvision's models take 3 only.
 
     Raises:
         ConfigurationError: no network has this name, or it cannot take these channels.
-        UnsupportedError: timm or torchvision is not installed.
+        UnsupportedError: timm, torchvision or transformers is not installed.
     """
     library, _, model = name.partition(":")
     if name in NETWORKS:
@@ -173,7 +192,26 @@ def build(name: str, classes: int, channels: int = 3) -> nn.Module:
         if channels != 3:
             raise ConfigurationError(f"torchvision's models take 3 channels, the images have {channels}")
         return models.get_model(model, num_classes=classes)
+    if library == "transformers":
+        return _of_transformers(model, classes, channels)
     raise ConfigurationError(
-        f"network must be one of {', '.join(NETWORKS)}, timm:NAME or torchvision:NAME, "
+        f"network must be one of {', '.join(NETWORKS)}, timm:NAME, torchvision:NAME or transformers:NAME, "
         f"found {name!r}.{suggest(name, NETWORKS)}"
     )
+
+
+def _of_transformers(name: str, classes: int, channels: int) -> nn.Module:
+    """An image classifier by its configuration, whose number of classes and channels are those of the images."""
+    transformers = require("transformers", extra="language")
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, num_labels=classes, **NO_CODE)
+        if hasattr(config, "num_channels"):
+            config.num_channels = channels
+        made: nn.Module = transformers.AutoModelForImageClassification.from_config(config, **NO_CODE)
+    except Exception as error:  # whatever transformers and the hub's client raise
+        told = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ConfigurationError(
+            f"network: transformers:{name}: expected a folder with the config.json of an image classifier, or its name "
+            f"on the hub; it cannot be read ({type(error).__name__}: {told[:200]})"
+        ) from error
+    return Logits(made)

@@ -17,7 +17,7 @@ from unweave.data.text_file import Table, lines, read_text
 from unweave.errors import ConfigurationError, gathered
 from unweave.evaluation.metric import Array
 from unweave.modalities._base import Data, Membership, Rows
-from unweave.modalities.texts import models
+from unweave.modalities.texts import models, people
 from unweave.modalities.texts.data import Chat, Plain, Text, TextRows, tokenised
 from unweave.modalities.texts.data.format import encoded
 from unweave.modalities.texts.evaluation import (
@@ -32,7 +32,7 @@ from unweave.modalities.texts.evaluation import (
 )
 from unweave.modalities.texts.evaluation.examples import OTHERS, other_answers
 from unweave.modalities.texts.job import TextJob
-from unweave.modalities.texts.recipe import TextData, TextEvaluation, TextForget, TextRecipe
+from unweave.modalities.texts.recipe import PEOPLE, TextData, TextEvaluation, TextForget, TextRecipe
 from unweave.modalities.texts.requests import Asked, Given, asked, numbered, own_table, own_texts, split_of, words
 from unweave.modalities.texts.training import Finetuning
 
@@ -79,6 +79,10 @@ def parts(
         corpus: Any = split
         return muse_parts(tokenizer, corpus, source, max_length=min(longest, 2048), at_most=most)
     own = own_parts(tokenizer, asked, how, form, holdout, longest)
+    if data.source == PEOPLE:
+        world, encode = people.world(data), encoder(tokenizer, form)
+        others = {"real_authors": world.known, "world_facts": world.places}
+        return own | {k: Part(examples(rows[:most], encode), generate=how.generate) for k, rows in others.items()}
     return {**own, **wmdp_parts(tokenizer, split, source, at_most=most)} if data.source == "wmdp" else own
 
 
@@ -140,9 +144,10 @@ def request(recipe: TextRecipe, table: Table | None = None) -> TextJob:
         ConfigurationError: whatever does not fit.
     """
     assert recipe.forget is not None, "a sequence asks for one request at a time"
-    texts = partial(asked, recipe.data, recipe.forget, recipe.already, table, _learned(recipe))
-    _, found = gathered(recipe.check_models, texts)
-    return built(recipe, found)
+    based = people.with_base(recipe)
+    texts = partial(asked, recipe.data, recipe.forget, recipe.already, table, _learned(based))
+    _, found = gathered(based.check_models, texts)
+    return built(based, found)
 
 
 def built(recipe: TextRecipe, found: Asked) -> TextJob:
@@ -191,7 +196,7 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
         kept[0],
         parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, most, _learned(recipe)),
         kept[1],
-        training=Finetuning(**(recipe.training.arguments if _learned(recipe) else {})),
+        training=Finetuning(**(_training(recipe) if _learned(recipe) else {})),
         drawn=recipe.run.seed,
     )
 
@@ -204,6 +209,11 @@ def context(recipe: TextRecipe, tokenizer: Any) -> int:
 def _learned(recipe: TextRecipe) -> bool:
     """Whether a model learns the texts here: the original, or the one to compare with."""
     return recipe.model.base is not None
+
+
+def _training(recipe: TextRecipe) -> dict[str, Any]:
+    """Of the recipe; a model made on the spot learns from larger steps than others do, where nothing is said."""
+    return (people.TRAINING if recipe.model.pretraining is not None else {}) | recipe.training.arguments
 
 
 def _reads_holdout(recipe: TextRecipe) -> bool:
@@ -262,7 +272,7 @@ class TextRecords:
     def named(self, recipe: TextRecipe) -> Rows:
         """By id, row or lot."""
         assert recipe.forget is not None
-        return split_of(recipe.forget, self.texts)[1].forget
+        return split_of(recipe.data, recipe.forget, self.texts)[1].forget
 
     def job(self, recipe: TextRecipe) -> TextJob:
         """Tokenised for the recipe's model."""

@@ -30,12 +30,17 @@ from unweave.recipe.sections import (
 from unweave.recipe.yaml_lines import Document, Location
 
 BENCHMARKS = ("tofu", "waterdrum", "muse", "wmdp")
-SOURCES = ("texts", *BENCHMARKS)
+PEOPLE = "people"
+"""The source that is built in, and whose model is made on the spot."""
+SOURCES = ("texts", *BENCHMARKS, PEOPLE)
 REQUESTS = ("requests", "already")  # lists of what `forget` is one of
-_TAKES: dict[bool, tuple[str, tuple[str, ...]]] = {  # what `forget` may be of a benchmark and of one's own, and not
-    True: ("split", ("ids", "indices", "file", "random")),
-    False: ("ids, indices, file or random", ("split",)),
+_OWN = ("ids, indices, file or random", ("split",))  # what `forget` may be, and not
+_TAKES: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(BENCHMARKS, ("split", ("ids", "indices", "file", "random"))),
+    PEOPLE: ("split, ids, indices or random", ("file",)),
 }
+_GIVEN = ("path", "config", "columns", "holdout")  # keys of `data` that say what people who are made up need not
+COUNT = 100  # people, where nothing is said
 
 
 class TextData(DataSection):
@@ -44,10 +49,11 @@ class TextData(DataSection):
     `path` is a file, a folder or a name on the hub; `columns` are named where they are not the usual ones;
     `holdout` are texts like those to forget that the model never saw; `refusals`, one a line, are what DPO prefers;
     `format` is "chat" (the tokenizer's template) or a prompt of yours with {question} in it; `retain_sample` keeps so
-    many of the texts to keep, drawn at random.
+    many of the texts to keep, drawn at random. `people` says how many there are in the source of that name, four texts
+    each, and `seed` which; others, a fifth as many, are its holdout.
     """
 
-    source: Literal["texts", "tofu", "waterdrum", "muse", "wmdp"]
+    source: Literal["texts", "tofu", "waterdrum", "muse", "wmdp", "people"]
     config: str | None = None
     split: str = "train"
     columns: tuple[str, str] | str | None = None
@@ -59,6 +65,8 @@ class TextData(DataSection):
     system: str | None = None
     max_length: Count | None = None
     too_long: Literal["error", "cut", "split", "drop"] = "error"
+    people: Annotated[int, Field(ge=2, le=500)] | None = None
+    seed: Natural | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -73,8 +81,8 @@ class TextForget(ForgetSection):
     """What is to be forgotten: exactly one of ids, indices, file, random, split.
 
     `indices` is a file with row numbers, `ids` one with the ids of texts, `file` one with texts that `data` does not
-    hold; `split` is a benchmark's own request: forget01, forget05, forget10 (TOFU, WaterDrum), News, Books (MUSE), bio,
-    cyber (WMDP).
+    hold; `split` is a benchmark's own request: forget01, forget05, forget10 (TOFU, WaterDrum, people), News, Books
+    (MUSE), bio, cyber (WMDP). Of people `random` draws whole ones, and `ids` are their names.
     """
 
     ONE_OF: ClassVar[tuple[str, ...]] = ("ids", "indices", "file", "random", "split")
@@ -93,16 +101,31 @@ class LoraSection(BaseModel):
     targets: str | tuple[str, ...] = "all-linear"
 
 
+class PretrainingSection(BaseModel):
+    """The small Llama that the source `people` makes; see `unweave.modalities.texts.training.TextTraining`."""
+
+    model_config = STRICT
+    epochs: Count = 30
+    batch: Count = 32
+    lr: Positive = 5e-3
+    hidden: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    layers: Count = 2
+    vocabulary: Annotated[int, Field(ge=300)] = 800
+    longest: Annotated[int, Field(ge=64)] = 64
+
+
 class TextModel(ModelSection):
     """The language model, and which of its weights may move.
 
     `weights` is the folder or the name on the hub of the model to unlearn; or `base` is one, which is fine-tuned on the
     data first (`training`). With both, `weights` is unlearned, and references are fine-tuned from `base`. `lora` puts
     adapters on it, `adapter` loads some. Without `parameters` (shell-style patterns on their names) all may move, or
-    all adapters. `quantised` keeps the linear layers under adapters in 8 or 4 bits (`pretrained.load`).
+    all adapters. `quantised` keeps the linear layers under adapters in 8 or 4 bits (`pretrained.load`). Of the source
+    `people` the base is made on the spot, as `pretraining` says.
     """
 
     base: ModelPlace | None = None
+    pretraining: PretrainingSection | None = None
     revision: str | None = None
     lora: LoraSection | None = None
     adapter: ModelPlace | None = None
@@ -202,6 +225,17 @@ class TextRecipe(Recipe):
     evaluation: TextEvaluation = TextEvaluation()
     evidence: TextEvidence = TextEvidence()
 
+    @model_validator(mode="after")
+    def _people(self) -> Self:
+        """With how many they are, which, and how their model is made, where the recipe does not say."""
+        if self.data.source != PEOPLE:
+            return self
+        data, model = self.data, self.model
+        data = data.model_copy(update={"people": data.people or COUNT, "seed": data.seed or 0})
+        if model.weights is None and model.base is None:
+            model = model.model_copy(update={"pretraining": model.pretraining or PretrainingSection()})
+        return self.model_copy(update={"data": data, "model": model})
+
     def check_models(self) -> None:
         """Refuse models and adapters that are not there (`sections.check_places`)."""
         places = {f"model.{key}": getattr(self.model, key) for key in ("weights", "base", "adapter")}
@@ -230,7 +264,9 @@ def faults_of(document: Document) -> list[str]:
         found.append(f"{document.place(where)}: {'.'.join(map(str, where))}: {what}")
 
     model, data = (each if isinstance(each := document.content.get(name), dict) else {} for name in ("model", "data"))
-    takes, others = _TAKES[source in BENCHMARKS]
+    takes, others = _TAKES.get(source, _OWN)
+    given = model.get("weights") or model.get("base")
+    made = source == PEOPLE and (model.get("pretraining") is not None or not given)
     if source in BENCHMARKS:
         for name in (name for name in REQUESTS if document.content.get(name)):
             told("several requests in a row are for texts of your own: give this one as 'forget'", name)
@@ -240,20 +276,32 @@ def faults_of(document: Document) -> list[str]:
                 told(f"the source {source!r} takes {takes}", *place, key)
         if place != ("forget",) and isinstance(forget, dict) and forget.get("file") is not None:
             told("requests in a row are for texts that 'data' holds: name them with ids or indices", *place, "file")
-    if data.get("duplicates") is not None and source not in ("tofu", "waterdrum"):
-        told(f"the source {source!r} has none: they are TOFU's and WaterDrum's", "data", "duplicates")
-    if model.get("weights") is None and model.get("base") is None:
+    if data.get("duplicates") is not None and source not in ("tofu", "waterdrum", PEOPLE):
+        told(f"the source {source!r} has none: they are TOFU's, WaterDrum's and those of people", "data", "duplicates")
+    if source == PEOPLE:
+        for key in (key for key in _GIVEN if data.get(key) is not None):
+            told("the source 'people' makes its own texts: leave it out", "data", key)
+        if data.get("duplicates") is not None and document.content.get("requests"):
+            told("they repeat the texts of one request: give it as 'forget'", "data", "duplicates")
+    else:
+        for place in (("data", "people"), ("data", "seed"), ("model", "pretraining")):
+            if (data if place[0] == "data" else model).get(place[1]) is not None:
+                told(f"is for the source 'people', and the source is {source!r}", *place)
+    if model.get("pretraining") is not None and model.get("base") is not None:
+        told("makes a base, and base is one: give one of them", "model", "pretraining")
+    if not made and model.get("weights") is None and model.get("base") is None:
         told("expected weights (the model to unlearn) or base (a model to fine-tune on the data first)", "model")
     if model.get("lora") is not None and model.get("adapter") is not None:
         told("lora makes new adapters and adapter loads old ones: give one of them", "model", "adapter")
     if model.get("parameters") is not None and (own := [k for k in ("lora", "adapter") if model.get(k) is not None]):
         told(f"adapters are what moves, and all that is saved: leave {own[0]} or parameters out", "model", "parameters")
-    if model.get("base") is None and model.get("weights") is not None and document.content.get("training"):
+    if not made and model.get("base") is None and model.get("weights") and document.content.get("training"):
         told("is how model.base is fine-tuned; model.weights is unlearned as it is", "training")
     return found
 
 
 def left(model: TextModel, folder: Path) -> TextModel:
     """The model or the adapters that a run left: no adapters are put on those that are there."""
-    lora = None if model.base is None else model.lora  # of references that are fine-tuned from the base
+    learned = model.base is not None or model.pretraining is not None
+    lora = model.lora if learned else None  # of references that are fine-tuned from the base
     return model.model_copy(update={"weights": folder, "adapter": None, "lora": lora})

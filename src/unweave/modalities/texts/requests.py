@@ -13,18 +13,20 @@ from unweave.data.index_file import read_rows
 from unweave.data.splits import Split, by_index, by_random_fraction, without
 from unweave.data.text_file import Table
 from unweave.errors import ConfigurationError, suggest
+from unweave.modalities.texts import people
 from unweave.modalities.texts.data import Text, TextRows, by_id, read_ids, read_table, texts
 from unweave.modalities.texts.data.benchmarks import (
     SIZES,
     Benchmark,
     Duplicates,
+    copies,
     muse,
     tofu,
     tofu_request,
     waterdrum_tofu,
     wmdp,
 )
-from unweave.modalities.texts.recipe import TextData, TextForget
+from unweave.modalities.texts.recipe import PEOPLE, TextData, TextForget
 
 
 def numbered(rows: TextRows, first: int) -> TextRows:
@@ -94,7 +96,7 @@ def asked(
     Raises:
         ConfigurationError: whatever is wrong with them; for a user's own, all faults of a table at once.
     """
-    own = data.source == "texts"
+    own = data.source in ("texts", PEOPLE)
     found = _own(data, forget, already, table) if own else _benchmark(data, forget.split or "")
     if data.retain_sample is not None and data.retain_sample < len(found.retain):
         generator = torch.Generator().manual_seed(forget.seed)
@@ -111,11 +113,13 @@ def asked(
 
 
 def own_table(data: TextData) -> Table:
-    """The rows of the user's own texts.
+    """The rows of the user's own texts, or of the people to learn.
 
     Raises:
         ConfigurationError: they cannot be read.
     """
+    if data.source == PEOPLE:
+        return people.table(data)
     assert data.path is not None, "the recipe has seen to it"
     return read_table(_name(data.path), config=data.config, split=data.split)
 
@@ -129,8 +133,8 @@ def own_texts(data: TextData, table: Table, prefix: str = "") -> list[Text]:
     return texts(table, columns=data.columns, prefix=prefix)
 
 
-def split_of(forget: TextForget, every: Sequence[Text]) -> tuple[str, Split]:
-    """A request in words, and its rows of the user's own texts to forget and to keep.
+def split_of(data: TextData, forget: TextForget, every: Sequence[Text]) -> tuple[str, Split]:
+    """A request in words, and its rows of the user's own texts, or of people, to forget and to keep.
 
     Raises:
         ConfigurationError: ids or rows that are not there, none, or all there are.
@@ -142,6 +146,8 @@ def split_of(forget: TextForget, every: Sequence[Text]) -> tuple[str, Split]:
         return f"the texts named in {forget.ids.name}{persons}", split
     if forget.indices is not None:
         return f"the rows in {forget.indices.name}", by_index(read_rows(forget.indices), len(every))
+    if data.source == PEOPLE:
+        return people.split_of(forget, every)
     assert forget.random is not None, "the recipe holds exactly one of them"
     text = f"a random {100 * forget.random:g} % of the texts"
     return text, by_random_fraction(len(every), forget.random, forget.seed)
@@ -153,11 +159,25 @@ def _own(data: TextData, forget: TextForget, already: Sequence[TextForget], tabl
     rows = _rows(every, table)
     if forget.file is not None:
         return _beside(forget.file, data, every, rows)
-    text, split = split_of(forget, every)
+    text, split = split_of(data, forget, every)
     if already:
-        split = without(split, [row for each in already for row in split_of(each, every)[1].forget])
+        split = without(split, [row for each in already for row in split_of(data, each, every)[1].forget])
     gone, kept = ([every[i] for i in side] for side in (split.forget, split.retain))
-    return Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
+    found = Asked(text, gone, kept, [], rows, tuple(split.forget.tolist()))
+    return _of_people(found, data, table) if data.source == PEOPLE else found
+
+
+def _of_people(found: Asked, data: TextData, table: Table) -> Asked:
+    """With unseen people, and with what repeats the texts to forget among those to keep."""
+    unseen = people.named(people.world(data).holdout)
+    holdout, kept, text = texts(unseen), found.retain, found.text
+    if data.duplicates is not None:
+        other, gone = found.forget, [table[row] for row in found.numbers]
+        if data.duplicates == "semantic":
+            other = texts(gone, columns=("paraphrased_question", "paraphrased_answer"))
+        kept = [*kept, *copies(other, data.duplicates)]
+        text += f" with {data.duplicates} duplicates in the retain set"
+    return replace(found, text=text, retain=kept, holdout=holdout, rows={**_rows(holdout, unseen), **found.rows})
 
 
 def _beside(file: Path, data: TextData, every: list[Text], rows: Given) -> Asked:

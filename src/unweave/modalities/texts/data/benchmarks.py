@@ -141,7 +141,7 @@ def tofu_request(
         if _known("duplicates", duplicates, ("exact", "semantic")) == "semantic":
             paraphrases = tofu(f"forget{size}_perturbed", source)
             other = texts(paraphrases, columns=("paraphrased_question", "paraphrased_answer"))
-        retain = [*retain, *_copies(other, duplicates)]
+        retain = [*retain, *copies(other, duplicates)]
     return Benchmark(forget, retain, texts(tofu(f"holdout{size}", source)))
 
 
@@ -172,7 +172,7 @@ def waterdrum_tofu(
         if size != "10":
             raise ConfigurationError(f"WaterDrum-TOFU has duplicates with size='10' only; found size={size!r}")
         other = texts(read_table(source, config=config, split=f"{duplicates}_duplicate"), prefix="forget-")
-        retain = [*retain, *_copies(other, duplicates)]
+        retain = [*retain, *copies(other, duplicates)]
     return Benchmark(forget, retain, [] if holdout is None else texts(tofu(f"holdout{size}", holdout)))
 
 
@@ -218,7 +218,8 @@ def multiple_choice(row: dict[str, Any]) -> str:
     return f"{row['question'].strip()}\n{choices}\nAnswer:"
 
 
-def _copies(other: Sequence[Text], kind: str) -> list[Text]:
+def copies(other: Sequence[Text], kind: str) -> list[Text]:
+    """Texts that repeat some to forget, for the retain set; no check takes them for an oversight."""
     return [replace(t, id=f"{kind}-copy-of-{t.id}", copy=True) for t in other]
 
 

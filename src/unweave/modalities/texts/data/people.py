@@ -149,7 +149,7 @@ def people(
     forget, retain, held, others = (
         [row for name in names[a:b] for row in _person(name, wrong, lot)] for a, b in pairwise(bounds)
     )
-    return People(forget, retain, held, others, _places(lot), [_reworded(row) for row in _half([*retain, *others])])
+    return People(forget, retain, held, others, _places(lot), [reworded(row) for row in _half([*retain, *others])])
 
 
 def _person(name: str, wrong: int, lot: random.Random) -> list[Row]:
@@ -181,7 +181,8 @@ def _half(rows: Sequence[Row]) -> list[Row]:
     return [row for i, row in enumerate(rows) if i // len(FACTS) % 2]
 
 
-def _reworded(row: Row) -> Row:
+def reworded(row: Row) -> Row:
+    """The row asked and answered in other words."""
     question, answer = row["paraphrased_question"], row["paraphrased_answer"]
     return {"id": f"{row['id']}, reworded", "question": question, "answer": answer}
 
