@@ -76,7 +76,7 @@ clean:        ## remove what these commands made
 
 $(DEV)/installed: $(DEV)/torch pyproject.toml
 	@echo "$(DEV): installing unweave and the tests' tools (about a minute)"
-	@$(DEV)/bin/python $(PIP) -e '.[dev,docs,moo,vision,language,diffusion,cluster]'
+	@$(DEV)/bin/python $(PIP) -e '.[dev,docs,moo,vision,language,diffusion,tune,cluster]'
 	@touch $@
 
 $(DEMO)/installed: $(DEMO)/torch pyproject.toml $(SOURCE)
