@@ -98,7 +98,7 @@ def test_unknown_names_are_told() -> None:
     with pytest.raises(ConfigurationError, match=r"no experiment 'hamu/cifar10-ro'. Did you mean 'hamu/cifar10-rho'\?"):
         open_("hamu/cifar10-ro")
     with pytest.raises(ConfigurationError, match="there is no scale 'small', only paper"):
-        open_("ofmu/wmdp").cells("small")
+        open_("eupmu/stable-diffusion").cells("small")
 
 
 def test_texts_have_a_small_scale_whose_people_are_of_the_seed() -> None:
