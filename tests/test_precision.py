@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import unweave
 from unweave.errors import ConfigurationError
@@ -150,6 +150,32 @@ def test_the_call_moves_what_one_step_does_not(inplace: bool) -> None:
 
     count = sum(p.numel() for p in network(torch.bfloat16).parameters())
     assert moved(1) < 0.1 * count and moved(300) > 0.3 * count
+
+
+class Casts(nn.Module):
+    """Its forward asks its own parameters for their type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x.to(next(self.parameters()).dtype))
+        return found
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+@pytest.mark.parametrize("loader", [False, True])
+def test_a_model_that_casts_by_its_parameters_runs_without_masters(loader: bool) -> None:
+    data: dict[str, Any] = sides(torch.float32)
+    data = {name: DataLoader(each, batch_size=16) for name, each in data.items()} if loader else data
+    found = unweave.unlearn(Casts(), **data, task="classification", steps=2, progress=False)
+    assert found.steps == 2 and {p.dtype for p in found.model.parameters()} == {torch.bfloat16}
+
+
+def test_inputs_of_another_type_are_told_from_the_weights() -> None:
+    with pytest.raises(ConfigurationError, match=r"the model \(bfloat16 weights\) cannot run on .*float32"):
+        unweave.unlearn(network(torch.bfloat16), **sides(torch.float32), task="classification", steps=1, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore::unweave.GuardWarning")

@@ -69,6 +69,11 @@ def masters(model: nn.Module) -> Iterator[None]:
                 module._parameters[name] = module._parameters.pop(name)
 
 
+def narrow(model: nn.Module) -> bool:
+    """Whether there is something to make masters of."""
+    return not is_sharded(model) and bool(_halves(model))
+
+
 def names(model: nn.Module) -> dict[str, str]:
     """Of every master the name of the weight that it is of."""
     found = {}

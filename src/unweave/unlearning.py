@@ -33,12 +33,12 @@ from unweave.loop import Stepper, Stop, asked
 from unweave.loop import unlearn as loop
 from unweave.losses import END, Ascent, Relearned, Until, unseen_level
 from unweave.methods import Method
-from unweave.modules import joined, mode
+from unweave.modules import bare, evaluating, joined, mode
 from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.places import Place
-from unweave.precision import masters
+from unweave.precision import masters, narrow
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
 from unweave.samples import Data, labels, subset
@@ -137,9 +137,30 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
-            stack.enter_context(masters(self.model))
+            if narrow(self.model) and self._runs_on_masters():
+                stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield
+
+    def _runs_on_masters(self) -> bool:
+        """Whether the model does, on two forget examples: one that casts by the type of `self.parameters()` does not.
+
+        What does not run without them either is refused later, by those who say why.
+        """
+        data = self.forget.dataset if isinstance(self.forget, DataLoader) else self.forget
+        if not indexed(data):
+            return True  # a stream may have its examples once
+        whole, device = bare(self.model), device_of(self.model)
+        try:
+            with seeded(self.settings.seed), evaluating(whole), masters(self.model), torch.no_grad():
+                if isinstance(self.forget, DataLoader):
+                    batch = moved(next(iter(self.forget)), device)
+                else:
+                    batch = moved(fetched(self.forget, torch.arange(min(2, len(self.forget)))), device)  # type: ignore[arg-type]
+                self.task.nll(whole, batch)
+        except Exception:
+            return False
+        return True
 
     def make(
         self, method: Method | OneShot, step: Callable[[nn.Module, Mask | None], Step], *, check: bool = True

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,3 +216,26 @@ def test_data_without_proxies_are_searched_by_contract(table: Path, monkeypatch:
     with pytest.raises(UnsupportedError, match="nobody knows how to draw proxy requests of records"):
         requests(asked, job(asked), "proxies", 1, 0)
     assert len(requests(asked, job(asked), "contract", 1, 0)) == 1
+
+
+MADE = """\
+data: {source: people, people: 20}
+forget: {split: forget10}
+model: {pretraining: {epochs: 1, hidden: 16, layers: 1}}
+training: {epochs: 1}
+step: {name: adamw, lr: 3.0e-3}
+contract: none
+run: {steps: 1, forget_batch: 4, retain_batch: 8}
+evaluation: {quote: false, generate: 0, at_most: 8, prefix: 0, relearning: none}
+"""
+
+
+def test_people_who_are_made_up_have_proxies(tmp_path: Path) -> None:
+    """Whose base is made on the spot, and is that of the real request."""
+    (tmp_path / "recipe.yaml").write_text(MADE)
+    asked = read(tmp_path / "recipe.yaml", [])
+    real: Any = job(asked)
+    (proxy,) = requests(asked, real, "proxies", 1, 0)
+    assert len(proxy.forget) == len(real.forget) == 8 and not {*proxy.forget.ids} & {*real.forget.ids}
+    before, after = (tensors_sha256(original(asked, each).state_dict()) for each in (real, proxy))
+    assert before == after

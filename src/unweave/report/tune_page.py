@@ -65,6 +65,7 @@ def verdicts(found: Json) -> list[Verdict]:
         clauses = ran["contract"]
         states = headline(clauses) if clauses else "no contract"
         told.append(Verdict("The run", f"{ran['status']}, {ran['steps']} steps: {states}", "plain"))
+        told += [Verdict("Warning", text, "bad") for text in ran.get("warnings", ())]
     elif found.get("why"):
         told.append(Verdict("The run", found["why"], "bad"))
     return told

@@ -33,7 +33,7 @@ from unweave.tuning.world import By, World, check, prepared, requests
 from unweave.watch import Watch, silent
 
 FILE, TRIALS, TUNED, RUN = "tune.json", "trials.jsonl", "tuned.yaml", "run"
-OURS = {FILE, TRIALS, TUNED, RUN, "report.html"}
+OURS = {FILE, TRIALS, TUNED, RUN, "report.html", "runs"}  # where `unweave run tuned.yaml` writes
 LEVEL = 0.05  # of the bound on what the best gains over the recipe
 
 

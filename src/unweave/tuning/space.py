@@ -22,6 +22,7 @@ from torch import nn
 from unweave.arguments import listening
 from unweave.errors import ConfigurationError, suggest
 from unweave.methods import METHODS, OVER, divided
+from unweave.oneshot import ONESHOT
 from unweave.recipe import faults
 from unweave.recipe.auto import AUTO, BASELINES, HEADLINE, fitting
 from unweave.recipe.recipe import Recipe
@@ -169,6 +170,8 @@ def space_of(recipe: Recipe, task: Task, methods: Sequence[str] = (), free: bool
     among: Sequence[str] = methods
     if method is not None and method.name == AUTO:
         among, method = among or method.arguments.get("among", ()), None
+    if once := [name for name in among if name in ONESHOT]:
+        raise ConfigurationError(f"--methods: {once[0]} takes no steps, and nothing of it is searched: leave it out.")
     if unknown := [name for name in among if name not in METHODS]:
         raise ConfigurationError(
             f"--methods: no method with steps is called {unknown[0]!r}.{suggest(unknown[0], METHODS)} "

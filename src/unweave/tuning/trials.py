@@ -32,7 +32,8 @@ class Trials:
                 assert isinstance(row["number"], int)
             except (ValueError, KeyError, TypeError, AssertionError) as error:
                 raise ConfigurationError(
-                    f"{file}:{number}: expected a trial that a search wrote; found none"
+                    f"{file}:{number}: expected a trial that a search wrote, found none: delete this line, and the "
+                    "same command makes that trial again"
                 ) from error
             self.rows.append(row)
         if len(whole) < len(content):

@@ -36,13 +36,14 @@ def proxy(recipe: TextRecipe, job: TextJob, guard: Rows, final: Rows, seed: int)
     texts = [] if unseen is None else list(unseen.texts)
     asked = Asked(text, list(forget.texts), list(kept.texts), texts, job.asked.rows)
     evaluation = recipe.evaluation.model_copy(update={"reference": None})
+    made = recipe.model_copy(update={"evaluation": evaluation, "model": job.recipe.model})  # a base may be made by now
     return replace(
         job,
-        recipe=recipe.model_copy(update={"evaluation": evaluation}),
+        recipe=made,
         asked=asked,
         forget=forget,
         retain=kept,
-        parts=build.own_parts(job.tokenizer, asked, evaluation, job.form, texts, build.context(recipe, job.tokenizer)),
+        parts=build.own_parts(job.tokenizer, asked, evaluation, job.form, texts, build.context(made, job.tokenizer)),
         held=(held, kept.subset([])) if len(held) else None,
         learns=(job.train, without),
         _seconds={},
