@@ -18,7 +18,7 @@ def page(found: dict[str, Any], command: str) -> str:
     lines += [
         f"Scale {found['scale']}, {len(found['rows'])} runs of seeds {', '.join(map(str, seeds))}, "
         f"torch {found['environment']['torch']}, {found['created'][:10]}: `{command}`.",
-        *("", "| claim, at this scale | answer |", "|---|---|"),
+        *(("", "| claim, at this scale | answer |", "|---|---|") if found["answers"] else ()),
         *(f"| {answer['text']} | {said(answer)} |" for answer in found["answers"]),
         *("", seen.caption, ""),
         "| " + " | ".join(seen.columns) + " |",
