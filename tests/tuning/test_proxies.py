@@ -239,3 +239,13 @@ def test_people_who_are_made_up_have_proxies(tmp_path: Path) -> None:
     assert len(proxy.forget) == len(real.forget) == 8 and not {*proxy.forget.ids} & {*real.forget.ids}
     before, after = (tensors_sha256(original(asked, each).state_dict()) for each in (real, proxy))
     assert before == after
+
+
+def test_no_proxy_is_another_one(recipe: Write) -> None:
+    """Of a class there are nine others, and no tenth."""
+    asked = read(recipe(), ["forget={class: 3}"])
+    real = job(asked)
+    found = requests(asked, real, "proxies", 9, 0)
+    assert len({each.prints()["forget"] for each in found}) == 9
+    with pytest.raises(ConfigurationError, match=r"--proxies: expected 9 at most.* found 10"):
+        requests(asked, real, "proxies", 10, 0)

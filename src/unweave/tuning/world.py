@@ -38,6 +38,9 @@ class World:
     original: tuple[float | None, ...] = ()
 
 
+MISSES = 40  # draws in a row that are proxies which are there
+
+
 def requests(recipe: Recipe, job: Job, by: By, proxies: int, seed: int) -> tuple[Job, ...]:
     """The requests that settings are tried on.
 
@@ -59,7 +62,18 @@ def requests(recipe: Recipe, job: Job, by: By, proxies: int, seed: int) -> tuple
     guard, final = none, none
     if recipe.contract is not None:
         guard, final = contract_sets(recipe.contract.contract(), job, recipe.run.seed)[1].rows or (none, none)
-    return tuple(kind.proxy(recipe, job, guard, final, seed + number) for number in range(proxies))
+    found, misses, draw = dict[str, Job](), 0, seed
+    while len(found) < proxies and misses < MISSES:
+        made = kind.proxy(recipe, job, guard, final, draw)
+        misses = misses + 1 if (same := made.prints()["forget"]) in found else 0
+        found.setdefault(same, made)
+        draw += 1
+    if len(found) < proxies:
+        raise ConfigurationError(
+            f"--proxies: expected {len(found)} at most, as many requests like this one as {MISSES} further draws tell "
+            f"apart; found {proxies}"
+        )
+    return tuple(found.values())
 
 
 def check(recipe: Recipe, chosen: Sequence[Job], watch: Watch = silent) -> None:
