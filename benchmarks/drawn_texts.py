@@ -3,8 +3,8 @@
 A small UNet with cross-attention learns to draw digits by texts ("a three"), which an encoder of random weights reads,
 and a second one without the threes. UCE moves the matrices that read the embeddings, the other rows all weights. On
 three seeds of the models, the batches and the noise. One line of JSON for a row in results/drawn-texts.jsonl; what is
-there is skipped. `--table` prints the table of what is there and runs nothing. Each of the six trainings takes ten minutes
-of one core, which is why no table of it is in the documentation yet.
+there is skipped. `--table` prints the table of what is there and runs nothing. Each of the six trainings takes ten
+minutes of one core, which is why no table of it is in the documentation yet.
 """
 
 from __future__ import annotations
