@@ -187,6 +187,8 @@ def test_what_is_pinned_covers_every_extra() -> None:
     assert named and not named - pinned
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)
-def test_what_others_run_is_yaml(file: Path) -> None:
-    assert yaml.safe_load(file.read_text())
+def test_what_others_run_is_yaml() -> None:
+    if not (ROOT / ".github").is_dir():
+        pytest.skip("the source distribution has no .github")
+    files = sorted((ROOT / ".github").rglob("*.yml"))
+    assert files and all(yaml.safe_load(file.read_text()) for file in files)
