@@ -32,10 +32,10 @@ from unweave.modules import copied, evaluating
 from unweave.oneshot import CATALOGUE, ONESHOT, OneShot
 from unweave.parameters import Mask, patterns
 from unweave.results import Result
-from unweave.samples import Sample
+from unweave.samples import Sample, read
 from unweave.tasks import Classification, Dense, Language, MultiLabel, Regression, Task, guessed
 from unweave.trust import TrustRegion
-from unweave.unlearning import Settings, assembled, kept, read
+from unweave.unlearning import Settings, assembled, kept
 from unweave.watch import watching
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -72,6 +72,19 @@ def masters(model: nn.Module) -> Iterator[None]:
 def narrow(model: nn.Module) -> bool:
     """Whether there is something to make masters of."""
     return not is_sharded(model) and bool(_halves(model))
+
+
+def runs(model: nn.Module, forward: Callable[[], object]) -> bool:
+    """Whether a pass over the model does with masters: one that casts by the type of `self.parameters()` does not.
+
+    What does not run without them either is for others to refuse, who say why.
+    """
+    try:
+        with masters(model), torch.no_grad():
+            forward()
+    except Exception:
+        return False
+    return True
 
 
 def names(model: nn.Module) -> dict[str, str]:

@@ -122,6 +122,16 @@ def subset(data: Dataset[Any], rows: Rows) -> Dataset[Any]:
     return Subset(data, rows.tolist())
 
 
+def read(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
+    """All batches of a data set, in its order; those of a loader as they come."""
+    if indexed(data):
+        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
+        batches: Iterator[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
+    else:
+        batches = iter(data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size, collate_fn=collated))
+    yield from (moved(batch, device) for batch in batches)
+
+
 def labels(data: Data) -> Rows | None:
     """The class of every example of a data set of (input, label), or of mappings; None where there is none."""
     if not indexed(data) or not len(data):  # type: ignore[arg-type]

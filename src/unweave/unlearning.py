@@ -21,7 +21,7 @@ from unweave.averages import Of
 from unweave.callbacks import Callback
 from unweave.contract import Contract, Keeper, Sets
 from unweave.contract.sets import SAMPLE, divide, halves, hold_out
-from unweave.data.batches import Batch, collated, divided, moved
+from unweave.data.batches import Batch, divided, moved
 from unweave.data.pairs import Pairs, fetched
 from unweave.data.protocol import indexed
 from unweave.errors import ConfigurationError, UnsupportedError
@@ -38,10 +38,10 @@ from unweave.objectives import Loss
 from unweave.oneshot import Once, OneShot
 from unweave.parameters import Mask, choose, saliency_mask
 from unweave.places import Place
-from unweave.precision import masters, narrow
+from unweave.precision import masters, narrow, runs
 from unweave.repair import Asking, Repair, wanted
 from unweave.results import Progress, Record, Result
-from unweave.samples import Data, labels, subset
+from unweave.samples import Data, labels, read, subset
 from unweave.sharded import is_sharded
 from unweave.tasks import NATS, Known, Task
 from unweave.trust import TrustRegion
@@ -137,30 +137,16 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
-            if narrow(self.model) and self._runs_on_masters():
+            if narrow(self.model) and runs(self.model, self._pass):
                 stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield
 
-    def _runs_on_masters(self) -> bool:
-        """Whether the model does, on two forget examples: one that casts by the type of `self.parameters()` does not.
-
-        What does not run without them either is refused later, by those who say why.
-        """
-        data = self.forget.dataset if isinstance(self.forget, DataLoader) else self.forget
-        if not indexed(data):
-            return True  # a stream may have its examples once
-        whole, device = bare(self.model), device_of(self.model)
-        try:
-            with seeded(self.settings.seed), evaluating(whole), masters(self.model), torch.no_grad():
-                if isinstance(self.forget, DataLoader):
-                    batch = moved(next(iter(self.forget)), device)
-                else:
-                    batch = moved(fetched(self.forget, torch.arange(min(2, len(self.forget)))), device)  # type: ignore[arg-type]
-                self.task.nll(whole, batch)
-        except Exception:
-            return False
-        return True
+    def _pass(self) -> None:
+        """One over the first forget examples; none over a stream, which may have them once."""
+        if indexed(self.forget.dataset if isinstance(self.forget, DataLoader) else self.forget):
+            with seeded(self.settings.seed), evaluating(bare(self.model)):
+                self.task.nll(bare(self.model), next(read(self.forget, 2, device_of(self.model))))
 
     def make(
         self, method: Method | OneShot, step: Callable[[nn.Module, Mask | None], Step], *, check: bool = True
@@ -409,13 +395,3 @@ def probed(retain: Data, settings: Settings, device: torch.device) -> tuple[Data
         batch = moved(fetched(retain, torch.from_numpy(rows)), device)  # type: ignore[arg-type]
     parts = tuple(divided(batch, min(settings.micro, size)))
     return subset(retain, train), parts  # type: ignore[arg-type]
-
-
-def read(data: Data, size: int, device: torch.device) -> Iterator[Batch]:
-    """All batches of a data set, in its order; those of a loader as they come."""
-    if indexed(data):
-        rows = torch.arange(len(data)).split(max(1, min(size, len(data))))  # type: ignore[arg-type]
-        batches: Iterator[Batch] = (fetched(data, part) for part in rows if len(part))  # type: ignore[arg-type]
-    else:
-        batches = iter(data if isinstance(data, DataLoader) else DataLoader(data, batch_size=size, collate_fn=collated))
-    yield from (moved(batch, device) for batch in batches)

@@ -12,8 +12,8 @@ import unweave
 from tests._kinds import KINDS, kind
 from unweave.errors import ConfigurationError
 from unweave.evaluation import score
+from unweave.samples import read
 from unweave.tasks import Dense, Known, guessed
-from unweave.unlearning import read
 
 
 @pytest.mark.parametrize("name", KINDS)
