@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from unweave.arguments import check
 from unweave.errors import ConfigurationError, suggest
 from unweave.modules import bare, differentiable, evaluating
-from unweave.sharded import is_sharded, local, sum_over_shards
+from unweave.sharded import is_sharded, local, packed, sum_over_shards
 
 _SHOWN = 8  # names in a message
 
@@ -205,8 +204,7 @@ def _none(model: nn.Module) -> str:
 def _quantised(model: nn.Module) -> str:
     """A weight that is quantised, and how (torchao, bitsandbytes, torch.ao); nothing where none is."""
     for name, p in model.named_parameters():
-        packed = type(p) is not nn.Parameter and not p.is_floating_point()
-        if packed or (is_traceable_wrapper_subclass(p) and not hasattr(p, "to_local")):
+        if packed(p):
             return f"{name} is {type(p).__name__}"
     return next((type(m).__name__ for m in model.modules() if ".quantized." in f"{type(m).__module__}."), "")
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 M = TypeVar("M", bound=nn.Module)
 _FSDP = "torch.distributed.fsdp"
@@ -27,6 +28,12 @@ def is_sharded(model: nn.Module) -> bool:
 def local(tensor: Tensor) -> Tensor:
     """This rank's part of a sharded tensor, or the tensor itself."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def packed(tensor: Tensor) -> bool:
+    """Whether it is integers and scales that pass for one tensor (torchao), and no shard."""
+    integers = type(tensor) is not nn.Parameter and isinstance(tensor, nn.Parameter) and not tensor.is_floating_point()
+    return integers or (is_traceable_wrapper_subclass(tensor) and not hasattr(tensor, "to_local"))
 
 
 def sum_over_shards(total: Tensor, like: Any) -> None:

@@ -19,10 +19,9 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from unweave.errors import ConfigurationError
-from unweave.sharded import whole
+from unweave.sharded import packed, whole
 
 _CODES = {
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
@@ -207,8 +206,8 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same, of what is quantised (torchao) its integers and its scales."""
     found = dict[str, Tensor]()
     for name, tensor in tensors.items():
-        packed = is_traceable_wrapper_subclass(tensor) and not hasattr(tensor, "to_local")
-        parts = tensor.__tensor_flatten__()[0] if packed else ()  # type: ignore[attr-defined]
+        flatten = getattr(tensor, "__tensor_flatten__", None) if packed(tensor) else None
+        parts = flatten()[0] if flatten is not None else ()
         found |= {f"{name}.{part}": getattr(tensor, part) for part in parts} or {name: tensor}
     return found
 

@@ -33,6 +33,7 @@ from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.records.data import Records
 from unweave.modules import copied
 from unweave.recipe.evidence import RelearningSection
+from unweave.sharded import packed
 
 GROUP = 128
 UNCHANGED = Metric(
@@ -234,7 +235,8 @@ def unchanged(original: nn.Module, unlearned: nn.Module, bits: int, group: int =
 
 
 def _matrices(model: nn.Module) -> Iterator[Tensor]:
-    return (real(p) for p in model.parameters() if p.ndim >= 2)
+    """But those that are integers already."""
+    return (real(p) for p in model.parameters() if p.ndim >= 2 and not packed(p))
 
 
 def _scale(weight: Tensor, bits: int, group: int) -> Tensor:

@@ -104,6 +104,18 @@ def test_what_is_merged_is_what_the_base_was_made_of(
 
 @pytest.mark.quantised
 @KINDS
+def test_a_base_of_integers_is_exported_with_its_scores(recipe: Write, tmp_path: Path, kind: str) -> None:
+    """Not merged: the adapters are rounded to 8 and 4 bits, the integers stay."""
+    has(kind)
+    run(read(recipe(), [f"model.quantised={kind}", *PLAIN]), tmp_path / "run")
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "out")])
+    assert not ended.value.code
+    assert {"exported", "int8", "int4"} <= json.loads((tmp_path / "out" / "export.json").read_text())["models"].keys()
+
+
+@pytest.mark.quantised
+@KINDS
 def test_gradients_are_those_of_the_rounded_weights(recipe: Write, tmp_path: Path, kind: Any) -> None:
     """In eval mode, as steps are made: those of adapters over the same weights in float32."""
     has(kind)
