@@ -207,7 +207,6 @@ def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]
     return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
 
 
-@torch.no_grad()
 def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
     """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
     into, other = real(local(into)), real(local(other))
