@@ -107,13 +107,13 @@ def _unlearned(world: Experiment, kind: str, number: int) -> Made:
         original.load_state_dict(kept, strict=False)  # what never moved is the original's
         return Made(original.eval(), (kept_about(place) or {})["made"] | {"cached": True})
     with ranks.joined((kind, number)):
-        model, moved, about, ended = _steps(of, own, original)
-    assert model is not None, "the first process has it whole"
-    values = model.state_dict()
+        unlearned, moved, about, ended = _steps(of, own, original)
+    assert unlearned is not None, "the first process has it whole"
+    values = unlearned.state_dict()
     keep_tensors(place, {name: values[name] for name in moved}, {"made": about})
     if ended:
         raise KeyboardInterrupt
-    return Made(model.eval(), about | {"cached": False})
+    return Made(unlearned.eval(), about | {"cached": False})
 
 
 def _steps(
