@@ -1,11 +1,12 @@
 # Two commands are all a newcomer needs:  make demo   and   make test.
 # Each makes its own virtual environment; a second call does not install again.
+# What runs in many processes keeps what Python compiles, whatever the environment says.
 PYTHON ?= python3
 DEV    := .venv
 DEMO   := .venv-demo
 PIP    := -m pip -qq --disable-pip-version-check install --prefer-binary -c constraints.txt
 SOURCE := $(shell find src -type f -not -path '*/__pycache__/*')
-ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow ranks device fuzz mutants lint types docs dist model modeltest quantised examples picture clean

@@ -76,8 +76,10 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
 
 def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
-    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     one = sine2(gram) <= _noise(gradients, index)
+    if not one.any():
+        return gram
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
 
@@ -207,7 +209,6 @@ def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]
     return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
 
 
-@torch.no_grad()
 def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
     """`into <- own * into + weight * other`, of this rank's parts of one tensor; `exact`: summed in float64."""
     into, other = real(local(into)), real(local(other))

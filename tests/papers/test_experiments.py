@@ -97,8 +97,8 @@ def test_faults_of_a_file_are_told(change: tuple[str, str], told: str, tmp_path:
 def test_unknown_names_are_told() -> None:
     with pytest.raises(ConfigurationError, match=r"no experiment 'hamu/cifar10-ro'. Did you mean 'hamu/cifar10-rho'\?"):
         open_("hamu/cifar10-ro")
-    with pytest.raises(ConfigurationError, match="there is no scale 'small', only paper"):
-        open_("eupmu/stable-diffusion").cells("small")
+    with pytest.raises(ConfigurationError, match="there is no scale 'medium', only paper, small"):
+        open_("eupmu/stable-diffusion").cells("medium")  # type: ignore[arg-type]
 
 
 def test_texts_have_a_small_scale_whose_people_are_of_the_seed() -> None:

@@ -87,11 +87,11 @@ def test_tags_never_execute(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_binary(tmp_path: Path) -> None:
-    for name, content in (("missing.yaml", None), ("binary.yaml", b"\xff\xfe\x00\x81")):
-        if content:
-            (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigurationError, match=f"{name}.*cannot be read as a recipe"):
-            load(tmp_path / name)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigurationError, match=r"binary\.yaml.*cannot be read as a recipe"):
+        load(tmp_path / "binary.yaml")
+    with pytest.raises(ConfigurationError, match=r"missing\.yaml: no such file; expected a recipe \(\.yaml\), or"):
+        load(tmp_path / "missing.yaml")
 
 
 def test_override() -> None:

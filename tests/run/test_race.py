@@ -121,6 +121,7 @@ def test_the_word_alone_races_headline_methods_and_baselines(recipe: Write, tmp_
     [
         (["method={name: auto, among: [hamu_q, hamu_w]}"], r"method.among names no method with steps: 'hamu_w'"),
         (["method={name: auto, among: [hamu_q]}"], "method.among takes two methods at least"),
+        (["method={name: auto, among: []}"], "method.among takes two methods at least, each once; found none"),
         (["method={name: auto, gradients: 3}"], "gradients must be at least 18"),
         (["method={name: auto, ratio: 0.5}"], r"method.ratio: unknown key"),
         (["method={name: auto, among: [hamu_q, rmu]}"], "RMU is about texts"),

@@ -24,7 +24,7 @@ class Auto:
     """Who races, and how much the whole race may cost.
 
     Args:
-        among: names of the catalogue, two at least, each with its defaults; none: the headline methods and a few
+        among: names of the catalogue, two at least, each with its defaults; None: the headline methods and a few
             baselines, of which those that do not fit the task are left out.
         gradients: of one side over one batch each, in the whole race; None: what four runs take at two a step.
 
@@ -32,17 +32,18 @@ class Auto:
         ConfigurationError: a name that is none, one alone or twice, or fewer than two gradients for each.
     """
 
-    among: Sequence[str] = ()
+    among: Sequence[str] | None = None
     gradients: int | None = None
 
     def __post_init__(self) -> None:
         faults = [
             f"among names no method with steps: {name!r}.{suggest(str(name), METHODS)}"
-            for name in self.among
+            for name in self.among or ()
             if name not in METHODS
         ]
-        if self.among and (len(self.among) < 2 or len(set(self.among)) < len(self.among)):
-            faults.append(f"among takes two methods at least, each once; found {', '.join(map(str, self.among))}")
+        if self.among is not None and (len(self.among) < 2 or len(set(self.among)) < len(self.among)):
+            given = ", ".join(map(str, self.among)) or "none"
+            faults.append(f"among takes two methods at least, each once; found {given}")
         least = 2 * len(self.among or (*HEADLINE, *BASELINES))
         if self.gradients is not None and not (type(self.gradients) is int and self.gradients >= least):
             faults.append(f"gradients must be at least {least}, two for each method; found {self.gradients!r}")
@@ -55,7 +56,7 @@ class Auto:
         Raises:
             UnsupportedError: one that was asked for does not.
         """
-        return fitting(self.among or (*HEADLINE, *BASELINES), task, asked=bool(self.among))
+        return fitting(self.among or (*HEADLINE, *BASELINES), task, asked=self.among is not None)
 
     def budget(self, steps: int) -> int:
         """Gradients of the whole race, where the run may take so many steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.methods import divided
 from unweave.modalities import by_row
-from unweave.modalities.diffusion import concepts, folders
+from unweave.modalities.diffusion import concepts, folders, letters
 from unweave.modalities.diffusion.captions import has_captions
 from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.job import DiffusionJob
@@ -26,10 +26,29 @@ from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, lo
 from unweave.modalities.diffusion.view import View, gone
 from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 
-Around = tuple[Network, Path, Frozen]
 _CONDITIONS = ("to", "erase", "guide", "preserve")  # what a method's arguments say of conditions
 _TOLD = 3  # classes that a request's words name
 _EACH = 5  # training images of a class that a judge is trained on, at least
+
+
+@dataclass(frozen=True)
+class Around:
+    """What there is before any image is read.
+
+    Attributes:
+        network: of the recipe's folder; None where one is trained here.
+        folder: of a pipeline; None where there is none around the network.
+        frozen: what of that never moves.
+    """
+
+    network: Network | None = None
+    folder: Path | None = None
+    frozen: Frozen | None = None
+
+    @property
+    def texts(self) -> bool:
+        """Whether conditions are texts."""
+        return self.frozen is not None and self.frozen.texts
 
 
 def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> DiffusionJob:
@@ -58,8 +77,9 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         pictures,
         split,
         gone(pictures.labels, split),
-        View(network, pictures.classes, prompts, None if around is None else around[2]),
-        None if around is None else around[1],
+        View(network, pictures.classes, prompts, around.frozen),
+        None if around.network is None else around.folder,
+        around.folder,
         None if adapters is None else (Lora(**adapters.model_dump()), recipe.run.seed),
         training,
         recipe.evaluation,
@@ -116,17 +136,20 @@ def _like(wanted: str | tuple[str, ...], names: Sequence[str]) -> list[int]:
     return sorted(found)
 
 
-def around_of(recipe: DiffusionRecipe) -> Around | None:
-    """The network of the recipe's folder, that folder, and what else is in it; None where a network is trained here.
+def around_of(recipe: DiffusionRecipe) -> Around:
+    """What the recipe's folder holds, or what goes with a network that is trained here.
 
     Raises:
         ConfigurationError: it cannot be read.
     """
     recipe.check_models()
-    if recipe.model.weights is None:
-        return None
-    network, folder = folders.read(recipe.model.weights)
     device = devices.chosen(recipe.run.device)
+    if recipe.model.weights is None:
+        if not recipe.model.texts:
+            return Around()
+        folder = letters.folder()
+        return Around(None, folder, Frozen(folder, False, True, device))
+    network, folder = folders.read(recipe.model.weights)
     if recipe.model.lora is not None and network.adapters is not None:
         raise ConfigurationError(
             "model.lora makes new adapters, and model.weights holds some to go on with: leave lora out"
@@ -135,10 +158,10 @@ def around_of(recipe: DiffusionRecipe) -> Around | None:
         raise ConfigurationError(
             f"model.lora: diffusers puts adapters on UNet2DConditionModel, and not on {network.kind}: leave it out"
         )
-    return network, folder, Frozen(folder, network.vae is not None, network.texts, device)
+    return Around(network, folder, Frozen(folder, network.vae is not None, network.texts, device))
 
 
-def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
+def pictures_of(recipe: DiffusionRecipe, around: Around) -> Pictures:
     """The recipe's images, of the model's size where nothing else is said.
 
     Raises:
@@ -146,8 +169,8 @@ def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
     """
     data = recipe.data
     if data.source == CONCEPTS:
-        assert around is not None and data.prompts is not None, "the recipe has seen to it"
-        network, folder, frozen = around
+        network, folder, frozen = around.network, around.folder, around.frozen
+        assert network and folder and frozen and data.prompts is not None, "the recipe has seen to it"
         if not network.texts:
             raise ConfigurationError(f"{CONCEPTS} are drawn for texts, and {network.kind} knows none: give images")
         how, prompts = data.drawing(), data.prompts
@@ -155,26 +178,27 @@ def pictures_of(recipe: DiffusionRecipe, around: Around | None) -> Pictures:
         drawn = partial(concepts.drawn, network, folder, frozen, prompts, how)
         return Pictures(prompts, *sides, drawn, captions=True)
     size = data.size
-    if size is None and around is not None:
-        size = around[0].pixels[1]
+    if size is None and around.network is not None:
+        size = around.network.pixels[1]
     source = load(data.source, data.path, size)
     return Pictures.of(source, captions=data.path is not None and has_captions(data.path))
 
 
-def prompts_of(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> tuple[str, ...] | None:
+def prompts_of(recipe: DiffusionRecipe, pictures: Pictures, around: Around) -> tuple[str, ...] | None:
     """What asks a model of texts for each class: its caption, or its name in the recipe's words; None of another model.
 
     Raises:
         ConfigurationError: captions, or the classes of a model that knows no texts, are to be put in words.
     """
-    texts, form = around is not None and around[0].texts, recipe.data.prompt
+    texts, form = around.texts, recipe.data.prompt
     if form is not None and (pictures.captions or not texts):
-        why = "the pictures have captions" if pictures.captions else "the model knows no texts"
+        trained = " (model.texts: true trains one that does)" if around.network is None else ""
+        why = "the pictures have captions" if pictures.captions else f"the model knows no texts{trained}"
         raise ConfigurationError(f"data.prompt makes texts of classes, and {why}: leave it out")
     return tuple((form or "{class}").replace("{class}", each) for each in pictures.classes) if texts else None
 
 
-def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None) -> Network:
+def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around) -> Network:
     """What is unlearned.
 
     Raises:
@@ -182,39 +206,38 @@ def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around | None)
     """
     usual = SOURCES[recipe.data.source]
     if recipe.data.source == CONCEPTS:
-        assert around is not None, "the recipe has seen to it"
-        return around[0]
+        assert around.network is not None, "the recipe has seen to it"
+        return around.network
     source = pictures.load()
     height, width = source.train.images.shape[2:]
     shape = source.channels, height, width
-    if around is None:
+    if around.network is None:
         how = replace(usual.training, **recipe.training.arguments)
         if recipe.model.config is not None:
             return folders.described(recipe.model.config, len(pictures.classes), shape, how)
-        return unet(len(pictures.classes), shape, recipe.model.widths or usual.widths, how)
-    network, folder, _ = around
+        widths, embedding = recipe.model.widths or usual.widths, letters.WIDTH if around.texts else None
+        return unet(len(pictures.classes), shape, widths, how, embedding)
+    network = around.network
     if not network.texts:
         network.null(len(pictures.classes))
     if network.pixels != shape:
         raise ConfigurationError(
-            f"the model in {folder} draws images of {' x '.join(map(str, network.pixels))} (channels, height, width), "
-            f"and the data are {' x '.join(map(str, shape))}: give data.size, or other data"
+            f"the model in {around.folder} draws images of {' x '.join(map(str, network.pixels))} (channels, height, "
+            f"width), and the data are {' x '.join(map(str, shape))}: give data.size, or other data"
         )
     return network
 
 
-def _notes(
-    recipe: DiffusionRecipe, network: Network, around: Around | None, prompts: tuple[str, ...] | None
-) -> list[str]:
-    if around is None:
-        return []
+def _notes(recipe: DiffusionRecipe, network: Network, around: Around, prompts: tuple[str, ...] | None) -> list[str]:
     found = []
-    if prompts is not None and (cut := around[2].cut(prompts)):
+    if prompts is not None and around.frozen is not None and (cut := around.frozen.cut(prompts)):
         found.append(
             f"{len(cut)} of {len(prompts)} texts have more tokens than the encoder reads, and lose their ends, as in "
             f"diffusers: {cut[0]!r} is one."
         )
-    if (place := folders.place_of(around[1], network.part)).name != network.part:
+    if around.network is None or around.folder is None:
+        return found
+    if (place := folders.place_of(around.folder, network.part)).name != network.part:
         found.append(f"{place} holds the averaged weights, which are what is sampled: they are unlearned.")
     if network.trained is None and recipe.evaluation.retrained:
         found.append(
@@ -229,11 +252,11 @@ def _notes(
     return found
 
 
-def _needed(recipe: DiffusionRecipe, network: Network, around: Around | None, classes: int) -> str | None:
+def _needed(recipe: DiffusionRecipe, network: Network, around: Around, classes: int) -> str | None:
     """The memory of a step, in words; None of small networks that are trained here, unless a file describes one."""
-    if around is None and recipe.model.config is None:
+    if around.network is None and recipe.model.config is None:
         return None
-    found = estimate(recipe, network, None if around is None else around[2], classes)
+    found = estimate(recipe, network, around.frozen, classes)
     ways = "model.lora, model.parameters" if network.texts else "model.parameters"
     return found.text(devices.memory(devices.chosen(recipe.run.device)), ways, "docs/diffusion.md")
 

@@ -52,6 +52,7 @@ class DiffusionJob:
         gone: classes that no retain image has: those to forget whole.
         view: what is unlearned, and how it sees images.
         origin: the folder that it came from; None where it is trained here.
+        beside: the pipeline's folder whose other parts go with what is saved; None where there are none.
         adapters: those to put on it, and the seed of their weights.
         training: how models are trained; None where nobody knows how the original was.
         how: the recipe's evaluation.
@@ -70,6 +71,7 @@ class DiffusionJob:
     gone: tuple[int, ...]
     view: View
     origin: Path | None
+    beside: Path | None
     adapters: tuple[Lora, int] | None
     training: Training | None
     how: DiffusionEvaluation
@@ -255,7 +257,7 @@ class DiffusionJob:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """A folder as diffusers writes it, in the layout that the model came in."""
-        self.network.save(model, folder, self.origin)
+        self.network.save(model, folder, self.beside)
 
     def rows(self, side: str) -> list[int]:
         """Those of the training set; of the holdout, their places."""

@@ -27,6 +27,7 @@ INDEX = "model_index.json"
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx")
 TRAINED = "unweave.json"
 """How a model was trained that was trained here."""
+_HEADS = 2  # of attention to a text; the name of diffusers' field says another thing than it means
 _WRITER = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
@@ -135,7 +136,7 @@ class Network:
         Args:
             model: of this network.
             folder: to write; what was there is replaced.
-            like: the folder that the model came from, whose other parts are copied.
+            like: the folder that the model came from, or that goes with it, whose other parts are copied.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(f".{folder.name}")
@@ -157,13 +158,14 @@ class Network:
         saved: Any = model
         saved.save_pretrained(folder / self.part, safe_serialization=True)
         diffusers = require("diffusers", "diffusion")
-        if like is None:
+        if like is None or not (like / "scheduler").is_dir():
             diffusers.DDIMScheduler.from_config(self.scheduler).save_pretrained(folder / "scheduler")
+        else:
+            shutil.copytree(like / "scheduler", folder / "scheduler")
+        if like is None:
             index = {"_class_name": "DDIMPipeline", "_diffusers_version": diffusers.__version__}
             index |= {self.part: ["diffusers", self.kind], "scheduler": ["diffusers", "DDIMScheduler"]}
             write_json(folder / INDEX, index)
-        else:
-            shutil.copytree(like / "scheduler", folder / "scheduler")
         if self.trained is not None:
             write_json(folder / TRAINED, {"training": asdict(self.trained)})
 
@@ -180,10 +182,13 @@ def _weights_beside(folder: Path) -> list[str]:
     return [path.name for path in strange if path.name in held or path.name.startswith(".")]
 
 
-def unet(classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], training: Training) -> Network:
+def unet(
+    classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], training: Training, embedding: int | None = None
+) -> Network:
     """A `UNet2DModel` of plain convolution blocks, one a level, and a row for the condition that means none.
 
-    (16, 32) on 8 x 8 grey images with ten classes has 160,401 parameters.
+    With an `embedding` of so many numbers a token, a `UNet2DConditionModel` instead, which reads texts at its coarsest
+    level. (16, 32) on 8 x 8 grey images has 160,401 parameters with ten classes, 252,497 with texts of 32.
 
     Raises:
         ConfigurationError: widths that groups of 8 channels do not divide, or more levels than the images have.
@@ -206,6 +211,15 @@ def unet(classes: int, shape: tuple[int, int, int], widths: tuple[int, ...], tra
         "add_attention": False,
         "num_class_embeds": classes + 1,
     }
+    if embedding is not None:
+        config |= {
+            "_class_name": "UNet2DConditionModel",
+            "down_block_types": ["DownBlock2D"] * (len(widths) - 1) + ["CrossAttnDownBlock2D"],
+            "up_block_types": ["CrossAttnUpBlock2D"] + ["UpBlock2D"] * (len(widths) - 1),
+            "attention_head_dim": _HEADS,
+            "cross_attention_dim": embedding,
+        }
+        del config["add_attention"], config["num_class_embeds"]
     scheduler = {
         "num_train_timesteps": training.timesteps,
         "beta_schedule": "linear",

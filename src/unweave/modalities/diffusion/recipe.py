@@ -106,11 +106,14 @@ class DiffusionModel(ModelSection):
 
     `weights` is a folder of diffusers (unet/ or transformer/, scheduler/, and what else the pipeline has), or of a run.
     Without it a UNet is trained on the data (`training`), and cached: with `widths` channels, one number a level, or of
-    the architecture in the file `config`, as diffusers writes it. `lora` puts adapters on it, which alone move.
+    the architecture in the file `config`, as diffusers writes it. With `texts` its conditions are no classes but texts,
+    captions or what `data.prompt` makes of a class's name, which a small encoder of random weights reads. `lora` puts
+    adapters on pretrained weights, which alone move.
     """
 
     widths: tuple[Count, ...] | None = None
     config: ExistingPath | None = None
+    texts: bool = False
     lora: LoraSection | None = None
 
 
@@ -231,6 +234,8 @@ def faults_of(document: Document) -> list[str]:
     given = [key for key in ("weights", "config", "widths") if model.get(key) is not None]
     for key in given[1:]:
         told(f"model.{given[0]} has its own, leave it out", "model", key)
+    if model.get("texts") is True and (own := next((key for key in ("weights", "config") if key in given), None)):
+        told(f"model.{own} says what conditions are, leave it out", "model", "texts")
     if model.get("lora") is not None and model.get("weights") is None:
         told("adapters are for pretrained models: give model.weights", "model", "lora")
     if model.get("lora") is not None and model.get("parameters") is not None:
@@ -245,4 +250,4 @@ def faults_of(document: Document) -> list[str]:
 
 def left(model: DiffusionModel, folder: Path) -> DiffusionModel:
     """The same model with the weights that a run left."""
-    return model.model_copy(update={"weights": folder, "widths": None, "config": None, "lora": None})
+    return model.model_copy(update={"weights": folder, "widths": None, "config": None, "texts": False, "lora": None})

@@ -14,7 +14,7 @@ from unweave.contract.sets import halves
 from unweave.data.batches import moved
 from unweave.execution import device_of
 from unweave.modalities._base import Data, Membership, Rows
-from unweave.modalities.diffusion.build import around_of, pictures_of, prompts_of, request, split_of
+from unweave.modalities.diffusion.build import Around, around_of, pictures_of, prompts_of, request, split_of
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.recipe import DiffusionRecipe
@@ -48,8 +48,8 @@ class DiffusionRecords:
     def named(self, recipe: DiffusionRecipe) -> Rows:
         """As the recipe's own splitting has it."""
         assert recipe.forget is not None
-        around = around_of(recipe) if recipe.forget.prompts is not None else None
-        prompts = None if around is None else prompts_of(recipe, self.pictures, around)
+        asked = recipe.forget.prompts is not None
+        prompts = prompts_of(recipe, self.pictures, around_of(recipe)) if asked else None
         return split_of(recipe.forget, self.pictures, prompts)[1].forget
 
     def job(self, recipe: DiffusionRecipe) -> DiffusionJob:
@@ -108,4 +108,4 @@ def training_set(recipe: DiffusionRecipe) -> DiffusionRecords:
     Raises:
         ConfigurationError: it cannot be read.
     """
-    return DiffusionRecords(pictures_of(recipe, around_of(recipe) if recipe.data.size is None else None))
+    return DiffusionRecords(pictures_of(recipe, around_of(recipe) if recipe.data.size is None else Around()))
