@@ -63,7 +63,7 @@ def several() -> bool:
     return world() > 1
 
 
-def together_here() -> bool:
+def commanded() -> bool:
     """Whether a command began the processes (`together`), and not a program of the user's."""
     return _Group.store is not None
 

@@ -228,7 +228,7 @@ def test_several_processes_are_the_commands(
     monkeypatch.setattr(ranks, "world", lambda: 2)
     with pytest.raises(UnsupportedError, match=r"is a command: torchrun .* -m unweave evidence"):
         evidence(read(recipe()), tmp_path / "out")
-    monkeypatch.setattr(ranks, "together_here", lambda: True)
+    monkeypatch.setattr(ranks, "commanded", lambda: True)
     for given in ({"workers": 2}, {"executor": ThreadPoolExecutor(1)}):
         with pytest.raises(UnsupportedError, match="leave these out"):
             evidence(read(recipe()), tmp_path / "out", **given)

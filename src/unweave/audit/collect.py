@@ -190,7 +190,7 @@ def _check_ranks(workers: int, executor: Executor | None) -> None:
     Raises:
         UnsupportedError: they are not the command's, or each of them would have workers.
     """
-    if not ranks.together_here():
+    if not ranks.commanded():
         raise UnsupportedError(
             "evidence on several processes is a command: torchrun --nproc-per-node N -m unweave evidence RECIPE.yaml. "
             "Call it in one process, before any group is made."
