@@ -248,6 +248,8 @@ def test_what_cannot_be_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["--workers", "1"], told),
         (["--cluster", "tcp://localhost:1"], told),
         (["-s", "forget={random: 0.02}"], "expected at least 20 examples"),
+        (["-s", "run.relearner=2"], "run.relearner: it runs in one process"),
+        (["-s", "method={name: ssd}", "-s", "run.shard=true"], "ssd takes no steps"),
         (["-s", "run.device=meta"], "run.device: meta is asked for"),
     ):
         ended = evidence(tmp_path / "cache", monkeypatch, recipe, "-o", tmp_path / "out", *given)

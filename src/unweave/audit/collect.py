@@ -25,9 +25,10 @@ from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
 from unweave.audit.kits import kit_of
 from unweave.audit.models import follow, make
 from unweave.audit.seen import Pools, Seen, Told
+from unweave.audit.shared import shared
 from unweave.audit.work import Piece, Work, crew, pieces
 from unweave.data.protocol import Examples
-from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.errors import ConfigurationError
 from unweave.evaluation.ranking import FEWEST
 from unweave.execution import one_thread
 from unweave.recipe.recipe import Recipe
@@ -40,10 +41,6 @@ from unweave.watch import Watch, silent
 
 FILE = "evidence.json"
 PARTS = ("gaps", "per_example", "attacks", "over_runs", "robustness", "cost", "claim")
-WORKERS = (
-    "evidence: several processes were started, which share the steps of every unlearning, and --workers and --cluster "
-    "give every model to one of many: leave these out, or start it without torchrun (many small models: with them)."
-)
 Json = dict[str, Any]
 
 
@@ -94,9 +91,7 @@ def evidence(
     kind, processes = kit_of(recipe), ranks.world()
     devices.chosen(recipe.run.device)
     if processes > 1:
-        _check_ranks(workers, executor)
-    if processes > 1 and recipe.run.shard:  # what no device may be able to hold is asked in the host's memory
-        recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"device": "cpu"})})
+        recipe = shared(recipe, workers=workers > 1 or executor is not None)
     with ranks.alone():
         own = None if run is None else finished_run(run)
     request: Any = modalities.job(recipe)
@@ -182,21 +177,6 @@ def evidence(
     strongest = claim(found, originals=originals, unlearned=unlearned, retrained=retrained)
     save("complete", claim=claim_part(strongest, found))
     return content
-
-
-def _check_ranks(workers: int, executor: Executor | None) -> None:
-    """Refuses what several processes cannot do.
-
-    Raises:
-        UnsupportedError: they are not the command's, or each of them would have workers.
-    """
-    if not ranks.commanded():
-        raise UnsupportedError(
-            "evidence on several processes is a command: torchrun --nproc-per-node N -m unweave evidence RECIPE.yaml. "
-            "Call it in one process, before any group is made."
-        )
-    if workers > 1 or executor is not None:
-        raise UnsupportedError(WORKERS)
 
 
 def _head(world: Experiment, before: Json) -> Json:

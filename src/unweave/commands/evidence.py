@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console, Group
 
 from unweave import devices, ranks
-from unweave.audit.collect import FILE, WORKERS, evidence
+from unweave.audit.collect import FILE, evidence
 from unweave.audit.experiment import KINDS
+from unweave.audit.shared import WORKERS
 from unweave.audit.work import cores
 from unweave.commands import cluster as clusters
 from unweave.commands.progress import say, speaking
