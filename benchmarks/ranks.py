@@ -5,9 +5,9 @@
 Three steps of each on tiny data, by the command: on one process, on two, on two with the weights sharded (FSDP2), and
 on two, ended by Ctrl-C after the first step or later and gone on with. One line of JSON for each: the largest
 difference of a weight of the model that is left, `|d| / (1 + |t|)`; where that is more than 1e-6, also what one process
-that takes its batches in two parts differs by, which is rounding as well. `--table` prints the table of docs/concepts.md and
-one line for each method, and runs nothing. Whatever a method cannot do on several processes it has to refuse, in one
-message; that is kept, too.
+that takes its batches in two parts differs by, which is rounding as well. `--table` prints the table of
+docs/concepts.md and one line for each method, and runs nothing. Whatever a method cannot do on several processes it has
+to refuse, in one message; that is kept, too.
 """
 
 from __future__ import annotations
