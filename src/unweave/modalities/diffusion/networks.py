@@ -188,7 +188,7 @@ def unet(
     """A `UNet2DModel` of plain convolution blocks, one a level, and a row for the condition that means none.
 
     With an `embedding` of so many numbers a token, a `UNet2DConditionModel` instead, which reads texts at its coarsest
-    level. (16, 32) on 8 x 8 grey images has 160,401 parameters with ten classes, 252,497 with texts of 32.
+    level. (16, 32) on 8 x 8 grey images has 160,401 parameters with ten classes, 277,073 with texts of 128.
 
     Raises:
         ConfigurationError: widths that groups of 8 channels do not divide, or more levels than the images have.
