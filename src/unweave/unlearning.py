@@ -128,8 +128,12 @@ class Unlearning:
         return Known(self.task).unit == NATS
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def ready(self, *, whole: bool = False) -> Iterator[None]:
         """The model as a step finds it; modes, `requires_grad` and storage are afterwards as they were.
+
+        Args:
+            whole: `make` and `run` are both inside. Then weights in half precision have masters, which a step that is
+                made of them would otherwise outlive, and a checkpoint would have to hold.
 
         Raises:
             ConfigurationError: the patterns name no parameter, or nothing may move.
@@ -137,7 +141,7 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
-            if narrow(self.model) and runs(self.model, self._pass):
+            if whole and narrow(self.model) and runs(self.model, self._pass):
                 stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield
