@@ -68,8 +68,9 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     if changed := differing(before, now):
         raise ConfigurationError(
-            [f"{key} changed since the run began: {how}" for key, how in changed.items()]
-            + ["the run cannot be resumed: put back what changed, or begin again with --overwrite or another --output"]
+            [f"{key} changed since the run began: {how}" for key, how in changed.items()],
+            advice="the run cannot be resumed: put back what changed, or begin again with --overwrite or another "
+            "--output",
         )
 
 

@@ -230,14 +230,14 @@ def check_decidable(recipe: Recipe, job: Job, original: nn.Module, advice: str) 
     """Refuses limits that the guard set cannot decide at its level, which all share that it chooses among.
 
     Raises:
-        ConfigurationError: with the advice behind the last.
+        ConfigurationError: with this advice.
     """
     keeper = Session.start(recipe, job, original, original, final=False).parts.keeper
     try:
         if keeper is not None:
             keeper.check(original)
     except ConfigurationError as error:
-        raise ConfigurationError([*error.faults[:-1], f"{error.faults[-1]} {advice}"]) from error
+        raise ConfigurationError(error.faults, advice=advice) from error
 
 
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:
