@@ -66,9 +66,7 @@ class Proxy:
     also: Rows
 
 
-def proxy(
-    groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int, repeats: Rows | None = None
-) -> Proxy:
+def proxy(groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int, repeats: Rows | None = None) -> Proxy:
     """As many rows as a request forgets, drawn among those that it keeps, of each group as many as it has.
 
     Where the request takes whole groups, as many others are taken whole, at most as many rows: what else there is of

@@ -167,7 +167,7 @@ def _begun(folder: Path, base: Recipe, job: Job, asked: Asked, space: Space, tri
         if not isinstance(before, dict):
             raise ConfigurationError(
                 f"{folder / FILE}: expected what a search wrote, which says of what the {len(trials.rows)} trials in "
-                f"{TRIALS} are: choose another --output, or delete {TRIALS} to begin again"
+                f"{TRIALS} are: choose another --output"
             )
         if changed := differing(before, same):
             raise ConfigurationError(

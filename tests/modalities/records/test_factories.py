@@ -279,7 +279,8 @@ def test_a_network_without_shapes_yet_is_trained(recipe: Path) -> None:
 
 def test_a_network_in_half_precision_moves_and_is_resumed(recipe: Path, tmp_path: Path) -> None:
     """The step is made before the block in which the steps are: it is to move what the model reads there."""
-    overrides = ["model={factory: 'own.py:Half'}", "step={name: adam, lr: 0.01}", "method={name: graddiff}", "contract=none"]
+    overrides = ["model={factory: 'own.py:Half'}", "step={name: adam, lr: 0.01}", "contract=none"]
+    overrides.append("method={name: graddiff}")
     whole = run(read(recipe, overrides), tmp_path / "whole")
     assert whole["model_after"] != whole["model_before"] and whole["steps"] == 4
     ended(read(recipe, overrides), tmp_path / "cut", "unlearning", done=2)
