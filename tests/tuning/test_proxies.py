@@ -242,6 +242,12 @@ def test_people_who_are_made_up_have_proxies(tmp_path: Path) -> None:
     assert before == after
 
 
+def test_searches_of_neighbouring_seeds_have_proxies_of_their_own(recipe: Write) -> None:
+    asked = read(recipe(), ["forget={random: 0.05}"])
+    one, other = (requests(asked, job(asked), "proxies", 3, seed) for seed in (0, 1))
+    assert len({each.prints()["forget"] for each in (*one, *other)}) == 6
+
+
 def test_what_repeats_the_request_is_no_proxy_of_it(tmp_path: Path) -> None:
     """The copies stay among what is kept, and retrained models learn them."""
     (tmp_path / "recipe.yaml").write_text(MADE)

@@ -39,6 +39,7 @@ class World:
     original: tuple[float | None, ...] = ()
 
 
+APART = 1 << 16  # seeds between two searches: neighbours are to share no draw
 MISSES = 40  # draws in a row that are proxies which are there
 
 
@@ -63,7 +64,7 @@ def requests(recipe: Recipe, job: Job, by: By, proxies: int, seed: int) -> tuple
     guard, final = none, none
     if recipe.contract is not None:
         guard, final = contract_sets(recipe.contract.contract(), job, recipe.run.seed)[1].rows or (none, none)
-    found, misses, draw = dict[str, Job](), 0, seed
+    found, misses, draw = dict[str, Job](), 0, seed * APART
     while len(found) < proxies and misses < MISSES:
         made = kind.proxy(recipe, job, guard, final, draw)
         misses = misses + 1 if (same := made.prints()["forget"]) in found else 0
