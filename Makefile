@@ -44,7 +44,7 @@ dist: $(DEV)/installed        ## wheel and sdist, in dist/, tested from the buil
 model: $(DEV)/installed        ## fetch the small language model that some tests need, once
 	@timeout 240 $(DEV)/bin/python scripts/smollm2.py || echo "no SmolLM2 here: its tests will be skipped"
 
-ranks: $(DEV)/installed        ## tests of `torchrun -m unweave run`: every kind of data, sharded, killed, interrupted (minutes)
+ranks: $(DEV)/installed        ## tests of `torchrun -m unweave run`, and `evidence`: every kind of data, sharded, killed, interrupted (minutes)
 	$(ONE) $(DEV)/bin/python -m pytest -m ranks tests/distributed
 
 device: $(DEV)/installed        ## tests of what crosses to an accelerator, on a simulated one (UNWEAVE_DEVICE=cuda: on a GPU)

@@ -198,7 +198,7 @@ def evidence(
         list[Path] | None,
         typer.Option(metavar="MODEL", help="Weights that never saw the forget set, instead of retraining; repeat it."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; without it one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; 1 a core, or 1 on a GPU.")] = None,
     cluster: Cluster = None,
     few: Few = False,
     as_json: AsJson = False,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.modules.batchnorm import _NormBase
 
-from unweave import devices
+from unweave import devices, ranks
 from unweave.data.draws import streams
 from unweave.data.pairs import Batch, Pair, count
 from unweave.errors import ConfigurationError, UnsupportedError
@@ -31,12 +31,12 @@ _BUCKET = 1 << 23  # elements that are sent at a time
 
 def world() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return ranks.world()
 
 
 def rank() -> int:
     """This process."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return ranks.rank()
 
 
 def summed(values: Tensor) -> Tensor:

@@ -76,8 +76,10 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tenso
 
 def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
     """`<f,r> = +-|f| |r|` in blocks whose directions differ by rounding in the precision of these gradients alone."""
-    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     one = sine2(gram) <= _noise(gradients, index)
+    if not one.any():
+        return gram
+    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
     gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
 

@@ -384,8 +384,8 @@ class Objectives:
         with nullcontext() if take is None else taking(self.parameters, take):
             loss.backward() if self._accelerator is None else self._accelerator.backward(loss)
         for p in self.parameters:
-            if (g := p.grad) is not None and (own := dense(g)) is not g:
-                p.grad = own
+            if (g := p.grad) is not None and (g.layout is not torch.strided or g.is_conj()):
+                p.grad = dense(g)
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:

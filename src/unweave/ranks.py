@@ -2,6 +2,8 @@
 
 Every process runs the same code on the same data; the first one alone writes and speaks. What may differ among them
 (what lies in a folder, who was interrupted) the first one decides, or all do (`first`, `any_of`).
+
+Where most of the work is the first one's (`leading`), the others wait for what they are to share (`joined`, `tasks`).
 """
 
 from __future__ import annotations
@@ -30,21 +32,40 @@ _SLOWEST = timedelta(hours=2)  # that a process may be behind the others in a st
 _GONE = ("Connection closed by peer", "Connection reset", "Broken pipe", "Socket", "NCCL", "gloo", "timed out")
 
 
+class _Group:
+    """The store that the processes leave each other words in; None of one process.
+
+    `alone`: what this process does now is its own, and no other one takes part.
+    """
+
+    store: Any = None
+    asked = 0
+    alone = False
+
+
+def world() -> int:
+    """How many processes share what is done now."""
+    return 1 if _Group.alone or not dist.is_initialized() else dist.get_world_size()
+
+
+def rank() -> int:
+    """Which of them this one is."""
+    return 0 if _Group.alone or not dist.is_initialized() else dist.get_rank()
+
+
 def lead() -> bool:
     """Whether this is the first process, or the only one."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    return rank() == 0
 
 
 def several() -> bool:
     """Whether there are others."""
-    return dist.is_initialized() and dist.get_world_size() > 1
+    return world() > 1
 
 
-class _Group:
-    """The store that the processes leave each other words in; None of one process."""
-
-    store: Any = None
-    asked = 0
+def commanded() -> bool:
+    """Whether a command began the processes (`together`), and not a program of the user's."""
+    return _Group.store is not None
 
 
 def first(make: Callable[[], T]) -> T:
@@ -52,7 +73,7 @@ def first(make: Callable[[], T]) -> T:
 
     What it gives must be small, and can be pickled.
     """
-    if _Group.store is None:
+    if _Group.store is None or _Group.alone:
         return make()
     _Group.asked += 1
     key = f"first/{_Group.asked}"
@@ -79,7 +100,7 @@ def before_others(make: Callable[[], T]) -> T:
 
 def any_of(own: bool) -> bool:
     """Whether it is so on any process; all ask together."""
-    if _Group.store is None:
+    if _Group.store is None or _Group.alone:
         return own
     found = torch.tensor(float(own))
     dist.all_reduce(found)
@@ -89,6 +110,38 @@ def any_of(own: bool) -> bool:
 def met() -> None:
     """Returns once all processes are here."""
     any_of(False)
+
+
+@contextmanager
+def alone(really: bool = True) -> Iterator[None]:
+    """Inside, this process works as if there were no other one; they may wait for it in `first` and `tasks` alone."""
+    before, _Group.alone = _Group.alone, really
+    try:
+        yield
+    finally:
+        _Group.alone = before
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """Inside, the first process works `alone` but for what it calls the others to (`joined`); then they may go on."""
+    with alone():
+        yield
+    first(lambda: None)
+
+
+@contextmanager
+def joined(task: object) -> Iterator[None]:
+    """Inside, the others take part: they were told this task, which is not None and can be pickled."""
+    with alone(False):
+        first(lambda: task)
+        yield
+
+
+def tasks() -> Iterator[Any]:
+    """Of another process than the first: what that one calls for, one after the other, until it needs no help."""
+    while (task := first(lambda: None)) is not None:
+        yield task
 
 
 @contextmanager
@@ -120,7 +173,7 @@ def together() -> Iterator[None]:
         if _gone(error):
             sys.stderr.write(
                 "error: another process of this run ended, and this one with it. What was written before is whole: "
-                "unweave run --resume\n"
+                "go on with the same command, unweave run with --resume\n"
             )
         else:
             traceback.print_exc()

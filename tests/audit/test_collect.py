@@ -7,20 +7,24 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
+import torch
 
 from tests.report.card import card
+from unweave import devices, ranks
 from unweave.audit import experiment, models, work
 from unweave.audit.claims import ITEMS
 from unweave.audit.collect import _notes, evidence
 from unweave.audit.estimate import Estimate, estimate
 from unweave.audit.experiment import KINDS, Experiment
 from unweave.audit.models import make
-from unweave.errors import ConfigurationError
+from unweave.commands import evidence as command
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import read
 from unweave.modalities.images import job as prepare
 from unweave.modalities.images import training
@@ -215,6 +219,28 @@ def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dic
     (tmp_path / "strange" / "thesis.tex").write_text("")
     with pytest.raises(ConfigurationError, match="holds more than a run"):
         evidence(asked, tmp_path / "strange")
+
+
+def test_several_processes_are_the_commands(
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that a program of the user's grouped would each do all of it in one folder."""
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    with pytest.raises(UnsupportedError, match=r"is a command: torchrun .* -m unweave evidence"):
+        evidence(read(recipe()), tmp_path / "out")
+    monkeypatch.setattr(ranks, "commanded", lambda: True)
+    for given in ({"workers": 2}, {"executor": ThreadPoolExecutor(1)}):
+        with pytest.raises(UnsupportedError, match="leave these out"):
+            evidence(read(recipe()), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_where_nobody_says_how_many(recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = read(recipe())
+    monkeypatch.setattr(command, "cores", lambda: 7)
+    assert command._usual(asked) == 7
+    monkeypatch.setattr(devices, "chosen", lambda name: torch.device("meta"))
+    assert command._usual(asked) == 1, "they would share the device"
 
 
 def test_what_these_sets_do_not_allow_is_said(recipe: Callable[..., Path], tmp_path: Path) -> None:

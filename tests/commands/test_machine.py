@@ -88,9 +88,10 @@ def test_one_process_is_served() -> None:
 
 def test_what_several_processes_can_share(capsys: pytest.CaptureFixture[str]) -> None:
     started = {**STARTED["torchrun"], "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
-    assert [machine.shared([each, "x"], started) for each in machine.SERVED] == [True, True]
-    with pytest.raises(UnsupportedError, match=r"^unweave evidence runs in one process, and a launcher started 2"):
-        machine.shared(["evidence", "x"], started)
+    assert machine.SERVED == ("run", "evaluate", "evidence")
+    assert all(machine.shared([each, "x"], started) for each in machine.SERVED)
+    with pytest.raises(UnsupportedError, match=r"^unweave demo runs in one process, and a launcher started 2"):
+        machine.shared(["demo", "x"], started)
     assert not machine.shared(["run"], {"ACCELERATE_USE_CPU": "true"})
     assert "accelerate launch started one process. For several: torchrun" in capsys.readouterr().err
 

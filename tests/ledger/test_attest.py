@@ -151,6 +151,7 @@ def test_a_certificate_that_does_not_tell_yet_is_no_edit(book: Ledger) -> None:
     assert verify(book).refuted, "an edit stays to be seen"
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_evidence_is_on_record_or_not(original: Path, tmp_path: Path) -> None:
     dice, kills, done, book = random.Random(0), 0, 0, Ledger(Path(shutil.copytree(original, tmp_path / "0")))
 
@@ -184,6 +185,7 @@ def test_killed_at_any_moment_evidence_is_on_record_or_not(original: Path, tmp_p
     assert kills == 20 and 2 < done < 18 and total > 10
 
 
+@pytest.mark.slow
 def test_two_writers_of_whom_one_is_killed(book: Ledger) -> None:
     dice, ended = random.Random(1), []
 

@@ -167,6 +167,7 @@ def test_records_that_a_rejected_request_had_taken_are_not_certified(tmp_path: P
     assert f"{len(THREES & set(FEW))} of its records" in threes.body["reason"]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_batch_ends_as_if_nothing_had_been(
     finished: Path, tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

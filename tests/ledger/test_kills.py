@@ -69,6 +69,7 @@ def test_200_random_kill_points(tmp_path: Path) -> None:
     assert kills == 200 and fresh >= 13 and torn >= 15 and acknowledged > 500 and total > 40
 
 
+@pytest.mark.slow
 def test_two_writers_of_whom_one_is_killed(tmp_path: Path) -> None:
     dice, ended = random.Random(1), []
     for turn in range(25):

@@ -277,6 +277,7 @@ def test_the_attack_of_one_run_tells_a_model_that_knows_the_texts(place: Path) -
     assert _disjoint(data, replace(job, measured=job.forget)) == "refutes"
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_batch_it_ends_as_if_nothing_had_been(place: Path, finished: Path) -> None:
     ledger, whole = begun(place), Ledger(finished / "ledger")
 
@@ -314,6 +315,7 @@ def test_what_is_infeasible_is_rejected_and_the_model_stays(place: Path, monkeyp
     assert seen == [place / "model"] * 2, "no request has left a model yet"
 
 
+@pytest.mark.slow
 def test_evidence_over_several_fine_tunings_is_put_on_record(place: Path) -> None:
     ledger, recipe = begun(place), place / "recipe.yaml"
     assert run(ledger, recipe, [*TRAINED, "contract.forget=[{metric: loss, at_least: 0.1}]"]).met

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from unweave import modalities
+from unweave import devices, modalities, ranks
 from unweave.audit.attacks import u_lira
 from unweave.audit.attacks.ulira import ULira
 from unweave.audit.claims import claim
@@ -22,12 +23,14 @@ from unweave.audit.experiment import KINDS, Experiment
 from unweave.audit.findings import claim_part, findings
 from unweave.audit.finished_run import check_recipe, finished_run, trained_anew
 from unweave.audit.kits import kit_of
-from unweave.audit.models import make
+from unweave.audit.models import follow, make
 from unweave.audit.seen import Pools, Seen, Told
+from unweave.audit.shared import shared
 from unweave.audit.work import Piece, Work, crew, pieces
 from unweave.data.protocol import Examples
 from unweave.errors import ConfigurationError
 from unweave.evaluation.ranking import FEWEST
+from unweave.execution import one_thread
 from unweave.recipe.recipe import Recipe
 from unweave.run.directory import check_evidence
 from unweave.run.environment import environment, now
@@ -58,6 +61,9 @@ def evidence(
     Everything is kept in the user's cache by the fingerprint of what decides it: called again, after Ctrl-C or a kill,
     it does what is left. More than one worker needs a script that may be imported (`if __name__ == "__main__":`).
 
+    Models are unlearned, asked and attacked on the recipe's `run.device`. Where a launcher started several processes of
+    the command, they share the steps of every unlearning, and the first one does all else.
+
     Args:
         recipe: what to do; `recipe.evidence` says with how many models.
         folder: of a run of this recipe, or a new one.
@@ -72,17 +78,22 @@ def evidence(
         promise: told what it will cost, before it begins.
 
     Returns:
-        What `evidence.json` holds.
+        What `evidence.json` holds; of several processes all but the first have nothing of it.
 
     Raises:
         ConfigurationError: the recipe does not fit its data, `folder` holds a run of another one, the test set holds
             training images, a reference saw the forget set, `run` is not finished or not as it was, or forget set or
             holdout have fewer than 20 examples (before anything is trained), or the executor's workers see another
-            cache or run another version.
-        UnsupportedError: nobody knows how to compare several trainings of such models.
+            cache or run another version, or `run.device` is not there.
+        UnsupportedError: nobody knows how to compare several trainings of such models, or several processes run that
+            are not the command's, or are to have workers.
     """
-    kind = kit_of(recipe)
-    own = None if run is None else finished_run(run)
+    kind, processes = kit_of(recipe), ranks.world()
+    devices.chosen(recipe.run.device)
+    if processes > 1:
+        recipe = shared(recipe, workers=workers > 1 or executor is not None)
+    with ranks.alone():
+        own = None if run is None else finished_run(run)
     request: Any = modalities.job(recipe)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
@@ -91,7 +102,7 @@ def evidence(
         check_recipe(folder, same)
     if own is not None:
         check_recipe(own.folder, same)
-        own.check(request)
+        ranks.first(lambda: own.check(request))
         recipe = recipe if references else trained_anew(recipe)
     world = Experiment(recipe, request, tuple(references), own)
     seed = recipe.evaluation.seed
@@ -104,6 +115,11 @@ def evidence(
             f"{' and '.join(map(str, world.sizes.values()))}. Give more examples, or go on with --few: attacks on the "
             "population are left undefined then, and the other intervals say little."
         )
+    ranks.met()  # all have looked at the folder
+    if not ranks.lead():
+        with one_thread():
+            follow(world)
+        return {}
     begin, before = time.perf_counter(), kept_json(folder / FILE) or {}
     content = _head(world, before)
     spent = (before.get("seconds") or 0.0) if before.get("status") == "running" else 0.0
@@ -121,10 +137,10 @@ def evidence(
         return kind.retain(world, seen)
 
     save()
-    with crew(world, workers, executor) as hands:
+    with ranks.leading(), crew(world, workers, executor) as hands:
         # Every model, and what it says of every example.
         if promise is not None:
-            promise(estimate(world, workers))
+            promise(replace(estimate(world, workers), processes=processes))
         made = worked(hands, "training originals and references", "model", "original", "retrained")
         made |= worked(hands, "unlearning", "model", "unlearned")
         content["runs"]["models"] = list(made.values())

@@ -34,6 +34,7 @@ class Estimate:
         models: all models, whose attacks are counted, too.
         workers: processes.
         start: seconds that a process takes to begin; all workers do so once, side by side.
+        processes: that share the steps of each unlearning. Nobody knows how much faster they are: it is not counted.
     """
 
     missing: Mapping[str, int]
@@ -42,6 +43,7 @@ class Estimate:
     models: int
     workers: int
     start: float = 0.0
+    processes: int = 1
 
     @property
     def seconds(self) -> float:
@@ -59,6 +61,7 @@ class Estimate:
         guessed = [_name(kind) for kind in KINDS if self.missing[kind] and kind not in self.recorded]
         how = f"; {' and '.join(guessed)}: extrapolated from {STEPS} steps, an upper bound" if guessed else ""
         cores = f"{self.workers} processes" if self.workers > 1 else "one process"
+        cores += f" ({self.processes} share the steps of unlearning)" if self.processes > 1 else ""
         took = f"about {spoken(self.seconds)} on {cores}{how}"
         return f"to make: {', '.join(what)}, and the attacks on {self.models}; {took}"
 
@@ -100,6 +103,7 @@ def _seconds_of_a_step(world: Experiment) -> float:
         for _ in range(1 + STEPS):
             begin = time.perf_counter()
             request.task.nll(model, batch).mean().backward()
+            float(next(p.grad.sum() for p in model.parameters() if p.grad is not None))  # waits for an accelerator
             seconds.append(time.perf_counter() - begin)
     return fmean(seconds[1:]) / size
 

@@ -1,9 +1,13 @@
-"""One model of each kind and seed: from the cache, or trained or unlearned now."""
+"""One model of each kind and seed: from the cache, or trained or unlearned now.
+
+All of them lie where the recipe's run computes (`run.device`). Of several processes the first one trains, asks and
+attacks; what all do together are the steps of an unlearning.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from unweave import devices
+from unweave import devices, ranks
 from unweave.audit.experiment import Experiment, kept_at
 from unweave.recipe.recipe import Recipe
 from unweave.run.identity import identity, resolve
-from unweave.run.interrupt import REASON
+from unweave.run.interrupt import REASON, agreed
+from unweave.run.runner import placed
 from unweave.run.session import Session
+from unweave.sharded import unsharded
 from unweave.store import keep_tensors, kept_about, kept_tensors, tensors_sha256
 
 UNDECIDING = ("evaluation.", "evidence.", "sequence.", "requests")
@@ -36,10 +42,8 @@ def make(world: Experiment, kind: str, number: int) -> Made:
     Raises:
         ConfigurationError: weights that the user gave do not fit.
     """
-    if kind == "shadow":
-        return _unlearned(world.shadow(number), 0)
-    if kind == "unlearned":
-        return _unlearned(world, number)
+    if kind in ("shadow", "unlearned"):
+        return _unlearned(world, kind, number)
     there = is_there(world, kind, number)
     if kind == "retrained" and world.references:
         model = world.request.opened(world.references[number])
@@ -56,7 +60,7 @@ def make(world: Experiment, kind: str, number: int) -> Made:
         "seconds": (there or is_there(world, kind, number) or {}).get("seconds"),
         "cached": there is not None,
     }
-    return Made(model, about)
+    return Made(model.to(devices.chosen(world.recipe.run.device)), about)
 
 
 def is_there(world: Experiment, kind: str, number: int) -> Mapping[str, Any] | None:
@@ -79,23 +83,60 @@ def is_there(world: Experiment, kind: str, number: int) -> Mapping[str, Any] | N
     return None if noted is None else noted["made"]
 
 
-def _unlearned(world: Experiment, number: int) -> Made:
+def follow(world: Experiment) -> None:
+    """Takes this process's share of every unlearning that the first one calls for."""
+    for kind, number in ranks.tasks():
+        of, own = _of(world, kind, number)
+        _steps(of, own, make(of, "original", own).model)
+
+
+def _of(world: Experiment, kind: str, number: int) -> tuple[Experiment, int]:
+    """The experiment that an unlearned model is of, and its number there; a shadow has one of its own."""
+    return (world.shadow(number), 0) if kind == "shadow" else (world, number)
+
+
+def _unlearned(world: Experiment, kind: str, number: int) -> Made:
     """The unlearned model of an original, by the recipe's method, from a seed of its own."""
-    if world.own is not None and number == 0:
-        return Made(world.own.unlearned(world.request), {**world.own.about, "cached": True})
-    original = make(world, "original", number).model
-    place = _place(world, number, is_there(world, "original", number) or {})
+    of, own = _of(world, kind, number)
+    if of.own is not None and own == 0:
+        model = of.own.unlearned(of.request).to(devices.chosen(of.recipe.run.device))
+        return Made(model, {**of.own.about, "cached": True})
+    original = make(of, "original", own).model
+    place = _place(of, own, is_there(of, "original", own) or {})
     if (kept := kept_tensors(place)) is not None:
         original.load_state_dict(kept, strict=False)  # what never moved is the original's
         return Made(original.eval(), (kept_about(place) or {})["made"] | {"cached": True})
+    with ranks.joined((kind, number)):
+        unlearned, moved, about, ended = _steps(of, own, original)
+    assert unlearned is not None, "the first process has it whole"
+    values = unlearned.state_dict()
+    keep_tensors(place, {name: values[name] for name in moved}, {"made": about})
+    if ended:
+        raise KeyboardInterrupt
+    return Made(unlearned.eval(), about | {"cached": False})
+
+
+def _steps(
+    world: Experiment, number: int, original: nn.Module
+) -> tuple[nn.Module | None, Sequence[str], dict[str, Any], bool]:
+    """Unlearns, on all processes.
+
+    Returns:
+        The model, whole, None of all processes but the first where it is sharded; what moved of it, what is known
+        about it, and whether Ctrl-C came when it was done.
+    """
     recipe, request = _seeded(world, number), world.trained_with(number)
-    asks = recipe.contract is not None and recipe.contract.asks_retrained
+    retrained = None
+    if recipe.contract is not None and recipe.contract.asks_retrained:
+        retrained = placed(ranks.before_others(lambda: make(world, "retrained", 0).model), recipe)
     begin = time.perf_counter()
-    session = Session.start(recipe, request, original, make(world, "retrained", 0).model if asks else None)
-    with session.parts.ready():
-        result = session.parts.run(recipe.run.steps, repair=session.repair)
-    if result.reason == REASON:
-        raise KeyboardInterrupt  # half an unlearning is none: it is not kept
+    session = Session.start(recipe, request, placed(original, recipe), retrained)
+    with agreed() as ended, session.parts.ready():
+        stop = (lambda record: REASON if ended() else None,)
+        result = session.parts.run(recipe.run.steps, stop=stop, repair=session.repair)
+        if result.reason == REASON:
+            raise KeyboardInterrupt  # half an unlearning is none: it is not kept
+        late = ended()
     seconds = time.perf_counter() - begin
     after = tensors_sha256(session.model.state_dict())
     about = {
@@ -109,8 +150,7 @@ def _unlearned(world: Experiment, number: int) -> Made:
         "contract": [] if result.contract is None else result.contract.of(seconds).clauses(),
         "peak_memory_bytes": devices.peak(devices.CPU),
     }
-    keep_tensors(place, session.moving(), {"made": about})
-    return Made(session.model.eval(), about | {"cached": False})
+    return unsharded(session.model, ranks.lead()), list(session.moving()), about, late
 
 
 def _seeded(world: Experiment, number: int) -> Recipe:

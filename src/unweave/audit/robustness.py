@@ -25,9 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unweave.arguments import SEEDS, fault
+from unweave.data.batches import moved
 from unweave.errors import ConfigurationError
 from unweave.evaluation.metric import Metric
 from unweave.evaluation.outputs import Classifier, predict
+from unweave.execution import device_of
 from unweave.gramian import real
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.records.data import Records
@@ -173,7 +175,7 @@ def relearned(
                 order = torch.cat([order, torch.randperm(len(learned), generator=generator)])
             rows, order = order[: how.batch], order[how.batch :]
             optimizer.zero_grad()
-            loss(attacked, learned.batch(rows)).backward()
+            loss(attacked, moved(learned.batch(rows), device_of(attacked))).backward()
             optimizer.step()
         made = until
         for values, value in zip((confidence, accuracy), look(attacked), strict=True):

@@ -141,7 +141,7 @@ def _read(job: TextJob, value: Loss, model: nn.Module, rows: TextRows) -> Tensor
     device = device_of(model)
     with torch.no_grad(), evaluating(model):
         found = [
-            value(model, moved(rows.batch(chosen), device)).double().cpu()
+            value(model, moved(rows.batch(chosen), device)).cpu().double()
             for chosen in torch.arange(len(rows)).split(job.recipe.run.retain_batch)
         ]
     return torch.cat(found)

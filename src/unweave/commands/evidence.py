@@ -10,15 +10,18 @@ from pathlib import Path
 
 from rich.console import Console, Group
 
+from unweave import devices, ranks
 from unweave.audit.collect import FILE, evidence
 from unweave.audit.experiment import KINDS
+from unweave.audit.shared import WORKERS
 from unweave.audit.work import cores
 from unweave.commands import cluster as clusters
 from unweave.commands.progress import say, speaking
 from unweave.commands.tables import evidence_table
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.evaluation.figures import plain
 from unweave.modalities import read
+from unweave.recipe.recipe import Recipe
 from unweave.report.numbers import NO_TEST, Columns, Json
 from unweave.watch import watching
 
@@ -51,11 +54,13 @@ def main(
         raise ConfigurationError("evidence is about one request: give a recipe with 'forget', not with 'requests'")
     if cluster is not None and workers is not None:
         raise ConfigurationError("evidence: --workers are processes of this machine, --cluster has workers of its own")
+    if ranks.several() and (cluster is not None or workers is not None):
+        raise UnsupportedError(WORKERS)
     folder = output or (path if path.is_dir() else recipe.output or path.parent / "runs" / path.stem)
     try:
         with ExitStack() as open_:
             there = open_.enter_context(clusters.cluster(cluster)) if cluster is not None else None
-            executor, many = (None, workers or cores()) if there is None else there
+            executor, many = (None, workers or _usual(recipe)) if there is None else there
             watch, _ = open_.enter_context(watching()), open_.enter_context(speaking())
             found = evidence(
                 recipe,
@@ -71,11 +76,21 @@ def main(
     except KeyboardInterrupt:
         print("interrupted: what was made is kept; the same command goes on from there", file=sys.stderr)
         return _INTERRUPTED
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        _tell(found, folder)
-    return _REFUTED if found["claim"]["refuted"] else 0
+
+    def tell() -> int:
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            _tell(found, folder)
+        return _REFUTED if found["claim"]["refuted"] else 0
+
+    return ranks.first(tell)
+
+
+def _usual(recipe: Recipe) -> int:
+    """Worker processes where nobody says how many: one a core, or one where an accelerator or several ranks compute."""
+    elsewhere = devices.chosen(recipe.run.device).type != "cpu"
+    return 1 if elsewhere or ranks.several() else cores()
 
 
 def _tell(found: Json, folder: Path) -> None:

@@ -20,7 +20,7 @@ _LAUNCHERS = (
     ("PMI_SIZE", ("PMI_RANK",)),
 )
 _MEETING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what processes need to find each other
-SERVED = ("run", "evaluate")  # commands that several processes can share
+SERVED = ("run", "evaluate", "evidence")  # commands that several processes can share
 _PATIENCE = 3.0  # seconds that the others leave the first one to say it: a launcher ends all as soon as one has ended
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SQLITE = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_IOERR": errno.EIO, "SQLITE_READONLY": errno.EROFS}
@@ -46,9 +46,9 @@ def shared(arguments: Sequence[str], environment: Mapping[str, str] = os.environ
         alone = "runs in one process" if command not in SERVED else "takes several processes from torchrun alone"
         raise UnsupportedError(
             f"unweave {command} {alone}, and a launcher started {environment[size]} ({size}): each would do the whole "
-            f"job in the same folder. For {' and '.join(SERVED)}: torchrun --nproc-per-node N -m unweave run "
-            "RECIPE.yaml. Start other commands without torchrun, accelerate launch, srun or mpirun. If none was "
-            f"started: env -u {size} unweave ..."
+            f"job in the same folder. For {', '.join(SERVED[:-1])} and {SERVED[-1]}: torchrun --nproc-per-node N -m "
+            "unweave run RECIPE.yaml. Start other commands without torchrun, accelerate launch, srun or mpirun. If "
+            f"none was started: env -u {size} unweave ..."
         )
     if any(name.startswith("ACCELERATE_") for name in environment) and command in SERVED:
         sys.stderr.write(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from unweave import ranks
 
 REASON = "interrupted"
 
@@ -36,3 +40,13 @@ class Interrupt:
     def _put_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def agreed() -> Iterator[Callable[[], bool]]:
+    """Inside, whether a signal came to any of several processes, who ask together; to one alone it acts at once."""
+    if not ranks.several():
+        yield lambda: False
+        return
+    with Interrupt() as interrupt:
+        yield lambda: ranks.any_of(interrupt.came)
