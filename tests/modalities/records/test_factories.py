@@ -93,15 +93,6 @@ def net(width=16, outputs=3, inputs=4):
     return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, outputs))
 
 
-class Half(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = net().to(torch.bfloat16)
-
-    def forward(self, x):
-        return self.net(x.bfloat16()).float()
-
-
 def odd():
     return "no module"
 
@@ -275,16 +266,6 @@ def test_a_run_stays_in_its_folder(recipe: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_network_without_shapes_yet_is_trained(recipe: Path) -> None:
     model = opened(recipe, "model={factory: 'own.py:lazy'}", "training.epochs=1").opened(None)
     assert model.get_parameter("0.weight").shape == (3, 4)
-
-
-def test_a_network_in_half_precision_moves_and_is_resumed(recipe: Path, tmp_path: Path) -> None:
-    """The step is made before the block in which the steps are: it is to move what the model reads there."""
-    overrides = ["model={factory: 'own.py:Half'}", "step={name: adam, lr: 0.01}", "contract=none"]
-    overrides.append("method={name: graddiff}")
-    whole = run(read(recipe, overrides), tmp_path / "whole")
-    assert whole["model_after"] != whole["model_before"] and whole["steps"] == 4
-    ended(read(recipe, overrides), tmp_path / "cut", "unlearning", done=2)
-    assert run(read(recipe, overrides), tmp_path / "cut", resume=True)["model_after"] == whole["model_after"]
 
 
 def test_nothing_of_a_package_is_executed_to_find_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
