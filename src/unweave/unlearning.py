@@ -131,8 +131,8 @@ class Unlearning:
     def ready(self, *, whole: bool = False) -> Iterator[None]:
         """The model as a step finds it; modes, `requires_grad` and storage are afterwards as they were.
 
-        `whole`: `make` and `run` are both inside. Then weights in half precision have masters, which a step that is made
-        of them would otherwise outlive.
+        With `make` and `run` both inside, `whole`, weights in half precision have masters, which a step that is made of
+        them would otherwise outlive.
 
         Raises:
             ConfigurationError: the patterns name no parameter, or nothing may move.
