@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,16 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
 import unweave
+from tests.modalities.records.test_factories import OWN
+from tests.modalities.records.test_factories import RECIPE as MADE
+from tests.run.test_resume import ended
 from unweave.errors import ConfigurationError
 from unweave.gramian import block_index
+from unweave.modalities import read
 from unweave.modules import copied
 from unweave.objectives import Objectives
 from unweave.precision import masters
+from unweave.run.runner import run
 
 HALF = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 
@@ -202,6 +208,31 @@ def test_float16_is_warned_of() -> None:
     }
     told = {kind for kind, texts in found.items() if any("in float16" in text for text in texts)}
     assert told == {torch.float16}
+
+
+FACTORY = OWN + """
+
+class Half(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.bfloat16()).float()
+
+
+def half():
+    return Half(net()).to(torch.bfloat16)
+"""
+
+
+@pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
+def test_a_recipe_s_network_moves_and_is_resumed(tmp_path: Path) -> None:
+    """Its step is made before the block in which the steps are: it is to move what the model reads there."""
+    (tmp_path / "own.py").write_text(FACTORY)
+    (tmp_path / "recipe.yaml").write_text(MADE)
+    given = ["model={factory: 'own.py:half'}", "step={name: adam, lr: 0.01}", "contract=none", "method.name=graddiff"]
+    recipe = read(tmp_path / "recipe.yaml", given)
+    whole = run(recipe, tmp_path / "whole")
+    assert whole["model_after"] != whole["model_before"] and whole["steps"] == 4
+    ended(recipe, tmp_path / "cut", "unlearning", done=2)
+    assert run(recipe, tmp_path / "cut", resume=True)["model_after"] == whole["model_after"]
 
 
 class Packed(nn.Parameter):

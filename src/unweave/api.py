@@ -214,7 +214,7 @@ def unlearn(
         watch = stack.enter_context(watching(progress if rank() == 0 else False))
         watch("looking at the data", 0, 1)
         with seeded(seed):
-            _, warned = gathered(partial(stack.enter_context, parts.ready()), looked if steps else list[str])
+            _, warned = gathered(partial(stack.enter_context, parts.ready(whole=True)), looked if steps else list[str])
         watch("looking at the data", 1, 1)
         if isinstance(method, str):
             method = OneShot(method) if method in ONESHOT else made(method, does, bare(model), forget, {})

@@ -353,7 +353,8 @@ def _faults(do: Callable[[], T]) -> T:
     except UnweaveError as error:
         faults = [text] if (text := machine.fault(error)) else getattr(error, "faults", [str(error)])
         head = "error: " if len(faults) == 1 else f"error: {len(faults)} faults\n  "
-        sys.stderr.write(head + "\n  ".join(faults) + "\n")
+        advice = "" if text else getattr(error, "advice", "")
+        sys.stderr.write(head + "\n  ".join([*faults, *filter(None, [advice])]) + "\n")
         raise SystemExit(1 if text else 2) from None
     except KeyboardInterrupt:  # before or after the work that a command can go on with
         _interrupted()

@@ -22,12 +22,13 @@ class UnweaveError(Exception):
 class ConfigurationError(UnweaveError):
     """One or more faults in what the user asked for, all of them collected in `faults`.
 
-    `rows` are the examples of a batch that it is about, where it is about some.
+    `rows` are the examples of a batch that it is about, where it is about some; `advice` is what to do about all
+    faults, and none itself.
     """
 
-    def __init__(self, faults: str | Iterable[str], rows: Sequence[int] = ()):
-        self.faults, self.rows = [faults] if isinstance(faults, str) else list(faults), rows
-        super().__init__("\n".join(self.faults))
+    def __init__(self, faults: str | Iterable[str], rows: Sequence[int] = (), advice: str = ""):
+        self.faults, self.rows, self.advice = [faults] if isinstance(faults, str) else list(faults), rows, advice
+        super().__init__("\n".join([*self.faults, *filter(None, [advice])]))
 
 
 class UnsupportedError(UnweaveError):

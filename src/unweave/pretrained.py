@@ -195,7 +195,7 @@ def merged(model: nn.Module) -> nn.Module:
 
 def _merged_anew(base: Any) -> nn.Module:
     """The same where the weights under the adapters are integers: into those that they were made of."""
-    whole, _ = load(base.config._name_or_path)
+    whole, _ = load(base.config._name_or_path, revision=getattr(base.config, "_commit_hash", None))
     deltas = {name: m for name, m in base.named_modules() if hasattr(m, "get_delta_weight")}
     with torch.no_grad():
         for name, module in deltas.items():

@@ -128,8 +128,11 @@ class Unlearning:
         return Known(self.task).unit == NATS
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def ready(self, *, whole: bool = False) -> Iterator[None]:
         """The model as a step finds it; modes, `requires_grad` and storage are afterwards as they were.
+
+        With `make` and `run` both inside, `whole`, weights in half precision have masters, which a step that is made of
+        them would otherwise outlive.
 
         Raises:
             ConfigurationError: the patterns name no parameter, or nothing may move.
@@ -137,7 +140,7 @@ class Unlearning:
         with ExitStack() as stack:
             stack.enter_context(choose(self.model, self.settings.parameters))
             stack.enter_context(joined(self.model))
-            if narrow(self.model) and runs(self.model, self._pass):
+            if whole and narrow(self.model) and runs(self.model, self._pass):
                 stack.enter_context(masters(self.model))
             stack.enter_context(mode(self.model, self.settings.train_mode))
             yield

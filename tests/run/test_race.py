@@ -101,6 +101,41 @@ def test_interrupted_in_the_race_and_resumed_it_is_the_same(
     assert run(read(folder / "recipe.yaml"), folder, resume=True) == summary, "and by the recipe that it wrote"
 
 
+def test_a_run_that_never_raced_is_not_emptied_by_resume(recipe: Write, tmp_path: Path) -> None:
+    path, folder = recipe(AUTO), tmp_path / "out"
+    before = run(read(path, ["method={name: hamu_q}"]), folder)
+    (folder / "thesis.tex").touch()
+    with pytest.raises(ConfigurationError, match=r"holds a run whose method was not raced .*--overwrite"):
+        run(read(path), folder, resume=True)
+    assert (folder / "thesis.tex").exists() and run(read(folder / "recipe.yaml"), folder, resume=True) == before
+
+
+@pytest.mark.parametrize("content", ['{"legs": []}', "[1]", "{"])
+def test_a_damaged_race_is_one_message(recipe: Write, tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / race.FILE).write_text(content)
+    with pytest.raises(ConfigurationError, match=r"is no race that a run wrote.*--overwrite"):
+        run(read(recipe(AUTO)), tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (["run.until=5.0"], r"of those that race finetune has none: name others in method.among"),
+        (
+            ["contract={keep: [{metric: accuracy, absolute: 0.0155}]}", "forget={random: 0.1}", "run.seed=1"],
+            r"(?s)cannot be decided.*divided by them: fewer in method.among",
+        ),
+    ],
+)
+def test_what_no_leg_could_do_is_refused_before_any(
+    recipe: Write, tmp_path: Path, overrides: list[str], what: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=what):
+        run(read(recipe(AUTO), overrides), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_leg_that_ended_by_itself_does_not_run_again(recipe: Write, tmp_path: Path) -> None:
     easy = "contract={keep: [{metric: accuracy, absolute: 0.9}], forget: [{metric: accuracy, at_most: 0.99}], every: 1}"
     legs = run(read(recipe(AUTO), [easy]), tmp_path / "out")["race"]["legs"]

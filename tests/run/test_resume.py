@@ -146,7 +146,7 @@ def test_another_recipe_does_not_resume_a_run(recipe: Write, unfinished: Path) -
         with pytest.raises(ConfigurationError) as caught:
             run(read(recipe(), [*EVERY, *overrides]), unfinished, resume=True)
         assert not [part for part in says if part not in str(caught.value)], str(caught.value)
-        assert "--overwrite" in caught.value.faults[-1] and contents(unfinished) == before
+        assert "--overwrite" in caught.value.advice and contents(unfinished) == before
         refused += 1
     assert refused == 9
 

@@ -14,6 +14,7 @@ import torch
 
 from tests.modalities.texts._world import NAMES, PLACES, made
 from unweave import modalities
+from unweave.contract.sets import halves
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import by_row, job, original, read
 from unweave.modalities.diffusion.job import DiffusionJob
@@ -239,6 +240,37 @@ def test_people_who_are_made_up_have_proxies(tmp_path: Path) -> None:
     assert len(proxy.forget) == len(real.forget) == 8 and not {*proxy.forget.ids} & {*real.forget.ids}
     before, after = (tensors_sha256(original(asked, each).state_dict()) for each in (real, proxy))
     assert before == after
+
+
+def test_searches_of_neighbouring_seeds_have_proxies_of_their_own(recipe: Write) -> None:
+    asked = read(recipe(), ["forget={random: 0.05}"])
+    one, other = (requests(asked, job(asked), "proxies", 3, seed) for seed in (0, 1))
+    assert len({each.prints()["forget"] for each in (*one, *other)}) == 6
+
+
+def test_what_repeats_the_request_is_no_proxy_of_it(tmp_path: Path) -> None:
+    """The copies stay among what is kept, and retrained models learn them."""
+    (tmp_path / "recipe.yaml").write_text(MADE)
+    asked = read(tmp_path / "recipe.yaml", ["data.duplicates=exact"])
+    real: Any = job(asked)
+    gone = {(text.turns, text.answer) for text in real.forget.texts}
+    found: Any = requests(asked, real, "proxies", 15, 0)
+    for proxy in found:
+        assert not gone & {(text.turns, text.answer) for text in proxy.forget.texts}
+        assert sum(text.copy for text in proxy.retain.texts) == 8 == sum(text.copy for text in real.retain.texts)
+
+
+def test_drawn_images_that_measure_the_end_of_the_real_request_are_unseen_by_proxies(recipe: Write) -> None:
+    """A request at random has all 450 test images as its holdout, near enough: one half steers, the other is spared."""
+    asked = read(recipe(DRAWN.replace("{class: 3}", "{random: 0.1}")))
+    real: Any = job(asked)
+    measured = real.holdout.subset(halves(real.holdout, asked.run.seed)[1])
+    assert len(measured) >= 100
+    (proxy,) = requests(asked, real, "proxies", 1, 0)
+    assert isinstance(proxy, DiffusionJob) and len(proxy.test) == len(real.test) - len(measured)
+    apart = {image.numpy().tobytes() for image in measured.x0}
+    for part in (proxy.test, proxy.holdout):
+        assert len(part) and not apart & {image.numpy().tobytes() for image in part.x0}
 
 
 def test_no_proxy_is_another_one(recipe: Write) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.audit.test_drawn import command
+from unweave import devices
 from unweave.audit.work import processes
 from unweave.contract.reading import Waypoint
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.modalities import job, read
+from unweave.report.build import build
 from unweave.run.session import Session
+from unweave.store import strict
 from unweave.tuning import Asked, crew, space_of, trial, tune, world
 from unweave.tuning import run as running
 from unweave.tuning.search import best, following, rivals
@@ -276,7 +281,7 @@ def test_a_limit_that_so_many_trials_leave_undecided_is_refused_before_any(recip
     assert asked.contract is not None
     with pytest.raises(ConfigurationError, match="cannot be decided") as refused:
         tune(asked, tmp_path / "out", Asked(trials=200, methods=("hamu_q",)))
-    assert "divided by 200: fewer --trials" in refused.value.faults[-1] and not (tmp_path / "out").exists()
+    assert "divided by 200: fewer --trials" in refused.value.advice and not (tmp_path / "out").exists()
     here = job(asked)
     world.check(asked, requests(asked, here, "proxies", 1, 0))
 
@@ -312,7 +317,50 @@ def test_a_refused_setting_is_noted_but_the_recipe_s_own_is_a_fault(
         attempt(proxied, 0, dict(FAST), Rivals())
 
 
-def test_several_requests_are_refused(recipe: Write, tmp_path: Path) -> None:
-    asked = read(recipe("data: {source: digits}\nrequests: [{class: 3}, {class: 4}]\n"))
+def test_several_requests_are_refused(recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = recipe("data: {source: digits}\nrequests: [{class: 3}, {class: 4}]\n")
     with pytest.raises(ConfigurationError, match="tune is about one request"):
-        tune(asked, tmp_path / "out", ASKED)
+        tune(read(path), tmp_path / "out", ASKED)
+    assert command("tune", path, "--space") == 2 and "tune is about one request" in capsys.readouterr().err
+
+
+def test_killed_in_the_last_run_it_has_a_page(
+    recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And trial 0 is what stands for `auto`; without tune.json nobody knows of what the trials are."""
+
+    class Killed(Exception):
+        pass
+
+    def killed(*given: Any, **named: Any) -> Any:
+        raise Killed
+
+    asked, folder = Asked(trials=2, methods=ASKED.methods, by="contract"), tmp_path / "out"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(running, "run_one", killed)
+        tune(read(recipe(RECIPE), ["method=auto"]), folder, asked)
+    page = build(folder).read_text()
+    assert "Not finished: 2 of 2 trials" in page and "0, hamu_q for auto" in page and "Against hamu_q for auto" in page
+    (folder / "tune.json").write_text("{}")
+    given = ("--trials", 2, "--methods", "hamu_q,graddiff", "--by", "contract", "-s", "method=auto", "-o", folder)
+    assert command("tune", recipe(RECIPE), *given) == 2
+    assert "says of what the 2 trials in trials.jsonl are" in capsys.readouterr().err
+
+
+def test_a_look_at_a_model_without_finite_values_is_far_behind(recipe: Write) -> None:
+    """What JSON has no number for would be none to the sampler, which compares the last looks of pruned trials."""
+    look = Look((), steps=10)
+    look.on_reading(Waypoint(2, math.inf, 0.0, False, False))
+    lost = {**row(5, None, state="pruned"), "looks": strict({str(step): value for step, value in look.seen.items()})}
+    asked = read(recipe(RECIPE))
+    space = space_of(asked, job(asked).task, ASKED.methods)
+    rows = [*(row(n, float(n)) for n in range(5)), lost]
+    assert lost["looks"]["2"] > 100 and following(space, [], rows, [each["setting"] for each in rows], 6, 0)
+
+
+def test_a_trial_computes_where_a_run_does(proxied: trial.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = list[str](), devices.chosen
+    monkeypatch.setattr(devices, "chosen", lambda name: asked.append(name) or real(name))
+    recipe = proxied.recipe.model_copy(update={"run": proxied.recipe.run.model_copy(update={"device": "cpu"})})
+    attempt(replace(proxied, recipe=recipe, requests=proxied.requests[:1]), 1, dict(FAST), Rivals())
+    assert "cpu" in asked

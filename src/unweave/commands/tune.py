@@ -18,9 +18,9 @@ from unweave.modalities import read
 from unweave.report.build import build
 from unweave.report.numbers import Json
 from unweave.report.page import number
-from unweave.report.tune_page import said, verdicts
+from unweave.report.tune_page import called, said, verdicts
 from unweave.run.interrupt import REASON
-from unweave.tuning import FILE, TUNED, Asked, space_of, tune
+from unweave.tuning import FILE, TUNED, Asked, check_single, space_of, tune
 from unweave.tuning.world import By
 from unweave.watch import watching
 
@@ -52,6 +52,7 @@ def main(
         ConfigurationError: the recipe's faults, and those of the folder and the search.
     """
     recipe = read(path, overrides)
+    check_single(recipe)
     chosen = tuple(name.strip() for name in (methods or "").split(",") if name.strip())
     if space:
         lines = space_of(recipe, modalities.job(recipe).task, chosen, free).lines()
@@ -87,8 +88,7 @@ def _tell(found: Json) -> None:
     ranked = sorted(complete, key=lambda row: (row["violation"], row["objective"], row["number"]))
     for row in [*ranked[:SHOWN], *(row for row in ranked[SHOWN:] if row["number"] == 0)]:
         missed = "no" if not row["violation"] else number(row["violation"], 2)
-        name = "0, the recipe" if row["number"] == 0 else str(row["number"])
-        rows.add_row(name, said(row["setting"]), number(row["objective"], 3), missed)
+        rows.add_row(called(row, found), said(row["setting"]), number(row["objective"], 3), missed)
     console.print(rows)
     lost = len(found["trials"]) - len(complete)
     console.print(f"{len(found['trials'])} tried, {lost} of them pruned or refused: {FILE}", style="dim", markup=False)

@@ -15,16 +15,18 @@ from torch import nn
 from unweave.errors import ConfigurationError
 from unweave.gramian import local
 from unweave.losses import remember
+from unweave.losses._base import denoises
 from unweave.losses.original import Answers
 from unweave.methods._base import Method
 from unweave.methods.rows import ROWS
 from unweave.tasks import Task
 
-__all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "RETAIN_ONLY", "Method", "divided", "made", "title"]
+__all__ = ["METHODS", "OVER", "PAPERS", "REMEMBERING", "RETAIN_ONLY", "Method", "divided", "made", "title", "usual"]
 
 METHODS: dict[str, Callable[..., Method]] = {row.name: row.function() for row in ROWS}
 PAPERS = {row.name: row.paper for row in ROWS}
 RETAIN_ONLY = frozenset(row.name for row in ROWS if row.forget is None)  # they have no forget loss of their own
+_OF_DENOISERS = {row.name: row.denoising for row in ROWS}
 REMEMBERING = frozenset({"npo", "dpo", "altpo"})
 """Rows that ask the original model for the log-probabilities of the forget answers and nothing else."""
 OVER = "over"
@@ -53,6 +55,11 @@ def made(name: str, task: Task, original: nn.Module, forget: object, arguments: 
     if losses.forget is None:
         raise ConfigurationError(f"method.over: {other[0]} has no forget loss for {name} to take; npo has one")
     return replace(row, forget=losses.forget, retain=losses.retain or row.retain, paper=f"{row.paper}; {losses.paper}")
+
+
+def usual(name: str, task: Task) -> dict[str, Any]:
+    """Hyperparameters of a row that have another default for this task than its signature says; of other names none."""
+    return dict(_OF_DENOISERS.get(name, {})) if denoises(task) else {}
 
 
 def divided(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, dict[str, Any]] | None]:

@@ -66,7 +66,7 @@ class Proxy:
     also: Rows
 
 
-def proxy(groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int) -> Proxy:
+def proxy(groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int, repeats: Rows | None = None) -> Proxy:
     """As many rows as a request forgets, drawn among those that it keeps, of each group as many as it has.
 
     Where the request takes whole groups, as many others are taken whole, at most as many rows: what else there is of
@@ -77,13 +77,14 @@ def proxy(groups: Rows | None, split: Split, guard: Rows, final: Rows, seed: int
         split: the request.
         guard, final: places of the retain set; none of them is drawn, and those of the final set are on no side.
         seed: of the draw.
+        repeats: rows of the training set that repeat some of the request's on purpose: kept, and never drawn.
 
     Raises:
         ConfigurationError: there are not enough such rows.
     """
     rng, retain = np.random.default_rng([seed, 7919]), split.retain
     guard, final = retain[guard], retain[final]
-    free = np.setdiff1d(retain, np.concatenate([guard, final]))
+    free = np.setdiff1d(retain, np.concatenate([guard, final, *([] if repeats is None else [repeats])]))
     own = np.zeros(int(max(split.forget.max(), retain.max())) + 1, dtype=np.int64) if groups is None else groups
     kinds, counts = np.unique(own[split.forget], return_counts=True)
     if np.isin(own[retain], kinds).any():

@@ -50,7 +50,7 @@ def verdicts(found: Json) -> list[Verdict]:
     rows = {row["number"]: row for row in found["trials"]}
     best, own = rows[found["best"]], rows[0]
     unit = UNIT[found["asked"]["by"]]
-    same = " (the recipe as it was)" if best is own else ""
+    same = f" ({_first(found)})" if best is own else ""
     text = f"{said(best['setting'])}{same}: {number(best['objective'], 3)} {unit}, best of {found['tried']} trials"
     told = [
         Verdict(
@@ -58,9 +58,9 @@ def verdicts(found: Json) -> list[Verdict]:
         )
     ]
     if (gain := found["gain"]) is not None:
-        told.append(Verdict("Against the recipe", gained(gain, found["tried"]), _tone(gain)))
+        told.append(Verdict(f"Against {_first(found)}", gained(gain, found["tried"]), _tone(gain)))
     elif own["objective"] is not None:
-        told.append(Verdict("Against the recipe", f"{number(own['objective'], 3)} {unit} as it was", "plain"))
+        told.append(Verdict(f"Against {_first(found)}", f"{number(own['objective'], 3)} {unit}", "plain"))
     if (ran := found.get("run")) is not None:
         clauses = ran["contract"]
         states = headline(clauses) if clauses else "no contract"
@@ -74,7 +74,7 @@ def verdicts(found: Json) -> list[Verdict]:
 def gained(gain: Json, tried: int) -> str:
     """What the best gains over the recipe, with its bound."""
     if gain["value"] is None:
-        return "the recipe's own trial has no distance"
+        return "trial 0 has no distance"
     if gain["low"] is None:
         return f"{number(gain['value'], 3)} points nearer; no bound of one proxy"
     least = (
@@ -85,6 +85,16 @@ def gained(gain: Json, tried: int) -> str:
 
 def _tone(gain: Json) -> Any:
     return "good" if gain["low"] is not None and gain["low"] > 0 else "note"
+
+
+def called(row: Json, found: Json) -> str:
+    """A trial's number; of the first also what it is."""
+    return f"0, {_first(found)}" if row["number"] == 0 else str(row["number"])
+
+
+def _first(found: Json) -> str:
+    """What trial 0 is: the recipe, or what stands for a method that is still to be chosen."""
+    return str(found.get("own", "the recipe"))
 
 
 def said(setting: Json) -> str:
@@ -117,8 +127,7 @@ def table(found: Json) -> Table:
         each = [number(one["objective"], 3) for one in row["requests"]]
         missed = "–" if row["violation"] is None else "no" if not row["violation"] else number(row["violation"], 2)
         ended = row["why"] or "; ".join(dict.fromkeys(one["ended"] for one in row["requests"]))
-        name = f"{row['number']}, the recipe" if row["number"] == 0 else str(row["number"])
-        cells = [name, said(row["setting"]), number(row["objective"], 3), *(each + ["–"] * count)[:count]]
+        cells = [called(row, found), said(row["setting"]), number(row["objective"], 3), *(each + ["–"] * count)[:count]]
         lines.append([*cells, missed, str(row["steps"]), f"{row['seconds']:.1f}", ended])
     return Table("The best first", heads, lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from unweave import modalities
 from unweave.errors import ConfigurationError, UnsupportedError
+from unweave.methods import usual
 from unweave.modalities._base import Job
 from unweave.oneshot import CATALOGUE
 from unweave.recipe import faults
@@ -42,8 +43,11 @@ def resolve(recipe: Recipe, job: Job, folder: Path) -> Recipe:
             "recipe.yaml says which)."
         )
     method, step = (
-        NamedSection(name=section.name, **(faults.defaults(table[section.name]) | section.arguments))
-        for section, table in ((recipe.method, CATALOGUE), (recipe.step, STEPS))
+        NamedSection(name=section.name, **(faults.defaults(table[section.name]) | own | section.arguments))
+        for section, table, own in (
+            (recipe.method, CATALOGUE, usual(recipe.method.name, job.task)),
+            (recipe.step, STEPS, {}),
+        )
     )
     about = environment() | {"created": now(), "data": job.prints()}
     changes = {**job.resolved(recipe), "method": method, "step": step}
@@ -68,8 +72,9 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     if changed := differing(before, now):
         raise ConfigurationError(
-            [f"{key} changed since the run began: {how}" for key, how in changed.items()]
-            + ["the run cannot be resumed: put back what changed, or begin again with --overwrite or another --output"]
+            [f"{key} changed since the run began: {how}" for key, how in changed.items()],
+            advice="the run cannot be resumed: put back what changed, or begin again with --overwrite or another "
+            "--output",
         )
 
 

@@ -11,7 +11,6 @@ The guard set then has chosen one of m: its level is divided by m (`Contract.tri
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from torch import nn
 
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import world
+from unweave.methods import made
 from unweave.modalities._base import Job
 from unweave.objectives import Objectives
 from unweave.recipe.auto import HEADLINE, Auto
@@ -32,11 +32,12 @@ from unweave.results import Record, Result
 from unweave.run import directory
 from unweave.run.identity import check_same, identity, resolve
 from unweave.run.interrupt import REASON
-from unweave.run.session import Session, check_readable
-from unweave.store import atomically, write_json
+from unweave.run.session import Session, check_decidable, check_readable
+from unweave.store import atomically, kept_json, write_json
 from unweave.watch import Watch
 
 FILE = "race.json"
+KEYS = {"among", "gradients", "tried", "identity", "legs", "winner"}
 SPENT = "its share of the race is spent"
 Json = dict[str, Any]
 
@@ -71,7 +72,8 @@ def raced(
         watch: told about every leg.
 
     Raises:
-        ConfigurationError: the folder holds another race, or a candidate or the contract does not fit the data.
+        ConfigurationError: the folder holds another race, or a run without one; or a candidate or the contract does
+            not fit the data.
         UnsupportedError: several processes.
     """
     if world() > 1:
@@ -88,8 +90,9 @@ def raced(
     if found is not None:
         check_same(found["identity"], same)
     else:
-        for name in names:
-            check_readable(named(recipe, name), job)
+        if resume:
+            _check_unraced(folder)
+        _check(recipe, job, names, fresh)
         directory.clear(folder)
         atomically(folder / "recipe.yaml", asked.to_yaml().encode())
         found = {"among": names, "gradients": budget, "tried": tried, "identity": same, "legs": [], "winner": None}
@@ -98,6 +101,33 @@ def raced(
         found["winner"] = _halved(recipe, job, folder, fresh, found, watch)
         write_json(folder / FILE, found)
     return named(recipe, found["winner"])
+
+
+def _check_unraced(folder: Path) -> None:
+    """Refuses to take a run that never raced for the beginning of a race: it would be emptied."""
+    if any((folder / name).exists() for name in (directory.SUMMARY, "checkpoint")):
+        raise ConfigurationError(
+            f"{folder} holds a run whose method was not raced ({FILE} is not there): name its method (recipe.yaml says "
+            "which), or begin again with --overwrite or another --output"
+        )
+
+
+def _check(recipe: Recipe, job: Job, names: Sequence[str], fresh: Callable[[], nn.Module]) -> None:
+    """Refuses what a leg would, before anything is written."""
+    for name in names:
+        check_readable(named(recipe, name), job)
+    if recipe.run.until not in ("auto", None) or recipe.run.relearner:
+        none = [name for name in names if made(name, job.task, nn.Linear(1, 1), None, {}).forget is None]
+        if none:
+            raise ConfigurationError(
+                f"run.until, run.relearner: they are about a forget loss, and of those that race {', '.join(none)} "
+                f"{'has' if len(none) == 1 else 'have'} none: name others in method.among, or leave these keys out"
+            )
+    shared = (
+        f"The guard set judges all of {len(names)}, so its level is divided by them: fewer in method.among, or a wider "
+        "limit."
+    )
+    check_decidable(named(recipe, names[0]), job, fresh(), shared)
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
@@ -179,12 +209,9 @@ def standing(result: Result) -> Json:
 
 
 def _read(file: Path) -> Json | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.is_file():
         return None
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{file} is no race that a run wrote ({error}): begin again with --overwrite"
-        ) from error
-    return dict(found)
+    found = kept_json(file)
+    if found is None or not found.keys() >= KEYS:
+        raise ConfigurationError(f"{file} is no race that a run wrote: begin again with --overwrite")
+    return found

@@ -226,6 +226,20 @@ def check_readable(recipe: Recipe, job: Job) -> None:
         check_contract(contract.keeps(known.utility), forgets, sets, retrained=True, known=known)
 
 
+def check_decidable(recipe: Recipe, job: Job, original: nn.Module, advice: str) -> None:
+    """Refuses limits that the guard set cannot decide at its level, which all share that it chooses among.
+
+    Raises:
+        ConfigurationError: with this advice.
+    """
+    keeper = Session.start(recipe, job, original, original, final=False).parts.keeper
+    try:
+        if keeper is not None:
+            keeper.check(original)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.faults, advice=advice) from error
+
+
 def contract_sets(contract: Contract, job: Job, seed: int) -> tuple[Data, Sets]:
     """What is left of the retain set to train on, and all sets that the contract reads."""
     retain, given = job.divided()

@@ -10,6 +10,7 @@ from unweave import modalities
 from unweave.modalities._base import Job
 from unweave.recipe.recipe import Recipe
 from unweave.run.examples import quote
+from unweave.run.runner import placed
 from unweave.tuning.world import By
 from unweave.watch import Watch, spoken
 
@@ -51,7 +52,7 @@ def estimate(recipe: Recipe, job: Job, chosen: Sequence[Job], by: By, trials: in
     seconds = retraining = None
     if recipe.evaluation.quote and recipe.run.memory in ("auto", "fast"):
         watch("looking at the request", 0, 1)
-        told = quote(recipe, job, modalities.original(recipe, job, watch))
+        told = quote(recipe, job, placed(modalities.original(recipe, job, watch), recipe))
         seconds, retraining = told.run.seconds, told.retrain.seconds
         watch("looking at the request", 1, 1)
     return Estimate(trials, len(chosen), seconds, retraining, len(missing), jobs)

@@ -22,7 +22,7 @@ from unweave.run.environment import environment, now
 from unweave.run.identity import differing, identity, resolve
 from unweave.run.interrupt import REASON
 from unweave.run.runner import run as run_one
-from unweave.store import atomically, strict, write_json
+from unweave.store import atomically, kept_json, strict, write_json
 from unweave.tuning import search
 from unweave.tuning.cost import estimate
 from unweave.tuning.crew import search_on
@@ -88,8 +88,7 @@ def tune(
         UnsupportedError: optuna is not here, or the data have no proxies.
     """
     require("optuna", "tune")
-    if recipe.requests:
-        raise ConfigurationError("tune is about one request: give a recipe with 'forget', not with 'requests'")
+    check_single(recipe)
     with directory.claimed(folder):
         _check(folder)
         job = modalities.job(recipe)
@@ -102,6 +101,7 @@ def tune(
         base = with_setting(_corrected(recipe, asked.trials), first[0])
         trials = Trials(folder / TRIALS)
         found = _begun(folder, base, job, asked, space, trials)
+        found["own"] = f"{HEADLINE[0]} for auto" if recipe.method.name == AUTO else "the recipe"
         chosen = requests(base, job, asked.by, asked.proxies, asked.seed)
         try:
             check(base, chosen, watch)
@@ -110,7 +110,7 @@ def tune(
                 promise(str(estimate(base, job, chosen, asked.by, asked.trials - len(trials.rows), jobs, watch)))
             world = prepared(base, asked.by, chosen, watch)
             search_on(world, space, first, trials, asked.trials, asked.seed, jobs, executor, watch)
-            found |= _chosen(world, trials.rows)
+            found |= _chosen(world, trials.rows) | {"trials": trials.rows}
             won = next(row["setting"] for row in trials.rows if row["number"] == found["best"])
             atomically(folder / TUNED, _tuned(with_setting(base, won), found, asked).encode())
             write_json(folder / FILE, strict(found))
@@ -122,8 +122,16 @@ def tune(
     return found
 
 
+def check_single(recipe: Recipe) -> None:
+    """Refuses several requests in a row."""
+    if recipe.requests:
+        raise ConfigurationError("tune is about one request: give a recipe with 'forget', not with 'requests'")
+
+
 def begun(recipe: Recipe, space: Space) -> list[Setting]:
-    """What is tried in any case: the recipe as it is, and every method of the space as it comes."""
+    """What is tried in any case: the recipe as it is (with `method: auto`, the first headline method), and every method
+    of the space as it comes.
+    """
     method = NamedSection(name=HEADLINE[0]) if recipe.method.name == AUTO else recipe.method
     own = space.filled({"method": {"name": method.name, **method.arguments}, "step": _plain(recipe.step)})
     return [own, *(setting for setting in space.usual() if setting != own)]
@@ -154,11 +162,18 @@ def _begun(folder: Path, base: Recipe, job: Job, asked: Asked, space: Space, tri
     """`tune.json` as it begins; trials that are there must be of the same search."""
     kept = {key: value for key, value in identity(resolve(base, job, folder)).items() if value is not None}
     same = json.loads(json.dumps({**kept, **{f"--{key}": value for key, value in asdict(asked).items()}}))
-    if trials.rows and (folder / FILE).is_file():
-        before = json.loads((folder / FILE).read_text(encoding="utf-8"))["identity"]
+    if trials.rows:
+        before = (kept_json(folder / FILE) or {}).get("identity")
+        if not isinstance(before, dict):
+            raise ConfigurationError(
+                f"{folder / FILE}: expected what a search wrote, which says of what the {len(trials.rows)} trials in "
+                f"{TRIALS} are: choose another --output"
+            )
         if changed := differing(before, same):
-            told = [f"{key} changed since the search began: {how}" for key, how in changed.items()]
-            raise ConfigurationError([*told, f"{folder}: put back what changed, or choose another --output"])
+            raise ConfigurationError(
+                [f"{key} changed since the search began: {how}" for key, how in changed.items()],
+                advice=f"{folder}: put back what changed, or choose another --output",
+            )
     found = {"status": "running", "identity": same, "asked": asdict(asked), "request": job.text, "created": now()}
     return found | {"space": space.lines(), "trials": []}
 

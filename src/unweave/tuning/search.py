@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from unweave.tuning.space import Setting, Space
-from unweave.tuning.trial import Json, Rivals
+from unweave.tuning.trial import FAR, Json, Rivals
 
-FAR = 1e4
-"""More than any distance in points, and than any share: a trial that misses a clause comes after all that miss none."""
 AGAIN = 20  # settings that are drawn until one is new
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import nn
 
 from unweave.arguments import listening
 from unweave.errors import ConfigurationError, suggest
-from unweave.methods import METHODS, OVER, divided
+from unweave.methods import METHODS, OVER, divided, usual
 from unweave.oneshot import ONESHOT
 from unweave.recipe import faults
 from unweave.recipe.auto import AUTO, BASELINES, HEADLINE, fitting
@@ -66,10 +66,12 @@ class Space:
     Attributes:
         knobs: of every method and of every step, by section and name.
         fixed: what the recipe says of them, by section and name; it stays.
+        own: of methods, by name, the defaults that are others for this task.
     """
 
     knobs: Mapping[str, Mapping[str, Knobs]]
     fixed: Mapping[str, Mapping[str, Section]]
+    own: Mapping[str, Section] = field(default_factory=dict)
 
     def usual(self) -> list[Setting]:
         """Every method with its defaults, in the first step that has some."""
@@ -136,7 +138,8 @@ class Space:
 
     def _section(self, section: str, name: str) -> Section:
         table = METHODS if section == "method" else STEPS
-        own = {k: p for k, p in faults.defaults(table[name]).items() if k in self.knobs[section][name]}
+        every = faults.defaults(table[name]) | (self.own.get(name, {}) if section == "method" else {})
+        own = {k: p for k, p in every.items() if k in self.knobs[section][name]}
         return {"name": name, **own, **self.fixed[section].get(name, {})}
 
 
@@ -188,7 +191,7 @@ def space_of(recipe: Recipe, task: Task, methods: Sequence[str] = (), free: bool
         found[name] = _knobs(METHODS[name], fixed["method"].get(name, {}), partial(METHODS[name], task, nn.Module()))
     names = USUAL if step is None else (step.name,)
     steps = {name: _knobs(STEPS[name], fixed["step"].get(name, {}), STEPS[name]) for name in names}
-    space = Space({"method": found, "step": steps}, fixed)
+    space = Space({"method": found, "step": steps}, fixed, {name: usual(name, task) for name in found})
     if len(found) * len(steps) < 2 and not any(knobs for each in space.knobs.values() for knobs in each.values()):
         raise ConfigurationError(
             "nothing to search: the recipe fixes method, hyperparameters and step. Leave some of them out, name "

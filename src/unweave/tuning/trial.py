@@ -17,6 +17,7 @@ from unweave.recipe.sections import NamedSection
 from unweave.results import Record
 from unweave.run.interrupt import REASON
 from unweave.run.race import standing
+from unweave.run.runner import placed
 from unweave.run.session import Session
 from unweave.tuning.space import Setting
 from unweave.tuning.world import World, distance
@@ -24,6 +25,8 @@ from unweave.tuning.world import World, distance
 PRUNED = "pruned: behind the median of the trials at this look"
 STARTUP, WARMUP = 4, 0.25
 """Trials that nobody is compared with, and the share of a run's steps that each may take whatever it shows."""
+FAR = 1e4
+"""More than any distance in points, and than any share: a trial that misses a clause comes after all that miss none."""
 LEAST = 1e-3  # of a violation: as good as met, and missed
 Json = dict[str, Any]
 Looks = Mapping[int, float]
@@ -62,7 +65,7 @@ class Look:
     def on_reading(self, reading: Waypoint) -> None:
         """Is told of a look."""
         behind = 1.0 - (1.0 if reading.forgotten is None else reading.forgotten) + max(reading.used - 1.0, 0.0)
-        self.seen[reading.step] = behind
+        self.seen[reading.step] = behind = min(behind, FAR)  # a model may have no finite value left
         if self._trial is not None:
             self._trial.report(behind, reading.step)
             self.hopeless = self._trial.should_prune()
@@ -132,7 +135,7 @@ def attempt(world: World, number: int, setting: Setting, rivals: Rivals) -> Json
 def _on(world: World, recipe: Recipe, place: int, request: Job, look: Look | None) -> Json:
     """One request under a setting: what is reached, and what is missed."""
     asks, begin, count = recipe.contract is not None and recipe.contract.asks_retrained, time.perf_counter(), Count()
-    original = modalities.original(recipe, request)
+    original = placed(modalities.original(recipe, request), recipe)
     retrained = request.reference(1, lambda *_: None) if asks else None
     session = Session.start(recipe, request, original, retrained, final=False)
     heard = () if look is None else (look,)

@@ -22,7 +22,9 @@ from unweave.modalities.diffusion.folders import opened
 from unweave.modalities.diffusion.folders import read as read_folder
 from unweave.report.overview import table
 from unweave.report.run_page import load
+from unweave.run.identity import resolve
 from unweave.store import tensors_sha256
+from unweave.tuning import space_of
 
 Write = Callable[..., Path]
 Told = pytest.CaptureFixture[str]
@@ -70,6 +72,17 @@ def test_a_request_is_diagnosed(write: Write, capsys: Told) -> None:
     assert "nats" not in told
     scores = next(line for line in told.splitlines() if line.startswith("scores "))
     assert "(3 models of" in scores and float(scores.split()[2]) > 0
+
+
+@pytest.mark.parametrize(("name", "key", "own"), [("hamu_q", "ratio", 0.5), ("hamu_u", "ratio", 0.8)])
+def test_what_a_denoiser_has_as_its_default_is_what_a_run_takes(write: Write, name: str, key: str, own: float) -> None:
+    """It is written down, and a search begins with it; what the recipe says counts."""
+    recipe = read(write(QUICK), [f"method={{name: {name}}}"])
+    here = job(recipe)
+    assert resolve(recipe, here, Path("out")).method.arguments[key] == own
+    assert space_of(recipe, here.task).usual()[0]["method"][key] == own
+    given = read(write(QUICK), [f"method={{name: {name}, {key}: 0.3}}"])
+    assert resolve(given, here, Path("out")).method.arguments[key] == 0.3
 
 
 def test_a_run_is_resumed(write: Write, tmp_path: Path) -> None:

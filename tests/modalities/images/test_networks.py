@@ -89,6 +89,9 @@ def test_a_classifier_of_transformers_by_its_configuration(tmp_path):
     assert logits.shape == (2, 7)
     logits.sum().backward()
     assert images.grad is not None and images.grad.abs().sum() > 0
+    about = networks.about(f"transformers:{tmp_path}")
+    transformers.ViTConfig(image_size=8, patch_size=2, **sizes).save_pretrained(tmp_path)
+    assert about != networks.about(f"transformers:{tmp_path}") != {} == networks.about("resnet20"), "another network"
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     for name in (tmp_path, tmp_path / "gone"):
         with pytest.raises(ConfigurationError, match=r"expected a folder with the config\.json of an image classifier"):

@@ -145,6 +145,19 @@ def test_the_user_cache_is_the_default(source, tmp_path, monkeypatch):
     assert len(list((tmp_path / "models").iterdir())) == 2
 
 
+def test_another_configuration_of_one_name_is_another_network(source, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    network, data = Network(f"transformers:{tmp_path / 'vit'}", classes=10, channels=1), source.train.subset(range(64))
+    for layers in (1, 2):
+        transformers.ViTConfig(num_hidden_layers=layers, **sizes).save_pretrained(tmp_path / "vit")
+        found = trained(network, data, SHORT, cache=tmp_path / "models")
+        assert sum("layernorm_before.weight" in name for name, _ in found.named_parameters()) == layers
+    transformers.ViTConfig(num_hidden_layers=1, **{**sizes, "image_size": 32}).save_pretrained(tmp_path / "vit")
+    with pytest.raises(ConfigurationError, match=r"network: it cannot run on images of 1 x 8 x 8.*doesn't match"):
+        trained(network, data, SHORT, cache=tmp_path / "models")
+
+
 def test_faults(source):
     with pytest.raises(ConfigurationError, match="at least one example"):
         train(NETWORK.build(), source.train.subset([]), SHORT)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests._texts import llama, lora
+from unweave import pretrained
 from unweave.cli import main
 from unweave.modalities import read
 from unweave.pretrained import load, merged
@@ -55,6 +58,22 @@ def test_plain_transformers_read_what_was_merged(
     assert found["merged"] and values["int4"] != values["exported"] and len(values) == 5
     assert command("export", done, "-o", out) == 2, "nothing is written over"
     assert "expected a new folder" in capsys.readouterr().err
+
+
+def test_what_was_quantised_is_merged_into_the_revision_that_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's other revisions are other weights."""
+    asked = list[tuple[Any, ...]]()
+
+    def load(source: str, *, revision: str | None = None) -> tuple[nn.Module, None]:
+        asked.append((source, revision))
+        return nn.Linear(2, 2), None
+
+    monkeypatch.setattr(pretrained, "load", load)
+    for commit in ("0a1b", None):
+        base = nn.Linear(2, 2)
+        base.config = SimpleNamespace(_name_or_path="some/model", _commit_hash=commit)  # type: ignore[assignment]
+        pretrained._merged_anew(base)
+    assert asked == [("some/model", "0a1b"), ("some/model", None)]
 
 
 def test_what_is_merged_is_the_sum_in_the_precision_of_the_weights() -> None:

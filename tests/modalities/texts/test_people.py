@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -163,6 +164,26 @@ def test_requests_in_a_row(written: Path, tmp_path: Path, lora: str) -> None:
 def test_keys_that_do_not_fit_are_refused(written: Path, change: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         read(written, [change])
+
+
+def test_who_is_first_of_two_at_once_made_the_base(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one may be reading it by now."""
+    recipe, real, first = read(written, ["data.seed=7"]), people.trained_model, list[int]()
+    assert isinstance(recipe, TextRecipe) and recipe.model.pretraining is not None
+    how = people.TextTraining(**recipe.model.pretraining.model_dump())
+
+    def overtaken(*given: Any, **named: Any) -> Any:
+        if not first:
+            first.append(0)
+            first[0] = (people.pretrained(recipe.data, how) / "model.safetensors").stat().st_ino
+        return real(*given, **named)
+
+    monkeypatch.setattr(people, "trained_model", overtaken)
+    folder = people.pretrained(recipe.data, how)
+    assert (folder / "model.safetensors").stat().st_ino == first[0] > 0
+    assert not [each for each in folder.parent.iterdir() if each.name.startswith(f".{folder.name}")]
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert people.pretrained(recipe.data, how) == folder and (folder / "model.safetensors").stat().st_size > 1000
 
 
 def test_duplicates_are_of_one_request(written: Path) -> None:

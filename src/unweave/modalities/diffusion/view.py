@@ -25,7 +25,8 @@ class View:
         network: before it has weights.
         classes: their names.
         prompts: of each class what asks for it, where conditions are texts; else None.
-        frozen: what is around the network in its folder; None where it is trained here.
+        frozen: what goes with the network and never moves: of its folder, or the encoder of one of texts that is
+            trained here; else None.
     """
 
     network: Network

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -200,18 +202,44 @@ def build(name: str, classes: int, channels: int = 3) -> nn.Module:
     )
 
 
+def about(name: str) -> dict[str, Any]:
+    """What decides a network beside its name: what its configuration says; empty where the name says it all.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+        UnsupportedError: transformers is not installed.
+    """
+    library, _, model = name.partition(":")
+    if library != "transformers":
+        return {}
+    with _readable(model):
+        told = _transformers().AutoConfig.from_pretrained(model, **NO_CODE).to_diff_dict()
+    return {key: value for key, value in told.items() if key != "transformers_version"}
+
+
 def _of_transformers(name: str, classes: int, channels: int) -> nn.Module:
     """An image classifier by its configuration, whose number of classes and channels are those of the images."""
-    transformers = require("transformers", extra="language")
-    try:
+    transformers = _transformers()
+    with _readable(name):
         config = transformers.AutoConfig.from_pretrained(name, num_labels=classes, **NO_CODE)
         if hasattr(config, "num_channels"):
             config.num_channels = channels
         made: nn.Module = transformers.AutoModelForImageClassification.from_config(config, **NO_CODE)
-    except Exception as error:  # whatever transformers and the hub's client raise
+    return Logits(made)
+
+
+def _transformers() -> Any:
+    return require("transformers", extra="language")
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Whatever transformers and the hub's client raise inside is one message."""
+    try:
+        yield
+    except Exception as error:
         told = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ConfigurationError(
-            f"network: transformers:{name}: expected a folder with the config.json of an image classifier, or its name "
-            f"on the hub; it cannot be read ({type(error).__name__}: {told[:200]})"
+            f"network: transformers:{name}: expected a folder with the config.json of an image classifier, from where "
+            f"the command is started, or its name on the hub; it cannot be read ({type(error).__name__}: {told[:200]})"
         ) from error
-    return Logits(made)

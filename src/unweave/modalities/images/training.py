@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unweave.arguments import SEEDS, fault
-from unweave.errors import ConfigurationError
+from unweave.errors import ConfigurationError, told
 from unweave.modalities.images import networks
 from unweave.modalities.images.tensors import TensorImages
 from unweave.modalities.weights import read, with_tensors
@@ -121,7 +121,7 @@ def train(
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
     )
-    per_epoch = -(-len(data) // recipe.batch)
+    per_epoch, shape = -(-len(data) // recipe.batch), " x ".join(map(str, data.images.shape[1:]))
     total, step, start = recipe.epochs * per_epoch, 0, time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -130,7 +130,8 @@ def train(
             summed = 0.0
             for rows in torch.randperm(len(data), generator=generator).tensor_split(per_epoch):
                 images, labels = data.batch(rows)
-                logits = model(_augmented(images, recipe, generator))
+                with told(f"network: it cannot run on images of {shape}", "Name another, or another size of images."):
+                    logits = model(_augmented(images, recipe, generator))
                 if step == 0:
                     _check_fit(logits, data)
                 loss = F.cross_entropy(logits, labels)
@@ -190,7 +191,9 @@ def record(network: Network, data: TensorImages, recipe: Training, cache: Path |
 
 def _about(network: Network, data: TensorImages, recipe: Training) -> dict[str, object]:
     """Everything that decides a model's weights."""
-    return {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
+    about = {"version": VERSION, "network": asdict(network), "training": asdict(recipe), "data": data.fingerprint()}
+    made_of = networks.about(network.name)
+    return {**about, "made of": made_of} if made_of else about
 
 
 def _check_fit(logits: Tensor, data: TensorImages) -> None:

@@ -110,8 +110,14 @@ def pretrained(data: TextData, how: TextTraining) -> Path:
             model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         write_json(partial / _NOTE, {**about, "sha256": file_sha256(partial / _WEIGHTS)})
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        try:
+            os.replace(partial, folder)
+        except OSError:  # something is there: the base of another process that was first, or what is damaged
+            if not _whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -28,7 +28,8 @@ def proxy(recipe: TextRecipe, job: TextJob, guard: Rows, final: Rows, seed: int)
             "a proxy is compared with a model retrained without it, and nobody says how the original was trained: give "
             "model.base and training, or search with --by contract."
         )
-    drawn = by_row.proxy(_people(job), job.split, guard, final, seed)
+    repeats = np.flatnonzero([text.copy for text in job.train.texts])
+    drawn = by_row.proxy(_people(job), job.split, guard, final, seed, repeats)
     forget, kept, held = (job.train.subset(rows) for rows in (drawn.split.forget, drawn.split.retain, drawn.guard))
     without = job.train.subset(np.sort(np.concatenate([drawn.split.retain, drawn.also])))
     unseen = job.measured if job.holdout is None else job.holdout  # those that measure the real request stay unread
