@@ -90,3 +90,4 @@ def test_the_standard_table_shows_what_decides_and_counts_the_rest() -> None:
     assert "my_score" in told and "other: undefined. It needs more." in told and "more scores" not in told, (
         "of a task of one's own: all that there is"
     )
+    assert "evaluation.reference" in " ".join(told.split()), "what gives a model of texts its null levels"

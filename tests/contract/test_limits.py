@@ -139,14 +139,19 @@ def test_an_example_that_counts_no_more_than_the_limit_can_never_break_it() -> N
 
 
 def test_a_limit_that_cannot_be_decided_is_named_as_it_was_asked_for() -> None:
-    """A share of a loss as a share; of a perplexity, whose logarithm is averaged, in nats."""
+    """A share of a loss as a share; of a perplexity, whose logarithm is averaged, in nats and as what to write."""
     (fault,) = faults([Keep("loss", relative=0.02)], SPREAD)
     least = smallest(N, ALPHA, 3.0) / 1.5
     assert f"keep loss: a limit of 0.02 of 1.5 cannot be decided with {N} guard examples" in fault
     assert f"The smallest that can is {least:.3g};" in fault
     (fault,) = faults([Keep("perplexity", relative=0.01)], SPREAD)
     assert "keep perplexity: a limit of 0.00995 nats cannot be decided" in fault
-    assert f"The smallest that can is {smallest(N, ALPHA, 1.0):.3g} nats;" in fault
+    least = smallest(N, ALPHA, 1.0)
+    enough = float(fault.split("(relative: ")[1].split(")")[0])
+    assert f"The smallest that can is {least:.3g} nats (relative: " in fault and enough == pytest.approx(
+        math.exp(least) - 1, abs=1e-3
+    )
+    assert one(Keep("perplexity", relative=enough), SPREAD).judged >= least, "what the message names is accepted"
 
 
 def test_a_group_that_cannot_be_decided_is_named() -> None:

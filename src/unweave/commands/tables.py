@@ -16,7 +16,7 @@ _OVER = "[ , ]: 95 % interval over the n examples or prompts, for this model onl
 _RETRAINED = "as retrained: right is what the column 'retrained' says; away from it, both ways are wrong"
 _NO_RETRAINED = (
     "as retrained: right is what a model retrained without the forget set scores. There is none here, so these have no "
-    "null level (evaluation.retrained; --logs takes a second log)"
+    "null level (evaluation.retrained, of texts evaluation.reference or model.base; --logs takes a second log)"
 )
 
 

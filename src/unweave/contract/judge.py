@@ -294,6 +294,8 @@ def _undecidable(limit: Limit, own: Array) -> str:
     asked, smallest = f"{limit.judged:.3g}{unit}", f"{least:.3g}{unit}"
     if limit.clause.relative is not None and limit.clause.metric != "perplexity":
         asked, smallest = f"{limit.clause.relative:.3g} of {limit.base:.3g}", f"{least / abs(limit.base):.3g}"
+    elif limit.clause.relative is not None:
+        smallest += f" (relative: {math.ceil(1000 * math.expm1(least)) / 1000:g})"
     what = "images" if limit.clause.metric == "recognised" else "guard examples"
     counted = "" if clip is None else f" that count up to {clip:.3g}{unit} each"
     less = "" if clip is None else f"; or let one example count less: clip={0.9 * clip * limit.judged / least:.2g}"
