@@ -73,6 +73,7 @@ def test_claims_and_numbers_speak_of_the_table(name: str) -> None:
     ("change", "told"),
     [
         (("columns: [UA]", "columns: [UA, retain_fall_at]"), r"expected a measure such as UA.*found 'retain_fall_at'"),
+        (("columns: [UA]", "columns: [UA_draw]"), "no score is called 'UA_draw'. Did you mean 'UA_drawn'"),
         (("of: {method: one}", "of: {method: on}"), r"method has no 'on'. Did you mean 'one'\? It has: one, two"),
         (("of: {method: one}", "of: {rule: one}"), "expected one of the axes method, found 'rule'"),
         (("at_most: 0", "at_most: 0, at_least: 0"), "expected exactly one of at_least, at_most"),

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ValidationError, model_validator
 
 from unweave.errors import ConfigurationError, suggest
-from unweave.modalities import checked
-from unweave.papers.measures import parsed
+from unweave.modalities import MODALITIES, checked
+from unweave.papers.measures import MEASURES, parsed
 from unweave.recipe.faults import of_model
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.sections import STRICT, Count, ExistingPath, Natural, Positive
@@ -29,7 +29,9 @@ Where = dict[str, str]
 
 
 def _measure(text: str) -> str:
-    parsed(text)
+    name, known = parsed(text)[0], [*MEASURES, *(score for each in MODALITIES.values() for score in each.metrics)]
+    if name not in known:
+        raise ValueError(f"no measure and no score is called {name!r}.{suggest(name, known)} `unweave metrics` lists all")
     return text
 
 
