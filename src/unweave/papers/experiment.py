@@ -31,7 +31,7 @@ Where = dict[str, str]
 def _measure(text: str) -> str:
     name, known = parsed(text)[0], [*MEASURES, *(score for each in MODALITIES.values() for score in each.metrics)]
     if name not in known:
-        raise ValueError(f"no measure and no score is called {name!r}.{suggest(name, known)} `unweave metrics` lists all")
+        raise ValueError(f"no measure and no score is called {name!r}.{suggest(name, known)} `unweave metrics` has all")
     return text
 
 
