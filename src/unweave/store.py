@@ -8,10 +8,11 @@ import math
 import os
 import platform
 import re
+import shutil
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,33 @@ def tidy(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as found:
         for each in found:
             if (named := _PARTIAL.fullmatch(each.name)) and _left(each.path, named["host"], int(named["process"])):
-                os.unlink(each.path)
+                shutil.rmtree(each.path) if each.is_dir(follow_symlinks=False) else os.unlink(each.path)
+
+
+def folder_once(folder: Path, write: Callable[[Path], None], there: Callable[[Path], bool] = Path.is_dir) -> Path:
+    """The folder; where it is not there, written first, all or nothing. What another process wrote meanwhile stays.
+
+    Args:
+        folder: to be there.
+        write: fills an empty folder that it is given.
+        there: whether the folder is whole; what is not is replaced.
+    """
+    if there(folder):
+        return folder
+    partial = beside(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write(partial)
+        if not there(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # another process may be first even now
+                os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if not there(folder):
+        raise OSError(f"{folder} could not be written")
+    return folder
 
 
 def on_disk(path: Path) -> None:

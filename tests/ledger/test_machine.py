@@ -24,7 +24,7 @@ from tests.run._kills import forked
 from unweave.cli import main
 from unweave.errors import ConfigurationError
 from unweave.ledger import Deletion, Ledger, Selector, verify
-from unweave.store import atomically, beside, tidy
+from unweave.store import atomically, beside, folder_once, tidy
 
 ONE = Selector(classes=(1,))
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -217,3 +217,39 @@ def test_a_ledger_that_cannot_be_written_to_can_be_read(tmp_path: Path, monkeypa
     shutil.copy(tmp_path / "old", ledger.folder / "index.sqlite")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert len(ledger.requests()) == 6 and ledger.read()[1].requests["R-9"].status == "open"
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Also after a kill while it is written, whose rest the next write beside it takes away."""
+    folder = tmp_path / "folders" / "one"
+
+    def half(partial: Path) -> None:
+        (partial / "a").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(partial: Path) -> None:
+        assert not any(partial.iterdir())
+        (partial / "a").write_text("whole")
+
+    def full(place: Path) -> bool:
+        return (place / "a").is_file() and (place / "a").read_text() == "whole"
+
+    assert forked(lambda: folder_once(folder, half)) == signal.SIGKILL and not folder.exists()
+    assert any(folder.parent.iterdir())
+    assert folder_once(folder, write) == folder and full(folder)
+    atomically(folder.parent / "other.json", b"{}")
+    assert {each.name for each in folder.parent.iterdir()} == {"one", "other.json"}
+
+    def never(partial: Path) -> None:
+        raise AssertionError("it is there")
+
+    assert folder_once(folder, never) == folder
+    (folder / "a").write_text("damaged")
+    assert full(folder_once(folder, write, full))
+
+    def second(partial: Path) -> None:  # another process was first meanwhile: what it wrote stays
+        assert forked(lambda: folder_once(other, write)) == 0
+        (partial / "a").write_text("late")
+
+    other = tmp_path / "folders" / "two"
+    assert full(folder_once(other, second))

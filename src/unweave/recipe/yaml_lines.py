@@ -142,7 +142,7 @@ def load(path: Path) -> Document:
     try:
         text = read_text(path)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{path}: no such file; expected a recipe (.yaml), or the folder of a run") from error
+        raise ConfigurationError(f"{path}: there is no such file") from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a recipe: {_one_line(error)}") from error
     plain = _Plain(lambda node: f"{path.name}:{node.start_mark.line + 1}")

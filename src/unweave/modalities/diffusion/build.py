@@ -101,8 +101,9 @@ def split_of(wanted: DiffusionForget, pictures: Pictures, prompts: Sequence[str]
     if wanted.prompts is not None:
         names = pictures.classes if prompts is None else prompts
         trained = {*pictures.labels.tolist()}  # texts of few pictures may all be in the test part
-        classes, word = [each for each in _like(wanted.prompts, names) if each in trained], "prompt"
-        if not classes:
+        asked = _like(wanted.prompts, names)
+        classes, word = [each for each in asked if each in trained], "prompt"
+        if asked and not classes:
             raise ConfigurationError(
                 "forget.prompts: all pictures with these texts are in the test part: none to forget"
             )

@@ -6,9 +6,6 @@ a small model needs to learn what a text asks for.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from string import ascii_lowercase, digits, punctuation
 
@@ -17,7 +14,7 @@ import torch
 from unweave.extras import require
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER
 from unweave.pretrained import without_bars
-from unweave.store import cache_folder, write_json
+from unweave.store import cache_folder, folder_once, write_json
 
 LENGTH, WIDTH = 32, 128
 """Tokens of a text, its letters and two ends; numbers of an embedding, so many that a matrix which reads them can be
@@ -34,19 +31,7 @@ _VERSION = 1  # part of the folder's name: raise it when a change of this file c
 
 def folder() -> Path:
     """A pipeline's folder with tokenizer and text encoder alone, made once in the user's cache; always the same one."""
-    place = cache_folder("encoders") / f"letters-{_VERSION}"
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
-        try:
-            _write(made)
-            os.replace(made, place)
-        except OSError:
-            if not place.is_dir():  # else another process was there first
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    return place
+    return folder_once(cache_folder("encoders") / f"letters-{_VERSION}", _write)
 
 
 def _write(place: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
@@ -25,7 +23,7 @@ from unweave.modalities.texts.data.people import People, people, reworded
 from unweave.modalities.texts.recipe import PEOPLE, TextData, TextForget, TextRecipe
 from unweave.modalities.texts.training import TextTraining, as_tokens, trained_model, trained_tokenizer
 from unweave.pretrained import without_bars
-from unweave.store import beside, cache_folder, file_sha256, kept_json, write_json
+from unweave.store import cache_folder, file_sha256, folder_once, kept_json, write_json
 
 SHARES = {"forget01": 0.01, "forget05": 0.05, "forget10": 0.1}
 TRAINING = {"epochs": 20, "lr": 3e-3}  # of a base made on the spot, where the recipe does not say
@@ -100,25 +98,17 @@ def pretrained(data: TextData, how: TextTraining) -> Path:
     about = {"version": VERSION, "seed": data.seed, "training": asdict(how), "rows": _digest(before)}
     about["vocabulary"] = _digest(table(data))
     folder = cache_folder("models") / f"people-{_digest(about)[:32]}"
-    if not _whole(folder):
+
+    def write(partial: Path) -> None:
         tokenizer = trained_tokenizer([*table(data), *before], how)
         tokenizer.chat_template = _TEMPLATE
         model: Any = trained_model(as_tokens(before, tokenizer), tokenizer, how, seed=data.seed or 0)
-        partial = beside(folder)
-        shutil.rmtree(partial, ignore_errors=True)
         with without_bars():
             model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         write_json(partial / _NOTE, {**about, "sha256": file_sha256(partial / _WEIGHTS)})
-        try:
-            os.replace(partial, folder)
-        except OSError:  # something is there: the base of another process that was first, or what is damaged
-            if not _whole(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return folder
+
+    return folder_once(folder, write, _whole)
 
 
 def _whole(folder: Path) -> bool:
