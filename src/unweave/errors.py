@@ -56,15 +56,16 @@ def gathered(*makes: Callable[[], object]) -> list[Any]:
     Raises:
         ConfigurationError: the faults of all.
     """
-    made, found, causes = list[Any](), list[str](), list[BaseException | None]()
+    made, found, advice, causes = list[Any](), list[str](), dict[str, None](), list[BaseException | None]()
     for make in makes:
         try:
             made.append(make())
         except ConfigurationError as error:
             found += error.faults
+            advice |= dict.fromkeys(filter(None, [error.advice]))
             causes.append(error.__cause__)
     if found:
-        raise ConfigurationError(found) from next(filter(None, causes), None)
+        raise ConfigurationError(found, advice=" ".join(advice)) from next(filter(None, causes), None)
     return made
 
 
@@ -81,7 +82,7 @@ def of_set(name: str, rows: Sequence[int] | None = None) -> Iterator[None]:
         found = error.rows if rows is None else [rows[row] for row in error.rows]
         first = ", ".join(f"{name}[{int(row)}]" for row in found[:5])
         faults = [f"{name}: {fault}{f' First: {first}.' if first else ''}" for fault in error.faults]
-        raise ConfigurationError(faults) from (error.__cause__ or error)
+        raise ConfigurationError(faults, advice=error.advice) from (error.__cause__ or error)
 
 
 @contextmanager
