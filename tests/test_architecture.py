@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "unweave"
 LAYERS = [
     {"errors"},
     {"extras", "arguments", "watch", "sharded", "ranks", "devices"},
-    {"modules", "store", "precision"},
+    {"modules", "store", "precision", "packs"},
     {"gramian", "parameters", "data", "places"},
     {"pretrained", "execution"},
     {"streaming", "curvature"},

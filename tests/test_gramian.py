@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unweave.gramian import _PACK, _SMALL, Blocks, block_index, combine, dot, gramian, linear, norm
+from unweave.gramian import Blocks, block_index, combine, dot, gramian, linear, norm
+from unweave.packs import SMALL
 
 NAMES = ["stem.weight", "stem.bias", "blocks.0.conv.weight", "blocks.0.norm.weight", "blocks.0.norm.bias", "scale"]
 SHAPES = [(7, 5), (7,), (4, 3, 5, 5), (4,), (4,), ()]
@@ -44,16 +45,16 @@ def test_gramian_is_the_naive_sum_in_float64(blocks: Blocks, dtype: torch.dtype)
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_small_tensors_are_read_together_and_large_ones_alone(dtype: torch.dtype) -> None:
-    """More small ones than one pack holds, large ones between them, and an empty one; blocks that hold both."""
+    """Small ones of many sizes, large ones between them, and an empty one; blocks that hold both."""
     sizes = [5, 32_768, 80_000, 32_768, 0, 16_384, 3, 40_000, 16_384, 16_384, 700]
-    assert sum(size for size in sizes if size <= _SMALL) > _PACK and max(sizes) > _SMALL
+    assert max(sizes) > SMALL == sorted(sizes)[-3]
     forget, retain = ([torch.randn(size).to(dtype) for size in sizes] for _ in range(2))
     tolerance = 2e-6 if dtype == torch.float32 else 1e-13  # of products summed in float32 over 512
     for index in (list(range(11)), [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 0], [0] * 11):
         expected = naive(forget, retain, index)
         scale = (expected[:, 0, 0] * expected[:, 1, 1]).sqrt()[:, None, None]
         assert ((gramian((forget, retain), index) - expected).abs() <= tolerance * scale).all()
-    exact = [each for each, size in enumerate(sizes) if size <= _SMALL]
+    exact = [each for each, size in enumerate(sizes) if size <= SMALL]
     found = gramian((forget, retain), list(range(11)))[exact]
     torch.testing.assert_close(found, naive(forget, retain, list(range(11)))[exact], rtol=1e-13, atol=1e-10)
 

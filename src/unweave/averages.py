@@ -119,7 +119,7 @@ class Averages:
 
     def along(self, parameters: Sequence[Tensor], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Averaged:
         """The direction `sum_i w[b, i] m_i`."""
-        factors, exact = scaled(weights, gram)
+        factors, exact = (found.tolist() for found in scaled(weights, gram))
         scales = [[self._scale * factor for factor in factors[block]] for block in index]
         return Averaged(parameters, self._sums, scales, [exact[block] for block in index])
 

@@ -1,7 +1,8 @@
 """Inner products and linear combinations of the two gradients, per block, across shards.
 
 A *block* is a group of parameter tensors that a rule treats as one vector: every tensor, every layer, or the whole
-model. Both gradients are read once for the Gramian and once for the combination, in pieces that fit the cache.
+model. Both gradients are read once for the Gramian and once for the combination, in pieces that fit the cache; small
+tensors all at a time (`packs`).
 
 A complex tensor counts as its real and imaginary parts: `<a, b> = Re sum conj(a) b`. No sum of float32 is a matrix
 product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) round.
@@ -9,8 +10,7 @@ product, whose factors autocast and TF32 (`torch.set_float32_matmul_precision`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
 from unweave.devices import home, wide
+from unweave.packs import SMALL, Packs, Sides
+from unweave.packs import real as real
 from unweave.sharded import local as local
 from unweave.sharded import sum_over_shards
 
@@ -30,7 +32,6 @@ _PIECE = {"cpu": 1 << 16}  # elements read at a time: on a CPU so many that what
 _PIECE_ELSEWHERE = 1 << 24
 _LARGEST = 1e30  # beyond this a weight or its product may not fit into float32
 _CHUNK = 512  # float32 products summed in float32, before float64 takes over
-_SMALL, _PACK = 1 << 15, 1 << 15  # elements of a tensor that is not read alone, and of all that are read together
 _APART, _PLAIN = 0.1, (1e-18, 1e30)  # sin^2 of the angle, and squared norms, for which that is enough
 _CANCELLATION = 4.0  # beyond this the float32 sum would lose more than a bit: form it in float64
 _CANCELLED = 2e-15  # |sum|^2 relative to its terms': below, rounding of float64 is all that is left of it
@@ -49,29 +50,44 @@ def block_index(names: Sequence[str], blocks: Blocks) -> list[int]:
 
 
 @torch.no_grad()
-def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
+def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int], packs: Packs | None = None) -> Tensor:
     """`G[b] = [[<f,f>, <f,r>], [<r,f>, <r,r>]]` over the tensors of block b.
 
     Args:
         gradients: forget and retain gradient, the same shapes.
         index: the block of each tensor (`block_index`).
+        packs: memory for the small tensors, to be used again at the next pair.
 
     Returns:
         `[B, 2, 2]` float64 on the CPU; one host sync, and one small all-reduce if sharded. Tensors of at most 32,768
-        elements are read many at a time, in float64. Float32 products of larger ones are summed in float32 over 512
+        elements are read together, in float64. Float32 products of larger ones are summed in float32 over 512
         and in float64 beyond; blocks of these whose gradients are nearly collinear, or whose squared norms are at the
         ends of float32, are read once more, in float64 throughout. Gradients that differ in direction by no more than
         rounding in their own precision are one direction: `<f,r> = +-|f| |r|`.
     """
-    rows = _rows(gradients, index, _chunked)
-    (ff, fr, rr), (least, most) = rows.T, _PLAIN
+    sides = _read(gradients[0]), _read(gradients[1])
+    each = torch.zeros(len(index), 3, dtype=torch.float64, device=sides[0][0].device)
+    packs = packs or Packs()
+    packs.read((parts(gradients[0]), parts(gradients[1])))
+    places, small = packs.products()
+    each[places] = small
+    _alone(each, sides, packs.large, _chunked)
+    gram = of_blocks(each.clone(), index, gradients[0][0])
+    if rough := _rough(gram, gradients, index):
+        _alone(each, sides, [place for place in packs.large if index[place] in rough], _exact)
+        gram = of_blocks(each, index, gradients[0][0])
+    return lined_up(gram, gradients, index)
+
+
+def _rough(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> set[int]:
+    """Blocks for which sums of float32 are not enough: the same on every rank, whatever its own shards of them are."""
+    blocks = {block for block, f in zip(index, gradients[0], strict=True) if f.numel() > SMALL}
+    if not blocks:
+        return blocks
+    (ff, fr, _, rr), (least, most) = gram.flatten(1).T, _PLAIN
     plain = (ff > least) & (rr > least) & (ff < most) & (rr < most) & (ff * rr - fr * fr > _APART * ff * rr)
-    rough = {block for block, f in zip(index, gradients[0], strict=True) if f.numel() > _SMALL and not plain[block]}
-    if rough:
-        again = _rows(gradients, index, _exact, rough)
-        rows[sorted(rough)] = again[sorted(rough)]
-    gram = rows[:, [0, 1, 1, 2]].unflatten(1, (2, 2))
-    return gram if plain.all() else lined_up(gram, gradients, index)
+    apart = plain.tolist()
+    return {block for block in blocks if not apart[block]}
 
 
 def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
@@ -111,7 +127,7 @@ def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
 def sine2(gram: Tensor) -> Tensor:
     """Squared sine of the angle between the two gradients in every block, `[B]`; 1 where one of them is zero."""
     product = gram[:, 0, 0].sqrt() * gram[:, 1, 1].sqrt()
-    cosine = torch.where(product > 0, gram[:, 0, 1] / torch.where(product > 0, product, 1.0), 0.0)
+    cosine = torch.where(product > 0, gram[:, 0, 1] / product, 0.0)
     return (1 - cosine.square()).clamp_min(0)
 
 
@@ -126,46 +142,10 @@ def _sum(products: Tensor) -> Tensor:
     return torch.where(total <= _CANCELLED * products.diagonal(dim1=1, dim2=2).sum(1), 0.0, total)
 
 
-def _rows(
-    gradients: tuple[Gradient, Gradient], index: Sequence[int], how: Products, which: Container[int] | None = None
-) -> Tensor:
-    """`<f,f>, <f,r>, <r,r>` of every block, or of some, `[B, 3]` float64 on the CPU; small tensors in packs."""
-    sides = list(map(_read, gradients))
-    asked = [place for place, block in enumerate(index) if which is None or block in which]
-    order, sums = list[int](), list[Tensor]()
-    for place in asked:
-        if sides[0][place].numel() > _SMALL:
-            order.append(place)
-            sums.append(torch.stack(list(how(sides[0][place], sides[1][place])), 1).sum(1, keepdim=True))
-    for pack in _packs(sides[0], asked):
-        f, r = ([real(side[place]) for place in pack] for side in sides)
-        alike = [(len(list(same)), size) for size, same in groupby(part.numel() for part in f)]
-        sizes = [count * size for count, size in alike]
-        products = torch.empty(3, sum(sizes), dtype=torch.float64, device=f[0].device)
-        products[::2] = _flatten_dense_tensors([*f, *r]).view(2, sum(sizes))
-        torch.mul(products[0], products[2], out=products[1])
-        products[::2].square_()
-        order += pack  # tensors of one size lie one after another: the rows of one matrix
-        sums += [part.view(3, *shape).sum(2) for part, shape in zip(products.split(sizes, 1), alike, strict=True)]
-    each = torch.zeros(3, len(index), dtype=torch.float64, device=sums[0].device)
-    each[:, order] = torch.cat(sums, 1)  # in another order on ranks whose shards have other sizes
-    sum_over_shards(each, gradients[0][0])
-    rows = torch.zeros(3, max(index) + 1, dtype=torch.float64)
-    return rows.index_add_(1, torch.tensor(index), each.cpu()).T
-
-
-def _packs(tensors: Sequence[Tensor], asked: Iterable[int]) -> Iterator[list[int]]:
-    """The places of the small tensors among those asked for, by size, as many at a time as are read together."""
-    sizes = {place: size for place in asked if (size := tensors[place].numel()) <= _SMALL}
-    pack, held = list[int](), 0
-    for place in sorted(sizes, key=sizes.__getitem__):
-        if held + sizes[place] > _PACK:
-            yield pack
-            pack, held = [], 0
-        pack.append(place)
-        held += sizes[place]
-    if pack:
-        yield pack
+def _alone(each: Tensor, sides: Sides, places: Sequence[int], how: Products) -> None:
+    """Products of some tensors, one at a time, into `[T, 3]`."""
+    for place in places:
+        each[place] = torch.stack(list(how(sides[0][place], sides[1][place])), 1).sum(1)
 
 
 def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:
@@ -180,33 +160,44 @@ def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor
 
 
 @torch.no_grad()
-def combine(gradients: tuple[Gradient, Gradient], weights: Tensor, gram: Tensor, index: Sequence[int]) -> Gradient:
+def combine(
+    gradients: tuple[Gradient, Gradient],
+    weights: Tensor,
+    gram: Tensor,
+    index: Sequence[int],
+    packs: Packs | None = None,
+) -> Gradient:
     """`w[b, 0] f + w[b, 1] r` in every block, written over the retain gradient.
 
-    Where the two terms nearly cancel (collinear gradients), the sum is formed in float64, so that its inner products
-    are those the rule computed to the precision of the result, not of the terms; and where a gradient is so small (one
-    that vanishes, as NPO's does) that its weight is beyond float32. Where nothing but rounding would be left, the sum
-    is zero.
+    The sum of tensors of at most 32,768 elements is formed in float64. So is that of larger ones where the two terms
+    nearly cancel (collinear gradients), so that its inner products are those the rule computed to the precision of the
+    result, not of the terms; and where a gradient is so small (one that vanishes, as NPO's does) that its weight is
+    beyond float32. Where nothing but rounding would be left, the sum is zero.
 
     Args:
         gradients: forget and retain gradient; the second is overwritten.
         weights: `[B, 2]`.
         gram: their Gramian `[B, 2, 2]`.
         index: the block of each tensor.
+        packs: that have read these gradients in `gramian`, and nothing since.
     """
     factors, exact = scaled(weights, gram)
-    for block, f, r in zip(index, *map(parts, gradients), strict=True):
-        w_f, w_r = factors[block]
-        blend(r, f, w_r, w_f, exact[block])
+    if packs is None:
+        packs = Packs()
+        packs.read((parts(gradients[0]), parts(gradients[1])))
+    for place in packs.large:
+        w_f, w_r = factors[index[place]].tolist()
+        blend(gradients[1][place], gradients[0][place], w_r, w_f, bool(exact[index[place]]))
+    packs.combine(factors[list(index)])
     return gradients[1]
 
 
-def scaled(weights: Tensor, gram: Tensor) -> tuple[list[list[float]], list[bool]]:
-    """What `combine` multiplies the gradients by in every block, and whether it forms their sum in float64."""
+def scaled(weights: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    """What `combine` multiplies the gradients by, `[B, 2]`, and in which blocks that cancels, `[B]`."""
     products = weights[:, :, None] * gram * weights[:, None]
     terms, total = products.diagonal(dim1=1, dim2=2).sum(1), _sum(products)
     exact = (terms > _CANCELLATION * total) | (weights.abs().amax(-1) > _LARGEST)
-    return torch.where(total[:, None] == 0, 0.0, weights).tolist(), exact.tolist()
+    return torch.where(total[:, None] == 0, 0.0, weights), exact
 
 
 def blend(into: Tensor, other: Tensor, own: float, weight: float, exact: bool) -> None:
@@ -230,9 +221,8 @@ def dot(left: Gradient, right: Gradient) -> Tensor:
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors and shards, summed in float64 over pieces; a scalar on the CPU."""
     own = [real(g) for g in _read(gradient)]
-    squares = [part for g in own if g.numel() > _SMALL for part in _squares(_flat(g, g)[0])]
-    for pack in _packs(own, range(len(own))):
-        squares.append(_flatten_dense_tensors([own[place] for place in pack]).double().square().sum())
+    squares = [part for g in own if g.numel() > SMALL for part in _squares(_flat(g, g)[0])]
+    squares += [_flatten_dense_tensors(some).double().square().sum() for some in _together(own)]
     total = torch.stack(squares).sum()
     sum_over_shards(total, gradient[0])
     return total.sqrt().cpu()
@@ -246,6 +236,21 @@ def linear(*terms: tuple[float, Gradient]) -> Gradient:
     for factor, g in others:
         torch._foreach_add_(result, g, alpha=factor)
     return result
+
+
+def _together(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The small tensors, as many at a time as a large one begins with."""
+    some, held = list[Tensor](), 0
+    for tensor in tensors:
+        if tensor.numel() > SMALL:
+            continue
+        if held + tensor.numel() > SMALL:
+            yield some
+            some, held = [], 0
+        some.append(tensor)
+        held += tensor.numel()
+    if some:
+        yield some
 
 
 def _read(gradient: Sequence[Tensor]) -> list[Tensor]:
@@ -311,11 +316,6 @@ def _pieces(f: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _size(tensor: Tensor) -> int:
     return min(_PIECE.get(tensor.device.type, _PIECE_ELSEWHERE), tensor.numel())
-
-
-def real(tensor: Tensor) -> Tensor:
-    """Real and imaginary part of a complex tensor, in the same memory along a last axis of 2; another as it is."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _flat(f: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:

@@ -342,7 +342,7 @@ class Objectives:
                 loss = values.sum() * (scale * world() / total)  # FSDP2 averages over ranks, as we do
                 self._backward(side, loss, take)
                 seen.append(values.detach())
-            if take is None:
+            if take is None and world() > 1:
                 averaged(self.parameters)
         return self._mean(side, seen)
 
@@ -390,8 +390,8 @@ class Objectives:
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
-        losses = wide(torch.cat(list(values)).detach())
-        own = torch.stack([losses.sum(), losses.count_nonzero().double(), losses.new_full((), len(losses))])
-        total, active, count = summed(own)
-        self.active[side] = active / count
-        return total / count
+        losses = wide((torch.cat(list(values)) if len(values) > 1 else values[0]).detach())
+        own = torch.stack([losses, (losses != 0).double(), torch.ones_like(losses)]).sum(1)
+        total = summed(own)
+        mean, self.active[side] = total[:2] / total[2]
+        return mean

@@ -225,5 +225,4 @@ def entries(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient where the denominator is positive, 0 elsewhere: what a zero gradient contributes."""
-    positive = denominator > 0
-    return torch.where(positive, numerator / torch.where(positive, denominator, 1.0), 0.0)
+    return torch.where(denominator > 0, numerator / denominator, 0.0)

@@ -127,7 +127,7 @@ class HAMU(GradientRule):
                 f"of lr, feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
             )
         a_d = (g[:, 0] * self._to_ab(weights)).sum()
-        limit = self.slack * float((self._radius(g) * g[:, 0, 0].sqrt()).sum())
+        limit = self.slack * float((self._radius(g) * g[:, 0, 0].sqrt()).sum()) if self.slack else 0.0
         self.strikes = self.strikes + 1 if -float(a_d) > limit else 0
         if self.patience is not None and self.strikes >= self.patience:
             other = "retain" if self.guarantee == "forget" else "forget"
@@ -145,7 +145,7 @@ class HAMU(GradientRule):
             free = (torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
             return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
         names = ("direct", "rectified", "collinear", "infeasible")
-        return tuple(names[case] for case in self._case(g, self._quota(g), self._radius(g)).tolist())
+        return tuple(names[case] for case in self._case(g, self._quota(g), self._radius(g), sine2(g)).tolist())
 
     # In all that follows: index 0 is `a` (not guaranteed), index 1 is `b` (guaranteed).
 
@@ -173,19 +173,19 @@ class HAMU(GradientRule):
         share = room / room.sum() if room.sum() > 0 else torch.full_like(room, 1 / len(room))
         return total * share
 
-    def _case(self, g: Tensor, q: Tensor, r: Tensor) -> Tensor:
+    def _case(self, g: Tensor, q: Tensor, r: Tensor, sine: Tensor) -> Tensor:
         """0 direct, 1 rectified, 2 collinear, 3 infeasible."""
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        case = torch.where((sine2(g) <= COLLINEAR) | (aa == 0), 2, 1)
+        case = torch.where((sine <= COLLINEAR) | (aa == 0), 2, 1)
         case = torch.where((r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0)), 0, case)
         return torch.where(q > r * bb.sqrt() * (1 + 1e-12), 3, case)
 
     def _closed_form(self, g: Tensor) -> Tensor:
-        q, r = self._quota(g), self._radius(g)
+        q, r, sine = self._quota(g), self._radius(g), sine2(g)
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        case = self._case(g, q, r)
+        case = self._case(g, q, r, sine)
         room = (r.square() - ratio(q.square(), bb)).clamp_min(0)
-        rectified = ratio(room, aa * (sine2(g) + _DOUBT)).sqrt()
+        rectified = ratio(room, aa * (sine + _DOUBT)).sqrt()
         alpha = torch.where(case == 0, ratio(r, aa.sqrt()), torch.where(case == 1, rectified, 0.0))
         beta = torch.where(case == 1, ratio(q - rectified * ab, bb), torch.where(case == 2, ratio(q, bb), 0.0))
         if self.infeasible == "clip":

@@ -26,6 +26,7 @@ from unweave.gramian import (
     squared,
 )
 from unweave.modules import moving_buffers
+from unweave.packs import Packs
 from unweave.streaming._base import FORGET, LEAN, RETAIN, Direction, Memory, Passes, Take, Way, Weights
 from unweave.streaming.directions import Again, Kept, nothing
 
@@ -36,20 +37,20 @@ class Fast:
     """Both gradients are kept."""
 
     def __init__(self, passes: Passes) -> None:
-        self._passes = passes
+        self._passes, self._packs = passes, Packs()
 
     def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
         """Losses `[2]` and Gramian `[B, 2, 2]` of the pair."""
         losses, gradients = self._passes.gradients()
         index = block_index(self._passes.names, blocks)
-        self._asked = gradients, gramian(gradients, index), index
+        self._asked = gradients, gramian(gradients, index, self._packs), index
         return losses, self._asked[1]
 
     def combine(self, weights: Tensor) -> None:
         """The direction is `sum_i w[b, i] g_i` of the gradients whose products were asked for last."""
         gradients, gram, index = self._asked
         del self._asked
-        self._passes.write(combine(gradients, weights, gram, index))
+        self._passes.write(combine(gradients, weights, gram, index, self._packs))
 
     def backward(self, weights: Weights, needs_forget: bool) -> tuple[Tensor, Tensor]:
         """The direction is the weighted sum; losses `[2]` and weights `[2]`."""
@@ -111,7 +112,7 @@ class Lean:
         """The direction is `sum_i w[b, i] g_i` of the gradients whose products were asked for last."""
         own, other, kept, gram, index = self._asked
         del self._asked
-        factors, exact = scaled(weights, gram)
+        factors, exact = (found.tolist() for found in scaled(weights, gram))
         begun = set[int]()
 
         def take(place: int, gradient: Tensor | None) -> None:
@@ -170,7 +171,7 @@ class Least:
 
     def combine(self, weights: Tensor) -> None:
         """The direction is `w[0, 0] f + w[0, 1] r`."""
-        (factors,), _ = scaled(weights, self._gram)
+        (factors,) = scaled(weights, self._gram)[0].tolist()
         given = {side: weight for side, weight in enumerate(factors) if weight}
         self._left = Again(self._passes, given, float(squared(weights, self._gram).sqrt()))
 
