@@ -70,13 +70,14 @@ class Packs:
         """
         if not self._into:
             return
-        mine = weights[self._places].to(home(self._rows.device))
+        mine = weights[self._places]
+        finite, mine = bool(mine.isfinite().all()), mine.to(home(self._rows.device))
         for (of, rows), sums in zip(self._pieces(), self._rows[1].split(_PIECE), strict=True):
             factors = mine[of]
             sums.copy_(rows[1].mul_(factors[:, 1:]).addcmul_(rows[0], factors[:, :1]))
         torch._foreach_copy_(self._into, self._views[len(self._into) :])
         self._into = []
-        if not bool(mine.isfinite().all()):
+        if not finite:
             self._kind = None  # the zeros that fill rows up are none any more
 
     def _lay_out(self, f: list[Tensor], r: list[Tensor], device: torch.device) -> None:
