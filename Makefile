@@ -20,7 +20,7 @@ demo: $(DEMO)/installed        ## forget real data with every headline method: a
 test: $(DEV)/installed        ## every test but those of `make slow`, `make ranks` and `make modeltest`
 	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not ranks"
 
-slow: $(DEV)/installed        ## the tests of ten seconds or more: kills at any moment, two ranks, evidence over trainings
+slow: $(DEV)/installed        ## the tests of four seconds or more: kills at any moment, two ranks, evidence over trainings, runs that are resumed
 	$(ONE) $(DEV)/bin/python -m pytest -n 2 --dist loadfile -m "slow and not ranks"
 
 fuzz: $(DEV)/installed        ## 2,000 damaged inputs for every entry (minutes)

@@ -83,6 +83,7 @@ def test_a_request_is_diagnosed(write: Write, capsys: Told) -> None:
     assert [len(quote["forget"]) for quote in json.loads(capsys.readouterr().out)] == [30, 55]
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_evaluated(write: Write, tmp_path: Path, capsys: Told) -> None:
     whole, other = tmp_path / "whole", tmp_path / "other"
     assert command("run", write(), "-o", whole) == 0
@@ -130,6 +131,7 @@ def test_requests_in_a_row(write: Write, tmp_path: Path, capsys: Told) -> None:
     assert (folder / "sequence.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_ledger(write: Write, tmp_path: Path, capsys: Told) -> None:
     folder = tmp_path / "ledger"
     for name, rows in (("R-1", range(0, 60, 2)), ("R-2", range(100, 160)), ("R-3", range(0, 10, 2))):

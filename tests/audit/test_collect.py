@@ -126,6 +126,7 @@ def test_other_code_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> N
     assert experiment.kept_at({"a": 1}) != before
 
 
+@pytest.mark.slow
 def test_what_was_ended_goes_on(recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C three times: the parts that are known are on disk, and the end is what it would have been."""
     asked = read(recipe(RECIPE.replace("epochs: 1", "epochs: 1, seed: 40")))

@@ -60,6 +60,7 @@ def models(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [each for each in found["runs"]["models"] if each["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_the_run_of_a_sequence_is_number_0(second: Path) -> None:
     summary = json.loads((second / "summary.json").read_text())
     found = about(second)

@@ -60,6 +60,7 @@ def experiment(folder: Path, *overrides: str, **more: Any) -> Experiment:
     return Experiment(asked, job(asked), **more)
 
 
+@pytest.mark.slow
 def test_evidence_goes_all_the_way_and_on_after_an_interruption(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

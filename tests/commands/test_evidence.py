@@ -71,6 +71,7 @@ def test_a_table_a_claim_and_a_file(
         assert title in text, title
 
 
+@pytest.mark.slow
 def test_one_step_forgets_nothing_and_that_is_said(
     recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def test_evidence_refuses_before_anything_is_trained(
         main(["evidence", str(recipe(RECIPE)), "-o", str(tmp_path / "out"), "--workers", "1"])
 
 
+@pytest.mark.slow
 def test_asked_to_go_on_evidence_says_how_little_it_is(
     recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,6 +163,7 @@ def code(*arguments: object) -> int:
     return int(caught.value.code or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_finished_run(made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What reads it is asked each time; the whole commands, which load data and draw plots, now and then."""

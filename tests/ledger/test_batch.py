@@ -140,6 +140,7 @@ def test_what_a_run_refuses_can_be_mended(tmp_path: Path, path: Path) -> None:
     assert {each.status for each in ledger.read()[1].requests.values()} == {"open"}
 
 
+@pytest.mark.slow
 def test_an_infeasible_request_is_rejected_and_the_others_go_on(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_an_infeasible_request_is_rejected_and_the_others_go_on(
     assert done.entries[1].body["batch"] == "0002" and not verify(ledger).faults
 
 
+@pytest.mark.slow
 def test_records_that_a_rejected_request_had_taken_are_not_certified(tmp_path: Path, path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
     ledger.add(Deletion("few", Selector(rows=FEW), due=date(2098, 1, 1)))

@@ -22,6 +22,7 @@ from unweave.run import sequence
 from unweave.run.retest import Retest
 
 
+@pytest.mark.slow
 def test_the_next_batch_goes_on_from_the_last_model_without_earlier_rows(ledger: Ledger, path: Path) -> None:
     ledger.add(Deletion("few-again", Selector(rows=FEW)))
     ledger.add(Deletion("sevens", by_class(["7"]), due=date(2099, 1, 1)))

@@ -217,6 +217,7 @@ def test_a_person_s_texts_are_certified_by_one_id(place: Path) -> None:
     assert not verify(ledger).faults and "Dana" not in ledger.truth.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adapters", "all weights"])
 def test_the_next_batch_goes_on_from_the_last_model(place: Path, finished: Path, kind: str) -> None:
     adapters = kind == "adapters"

@@ -66,6 +66,7 @@ def call(*arguments: object) -> tuple[int, str]:
     return found.exit_code, found.stdout
 
 
+@pytest.mark.slow
 def test_a_grid_runs_goes_on_and_leaves_a_page(grid: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, said = call("run", grid, "-o", out, "--with", f"{grid.parent / 'own.py'}:mine")

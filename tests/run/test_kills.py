@@ -76,6 +76,7 @@ def test_every_resumed_run_is_the_uninterrupted_one(recipe: Write, tmp_path: Pat
     assert cases == len(METHODS) and kills >= 4 * cases and rollbacks >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_at_random_times(recipe: Write, tmp_path: Path, number: int) -> None:
     """Wherever they come: in the preparation, between steps, in one, in the scores."""
@@ -98,6 +99,7 @@ def test_signals_at_random_times(recipe: Write, tmp_path: Path, number: int) -> 
     assert len(outcomes) == 2 and set(outcomes) <= {0, number}
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_command_and_resume_by_the_directory_alone(
     recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

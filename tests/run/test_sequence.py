@@ -102,6 +102,7 @@ def test_what_a_later_request_undid_is_reported_and_repaired(
     assert (tmp_path / "repaired" / "02-few-repair" / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sequence_goes_on_to_the_same_model(
     recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

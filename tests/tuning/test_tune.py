@@ -91,6 +91,7 @@ def test_the_guard_s_level_counts_the_trials_and_the_final_set_s_does_not(whole:
     assert keep["guard"]["n"] >= keep["final"]["n"] > 0
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_the_search_that_never_stopped(
     whole: tuple[dict[str, Any], Path], recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_encoder_tells_texts_apart_and_is_always_the_same(monkeypatch: pytes
     assert len(token) == 90 and float(token.min()) > letters.WIDTH**0.5 / 4  # a token's numbers are normalised
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_is_a_folder_with_its_encoder(tmp_path: Path) -> None:
     """From which another run goes on, that knows how the model was trained; and its original is cached."""
     assert command("run", written(tmp_path, STEPS), "-o", tmp_path / "one") == 0

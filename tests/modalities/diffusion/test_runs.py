@@ -85,6 +85,7 @@ def test_what_a_denoiser_has_as_its_default_is_what_a_run_takes(write: Write, na
     assert resolve(given, here, Path("out")).method.arguments[key] == 0.3
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed(write: Write, tmp_path: Path) -> None:
     whole, other = tmp_path / "whole", tmp_path / "other"
     assert command("run", write(QUICK), "-o", whole) == 0
@@ -119,6 +120,7 @@ def test_a_run_is_evaluated_and_shown(write: Write, tmp_path: Path, capsys: Told
         assert word not in shown
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_folder_that_another_left(write: Write, tmp_path: Path) -> None:
     assert command("run", write(QUICK), "-o", tmp_path / "first") == 0
     again = ["-s", f"model={{weights: {tmp_path / 'first'}}}", "-s", "evaluation.quote=false"]
@@ -176,6 +178,7 @@ def test_a_class_is_hidden_by_an_edit_and_a_share_of_its_images_cannot_be(
     assert "uce edits what asks for images, and tells no two images of one condition apart" in told
 
 
+@pytest.mark.slow
 def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:
     text = QUICK.replace("forget: {class: top}", "requests: [{id: a, class: top}, {id: b, random: 0.1}]")
     text = text.replace("contract: none", "contract: {keep: [{metric: recognised, absolute: 0.7}], every: 2}")
@@ -186,6 +189,7 @@ def test_requests_in_a_row(write: Write, tmp_path: Path) -> None:
     assert "class top" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_ledger(write: Write, tmp_path: Path, capsys: Told) -> None:
     folder, alone = tmp_path / "ledger", QUICK.replace("forget: {class: top}\n", "")
     alone = alone.replace(

@@ -108,6 +108,7 @@ def test_no_request_touches_what_is_measured_on(written: Path) -> None:
     assert [len(job.retain) for job in jobs] == [12, 12, 12] and len(gone) >= 7
 
 
+@pytest.mark.slow
 def test_an_interrupted_sequence_goes_on_to_the_same_model(written: Path, tmp_path: Path) -> None:
     """Of adapters; a run of all weights is resumed in test_runner.py, a sequence of them in tests/run."""
     settings, steps = read(written), []
@@ -149,6 +150,7 @@ def test_what_a_later_request_undid_is_unlearned_once_more(
     assert (again["request"], again["forget"]) == ("1 earlier requests once more", 4)
 
 
+@pytest.mark.slow
 def test_the_commands(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["run", str(written), "-o", str(tmp_path / "out")])
