@@ -186,6 +186,7 @@ def test_a_finished_run(made: tuple[Path, Path], tmp_path: Path, capsys: pytest.
     assert ran == cases(30) and refused > ran
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_goes_on(made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn, ran, went, place = random.Random(18), 0, 0, tmp_path / "run"

@@ -219,6 +219,7 @@ def test_two_writers_of_whom_one_is_killed(book: Ledger) -> None:
     assert ended == [signal.SIGALRM] * 8 and len(book.read()[1].requests["R-2"].attestations) >= 4
 
 
+@pytest.mark.slow
 def test_from_a_batch_to_its_evidence(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     """The certified model itself is judged; its records are compared under the key; 3 where it is refuted."""
     place = ledger.folder / "runs/0001/01-threes"

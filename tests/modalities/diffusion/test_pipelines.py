@@ -47,6 +47,9 @@ def result(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
 
+pytestmark = pytest.mark.slow  # a run on a pipeline, which all of them look at, takes ten seconds
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline, pictures, and what two runs left: of all weights, and of adapters."""
@@ -74,7 +77,6 @@ def asked(model: torch.nn.Module, embeddings: torch.Tensor) -> torch.Tensor:
         return model(x, torch.tensor([500]), encoder_hidden_states=embeddings[None]).sample
 
 
-@pytest.mark.slow
 def test_a_run_on_captions_is_judged_and_shown(world: Path) -> None:
     scores = result(world / "whole", "scores.json")["models"]
     assert {"UA_drawn", "RA_drawn", "forget_denoising"} <= scores["unlearned"].keys()
@@ -89,7 +91,6 @@ def test_without_a_judge_nothing_is_judged_and_pictures_are_shown(world: Path) -
     assert (world / "adapted" / "grid.png").is_file()
 
 
-@pytest.mark.slow
 def test_plain_diffusers_in_another_process_has_the_same_models(world: Path, tmp_path: Path) -> None:
     code = f"""
 import sys, torch, safetensors.torch
