@@ -25,7 +25,10 @@ from unweave.modalities.diffusion import folders, frozen
 from unweave.modalities.diffusion.evaluation.search import Attack, attacks, condition_search, searched
 from unweave.modalities.diffusion.frozen import Frozen
 
-pytestmark = pytest.mark.filterwarnings("ignore::unweave.guards.GuardWarning")  # of weights that are random
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::unweave.guards.GuardWarning"),  # of weights that are random
+    pytest.mark.slow,  # a run on a pipeline, which all of them look at, takes ten seconds
+]
 Told = pytest.CaptureFixture[str]
 UNJUDGED = RECIPE.replace("looks: 2", "looks: 2, judge: none")
 ADAPTED = (
@@ -45,9 +48,6 @@ def command(*arguments: object) -> int:
 
 def result(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
-
-
-pytestmark = pytest.mark.slow  # a run on a pipeline, which all of them look at, takes ten seconds
 
 
 @pytest.fixture(scope="module")
