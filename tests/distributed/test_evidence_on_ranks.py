@@ -20,6 +20,7 @@ from tests.distributed._command import Ended, command
 from tests.distributed.test_command_on_ranks import alone, failing
 from tests.modalities.records._tables import RECIPE as TABLE
 from tests.modalities.records._tables import written
+from unweave.audit import collect
 from unweave.audit.experiment import Experiment
 from unweave.audit.models import make
 from unweave.data.pairs import Pair
@@ -256,3 +257,21 @@ def test_what_cannot_be_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert ended.codes == [2, 2] and ended.said[1] == "" and says in ended.said[0], ended
         left = [(each, each.is_file() and each.read_text()[:600]) for each in (tmp_path / "out").rglob("*")]
         assert "Traceback" not in ended.said[0] and not (tmp_path / "out").exists(), (given, left, ended)
+
+
+def test_the_first_process_alone_looks_at_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made and removed again to see whether it can be: two that do so at once may leave it behind."""
+
+    def watched(rank: int) -> None:
+        look = collect.check_evidence
+
+        def noted(folder: Path) -> bool:
+            (tmp_path / f"looked-{rank}").touch()
+            return look(folder)
+
+        monkeypatch.setattr(collect, "check_evidence", noted)
+
+    given: list[str | Path] = ["-o", tmp_path / "out", "-s", "forget={random: 0.02}"]
+    ended = evidence(tmp_path / "cache", monkeypatch, written(tmp_path, RECORDS), *given, child=watched)
+    assert ended.codes == [2, 2] and "expected at least 20 examples" in ended.said[0]
+    assert [path.name for path in tmp_path.glob("looked-*")] == ["looked-0"] and not (tmp_path / "out").exists()

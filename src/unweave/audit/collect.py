@@ -98,7 +98,7 @@ def evidence(
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
     same = identity(resolve(recipe, request, folder))
-    if check_evidence(folder):
+    if ranks.first(lambda: check_evidence(folder)):
         check_recipe(folder, same)
     if own is not None:
         check_recipe(own.folder, same)
