@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import sys
 from dataclasses import replace
@@ -35,6 +36,14 @@ def cell(bench: dict[str, ModuleType], method: str, setting: str, gap: float | N
     scores = dict.fromkeys(c.SCORES, 0.5)
     gaps = dict.fromkeys(("UA", "RA", "TA", "MIA_AUC", "average_gap"), gap)
     return c.Cell(c.Place("digits", request, seed, method, setting), scores, gaps, **changes)
+
+
+def test_results_are_a_folder_before_anything_is_trained_for_them(bench: dict[str, ModuleType], tmp_path: Path) -> None:
+    (tmp_path / "digits.jsonl").touch()
+    assert bench["cell"].folder(str(tmp_path)) == tmp_path
+    assert bench["cell"].folder(str(tmp_path / "new")) == tmp_path / "new"
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a folder, found a file"):
+        bench["cell"].folder(str(tmp_path / "digits.jsonl"))
 
 
 def test_a_cell_is_found_again(bench: dict[str, ModuleType], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,15 @@ SCORES = ("UA", "FA", "RA", "TA", "MIA_AUC", "forget_loss", "retain_loss", "test
 CAP = 100.0
 ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
+
+
+def folder(text: str) -> Path:
+    """That of the results, as an argument of a command."""
+    if (path := Path(text)).exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a folder, found a file; results of one data set are a file in it"
+        )
+    return path
 
 
 @dataclass(frozen=True)

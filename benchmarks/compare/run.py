@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from cell import ENDS, RESULTS, best_settings, cells
+from cell import ENDS, RESULTS, best_settings, cells, folder
 from measure import Bench, recipe
 from problems import REQUESTS, SUITES, is_trained, request, retrained_seeds
 from settings import BASELINES, HEADLINE, REPAIRED_AS, TUNED_ON, Setting, names, steps, tuned
@@ -37,7 +37,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--suite", choices=("tuned", "steps"), default="tuned")
     parser.add_argument("--cached-only", action="store_true", help="train no model")
     parser.add_argument("--again", action="store_true", help="run also what is there, as after a change of a method")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=folder, default=RESULTS, help="a folder")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from cell import ENDS, RESULTS, Cell, best_settings, cells, mean_gap
+from cell import ENDS, RESULTS, Cell, best_settings, cells, folder, mean_gap
 from held import against, front, orders, ranks, repairs
 from problems import SUITES
 from rows import TITLES, Group, gap_of, header, marked, mean, requested, row
@@ -167,7 +167,7 @@ HELD: dict[str, Callable[[list[Cell]], str]] = {"repair": repairs, "ranks": rank
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=folder, default=RESULTS, help="a folder")
     parser.add_argument("--page", type=Path, default=PAGE)
     chosen = parser.parse_args()
     page = chosen.page.read_text()
