@@ -5,10 +5,10 @@
 `resnet18` is ResNet-18 on 32x32 images, batch 64 + 64; `stack` is a language-model-sized stack of 400 tensors and
 100 M parameters, 512 + 512 rows; `smollm2` is a Llama of SmolLM2-135M's size with random weights, 4 + 4 texts of 64
 tokens, all of it or LoRA; `digits` is the UNet of `unweave demo --drawn`, 64 + 128 images, with what drawing the noise
-of both batches costs beside two passes, and how long 1,000 images take. "trust region" is the default step, its look at
-both losses included, and "repair" one of a `repair.Repair`; the others move by SGD. Both sides of a ratio include the
-optimizer step (SGD without momentum). They are measured in turns, in processor time with `--cpu-time`: on a machine
-that others use too, it changes less than the clock.
+of both batches costs beside two passes, and how long 1,000 images take. "trust region" is the default step, two in a
+turn, as it looks at the forget side at every second one, and "repair" two of a `repair.Repair`; the others move by SGD.
+Both sides of a ratio include the optimizer step (SGD without momentum). They are measured in turns, in processor time
+with `--cpu-time`: on a machine that others use too, it changes less than the clock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from unweave.objectives import Loss
 from unweave.pretrained import Lora, adapt
 from unweave.repair import Repair
 from unweave.tasks import Diffusion, Language, Schedule, Task, Vision
-from unweave.trust import TrustRegion
+from unweave.trust import EVERY, TrustRegion
 
 MODELS = ("resnet18", "stack", "smollm2", "smollm2-lora", "digits")
 WIDTH = 706  # 200 layers of 706 x 706 weights and 706 biases: 99.8 M parameters
@@ -215,13 +215,15 @@ def measure(
         else:
             stepper.take(1, rule, objectives)
 
+    each = EVERY if region else 1
     for turn in range(repeats + 1):
         objectives.at(pair)
         times = []
         for job in (lambda: plain(model, pair, task, optimizer, work), step):
             gc.collect()
             start = clock()
-            job()
+            for _ in range(each):
+                job()
             times.append(clock() - start)
         if turn:  # the first turn warms up
             ratios.append(times[1] / times[0])

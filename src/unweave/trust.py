@@ -22,6 +22,7 @@ from unweave.rules._base import FORGET, RETAIN, Rule, Step
 # The same for every data set; docs/LOG.md shows what they were chosen from. Lengths are shares of |theta|.
 START, LARGEST, SMALLEST = 1e-3, 0.05, 1e-8
 GROW, SLOWER, SHRINK, HALVINGS = 1.3, 1.1, 0.5, 4
+EVERY = 2  # steps for one look at the forget side
 BUDGET, RELATIVE = 0.02, 0.05  # default budget: nats, and share of the starting retain loss
 REPAIR = 2.5e-3  # largest radius while repairing, as a share of |theta|
 SHARE = 0.5  # of the budget that one step may use up
@@ -49,6 +50,10 @@ class TrustRegion:
     3. `rise > allowance` or not finite: the step is halved, up to four times, then undone; R shrinks with it.
        `rise < allowance / 2`: R grows, by 1.3 where the first order held (the rise is over the predicted one by no more
        than a quarter of what was predicted for both losses, in absolute values), else by 1.1.
+
+    The retain side decides, and is looked at after every step. The forget side is looked at after every second one, and
+    after every one where the rule is steered by what a step did ("auto"): a step that makes its loss infinite is halved
+    like one that costs too much. Where it gets there unseen, the next step is refused.
 
     The step is a plain one, without momentum: a rule's first-order guarantees are those of the step taken. A rule that
     gives its own step length (OFMU) reads the radius from `Objectives.radius`.
@@ -152,11 +157,12 @@ class TrustRegion:
         direction.move(-lr)
         # 3. The step, and what it did: halved, weights half the way back, until the retain loss rose by no more than
         #    its allowance; undone if four halvings were not enough.
+        both = not self.repairing and (rule.needs_contract or (self.seen - 1) % EVERY == 0)
         for halving in range(HALVINGS + 1):
-            losses = self._look(objectives, step, whole=halving == HALVINGS)
+            losses = self._look(objectives, step, whole=halving == HALVINGS, both=both)
             realised = losses - step.losses
             rise = float(realised[RETAIN])
-            finite = bool(losses[RETAIN if self.repairing else FORGET :].isfinite().all())
+            finite = bool(losses[FORGET if both else RETAIN :].isfinite().all())
             if finite and rise <= SHARE * self.tolerated:
                 break
             before.halfway(objectives.parameters)
@@ -197,10 +203,10 @@ class TrustRegion:
         for name, value in state.items():
             setattr(self, name, value)
 
-    def _look(self, objectives: Objectives, step: Step, whole: bool) -> Tensor:
-        """Both losses; the forget side's only of a step that the retain side lets stand, or if `whole`, else NaN."""
+    def _look(self, objectives: Objectives, step: Step, whole: bool, both: bool) -> Tensor:
+        """The retain loss, and of `both` the forget loss of a step that the retain side lets stand, or if `whole`."""
         kept = objectives.loss(RETAIN)
-        if not self.repairing and (whole or float(kept - step.losses[RETAIN]) <= SHARE * self.tolerated):
+        if both and (whole or float(kept - step.losses[RETAIN]) <= SHARE * self.tolerated):
             return torch.stack([objectives.loss(FORGET), kept])
         return torch.stack([torch.full_like(kept, math.nan), kept])
 

