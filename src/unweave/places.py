@@ -49,14 +49,14 @@ class Shelf:
         _copy(tensors, self.tensors)
 
     @torch.no_grad()
-    def halfway(self, tensors: Sequence[Tensor]) -> None:
-        """Moves these half the way to what is here."""
+    def halfway(self, tensors: Sequence[Tensor], share: float = 0.5) -> None:
+        """Moves these half the way to what is here, or another share of it; below 0 it is away from it."""
         own, here = map(local, tensors), map(local, self.tensors)
         if self.place == "device":
-            torch._foreach_lerp_(list(own), list(here), 0.5)
+            torch._foreach_lerp_(list(own), list(here), share)
         else:
             for tensor, other in zip(own, here, strict=True):
-                tensor.lerp_(other.to(tensor.device), 0.5)
+                tensor.lerp_(other.to(tensor.device), share)
 
     def room(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros of a tensor's shape, here."""

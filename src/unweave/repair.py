@@ -37,6 +37,7 @@ BACK, GAIN = 0.05, 0.01
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
 DEBT = 10.0  # budgets that a push may run up where no contract counts them: what the repair pays later
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
+HALVINGS = 3  # of the way between the last look that found it there still and the first that found it forgotten
 Phase = Literal["push", "repair", "lost"]
 PAID, STALLED = "paid back", "paid back as far as it goes"
 
@@ -110,6 +111,9 @@ class Repair:
 
     *push*: the rule's own step, until every forget clause of the contract holds, or `met` does.
     *repair*: steps of `RepairRule` at quota 0 in a trust region of at most 0.0025 |theta|.
+    Between them, with `met`, it goes back to where it was just forgotten: of the straight line from the look before to
+    the first that found it forgotten, halved three times, the nearest point at which it is. No repair would undo what
+    a push overshoots.
     *lost*: after a look that finds it forgotten no longer, the same steps at a quota of 0.05, doubled at every further
     such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
     0.01 to 0.
@@ -126,7 +130,8 @@ class Repair:
     lowest level (the keeper's); without one, that of the lowest level at which `met` held.
 
     Args:
-        met: without a contract: a `Stop`, which gives a reason while it is forgotten.
+        met: without a contract: a `Stop`, which gives a reason while it is forgotten. At the first reason it is asked
+            again with the same record, on weights in between.
         steps: of the run, where there is no contract.
         share: of those steps that repair, the last, where `met` has not held before, or there is none.
         every: steps between two looks, where no contract says.
@@ -194,6 +199,9 @@ class Repair:
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
         self._objectives = objectives
+        if self._best is None and self.met is not None:
+            self._best = Shelf(self.place)
+            self._best.take(objectives.parameters)
         if self.sample is not None and self._seen == 0:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self._late(number) and self.phase == "push":
@@ -229,15 +237,29 @@ class Repair:
         found = bool(self.met(record))
         if not found and self._late(record.number):
             return None
+        assert self._best is not None
+        if found and self.phase == "push" and self._lowest == math.inf:
+            self._just_met(self.met, record, self._best, objectives)
         level = self.level()
-        if found and level < self._lowest:
-            self._best = self._best or Shelf(self.place)
+        if level < self._lowest if found else self._lowest == math.inf:
             self._best.take(objectives.parameters)
         return self._next(found, level, 0.0, HALF)
 
+    def _just_met(self, met: Stop, record: Record, before: Shelf, objectives: Objectives) -> None:
+        """Back to where it was just forgotten: halves the way from the look before, which did not find it so."""
+        at, missed, found = 1.0, 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = (missed + found) / 2
+            before.halfway(objectives.parameters, 1 - middle / at)
+            at = middle
+            missed, found = (missed, at) if met(record) else (at, found)
+        if at != found:
+            before.halfway(objectives.parameters, 1 - found / at)
+        self._read = None
+
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
-        if self._best is not None:
+        if self._best is not None and self._lowest < math.inf:
             self._best.restore(objectives.parameters)
 
     def state_dict(self) -> dict[str, Any]:

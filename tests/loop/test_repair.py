@@ -10,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 import unweave
-from tests._toys import each_step, memorised
+from tests._toys import each_step, loss, memorised
 from tests.contract._runs import Run, ascent
+from tests.trust._problems import Vector
 from unweave import loop
+from unweave import repair as repairs
 from unweave.averages import Averages
 from unweave.contract import Contract, Forget, Keep
 from unweave.contract.reading import Waypoint
-from unweave.data.pairs import Pairs
+from unweave.data.pairs import Pair, Pairs
 from unweave.errors import ConfigurationError
 from unweave.gramian import gramian
 from unweave.loop import Record
-from unweave.methods import METHODS
+from unweave.methods import METHODS, Method
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
+from unweave.parameters import Mask
 from unweave.repair import DEBT, Repair, RepairRule
-from unweave.rules import HAMU
+from unweave.rules import HAMU, Fixed
 from unweave.tasks import Vision
 from unweave.testing.method import blobs
 from unweave.trust import REPAIR, TrustRegion
@@ -178,6 +181,7 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
 ) -> None:
     """A criterion that takes itself back, asked every second step, while the level never comes down."""
     monkeypatch.setattr(Repair, "level", lambda repair: 99.0)
+    monkeypatch.setattr(repairs, "HALVINGS", 0)
     model, forget, retain = memorised()
     said, heard, asked = iter(found), [], []
 
@@ -219,6 +223,53 @@ def test_when_it_is_paid_back(levels: list[float], used: list[float], reason: st
     assert found[:-1] == [None] * (len(found) - 1) and found[-1] == reason
 
 
+@pytest.mark.parametrize("target", [0.04, 0.07, 0.1, 0.17])
+def test_a_push_goes_back_to_where_it_was_just_forgotten(target: float) -> None:
+    """Looks at 0, .1, .2: of the nine points that three halvings of a way tell apart the first at the target or past
+    it; the looks at them leave no trace, and the repair, which has nothing to do on a flat loss, leaves it there."""
+    model, asked = Vector(0.0, 2.0), list[float]()
+
+    def met(record: Record) -> str | None:
+        asked.append(model.theta[0].item())
+        return "enough" if asked[-1] >= target else None
+
+    constant = lambda m, batch: (1.0 + 0.0 * m.theta[0]).expand(len(batch))  # noqa: E731
+    method = Method(lambda m, batch: -m.theta[:1].expand(len(batch)), constant, Fixed(), "")
+    pairs = [Pair([torch.zeros(1)], [torch.zeros(1)])] * 10
+    step = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
+    repair = Repair(met=met, every=2)
+    result = loop.unlearn(model, method, pairs, loop.OptimizerStep(step([model.theta])), steps=4, repair=repair)
+    before = 0.1 * (target > 0.1)
+    points = [before + 0.1 * share / 8 for share in range(9)]
+    assert model.theta[0].item() == pytest.approx(min(x for x in points if x >= target - 1e-9), abs=1e-6)
+    looks = [0.1, 0.2][: 1 + (target > 0.1)]
+    assert asked[: len(looks)] == pytest.approx(looks) and len(asked) == len(looks) + 3
+    assert (result.reason, len(result.history)) == ("paid back", 2 * len(looks))
+
+
+def test_a_push_of_a_model_goes_back_and_moves_nothing_that_a_mask_holds() -> None:
+    model, forget, retain = memorised()
+    whole = torch.cat([p.detach().flatten() for p in model.parameters()])
+    mask = Mask(tuple(torch.arange(p.numel()).reshape(p.shape) % 2 == 0 for p in model.parameters()))
+    free = torch.cat([m.flatten() for m in mask.tensors])
+    ends = {}
+    for halvings in (0, 3):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(repairs, "HALVINGS", halvings)
+            moving = copy.deepcopy(model)
+            pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
+            met = lambda record, moving=moving: "enough" if loss(moving, forget) > 0.5 else None  # noqa: E731
+            repair = Repair(met=met, mask=mask)
+            region = TrustRegion(mask=mask)
+            end = lambda record, repair=repair: "repairs now" if repair.phase == "repair" else None  # noqa: E731
+            result = loop.unlearn(moving, ascent(), pairs, region, steps=200, repair=repair, stop=[end])
+        ends[halvings] = torch.cat([p.detach().flatten() for p in moving.parameters()])
+        assert result.reason == "repairs now" and loss(moving, forget) > 0.5
+    far, near = ends[0] - whole, ends[3] - whole
+    assert not far[~free].any() and not near[~free].any() and far[free].any()
+    assert float(near.norm()) < float(far.norm())
+
+
 def test_without_contract_and_criterion_the_last_part_repairs() -> None:
     model, forget, retain = memorised()
     result = unweave.unlearn(model, forget=forget, retain=retain, steps=20, repair=True)
@@ -240,9 +291,10 @@ def test_without_contract_and_criterion_the_last_part_repairs() -> None:
     ],
 )
 def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
-    found: list[bool], steps: int | None, phases: list[str]
+    monkeypatch: pytest.MonkeyPatch, found: list[bool], steps: int | None, phases: list[str]
 ) -> None:
     """At quota 0, and for good; not where it was forgotten once, whose state is kept, or where nobody knows the end."""
+    monkeypatch.setattr(repairs, "HALVINGS", 0)
     model, forget, retain = memorised()
     said, asked = iter(found), []
     repair = Repair(met=lambda record: "enough" if next(said) else None, steps=steps, every=1)
