@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -15,6 +15,8 @@ from unweave.devices import CPU
 from unweave.sharded import local
 
 Place = Literal["device", "host", "disk"]
+
+HALVINGS = 3  # of a way along which something begins to hold
 
 
 class Shelf:
@@ -51,12 +53,27 @@ class Shelf:
     @torch.no_grad()
     def halfway(self, tensors: Sequence[Tensor], share: float = 0.5) -> None:
         """Moves these half the way to what is here, or another share of it; below 0 it is away from it."""
-        own, here = map(local, tensors), map(local, self.tensors)
+        own, here = ([local(tensor) for tensor in some] for some in (tensors, self.tensors[: len(tensors)]))
         if self.place == "device":
-            torch._foreach_lerp_(list(own), list(here), share)
+            torch._foreach_lerp_(own, here, share)
         else:
             for tensor, other in zip(own, here, strict=True):
                 tensor.lerp_(other.to(tensor.device), share)
+
+    def back(self, tensors: Sequence[Tensor], found: Callable[[], bool]) -> None:
+        """Moves these, where it is found, towards what is here, where it is not, as far as it is still found.
+
+        The way is halved three times; `found` is asked at every point, and last at the one where they stay.
+        """
+        at, missed, nearest = 1.0, 0.0, 1.0  # shares of the way that lie before: 0 is what is here
+        for _ in range(HALVINGS):
+            middle = (missed + nearest) / 2
+            self.halfway(tensors, 1 - middle / at)
+            at = middle
+            missed, nearest = (missed, at) if found() else (at, nearest)
+        if at != nearest:
+            self.halfway(tensors, 1 - nearest / at)
+            found()
 
     def room(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros of a tensor's shape, here."""

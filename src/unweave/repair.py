@@ -37,7 +37,6 @@ BACK, GAIN = 0.05, 0.01
 LOST, RISE, MOST, FADE, LEAST = 0.05, 2.0, 0.4, 0.5, 0.01
 DEBT = 10.0  # budgets that a push may run up where no contract counts them: what the repair pays later
 GONE = 5  # looks in a row that find it lost, after which the rule pushes again
-HALVINGS = 3  # of the way between the last look that found it there still and the first that found it forgotten
 Phase = Literal["push", "repair", "lost"]
 PAID, STALLED = "paid back", "paid back as far as it goes"
 
@@ -111,9 +110,8 @@ class Repair:
 
     *push*: the rule's own step, until every forget clause of the contract holds, or `met` does.
     *repair*: steps of `RepairRule` at quota 0 in a trust region of at most 0.0025 |theta|.
-    Between them, with `met`, it goes back to where it was just forgotten: of the straight line from the look before to
-    the first that found it forgotten, halved three times, the nearest point at which it is. No repair would undo what
-    a push overshoots.
+    Between them it goes back to where it was just forgotten: on the straight line from the look before to the first one
+    that found it forgotten, halved three times, the nearest point at which it is. A repair undoes no push too far.
     *lost*: after a look that finds it forgotten no longer, the same steps at a quota of 0.05, doubled at every further
     such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
     0.01 to 0.
@@ -239,23 +237,12 @@ class Repair:
             return None
         assert self._best is not None
         if found and self.phase == "push" and self._lowest == math.inf:
-            self._just_met(self.met, record, self._best, objectives)
-        level = self.level()
+            met = self.met
+            self._best.back(objectives.parameters, lambda: bool(met(record)))
+        level = self.read()
         if level < self._lowest if found else self._lowest == math.inf:
             self._best.take(objectives.parameters)
         return self._next(found, level, 0.0, HALF)
-
-    def _just_met(self, met: Stop, record: Record, before: Shelf, objectives: Objectives) -> None:
-        """Back to where it was just forgotten: halves the way from the look before, which did not find it so."""
-        at, missed, found = 1.0, 0.0, 1.0
-        for _ in range(HALVINGS):
-            middle = (missed + found) / 2
-            before.halfway(objectives.parameters, 1 - middle / at)
-            at = middle
-            missed, found = (missed, at) if met(record) else (at, found)
-        if at != found:
-            before.halfway(objectives.parameters, 1 - found / at)
-        self._read = None
 
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
@@ -294,6 +281,11 @@ class Repair:
     def _late(self, number: int) -> bool:
         """Whether this is one of the last steps, which repair, of a run that has not forgotten."""
         return self.steps is not None and number > (1 - self.share) * self.steps and self._lowest == math.inf
+
+    def read(self) -> float:
+        """The level where the weights are now."""
+        self._read = None
+        return self.level()
 
     def level(self) -> float:
         """The retain loss on the sample after the last step, or its running mean where there is none."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
+from torch import Tensor
 
 from tests.contract._two import GONE, KEEP, Run, failing, made
+from unweave import places
 from unweave.contract import Contract, Forget, Keep
-from unweave.contract.keeper import MET
+from unweave.contract.keeper import MET, SPENT
 
 FAR = Forget("loss", at_least=6.0)
 
@@ -55,8 +60,11 @@ def test_the_budget_used_is_the_largest_over_the_keep_clauses_and_none_without_a
     assert free.keeper.left == 1.0 and free.keeper.path[0].used == 0.0
 
 
-def test_of_states_that_meet_every_goal_the_one_that_used_least_is_the_best_and_then_the_cheapest() -> None:
+def test_of_states_that_meet_every_goal_the_one_that_used_least_is_the_best_and_then_the_cheapest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As a repair asks for it; what is not forgotten yet is ranked as ever, whatever it costs."""
+    monkeypatch.setattr(places, "HALVINGS", 0)
     run, price = Run(made(forget=(GONE, FAR))), [1.0]
     run.keeper.cost = lambda: price[-1]
     assert run.step(0.0, 5.5) is None, "one goal of two is not enough, however little it used"
@@ -73,6 +81,39 @@ def test_of_states_that_meet_every_goal_the_one_that_used_least_is_the_best_and_
         run.keeper._best.restore(run.model)
         assert run.theta == best
     assert end(run) == [0.0, 6.5]
+
+
+def test_the_first_state_that_meets_every_goal_is_taken_back_to_where_it_just_does() -> None:
+    """Of a run that repairs: on the way from the state before, an eighth at a time; once, and each look is a look."""
+    run = Run(made(forget=(GONE, FAR)))
+    run.keeper.cost = lambda: 1.0
+    assert run.step(0.0, 5.0) is None and run.theta == [0.0, 5.0]
+    assert run.step(0.04, 9.0) == MET and run.theta == [0.01, 6.0], "met from 6 on: at two eighths, not at one"
+    assert [look.step for look in run.keeper.path] == [1, *[2] * 5]
+    assert [look.forgotten == 1.0 for look in run.keeper.path] == [False, True, True, True, False, True]
+    assert float(run.model.calls) == 9.0, "buffers are as the step left them"
+    run.keeper._kept.restore(run.model)
+    assert run.theta == [0.01, 6.0], "from here on it is the state to go back to"
+    assert run.step(0.04, 9.0) == MET and run.theta == [0.04, 9.0] and len(run.keeper.path) == 7
+    assert end(run) == [0.01, 6.0]
+    plain = Run(made(forget=(GONE, FAR)))
+    assert plain.step(0.0, 5.0) is None and plain.step(0.04, 9.0) == MET and plain.theta == [0.04, 9.0]
+
+
+@pytest.mark.parametrize(("shrinks", "reason"), [(2, MET), (1, SPENT)])
+def test_a_state_on_the_way_back_that_breaks_a_clause_is_passed_by_and_opens_a_sequence_of_tests(
+    shrinks: int, reason: str
+) -> None:
+    def between(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """All fail while the forget loss is between 6.2 and 8.2."""
+        return torch.full_like(batch[1], float(6.2 < model.theta[1] < 8.2), dtype=torch.float64)
+
+    keep = Keep(between, absolute=0.2, better="lower")
+    run = Run(Contract([keep], (FAR,), every=1, shrinks=shrinks))
+    run.keeper.cost = lambda: 1.0
+    assert run.step(0.0, 5.5) is None
+    assert run.step(0.0, 9.5) == reason and run.theta == [0.0, 8.5], "7.5 and 8.0 lie before it"
+    assert [look.kept for look in run.keeper.path] == [True, True, False, True, False, True]
 
 
 def test_without_a_goal_a_price_decides_nothing() -> None:

@@ -13,8 +13,7 @@ import unweave
 from tests._toys import each_step, loss, memorised
 from tests.contract._runs import Run, ascent
 from tests.trust._problems import Vector
-from unweave import loop
-from unweave import repair as repairs
+from unweave import loop, places
 from unweave.averages import Averages
 from unweave.contract import Contract, Forget, Keep
 from unweave.contract.reading import Waypoint
@@ -181,7 +180,7 @@ def test_what_is_lost_is_won_back_by_a_larger_quota_and_else_pushed_again(
 ) -> None:
     """A criterion that takes itself back, asked every second step, while the level never comes down."""
     monkeypatch.setattr(Repair, "level", lambda repair: 99.0)
-    monkeypatch.setattr(repairs, "HALVINGS", 0)
+    monkeypatch.setattr(places, "HALVINGS", 0)
     model, forget, retain = memorised()
     said, heard, asked = iter(found), [], []
 
@@ -243,7 +242,8 @@ def test_a_push_goes_back_to_where_it_was_just_forgotten(target: float) -> None:
     points = [before + 0.1 * share / 8 for share in range(9)]
     assert model.theta[0].item() == pytest.approx(min(x for x in points if x >= target - 1e-9), abs=1e-6)
     looks = [0.1, 0.2][: 1 + (target > 0.1)]
-    assert asked[: len(looks)] == pytest.approx(looks) and len(asked) == len(looks) + 3
+    assert asked[: len(looks)] == pytest.approx(looks) and len(asked) - len(looks) in (3, 4)
+    assert asked[-1] == model.theta[0].item(), "the last look is at what is left"
     assert (result.reason, len(result.history)) == ("paid back", 2 * len(looks))
 
 
@@ -255,7 +255,7 @@ def test_a_push_of_a_model_goes_back_and_moves_nothing_that_a_mask_holds() -> No
     ends = {}
     for halvings in (0, 3):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(repairs, "HALVINGS", halvings)
+            patched.setattr(places, "HALVINGS", halvings)
             moving = copy.deepcopy(model)
             pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
             met = lambda record, moving=moving: "enough" if loss(moving, forget) > 0.5 else None  # noqa: E731
@@ -294,7 +294,7 @@ def test_a_push_that_is_never_done_leaves_the_last_part_to_the_repair(
     monkeypatch: pytest.MonkeyPatch, found: list[bool], steps: int | None, phases: list[str]
 ) -> None:
     """At quota 0, and for good; not where it was forgotten once, whose state is kept, or where nobody knows the end."""
-    monkeypatch.setattr(repairs, "HALVINGS", 0)
+    monkeypatch.setattr(places, "HALVINGS", 0)
     model, forget, retain = memorised()
     said, asked = iter(found), []
     repair = Repair(met=lambda record: "enough" if next(said) else None, steps=steps, every=1)

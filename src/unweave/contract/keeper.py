@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -265,9 +266,13 @@ class Keeper:
     def _visit(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         self._moved = False
         if self._judged(model):
+            if self.cost is not None and not self._mends and self._first_met():
+                self._kept.back(model, partial(self._just_met, model))
             self._kept.take(model, rule, stepper)
             self._reach, self._broken = 0.0, math.inf
             paid = not self._mends or self.path[-1].used <= HALF
+            if self._failed > self.contract.shrinks:
+                return SPENT
             return MET if self.path[-1].forgotten == 1.0 and paid else None
         if self._failed < self.contract.shrinks and self._mends and self.path[-1].used < self._broken:
             self._failed, self._broken = self._failed + 1, self.path[-1].used
@@ -283,6 +288,17 @@ class Keeper:
         self._kept.stepper = dict(stepper.state_dict())
         self._reach = 0.0
         return None
+
+    def _first_met(self) -> bool:
+        """Whether no state before met every clause."""
+        *before, now = (point.kept and point.forgotten == 1.0 for point in self.path)
+        return now and not any(before)
+
+    def _just_met(self, model: nn.Module) -> bool:
+        """Reads a state on the way back; one that breaks a clause opens another sequence of tests, as a rollback."""
+        kept = self._judged(model)
+        self._failed += not kept
+        return kept and self.path[-1].forgotten == 1.0
 
     def _judged(self, model: nn.Module) -> bool:
         """Reads a state, remembers it if it is the best so far; whether every keep clause holds."""

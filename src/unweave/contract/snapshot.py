@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -89,6 +89,10 @@ class Snapshot:
             rule.load_state_dict(copy.deepcopy(self.rule))
         if stepper is not None:
             stepper.load_state_dict(self.stepper)
+
+    def back(self, model: nn.Module, found: Callable[[], bool]) -> None:
+        """Moves the model's weights towards these, as far as it is still found (`places.Shelf.back`)."""
+        self._shelf.back([p.detach() for p in model.parameters() if p.requires_grad], found)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""
