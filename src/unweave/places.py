@@ -16,7 +16,7 @@ from unweave.sharded import local
 
 Place = Literal["device", "host", "disk"]
 
-HALVINGS = 3  # of a way along which something begins to hold
+HALVINGS = 2  # of a way along which something begins to hold
 
 
 class Shelf:
@@ -63,7 +63,7 @@ class Shelf:
     def back(self, tensors: Sequence[Tensor], found: Callable[[], bool]) -> None:
         """Moves these, where it is found, towards what is here, where it is not, as far as it is still found.
 
-        The way is halved three times; `found` is asked at every point, and last at the one where they stay.
+        The way is halved twice; `found` is asked at every point, and last at the one where they stay.
         """
         at, missed, nearest = 1.0, 0.0, 1.0  # shares of the way that lie before: 0 is what is here
         for _ in range(HALVINGS):

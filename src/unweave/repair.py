@@ -110,8 +110,8 @@ class Repair:
 
     *push*: the rule's own step, until every forget clause of the contract holds, or `met` does.
     *repair*: steps of `RepairRule` at quota 0 in a trust region of at most 0.0025 |theta|.
-    Between them it goes back to where it was just forgotten: on the straight line from the look before to the first one
-    that found it forgotten, halved three times, the nearest point at which it is. A repair undoes no push too far.
+    A look that finds it forgotten after one that did not goes back to where it just was: on the straight line between
+    the two, halved twice, to the nearest point at which it is. A repair undoes no push too far.
     *lost*: after a look that finds it forgotten no longer, the same steps at a quota of 0.05, doubled at every further
     such look; the fifth in a row goes back to the push. A look that finds it forgotten again halves the quota, below
     0.01 to 0.
@@ -128,8 +128,8 @@ class Repair:
     lowest level (the keeper's); without one, that of the lowest level at which `met` held.
 
     Args:
-        met: without a contract: a `Stop`, which gives a reason while it is forgotten. At the first reason it is asked
-            again with the same record, on weights in between.
+        met: without a contract: a `Stop`, which gives a reason while it is forgotten. At a reason after none it is
+            asked again with the same record, on weights in between.
         steps: of the run, where there is no contract.
         share: of those steps that repair, the last, where `met` has not held before, or there is none.
         every: steps between two looks, where no contract says.
@@ -139,7 +139,7 @@ class Repair:
         mask: elements that a repair may move, where the stepper is no trust region with one of its own.
         sample: a pair whose retain loss is the level, always the same: what a step did shows through the noise of
             the batches. None: the running mean of the steps' own retain losses, from the mean of the first three.
-        place: where the best state and the averages lie.
+        place: where the best state, the last that was not forgotten, and the averages lie.
 
     Attributes:
         nats: whether the retain loss is in nats.
@@ -175,8 +175,10 @@ class Repair:
     _radius: float | None = field(default=None, init=False)
     _once: bool = field(default=False, init=False)
     _pushed: bool = field(default=True, init=False)
+    _found: bool = field(default=False, init=False)
     _read: float | None = field(default=None, init=False)
     _best: Shelf | None = field(default=None, init=False, repr=False)
+    _missed: Shelf | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
     _packs: Packs = field(init=False, repr=False, default_factory=Packs)
     _region: TrustRegion = field(init=False, repr=False)
@@ -197,9 +199,9 @@ class Repair:
     def take(self, number: int, rule: Rule, stepper: Stepper, objectives: Objectives) -> Record:
         """One step of the phase that the run is in."""
         self._objectives = objectives
-        if self._best is None and self.met is not None:
-            self._best = Shelf(self.place)
-            self._best.take(objectives.parameters)
+        if self.met is not None and self._missed is None:
+            self._missed = Shelf(self.place)
+            self._missed.take(objectives.parameters)
         if self.sample is not None and self._seen == 0:
             self._seen, self._origin = 1, objectives.loss_at(RETAIN, self.sample)
         if self._late(number) and self.phase == "push":
@@ -232,38 +234,47 @@ class Repair:
             return self._under(contract, ended)
         if self.met is None or record.number % self.every:
             return None
-        found = bool(self.met(record))
-        if not found and self._late(record.number):
-            return None
-        assert self._best is not None
-        if found and self.phase == "push" and self._lowest == math.inf:
-            met = self.met
-            self._best.back(objectives.parameters, lambda: bool(met(record)))
+        met, missed = self.met, self._missed
+        assert missed is not None, "`take` comes first"
+        found, before = bool(met(record)), self._found
+        self._found = found
+        if found and not before:
+            missed.back(objectives.parameters, lambda: bool(met(record)))
+        elif not found:
+            missed.take(objectives.parameters)
+            if self._late(record.number):
+                return None
         level = self.read()
-        if level < self._lowest if found else self._lowest == math.inf:
+        if found and level < self._lowest:
+            self._best = self._best or Shelf(self.place)
             self._best.take(objectives.parameters)
         return self._next(found, level, 0.0, HALF)
 
     def finish(self, objectives: Objectives) -> None:
         """Puts the best state back, where no contract does."""
-        if self._best is not None and self._lowest < math.inf:
+        if self._best is not None:
             self._best.restore(objectives.parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
         numbers = {name: getattr(self, name) for name in _STATE}
-        best = [] if self._best is None else list(self._best.tensors)
-        return {**numbers, "best": best, "averages": self._averages.state_dict(), "region": self._region.state_dict()}
+        shelves = {name: [] if shelf is None else list(shelf.tensors) for name, shelf in self._shelves.items()}
+        return {**numbers, **shelves, "averages": self._averages.state_dict(), "region": self._region.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         for name in _STATE:
             setattr(self, name, state[name])
-        if state["best"]:
-            self._best = Shelf(self.place)
-            self._best.take(state["best"])
+        for name in filter(state.__getitem__, self._shelves):
+            shelf = Shelf(self.place)
+            shelf.take(state[name])
+            setattr(self, f"_{name}", shelf)
         self._averages.load_state_dict(state["averages"])
         self._region.load_state_dict(state["region"])
+
+    @property
+    def _shelves(self) -> dict[str, Shelf | None]:
+        return {"best": self._best, "missed": self._missed}
 
     def _under(self, contract: Keeper, ended: str | None) -> str | None:
         """What the keeper's last reading means for the phase; it has gone back already from a state that broke."""
@@ -334,5 +345,5 @@ def wanted(asked: Asking, *, contract: bool, trust: bool) -> bool:
 
 _STATE = (
     *("phase", "lost", "quota", "_gone", "_level", "_origin", "_seen"),
-    *("_highest", "_lowest", "_least", "_stalled", "_radius", "_once", "_pushed"),
+    *("_highest", "_lowest", "_least", "_stalled", "_radius", "_once", "_pushed", "_found"),
 )

@@ -23,7 +23,7 @@ from unweave.contract.sets import Sets, check, remarks
 from unweave.contract.snapshot import Shrinking, Snapshot, Stateful, Taken
 from unweave.errors import of_set
 from unweave.objectives import Objectives
-from unweave.places import Place
+from unweave.places import HALVINGS, Place
 from unweave.rules._base import Left
 from unweave.tasks import Known, Task
 
@@ -47,9 +47,11 @@ class Keeper:
     last state that kept all, the step length is halved, and the run goes on, `contract.shrinks` times at most. Where
     what is drawn is read, the first steps of an optimizer break what the next ones mend: there the run goes on from a
     broken state, as one of these times, while less is broken at every look, and from one that meets every clause until
-    half of the budget is paid back. At the end the model is the state that forgot most among those that kept every keep
-    clause, and of those that meet every forget clause, where what is drawn is read, the one that uses least of the
-    budget; the original is one of them. Every decision depends on counts and seeds alone, and is the same on all ranks.
+    half of the budget is paid back. Elsewhere a state of a run that repairs, which meets everything after one that did
+    not, is moved back to where it just does, on the way between the two (`places.Shelf.back`). At the end the model is
+    the state that forgot most among those that kept every keep clause, and of those that meet every forget clause,
+    where what is drawn is read, the one that uses least of the budget; the original is one of them. Every decision
+    depends on counts and seeds alone, and is the same on all ranks.
 
     Args:
         contract: the limits.
@@ -153,7 +155,8 @@ class Keeper:
         first, each, last = map(
             self._observer.passes, ((*due, "final"), due, ("final", "forget final", "holdout final"))
         )
-        return first + -(-steps // self.every) * each + last
+        back = HALVINGS + 1 if self._forgets and not self._mends else 0
+        return first + (-(-steps // self.every) + back) * each + last
 
     def check(self, model: nn.Module) -> None:
         """Refuses what `begin` would, on the model as it is then, before anything is done that cannot be undone.
@@ -266,7 +269,7 @@ class Keeper:
     def _visit(self, model: nn.Module, rule: Stateful, stepper: Shrinking) -> str | None:
         self._moved = False
         if self._judged(model):
-            if self.cost is not None and not self._mends and self._first_met():
+            if self.cost is not None and not self._mends and self._met_now():
                 self._kept.back(model, partial(self._just_met, model))
             self._kept.take(model, rule, stepper)
             self._reach, self._broken = 0.0, math.inf
@@ -289,10 +292,10 @@ class Keeper:
         self._reach = 0.0
         return None
 
-    def _first_met(self) -> bool:
-        """Whether no state before met every clause."""
-        *before, now = (point.kept and point.forgotten == 1.0 for point in self.path)
-        return now and not any(before)
+    def _met_now(self) -> bool:
+        """Whether this state meets every clause, and the last kept one, to which it can go back, did not."""
+        before = next((point.forgotten for point in reversed(self.path[:-1]) if point.kept), None)
+        return self.path[-1].forgotten == 1.0 and before != 1.0
 
     def _just_met(self, model: nn.Module) -> bool:
         """Reads a state on the way back; one that breaks a clause opens another sequence of tests, as a rollback."""
