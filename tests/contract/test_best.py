@@ -83,24 +83,35 @@ def test_of_states_that_meet_every_goal_the_one_that_used_least_is_the_best_and_
     assert end(run) == [0.0, 6.5]
 
 
-def test_the_first_state_that_meets_every_goal_is_taken_back_to_where_it_just_does() -> None:
-    """Of a run that repairs: on the way from the state before, an eighth at a time; once, and each look is a look."""
+def test_a_state_that_meets_every_goal_is_taken_back_to_where_it_just_does() -> None:
+    """Of a run that repairs: on the way from the state before, a quarter at a time; each look is a look."""
     run = Run(made(forget=(GONE, FAR)))
     run.keeper.cost = lambda: 1.0
-    assert run.step(0.0, 5.0) is None and run.theta == [0.0, 5.0]
-    assert run.step(0.04, 9.0) == MET and run.theta == [0.01, 6.0], "met from 6 on: at two eighths, not at one"
-    assert [look.step for look in run.keeper.path] == [1, *[2] * 5]
-    assert [look.forgotten == 1.0 for look in run.keeper.path] == [False, True, True, True, False, True]
-    assert float(run.model.calls) == 9.0, "buffers are as the step left them"
+    assert run.step(0.0, 5.5) is None and run.theta == [0.0, 5.5]
+    assert run.step(0.04, 9.5) == MET and run.theta == [0.01, 6.5], "met from 6 on"
+    assert [look.step for look in run.keeper.path] == [1, *[2] * 3]
+    assert [look.forgotten == 1.0 for look in run.keeper.path] == [False, True, True, True]
+    assert float(run.model.calls) == 9.5, "buffers are as the step left them"
     run.keeper._kept.restore(run.model)
-    assert run.theta == [0.01, 6.0], "from here on it is the state to go back to"
-    assert run.step(0.04, 9.0) == MET and run.theta == [0.04, 9.0] and len(run.keeper.path) == 7
-    assert end(run) == [0.01, 6.0]
+    assert run.theta == [0.01, 6.5], "from here on it is the state to go back to"
+    assert run.step(0.04, 9.5) == MET and run.theta == [0.04, 9.5] and len(run.keeper.path) == 5, "none before was not"
+    assert run.step(0.0, 4.0) is None and run.step(0.04, 8.0) == MET
+    assert run.theta == [0.02, 6.0] and [look.forgotten == 1.0 for look in run.keeper.path[5:]] == [
+        *(False, True, True, False, True),
+    ], "it was lost, and is won back"
     plain = Run(made(forget=(GONE, FAR)))
-    assert plain.step(0.0, 5.0) is None and plain.step(0.04, 9.0) == MET and plain.theta == [0.04, 9.0]
+    assert plain.step(0.0, 5.5) is None and plain.step(0.04, 9.5) == MET and plain.theta == [0.04, 9.5]
 
 
-@pytest.mark.parametrize(("shrinks", "reason"), [(2, MET), (1, SPENT)])
+def test_a_state_that_broke_a_clause_is_not_the_one_before() -> None:
+    """The way goes back to the last state that kept all, which the run had gone back to."""
+    run = Run(made(forget=(GONE, FAR)))
+    run.keeper.cost = lambda: 1.0
+    assert run.step(0.0, 4.0) is None and run.step(0.3, 9.0) is None and run.theta == [0.0, 4.0]
+    assert run.step(0.04, 8.0) == MET and run.theta == [0.02, 6.0]
+
+
+@pytest.mark.parametrize(("shrinks", "reason"), [(1, MET), (0, SPENT)])
 def test_a_state_on_the_way_back_that_breaks_a_clause_is_passed_by_and_opens_a_sequence_of_tests(
     shrinks: int, reason: str
 ) -> None:
@@ -112,8 +123,8 @@ def test_a_state_on_the_way_back_that_breaks_a_clause_is_passed_by_and_opens_a_s
     run = Run(Contract([keep], (FAR,), every=1, shrinks=shrinks))
     run.keeper.cost = lambda: 1.0
     assert run.step(0.0, 5.5) is None
-    assert run.step(0.0, 9.5) == reason and run.theta == [0.0, 8.5], "7.5 and 8.0 lie before it"
-    assert [look.kept for look in run.keeper.path] == [True, True, False, True, False, True]
+    assert run.step(0.0, 9.5) == reason and run.theta == [0.0, 8.5], "7.5 lies before it"
+    assert [look.kept for look in run.keeper.path] == [True, True, False, True]
 
 
 def test_without_a_goal_a_price_decides_nothing() -> None:

@@ -247,6 +247,25 @@ def test_a_push_goes_back_to_where_it_was_just_forgotten(target: float) -> None:
     assert (result.reason, len(result.history)) == ("paid back", 2 * len(looks))
 
 
+def test_it_goes_back_at_every_look_that_finds_it_forgotten_after_one_that_did_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a push ends, and where what was lost is won back; at all other looks nothing moves it."""
+    model, forget, retain = memorised()
+    found = [False, True, True, False, False, True, False, True, True]
+    said, looks, back = iter(found), [], []
+
+    def met(record: Record) -> str | None:
+        looks.append(next(said))
+        return "enough" if looks[-1] else None
+
+    monkeypatch.setattr(Repair, "level", lambda repair: 99.0)
+    monkeypatch.setattr(places.Shelf, "back", lambda shelf, tensors, found: back.append(len(looks)))
+    pairs, repair = Pairs(forget, retain, forget_batch=15), Repair(met=met, every=1)
+    loop.unlearn(model, ascent(), pairs, TrustRegion(), steps=len(found), repair=repair)
+    assert looks == found and back == [2, 6, 8]
+
+
 def test_a_push_of_a_model_goes_back_and_moves_nothing_that_a_mask_holds() -> None:
     model, forget, retain = memorised()
     whole = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -334,22 +353,27 @@ def test_a_push_without_a_contract_runs_up_so_many_budgets_before_it_restores(ov
     assert found == notes
 
 
-def test_a_state_goes_on_bit_for_bit() -> None:
-    """Stopped in the middle of either phase, states handed on, it ends as if it had not been."""
-    whole, cuts = _run([24]), ([9, 15], [16, 8])
+@pytest.mark.parametrize("level", [None, 1.0])
+def test_a_state_goes_on_bit_for_bit(level: float | None) -> None:
+    """Stopped in the middle of either phase, states handed on, it ends as if it had not been; without a criterion, and
+    with one that begins to hold at step 10, between two looks of which there is a cut."""
+    whole, cuts = _run([24], level), ([9, 15], [16, 8], [7, 2, 15])
     for cut in cuts:
-        assert all(a.equal(b) for a, b in zip(whole.parameters(), _run(cut).parameters(), strict=True)), cut
+        again = _run(cut, level)
+        assert all(a.equal(b) for a, b in zip(whole.parameters(), again.parameters(), strict=True)), cut
 
 
-def _run(parts: list[int]) -> nn.Module:
+def _run(parts: list[int], level: float | None) -> nn.Module:
     run = Run(Contract(keep=[], forget=[Forget("loss", at_least=99.0)]), "hamu_q")
     state: dict[str, Any] = {}
+    met = None if level is None else lambda record: "enough" if loss(run.model, run.forget) > level else None
     for count in parts:
-        repair = Repair(steps=24, share=0.5)
+        repair = Repair(met=met, steps=24, share=0.5)
         if state:
             repair.load_state_dict(copy.deepcopy(state))
         unweave.loop.unlearn(run.model, run.made, run.pairs, run.stepper, steps=count, repair=repair, progress=_of(run))
         state = repair.state_dict()
+    assert level is None or (state["best"] and state["missed"]), "it was found, after a look that did not"
     return run.model
 
 
