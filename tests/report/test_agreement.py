@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import unweave
+from tests._toys import memorised
 from tests.report.test_pages import run_directory
 from tests.report.test_several import code, rows
 from unweave.commands.tables import scores_of
+from unweave.contract import Contract, Forget, Keep
 from unweave.evaluation import Score
 from unweave.modalities import MODALITIES
 from unweave.modalities._base import Scored
 from unweave.report.build import build
+from unweave.report.contract import sections
 from unweave.report.numbers import RIGHT
 from unweave.run import outcome
 
@@ -92,3 +96,19 @@ def test_a_finished_run(
     monkeypatch.setenv("COLUMNS", "400")
     assert code("run", recipe(), "-o", tmp_path / "out") in (0, 3)
     assert agree(tmp_path / "out", capsys, listed(capsys)) > 10
+
+
+def test_the_page_says_how_often_the_contract_was_read_on_the_way_back() -> None:
+    """Looks of one step after its first; without a repair there are none, and no word of it."""
+    model, forget, retain = memorised()
+    asked = Contract(keep=[Keep("accuracy", absolute=0.2)], forget=[Forget("accuracy", at_most=0.5)], every=2)
+    for repair, words in (
+        (True, " and 2 times on the way back to where it was just forgotten, in"),
+        (False, "steps, in"),
+    ):
+        result = unweave.unlearn(model, forget=forget, retain=retain, contract=asked, repair=repair)
+        assert result.contract is not None
+        steps = [point.step for point in result.contract.path]
+        assert len(steps) - len(set(steps)) == 3 * repair
+        (section,) = sections({"contract": result.contract.clauses(), "contract_reading": result.contract.reading()})
+        assert f"read {len(steps)} times, every 2 steps" in section.text and words in section.text

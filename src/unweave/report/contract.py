@@ -29,7 +29,7 @@ def sections(summary: Json) -> list[Section]:
         "examples that no step trained on. The guard set steered the run; the final set was read once, at the end, and "
         "steered nothing unless a note below says that the two are one. "
         f"The contract was read {counted(reading['looks'], 'time', 'times')}, every "
-        f"{counted(reading['every'], 'step', 'steps')}, in "
+        f"{counted(reading['every'], 'step', 'steps')}{_back(reading['path'])}, in "
         f"{reading['seconds']:.2f} s: {100 * reading['share']:.1f} % of the run. "
         f"{counted(reading['rollbacks'], 'time', 'times')} a clause broke and the run went back to the last state that "
         "kept all."
@@ -40,6 +40,12 @@ def sections(summary: Json) -> list[Section]:
     clauses = Table(caption, COLUMNS, [_row(row) for row in summary["contract"]])
     tables = [clauses, *raced, *(notes if reading["notes"] else [])]
     return [Section(TITLE, text, tables, _path(reading["path"]))]
+
+
+def _back(path: Sequence[Json]) -> str:
+    """How many of the looks were on the way back to where it was just forgotten: those of a step that had one."""
+    more = len(path) - len({look["step"] for look in path})
+    return f" and {counted(more, 'time', 'times')} on the way back to where it was just forgotten" if more > 0 else ""
 
 
 def verdicts(summary: Json, against: bool) -> list[Verdict]:
