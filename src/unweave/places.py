@@ -63,14 +63,22 @@ class Shelf:
     def back(self, tensors: Sequence[Tensor], found: Callable[[], bool]) -> None:
         """Moves these, where it is found, towards what is here, where it is not, as far as it is still found.
 
-        The way is halved twice; `found` is asked at every point, and last at the one where they stay.
+        The way is halved twice, and up to twice more while it is found at every point: one that is found even at a
+        sixteenth of the way does not depend on these, and they stay. `found` is asked at every point, and last at the
+        one where they stay.
         """
         at, missed, nearest = 1.0, 0.0, 1.0  # shares of the way that lie before: 0 is what is here
-        for _ in range(HALVINGS):
+        for turn in range(2 * HALVINGS):
+            if turn >= HALVINGS and missed:
+                break
             middle = (missed + nearest) / 2
             self.halfway(tensors, 1 - middle / at)
             at = middle
-            missed, nearest = (missed, at) if found() else (at, nearest)
+            if found():
+                nearest = at
+            else:
+                missed = at
+        nearest = nearest if missed else 1.0
         if at != nearest:
             self.halfway(tensors, 1 - nearest / at)
             found()

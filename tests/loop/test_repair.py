@@ -12,21 +12,19 @@ from torch import Tensor, nn
 import unweave
 from tests._toys import each_step, loss, memorised
 from tests.contract._runs import Run, ascent
-from tests.trust._problems import Vector
 from unweave import loop, places
 from unweave.averages import Averages
 from unweave.contract import Contract, Forget, Keep
 from unweave.contract.reading import Waypoint
-from unweave.data.pairs import Pair, Pairs
+from unweave.data.pairs import Pairs
 from unweave.errors import ConfigurationError
 from unweave.gramian import gramian
 from unweave.loop import Record
-from unweave.methods import METHODS, Method
+from unweave.methods import METHODS
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
-from unweave.parameters import Mask
 from unweave.repair import DEBT, Repair, RepairRule
-from unweave.rules import HAMU, Fixed
+from unweave.rules import HAMU
 from unweave.tasks import Vision
 from unweave.testing.method import blobs
 from unweave.trust import REPAIR, TrustRegion
@@ -220,73 +218,6 @@ def test_when_it_is_paid_back(levels: list[float], used: list[float], reason: st
     repair._origin = 1.0
     found = [repair._next(True, *look, 0.5) for look in zip(levels, used, strict=True)]
     assert found[:-1] == [None] * (len(found) - 1) and found[-1] == reason
-
-
-@pytest.mark.parametrize("target", [0.04, 0.07, 0.1, 0.17])
-def test_a_push_goes_back_to_where_it_was_just_forgotten(target: float) -> None:
-    """Looks at 0, .1, .2: of the five points that two halvings of a way tell apart the first at the target or past
-    it; the looks at them leave no trace, and the repair, which has nothing to do on a flat loss, leaves it there."""
-    model, asked = Vector(0.0, 2.0), list[float]()
-
-    def met(record: Record) -> str | None:
-        asked.append(model.theta[0].item())
-        return "enough" if asked[-1] >= target else None
-
-    constant = lambda m, batch: (1.0 + 0.0 * m.theta[0]).expand(len(batch))  # noqa: E731
-    method = Method(lambda m, batch: -m.theta[:1].expand(len(batch)), constant, Fixed(), "")
-    pairs = [Pair([torch.zeros(1)], [torch.zeros(1)])] * 10
-    step = lambda parameters: torch.optim.SGD(parameters, 0.05)  # noqa: E731
-    repair = Repair(met=met, every=2)
-    result = loop.unlearn(model, method, pairs, loop.OptimizerStep(step([model.theta])), steps=4, repair=repair)
-    before = 0.1 * (target > 0.1)
-    points = [before + 0.1 * share / 4 for share in range(5)]
-    assert model.theta[0].item() == pytest.approx(min(x for x in points if x >= target - 1e-9), abs=1e-6)
-    looks = [0.1, 0.2][: 1 + (target > 0.1)]
-    assert asked[: len(looks)] == pytest.approx(looks) and len(asked) - len(looks) in (2, 3)
-    assert asked[-1] == model.theta[0].item(), "the last look is at what is left"
-    assert (result.reason, len(result.history)) == ("paid back", 2 * len(looks))
-
-
-def test_it_goes_back_at_every_look_that_finds_it_forgotten_after_one_that_did_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Where a push ends, and where what was lost is won back; at all other looks nothing moves it."""
-    model, forget, retain = memorised()
-    found = [False, True, True, False, False, True, False, True, True]
-    said, looks, back = iter(found), [], []
-
-    def met(record: Record) -> str | None:
-        looks.append(next(said))
-        return "enough" if looks[-1] else None
-
-    monkeypatch.setattr(Repair, "level", lambda repair: 99.0)
-    monkeypatch.setattr(places.Shelf, "back", lambda shelf, tensors, found: back.append(len(looks)))
-    pairs, repair = Pairs(forget, retain, forget_batch=15), Repair(met=met, every=1)
-    loop.unlearn(model, ascent(), pairs, TrustRegion(), steps=len(found), repair=repair)
-    assert looks == found and back == [2, 6, 8]
-
-
-def test_a_push_of_a_model_goes_back_and_moves_nothing_that_a_mask_holds() -> None:
-    model, forget, retain = memorised()
-    whole = torch.cat([p.detach().flatten() for p in model.parameters()])
-    mask = Mask(tuple(torch.arange(p.numel()).reshape(p.shape) % 2 == 0 for p in model.parameters()))
-    free = torch.cat([m.flatten() for m in mask.tensors])
-    ends = {}
-    for halvings in (0, 2):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(places, "HALVINGS", halvings)
-            moving = copy.deepcopy(model)
-            pairs = Pairs(forget, retain, forget_batch=15, retain_batch=70)
-            met = lambda record, moving=moving: "enough" if loss(moving, forget) > 0.5 else None  # noqa: E731
-            repair = Repair(met=met, mask=mask)
-            region = TrustRegion(mask=mask)
-            end = lambda record, repair=repair: "repairs now" if repair.phase == "repair" else None  # noqa: E731
-            result = loop.unlearn(moving, ascent(), pairs, region, steps=200, repair=repair, stop=[end])
-        ends[halvings] = torch.cat([p.detach().flatten() for p in moving.parameters()])
-        assert result.reason == "repairs now" and loss(moving, forget) > 0.5
-    far, near = ends[0] - whole, ends[2] - whole
-    assert not far[~free].any() and not near[~free].any() and far[free].any()
-    assert float(near.norm()) < float(far.norm())
 
 
 def test_without_contract_and_criterion_the_last_part_repairs() -> None:

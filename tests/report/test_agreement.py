@@ -103,7 +103,7 @@ def test_the_page_says_how_often_the_contract_was_read_on_the_way_back() -> None
     model, forget, retain = memorised()
     asked = Contract(keep=[Keep("accuracy", absolute=0.2)], forget=[Forget("accuracy", at_most=0.5)], every=2)
     for repair, words in (
-        (True, " and 2 times on the way back to where it was just forgotten, in"),
+        (True, " and 3 times on the way back to where it was just forgotten, in"),
         (False, "steps, in"),
     ):
         result = unweave.unlearn(model, forget=forget, retain=retain, contract=asked, repair=repair)

@@ -28,7 +28,7 @@ CONTRACT = Contract(keep=[Keep("accuracy", absolute=0.2)], forget=[Forget("accur
 def test_printed_the_contract_comes_first_and_then_before_and_after() -> None:
     result, model, forget, _ = carried_out(contract=CONTRACT)
     lines = str(result).splitlines()
-    assert lines[0].startswith("contract met; read 4 times") and lines[1].startswith("keep   accuracy falls")
+    assert lines[0].startswith("contract met; read 7 times") and lines[1].startswith("keep   accuracy falls")
     before, after = result.changes["forget accuracy"]
     assert (before, after) == (accuracy(model, forget), accuracy(result.model, forget)) and before > after
     assert ["forget", "accuracy", f"{before:.4g}", f"{after:.4g}"] in [line.split() for line in lines]

@@ -155,7 +155,7 @@ class Keeper:
         first, each, last = map(
             self._observer.passes, ((*due, "final"), due, ("final", "forget final", "holdout final"))
         )
-        back = HALVINGS + 1 if self._forgets and not self._mends else 0
+        back = 2 * HALVINGS + 1 if self._forgets and not self._mends else 0
         return first + (-(-steps // self.every) + back) * each + last
 
     def check(self, model: nn.Module) -> None:
