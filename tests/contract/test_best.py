@@ -87,18 +87,17 @@ def test_a_state_that_meets_every_goal_is_taken_back_to_where_it_just_does() -> 
     """Of a run that repairs: on the way from the state before, a quarter at a time; each look is a look."""
     run = Run(made(forget=(GONE, FAR)))
     run.keeper.cost = lambda: 1.0
-    assert run.step(0.0, 5.5) is None and run.theta == [0.0, 5.5]
-    assert run.step(0.04, 9.5) == MET and run.theta == [0.01, 6.5], "met from 6 on"
-    assert [look.step for look in run.keeper.path] == [1, *[2] * 3]
-    assert [look.forgotten == 1.0 for look in run.keeper.path] == [False, True, True, True]
-    assert float(run.model.calls) == 9.5, "buffers are as the step left them"
+    assert run.step(0.0, 4.0) is None and run.theta == [0.0, 4.0]
+    assert run.step(0.04, 8.0) == MET and run.theta == [0.02, 6.0], "met from 6 on"
+    assert [look.step for look in run.keeper.path] == [1, *[2] * 4]
+    assert [look.forgotten == 1.0 for look in run.keeper.path] == [False, True, True, False, True]
+    assert float(run.model.calls) == 8.0, "buffers are as the step left them"
     run.keeper._kept.restore(run.model)
-    assert run.theta == [0.01, 6.5], "from here on it is the state to go back to"
-    assert run.step(0.04, 9.5) == MET and run.theta == [0.04, 9.5] and len(run.keeper.path) == 5, "none before was not"
-    assert run.step(0.0, 4.0) is None and run.step(0.04, 8.0) == MET
-    assert run.theta == [0.02, 6.0] and [look.forgotten == 1.0 for look in run.keeper.path[5:]] == [
-        *(False, True, True, False, True),
-    ], "it was lost, and is won back"
+    assert run.theta == [0.02, 6.0], "from here on it is the state to go back to"
+    assert run.step(0.04, 9.5) == MET and run.theta == [0.04, 9.5] and len(run.keeper.path) == 6, "none before was not"
+    assert run.step(0.0, 5.5) is None and run.step(0.04, 9.5) == MET, "it was lost, and is won back"
+    looks = [look.forgotten == 1.0 for look in run.keeper.path[6:]]
+    assert run.theta == [0.005, 6.0] and looks == [False, True, True, True, True, False, True]
     plain = Run(made(forget=(GONE, FAR)))
     assert plain.step(0.0, 5.5) is None and plain.step(0.04, 9.5) == MET and plain.theta == [0.04, 9.5]
 
