@@ -163,7 +163,8 @@ def unlearn(
         accelerator: the `accelerate.Accelerator` that prepared the model; implies `inplace`.
         guards: what the checks are told; None: near-duplicates are not looked for, all else is.
         repair: once it is forgotten (the contract's forget clauses hold, or a `stop` gives a reason; without either for
-            the last 30 % of the steps), go on with steps that pay the retain side back (`repair.Repair`). "auto": under
+            the last 30 % of the steps), go back to where it just was, which asks contract or `stop` two to five times
+            more, and on with steps that pay the retain side back (`repair.Repair`). "auto": under
             a contract, in a trust region; not under an optimizer of yours, nor after a method without steps. "lean" is
             True with averages in bfloat16 (`averages.Averages`).
         until: where the forget loss ends for each example (`losses.Until`): a level of its nll in the task's unit,
