@@ -210,7 +210,9 @@ def test_float16_is_warned_of() -> None:
     assert told == {torch.float16}
 
 
-FACTORY = OWN + """
+FACTORY = (
+    OWN
+    + """
 
 class Half(nn.Sequential):
     def forward(self, x):
@@ -220,6 +222,7 @@ class Half(nn.Sequential):
 def half():
     return Half(net()).to(torch.bfloat16)
 """
+)
 
 
 @pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
@@ -256,7 +259,5 @@ def test_what_is_quantised_is_refused_without_adapters() -> None:
 @pytest.mark.filterwarnings("ignore::unweave.GuardWarning")
 def test_who_names_what_may_move_may_move_it() -> None:
     model = quantised()
-    found = unweave.unlearn(
-        model, **sides(torch.float32), parameters="2.*", steps=2, inplace=True, progress=False
-    )
+    found = unweave.unlearn(model, **sides(torch.float32), parameters="2.*", steps=2, inplace=True, progress=False)
     assert found.steps == 2

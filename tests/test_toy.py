@@ -26,9 +26,7 @@ contract: {keep: [{metric: loss, relative: 0.6}]}
 run: {steps: 40, forget_batch: 16, checkpoint_every: 1}
 """
 BRIEF = RECIPE.replace("steps: 40", "steps: 10") + "training: {epochs: 10}\n"  # for what does not read how well it went
-SEVERAL = BRIEF.replace(
-    "forget: {random: 0.1}\n", "requests: [{id: a, random: 0.05}, {id: b, random: 0.1, seed: 1}]\n"
-)
+SEVERAL = BRIEF.replace("forget: {random: 0.1}\n", "requests: [{id: a, random: 0.05}, {id: b, random: 0.1, seed: 1}]\n")
 ALONE = RECIPE.replace("forget: {random: 0.1}\n", "training: {epochs: 30}\n")
 Write = Callable[..., Path]
 Told = pytest.CaptureFixture[str]
