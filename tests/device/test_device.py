@@ -227,15 +227,16 @@ def chain(layers: int, width: int = 16) -> nn.Module:
 
 
 def step_of(task: Any, model: nn.Module, forget: Any, retain: Any, rule: Any, region: bool) -> Watch:
-    """The second step, which finds every buffer made, on batches that come from the host."""
+    """The third step, which finds every buffer made and, in a trust region, looks at both sides; on host batches."""
     model = copy.deepcopy(model).to(there())
     objectives = Objectives(model, (Ascent(task.nll), task.nll))
     step: Any = TrustRegion() if region else OptimizerStep(torch.optim.SGD(model.parameters(), lr=1e-3))
     pairs = Pairs(forget, retain, forget_batch=8, retain_batch=16, device=there())
-    step.take(1, rule, objectives.at(next(iter(pairs))))
+    for number in (1, 2):
+        step.take(number, rule, objectives.at(next(iter(pairs))))
     pair = next(iter(pairs))
     with Watch(there().type) as watch:
-        step.take(2, rule, objectives.at(pair))
+        step.take(3, rule, objectives.at(pair))
     return watch
 
 
