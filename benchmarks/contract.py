@@ -122,7 +122,7 @@ def one(case: tuple[Problem, str, str, float, str], steps: int) -> dict[str, Any
     pairs = Pairs(asked.forget, train, forget_batch=64, retain_batch=256, seed=seed)
     stepper = TrustRegion() if step == "trust" else torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     repair = Repair(sample=pairs.sample())
-    keeper.cost = repair.read
+    keeper.cost = repair.level
     plain = METHODS[name](task, asked.model)
     assert plain.forget is not None
     method = replace(plain, forget=Until(plain.forget, task, END))  # ascent, as the call and recipes end it

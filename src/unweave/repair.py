@@ -176,7 +176,6 @@ class Repair:
     _once: bool = field(default=False, init=False)
     _pushed: bool = field(default=True, init=False)
     _found: bool = field(default=False, init=False)
-    _read: float | None = field(default=None, init=False)
     _best: Shelf | None = field(default=None, init=False, repr=False)
     _missed: Shelf | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
@@ -219,7 +218,6 @@ class Repair:
             record = region.take(number, RepairRule(self._averages, self.quota, self._packs), objectives)
         else:
             record = stepper.take(number, rule, objectives)
-        self._read = None
         if self.sample is None:
             self._note(float(record.step.losses[RETAIN]))
         return replace(record, phase=self.phase)
@@ -244,7 +242,7 @@ class Repair:
             missed.take(objectives.parameters)
             if self._late(record.number):
                 return None
-        level = self.read()
+        level = self.level()
         if found and level < self._lowest:
             self._best = self._best or Shelf(self.place)
             self._best.take(objectives.parameters)
@@ -293,18 +291,11 @@ class Repair:
         """Whether this is one of the last steps, which repair, of a run that has not forgotten."""
         return self.steps is not None and number > (1 - self.share) * self.steps and self._lowest == math.inf
 
-    def read(self) -> float:
-        """The level where the weights are now."""
-        self._read = None
-        return self.level()
-
     def level(self) -> float:
-        """The retain loss on the sample after the last step, or its running mean where there is none."""
+        """The retain loss on the sample where the weights are now, or its running mean where there is none."""
         if self.sample is None or self._objectives is None:
             return math.inf if self._level is None else self._level
-        if self._read is None:
-            self._read = self._objectives.loss_at(RETAIN, self.sample)
-        return self._read
+        return self._objectives.loss_at(RETAIN, self.sample)
 
     def _next(self, found: bool, level: float, used: float, enough: float) -> str | None:
         self._highest = max(self._highest, level) if math.isfinite(level) else self._highest

@@ -299,7 +299,7 @@ class Unlearning:
         if repair is not None:
             repair.sample, repair.mask, repair.nats = repair.sample or self.pairs.sample(), self.mask, self.nats
             if self.keeper is not None:
-                self.keeper.cost = repair.read
+                self.keeper.cost = repair.level
         begun = progress is not None and progress.made > progress.skipped + progress.rejected
         self.first = FirstStep(self.model, self.mask, certain=certain, begun=begun, warnings=told)
         return loop(

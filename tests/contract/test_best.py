@@ -98,6 +98,9 @@ def test_a_state_that_meets_every_goal_is_taken_back_to_where_it_just_does() -> 
     assert run.step(0.0, 5.5) is None and run.step(0.04, 9.5) == MET, "it was lost, and is won back"
     looks = [look.forgotten == 1.0 for look in run.keeper.path[6:]]
     assert run.theta == [0.005, 6.0] and looks == [False, True, True, True, True, False, True]
+    drawn = Run(made(forget=(GONE, FAR)))
+    drawn.keeper.cost, drawn.keeper._mends = (lambda: 1.0), True  # as where what is drawn is read, at a high price
+    assert drawn.step(0.0, 5.5) is None and drawn.step(0.04, 9.5) == MET and drawn.theta == [0.04, 9.5]
     plain = Run(made(forget=(GONE, FAR)))
     assert plain.step(0.0, 5.5) is None and plain.step(0.04, 9.5) == MET and plain.theta == [0.04, 9.5]
 

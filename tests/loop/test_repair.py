@@ -150,7 +150,7 @@ def test_under_a_contract_it_pushes_then_repairs_and_ends_better_than_at_the_fir
     plain, both = (Run(KEPT, "graddiff", lr=0.01) for _ in range(2))
     first = plain.go(60)
     repair = Repair()
-    both.keeper.cost = repair.read
+    both.keeper.cost = repair.level
     result = both.go(60, repair=repair)
     assert first.contract is not None and result.contract is not None
     assert first.reason == result.reason == "contract met" and result.contract.met

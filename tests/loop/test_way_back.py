@@ -7,13 +7,14 @@ import copy
 import pytest
 import torch
 
-from tests._toys import loss, memorised
+from tests._toys import each_step, loss, memorised
 from tests.contract._runs import ascent
 from tests.trust._problems import Vector
 from unweave import loop, places
 from unweave.data.pairs import Pair, Pairs
 from unweave.loop import Record, Result
 from unweave.methods import Method
+from unweave.objectives import Objectives
 from unweave.parameters import Mask
 from unweave.repair import Repair
 from unweave.rules import Fixed
@@ -104,3 +105,19 @@ def test_a_push_of_a_model_goes_back_and_moves_nothing_that_a_mask_holds() -> No
     far, near = ends[0] - whole, ends[2] - whole
     assert not far[~free].any() and not near[~free].any() and far[free].any()
     assert float(near.norm()) < float(far.norm())
+
+
+def test_the_level_is_that_of_the_weights_as_they_are() -> None:
+    """A keeper prices every state on the way back by it, all after one step."""
+    model, method = Vector(0.0, 2.0), Method(None, lambda m, batch: m.theta[:1].expand(len(batch)), Fixed(), "")
+    pair, found = Pair([torch.zeros(1)], [torch.zeros(1)]), list[float]()
+    repair = Repair(steps=100, sample=pair)
+
+    def listen(record: Record, objectives: Objectives) -> None:
+        for value in (0.5, 0.25):
+            model.theta.data[0] = value
+            found.append(repair.level())
+
+    step = loop.OptimizerStep(torch.optim.SGD([model.theta], 0.05))
+    loop.unlearn(model, method, [pair], step, steps=1, repair=repair, callbacks=[each_step(listen)])
+    assert found == [0.5, 0.25]
