@@ -18,7 +18,8 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors
 
 from unweave.devices import home, wide
-from unweave.packs import SMALL, Packs, Sides
+from unweave.packs import SMALL, Sides
+from unweave.packs import Packs as Packs
 from unweave.packs import real as real
 from unweave.sharded import local as local
 from unweave.sharded import sum_over_shards
@@ -65,10 +66,10 @@ def gramian(gradients: tuple[Gradient, Gradient], index: Sequence[int], packs: P
         ends of float32, are read once more, in float64 throughout. Gradients that differ in direction by no more than
         rounding in their own precision are one direction: `<f,r> = +-|f| |r|`.
     """
-    sides = _read(gradients[0]), _read(gradients[1])
-    each = torch.zeros(len(index), 3, dtype=torch.float64, device=sides[0][0].device)
+    sides = parts(gradients[0]), parts(gradients[1])
+    each = torch.zeros(len(index), 3, dtype=torch.float64, device=home(sides[0][0].device))
     packs = packs or Packs()
-    packs.read((parts(gradients[0]), parts(gradients[1])))
+    packs.read(sides)
     places, small = packs.products()
     each[places] = small
     _alone(each, sides, packs.large, _chunked)
@@ -145,7 +146,8 @@ def _sum(products: Tensor) -> Tensor:
 def _alone(each: Tensor, sides: Sides, places: Sequence[int], how: Products) -> None:
     """Products of some tensors, one at a time, into `[T, 3]`."""
     for place in places:
-        each[place] = torch.stack(list(how(sides[0][place], sides[1][place])), 1).sum(1)
+        f, r = (side[place].to(each.device) for side in sides)
+        each[place] = torch.stack(list(how(f, r)), 1).sum(1)
 
 
 def _noise(gradients: tuple[Gradient, Gradient], index: Sequence[int]) -> Tensor:

@@ -37,6 +37,7 @@ from unweave.execution import (
 )
 from unweave.gramian import Blocks, Gradient, block_index, local, parts
 from unweave.modules import Buffers, check_memory, differentiable, per_example
+from unweave.packs import Packs
 from unweave.precision import names
 from unweave.streaming import WAYS, Direction, Hearing, Memory, Take, Weights, dense, interleaved, taking
 
@@ -69,6 +70,7 @@ class Objectives:
             per example (`losses.Until`) has not left alone. 1 before any look.
         heard: told both gradients of every pair that a rule asks for, before the rule has them.
         memory: how many gradients are kept (`streaming`).
+        packs: memory for their small tensors, used again at every pair.
 
     Raises:
         ConfigurationError: nothing may move, parameters share memory, both losses are missing, or an argument is of
@@ -101,7 +103,7 @@ class Objectives:
         self.pair = Pair((), ())
         self.active = torch.ones(2, dtype=torch.float64)
         self.heard: Hearing | None = None
-        self.memory = memory
+        self.memory, self.packs = memory, Packs()
         self._way = WAYS[memory](self)
         self._left: Direction | None = None
         self.taken_gradients = 0  # of one side over one batch each, so far

@@ -21,7 +21,6 @@ from unweave.errors import ConfigurationError
 from unweave.gramian import combine, gramian
 from unweave.loop import Stepper, Stop
 from unweave.objectives import Objectives
-from unweave.packs import Packs
 from unweave.parameters import Mask
 from unweave.places import Place, Shelf
 from unweave.results import Record
@@ -51,12 +50,10 @@ class RepairRule(Rule):
     Args:
         averages: of the gradients, to which the pair of the step is added.
         quota: the improvement of the averaged forget loss that a step owes, as a share of the largest feasible one.
-        packs: memory for the small tensors, to be used again at the next step.
     """
 
     averages: Averages
     quota: float = 0.0
-    packs: Packs = field(default_factory=Packs, repr=False)
     _rule: HAMU = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,14 +66,14 @@ class RepairRule(Rule):
         losses, gradients = objectives.gradients()
         factors = self.averages.over(gradients)
         index = objectives.block_index(self._rule.blocks)
-        found = gramian(gradients, index, self.packs)
+        found = gramian(gradients, index, objectives.packs)
         if bool(found.isfinite().all()):
             self.averages.keep(gradients)
         else:  # of this pair or of one before: the step is refused, and the next begins them anew
             self.averages.forget()
         gram = factors[:, None] * found * factors
         weights = self._rule.weights(gram)
-        objectives.write(combine(gradients, weights * factors, found, index, self.packs))
+        objectives.write(combine(gradients, weights * factors, found, index, objectives.packs))
         return Step(losses, weights, gram, self._rule.branches(gram))
 
     def _streamed(self, objectives: Asked) -> Step:
@@ -179,7 +176,6 @@ class Repair:
     _best: Shelf | None = field(default=None, init=False, repr=False)
     _missed: Shelf | None = field(default=None, init=False, repr=False)
     _averages: Averages = field(init=False, repr=False)
-    _packs: Packs = field(init=False, repr=False, default_factory=Packs)
     _region: TrustRegion = field(init=False, repr=False)
     _objectives: Objectives | None = field(default=None, init=False, repr=False)
 
@@ -215,7 +211,7 @@ class Repair:
         region.debt = 1.0 if self.met is None else DEBT
         objectives.heard = self._averages if pushes else None
         if region.repairing:
-            record = region.take(number, RepairRule(self._averages, self.quota, self._packs), objectives)
+            record = region.take(number, RepairRule(self._averages, self.quota), objectives)
         else:
             record = stepper.take(number, rule, objectives)
         if self.sample is None:

@@ -23,6 +23,7 @@ from unweave.loop import Record
 from unweave.methods import METHODS
 from unweave.objectives import Objectives
 from unweave.oneshot import OneShot
+from unweave.packs import Packs
 from unweave.repair import DEBT, Repair, RepairRule
 from unweave.rules import HAMU
 from unweave.tasks import Vision
@@ -36,6 +37,7 @@ class Given:
     """Objectives whose two gradients are given, a tensor each."""
 
     memory = "fast"
+    packs = Packs()
 
     def __init__(self, forget: Tensor, retain: Tensor, blocks: int = 1) -> None:
         self.both, self.blocks, self.direction = ([forget], [retain]), blocks, [torch.empty(0)]

@@ -16,6 +16,7 @@ from unweave.audit.experiment import KINDS
 from unweave.report.build import build
 from unweave.report.overview import board, compare
 
+pytestmark = pytest.mark.slow  # its pages and its browser take as long to make ready
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ("background-networking", "component-update", "sync")
 FLAGS = ["--no-sandbox", "--disable-gpu", *(f"--disable-{each}" for each in QUIET)]

@@ -19,6 +19,7 @@ from unweave.demos.texts import COLUMNS, ENTRIES, demo_text
 from unweave.report.demo_page import KINDS, standing
 from unweave.watch import Watch
 
+pytestmark = pytest.mark.slow  # what they look at takes as long to make
 TRAINING = {"epochs": 5, "hidden": 32, "layers": 1, "vocabulary": 600, "lr": 2e-2}  # to know the people a little
 KIND = KINDS["demo_text.json"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unweave.arguments import check_value
-from unweave.gramian import Blocks, Gradient, Memory, squared
+from unweave.gramian import Blocks, Gradient, Memory, Packs, squared
 
 FORGET, RETAIN = 0, 1
 # sin^2 of the angle at which two gradients count as one line: a Gramian in float64 gives it to +-9e-16 (measured), so
@@ -29,6 +29,7 @@ class Asked(Protocol):
     radius: float | None
     active: Tensor
     memory: Memory
+    packs: Packs
     parameters: list[Tensor]
 
     def losses(self) -> Tensor: ...

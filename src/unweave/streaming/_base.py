@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unweave.data.pairs import Pair
 from unweave.gramian import Blocks, Gradient
 from unweave.gramian import Memory as Memory
+from unweave.packs import Packs
 
 Weights = Tensor | Callable[[Tensor], Tensor]
 Take = Callable[[int, Tensor | None], None]
@@ -35,6 +36,7 @@ class Passes(Protocol):
     names: list[str]
     pair: Pair
     heard: Hearing | None
+    packs: Packs
 
     def loss(self, side: int, moves: bool = False) -> Tensor: ...
     def gradient(self, side: int) -> tuple[Tensor, Gradient]: ...

@@ -26,7 +26,6 @@ from unweave.gramian import (
     squared,
 )
 from unweave.modules import moving_buffers
-from unweave.packs import Packs
 from unweave.streaming._base import FORGET, LEAN, RETAIN, Direction, Memory, Passes, Take, Way, Weights
 from unweave.streaming.directions import Again, Kept, nothing
 
@@ -37,20 +36,20 @@ class Fast:
     """Both gradients are kept."""
 
     def __init__(self, passes: Passes) -> None:
-        self._passes, self._packs = passes, Packs()
+        self._passes = passes
 
     def products(self, blocks: Blocks) -> tuple[Tensor, Tensor]:
         """Losses `[2]` and Gramian `[B, 2, 2]` of the pair."""
         losses, gradients = self._passes.gradients()
         index = block_index(self._passes.names, blocks)
-        self._asked = gradients, gramian(gradients, index, self._packs), index
+        self._asked = gradients, gramian(gradients, index, self._passes.packs), index
         return losses, self._asked[1]
 
     def combine(self, weights: Tensor) -> None:
         """The direction is `sum_i w[b, i] g_i` of the gradients whose products were asked for last."""
         gradients, gram, index = self._asked
         del self._asked
-        self._passes.write(combine(gradients, weights, gram, index, self._packs))
+        self._passes.write(combine(gradients, weights, gram, index, self._passes.packs))
 
     def backward(self, weights: Weights, needs_forget: bool) -> tuple[Tensor, Tensor]:
         """The direction is the weighted sum; losses `[2]` and weights `[2]`."""

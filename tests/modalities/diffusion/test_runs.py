@@ -132,6 +132,7 @@ def test_a_run_starts_from_the_folder_that_another_left(write: Write, tmp_path: 
     opened(*read_folder(tmp_path / "second"))
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Write, tmp_path: Path) -> None:
     assert command("run", write(QUICK), "-o", tmp_path / "first") == 0
     (tmp_path / "first" / "model" / "unweave.json").unlink()

@@ -117,6 +117,7 @@ def test_the_base_knows_nobody_to_learn_and_is_made_once(written: Path) -> None:
     assert people.with_base(recipe).model.base == base and weights.read_bytes() == whole, "made again"
 
 
+@pytest.mark.slow
 def test_a_run_is_read_as_tofu_is_and_goes_on(written: Path, tmp_path: Path) -> None:
     recipe = read(written)
     summary = run(recipe, tmp_path / "out")
