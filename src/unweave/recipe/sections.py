@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from unweave.data.text_file import short
 from unweave.devices import named
 from unweave.errors import ConfigurationError, of_set
 from unweave.guards.finding import NEAR, Guards
@@ -28,6 +29,12 @@ def existing(path: Path) -> Path:
     if not _exists(path):
         raise ValueError(f"no such file or folder: {path}")
     return path
+
+
+def _in_a_file(given: object) -> object:
+    if not isinstance(given, str | Path | None):
+        raise ValueError(f"expected the path of a file that lists them, one a line, found {short(given)}")
+    return given
 
 
 def _exists(path: Path) -> bool:
@@ -72,6 +79,7 @@ def _device(name: str) -> str:
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 AnyPath = Annotated[Path, AfterValidator(beside)]
 ExistingPath = Annotated[Path, AfterValidator(beside), AfterValidator(existing)]
+ListFile = Annotated[ExistingPath, BeforeValidator(_in_a_file)]
 Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
 ModelPlace = Annotated[Path, AfterValidator(_found)]
 """Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""
@@ -102,7 +110,7 @@ class ForgetSection(BaseModel):
     model_config = STRICT
     ONE_OF: ClassVar[tuple[str, ...]] = ("indices", "random")
     id: RequestId | None = None
-    indices: ExistingPath | None = None
+    indices: ListFile | None = None
     random: Fraction | None = None
     seed: Natural = 0
 

@@ -14,9 +14,9 @@ from unweave.recipe.sections import (
     STRICT,
     Count,
     DataSection,
-    ExistingPath,
     ForgetSection,
     GuardsSection,
+    ListFile,
     ModelSection,
     Natural,
     Positive,
@@ -165,7 +165,7 @@ class RecordsForget(ForgetSection):
 
     ONE_OF: ClassVar[tuple[str, ...]] = ("where", "ids", "indices", "random")
     where: dict[str, Cell | tuple[Cell, ...]] | None = None
-    ids: ExistingPath | None = None
+    ids: ListFile | None = None
 
     @model_validator(mode="after")
     def _filled(self) -> Self:

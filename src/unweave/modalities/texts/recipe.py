@@ -19,6 +19,7 @@ from unweave.recipe.sections import (
     ExistingPath,
     ForgetSection,
     GuardsSection,
+    ListFile,
     ModelPlace,
     ModelSection,
     Natural,
@@ -86,7 +87,7 @@ class TextForget(ForgetSection):
     """
 
     ONE_OF: ClassVar[tuple[str, ...]] = ("ids", "indices", "file", "random", "split")
-    ids: ExistingPath | None = None
+    ids: ListFile | None = None
     file: ExistingPath | None = None
     split: str | None = None
 
