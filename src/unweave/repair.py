@@ -72,9 +72,9 @@ class RepairRule(Rule):
         else:  # of this pair or of one before: the step is refused, and the next begins them anew
             self.averages.forget()
         gram = factors[:, None] * found * factors
-        weights = self._rule.weights(gram)
+        weights, branches, _ = self._rule.decide(gram)
         objectives.write(combine(gradients, weights * factors, found, index, objectives.packs))
-        return Step(losses, weights, gram, self._rule.branches(gram))
+        return Step(losses, weights, gram, branches)
 
     def _streamed(self, objectives: Asked) -> Step:
         """The same, both gradients told tensor by tensor to the averages, and these combined tensor by tensor."""
@@ -89,9 +89,9 @@ class RepairRule(Rule):
             losses.append(objectives.streamed(side, partial(self.averages.more, side)))
         index = objectives.block_index(self._rule.blocks)
         gram = self.averages.gramian(index, objectives.parameters)
-        weights = self._rule.weights(gram)
+        weights, branches, _ = self._rule.decide(gram)
         objectives.leave(self.averages.along(objectives.parameters, weights, gram, index))
-        return Step(torch.stack(losses), weights, gram, self._rule.branches(gram))
+        return Step(torch.stack(losses), weights, gram, branches)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the averages are `Repair`'s."""

@@ -209,12 +209,16 @@ class GradientRule(Rule):
         """The branch of each block, and the reason to refuse the step; neither by default."""
         return None, None
 
+    def decide(self, gramian: Tensor) -> tuple[Tensor, tuple[str, ...] | None, str | None]:
+        """`weights`, and what `judge` says of them."""
+        weights = self.weights(gramian)
+        return weights, *self.judge(gramian, weights)
+
     def backward(self, objectives: Asked) -> Step:
         """Writes `sum_i w_i g_i`, block by block."""
         losses, gram = objectives.products(self.blocks)
         self.hear(objectives.active)
-        weights = self.weights(gram)
-        branches, stop = self.judge(gram, weights)
+        weights, branches, stop = self.decide(gram)
         objectives.combine(weights)
         return Step(losses, weights, gram, branches, stop, side=self.side)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -16,7 +17,27 @@ _DOUBT = 8.9e-16  # by so much is the sin^2 of a Gramian uncertain; taken as too
 # "auto": where the ratio starts, its ends, and by how much a step that went worse or better than predicted changes it.
 _START, _LEAST, _MOST, _LOWER, _HIGHER = 0.1, 0.02, 0.4, 0.7, 1.15
 _TOLERATED = 0.25  # excess of the realised over the predicted change, as a share of the predicted changes
+_NAMES = ("direct", "rectified", "collinear", "infeasible")
 Split = Literal["norm_product", "uniform", "softmax", "joint"]
+
+
+@dataclass
+class _Seen:
+    """A Gramian as the problem has it, in every block: index 0 is `a` (not guaranteed), 1 is `b` (guaranteed)."""
+
+    g: Tensor
+    quota: Tensor
+    radius: Tensor
+    sine: Tensor
+
+    @cached_property
+    def case(self) -> Tensor:
+        """The place in `_NAMES`, of blocks with a quota of their own."""
+        g, q, r = self.g, self.quota, self.radius
+        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+        case = torch.where((self.sine <= COLLINEAR) | (aa == 0), 2, 1)
+        case = torch.where((r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0)), 0, case)
+        return torch.where(q > r * bb.sqrt() * (1 + 1e-12), 3, case)
 
 
 @dataclass
@@ -111,23 +132,42 @@ class HAMU(GradientRule):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`[B, 2, 2] -> [B, 2]`; blocks that cannot meet their quota follow `infeasible`."""
-        g = self._oriented(gramian)
-        weights = self._joint(g) if self.split == "joint" else self._closed_form(g)
-        return weights if self.guarantee == "retain" else weights.flip(-1)
+        return self._weights(self._seen(gramian))
 
     def judge(self, gramian: Tensor, weights: Tensor) -> tuple[tuple[str, ...], str | None]:
         """The branch of every block, and why the step is refused, if it is."""
-        g = self._oriented(gramian)
-        branches = self.branches(gramian)
+        return self._judge(self._seen(gramian), weights)
+
+    def decide(self, gramian: Tensor) -> tuple[Tensor, tuple[str, ...], str | None]:
+        """Both, of one look at the Gramian."""
+        seen = self._seen(gramian)
+        weights = self._weights(seen)
+        return weights, *self._judge(seen, weights)
+
+    def branches(self, gramian: Tensor) -> tuple[str, ...]:
+        """`direct`, `rectified`, `collinear` or `infeasible` for every block."""
+        return self._branches(self._seen(gramian))
+
+    def _seen(self, gramian: Tensor) -> _Seen:
+        g = gramian.double()
+        g = g if self.guarantee == "retain" else g.flip(-1, -2)
+        return _Seen(g, self._quota(g), self._radius(g), sine2(g))
+
+    def _weights(self, seen: _Seen) -> Tensor:
+        weights = self._joint(seen) if self.split == "joint" else self._closed_form(seen)
+        return weights if self.guarantee == "retain" else weights.flip(-1)
+
+    def _judge(self, seen: _Seen, weights: Tensor) -> tuple[tuple[str, ...], str | None]:
+        g, branches = seen.g, self._branches(seen)
         stuck = branches.count("infeasible")
         if stuck and self.infeasible == "stop":
-            needed, room = float(self._quota(g).sum()), float((self._radius(g) * g[:, 1, 1].sqrt()).sum())
+            needed, room = float(seen.quota.sum()), float((seen.radius * g[:, 1, 1].sqrt()).sum())
             return branches, (
                 f"infeasible: {stuck} of {len(branches)} blocks cannot meet their quota (asked {needed:.3g} per unit "
                 f"of lr, feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
             )
         a_d = (g[:, 0] * self._to_ab(weights)).sum()
-        limit = self.slack * float((self._radius(g) * g[:, 0, 0].sqrt()).sum()) if self.slack else 0.0
+        limit = self.slack * float((seen.radius * g[:, 0, 0].sqrt()).sum()) if self.slack else 0.0
         self.strikes = self.strikes + 1 if -float(a_d) > limit else 0
         if self.patience is not None and self.strikes >= self.patience:
             other = "retain" if self.guarantee == "forget" else "forget"
@@ -137,21 +177,13 @@ class HAMU(GradientRule):
             )
         return branches, None
 
-    def branches(self, gramian: Tensor) -> tuple[str, ...]:
-        """`direct`, `rectified`, `collinear` or `infeasible` for every block."""
-        g = self._oriented(gramian)
+    def _branches(self, seen: _Seen) -> tuple[str, ...]:
         if self.split == "joint":
-            quota, room = self._quota(g).sum(), (self._radius(g) * g[:, 1, 1].sqrt()).sum()
-            free = (torch.where(g[:, 0, 0] > 0, self._radius(g) / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
+            g, radius, quota = seen.g, seen.radius, seen.quota.sum()
+            room = (radius * g[:, 1, 1].sqrt()).sum()
+            free = (torch.where(g[:, 0, 0] > 0, radius / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
             return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
-        names = ("direct", "rectified", "collinear", "infeasible")
-        return tuple(names[case] for case in self._case(g, self._quota(g), self._radius(g), sine2(g)).tolist())
-
-    # In all that follows: index 0 is `a` (not guaranteed), index 1 is `b` (guaranteed).
-
-    def _oriented(self, gramian: Tensor) -> Tensor:
-        g = gramian.double()
-        return g if self.guarantee == "retain" else g.flip(-1, -2)
+        return tuple(map(_NAMES.__getitem__, seen.case.tolist()))
 
     def _to_ab(self, weights: Tensor) -> Tensor:
         return weights if self.guarantee == "retain" else weights.flip(-1)
@@ -173,39 +205,32 @@ class HAMU(GradientRule):
         share = room / room.sum() if room.sum() > 0 else torch.full_like(room, 1 / len(room))
         return total * share
 
-    def _case(self, g: Tensor, q: Tensor, r: Tensor, sine: Tensor) -> Tensor:
-        """0 direct, 1 rectified, 2 collinear, 3 infeasible."""
+    def _closed_form(self, seen: _Seen) -> Tensor:
+        g, q, r, case = seen.g, seen.quota, seen.radius, seen.case
         aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        case = torch.where((sine <= COLLINEAR) | (aa == 0), 2, 1)
-        case = torch.where((r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0)), 0, case)
-        return torch.where(q > r * bb.sqrt() * (1 + 1e-12), 3, case)
-
-    def _closed_form(self, g: Tensor) -> Tensor:
-        q, r, sine = self._quota(g), self._radius(g), sine2(g)
-        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        case = self._case(g, q, r, sine)
         room = (r.square() - ratio(q.square(), bb)).clamp_min(0)
-        rectified = ratio(room, aa * (sine + _DOUBT)).sqrt()
+        rectified = ratio(room, aa * (seen.sine + _DOUBT)).sqrt()
         alpha = torch.where(case == 0, ratio(r, aa.sqrt()), torch.where(case == 1, rectified, 0.0))
         beta = torch.where(case == 1, ratio(q - rectified * ab, bb), torch.where(case == 2, ratio(q, bb), 0.0))
         if self.infeasible == "clip":
             beta = torch.where(case == 3, ratio(r, bb.sqrt()), beta)
         return torch.stack([alpha, beta], -1)
 
-    def _joint(self, g: Tensor) -> Tensor:
+    def _joint(self, seen: _Seen) -> Tensor:
         """One quota: the smallest `lam >= 0` with `sum_i b_i.D_i(lam) >= q`, by bisection (the sum is monotone in lam).
 
         `D_i` is found in the orthonormal frame of `b_i` and what of `a_i` is orthogonal to it, where nothing cancels.
         Of collinear gradients it jumps from one end of `b_i` to the other: the ends are mixed to meet the quota.
         """
-        q, r, a, b = self._quota(g).sum(), self._radius(g), g[:, 0, 0].sqrt(), g[:, 1, 1].sqrt()
+        g, q, r = seen.g, seen.quota.sum(), seen.radius
+        a, b = g[:, 0, 0].sqrt(), g[:, 1, 1].sqrt()
         zero = torch.zeros_like(r)
         if q > (r * b).sum():
             return torch.stack([zero, ratio(r, b) if self.infeasible == "clip" else zero], -1)
         direct = torch.stack([ratio(r, a), zero], -1)
         if (g[:, 1] * direct).sum() >= q:
             return direct
-        sine = torch.where(sine2(g) <= COLLINEAR, 0.0, (sine2(g) + _DOUBT).sqrt())
+        sine = torch.where(seen.sine <= COLLINEAR, 0.0, (seen.sine + _DOUBT).sqrt())
         along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, ratio(g[:, 0, 1], b)), a * sine
 
         def at(lam: float) -> Tensor:
