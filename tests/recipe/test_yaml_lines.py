@@ -111,3 +111,20 @@ def test_bad_overrides_are_reported_together() -> None:
         Document({"a": 1}, "r").override(["steps", "=3", "a.b=2", "c=[1"])
     assert len(caught.value.faults) == 4
     assert "'a' is not a section" in caught.value.faults[2]
+
+
+def test_a_place_in_a_list_is_overridden(tmp_path: Path) -> None:
+    document = load(written(tmp_path, "keep:\n- {metric: loss, by: 1}\n- metric: accuracy\nnone: []\n"))
+    changed = document.override(["keep.1.metric=perplexity", "keep.0={metric: own}", "keep.0.by=2"])
+    assert changed.content["keep"] == [{"metric": "own", "by": 2}, {"metric": "perplexity"}]
+    assert document.content["keep"] == [{"metric": "loss", "by": 1}, {"metric": "accuracy"}]
+    assert changed.place(("keep", 1, "metric")) == "-s keep.1.metric=perplexity"
+    assert changed.place(("keep", 0, "metric")) == "-s keep.0={metric: own}"
+    with pytest.raises(ConfigurationError) as caught:
+        document.override(["keep.2.metric=loss", "keep.-1=3", "keep.metric=loss", "none.0=1"])
+    assert caught.value.faults == [
+        "-s keep.2.metric=loss: 'keep' is a list: expected a place in it, 0 to 1, found '2'",
+        "-s keep.-1=3: 'keep' is a list: expected a place in it, 0 to 1, found '-1'",
+        "-s keep.metric=loss: 'keep' is a list: expected a place in it, 0 to 1, found 'metric'",
+        "-s none.0=1: 'none' is a list: expected the whole of it, found '0'",
+    ]

@@ -107,13 +107,16 @@ class Document:
     def override(self, assignments: Sequence[str]) -> Document:
         """The document with command-line assignments `a.b=value` applied, each value read as YAML.
 
+        A number is the place in a list, counted from 0: `a.0.b=value`.
+
         Raises:
             ConfigurationError: for every assignment that is not of that form.
         """
         content, places, faults = _copy(self.content), dict(self.places), list[str]()
         for text in assignments:
             keys, equals, value = text.partition("=")
-            path, here = tuple(keys.split(".")), f"-s {text}"
+            path: Location = tuple(keys.split("."))
+            here = f"-s {text}"
             try:
                 if not equals or not all(path):
                     raise ValueError("expected section.key=value")
@@ -121,7 +124,7 @@ class Document:
                     raise ValueError(f"expected at most {_DEEPEST} sections within each other, found {len(path)}")
                 _text(keys)
                 plain = _Plain(lambda _, here=here: here)  # type: ignore[misc]
-                _assign(content, path, plain.read(value))
+                path = _assign(content, keys.split("."), plain.read(value))
                 faults += plain.faults
             except (ValueError, yaml.YAMLError) as error:
                 faults.append(f"{here}: {_one_line(error)}")
@@ -243,16 +246,30 @@ def _text(written: str) -> str:
     return written
 
 
-def _assign(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Sets a nested key, making the sections on the way."""
-    for i, key in enumerate(path[:-1]):
-        content = content.setdefault(key, {})
-        if not isinstance(content, dict):
-            raise ValueError(f"'{'.'.join(path[: i + 1])}' is not a section, it has no key '{path[i + 1]}'")
-    content[path[-1]] = value
+def _assign(content: dict[str, Any], path: Sequence[str], value: Any) -> Location:
+    """Sets a nested key, making the sections on the way; where that is."""
+    here: Any = content
+    location: Location = ()
+    for i, key in enumerate(path):
+        if isinstance(here, list):
+            if not (re.fullmatch(r"[0-9]{1,9}", key) and int(key) < len(here)):
+                expected = f"a place in it, 0 to {len(here) - 1}" if here else "the whole of it"
+                raise ValueError(f"'{'.'.join(path[:i])}' is a list: expected {expected}, found '{key}'")
+        elif not isinstance(here, dict):
+            raise ValueError(f"'{'.'.join(path[:i])}' is not a section, it has no key '{key}'")
+        else:
+            here.setdefault(key, {})
+        at: Any = int(key) if isinstance(here, list) else key
+        location += (at,)
+        if i == len(path) - 1:
+            here[at] = value
+        here = here[at]
+    return location
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
