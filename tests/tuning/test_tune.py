@@ -226,8 +226,10 @@ def test_the_final_set_is_read_by_no_trial(recipe: Write, monkeypatch: pytest.Mo
 
 
 def test_by_contract_the_least_used_of_those_that_meet_all_clauses(recipe: Write, tmp_path: Path) -> None:
-    asked = read(recipe(RECIPE))
-    found = tune(asked, tmp_path / "out", Asked(trials=3, methods=("hamu_q", "graddiff", "finetune"), by="contract"))
+    asked, told = read(recipe(RECIPE)), list[str]()
+    chosen = Asked(trials=2, methods=("hamu_q", "graddiff", "finetune"), by="contract")
+    found = tune(asked, tmp_path / "out", chosen, promise=told.append)
+    assert told[0] == "not tried: finetune; --trials 3 tries every method once" and "2 trials" in told[1]
     rows = [row for row in found["trials"] if row["state"] == "complete"]
     assert rows and all(row["objective"] == row["requests"][0]["used"] for row in rows)
     met = [row for row in rows if not row["violation"]]

@@ -77,7 +77,7 @@ def tune(
         jobs: trials at a time; with one, the search is the same for a seed, whether it was interrupted or not.
         executor: does the trials, on whatever machines (`audit.work`).
         watch: told about every phase.
-        promise: told what it will take, before the first trial.
+        promise: told what it will take, before the first trial, and which methods so few trials leave out.
 
     Returns:
         What `tune.json` holds; `status` is "interrupted" if Ctrl-C ended it.
@@ -106,6 +106,8 @@ def tune(
         try:
             check(base, chosen, watch)
             write_json(folder / FILE, strict(found))
+            if untried := [setting["method"]["name"] for setting in first[asked.trials :]]:
+                promise(f"not tried: {', '.join(untried)}; --trials {len(first)} tries every method once")
             if len(trials.rows) < asked.trials:
                 promise(str(estimate(base, job, chosen, asked.by, asked.trials - len(trials.rows), jobs, watch)))
             world = prepared(base, asked.by, chosen, watch)
