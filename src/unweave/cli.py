@@ -37,12 +37,7 @@ def _seed(given: int | None) -> int | None:
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A recipe.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "-s",
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key of the recipe, such as run.steps=50 or contract.keep.0.absolute=0.05.",
-    ),
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="Override a key, such as contract.keep.0.absolute=0.05."),
 ]
 Few = Annotated[bool, typer.Option("--few", help="Go on with fewer than 20 examples, and say how little they show.")]
 All = Annotated[bool, typer.Option("--all", help="Print every score, also those that decide nothing or are undefined.")]
