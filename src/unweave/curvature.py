@@ -28,7 +28,11 @@ class _Moving(Protocol):
 
 
 def hvp(at: _Moving, side: int, vector: Gradient, gradient: Gradient | None) -> Gradient:
-    """`Objectives.hvp`."""
+    """Hessian-vector product `H_side v` by differences of gradients: first-order calls only, so it shards.
+
+    Central, `[g(theta + h v) - g(theta - h v)] / 2h`; one-sided, `[g(theta + h v) - g(theta)] / h`, if the
+    gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
+    """
     length, size = float(norm(vector)), max(float(norm([p.detach() for p in at.parameters])), 1e-3)
     if size > length * torch.finfo(at.parameters[0].dtype).max:  # no h of this precision would do
         return [torch.zeros_like(v) for v in vector]

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 Loss = Callable[[nn.Module, Batch], Tensor]  # per-example losses [b], to be minimised, pure in (model, batch)
 FORGET, RETAIN = 0, 1
 _SIDES = ("forget", "retain")
-
-
 _RULES = {"model": takes.model, "losses": takes.two_losses, "accelerator": takes.prepared}
 
 
@@ -179,7 +177,7 @@ class Objectives:
             return torch.stack([self._weighted(side, float(weights[side])) for side in (FORGET, RETAIN)]), weights
         # Unknown: the retain gradient is taken with weight 1, and scaled once both losses say what its weight is. The
         # forget graph of a lone micro-batch waits open for its own weight; several would have to wait at once.
-        retain = self._accumulate(RETAIN, 1.0)
+        retain = self._weighted(RETAIN, 1.0)
         micro, forget = self._micro(FORGET), retain.new_tensor(float("nan"))
         at_once = self._losses[FORGET] is not None and needs_forget and len(micro) == 1
         with self._passes(FORGET, moves=True) if at_once else nullcontext():
@@ -200,23 +198,20 @@ class Objectives:
 
     def gradients(self) -> tuple[Tensor, tuple[Gradient, Gradient]]:
         """Losses `[2]` and the two gradients; `.grad` is left empty. One backward per side and micro-batch."""
-        (forget, f), (retain, r) = self.gradient(FORGET), self.gradient(RETAIN)
+        (forget, f), (retain, r) = self._differentiated(FORGET), self._differentiated(RETAIN)
         if self.heard is not None:
             self.heard.add((f, r))
-        return torch.stack([forget, retain]), (f, r)
+        return torch.stack([self._mean(FORGET, forget), self._mean(RETAIN, retain)]), (f, r)
 
     def gradient(self, side: int) -> tuple[Tensor, Gradient]:
         """One side's loss and gradient; unused parameters have a zero gradient."""
-        self.clear()
-        loss = self._accumulate(side, 1.0)
-        gradient = self.direction()
-        self.clear()
-        return loss, gradient
+        values, gradient = self._differentiated(side)
+        return self._mean(side, values), gradient
 
     def streamed(self, side: int, take: Take) -> Tensor:
         """One side's loss; its gradient is told tensor by tensor, a micro-batch at a time, and freed."""
         self.clear()
-        return self._accumulate(side, 1.0, take)
+        return self._mean(side, self._backwards(side, 1.0, take))
 
     def together(self, weights: Mapping[int, float], take: Take) -> Tensor:
         """Losses `[2]`, of sides without a weight NaN; the gradient of the weighted sum is told tensor by tensor.
@@ -235,7 +230,7 @@ class Objectives:
                     total = total or examples(batches, values)
                     roots.append(values.sum() * (weight * world() / total))
                     seen.append(values.detach())
-                losses[side] = self._mean(side, seen) if self._losses[side] is not None else 0.0
+                losses[side] = self._mean(side, seen)
                 self.taken_gradients += self._losses[side] is not None
             if roots:
                 interleaved(roots)
@@ -243,11 +238,7 @@ class Objectives:
         return losses
 
     def hvp(self, side: int, vector: Gradient, gradient: Gradient | None = None) -> Gradient:
-        """Hessian-vector product `H_side v` by differences of gradients: first-order calls only, so it shards.
-
-        Central, `[g(theta + h v) - g(theta - h v)] / 2h`; one-sided, `[g(theta + h v) - g(theta)] / h`, if the
-        gradient at theta is given. `h` is relative to `|theta| / |v|`. The parameters are restored exactly.
-        """
+        """`H_side v` by differences of gradients, one-sided where that at theta is given (`curvature.hvp`)."""
         return curvature.hvp(self, side, vector, gradient)
 
     def curved(self, side: int, terms: curvature.Terms, gradient: Gradient, into: Gradient | None) -> Gradient:
@@ -330,13 +321,20 @@ class Objectives:
 
     def _weighted(self, side: int, weight: float) -> Tensor:
         """A side of weight 0 is looked at, not differentiated."""
-        return self._accumulate(side, weight) if weight else self.loss(side)
+        return self._mean(side, self._backwards(side, weight)) if weight else self.loss(side)
 
-    def _accumulate(self, side: int, scale: float, take: Take | None = None) -> Tensor:
+    def _differentiated(self, side: int) -> tuple[list[Tensor], Gradient]:
+        self.clear()
+        values, gradient = self._backwards(side, 1.0), self.direction()
+        self.clear()
+        return values, gradient
+
+    def _backwards(self, side: int, scale: float, take: Take | None = None) -> list[Tensor]:
+        """The losses of every micro-batch; their gradient is accumulated, or told."""
+        batches, seen, total = self._micro(side), list[Tensor](), 0.0
         if self._losses[side] is None:
-            return torch.zeros((), dtype=torch.float64)
+            return seen
         self.taken_gradients += 1
-        batches, seen, total = self._micro(side), [], 0.0
         with self._passes(side, moves=True):
             for i, batch in enumerate(batches):
                 values = self._values(side, i, batch)
@@ -346,7 +344,7 @@ class Objectives:
                 seen.append(values.detach())
             if take is None and world() > 1:
                 averaged(self.parameters)
-        return self._mean(side, seen)
+        return seen
 
     @contextmanager
     def _passes(self, side: int, moves: bool = False, beside: bool = False) -> Iterator[None]:
@@ -390,6 +388,8 @@ class Objectives:
                 p.grad = dense(g)
 
     def _mean(self, side: int, values: Sequence[Tensor]) -> Tensor:
+        if self._losses[side] is None:
+            return torch.zeros((), dtype=torch.float64)
         if not values:
             raise ConfigurationError(f"The pair holds no {_SIDES[side]} micro-batch on this rank.")
         losses = wide((torch.cat(list(values)) if len(values) > 1 else values[0]).detach())
