@@ -60,6 +60,14 @@ def test_rows_stand_in_a_file_and_the_message_says_so(recipe: Write, given: str)
     assert found == [f"recipe.yaml:2: {expected} {yaml.safe_load(given)}"]
 
 
+def test_a_path_is_one_path_and_the_message_says_so(recipe: Write) -> None:
+    found = faults(recipe("data: {source: csv, path: [a, b], target: y}\nforget: {random: 0.1}\noutput: [out]\n"))
+    assert [fault for fault in found if "expected a path" in fault] == [
+        "recipe.yaml:1: data.path: expected a path, found ['a', 'b']",
+        "recipe.yaml:3: output: expected a path, found ['out']",
+    ]
+
+
 MANY = """\
 data:
   source: digit

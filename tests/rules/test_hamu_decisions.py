@@ -36,6 +36,23 @@ def test_the_slack_is_a_share_of_radius_times_length(variant: str, radius: float
         assert rule.strikes == int(stops)
 
 
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_decided_at_once_is_what_weights_and_judge_say(variant: str, split: str) -> None:
+    """Refusals too: those of a quota that no step meets, and of steps in a row that cost the other objective."""
+    draw, refused = np.random.default_rng(0), []
+    for rate in (1e-3, 1.0, 1e3):
+        at_once, apart = (hamu(variant, rate=rate, split=split, patience=2) for _ in range(2))
+        for _ in range(10):
+            gram = gram_of(HARD_R, [f + draw.normal(size=f.shape) for f in HARD_F], [0, 1])
+            weights = apart.weights(gram)
+            decided, branches, stop = at_once.decide(gram)
+            assert decided.equal(weights) and (branches, stop) == apart.judge(gram, weights)
+            assert at_once.strikes == apart.strikes
+            refused.append(stop is not None)
+    assert any(refused) and not all(refused)
+
+
 def left(rule: HAMU, excess: float, share: float = 1.0, predicted: tuple[float, float] = (-3.0, 1.0)) -> Left:
     """A step whose other objective ended so much above the prediction, in units of both predicted changes."""
     expected = torch.tensor(predicted, dtype=torch.float64)

@@ -225,11 +225,24 @@ def test_the_final_set_is_read_by_no_trial(recipe: Write, monkeypatch: pytest.Mo
     assert read_sets == {"guard", "forget", "final", "forget final"}, "a run reads it"
 
 
+def test_methods_that_so_few_trials_leave_out_are_named_before_any(recipe: Write, tmp_path: Path) -> None:
+    class Told(Exception):
+        """Ends the search before its first trial."""
+
+    def promise(text: str) -> None:
+        raise Told(text)
+
+    few = Asked(trials=2, methods=("hamu_q", "graddiff", "finetune"), by="contract")
+    with pytest.raises(Told, match=r"^not tried: finetune; --trials 3 tries every method once$"):
+        tune(read(recipe(RECIPE)), tmp_path / "few", few, promise=promise)
+    enough = Asked(trials=3, methods=few.methods, by="contract")
+    with pytest.raises(Told, match=r"^3 trials"):
+        tune(read(recipe(RECIPE)), tmp_path / "enough", enough, promise=promise)
+
+
 def test_by_contract_the_least_used_of_those_that_meet_all_clauses(recipe: Write, tmp_path: Path) -> None:
-    asked, told = read(recipe(RECIPE)), list[str]()
-    chosen = Asked(trials=2, methods=("hamu_q", "graddiff", "finetune"), by="contract")
-    found = tune(asked, tmp_path / "out", chosen, promise=told.append)
-    assert told[0] == "not tried: finetune; --trials 3 tries every method once" and "2 trials" in told[1]
+    asked = read(recipe(RECIPE))
+    found = tune(asked, tmp_path / "out", Asked(trials=3, methods=("hamu_q", "graddiff", "finetune"), by="contract"))
     rows = [row for row in found["trials"] if row["state"] == "complete"]
     assert rows and all(row["objective"] == row["requests"][0]["used"] for row in rows)
     met = [row for row in rows if not row["violation"]]

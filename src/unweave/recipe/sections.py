@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -31,10 +32,13 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _in_a_file(given: object) -> object:
+def _path(given: object, what: str = "a path") -> object:
     if not isinstance(given, str | Path | None):
-        raise ValueError(f"expected the path of a file that lists them, one a line, found {short(given)}")
+        raise ValueError(f"expected {what}, found {short(given)}")
     return given
+
+
+_in_a_file = partial(_path, what="the path of a file that lists them, one a line")
 
 
 def _exists(path: Path) -> bool:
@@ -77,12 +81,12 @@ def _device(name: str) -> str:
 
 
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-AnyPath = Annotated[Path, AfterValidator(beside)]
-ExistingPath = Annotated[Path, AfterValidator(beside), AfterValidator(existing)]
+AnyPath = Annotated[Path, BeforeValidator(_path), AfterValidator(beside)]
+ExistingPath = Annotated[AnyPath, AfterValidator(existing)]
 ListFile = Annotated[ExistingPath, BeforeValidator(_in_a_file)]
-Place = Annotated[Path, AfterValidator(_found), AfterValidator(_there)]
-ModelPlace = Annotated[Path, AfterValidator(_found)]
+ModelPlace = Annotated[Path, BeforeValidator(_path), AfterValidator(_found)]
 """Where a model lies by the time of the run: `Recipe.check_models` says whether it does."""
+Place = Annotated[ModelPlace, AfterValidator(_there)]
 OPEN = ConfigDict(extra="allow", frozen=True, strict=True, ser_json_inf_nan="constants")
 STRICT = OPEN | ConfigDict(extra="forbid", populate_by_name=True)
 
