@@ -131,6 +131,7 @@ def plain(model: nn.Module, pair: Pair, task: Task, optimizer: torch.optim.Optim
         task.nll(model, retain).mean().backward()
         del kept
     optimizer.step()
+    optimizer.zero_grad()  # both sides free their gradients themselves
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def lined_up(gram: Tensor, gradients: tuple[Gradient, Gradient], index: Sequence
     one = sine2(gram) <= _noise(gradients, index)
     if not one.any():
         return gram
-    ff, fr, rr = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    ff, fr, _, rr = gram.flatten(1).unbind(1)
     gram[:, 0, 1] = gram[:, 1, 0] = torch.where(one, fr.sign() * ff * (rr / ff).sqrt(), fr)
     return gram
 
@@ -127,8 +127,9 @@ def of_blocks(each: Tensor, index: Sequence[int], like: Tensor) -> Tensor:
 
 def sine2(gram: Tensor) -> Tensor:
     """Squared sine of the angle between the two gradients in every block, `[B]`; 1 where one of them is zero."""
-    product = gram[:, 0, 0].sqrt() * gram[:, 1, 1].sqrt()
-    cosine = torch.where(product > 0, gram[:, 0, 1] / product, 0.0)
+    ff, fr, _, rr = gram.flatten(1).unbind(1)
+    product = ff.sqrt() * rr.sqrt()
+    cosine = torch.where(product > 0, fr / product, 0.0)
     return (1 - cosine.square()).clamp_min(0)
 
 

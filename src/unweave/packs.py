@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -51,15 +51,12 @@ class Packs:
 
     def products(self) -> tuple[list[int], Tensor]:
         """Places of the small tensors that were read last, and their `<f,f>, <f,r>, <r,r>`, `[T, 3]` in float64."""
-        for rows, into in zip(self._rows.split(_PIECE, 1), self._sums.split(_PIECE, 1), strict=True):
-            products = self._products[:, : rows.shape[1]]
-            torch.mul(rows[0], rows, out=products[:2])
-            torch.mul(rows[1], rows[1], out=products[2])
+        for both, f, r, products, with_f, with_r, into in self._pieces:
+            torch.mul(f, both, out=with_f)
+            torch.mul(r, r, out=with_r)
             torch.sum(products, 2, out=into)
         # Pairwise, never one after another: the angle of a block has to be known to the last bits of its sums.
-        parts = self._sums.split([many * rows for many, rows in self._alike], 1)
-        alike = [part.view(3, *shape).sum(2) for part, shape in zip(parts, self._alike, strict=True)]
-        return self._places, torch.cat([self._sums[:, :0], *alike], 1).T
+        return self._places, torch.cat([self._sums[:, :0], *(rows.sum(2) for rows in self._alike)], 1).T
 
     def combine(self, weights: Tensor) -> None:
         """Writes `w[t, 0] f + w[t, 1] r`, formed in float64, over the small tensors of the retain gradient.
@@ -87,11 +84,19 @@ class Packs:
         counts = [-(-tensor.numel() // _ROW) for tensor in small]
         make = partial(torch.zeros, dtype=torch.float64, device=home(tensors[0].device))
         self._rows, self._sums = make(2, sum(counts), _ROW), make(3, sum(counts))
-        self._products = make(3, min(sum(counts), _PIECE), _ROW)
+        self._pieces = list(self._in_pieces(make(3, min(sum(counts), _PIECE), _ROW)))
         self._views = [
             rows.view(-1)[: tensor.numel()].view(tensor.shape)
             for side in self._rows
             for rows, tensor in zip(side.split(counts), small, strict=True)
         ]
         self._of = torch.repeat_interleave(torch.tensor(counts, dtype=torch.long)).to(self._rows.device)
-        self._alike = [(len(list(same)), rows) for rows, same in groupby(counts)]  # tensors of as many rows each
+        alike = [(len(list(same)), rows) for rows, same in groupby(counts)]  # tensors of as many rows each
+        each = self._sums.split([many * rows for many, rows in alike], 1)
+        self._alike = [sums.view(3, *shape) for sums, shape in zip(each, alike, strict=True)]
+
+    def _in_pieces(self, products: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Rows of both gradients, of each, the products that they get, of f with both, of r with r, and their sums."""
+        for rows, into in zip(self._rows.split(_PIECE, 1), self._sums.split(_PIECE, 1), strict=True):
+            own = products[:, : rows.shape[1]]
+            yield rows, rows[0], rows[1], own, own[:2], own[2], into

@@ -23,21 +23,29 @@ Split = Literal["norm_product", "uniform", "softmax", "joint"]
 
 @dataclass
 class _Seen:
-    """A Gramian as the problem has it, in every block: index 0 is `a` (not guaranteed), 1 is `b` (guaranteed)."""
+    """A Gramian as the problem has it, in every block: index 0 is `a` (not guaranteed), 1 is `b` (guaranteed).
+
+    `aa, ab, bb` are its entries, `a, b` the norms of the gradients, and `room = r |b|` is what is feasible.
+    """
 
     g: Tensor
-    quota: Tensor
+    aa: Tensor
+    ab: Tensor
+    bb: Tensor
+    a: Tensor
+    b: Tensor
     radius: Tensor
+    room: Tensor
+    quota: Tensor
     sine: Tensor
 
     @cached_property
     def case(self) -> Tensor:
         """The place in `_NAMES`, of blocks with a quota of their own."""
-        g, q, r = self.g, self.quota, self.radius
-        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
+        aa, ab, q, r = self.aa, self.ab, self.quota, self.radius
         case = torch.where((self.sine <= COLLINEAR) | (aa == 0), 2, 1)
-        case = torch.where((r * ab >= q * aa.sqrt()) & ((aa > 0) | (bb == 0)), 0, case)
-        return torch.where(q > r * bb.sqrt() * (1 + 1e-12), 3, case)
+        case = torch.where((r * ab >= q * self.a) & ((aa > 0) | (self.bb == 0)), 0, case)
+        return torch.where(q > self.room * (1 + 1e-12), 3, case)
 
 
 @dataclass
@@ -151,23 +159,27 @@ class HAMU(GradientRule):
     def _seen(self, gramian: Tensor) -> _Seen:
         g = gramian.double()
         g = g if self.guarantee == "retain" else g.flip(-1, -2)
-        return _Seen(g, self._quota(g), self._radius(g), sine2(g))
+        aa, ab, _, bb = g.flatten(1).unbind(1)
+        a, b = aa.sqrt(), bb.sqrt()
+        radius = a if self.radius is None else torch.full_like(a, self.radius)
+        room = radius * b
+        return _Seen(g, aa, ab, bb, a, b, radius, room, self._quota(room, ab), sine2(g))
 
     def _weights(self, seen: _Seen) -> Tensor:
         weights = self._joint(seen) if self.split == "joint" else self._closed_form(seen)
         return weights if self.guarantee == "retain" else weights.flip(-1)
 
     def _judge(self, seen: _Seen, weights: Tensor) -> tuple[tuple[str, ...], str | None]:
-        g, branches = seen.g, self._branches(seen)
+        branches = self._branches(seen)
         stuck = branches.count("infeasible")
         if stuck and self.infeasible == "stop":
-            needed, room = float(seen.quota.sum()), float((seen.radius * g[:, 1, 1].sqrt()).sum())
+            needed, room = float(seen.quota.sum()), float(seen.room.sum())
             return branches, (
                 f"infeasible: {stuck} of {len(branches)} blocks cannot meet their quota (asked {needed:.3g} per unit "
                 f"of lr, feasible {room:.3g}). Lower rate, or give the quota as a ratio of what is feasible."
             )
-        a_d = (g[:, 0] * self._to_ab(weights)).sum()
-        limit = self.slack * float((seen.radius * g[:, 0, 0].sqrt()).sum()) if self.slack else 0.0
+        a_d = (seen.g[:, 0] * self._to_ab(weights)).sum()
+        limit = self.slack * float((seen.radius * seen.a).sum()) if self.slack else 0.0
         self.strikes = self.strikes + 1 if -float(a_d) > limit else 0
         if self.patience is not None and self.strikes >= self.patience:
             other = "retain" if self.guarantee == "forget" else "forget"
@@ -179,41 +191,35 @@ class HAMU(GradientRule):
 
     def _branches(self, seen: _Seen) -> tuple[str, ...]:
         if self.split == "joint":
-            g, radius, quota = seen.g, seen.radius, seen.quota.sum()
-            room = (radius * g[:, 1, 1].sqrt()).sum()
-            free = (torch.where(g[:, 0, 0] > 0, radius / g[:, 0, 0].sqrt(), 0.0) * g[:, 0, 1]).sum() >= quota
-            return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(g)
+            quota, room = seen.quota.sum(), seen.room.sum()
+            free = (torch.where(seen.aa > 0, seen.radius / seen.a, 0.0) * seen.ab).sum() >= quota
+            return ("infeasible" if quota > room else "direct" if free else "rectified",) * len(seen.g)
         return tuple(map(_NAMES.__getitem__, seen.case.tolist()))
 
     def _to_ab(self, weights: Tensor) -> Tensor:
         return weights if self.guarantee == "retain" else weights.flip(-1)
 
-    def _radius(self, g: Tensor) -> Tensor:
-        return g[:, 0, 0].sqrt() if self.radius is None else torch.full_like(g[:, 0, 0], self.radius)
-
-    def _quota(self, g: Tensor) -> Tensor:
-        """The quota of every block, `[B]`."""
-        room = self._radius(g) * g[:, 1, 1].sqrt()
-        total = self.share * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=g.dtype)
+    def _quota(self, room: Tensor, ab: Tensor) -> Tensor:
+        """The quota of every block, `[B]`, of what is feasible in each, `r |b|`."""
+        total = self.share * room.sum() if self.rate is None else torch.as_tensor(self.rate, dtype=room.dtype)
         if self.need:
             full = room.sum() if self.guarantee == "retain" else 0.0
             total = full + self.needed * (total - full)
         if self.split == "uniform":
-            return (total / len(g)).expand(len(g))
+            return (total / len(room)).expand(len(room))
         if self.split == "softmax":
-            return total * g[:, 0, 1].softmax(0)
+            return total * ab.softmax(0)
         share = room / room.sum() if room.sum() > 0 else torch.full_like(room, 1 / len(room))
         return total * share
 
     def _closed_form(self, seen: _Seen) -> Tensor:
-        g, q, r, case = seen.g, seen.quota, seen.radius, seen.case
-        aa, ab, bb = g[:, 0, 0], g[:, 0, 1], g[:, 1, 1]
-        room = (r.square() - ratio(q.square(), bb)).clamp_min(0)
-        rectified = ratio(room, aa * (seen.sine + _DOUBT)).sqrt()
-        alpha = torch.where(case == 0, ratio(r, aa.sqrt()), torch.where(case == 1, rectified, 0.0))
-        beta = torch.where(case == 1, ratio(q - rectified * ab, bb), torch.where(case == 2, ratio(q, bb), 0.0))
+        bb, q, r, case = seen.bb, seen.quota, seen.radius, seen.case
+        left = (r.square() - ratio(q.square(), bb)).clamp_min(0)
+        rectified = ratio(left, seen.aa * (seen.sine + _DOUBT)).sqrt()
+        alpha = torch.where(case == 0, ratio(r, seen.a), torch.where(case == 1, rectified, 0.0))
+        beta = torch.where(case == 1, ratio(q - rectified * seen.ab, bb), torch.where(case == 2, ratio(q, bb), 0.0))
         if self.infeasible == "clip":
-            beta = torch.where(case == 3, ratio(r, bb.sqrt()), beta)
+            beta = torch.where(case == 3, ratio(r, seen.b), beta)
         return torch.stack([alpha, beta], -1)
 
     def _joint(self, seen: _Seen) -> Tensor:
@@ -222,16 +228,15 @@ class HAMU(GradientRule):
         `D_i` is found in the orthonormal frame of `b_i` and what of `a_i` is orthogonal to it, where nothing cancels.
         Of collinear gradients it jumps from one end of `b_i` to the other: the ends are mixed to meet the quota.
         """
-        g, q, r = seen.g, seen.quota.sum(), seen.radius
-        a, b = g[:, 0, 0].sqrt(), g[:, 1, 1].sqrt()
+        a, b, q, r = seen.a, seen.b, seen.quota.sum(), seen.radius
         zero = torch.zeros_like(r)
-        if q > (r * b).sum():
+        if q > seen.room.sum():
             return torch.stack([zero, ratio(r, b) if self.infeasible == "clip" else zero], -1)
         direct = torch.stack([ratio(r, a), zero], -1)
-        if (g[:, 1] * direct).sum() >= q:
+        if (seen.g[:, 1] * direct).sum() >= q:
             return direct
         sine = torch.where(seen.sine <= COLLINEAR, 0.0, (seen.sine + _DOUBT).sqrt())
-        along, across = torch.where(sine == 0, g[:, 0, 1].sign() * a, ratio(g[:, 0, 1], b)), a * sine
+        along, across = torch.where(sine == 0, seen.ab.sign() * a, ratio(seen.ab, b)), a * sine
 
         def at(lam: float) -> Tensor:
             d = torch.stack([along + lam * b, across], -1)
