@@ -41,8 +41,13 @@ class InfeasibleError(UnweaveError):
 
 def suggest(word: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest option, or an empty string."""
-    close = difflib.get_close_matches(word, list(options), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = nearest(word, options)
+    return "" if close is None else f" Did you mean {close!r}?"
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The closest option; None where none is close."""
+    return next(iter(difflib.get_close_matches(word, list(options), n=1)), None)
 
 
 def follows(text: str, refused: Set[str]) -> bool:

@@ -240,6 +240,41 @@ def test_a_source_that_is_none_is_told_once_with_all_that_there_are(recipe: Writ
     assert "expected one of digits, cifar10, image_folder, image_dataset, texts, tofu" in fault and ", found " in fault
 
 
+@pytest.mark.parametrize(
+    ("source", "request_"),
+    [
+        ("cvs", "where: {user: [3]}"),
+        ("sheet", "where: {user: [3]}"),
+        ("tofuu", "split: forget01"),
+        ("digitz", "class: 3"),
+    ],
+)
+def test_keys_of_a_source_that_is_misspelt_are_no_faults_of_their_own(
+    recipe: Write, source: str, request_: str
+) -> None:
+    """Whatever modality was meant: a key that one of them knows may be right."""
+    model = {"cvs": "model: {network: mlp}\n", "tofuu": "model: {base: .}\n"}.get(source, "")
+    with pytest.raises(ConfigurationError) as caught:
+        read(recipe(f"data: {{source: {source}}}\nforget: {{{request_}}}\n{model}run: {{stepz: 3}}\n"))
+    first, second = caught.value.faults
+    assert f"found '{source}'" in first and "run.stepz: unknown key" in second
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "value"),
+    [
+        ("digits", "class", "[]"),
+        ("csv", "where", "{}"),
+        ("csv", "where", "{user: []}"),
+        ("digits_to_draw", "prompts", "[]"),
+    ],
+)
+def test_a_request_that_names_nothing_is_told_by_its_key(recipe: Write, source: str, key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(recipe(f"data: {{source: {source}}}\nforget: {{{key}: {value}}}\n"))
+    assert f"forget.{key}: it names nothing that is to be forgotten" in str(caught.value)
+
+
 words = st.sampled_from(
     ["data", "forget", "source", "class", "run", "steps", "digits", "1", "[", "{", ":", "-", "\n", "  "]
 )

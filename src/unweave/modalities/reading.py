@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from unweave.errors import ConfigurationError, suggest
+from unweave.errors import ConfigurationError, nearest, suggest
 from unweave.modalities._base import Modality
 from unweave.recipe import faults
 from unweave.recipe import open_sections as signatures
@@ -31,14 +31,14 @@ def checked(modalities: Mapping[str, Modality], document: Document, folder: Path
         ConfigurationError: as `read`.
     """
     own = of_document(modalities, document)
-    kind = own or next(iter(modalities.values()))
+    kind = own or _meant(modalities, document)
     others = {each.name: each.recipe for each in modalities.values() if each.name != kind.name}
     document = _without_what_earlier_versions_wrote(document, kind)
     found, recipe = [*_unknown(modalities, document)] if own is None else own.faults(document), None
     try:
         recipe = kind.recipe.model_validate_json(document.to_json(), context={"folder": folder})
     except ValidationError as error:
-        told = faults.of_model(error, kind.recipe, document, {} if own is None else others, kind.name)
+        told = faults.of_model(error, kind.recipe, document, others, own.name if own else "")
         found += [each for each in told if own is not None or " data.source: " not in each]  # that is said already
         if not {"forget", "requests"} & document.content.keys() and not any("requests" in fault for fault in found):
             found.append(f"{document.place(())}: the recipe: 'forget' is missing (or 'requests')")
@@ -65,6 +65,13 @@ def _unknown(modalities: Mapping[str, Modality], document: Document) -> Iterator
         every = [name for each in modalities.values() for name in each.sources]
         found = f"found {source!r}.{suggest(str(source), every)}"
         yield f"{document.place(('data', 'source'))}: data.source: expected one of {', '.join(every)}, {found}"
+
+
+def _meant(modalities: Mapping[str, Modality], document: Document) -> Modality:
+    """Of a source that is none of any: the modality of the one that is called most alike, else the first."""
+    by = {name: each for each in modalities.values() for name in each.sources}
+    close = nearest(str(source_of(modalities, document)), by)
+    return next(iter(modalities.values())) if close is None else by[close]
 
 
 def of_document(modalities: Mapping[str, Modality], document: Document) -> Modality | None:

@@ -33,7 +33,7 @@ def of_model(
         model: what the recipe was read as.
         document: the recipe.
         others: what it could have been of, by the names of their modalities.
-        own: the modality that it is of.
+        own: the modality that it is of; "" where that is unknown: what is a key of any is no fault then.
     """
     groups: dict[tuple[Location, Location], list[Any]] = {}
     for item in error.errors(include_url=False):
@@ -43,7 +43,11 @@ def of_model(
         if any(place[: len(short[0])] == short[0] and place != short[0] for place, _ in groups):
             del groups[short]  # there are enough, and one of them is wrong
     elsewhere = partial(_elsewhere, others or {}, document, own)
-    return [_fault(location, items, model, document, elsewhere) for (location, _), items in groups.items()]
+    return [
+        _fault(location, items, model, document, elsewhere)
+        for (location, _), items in groups.items()
+        if own or items[0]["type"] != "extra_forbidden" or not elsewhere(location)
+    ]
 
 
 def _elsewhere(others: Mapping[str, type[BaseModel]], document: Document, own: str, location: Location) -> str:

@@ -7,7 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from unweave.data.text_file import short
 from unweave.devices import named
@@ -117,6 +126,14 @@ class ForgetSection(BaseModel):
     indices: ListFile | None = None
     random: Fraction | None = None
     seed: Natural = 0
+
+    @field_validator("*")
+    @classmethod
+    def _names_something(cls, given: Any) -> Any:
+        within = given.values() if isinstance(given, dict) else ()
+        if any(each in ((), {}) for each in (given, *within)):
+            raise ValueError("it names nothing that is to be forgotten: give one at least")
+        return given
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
