@@ -74,6 +74,7 @@ def test_one_by_one_examples_have_no_class_to_be_drawn(recipe: Path) -> None:
     assert set(kit.metrics(world)) < set(see(world, make(world, "retrained", 0)).sheet())
 
 
+@pytest.mark.slow
 def test_a_world_is_the_same_in_another_process(recipe: Path) -> None:
     asked = read(recipe)
     world = Experiment(asked, job(asked))

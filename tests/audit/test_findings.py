@@ -87,6 +87,7 @@ def apart(rng: np.random.Generator, knows: float) -> ImageSeen:
     return ImageSeen(*(outputs(rng, slice(N * i, N * (i + 1)), known, 0.0, labels) for i, known in sides))
 
 
+@pytest.mark.slow
 def test_an_exact_method_passes_where_forget_and_holdout_set_differ() -> None:
     """Two retrained models are further apart there than their examples say: the test is one over runs."""
     cases, of_two, refuted = 10, 0, 0

@@ -96,6 +96,7 @@ def test_fresh_originals_never_saw_what_earlier_requests_took(second: Path) -> N
     assert world.trained_with(1).train.fingerprint() == request.train.fingerprint()
 
 
+@pytest.mark.slow
 def test_a_run_whose_original_was_trained_is_number_0(recipe: Write, tmp_path: Path) -> None:
     asked, folder = read(recipe(RECIPE)), tmp_path / "out"
     summary = run(asked, folder)

@@ -13,6 +13,7 @@ from tests.rules._toy import LR, START, STEPS, go, implicit
 from unweave.rules import EUPMU, UnilateralSurgery
 
 
+@pytest.mark.slow
 def test_toy_exact() -> None:
     rows = [(0.0, 0.983293, 0.435798), (0.05, 0.311776, 1.424275), (0.1, 0.087409, 2.413580), (0.5, 0.0, 4.0)]
     for tolerance, *losses in rows:

@@ -143,6 +143,7 @@ def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Wr
     assert "no retrained model" in made.notes[0]
 
 
+@pytest.mark.slow
 def test_a_default_contract_reads_what_is_drawn(write: Write, tmp_path: Path, capsys: Told) -> None:
     text = QUICK.replace("contract: none\n", "")
     limits = (

@@ -46,6 +46,7 @@ def test_the_same_training_is_done_once(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()} == files
 
 
+@pytest.mark.slow
 def test_another_seed_other_data_or_another_length_is_another_model(tmp_path: Path) -> None:
     found = {made(tmp_path, replace(HOW, seed=seed, steps=steps)) for seed in (0, 1) for steps in (20, 30)}
     assert len({*found, made(tmp_path, of=data(0.1))}) == 5

@@ -38,6 +38,7 @@ def same(first, second):
     )
 
 
+@pytest.mark.slow
 def test_digits_are_learnt_and_wrong_labels_memorised(source):
     labels, poisoned = poison_random(source.train.labels, 0.1, 10)
     data = source.train.relabelled(labels)

@@ -132,6 +132,7 @@ def test_a_run_is_read_as_tofu_is_and_goes_on(written: Path, tmp_path: Path) -> 
         assert found.exit_code == 0, found.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", ["{}", "{lora: {rank: 4}}"])
 def test_requests_in_a_row(written: Path, tmp_path: Path, lora: str) -> None:
     """The second goes on from what the first left; each has a model retrained without its texts to compare with."""

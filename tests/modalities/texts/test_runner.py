@@ -200,6 +200,7 @@ def test_after_ctrl_c_the_values_of_the_half_run_are_not_taken_for_those_of_the_
     assert before != after == whole
 
 
+@pytest.mark.slow
 def test_a_base_is_fine_tuned_and_retrained(recipe: Write, tmp_path: Path) -> None:
     phases: list[str] = []
     path = recipe()

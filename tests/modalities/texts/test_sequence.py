@@ -130,6 +130,7 @@ def test_an_interrupted_sequence_goes_on_to_the_same_model(written: Path, tmp_pa
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one), name
 
 
+@pytest.mark.slow
 def test_what_a_later_request_undid_is_unlearned_once_more(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
