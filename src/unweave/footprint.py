@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from unweave.errors import ConfigurationError
 from unweave.execution import device_of
 from unweave.gramian import Memory
 from unweave.loop import OptimizerStep
+from unweave.packs import bytes_of
 from unweave.places import Place
 from unweave.repair import wanted
 from unweave.rules import OFMU, GradientRule, Rule
@@ -73,6 +74,12 @@ def kept(
     return Kept(gradients, states_kept, 0.0, 0.0, before + contract + repair)
 
 
+def packed(rule: Rule | None, memory: Memory, averages: float | None, sizes: Sequence[int]) -> int:
+    """Bytes of the copies of small tensors where two gradients are compared and kept, by the tensors' sizes."""
+    compares = isinstance(rule, GradientRule) or averages is not None
+    return bytes_of(sizes) if compares and memory == "fast" else 0
+
+
 def placed(asked: AskedPlace, memory: Memory, device: torch.device) -> Place:
     """Where copies lie: "auto" is the device, or where not both gradients are kept on an accelerator, the host."""
     if device.type == "cpu" and asked == "host":
@@ -110,11 +117,13 @@ def settled(
     check(memory, able)
     moving = sum(local(p).numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     whole = sum(local(t).numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    sizes = [local(p).numel() for p in model.parameters() if p.requires_grad]
     averages = 2.0 if wanted("auto", contract=judged, trust=isinstance(step, TrustRegion)) else None
 
     def needed(each: Memory) -> float:
         where = placed(place, each, device)
-        return whole + moving * kept(rule, each, where, states=_states(step), judged=judged, averages=averages).here
+        found = kept(rule, each, where, states=_states(step), judged=judged, averages=averages)
+        return whole + moving * found.here + packed(rule, each, averages, sizes)
 
     there = devices.memory(device)
     found = fitting(memory, able[0], needed, None if there is None else ROOM * there)

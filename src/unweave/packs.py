@@ -23,6 +23,11 @@ def real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def bytes_of(sizes: Sequence[int]) -> int:
+    """What the copies of both gradients of such tensors take, of so many elements each."""
+    return 2 * torch.float64.itemsize * sum(size for size in sizes if size <= SMALL)
+
+
 class Packs:
     """Copies in float64 of the small tensors of both gradients, in rows of 64 elements that belong to one tensor.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from torch import nn
 
 from unweave import devices
-from unweave.footprint import check, fitting, kept, leanest, placed
+from unweave.footprint import check, fitting, kept, leanest, packed, placed
 from unweave.gramian import Memory as Mode
 from unweave.methods import Method, made
 from unweave.oneshot import ONESHOT, OneShot
@@ -31,6 +31,7 @@ class Memory:
         weights: of the model: float32 where they move, the recipe's type elsewhere.
         gradients: of rules that compare them two, one or none, by `run.memory`; of those that add them one or none;
             with less than fast that of the largest tensor too; without steps, one and two importances.
+        packs: copies in float64 of their small tensors, where two are compared, by the rule or by a repair.
         optimizer: its moments; of the trust region, the weights to go back to.
         contract: the last kept and the best state.
         repair: the averages of both gradients, lean in bfloat16; without a contract the best state too.
@@ -43,6 +44,7 @@ class Memory:
 
     weights: int
     gradients: int
+    packs: int
     optimizer: int
     contract: int
     repair: int
@@ -108,13 +110,12 @@ def kept_by(method: Method | OneShot) -> int:
 def peak(
     recipe: Recipe,
     method: Method | OneShot,
-    moving: int,
+    tensors: Sequence[int],
     *,
     weights: int,
     reference: int,
     activations: int,
     together: int,
-    largest: int = 0,
     relearner: int = 0,
 ) -> Memory:
     """The memory of a recipe's steps, on its device, as its `run.memory` says.
@@ -122,10 +123,9 @@ def peak(
     Args:
         recipe: whose step, repair and contract count.
         method: of the recipe.
-        moving: numbers that may move.
+        tensors: numbers of each tensor that may move.
         weights, reference, activations, relearner: bytes, as `Memory` has them.
         together: bytes of the activations of all micro-batches of both sides.
-        largest: numbers of the largest tensor that may move.
 
     Raises:
         ConfigurationError: the memory that is asked for is too little for the method.
@@ -141,8 +141,9 @@ def peak(
     def of(mode: Mode) -> Memory:
         place = placed(settings.place, mode, device)
         sizes = kept(rule, mode, place, states=states, judged=judged, averages=averages)
-        own = {name: round(FLOAT * moving * value) for name, value in vars(sizes).items()}
-        own["gradients"] += 0 if mode == "fast" else FLOAT * largest
+        own = {name: round(FLOAT * sum(tensors) * value) for name, value in vars(sizes).items()}
+        own["gradients"] += 0 if mode == "fast" else FLOAT * max(tensors)
+        own["packs"] = packed(rule, mode, averages, tensors)
         alive = together if mode == "least" else activations
         return Memory(
             weights, relearner=relearner, reference=reference, activations=alive, mode=mode, place=place, **own

@@ -15,6 +15,7 @@ from unweave.papers.experiment import Cell, Scale, Sizes
 from unweave.rules import GradientRule, LossRule
 
 BACKWARD = 2  # forward passes' worth of operations that a backward pass takes
+_TENSORS = 100  # of which a model's weights are taken to be, all equal
 _LOOKS = 6  # gradients of each side in a step of a rule with a backward of its own
 
 
@@ -56,7 +57,7 @@ def estimate(scale: Scale, cells: Sequence[Cell], overrides: Sequence[str] = ())
         needed = peak(
             recipe,
             method,
-            moving,
+            [moving // _TENSORS] * _TENSORS,
             weights=int(sizes.parameters) * sizes.width,
             reference=0 if sizes.moving else kept_by(method),  # adapters that are off stand for the original
             activations=int(batch * sizes.activations) * FLOAT,

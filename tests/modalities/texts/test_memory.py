@@ -103,6 +103,8 @@ def test_what_is_kept_for_each_weight(recipe: Write) -> None:
     )
     assert (hamu.gradients, hamu.optimizer, hamu.contract) == (2 * moving, moving, 2 * moving)
     asked = made(recipe(), "run.repair=true")
+    assert (lora.packs, hamu.packs) == (0, 4 * moving), "two copies in float64 of tensors that are all small"
+    assert made(recipe(), "run.repair=true").packs == 4 * moving, "a repair compares gradients too"
     assert (lora.repair, hamu.repair, asked.repair) == (0, 2 * moving, 3 * moving)
     assert made(recipe(), "run.repair=lean").repair == 2 * moving, "two bytes of four, and the best state"
     assert (lora.relearner, made(recipe(), "run.relearner=2").relearner) == (0, 4 * moving)
@@ -123,5 +125,5 @@ def test_it_is_said_before_anything_is_loaded(recipe: Write, monkeypatch: pytest
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)
     text = job.memory()
     assert text is not None and text.startswith("memory          about ") and "gradients" in text and " here" in text
-    short = Memory(1, 1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
+    short = Memory(1, 1, 1, 1, 1, 1, 1, 1, 1).text(5, "lora", "docs/language-models.md")
     assert "MORE" not in text and "MORE THAN THERE IS: use lora" in short

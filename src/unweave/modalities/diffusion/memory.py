@@ -53,8 +53,7 @@ def estimate(recipe: DiffusionRecipe, network: Network, frozen: Frozen | None, c
     return peak(
         recipe,
         method,
-        sum(tensors),
-        largest=max(tensors),
+        tensors,
         weights=FLOAT * (whole + (0 if frozen is None else _around(frozen))),
         reference=FLOAT * whole + copies,
         activations=0 if once else activations(empty, network, examples),

@@ -63,13 +63,12 @@ def estimate(recipe: TextRecipe, config: Any, forget: TextRows, retain: TextRows
     return peak(
         recipe,
         method,
-        moving,
+        tensors,
         weights=round((whole if adapted else whole - moving) * frozen - saved) + moving * FLOAT,
         relearner=4 * moving * FLOAT if settings.relearner else 0,
         reference=copies,
         activations=max(each),
         together=micro * sum(each),
-        largest=max(tensors),
     )
 
 
