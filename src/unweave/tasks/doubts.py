@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.batches import Batch, count
+from unweave.tasks._denoisers import read
 
 if TYPE_CHECKING:
     from unweave.tasks.diffusion import Diffusion
@@ -38,9 +39,9 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
     own, found = replace(task, looks=1, dropout=0.0, weighting="none"), list[list[Tensor]]()
     low, high, square, whole = 0.0, 0.0, 0.0, 0
     differs: list[Tensor] = []
-    for batch in batches:
+    for batch, strange in zip(batches, of_others([read(batch)[1] for batch in batches]), strict=True):
         noised = own.draw(batch, shares=(0.2, 0.8))
-        other = noised.condition[torch.randperm(count(batch)).to(noised.condition.device)]
+        other = strange.to(noised.condition)
         differs.append((other != noised.condition).view(len(other), -1).any(1).cpu())
         losses = [own.distance(model, noised, noised.target), own.reduced(noised.target.square(), noised.t)]
         losses.append(own.distance(model, noised, noised.target, other))
@@ -79,6 +80,7 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
             f"their own {values[1]:.4g}: the conditions do not fit the images. Number the classes as in the model's "
             "training, and check that conditions and images are not shifted against each other."
         )
+        return told  # to a model that is told the wrong condition, another timestep may seem the right one
     for word, moved_loss in (("earlier", before), ("later", after)):
         if _below(moved_loss, loss) and moved_loss.mean() < _BETTER * loss.mean():
             told.append(
@@ -88,6 +90,17 @@ def doubts(task: Diffusion, model: nn.Module, batches: Sequence[Batch]) -> list[
                 "images to [-1, 1]."
             )
     return told
+
+
+def of_others(conditions: Sequence[Tensor]) -> list[Tensor]:
+    """Conditions in another order: of all batches, as rows that are sorted by class have none but their own nearby.
+
+    Of each batch by itself where they differ in shape, as texts of other lengths do.
+    """
+    if len({each.shape[1:] for each in conditions}) > 1:
+        return [each[torch.randperm(len(each)).to(each.device)] for each in conditions]
+    whole = torch.cat(list(conditions)) if conditions else torch.empty(0)
+    return list(whole[torch.randperm(len(whole)).to(whole.device)].split([len(each) for each in conditions]))
 
 
 def _below(first: Tensor, second: Tensor) -> bool:

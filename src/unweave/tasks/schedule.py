@@ -62,6 +62,11 @@ class Schedule:
                 f"the scheduler {name or 'given'} is for flow matching, x_t = (1 - s) x0 + s e, which is not known "
                 "here: take a model of the kinds epsilon, v_prediction or sample."
             )
+        if name not in _USUAL and not _SAYS & config.keys():
+            raise ConfigurationError(
+                f"the scheduler {name} says nothing of betas ({', '.join(sorted(_SAYS))}): its noise is of another "
+                "kind than x_t = sqrt(a_t) x0 + sqrt(1 - a_t) e, or has to be said. Give its trained_betas."
+            )
         if kind not in get_args(Prediction):
             known = get_args(Prediction)
             raise ConfigurationError(
@@ -141,6 +146,8 @@ def _cosine(low: float, high: float, count: int) -> Tensor:
     return torch.tensor([min(1 - left((i + 1) / count) / left(i / count), 0.999) for i in range(count)]).double()
 
 
+_SAYS = {"beta_start", "beta_end", "beta_schedule", "trained_betas"}
+_USUAL = ("", "DDIMScheduler", "DDPMScheduler", "PNDMScheduler")  # whose defaults are those of `of`
 _CLIPPING = ("DDIMScheduler", "DDPMScheduler")  # of diffusers, which cut where nothing is said
 _BETAS: dict[str, Callable[[float, float, int], Tensor]] = {
     "linear": lambda low, high, count: torch.linspace(low, high, count, dtype=torch.float64),

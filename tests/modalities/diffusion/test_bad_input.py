@@ -34,6 +34,10 @@ def edit(name: str, **changes: object) -> Spoil:
     return spoil
 
 
+def holds(name: str, **what: object) -> Spoil:
+    return lambda folder: (folder / "pipeline" / name).write_text(json.dumps(what))
+
+
 def pickled(name: str) -> Spoil:
     return lambda folder: (folder / "pipeline" / name).rename((folder / "pipeline" / name).with_suffix(".bin"))
 
@@ -74,6 +78,15 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     "two encoders": (lambda folder: (folder / "pipeline" / "text_encoder_2").mkdir(), "two text encoders"),
     "other latents": (edit("vae/config.json", latent_channels=3), "denoises 4 channels, and a latent has 3"),
     "more conditions": (edit("unet/config.json", addition_embed_type="text_time"), "beside the text are not known"),
+    "another noise": (holds(SCHEDULER, _class_name="EDMEulerScheduler", sigma_min=0.002), "says nothing of betas"),
+    "no channels": (edit("unet/config.json", in_channels=None), "in_channels must say how many channels"),
+    "channels in words": (edit("unet/config.json", in_channels="4"), "in_channels must say how many channels"),
+    "a size of three": (edit("unet/config.json", sample_size=[4, 4, 4]), "sample_size must say how large"),
+    "classes in words": (edit("unet/config.json", num_class_embeds="four"), "num_class_embeds must be a number"),
+    "an autoencoder of nothing": (edit("vae/config.json", block_out_channels=None), "must say in_channels and block"),
+    "an autoencoder of no images": (edit("vae/config.json", in_channels=None), "must say in_channels and block_out"),
+    "training of another version": (holds("unweave.json", training={"nope": 1}), "training must be a mapping of"),
+    "training that is none": (holds("unweave.json", training=3), "training must be a mapping of"),
     "no size": (edit("unet/config.json", sample_size=None), "sample_size must say how large"),
     "a scale in words": (edit("vae/config.json", scaling_factor="x"), "scaling_factor must be a number"),
     "another autoencoder": (edit("vae/config.json", _class_name="VQModel"), "expected AutoencoderKL"),

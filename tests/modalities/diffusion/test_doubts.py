@@ -61,6 +61,17 @@ def test_each_blind_case_is_seen(model: nn.Module, task: Diffusion, retain: Cond
     assert any(words in each and each.startswith("retain: ") for each in found), found
 
 
+def test_conditions_of_rows_that_are_sorted_by_class_are_seen_too() -> None:
+    """As a folder of pictures gives them: a batch holds one class, or two."""
+    right, wrong = (data.subset(data.labels.sort(stable=True).indices) for data in (images(), images(shift=1)))
+    assert said(Denoiser(), retain=right) == []
+    assert any("the conditions do not fit the images" in each for each in said(Denoiser(), retain=wrong))
+
+
+def test_another_schedule_is_not_blamed_for_wrong_conditions() -> None:
+    assert not any("schedule is another one" in each for each in said(Denoiser(), retain=images(shift=1)))
+
+
 def test_few_examples_say_nothing_but_their_scale() -> None:
     assert said(Untrained(), retain=images(30)) == []
     assert len(said(Untrained(), retain=images(30, scale=40.0))) == 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from unweave.errors import ConfigurationError, gathered
+from unweave.errors import ConfigurationError, gathered, shown
 from unweave.extras import require
 from unweave.modalities.diffusion import lora
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, WEIGHTS, line
@@ -72,15 +72,25 @@ def read(folder: Path) -> tuple[Network, Path]:
         lambda: _json(folder / "scheduler" / _SCHEDULER),
         lambda: _json(vae) if vae.parent.is_dir() else None,
     )
-    trained = None
-    if (folder / TRAINED).is_file() and (how := _json(folder / TRAINED).get("training")) is not None:
-        trained = Training(**how)
-    network = Network(part, config, scheduler, trained, latents)
+    network = Network(part, config, scheduler, _trained(folder / TRAINED), latents)
     if faults := [*_misfits(network, weights / "config.json", vae), *_schedule(folder, scheduler)]:
         raise ConfigurationError(faults)
     if faults := _frozen(network, folder):
         raise ConfigurationError(faults)
     return network, folder
+
+
+def _trained(place: Path) -> Training | None:
+    """How it was trained, where a run wrote that beside it."""
+    how = _json(place).get("training") if place.is_file() else None
+    try:
+        return None if how is None else Training(**how)
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Training))
+        raise ConfigurationError(
+            f"{place}: training must be a mapping of {known}; found {shown(how)} ({error}). It is of another version: "
+            "write it anew with this one, or delete the file"
+        ) from error
 
 
 def _schedule(folder: Path, scheduler: dict[str, Any]) -> list[str]:
@@ -91,15 +101,28 @@ def _schedule(folder: Path, scheduler: dict[str, Any]) -> list[str]:
     return []
 
 
+def _counts(given: object) -> bool:
+    return type(given) is int and given > 0
+
+
+def _no_number(given: object) -> bool:
+    return given is not None and not _counts(given)
+
+
 def _misfits(network: Network, place: Path, vae: Path) -> list[str]:
     """What is not known of a network and its autoencoder."""
     known, found = PARTS[network.part], []
     if network.kind not in known:
         return [f"{place}: expected {' or '.join(known)}, found {network.config.get('_class_name')}"]
     size = network.config.get("sample_size")
-    sizes = size if isinstance(size, list | tuple) else [size]
-    if not sizes or any(not isinstance(each, int) or each < 1 for each in sizes):
+    sizes = size if isinstance(size, list | tuple) else [size, size]
+    if len(sizes) != 2 or not all(map(_counts, sizes)):
         return [f"{place}: sample_size must say how large images (or latents) are; found {size!r}: write it there"]
+    if not _counts(channels := network.config.get("in_channels")):
+        return [f"{place}: in_channels must say how many channels images (or latents) have; found {channels!r}"]
+    rows = {key: network.config.get(key) for key in ("num_class_embeds", "num_embeds_ada_norm")}
+    if wrong := [f"{place}: {key} must be a number; found {each!r}" for key, each in rows.items() if _no_number(each)]:
+        return wrong
     if network.texts:
         more = [key for key in _CONDITIONS if network.config.get(key) is not None]
         found += [f"{place}: {key}={network.config[key]}: conditions beside the text are not known" for key in more]
@@ -107,6 +130,9 @@ def _misfits(network: Network, place: Path, vae: Path) -> list[str]:
         return found
     if network.vae.get("_class_name") != "AutoencoderKL":
         return [*found, f"{vae}: expected AutoencoderKL, found {network.vae.get('_class_name')}"]
+    blocks = network.vae.get("block_out_channels")
+    if not (isinstance(blocks, list) and blocks and _counts(network.vae.get("in_channels"))):
+        return [*found, f"{vae} must say in_channels and block_out_channels, as diffusers writes them"]
     for key in ("scaling_factor", "shift_factor"):
         if not isinstance(value := network.vae.get(key) or 0.0, int | float):
             found.append(f"{vae}: {key} must be a number, found {value!r}")
