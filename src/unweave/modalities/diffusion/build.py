@@ -245,6 +245,13 @@ def _notes(recipe: DiffusionRecipe, network: Network, around: Around, prompts: t
             "There is no retrained model to compare with: nobody says how the one in model.weights was trained. Give "
             "the recipe a training section, or set evaluation.retrained: 0."
         )
+    unsaid = network.trained is None and "dropout" not in recipe.training.arguments and not network.texts
+    if unsaid and recipe.evaluation.guidance != 1:
+        found.append(
+            f"evaluation.guidance is {recipe.evaluation.guidance:g}, and nobody says whether the model's last class "
+            "stood for none in its training: guidance by a row that was never trained draws something else. Set it to "
+            "1, or say so with training: {dropout: ...}."
+        )
     if recipe.data.source == CONCEPTS:
         found.append(
             "The model itself drew the images, of what is to be forgotten and of what is to be kept: scores say how "
