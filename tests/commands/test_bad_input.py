@@ -29,7 +29,7 @@ class Case:
 
 CASES = {
     "no forget set": Case(("forget={}",), ("exactly one of class, indices, random, poison",)),
-    "empty forget set": Case(("forget={indices: empty.txt}",), ("forget set", "found 0")),
+    "empty forget set": Case(("forget={indices: empty.txt}",), ("empty.txt names no record", "row numbers")),
     "a row twice": Case(("forget={indices: twice.txt}",), ("once", "repetitions")),
     "everything forgotten": Case(("forget={indices: all.npy}",), ("retain set", "found 0")),
     "a row that is not there": Case(("forget={indices: beyond.txt}",), ("below 1297", "99999")),

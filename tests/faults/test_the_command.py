@@ -66,7 +66,7 @@ class Case:
 
 SHARP = "contract={keep: [{metric: accuracy, absolute: 0.001}], forget: []}"
 CASES = {
-    "empty forget set": Case(("forget={indices: empty.txt}",), ("the forget set must hold at least one example",)),
+    "empty forget set": Case(("forget={indices: empty.txt}",), ("empty.txt names no record",)),
     "rows twice": Case(("forget={indices: twice.txt}",), ("once", "repetitions")),
     "an example in both sets": Case(
         ("forget={indices: four.txt}",),

@@ -260,6 +260,13 @@ def test_keys_of_a_source_that_is_misspelt_are_no_faults_of_their_own(
     assert f"found '{source}'" in first and "run.stepz: unknown key" in second
 
 
+def test_without_data_keys_of_any_source_are_no_faults_of_their_own(recipe: Write) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(recipe("forget: {split: forget01}\nmodel: {base: .}\n"))
+    (fault,) = caught.value.faults
+    assert "'data' is missing" in fault
+
+
 @pytest.mark.parametrize(
     ("source", "key", "value"),
     [

@@ -89,10 +89,7 @@ def by_rows(path: Path) -> Selector:
     Raises:
         ConfigurationError: it cannot be read, or names nothing.
     """
-    rows = read_rows(path)
-    if not len(rows):
-        raise ConfigurationError(f"{path} names no record: expected at least one row number, found 0")
-    return Selector(rows=tuple(rows.tolist()))
+    return Selector(rows=tuple(read_rows(path).tolist()))
 
 
 def by_ids(path: Path, of: Path, column: str | None = None) -> Selector:
@@ -108,8 +105,6 @@ def by_ids(path: Path, of: Path, column: str | None = None) -> Selector:
         ConfigurationError: a file cannot be read, names nothing or an id twice, or an id is not in the training set.
     """
     wanted, every = read_ids(path), _column(of, column) if column else _ids_in(of) or read_ids(of)
-    if not wanted:
-        raise ConfigurationError(f"{path} names no record: expected at least one id, found 0")
     rows = rows_of(every)
     faults = []
     if len(set(wanted)) < len(wanted):

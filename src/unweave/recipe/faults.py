@@ -53,7 +53,8 @@ def of_model(
 def _elsewhere(others: Mapping[str, type[BaseModel]], document: Document, own: str, location: Location) -> str:
     """That a key is for another modality, if it is; what is around it stands in this one as well."""
     names = [name for name, other in others.items() if str(location[-1]) in _keys(other, location[:-1])]
-    source = document.content["data"].get("source") if names else None
+    data = document.content.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
     what = "this recipe" if source is None else f"the source {source!r}"
     return f"is for {' and '.join(names)}, and {what} has {own}." if names else ""
 
