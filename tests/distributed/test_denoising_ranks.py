@@ -48,6 +48,17 @@ def worker(rank: int, folder: str) -> None:
         torch.save(found, Path(folder, f"rank{rank}.pt"))
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_micro_batches_are_one_batch(name: str) -> None:
+    whole = outcome(lambda model: model, name, 0, 1, 1)
+    for micro in (2, 4):
+        parts = outcome(lambda model: model, name, 0, 1, micro)
+        for each in ("losses", "weights"):
+            torch.testing.assert_close(
+                parts[each], whole[each], rtol=1e-6, atol=1e-9, msg=lambda m, k=micro: f"{k}: {m}"
+            )
+
+
 @pytest.mark.slow
 def test_two_ranks_are_one_process(tmp_path: Path) -> None:
     ranks(worker, str(tmp_path), world=WORLD)

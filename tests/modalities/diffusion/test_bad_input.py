@@ -79,6 +79,7 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     "other latents": (edit("vae/config.json", latent_channels=3), "denoises 4 channels, and a latent has 3"),
     "more conditions": (edit("unet/config.json", addition_embed_type="text_time"), "beside the text are not known"),
     "another noise": (holds(SCHEDULER, _class_name="EDMEulerScheduler", sigma_min=0.002), "says nothing of betas"),
+    "betas of one timestep": (edit(SCHEDULER, trained_betas=[0.1]), "sampling_steps must be at most the 1 timesteps"),
     "no channels": (edit("unet/config.json", in_channels=None), "in_channels must say how many channels"),
     "channels in words": (edit("unet/config.json", in_channels="4"), "in_channels must say how many channels"),
     "a size of three": (edit("unet/config.json", sample_size=[4, 4, 4]), "sample_size must say how large"),

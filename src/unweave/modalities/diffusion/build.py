@@ -324,7 +324,7 @@ def _places(view: View, one: object) -> list[int]:
 
 
 def _check_sampling(recipe: DiffusionRecipe, network: Network) -> None:
-    steps, total = recipe.evaluation.sampling_steps, int(network.scheduler.get("num_train_timesteps", 1000))
+    steps, total = recipe.evaluation.sampling_steps, len(network.schedule)
     if steps > total:
         raise ConfigurationError(
             f"evaluation.sampling_steps must be at most the {total} timesteps of the schedule; found {steps}"
