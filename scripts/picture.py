@@ -1,4 +1,4 @@
-"""Draws docs/two_gradients.svg, the README's picture: HAMU-Q's step between two gradients.
+"""Draws docs/two_gradients.svg, the picture of the site's first page: HAMU-Q's step between two gradients.
 
 The step is not drawn by hand: it is what `unweave.rules.HAMU` answers for these two gradients.
 """

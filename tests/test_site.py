@@ -94,6 +94,28 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     )
 
 
+def test_what_the_readme_says_of_the_drawn_demo_is_what_its_page_shows() -> None:
+    rows = {
+        cells[0].strip("* "): cells
+        for line in (DOCS / "demos.md").read_text().splitlines()
+        if line.startswith("| ") and len(cells := [each.strip() for each in line.strip("|").split("|")]) == 8
+    }
+    named = {
+        (name, column): float(rows[name][place])
+        for name in ("HAMU-Q", "original", "retrained", "only hidden")
+        for column, place in (("UA", 1), ("RA", 2), ("search", 5))
+    }
+    page = " ".join((ROOT / "README.md").read_text().split())
+    for words in (
+        f"draws one in {100 - named['HAMU-Q', 'UA']:.0f} % of 200 images",
+        f"{named['HAMU-Q', 'RA']:.0f} % of the other digits are as asked ({named['original', 'RA']:.0f} % before",
+        f"finds them in {named['HAMU-Q', 'search']:.0f} %, in a model that was retrained in "
+        f"{named['retrained', 'search']:.0f} %, in one whose class is only hidden in "
+        f"{named['only hidden', 'search']:.0f} %",
+    ):
+        assert words in page, words
+
+
 PAGE = """# Title
 
 Text.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import traceback
@@ -15,7 +16,9 @@ import pytest
 
 from unweave.data.pairs import Pairs
 from unweave.objectives import Objectives
-from unweave.run import checkpoint, outcome
+from unweave.recipe.recipe import Recipe
+from unweave.run import checkpoint, directory, outcome
+from unweave.run.runner import run
 from unweave.run.steps_log import StepLog
 
 SPOTS: tuple[tuple[Any, str], ...] = (
@@ -118,3 +121,19 @@ def timed(action: Callable[[], object], seconds: float, number: int = signal.SIG
             signal.setitimer(signal.ITIMER_REAL, 0)  # it ended first: nothing may come between here and its exit
 
     return forked(child)
+
+
+def killed_until_done(
+    recipe: Recipe, folder: Path, moments: Moments, dice: random.Random, total: int, seconds: float
+) -> int:
+    """Killed at random moments, by count and by clock in turns, resumed each time; then left to end."""
+    kills = 0
+    while kills < 4:  # by clock every third time
+        again = folder.exists() and directory.finished(folder) is None
+        what = lambda: run(recipe, folder, resume=again, overwrite=not again)  # noqa: B023, E731
+        if kills % 3 == 2:
+            kills += timed(what, dice.uniform(0, seconds)) == signal.SIGALRM
+        else:
+            kills += killed(what, moments, dice.randint(1, total)) == signal.SIGKILL
+    run(recipe, folder, resume=True)
+    return kills

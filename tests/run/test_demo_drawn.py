@@ -79,6 +79,18 @@ def test_every_row_is_measured_and_the_distance_is_the_mean_gap(found: Json) -> 
 
 
 @pytest.mark.slow
+def test_the_demo_as_it_comes() -> None:
+    """The original draws what is asked for, and headline methods draw the class no more, at the demo's own size."""
+    pytest.importorskip("diffusers")
+    rows = {row["name"]: row for row in demo_drawn(["relabel_condition", "esd", "eupmu", "hamu_q"])["rows"]}
+    original, retrained = rows["original"], rows["retrained"]
+    assert original["RA_drawn"] >= 90 and original["UA_drawn"] <= 10
+    good = [name for name, row in rows.items() if row["steps"] and not _faults(row, original, retrained)]
+    assert len(good) >= 3, rows
+    assert rows["only hidden"]["search"] > 80, "the search finds what is only hidden"
+
+
+@pytest.mark.slow
 def test_the_grid_has_a_row_for_each_model(found: Json) -> None:
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(base64.b64decode(found["grid"])))
     assert image.height == 14 + 50 * len(found["rows"]) and image.width > 50 * (9 + SHOWN)

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from tests.run._kills import Moments, killed, timed, watched
+from tests.run._kills import killed_until_done, timed, watched
 from unweave.cli import main
 from unweave.modalities import read
-from unweave.recipe.recipe import Recipe
 from unweave.run import directory
 from unweave.run.runner import run
 from unweave.run.steps_log import read_steps
@@ -34,22 +33,6 @@ SETTINGS = ["run.steps=5", "run.checkpoint_every=2", "run.micro=2", "evaluation.
 
 def digest(folder: Path) -> str:
     return tensors_sha256(safetensors.torch.load_file(folder / "model" / "model.safetensors"))
-
-
-def killed_until_done(
-    recipe: Recipe, folder: Path, moments: Moments, dice: random.Random, total: int, seconds: float
-) -> int:
-    """Killed at random moments, by count and by clock in turns, resumed each time; then left to end."""
-    kills = 0
-    while kills < 4:  # by clock every third time
-        again = folder.exists() and directory.finished(folder) is None
-        what = lambda: run(recipe, folder, resume=again, overwrite=not again)  # noqa: B023, E731
-        if kills % 3 == 2:
-            kills += timed(what, dice.uniform(0, seconds)) == signal.SIGALRM
-        else:
-            kills += killed(what, moments, dice.randint(1, total)) == signal.SIGKILL
-    run(recipe, folder, resume=True)
-    return kills
 
 
 @pytest.mark.slow

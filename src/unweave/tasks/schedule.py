@@ -62,9 +62,9 @@ class Schedule:
                 f"the scheduler {name or 'given'} is for flow matching, x_t = (1 - s) x0 + s e, which is not known "
                 "here: take a model of the kinds epsilon, v_prediction or sample."
             )
-        if name not in _USUAL and not _SAYS & config.keys():
+        if name not in _USUAL and not SAYS & config.keys():
             raise ConfigurationError(
-                f"the scheduler {name} says nothing of betas ({', '.join(sorted(_SAYS))}): its noise is of another "
+                f"the scheduler {name} says nothing of betas ({', '.join(sorted(SAYS))}): its noise is of another "
                 "kind than x_t = sqrt(a_t) x0 + sqrt(1 - a_t) e, or has to be said. Give its trained_betas."
             )
         if kind not in get_args(Prediction):
@@ -124,6 +124,8 @@ def _cumulated(config: Mapping[str, Any]) -> Tensor:
         raise ConfigurationError(
             f"beta_schedule must be one of {', '.join(_BETAS)}; found {shown(kind)}. Give trained_betas instead."
         )
+    if given is not None and not (isinstance(given, list | tuple) and all(isinstance(b, int | float) for b in given)):
+        raise ConfigurationError(f"trained_betas must be a list of numbers in (0, 1); found {shown(given)}.")
     try:
         count = int(config.get("num_train_timesteps", 1000))
         low, high = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
@@ -146,7 +148,7 @@ def _cosine(low: float, high: float, count: int) -> Tensor:
     return torch.tensor([min(1 - left((i + 1) / count) / left(i / count), 0.999) for i in range(count)]).double()
 
 
-_SAYS = {"beta_start", "beta_end", "beta_schedule", "trained_betas"}
+SAYS = {"beta_start", "beta_end", "beta_schedule", "trained_betas"}
 _USUAL = ("", "DDIMScheduler", "DDPMScheduler", "PNDMScheduler")  # whose defaults are those of `of`
 _CLIPPING = ("DDIMScheduler", "DDPMScheduler")  # of diffusers, which cut where nothing is said
 _BETAS: dict[str, Callable[[float, float, int], Tensor]] = {

@@ -24,8 +24,8 @@ evaluation: {images: 20, sampling_steps: 2, looks: 2, retrained: 0, quote: false
 """
 
 
-def pipeline(folder: Path, **changes: Any) -> Path:
-    """U-net, autoencoder (a factor of 2), text encoder, tokenizer and scheduler."""
+def pipeline(folder: Path, length: int = LENGTH, **changes: Any) -> Path:
+    """U-net, autoencoder (a factor of 2), text encoder, tokenizer and scheduler; texts of so many tokens."""
     diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -43,19 +43,19 @@ def pipeline(folder: Path, **changes: Any) -> Path:
         )  # fmt: skip
         text = transformers.CLIPTextConfig(
             hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-            vocab_size=300, max_position_embeddings=LENGTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+            vocab_size=300, max_position_embeddings=length, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         )  # fmt: skip
         encoder = transformers.CLIPTextModel(text)
     scheduler = diffusers.PNDMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1
     )
     diffusers.StableDiffusionPipeline(
-        vae, encoder, _tokenizer(folder), unet, scheduler, None, None, requires_safety_checker=False
+        vae, encoder, _tokenizer(folder, length), unet, scheduler, None, None, requires_safety_checker=False
     ).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, length: int) -> Any:
     """Of single letters."""
     from transformers import CLIPTokenizer
 
@@ -64,7 +64,7 @@ def _tokenizer(folder: Path) -> Any:
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    made = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=LENGTH)
+    made = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=length)
     for name in ("vocab.json", "merges.txt"):
         (folder / name).unlink()
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,19 @@ def torn(name: str) -> Spoil:
     return lambda folder: (folder / "pipeline" / name).write_bytes(b"torn")
 
 
+def adapters(written: str | None) -> Spoil:
+    """In the place of the model a file of adapters, and what stands beside it of their base."""
+
+    def spoil(folder: Path) -> None:
+        shutil.rmtree(folder / "pipeline")
+        (folder / "pipeline").mkdir()
+        (folder / "pipeline" / "pytorch_lora_weights.safetensors").write_bytes(b"torn")
+        if written is not None:
+            (folder / "pipeline" / "unweave.json").write_text(written)
+
+    return spoil
+
+
 UNET, VAE = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
 ENCODER, SCHEDULER = "text_encoder/model.safetensors", "scheduler/scheduler_config.json"
 FOLDERS: dict[str, tuple[Spoil, str]] = {
@@ -71,6 +85,22 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     "half precision alone": (renamed(UNET, "fp16"), "fp16.safetensors, a variant, and diffusion_pytorch_model.safet"),
     "a network in parts": (renamed(UNET, "-00001-of-00002"), "in parts (diffusion_pytorch_model-00001-of-00002"),
     "an encoder in parts": (renamed(ENCODER, "-00001-of-00002"), "one file is read: save the pipeline in one"),
+    "a pickle that is called safetensors": (
+        lambda folder: (folder / "pipeline" / UNET).write_bytes(pickle.dumps([1])),
+        "diffusion_pytorch_model.safetensors is named so and is a pickle",
+    ),
+    "a torn network": (torn(UNET), "unet/diffusion_pytorch_model.safetensors cannot be read"),
+    "a scheduler of nothing": (holds(SCHEDULER), "scheduler_config.json must say the schedule, as diffusers writes it"),
+    "betas in words": (
+        edit(SCHEDULER, trained_betas="linear"),
+        "trained_betas must be a list of numbers in (0, 1); fo",
+    ),
+    "adapters of nobody": (adapters(None), "must name the folder of the model that they are for"),
+    "adapters of a model that is not there": (adapters('{"base": "gone"}'), "it names 'gone', which is no folder"),
+    "captions in another file": (
+        lambda folder: (folder / "pictures" / "metadata.jsonl").rename(folder / "pictures" / "metadata.csv"),
+        "captions are read from metadata.jsonl, and",
+    ),
     "no tokenizer": (removed("tokenizer"), "must hold tokenizer/tokenizer_config.json"),
     "no encoder": (removed("text_encoder"), "must hold text_encoder/config.json"),
     "a torn autoencoder": (torn(VAE), "vae/diffusion_pytorch_model.safetensors cannot be read"),
@@ -106,9 +136,13 @@ RECIPES = {
     "no such prompt": (RECIPE.replace("a top*", "a tip"), "no prompt is 'a tip', or like it."),
     "no such class": (RECIPE.replace('prompts: "a top*"', "class: tip"), "no class is named 'tip'"),
     "another size": (RECIPE.replace("path: pictures", "path: pictures, size: 16"), "give data.size, or other data"),
+    "a text that is another when it is cut": (
+        UNJUDGED.replace("to: a square", "to: a  Top bar"),
+        "which is to the text encoder what 'a top bar' is",
+    ),
     "a null that was never trained": (
         RECIPE.replace("looks: 2", "looks: 2, guidance: 2").replace("run:", "training: {dropout: 0.0}\nrun:"),
-        "it was never trained for guidance",
+        "evaluation.guidance is 2 (1 is none), and the model always had a condition",
     ),
     "more passes than timesteps": (
         RECIPE.replace("sampling_steps: 2", "sampling_steps: 2000"),
@@ -163,6 +197,18 @@ RECIPES = {
         "the pictures have captions",
     ),
 }  # fmt: skip
+
+
+def test_texts_to_keep_and_to_forget_that_the_encoder_reads_alike(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pristine, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "pictures" / "metadata.jsonl"
+    file.write_text(
+        file.read_text().replace("a top bar", "a square that stands").replace("a left bar", "a square that lies")
+    )
+    told = refused(tmp_path, RECIPE.replace("a top*", "a square that stands"), capsys)
+    assert "'a square that lies' is to be kept, and to the text encoder it is what 'a square that stands' is" in told
 
 
 def refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -16,6 +16,7 @@ from tests.modalities.diffusion._pictures import EACH, RECIPE, pictures
 from tests.run.test_resume import ended
 from unweave.audit.standing import said
 from unweave.cli import main
+from unweave.errors import ConfigurationError
 from unweave.ledger import Ledger
 from unweave.modalities import job, read
 from unweave.modalities.diffusion.folders import opened
@@ -142,11 +143,17 @@ def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Wr
     text = text.replace("{widths: [8, 16]}", f"{{weights: {tmp_path / 'first'}}}")
     made = job(read(write(text)))
     assert made.reference(1, lambda *_: None) is None and made.retraining() == (None, None)
-    assert "no retrained model" in made.notes[0] and not any("guidance" in each for each in made.notes)
-    guided = text.replace("evaluation: {", "evaluation: {guidance: 3, ")
-    assert guided != text and any("nobody says whether" in each for each in job(read(write(guided))).notes)
-    said = guided + "training: {dropout: 0.1}\n"
-    assert not any("nobody says whether" in each for each in job(read(write(said))).notes)
+    assert "no retrained model" in made.notes[0]
+    for asked, what in (
+        (text.replace("evaluation: {", "evaluation: {guidance: 3, "), "evaluation.guidance is 3"),
+        (text.replace("{name: relabel_condition}", "{name: esd}"), "esd trains towards"),
+        (text.replace("{name: relabel_condition}", "{name: hamu_q, over: esd}"), "esd trains towards"),
+        (text.replace("{name: relabel_condition}", "{name: relabel_condition, to: 3}"), "method.to is 3, which stands"),
+    ):
+        for training, why in (("", "nobody says whether"), ("training: {dropout: 0.0}\n", "always had a condition")):
+            with pytest.raises(ConfigurationError, match=f"{what}.*{why}"):
+                job(read(write(asked + training)))
+        assert asked != text and job(read(write(asked + "training: {dropout: 0.1}\n"))).training is not None
 
 
 @pytest.mark.slow

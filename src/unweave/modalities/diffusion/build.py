@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from unweave import devices
-from unweave.data.checks import check_overlap
 from unweave.data.splits import Split, by_class, without
 from unweave.errors import ConfigurationError, gathered, suggest
-from unweave.methods import divided
 from unweave.modalities import by_row
-from unweave.modalities.diffusion import concepts, folders, letters
+from unweave.modalities.diffusion import concepts, fitting, folders, letters
 from unweave.modalities.diffusion.captions import has_captions
 from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.job import DiffusionJob
@@ -24,11 +22,8 @@ from unweave.modalities.diffusion.networks import Network, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
 from unweave.modalities.diffusion.view import View, gone
-from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 
-_CONDITIONS = ("to", "erase", "guide", "preserve")  # what a method's arguments say of conditions
 _TOLD = 3  # classes that a request's words name
-_EACH = 5  # training images of a class that a judge is trained on, at least
 
 
 @dataclass(frozen=True)
@@ -86,9 +81,7 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
         needed=partial(_needed, recipe, network, around, len(pictures.classes)),
         notes=tuple(_notes(recipe, network, around, prompts)),
     )
-    of_request = partial(_check_apart, recipe, pictures, split), partial(_check_target, recipe, made)
-    of_scores = [partial(each, made) for each in (_check_guidance, _check_judge, _check_attacks)]
-    gathered(*of_request, partial(_check_sampling, recipe, network), *of_scores)
+    fitting.check(recipe, made)
     return made
 
 
@@ -245,13 +238,6 @@ def _notes(recipe: DiffusionRecipe, network: Network, around: Around, prompts: t
             "There is no retrained model to compare with: nobody says how the one in model.weights was trained. Give "
             "the recipe a training section, or set evaluation.retrained: 0."
         )
-    unsaid = network.trained is None and "dropout" not in recipe.training.arguments and not network.texts
-    if unsaid and recipe.evaluation.guidance != 1:
-        found.append(
-            f"evaluation.guidance is {recipe.evaluation.guidance:g}, and nobody says whether the model's last class "
-            "stood for none in its training: guidance by a row that was never trained draws something else. Set it to "
-            "1, or say so with training: {dropout: ...}."
-        )
     if recipe.data.source == CONCEPTS:
         found.append(
             "The model itself drew the images, of what is to be forgotten and of what is to be kept: scores say how "
@@ -267,100 +253,3 @@ def _needed(recipe: DiffusionRecipe, network: Network, around: Around, classes: 
     found = estimate(recipe, network, around.frozen, classes)
     ways = "model.lora, model.parameters" if network.texts else "model.parameters"
     return found.text(devices.memory(devices.chosen(recipe.run.device)), ways, "docs/diffusion.md")
-
-
-def _check_apart(recipe: DiffusionRecipe, pictures: Pictures, split: Split) -> None:
-    """Sides that share an image, or a test image that is a training image; of concepts none can."""
-    if recipe.data.source != CONCEPTS:
-        source = pictures.load()
-        sides = source.train.subset(split.forget), source.train.subset(split.retain)
-        gathered(partial(_check_sides, *sides), partial(check_unseen, source.test, source.train))
-
-
-def _check_sides(forget: TensorImages, retain: TensorImages) -> None:
-    check_overlap(forget, retain)
-    check_shared(forget, retain)
-
-
-def _check_target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
-    """What takes the place of a condition that is to be forgotten is another one, and of a text a text."""
-    own, other = divided(recipe.method.arguments)
-    given = own | (other[1] if other else {})
-    named = {name: _listed(given[name]) for name in _CONDITIONS if given.get(name) is not None}
-    texts, faults = job.view.prompts, list[str]()
-    for name, each in named.items():
-        if texts is not None and (number := next((one for one in each if isinstance(one, int)), None)) is not None:
-            faults.append(f"method.{name} is {number}, and this model knows texts: give one, such as {texts[0]!r}")
-    if faults:
-        raise ConfigurationError(faults)
-    found = {name: {place for one in each for place in _places(job.view, one)} for name, each in named.items()}
-    if texts is not None and (same := found.get("to", set()) & {*job.gone}):
-        faults.append(f"method.to is {texts[min(same)]!r}, which is to be forgotten: give another condition")
-    if recipe.method.name == "uce":
-        labels = job.pictures.labels
-        forget, retain = ({*labels[rows].tolist()} for rows in (job.split.forget, job.split.retain))
-        erased = found.get("erase", forget)
-        for name, others in (("guide", found.get("guide", set())), ("preserve", found.get("preserve", retain))):
-            if same := erased & others:
-                what = (texts or job.view.classes)[min(same)]
-                whose = f"method.{name}" if name in found else "the retain set"
-                faults.append(
-                    f"{whose} has {what!r}, which is to be forgotten: uce edits what asks for images, and tells no two "
-                    "images of one condition apart. Give another, or choose a method with steps"
-                )
-    if faults:
-        raise ConfigurationError(faults)
-
-
-def _listed(given: object) -> list[object]:
-    return list(given) if isinstance(given, list | tuple) else [given]
-
-
-def _places(view: View, one: object) -> list[int]:
-    """The class that a number, a name or a text means; none of other texts, and of words such as "random"."""
-    if isinstance(one, int):
-        return [one]
-    return [names.index(one) for names in (view.classes, view.prompts or ()) if one in names][:1]
-
-
-def _check_sampling(recipe: DiffusionRecipe, network: Network) -> None:
-    steps, total = recipe.evaluation.sampling_steps, len(network.schedule)
-    if steps > total:
-        raise ConfigurationError(
-            f"evaluation.sampling_steps must be at most the {total} timesteps of the schedule; found {steps}"
-        )
-
-
-def _check_guidance(job: DiffusionJob) -> None:
-    if job.how.guidance == 1:
-        return
-    lacks = job.view.prompts is None and job.view.null is None
-    if lacks or (job.training is not None and job.training.dropout == 0):
-        why = "has no condition that means none" if lacks else "always had a condition (a dropout of 0)"
-        raise ConfigurationError(
-            f"evaluation.guidance is {job.how.guidance:g}, and the model {why}: it was never trained for guidance. Set "
-            "it to 1."
-        )
-
-
-def _check_judge(job: DiffusionJob) -> None:
-    """A judge needs some images of every class."""
-    if job.how.judge == "none":
-        return
-    counts = job.pictures.labels.bincount(minlength=len(job.pictures.classes))
-    rare = [job.pictures.classes[each] for each in (counts < _EACH).nonzero().flatten().tolist()]
-    if rare:
-        raise ConfigurationError(
-            f"a judge of what is drawn needs {_EACH} training images of every class; found fewer of {len(rare)}, such "
-            f"as {rare[0]!r}. Give more, fewer captions, or evaluation.judge: none, which shows what is drawn and does "
-            "not judge it."
-        )
-
-
-def _check_attacks(job: DiffusionJob) -> None:
-    """Only a model of texts has prompts to search."""
-    if job.view.prompts is None and job.how.attacks is not None and "prompt" in job.how.attacks.which:
-        raise ConfigurationError(
-            "evaluation.attacks.which: 'prompt' searches words, and the model is asked by classes: leave it out; "
-            "'search' looks for another condition"
-        )

@@ -13,12 +13,28 @@ from unweave.modalities.images.image_folder import ENDINGS, TOLD, divided, pictu
 from unweave.modalities.images.tensors import Source
 
 FILE = "metadata.jsonl"
+_PARTS = ("", "train", "test")  # folders that hold captions
+_ELSEWHERE = ("metadata.csv", "metadata.parquet", "captions.json", "captions.txt")  # where others keep them
 _FEW = 3  # pictures of a caption, from which on a fifth of them is a test set
 
 
 def has_captions(folder: Path) -> bool:
     """Whether the folder, or its parts, hold captions."""
-    return any((place / FILE).is_file() for place in (folder, folder / "train", folder / "test"))
+    return any((folder / part / FILE).is_file() for part in _PARTS)
+
+
+def check_elsewhere(folder: Path) -> None:
+    """Refuses a folder without captions here that has some in another file.
+
+    Raises:
+        ConfigurationError: it has.
+    """
+    places = (folder / part / name for part in _PARTS for name in _ELSEWHERE)
+    if (found := next(filter(Path.is_file, places), None)) is not None:
+        raise ConfigurationError(
+            f"captions are read from {FILE}, and {found} is another file: write them as lines "
+            '{"file_name": ..., "text": ...} there, or take the file out of a folder with one folder per class'
+        )
 
 
 def captioned(folder: Path, size: int) -> Source:

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from unweave.errors import ConfigurationError, gathered, shown
@@ -18,6 +19,7 @@ from unweave.modalities.diffusion.networks import PARTS, TRAINED, Network, unet
 from unweave.modalities.diffusion.training import Training
 from unweave.store import model_in
 from unweave.tasks import Schedule
+from unweave.tasks.schedule import SAYS
 
 _WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 ADAPTERS = lora.FILE
@@ -47,8 +49,10 @@ def read(folder: Path) -> tuple[Network, Path]:
             "(hf download OWNER/NAME --local-dir FOLDER); nothing is fetched here"
             + (f". {_pickled(folder)}" if folder.suffix in _PICKLES else "")
         )
-    if (folder / ADAPTERS).is_file() and (folder / TRAINED).is_file():
-        network, base = read(Path(str(_json(folder / TRAINED).get("base"))))
+    if (folder / ADAPTERS).is_file() and not any((folder / part).is_dir() for part in PARTS):
+        network, base = read(_base(folder))
+        if broken := _unreadable(folder / ADAPTERS):
+            raise ConfigurationError(broken)
         return replace(network, adapters=folder), base
     part = next((name for name in PARTS if (folder / name / "config.json").is_file()), None)
     faults = []
@@ -80,6 +84,19 @@ def read(folder: Path) -> tuple[Network, Path]:
     return network, folder
 
 
+def _base(folder: Path) -> Path:
+    """The folder of the model that adapters are for, as a run wrote it beside them."""
+    place = folder / TRAINED
+    base = _json(place).get("base") if place.is_file() else None
+    if not isinstance(base, str) or not Path(base).is_dir():
+        found = "it does not" if base is None else f"it names {shown(base)}, which is no folder"
+        raise ConfigurationError(
+            f"{folder} holds adapters alone ({ADAPTERS}), and {TRAINED} beside them must name the folder of the model "
+            f'that they are for, {{"base": "FOLDER"}}; {found}'
+        )
+    return Path(base)
+
+
 def _trained(place: Path) -> Training | None:
     """How it was trained, where a run wrote that beside it."""
     how = _json(place).get("training") if place.is_file() else None
@@ -94,6 +111,8 @@ def _trained(place: Path) -> Training | None:
 
 
 def _schedule(folder: Path, scheduler: dict[str, Any]) -> list[str]:
+    if not {"_class_name", *SAYS} & scheduler.keys():
+        return [f"{folder / 'scheduler' / _SCHEDULER} must say the schedule, as diffusers writes it, and says nothing"]
     try:
         Schedule.of(scheduler)
     except ConfigurationError as error:
@@ -158,7 +177,7 @@ def _frozen(network: Network, folder: Path) -> list[str]:
 
 def _without_weights(place: Path, name: str) -> list[str]:
     if (place / name).is_file():
-        return []
+        return _unreadable(place / name)
     files = sorted(place.iterdir()) if place.is_dir() else []
     if pickled := [path for path in files if path.suffix in _PICKLES]:
         return [f"{path}: {_pickled(path)}" for path in pickled]
@@ -175,6 +194,19 @@ def _without_weights(place: Path, name: str) -> list[str]:
             "variant and save it without one; weights that move are kept in float32"
         ]
     return [f"{place} holds no {name}: was the download cut off?"]
+
+
+def _unreadable(file: Path) -> list[str]:
+    """What is no safetensors file, by its header."""
+    try:
+        with safe_open(file, "pt"):
+            return []
+    except (OSError, SafetensorError) as error:
+        with file.open("rb") as content:
+            start = content.read(2)
+        if start == b"PK" or start[:1] == b"\x80":  # an archive of torch.save, or an older one
+            return [f"{file} is named so and is {_pickled(file)}"]
+        return [f"{file} cannot be read: {line(error)}"]
 
 
 def described(file: Path, classes: int, shape: tuple[int, ...], how: Training) -> Network:

@@ -84,9 +84,13 @@ class Frozen:
         most = tokenizer.model_max_length
         return [text for text in texts if len(tokenizer(text).input_ids) > most]
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """What the encoder reads of a text."""
+        return tuple(self._tokenizer(text, truncation=True).input_ids)
+
     def words(self, text: str, free: int) -> Asked:
         """The text behind free tokens, of which there are fewer where the encoder reads no more."""
-        most, ids = self._tokenizer.model_max_length, self._tokenizer(text, truncation=True).input_ids
+        most, ids = self._tokenizer.model_max_length, [*self.tokens(text)]
         return Asked(self._encoder, self._tokenizer, ids, max(1, min(free, most - len(ids))), self.device)
 
     def _kept(self, about: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:

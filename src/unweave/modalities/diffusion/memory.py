@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-from unweave.errors import ConfigurationError
-from unweave.modalities.diffusion.frozen import ENCODER, VAE, WEIGHTS, Frozen, line
+from unweave.modalities.diffusion.frozen import ENCODER, VAE, WEIGHTS, Frozen
 from unweave.modalities.diffusion.lora import Lora, adapted
 from unweave.modalities.diffusion.networks import Network
 from unweave.modalities.diffusion.recipe import DiffusionRecipe
@@ -105,11 +104,8 @@ def _around(frozen: Frozen) -> int:
 
 
 def _numbers(file: Path) -> int:
-    try:
-        with safe_open(file, "pt") as content:
-            return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {line(error)}") from error
+    with safe_open(file, "pt") as content:
+        return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
 
 
 def _place(tensor: Tensor) -> int:

@@ -67,6 +67,11 @@ class Network:
         return self.kind == "UNet2DConditionModel"
 
     @property
+    def drops(self) -> bool:
+        """Whether the class that diffusers has for it drops conditions in training by itself."""
+        return self.part == "transformer"
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Of what it denoises."""
         size = self.config["sample_size"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import ConfigurationError
-from unweave.modalities.diffusion.captions import captioned, has_captions
+from unweave.modalities.diffusion.captions import captioned, check_elsewhere, has_captions
 from unweave.modalities.diffusion.training import Training
 from unweave.modalities.images import sources as images
 from unweave.modalities.images.image_folder import image_folder
@@ -72,7 +72,10 @@ def cifar10(folder: Path) -> Source:
 
 def picture_folder(folder: Path, size: int) -> Source:
     """A folder with captions where it has some, else one with a folder per class."""
-    return captioned(folder, size) if has_captions(folder) else image_folder(folder, size)
+    if has_captions(folder):
+        return captioned(folder, size)
+    check_elsewhere(folder)
+    return image_folder(folder, size)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,15 @@ class View:
         """
         if self.prompts is None:
             return by_row.class_numbers(name, self.classes)[0]
-        known = dict(zip(self.classes, self.prompts, strict=True))
-        return self._encoder.embedded([known.get(name, name)])[0]
+        return self._encoder.embedded([self.text(name)])[0]
+
+    def text(self, name: str) -> str:
+        """The prompt of a class's name; of any other text it."""
+        return dict(zip(self.classes, self.prompts or (), strict=True)).get(name, name)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """What the encoder reads of a text: two with the same are one condition."""
+        return self._encoder.tokens(text)
 
     def words(self, label: int, free: int) -> Asked:
         """The text of a class behind as many free tokens as there is room for."""
