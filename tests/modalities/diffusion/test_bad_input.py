@@ -142,7 +142,7 @@ RECIPES = {
     ),
     "a null that was never trained": (
         RECIPE.replace("looks: 2", "looks: 2, guidance: 2").replace("run:", "training: {dropout: 0.0}\nrun:"),
-        "evaluation.guidance is 2 (1 is none), and the model always had a condition",
+        "evaluation.guidance is 2 (1 is without), and the model always had a condition",
     ),
     "more passes than timesteps": (
         RECIPE.replace("sampling_steps: 2", "sampling_steps: 2000"),

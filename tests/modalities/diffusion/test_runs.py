@@ -148,6 +148,7 @@ def test_a_model_that_nobody_says_the_training_of_has_no_retrained_one(write: Wr
         (text.replace("evaluation: {", "evaluation: {guidance: 3, "), "evaluation.guidance is 3"),
         (text.replace("{name: relabel_condition}", "{name: esd}"), "esd trains towards"),
         (text.replace("{name: relabel_condition}", "{name: hamu_q, over: esd}"), "esd trains towards"),
+        (text.replace("{name: relabel_condition}", "{name: uce}"), "uce without a guide"),
         (text.replace("{name: relabel_condition}", "{name: relabel_condition, to: 3}"), "method.to is 3, which stands"),
     ):
         for training, why in (("", "nobody says whether"), ("training: {dropout: 0.0}\n", "always had a condition")):

@@ -15,7 +15,7 @@ from unweave.modalities.diffusion.view import View
 from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 
 _CONDITIONS = ("to", "erase", "guide", "preserve", "at")  # what a method's arguments say of conditions
-_GUIDED = "esd"  # the method that guides away from a condition, to none
+_GUIDED, _EDITED = "esd", "uce"  # the method that guides away from a condition, to none; the one that edits
 _EACH = 5  # training images of a class that a judge is trained on, at least
 
 
@@ -63,7 +63,7 @@ def _target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
     labels = job.pictures.labels  # those of `job.train` would have concepts drawn
     forget, retain = ({*labels[rows].tolist()} for rows in (job.split.forget, job.split.retain))
     faults += _alike(view, forget - retain, retain, named.get("to", []))
-    if recipe.method.name == "uce":
+    if recipe.method.name == _EDITED:
         erased = found.get("erase", forget)
         for name, others in (("guide", found.get("guide", set())), ("preserve", found.get("preserve", retain))):
             if same := erased & others:
@@ -116,17 +116,19 @@ def _null(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
     """A condition that means none is used where the model was trained to be asked so, and where somebody says it."""
     if (why := _untrained(job)) is None:
         return
-    over = divided(recipe.method.arguments)[1]
-    null = job.view.null
+    own, over = divided(recipe.method.arguments)
+    name, null = recipe.method.name, job.view.null
     asking = [
-        f"method.{name} is {null}, which stands for none"
-        for name, each in _named(recipe).items()
+        f"method.{argument} is {null}, which stands for none (give a class)"
+        for argument, each in _named(recipe).items()
         if isinstance(null, int) and null in each
     ]
     if job.how.guidance != 1:
-        asking.append(f"evaluation.guidance is {job.how.guidance:g} (1 is none)")
-    if _GUIDED in (recipe.method.name, over and over[0]):
-        asking.append(f"{_GUIDED} trains towards what the model predicts for none")
+        asking.append(f"evaluation.guidance is {job.how.guidance:g} (1 is without)")
+    if _GUIDED in (name, over and over[0]):
+        asking.append(f"{_GUIDED} trains towards what the model predicts for none (choose another method)")
+    if name == _EDITED and own.get("guide") is None:
+        asking.append(f"{_EDITED} without a guide makes it what the model knows for none (give method.guide)")
     if asking:
         raise ConfigurationError(f"{each}, and {why}" for each in asking)
 
@@ -135,16 +137,15 @@ def _untrained(job: DiffusionJob) -> str | None:
     """Why the condition that means none cannot be used; None where it can."""
     texts, training = job.view.prompts is not None, job.training
     if not texts and job.view.null is None:
-        return "the model has no condition that means none: leave it out"
+        return "the model has no condition that means none"
     if training is not None:
-        never = "the model always had a condition (a dropout of 0), and was never trained for none: leave it out"
-        return never if training.dropout == 0 else None
+        return "the model always had a condition (training.dropout: 0)" if training.dropout == 0 else None
     if texts or job.network.drops:
         return None
     return (
         "nobody says whether the model's last class stood for none in its training: a row that was never trained draws "
-        "something else, and its loss does not show it. Leave it out, or say how the model was trained, training: "
-        "{dropout: 0.1} (with evaluation.retrained: 0 where the rest is not known)"
+        "something else, and its loss does not show it. Or say how the model was trained, training: {dropout: 0.1} "
+        "(with evaluation.retrained: 0 where the rest is not known)"
     )
 
 
