@@ -93,6 +93,10 @@ def test_another_class_that_is_to_be_forgotten_stands_for_none() -> None:
         Relabel(task, frozen(), 2)
     with pytest.raises(ConfigurationError, match="needs a class that is kept; found none"):
         Relabel(Diffusion(linear(10), null=4, others=torch.tensor([], dtype=torch.int64)), frozen())
+    assert torch.equal(Diffusion(linear(10), null=4, others=torch.tensor([3, 0, 3])).others, torch.tensor([0, 3]))
+    for to in ("random", "next"):  # of the one class that is kept, some examples are to be forgotten
+        with pytest.raises(ConfigurationError, match="class 0, which examples to be forgotten have, is the only one"):
+            targets(Relabel(Diffusion(linear(10), null=4, others=torch.tensor([0])), frozen(), to), data)
 
 
 def test_the_next_condition_and_a_given_one() -> None:

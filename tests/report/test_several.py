@@ -54,6 +54,14 @@ def test_runs_of_other_requests_are_compared_with_a_warning(tmp_path: Path) -> N
     assert "they differ in size of the forget set" in checked(page)
 
 
+def test_runs_that_were_evaluated_otherwise_are_compared_with_a_warning(tmp_path: Path) -> None:
+    first, second = made(tmp_path, "a"), made(tmp_path, "b")
+    for folder, section in ((first, "{guidance: 1.0, quote: true}"), (second, "{guidance: 2.0, quote: false}")):
+        (folder / "recipe.yaml").write_text(f"evaluation: {section}\n")
+    assert code("report", first, second, "-o", tmp_path / "page.html") == 0
+    assert "they were evaluated otherwise (guidance)" in checked(tmp_path / "page.html")
+
+
 def test_a_board_lists_every_run_and_names_what_it_cannot_read(tmp_path: Path) -> None:
     missed = [{"side": "keep", "clause": "loss", "group": None, "limit": 0.1, "met": False}]
     made(tmp_path, "a")

@@ -110,6 +110,11 @@ class Relabel:
                 "the highest class."
             )
         others = torch.arange(classes, device=own.device) if task.others is None else task.others.to(own.device)
+        if len(others) == 1 and bool((own == others).any()):
+            raise ConfigurationError(
+                f"to={self.to!r} needs another class than an example's own, and class {int(others)}, which examples to "
+                "be forgotten have, is the only one that is kept: give a condition, or ask for whole classes."
+            )
         after = torch.searchsorted(others, own, right=True)
         if self.to == "next":
             return others[after % len(others)]

@@ -157,13 +157,20 @@ def exchangeable_rows(test: C, labels: Tensor) -> Tensor:
     return torch.cat(rows).sort().values
 
 
+def numeric(names: Sequence[str]) -> bool:
+    """Whether the names of classes are numbers, which would stand for other classes than their places do."""
+    return all(name.isdecimal() for name in names) and list(names) != [str(place) for place in range(len(names))]
+
+
 def class_numbers(wanted: int | str | tuple[int | str, ...], names: Sequence[str]) -> list[int]:
-    """Class numbers; a name stands for its number.
+    """Class numbers; a name stands for its number. Where all names are numbers themselves, so does one without quotes.
 
     Raises:
         ConfigurationError: a name that no class has.
     """
     every = wanted if isinstance(wanted, tuple) else (wanted,)
+    if numeric(names):
+        every = tuple(map(str, every))
     unknown = [each for each in every if isinstance(each, str) and each not in names]
     if unknown:
         raise ConfigurationError(

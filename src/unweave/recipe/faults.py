@@ -146,6 +146,8 @@ def _fault(
             options = [part.strip("' ") for part in first["ctx"]["expected"].replace(" or ", ",").split(",")]
             hint = suggest(str(first["input"]), options)
             return f"{where}: expected one of {', '.join(options)}, found {first['input']!r}.{hint}"
+        case "too_short":
+            return f"{where}: expected at least {first['ctx']['min_length']}, found {first['input']!r}"
         case _:
             return f"{where}: {_instead(items, first['input'])}"
 

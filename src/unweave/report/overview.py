@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from unweave.audit.standing import said
 from unweave.contract import ended
@@ -27,6 +30,9 @@ SAME = {
     "retain": "size of the retain set",
     "model_before": "original model",
 }
+
+
+_BESIDE = ("quote", "retrained")  # keys of an evaluation that change no score of a model
 
 
 def compare(directories: list[Path], path: Path) -> Path:
@@ -92,7 +98,17 @@ def _alike(runs: Mapping[str, Run]) -> list[Verdict]:
     if differ:
         text = f"they differ in {', '.join(differ)}: distances and scores are not of the same task"
         return [Verdict("Can they be compared?", text, "note")]
+    asked = [_evaluation(run) for run in runs.values()]
+    if other := sorted({key for each in asked for key in each if len({str(one.get(key)) for one in asked}) > 1}):
+        text = f"they were evaluated otherwise ({', '.join(other)}): scores differ by that alone"
+        return [Verdict("Can they be compared?", text, "note")]
     return [Verdict("Can they be compared?", "one request, one original model", "good")]
+
+
+def _evaluation(run: Run) -> Mapping[str, Any]:
+    """What a run's models were asked."""
+    section = (yaml.safe_load(run.recipe) or {}).get("evaluation") or {}
+    return {key: value for key, value in section.items() if key not in _BESIDE}
 
 
 def _unit(runs: Mapping[str, Run]) -> str:

@@ -77,8 +77,8 @@ class Diffusion:
             `[b, images]`, after so many that are left out. Then a contract draws as many as its limit takes.
         named: what a name stands for where a condition is given by name: the class, or the embeddings `[L, D]` of the
             text. It refuses names that it does not know.
-        others: what may be asked for in the place of a condition to forget: classes `[k]`, in ascending order, where
-            None is all; or embeddings `[k, L, D]`.
+        others: what may be asked for in the place of a condition to forget: classes `[k]`, where None is all; or
+            embeddings `[k, L, D]`.
 
     Raises:
         ConfigurationError: an argument has no possible value, or conditions shall be dropped and there is no null; of a
@@ -113,6 +113,8 @@ class Diffusion:
             named=maybe(_naming),
             others=maybe(_several),
         )
+        if self.others is not None and not self.others.is_floating_point():
+            object.__setattr__(self, "others", self.others.unique())  # in ascending order, as losses look them up
 
     def draw(self, batch: Batch, *, dropout: bool = True, shares: tuple[float, float] = (0.0, 1.0)) -> Noised:
         """The batch with noise.

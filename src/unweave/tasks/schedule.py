@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all of it."""
+        told = repr((self.prediction, self.clip)).encode()
+        return hashlib.sha256(told + self.alphas_cumprod.numpy().tobytes()).hexdigest()
 
     def noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """`x_t`, and the target `y` that goes with it; `x0` and `noise` `[b, ...]`, `t` `[b]`."""

@@ -153,7 +153,7 @@ RECIPES = {
     "a class to guide texts": (UNJUDGED.replace(RELABELLED, "{name: uce, guide: 1}"), "method.guide is 1, and this"),
     "a guide to itself": (
         UNJUDGED.replace(RELABELLED, "{name: uce, guide: a top bar}"),
-        "method.guide has 'a top bar', which is to be forgotten",
+        "method.guide is 'a top bar', which is to be forgotten",
     ),
     "erased and kept": (
         UNJUDGED.replace(RELABELLED, "{name: uce, guide: a bird}").replace('{prompts: "a top*"}', "{random: 0.3}"),
@@ -173,6 +173,35 @@ RECIPES = {
         "'generated' is of models that draw",
     ),
     "no forget clause": (UNJUDGED.replace("contract: none\n", ""), "has no forget clause of its own"),
+    "no target": (
+        UNJUDGED.replace("weights: pipeline", "weights: pipeline, lora: {targets: []}"),
+        "model.lora.targets: expected at least 1, found []",
+    ),
+    "as many images as nobody has": (RECIPE.replace("images: 20", "images: 100000000000"), "or equal to 100000"),
+    "no text, of a model that always had one": (
+        UNJUDGED.replace("to: a square", 'to: ""').replace("run:", "training: {dropout: 0.0}\nrun:"),
+        "method.to is '', which stands for none",
+    ),
+    "an edit to nothing, of a model that always had a text": (
+        UNJUDGED.replace(RELABELLED, "{name: uce}").replace("run:", "training: {dropout: 0.0}\nrun:"),
+        "uce without a guide makes it what the model knows for none",
+    ),
+    "guided drawing by a model that always had a text": (
+        RECIPE.replace("{source: picture_folder, path: pictures}", CONCEPTS) + "training: {dropout: 0.0}\n",
+        "data.guidance is 7.5 (1 is without)",
+    ),
+    "a guide that reads the same": (
+        UNJUDGED.replace(RELABELLED, "{name: uce, guide: A Top Bar}"),
+        "method.guide is 'A Top Bar', which is to the text encoder what 'a top bar' is",
+    ),
+    "an edit of something else": (
+        UNJUDGED.replace(RELABELLED, "{name: uce, erase: [a dog], guide: a bird}"),
+        "method.erase leaves out 'a top bar', which is to be forgotten",
+    ),
+    "a text that was forgotten before": (
+        UNJUDGED.replace("run:", "already: [{prompts: a square}]\nrun:"),
+        "method.to is 'a square', which is to be forgotten",
+    ),
     "a target that is not there": (
         UNJUDGED.replace("weights: pipeline", "weights: pipeline, lora: {targets: [to_x]}"),
         "no linear layer is named to_x",
@@ -208,7 +237,7 @@ def test_texts_to_keep_and_to_forget_that_the_encoder_reads_alike(
         file.read_text().replace("a top bar", "a square that stands").replace("a left bar", "a square that lies")
     )
     told = refused(tmp_path, RECIPE.replace("a top*", "a square that stands"), capsys)
-    assert "'a square that lies' is to be kept, and to the text encoder it is what 'a square that stands' is" in told
+    assert "'a square that lies' is to be kept, and it is one which is to the text encoder what 'a square" in told
 
 
 def refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:

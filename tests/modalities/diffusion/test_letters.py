@@ -79,7 +79,7 @@ def test_captions_of_a_folder_are_read_by_the_same(tmp_path: Path) -> None:
     [
         (("texts: true", "weights: nowhere, texts: true"), "model.weights says what conditions are, leave it out"),
         (("texts: true, ", ""), r"the model knows no texts \(model.texts: true trains one that does\): leave it out"),
-        (("a 4}", "a 3}"), "method.guide has 'a 3', which is to be forgotten"),
+        (("a 4}", "a 3}"), "method.guide is 'a 3', which is to be forgotten"),
         (("prompts: a 3", "prompts: []"), "forget.prompts: it names nothing that is to be forgotten"),
         (("prompts: a 3", "prompts: a 12"), "no prompt is 'a 12', or like it"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,11 +168,15 @@ def test_weights_that_do_not_fit_or_are_not_finite(folder: Path) -> None:
 
 def test_classes_and_the_null_condition() -> None:
     assert TINY.null(3) == 3
-    assert TINY.null(4) is None, "four rows for four classes: none of them means none"
+    assert replace(TINY, trained=None).null(4) is None, "four rows for four classes: none of them means none"
+    with pytest.raises(ConfigurationError, match="and the last means none; found 4"):
+        TINY.null(4)  # a row stood for none in its training
     with pytest.raises(ConfigurationError, match="must know the 5 classes"):
         TINY.null(5)
     transformer = Network("transformer", {"num_embeds_ada_norm": 3, "sample_size": 8, "in_channels": 1}, {})
     assert transformer.null(3) == 3
+    with pytest.raises(ConfigurationError, match="and the last means none; found 4"):
+        transformer.null(4)
 
 
 @pytest.mark.parametrize(("widths", "shape"), [((12, 16), SHAPE), ((8, 8, 8, 8, 8), SHAPE), ((8, 16), (1, 8, 10))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from unweave.modalities.diffusion import sources
 from unweave.modalities.diffusion.data import Conditioned
 from unweave.modalities.diffusion.networks import unet
 from unweave.modalities.diffusion.training import Training
-from unweave.run import runner
+from unweave.run import runner, sequence
 
 
 @pytest.fixture
@@ -95,10 +96,46 @@ def test_a_folder_must_fit_the_data(folder: Path) -> None:
         network = unet(classes, shape, (8, 16), how)
         network.save(network.build(), folder / "model")
         assert words in told(folder, weights)
-    blind = unet(2, (3, 8, 8), (8, 16), how)  # three rows for three classes: none means none
+    blind = unet(2, (3, 8, 8), (8, 16), replace(how, dropout=0.0))  # three rows for three classes: none means none
     blind.save(blind.build(), folder / "model")
     guided = weights.replace("evaluation: {", "evaluation: {guidance: 2.0, ")
-    assert "never trained for guidance" in told(folder, guided)
+    assert "the model has no condition that means none" in told(folder, guided)
+
+
+def test_requests_in_a_row_whose_target_is_one_of_them_are_refused_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
+    for target in ("left", "top"):
+        text = RECIPE.replace("forget: {class: top}", "requests: [{class: top}, {class: left}]")
+        text = text.replace("contract: none\n", "")
+        (folder / "recipe.yaml").write_text(text.replace("relabel_condition}", f"relabel_condition, to: {target}}}"))
+        with pytest.raises(ConfigurationError, match=f"method.to is '{target}', which is to be forgotten"):
+            sequence.run(read(folder / "recipe.yaml"), folder / "out")
+        assert not (folder / "out").exists()
+
+
+def test_a_judge_reads_pictures_of_some_sizes(folder: Path) -> None:
+    found = told(folder, RECIPE.replace("size: 8", "size: 12"))
+    assert "reads images of 8 pixels a side, or of 16 and more; found 12" in found
+
+
+def test_a_number_that_names_a_class_is_that_class(tmp_path: Path) -> None:
+    """Folders 1, 10, 2: their places are others than their names."""
+    pictures(tmp_path / "pictures", each=10)
+    for name, number in zip(("left", "middle", "top"), ("1", "10", "2"), strict=True):
+        (tmp_path / "pictures" / name).rename(tmp_path / "pictures" / number)
+    for asked, gone in (("1", 0), ("10", 1), ('"1"', 0), ("[1, 2]", 0)):
+        (tmp_path / "recipe.yaml").write_text(RECIPE.replace("class: top", f"class: {asked}"))
+        found: Any = job(read(tmp_path / "recipe.yaml"))
+        assert found.gone[0] == gone and found.text.startswith("class 1")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("class: top", "class: 0"))
+    with pytest.raises(ConfigurationError, match="no class is named '0'"):
+        job(read(tmp_path / "recipe.yaml"))
+    text = RECIPE.replace("class: top", "class: 1").replace("relabel_condition}", "relabel_condition, to: 2}")
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match="write the name in quotes, '2'"):
+        job(read(tmp_path / "recipe.yaml"))
 
 
 def test_a_class_that_an_earlier_request_took_is_not_among_those_to_keep(folder: Path) -> None:
@@ -135,21 +172,25 @@ def test_what_the_data_alone_tell_is_refused_before_a_model_is_trained(
     """A recipe does not know how many classes there are; its data do, and nothing has been spent on it yet."""
     monkeypatch.setattr(runner.modalities, "original", lambda *_: pytest.fail("a model was made"))
     for method, words in (
-        ("{name: relabel_condition, to: 4}", "to must be a class that the model knows, 0 to 2, or 3 for none; found 4"),
-        ("{name: relabel_condition, to: lft}", "no class is named 'lft'. Did you mean 'left'?"),
+        ("{name: relabel_condition, to: 4}", "method.to is 4, and the classes are 0 to 2, and 3 for none"),
+        ("{name: relabel_condition, to: lft}", "method.to is 'lft', and no class is named so. Did you mean 'left'?"),
         (
             "{name: relabel_condition, to: top}",
-            "to must be a class that is kept (0, 1), or 3 for none; found 'top', which is",
+            "method.to is 'top', which is to be forgotten: give another condition",
         ),
         (
             "{name: relabel_condition, to: 2}",
-            "to must be a class that is kept (0, 1), or 3 for none; found 2, which is",
+            "method.to is 2, which is to be forgotten: give another condition",
         ),
-        ("{name: hamu_q, over: {name: esd, at: 7}}", "at must be a class that the model knows"),
-        ("{name: uce, guide: top}", "method.guide has 'top', which is to be forgotten"),
-        ("{name: uce, guide: 2}", "method.guide has 'top', which is to be forgotten"),
+        ("{name: hamu_q, over: {name: esd, at: 7}}", "method.at is 7, and the classes are 0 to 2"),
+        ("{name: uce, guide: top}", "method.guide is 'top', which is to be forgotten"),
+        ("{name: uce, guide: 2}", "method.guide is 2, which is to be forgotten"),
         ("{name: uce, preserve: [0, 2], guide: 1}", "method.preserve has 'top', which is to be forgotten"),
-        ("{name: uce, guide: 5}", "guide must be classes that the model knows, 0 to 2, or 3 for none; found 5"),
+        ("{name: uce, guide: 5}", "method.guide is 5, and the classes are 0 to 2, and 3 for none"),
+        ("{name: uce, erase: [left], guide: middle}", "method.erase leaves out 'top', which is to be forgotten"),
+        ("{name: relabel_condition, classes: 2}", "method.classes is 2, and the data have 3 classes"),
+        ("{name: relabel_condition, to: left}\nalready: [{class: left}]", "method.to is 'left', which is to be forgot"),
+        ("{name: esd, at: left}\nalready: [{class: left}]", "method.at is 'left', which is to be forgotten"),
     ):
         (folder / "recipe.yaml").write_text(RECIPE.replace("{name: relabel_condition}", method))
         with pytest.raises(ConfigurationError, match=re.escape(words)):

@@ -18,7 +18,7 @@ from unweave.modalities.diffusion.frozen import Frozen
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.lora import Lora
 from unweave.modalities.diffusion.memory import estimate
-from unweave.modalities.diffusion.networks import Network, unet
+from unweave.modalities.diffusion.networks import Network, place_of, unet
 from unweave.modalities.diffusion.recipe import DiffusionForget, DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS, SOURCES, Pictures, load
 from unweave.modalities.diffusion.view import View, gone
@@ -61,11 +61,11 @@ def request(recipe: DiffusionRecipe, pictures: Pictures | None = None) -> Diffus
     (text, split), *others, network = gathered(*splits, partial(_network, recipe, pictures, around))
     if others:
         split = without(split, [row for _, each in others for row in each.forget])
-    training = network.trained
-    if training is not None or recipe.training.arguments:
-        usual = training or SOURCES[recipe.data.source].training
-        training = replace(usual, **recipe.training.arguments)
-    network = replace(network, trained=training)
+    training, given = network.trained, recipe.training.arguments
+    if training is not None or given:
+        training = replace(training or SOURCES[recipe.data.source].training, **given)
+    if network.trained is not None or "dropout" in given:  # else others can be trained so, and nobody says this one was
+        network = replace(network, trained=training)
     adapters = recipe.model.lora
     made = DiffusionJob(
         text,
@@ -224,6 +224,10 @@ def _network(recipe: DiffusionRecipe, pictures: Pictures, around: Around) -> Net
 
 def _notes(recipe: DiffusionRecipe, network: Network, around: Around, prompts: tuple[str, ...] | None) -> list[str]:
     found = []
+    if recipe.evaluation.judge == "none":
+        found.append(
+            "Nobody judges what is drawn (evaluation.judge: none): shares, distances and attacks are left out."
+        )
     if prompts is not None and around.frozen is not None and (cut := around.frozen.cut(prompts)):
         found.append(
             f"{len(cut)} of {len(prompts)} texts have more tokens than the encoder reads, and lose their ends, as in "
@@ -231,7 +235,7 @@ def _notes(recipe: DiffusionRecipe, network: Network, around: Around, prompts: t
         )
     if around.network is None or around.folder is None:
         return found
-    if (place := folders.place_of(around.folder, network.part)).name != network.part:
+    if (place := place_of(around.folder, network.part)).name != network.part:
         found.append(f"{place} holds the averaged weights, which are what is sampled: they are unlearned.")
     if network.trained is None and recipe.evaluation.retrained:
         found.append(

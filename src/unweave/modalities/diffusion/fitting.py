@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from unweave.data.checks import check_overlap
-from unweave.errors import ConfigurationError, gathered
+from unweave.errors import ConfigurationError, gathered, suggest
 from unweave.methods import divided
+from unweave.modalities import by_row
+from unweave.modalities.diffusion.evaluation.judge import SMALL, TINY
 from unweave.modalities.diffusion.job import DiffusionJob
 from unweave.modalities.diffusion.recipe import DiffusionRecipe
 from unweave.modalities.diffusion.sources import CONCEPTS
@@ -15,6 +17,7 @@ from unweave.modalities.diffusion.view import View
 from unweave.modalities.images.tensors import TensorImages, check_shared, check_unseen
 
 _CONDITIONS = ("to", "erase", "guide", "preserve", "at")  # what a method's arguments say of conditions
+_WORDS = ("next", "random")
 _GUIDED, _EDITED = "esd", "uce"  # the method that guides away from a condition, to none; the one that edits
 _EACH = 5  # training images of a class that a judge is trained on, at least
 
@@ -49,49 +52,87 @@ def _sides(forget: TensorImages, retain: TensorImages) -> None:
 
 
 def _target(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
-    """What takes the place of a condition that is to be forgotten is another one, and of a text a text."""
-    named, texts, view = _named(recipe), job.view.prompts, job.view
-    numbers = {name: next((one for one in each if isinstance(one, int)), None) for name, each in named.items()}
-    faults = [
-        f"method.{name} is {number}, and this model knows texts: give one, such as {texts[0]!r}"
-        for name, number in numbers.items()
-        if texts is not None and number is not None
-    ]
-    if faults:
+    """What a method's arguments say of conditions: they are there, and none stands for another that is forgotten too.
+
+    Raises:
+        ConfigurationError: all that is not so, but for what cannot be looked at before the rest is mended.
+    """
+    named, view, labels = _named(recipe), job.view, job.pictures.labels  # those of `job.train` would draw concepts
+    if faults := [*_unknown(view, named), *_numbered(recipe, view)]:
         raise ConfigurationError(faults)
-    found = {name: {place for one in each for place in _places(view, one)} for name, each in named.items()}
-    labels = job.pictures.labels  # those of `job.train` would have concepts drawn
     forget, retain = ({*labels[rows].tolist()} for rows in (job.split.forget, job.split.retain))
-    faults += _alike(view, forget - retain, retain, named.get("to", []))
+    lost = {*labels.tolist()} - retain  # by this request, or one before
+    for name, gone in (("to", lost), ("guide", lost), ("at", lost - forget)):
+        faults += [
+            f"method.{name} is {each!r}, {same}: give another condition"
+            for each in named.get(name, ())
+            if (same := _among(view, gone, each))
+        ]
+    if view.prompts is not None:
+        faults += [
+            f"{text!r} is to be kept, and it is one {same}: ask for both, or put them in other words"
+            for text in (view.prompts[each] for each in sorted(retain))
+            if (same := _among(view, forget - retain, text))
+        ]
     if recipe.method.name == _EDITED:
-        erased = found.get("erase", forget)
-        for name, others in (("guide", found.get("guide", set())), ("preserve", found.get("preserve", retain))):
-            if same := erased & others:
-                what = (texts or view.classes)[min(same)]
-                whose = f"method.{name}" if name in found else "the retain set"
-                faults.append(
-                    f"{whose} has {what!r}, which is to be forgotten: uce edits what asks for images, and tells no two "
-                    "images of one condition apart. Give another, or choose a method with steps"
-                )
+        faults += _edited(view, named, forget, retain)
     if faults:
         raise ConfigurationError(faults)
 
 
-def _alike(view: View, forget: set[int], retain: set[int], to: list[object]) -> Iterator[str]:
-    """Texts to keep, or to take the place of others, that the encoder reads as it does one to be forgotten."""
-    if (texts := view.prompts) is None:
-        return
-    gone = {view.tokens(texts[each]): texts[each] for each in sorted(forget)}
-    for each in filter(lambda one: isinstance(one, str), to):
-        if (one := gone.get(view.tokens(view.text(str(each))))) is not None:
-            same = "which" if one == each else f"which is to the text encoder what {one!r} is, and that"
-            yield f"method.to is {each!r}, {same} is to be forgotten: give another condition"
-    for kept in (texts[each] for each in sorted(retain)):
-        if (one := gone.get(view.tokens(kept))) is not None:
+def _unknown(view: View, named: Mapping[str, Sequence[object]]) -> Iterator[str]:
+    """Numbers for texts, and numbers and names that no class has; a text may be any."""
+    classes, texts, null = view.classes, view.prompts, view.null if view.prompts is None else None
+    for name, each in ((name, each) for name, every in named.items() for each in every):
+        if texts is not None and isinstance(each, int):
+            yield f"method.{name} is {each}, and this model knows texts: give one, such as {texts[0]!r}"
+        elif texts is None and isinstance(each, int) and each != null and by_row.numeric(classes):
             yield (
-                f"{kept!r} is to be kept, and to the text encoder it is what {one!r} is, which is to be forgotten: ask "
-                "for both, or put them in other words"
+                f"method.{name} is {each}, and the names of classes are numbers: write the name in quotes, '{each}', "
+                "as a number without is a place among them"
             )
+        elif texts is None and isinstance(each, int) and each not in {*range(len(classes)), null}:
+            more = "" if null is None else f", and {null} for none"
+            yield f"method.{name} is {each}, and the classes are 0 to {len(classes) - 1}{more}"
+        elif texts is None and isinstance(each, str) and each not in {*classes, *(_WORDS if name == "to" else ())}:
+            there = f"{suggest(each, classes)} There are: {', '.join(classes)}"
+            yield f"method.{name} is {each!r}, and no class is named so.{there}"
+
+
+def _numbered(recipe: DiffusionRecipe, view: View) -> Iterator[str]:
+    """Another number of classes than the data have."""
+    own, other = divided(recipe.method.arguments)
+    given = (own | (other[1] if other else {})).get("classes")
+    if given is not None and given != len(view.classes):
+        yield f"method.classes is {given}, and the data have {len(view.classes)} classes: leave it out"
+
+
+def _among(view: View, gone: Collection[int], given: object) -> str:
+    """In words that a condition is one of these that are forgotten; of texts, that the encoder reads it as one."""
+    if view.prompts is None:
+        return "which is to be forgotten" if {*_places(view, given)} & {*gone} else ""
+    read = {view.tokens(view.prompts[each]): view.prompts[each] for each in sorted(gone)}
+    if (same := read.get(view.tokens(view.text(str(given))))) is None:
+        return ""
+    if same in (given, view.text(str(given))):
+        return "which is to be forgotten"
+    return f"which is to the text encoder what {same!r} is, and that is to be forgotten"
+
+
+def _edited(view: View, named: Mapping[str, Sequence[object]], forget: set[int], retain: set[int]) -> Iterator[str]:
+    """What uce cannot do: it edits what asks for images, and tells no two images of one condition apart."""
+    found = {name: {place for one in each for place in _places(view, one)} for name, each in named.items()}
+    words = view.prompts or view.classes
+    if left := (forget - retain) - found.get("erase", forget):
+        yield f"method.erase leaves out {words[min(left)]!r}, which is to be forgotten: name it too, or leave erase out"
+    erased = found.get("erase", forget)
+    for whose, others in (("method.preserve", found.get("preserve")), ("the retain set", retain)):
+        if same := erased & (others or set()):
+            yield (
+                f"{whose} has {words[min(same)]!r}, which is to be forgotten: uce edits what asks for images, and "
+                "tells no two images of one condition apart. Give another, or choose a method with steps"
+            )
+            return
 
 
 def _listed(given: object) -> list[object]:
@@ -119,10 +160,13 @@ def _null(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
     own, over = divided(recipe.method.arguments)
     name, null = recipe.method.name, job.view.null
     asking = [
-        f"method.{argument} is {null}, which stands for none (give a class)"
-        for argument, each in _named(recipe).items()
-        if isinstance(null, int) and null in each
+        f"method.{argument} is {each!r}, which stands for none (give another)"
+        for argument, every in _named(recipe).items()
+        for each in every
+        if (each == null if isinstance(null, int) else each == "")
     ]
+    if recipe.data.source == CONCEPTS and recipe.data.guidance != 1:
+        asking.append(f"data.guidance is {recipe.data.guidance:g} (1 is without)")
     if job.how.guidance != 1:
         asking.append(f"evaluation.guidance is {job.how.guidance:g} (1 is without)")
     if _GUIDED in (name, over and over[0]):
@@ -135,7 +179,7 @@ def _null(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
 
 def _untrained(job: DiffusionJob) -> str | None:
     """Why the condition that means none cannot be used; None where it can."""
-    texts, training = job.view.prompts is not None, job.training
+    texts, training = job.view.prompts is not None, job.network.trained
     if not texts and job.view.null is None:
         return "the model has no condition that means none"
     if training is not None:
@@ -158,9 +202,14 @@ def _sampling(job: DiffusionJob) -> None:
 
 
 def _judge(job: DiffusionJob) -> None:
-    """A judge needs some images of every class."""
+    """A judge needs some images of every class, of a size that it reads."""
     if job.how.judge == "none":
         return
+    if (side := min(job.network.pixels[1:])) != TINY and side < SMALL:
+        raise ConfigurationError(
+            f"a judge of what is drawn reads images of {TINY} pixels a side, or of {SMALL} and more; found {side}: "
+            "give data.size, where the model allows it, or evaluation.judge: none"
+        )
     counts = job.pictures.labels.bincount(minlength=len(job.pictures.classes))
     rare = [job.pictures.classes[each] for each in (counts < _EACH).nonzero().flatten().tolist()]
     if rare:

@@ -15,13 +15,13 @@ from unweave.errors import ConfigurationError, gathered, shown
 from unweave.extras import require
 from unweave.modalities.diffusion import lora
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, WEIGHTS, line
-from unweave.modalities.diffusion.networks import PARTS, TRAINED, Network, unet
+from unweave.modalities.diffusion.networks import PARTS, TRAINED, WEIGHTS_FILE, Network, place_of, unet
 from unweave.modalities.diffusion.training import Training
-from unweave.store import model_in
+from unweave.store import file_sha256, model_in
 from unweave.tasks import Schedule
 from unweave.tasks.schedule import SAYS
 
-_WEIGHTS, _SCHEDULER = "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+_SCHEDULER = "scheduler_config.json"
 ADAPTERS = lora.FILE
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _UNKNOWN = {
@@ -62,7 +62,7 @@ def read(folder: Path) -> tuple[Network, Path]:
         faults.append(f"{folder} must hold unet/config.json or transformer/config.json, and holds neither")
         faults += [f"{folder / name}: {_pickled(folder / name)}" for name in pickles]
     else:
-        faults += _without_weights(weights, _WEIGHTS)
+        faults += _without_weights(weights, WEIGHTS_FILE)
     faults += [f"{folder} holds {name}: {why}" for name, why in _UNKNOWN.items() if (folder / name).is_dir()]
     if not (folder / "scheduler" / _SCHEDULER).is_file():
         faults.append(
@@ -95,6 +95,16 @@ def _base(folder: Path) -> Path:
             f'that they are for, {{"base": "FOLDER"}}; {found}'
         )
     return Path(base)
+
+
+def _check_base(adapters: Path, weights: Path) -> None:
+    """Refuses adapters whose base was changed since they were written."""
+    noted = _json(adapters / TRAINED).get("sha256")
+    if noted is not None and noted != (now := file_sha256(weights)):
+        raise ConfigurationError(
+            f"{adapters} holds adapters for weights that were changed since: {weights} has sha256 {now}, and it was "
+            f"{noted}. Put them back, or name the folder where they are in {adapters / TRAINED}"
+        )
 
 
 def _trained(place: Path) -> Training | None:
@@ -227,15 +237,9 @@ def described(file: Path, classes: int, shape: tuple[int, ...], how: Training) -
     return network
 
 
-def place_of(folder: Path, part: str) -> Path:
-    """Where the weights lie that are sampled: the averaged ones, where a folder holds both."""
-    averaged = folder / f"{part}_ema"
-    return averaged if averaged.is_dir() else folder / part
-
-
 def weights_of(network: Network, folder: Path) -> Path:
     """The file of the network's weights."""
-    return place_of(folder, network.part) / _WEIGHTS
+    return place_of(folder, network.part) / WEIGHTS_FILE
 
 
 def opened(network: Network, folder: Path) -> nn.Module:
@@ -256,7 +260,9 @@ def opened(network: Network, folder: Path) -> nn.Module:
     broken = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
     if misfits or broken:
         what = f"{len(misfits)} do not fit its config.json" if misfits else f"{len(broken)} are not finite"
-        raise ConfigurationError(f"{place / _WEIGHTS}: of its tensors {what} ({(misfits or broken)[0]}, ...)")
+        raise ConfigurationError(f"{place / WEIGHTS_FILE}: of its tensors {what} ({(misfits or broken)[0]}, ...)")
+    if network.adapters is not None:
+        _check_base(network.adapters, place / WEIGHTS_FILE)
     made: nn.Module = model.float()
     return (made if network.adapters is None else lora.loaded(made, network.adapters)).eval()
 

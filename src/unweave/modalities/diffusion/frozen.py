@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from unweave.store import cache_folder, file_sha256, keep_tensors, kept_tensors,
 
 VAE, ENCODER, TOKENIZER = "vae", "text_encoder", "tokenizer"
 WEIGHTS = {VAE: "diffusion_pytorch_model.safetensors", ENCODER: "model.safetensors"}
-_VERSION = 1  # part of what is kept under: raise it when a change of this file changes what it gives
+_VERSION = 2  # part of what is kept under: raise it when a change of this file changes what it gives
 _SCALE = 0.18215  # of latents, where the autoencoder's config.json says none
 _BATCH = 4  # images of a pass of the autoencoder
 _TEXTS = 64
@@ -101,11 +102,14 @@ class Frozen:
         return kept["values"]
 
     def digest(self) -> list[str]:
-        """SHA-256 of its weights."""
+        """SHA-256 of each part that is there."""
         return [self._digest(part) for part, there in ((VAE, self.vae), (ENCODER, self.texts)) if there]
 
     def _digest(self, part: str) -> str:
-        return file_sha256(self.folder / part / WEIGHTS[part])
+        """SHA-256 of all that decides what it gives: weights, configuration, and the tokenizer of the encoder."""
+        files = [self.folder / part / name for name in (WEIGHTS[part], "config.json")]
+        files += sorted(path for path in (self.folder / TOKENIZER).iterdir()) if part == ENCODER else []
+        return hashlib.sha256("".join(file_sha256(path) for path in files if path.is_file()).encode()).hexdigest()
 
     @torch.no_grad()
     def _encoded(self, images: TensorImages) -> Tensor:

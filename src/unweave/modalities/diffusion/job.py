@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.data.splits import Split
+from unweave.errors import ConfigurationError
 from unweave.modalities import by_row
 from unweave.modalities._base import Json, Rows, Scored, Sheet
 from unweave.modalities.diffusion import folders, lora
@@ -136,14 +137,15 @@ class DiffusionJob:
     def task(self) -> Diffusion:
         """The schedule of the model, its null condition, what conditions are called, and how images are recognised."""
         null = self.view.null
-        dropout = 0.0 if null is None or self.training is None else self.training.dropout
+        how = self.network.trained
+        dropout = 0.0 if null is None or how is None else how.dropout
         plain = Diffusion(
             self.network.schedule, null, dropout, named=self.view.named, others=self.view.others(self.kept)
         )
         if self.how.judge == "none":
             return plain
-        shape, how = tuple(self.train.x0.shape[1:]), (self.how.sampling_steps, self.how.guidance, self.how.seed)
-        seen = Recognised(lambda: self.judge, plain, shape, *how, picture=self.view.pictures)
+        shape, drawn = tuple(self.train.x0.shape[1:]), (self.how.sampling_steps, self.how.guidance, self.how.seed)
+        seen = Recognised(lambda: self.judge, plain, shape, *drawn, picture=self.view.pictures)
         return replace(plain, recognised=seen)
 
     @cached_property
@@ -157,8 +159,9 @@ class DiffusionJob:
         return asked.exam(self)
 
     def prints(self) -> dict[str, str]:
-        """SHA-256 of the training, the test and the forget set, and of what is held out."""
-        return by_row.prints({"train": self.train, "test": self.test, "forget": self.forget}, self.held)
+        """SHA-256 of the training, the test and the forget set, of what is held out, and of the schedule."""
+        found = by_row.prints({"train": self.train, "test": self.test, "forget": self.forget}, self.held)
+        return found | {"schedule": self.network.schedule.fingerprint()}
 
     def resolved(self, recipe: Recipe) -> dict[str, Any]:
         """The training, where it is known."""
@@ -169,11 +172,17 @@ class DiffusionJob:
         return by_row.divided(self.train, self.retain, self.split, self.held)
 
     def opened(self, path: Path | None, watch: Watch = silent) -> nn.Module:
-        """The original, or the weights of a run; the judge is there from then on."""
+        """The original, or the weights of a run; the judge is there from then on.
+
+        Raises:
+            ConfigurationError: they cannot be read, or what goes with them is not what goes with the original.
+        """
+        if path is not None:
+            network, folder = folders.read(path)
+            self._check_alike(network, folder, path)
         if self.how.judge != "none" and "judge" not in vars(self):
             vars(self)["judge"] = asked.judge(self.source, watch)
         if path is not None:
-            network, folder = folders.read(path)
             model = folders.opened(network, folder)
             return self._adapted(model) if folder == self.origin and network.adapters is None else model
         if self.origin is not None:
@@ -298,6 +307,26 @@ class DiffusionJob:
 
     def _side(self, side: str) -> Rows:
         return self.split.forget if side == "forget" else self.split.retain
+
+    def _check_alike(self, network: Network, folder: Path, path: Path) -> None:
+        """Refuses weights that go with another schedule, other conditions or another encoder than the original's."""
+        view, around = self.view, self.view.frozen
+        texts, parts = view.prompts is not None, (network.vae is not None, network.texts)
+        same = parts == ((False, False) if around is None else (around.vae, around.texts))
+        if same and around is not None and folder != around.folder:
+            same = around.digest() == replace(around, folder=folder).digest()
+        other = {
+            "conditions are others": network.texts != texts
+            or (not texts and network.null(len(view.classes)) != view.null),
+            "schedule is another one": network.schedule.fingerprint() != view.network.schedule.fingerprint(),
+            "images are of another size": network.pixels != view.network.pixels,
+            "autoencoder or text encoder is another one": not same,
+        }
+        if found := [what for what, differs in other.items() if differs]:
+            raise ConfigurationError(
+                f"{path} is no model of this recipe: its {', its '.join(found)}. Give it a recipe of its own, with "
+                "this folder as model.weights"
+            )
 
     def _adapted(self, model: nn.Module) -> nn.Module:
         return model if self.adapters is None else lora.adapted(model, *self.adapters)

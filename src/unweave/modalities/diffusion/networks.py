@@ -17,7 +17,7 @@ from unweave.extras import require
 from unweave.modalities.diffusion import lora
 from unweave.modalities.diffusion.frozen import ENCODER, TOKENIZER, VAE, line
 from unweave.modalities.diffusion.training import LONG, Training
-from unweave.store import write_json
+from unweave.store import file_sha256, write_json
 from unweave.tasks import Schedule
 
 PARTS = {"unet": ("UNet2DModel", "UNet2DConditionModel"), "transformer": ("DiTTransformer2DModel",)}
@@ -27,8 +27,15 @@ INDEX = "model_index.json"
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx")
 TRAINED = "unweave.json"
 """How a model was trained that was trained here."""
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 _HEADS = 2  # of attention to a text; the name of diffusers' field says another thing than it means
 _WRITER = ("_class_name", "_diffusers_version", "_name_or_path")
+
+
+def place_of(folder: Path, part: str) -> Path:
+    """Where the weights lie that are sampled: the averaged ones, where a folder holds both."""
+    averaged = folder / f"{part}_ema"
+    return averaged if averaged.is_dir() else folder / part
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,12 @@ class Network:
             rows = int(self.config.get("num_embeds_ada_norm") or 0) + 1
         else:
             rows = int(self.config.get("num_class_embeds") or 0)
-        if rows not in (classes, classes + 1):
+        drops = self.drops or (self.trained is not None and self.trained.dropout > 0)
+        if rows not in ((classes + 1,) if drops else (classes, classes + 1)):
+            more = "the last means none" if drops else "one more where a condition means none"
             raise ConfigurationError(
-                f"the network must know the {classes} classes of the data, and one more where a condition means none; "
-                f"found {rows} conditions: take the data that it was trained on"
+                f"the network must know the {classes} classes of the data, and {more}; found {rows} conditions: take "
+                "the data that it was trained on"
             )
         return classes if rows > classes else None
 
@@ -148,7 +157,8 @@ class Network:
         shutil.rmtree(partial, ignore_errors=True)
         if like is not None and any("lora_" in name for name, _ in model.named_parameters()):
             lora.save(model, partial)
-            write_json(partial / TRAINED, {"base": str(like.resolve())})
+            base = {"base": str(like.resolve()), "sha256": file_sha256(place_of(like, self.part) / WEIGHTS_FILE)}
+            write_json(partial / TRAINED, base)
         else:
             self._whole(model, partial, like)
         shutil.rmtree(folder, ignore_errors=True)

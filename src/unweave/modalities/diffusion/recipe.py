@@ -45,7 +45,7 @@ class DiffusionData(DataSection):
     size: Annotated[int, Field(ge=8)] | None = None
     prompt: str | None = None
     prompts: tuple[str, ...] | None = None
-    images: Annotated[int, Field(ge=5)] = Drawing.images
+    images: Annotated[int, Field(ge=5, le=100_000)] = Drawing.images
     sampling_steps: Count = Drawing.steps
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Drawing.guidance
     seed: Natural = Drawing.seed
@@ -98,7 +98,7 @@ class LoraSection(BaseModel):
     model_config = STRICT
     rank: Count = 4
     alpha: Positive | None = None
-    targets: tuple[str, ...] = Lora.targets
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = Lora.targets
 
 
 class DiffusionModel(ModelSection):
@@ -111,7 +111,7 @@ class DiffusionModel(ModelSection):
     adapters on pretrained weights, which alone move.
     """
 
-    widths: tuple[Count, ...] | None = None
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     config: ExistingPath | None = None
     texts: bool = False
     lora: LoraSection | None = None
@@ -134,7 +134,7 @@ class AttackSection(BaseModel):
     tokens: Count = 5
     lr: Positive = 5e-4
     batch: Count = 64
-    drawn: Annotated[int, Field(ge=20)] = 100
+    drawn: Annotated[int, Field(ge=20, le=100_000)] = 100
 
     def attack(self, seed: int) -> Attack:
         """As the library writes it."""
@@ -153,7 +153,7 @@ class DiffusionEvaluation(EvaluationSection):
     classifier; what is drawn is then shown, not judged and not attacked.
     """
 
-    images: Annotated[int, Field(ge=20)] = 200
+    images: Annotated[int, Field(ge=20, le=100_000)] = 200
     sampling_steps: Count = 20
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     looks: Count = 10

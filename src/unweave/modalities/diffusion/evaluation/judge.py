@@ -20,7 +20,8 @@ from unweave.watch import Watch, silent
 
 LEAST = 0.9
 """The share of unseen real images that a judge has to recognise before its word counts."""
-_SMALL = 16  # pixels of a side, from which on the network for photographs can halve it three times
+TINY, SMALL = 8, 16
+"""Pixels of a side that the network of digits reads, and from which on that of photographs does."""
 _BATCH = 512
 _TESTED = 5  # one in so many images is for the test, where no test set is given
 
@@ -87,7 +88,7 @@ def trained(
     """A judge for images of this size, from the cache if the same one was trained before.
 
     Args:
-        images: real ones of all classes, `[n, channels, h, w]` in [-1, 1], h = w = 8 or at least 16.
+        images: real ones of all classes, `[n, channels, h, w]` in [-1, 1], h = w = `TINY` or at least `SMALL`.
         labels: their classes, `[n]`.
         classes: how many there are.
         seed: of the initial weights, the order and, without a test set, of who is tested on.
@@ -107,7 +108,7 @@ def trained(
         raise ConfigurationError(
             f"a judge needs real images to train and to be tested on; found {len(images)} and {len(test[0])}"
         )
-    small = min(images.shape[2:]) < _SMALL
+    small = min(images.shape[2:]) < SMALL
     usual = classifiers.DIGITS if small else classifiers.CIFAR10
     how = classifiers.Training(**{**vars(usual), "seed": seed, "flip": False})
     network = classifiers.Network("digits_cnn" if small else "cifar_net", classes, images.shape[1])
