@@ -55,6 +55,16 @@ def test_broken_goes_back_and_shrinks_and_gives_up() -> None:
     assert loss(result.model, run.forget) >= loss(run.original, run.forget)
 
 
+def test_a_run_that_no_state_of_keeps_the_limits_says_that_nothing_changed() -> None:
+    run = Run(Contract([LOSS], [GONE], every=100), ascent(), lr=0.5)
+    result = run.go(6)
+    outcome = result.contract
+    assert outcome is not None and outcome.looks == 0 and same(weights(result.model), weights(run.original))
+    assert any("No state that was looked at keeps the limits (the last, after step 6, uses" in n for n in outcome.notes)
+    kept = Run(Contract([LOSS], [GONE], every=2), ascent(), lr=0.05).go(60).contract
+    assert kept is not None and not any("No state" in note for note in kept.notes)
+
+
 def test_going_back_restores_everything_and_only_the_step_is_shorter() -> None:
     """Weights, buffers, momentum, and the rule's state are those of the last state that kept all."""
     run = Run(Contract([LOSS], [GONE], every=2), METHODS["pdu"](task, Run(Contract([LOSS], ())).original), lr=0.02)

@@ -234,9 +234,19 @@ class Keeper:
         if reason.startswith("hard:") and not reason.startswith(HARD):
             reason = f"{HARD} ({reason.removeprefix('hard:').strip()})"
         self.seconds += time.perf_counter() - began
-        path, notes = tuple(self.path), tuple(self.notes)
+        path, notes = tuple(self.path), (*self.notes, *self._nothing_kept())
         room = max(1.0 - self._budget(self._now[0]), 0.0)
         return Outcome(reason, verdicts, looks, self.every, self.seconds, self.rollbacks, path, notes, room)
+
+    def _nothing_kept(self) -> list[str]:
+        """Says it where what is left is the model that the run began with."""
+        if not self.path or any(point.kept for point in self.path):
+            return []
+        return [
+            f"No state that was looked at keeps the limits (the last, after step {self.path[-1].step}, uses "
+            f"{self.path[-1].used:.3g} times the budget), so that the model is what it was: shorter steps, or looks at "
+            "fewer of them (every), find one that does."
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors, numbers and text."""

@@ -115,6 +115,13 @@ def test_requests_in_a_row_whose_target_is_one_of_them_are_refused_at_once(
         assert not (folder / "out").exists()
 
 
+def test_what_is_still_drawn_is_no_clause_where_every_class_is_kept(folder: Path) -> None:
+    text = RECIPE.replace("contract: none", "contract: {forget: [{metric: generated, at_most: 0.1}]}")
+    assert "'generated' is of requests that take whole classes" in told(
+        folder, text.replace("class: top", "random: .2")
+    )
+
+
 def test_a_judge_reads_pictures_of_some_sizes(folder: Path) -> None:
     found = told(folder, RECIPE.replace("size: 8", "size: 12"))
     assert "reads images of 8 pixels a side, or of 16 and more; found 12" in found

@@ -32,6 +32,7 @@ def check(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
         partial(_apart, recipe, job),
         partial(_target, recipe, job),
         partial(_null, recipe, job),
+        partial(_clauses, recipe, job),
         partial(_sampling, job),
         partial(_judge, job),
         partial(_attacks, job),
@@ -191,6 +192,16 @@ def _untrained(job: DiffusionJob) -> str | None:
         "something else, and its loss does not show it. Or say how the model was trained, training: {dropout: 0.1} "
         "(with evaluation.retrained: 0 where the rest is not known)"
     )
+
+
+def _clauses(recipe: DiffusionRecipe, job: DiffusionJob) -> None:
+    """What is still drawn is a question about classes that no kept image has."""
+    asked = () if recipe.contract is None else recipe.contract.forget or ()
+    if not job.gone and any(getattr(entry, "metric", None) == "generated" for entry in asked):
+        raise ConfigurationError(
+            "contract.forget: 'generated' is of requests that take whole classes, and here every class is kept too, "
+            "and is to be drawn as before: leave the clause out (the default is 'unseen')"
+        )
 
 
 def _sampling(job: DiffusionJob) -> None:
