@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from unweave.cli import app
@@ -16,6 +17,7 @@ from unweave.modalities.texts import people
 from unweave.modalities.texts.data.people import FACTS
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import TextRecipe
+from unweave.modalities.texts.training import beginning
 from unweave.run import sequence
 from unweave.run.runner import run
 
@@ -204,3 +206,29 @@ def test_duplicates_are_of_one_request(written: Path) -> None:
 def test_splits_that_cannot_be(written: Path, split: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         opened(written, f"forget.split={split}")
+
+
+def test_what_fine_tuning_made_is_kept_by_all_that_decides_it(written: Path) -> None:
+    """Two scales of adapters begin with the same tensors, and so do two configurations of one architecture."""
+    quick = "training={epochs: 1, batch: 8, lr: 2.0e-2}"
+    made = [opened(written, f"model.lora={{rank: 2, alpha: {alpha}}}", quick).opened(None) for alpha in (4, 64)]
+    one, other = ({name: p for name, p in model.named_parameters() if p.requires_grad} for model in made)
+    assert one and any(not torch.equal(one[name], other[name]) for name in one)
+    plain = opened(written).loaded(None)
+    before = beginning(plain)
+    plain.config.rms_norm_eps = 1e-3
+    assert before != beginning(plain) and before["model"] == beginning(plain)["model"]
+
+
+def test_a_model_with_another_tokenizer_is_none_of_the_recipe(written: Path, tmp_path: Path) -> None:
+    found = opened(written)
+    found.save(found.opened(None), tmp_path / "left")
+    found.opened(tmp_path / "left")
+    file = tmp_path / "left" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    words = content["model"]["vocab"]
+    first, second = sorted(words)[-2:]
+    words[first], words[second] = words[second], words[first]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigurationError, match="is no model of this recipe: its tokenizer is another one"):
+        found.opened(tmp_path / "left")

@@ -152,9 +152,13 @@ class TextJob:
                 self._seconds["original"] = finetuned(model, self.train, self.training, "training the original", watch)
             return model
         folder = model_in(path)
+        self._check_tokenizer(folder)
         if (folder / models.ADAPTER).is_file():
             return models.loaded(self.recipe.model, self.recipe.run.seed, adapter=folder)
         return models.loaded(self.recipe.model.model_copy(update={"weights": folder, "lora": None}), 0)
+
+    def _check_tokenizer(self, folder: Path) -> None:
+        models.check_tokenizer(folder, self.tokenizer, self.form, [*self.asked.forget, *self.asked.retain])
 
     def movable(self, model: nn.Module) -> nn.Module:
         """The model itself."""
@@ -164,6 +168,7 @@ class TextJob:
         """The recipe's reference, or the base fine-tuned on the retain set alone, from another seed."""
         given = self.recipe.evaluation.reference
         if given is not None:
+            self._check_tokenizer(given)
             changes = {"weights": given, "base": None, "lora": None, "adapter": None, "revision": None}
             return models.loaded(self.recipe.model.model_copy(update=changes), 0) if number == 1 else None
         return self.retrained(self.training.seed + number, watch) if self.retrains else None

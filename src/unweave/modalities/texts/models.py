@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import nn
 from unweave.errors import ConfigurationError
 from unweave.execution import seeded
 from unweave.modalities.texts.data import Chat, Plain, Text
+from unweave.modalities.texts.data.format import encoded
 from unweave.modalities.texts.recipe import TextData, TextModel
 from unweave.pretrained import Lora, load, read_config, read_tokenizer, without_bars
 
 ADAPTER = "adapter_config.json"
+_TOKENIZER, _LOOKED = "tokenizer_config.json", 20
 _ENDLESS = 10**6  # a tokenizer without a limit says 1e30
 
 
@@ -94,6 +97,29 @@ def form_of(data: TextData, tokenizer: Any, texts: list[Text]) -> Chat | Plain:
             'data.format: "Question: {question}\\nAnswer: ", or give a model folder with a chat_template.jinja'
         )
     return Chat(system=data.system)
+
+
+def check_tokenizer(folder: Path, own: Any, form: Chat | Plain, some: Sequence[Text]) -> None:
+    """Refuses a model whose tokenizer writes texts in other numbers than the one that they were written with.
+
+    Args:
+        folder: of the model; one without a tokenizer, or with adapters alone, says nothing.
+        own: the recipe's.
+        form: how prompts are written.
+        some: texts, of which the first are looked at.
+
+    Raises:
+        ConfigurationError: it does, or cannot be read.
+    """
+    if (folder / ADAPTER).is_file() or not (folder / _TOKENIZER).is_file():
+        return
+    other = read_tokenizer(folder)
+    looked = some[:_LOOKED]
+    if other.get_vocab() != own.get_vocab() or encoded(other, looked, form) != encoded(own, looked, form):
+        raise ConfigurationError(
+            f"{folder} is no model of this recipe: its tokenizer is another one. Give it a recipe of its own, with "
+            "this folder as model.weights"
+        )
 
 
 def _base_of(adapter: Path) -> str:
