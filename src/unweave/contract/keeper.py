@@ -244,8 +244,8 @@ class Keeper:
             return []
         return [
             f"No state that was looked at keeps the limits (the last, after step {self.path[-1].step}, uses "
-            f"{self.path[-1].used:.3g} times the budget), so that the model is what it was: shorter steps, or looks at "
-            "fewer of them (every), find one that does."
+            f"{self.path[-1].used:.3g} times the budget), so that the model is what it was. Take shorter steps, or "
+            "look more often (every)."
         ]
 
     def state_dict(self) -> dict[str, Any]:

@@ -97,6 +97,10 @@ FOLDERS: dict[str, tuple[Spoil, str]] = {
     ),
     "adapters of nobody": (adapters(None), "must name the folder of the model that they are for"),
     "adapters of a model that is not there": (adapters('{"base": "gone"}'), "it names 'gone', which is no folder"),
+    "adapters of themselves": (
+        lambda folder: adapters(json.dumps({"base": str(folder / "pipeline")}))(folder),
+        "pipeline', which is no folder of a model",
+    ),
     "captions in another file": (
         lambda folder: (folder / "pictures" / "metadata.jsonl").rename(folder / "pictures" / "metadata.csv"),
         "captions are read from metadata.jsonl, and",

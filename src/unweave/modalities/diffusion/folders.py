@@ -49,7 +49,7 @@ def read(folder: Path) -> tuple[Network, Path]:
             "(hf download OWNER/NAME --local-dir FOLDER); nothing is fetched here"
             + (f". {_pickled(folder)}" if folder.suffix in _PICKLES else "")
         )
-    if (folder / ADAPTERS).is_file() and not any((folder / part).is_dir() for part in PARTS):
+    if _adapters_alone(folder):
         network, base = read(_base(folder))
         if broken := _unreadable(folder / ADAPTERS):
             raise ConfigurationError(broken)
@@ -84,12 +84,16 @@ def read(folder: Path) -> tuple[Network, Path]:
     return network, folder
 
 
+def _adapters_alone(folder: Path) -> bool:
+    return (folder / ADAPTERS).is_file() and not any((folder / part).is_dir() for part in PARTS)
+
+
 def _base(folder: Path) -> Path:
     """The folder of the model that adapters are for, as a run wrote it beside them."""
     place = folder / TRAINED
     base = _json(place).get("base") if place.is_file() else None
-    if not isinstance(base, str) or not Path(base).is_dir():
-        found = "it does not" if base is None else f"it names {shown(base)}, which is no folder"
+    if not isinstance(base, str) or not Path(base).is_dir() or _adapters_alone(Path(base)):
+        found = "it does not" if base is None else f"it names {shown(base)}, which is no folder of a model"
         raise ConfigurationError(
             f"{folder} holds adapters alone ({ADAPTERS}), and {TRAINED} beside them must name the folder of the model "
             f'that they are for, {{"base": "FOLDER"}}; {found}'
