@@ -1,7 +1,8 @@
 """What methods leave of a digit that a diffusion model draws. `python benchmarks/drawn.py`.
 
 The rows of `unweave demo --drawn` on three seeds: of the models, the batches and the noise. One line of JSON for a row
-in results/drawn.jsonl; what is there is skipped. `--table` prints the table of docs/diffusion.md and runs nothing.
+in results/drawn.jsonl; what is there is skipped. `--repair` lets the last of the steps repair, `--order` draws other
+batches. `--table` prints the tables of docs/diffusion.md and runs nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from unweave.demos.compare import ENDS
-from unweave.demos.drawn import ENTRIES, OTHERS, demo_drawn
+from unweave.demos.drawn import COLUMNS, ENTRIES, OTHERS, demo_drawn
 
 RESULTS = Path(__file__).parent / "results" / "drawn.jsonl"
 HEADS = {"UA_drawn": "UA %", "RA_drawn": "RA %", "search": "threes found by search %", "frechet": "Fréchet"}
-HELD = ("seed", "name", *HEADS, "leak", "steps", "seconds", "scores")
+HELD = ("seed", "order", "repair", "name", *HEADS, "leak", "steps", "seconds", "scores")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -33,27 +35,60 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def repairs(rows: list[dict[str, Any]]) -> str:
+    """The distance to the retrained model of each method, without a repair and with one, by seed; all orders."""
+    orders = sorted({row["order"] for row in rows}, key=str)[::-1]  # the seed's own first
+    ends = {row["seed"]: row for row in rows if row["name"] == "retrained"}
+    ways = [(order, repair) for order in orders for repair in (False, True)]
+    named = [f"{'other' if o is not None else 'own'} batches{', repaired' if r else ''}" for o, r in ways]
+    lines = [f"| | {' | '.join(named)} | mean | repaired |", f"|---|{'---:|' * (len(ways) + 2)}"]
+    for entry in (*ENTRIES, *OTHERS):
+        found = {
+            way: [_distance(row, ends[row["seed"]]) for row in rows
+                  if row["name"] == entry.name and (row["order"], row["repair"]) == way]
+            for way in ways
+        }  # fmt: skip
+        if len({len(of) for of in found.values()}) == 1 and found[ways[0]]:
+            each = [" / ".join(f"{distance:.1f}" for distance in of) for of in found.values()]
+            means = [fmean(x for (_, r), of in found.items() if r == repair for x in of) for repair in (False, True)]
+            lines.append(f"| {entry.name} | {' | '.join(each)} | {means[0]:.1f} | {means[1]:.1f} |")
+    return "\n".join(lines)
+
+
+def _distance(row: dict[str, Any], retrained: dict[str, Any]) -> float:
+    """In points, the mean over what the demo compares."""
+    return fmean(abs(row[key] - retrained[key]) for key in COLUMNS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     keys = [each.key for each in (*ENTRIES, *OTHERS)]
     parser.add_argument("--methods", nargs="+", choices=keys, default=keys)
-    parser.add_argument("--table", action="store_true", help="print the table of what is there")
+    parser.add_argument("--repair", action="store_true", help="the last of the steps repair")
+    parser.add_argument("--order", type=int, help="the seed of the batches; by default that of the models")
+    parser.add_argument("--table", action="store_true", help="print the tables of what is there")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    rows = [json.loads(line) for line in chosen.results.read_text().splitlines()] if chosen.results.exists() else []
+    lines = chosen.results.read_text().splitlines() if chosen.results.exists() else []
+    rows = [{"order": None, "repair": False, **json.loads(line)} for line in lines]
+    how = {"order": chosen.order, "repair": chosen.repair}
     for seed in [] if chosen.table else chosen.seeds:
-        there = {row["name"] for row in rows if row["seed"] == seed}
+        there = {
+            row["name"] for row in rows if row["seed"] == seed and (row["name"] in ENDS or how.items() <= row.items())
+        }
         wanted = [each.key for each in (*ENTRIES, *OTHERS) if each.key in chosen.methods and each.name not in there]
         if not wanted:
             continue
-        made = [{"seed": seed, **row} for row in demo_drawn(wanted, seed=seed)["rows"] if row["name"] not in there]
+        found = demo_drawn(wanted, seed=seed, **how)["rows"]
+        made = [{"seed": seed, **how, **row} for row in found if row["name"] not in there]
         rows += made
         with chosen.results.open("a") as file:
             for row in made:
                 print(json.dumps({key: row[key] for key in HELD}, allow_nan=False), file=file)
         print(table(made), flush=True)
-    print(table(rows))
+    print(table([row for row in rows if row["order"] is None and not row["repair"]]))
+    print(repairs(rows))
 
 
 def _number(value: float | None, key: str) -> str:

@@ -83,9 +83,11 @@ def test_a_split_of_less_than_an_author_is_refused(bench: dict[str, ModuleType],
 
 
 def test_every_method_has_as_many_settings_and_they_exist(bench: dict[str, ModuleType]) -> None:
-    settings = bench["settings"].SETTINGS
-    assert {len(of) for of in settings.values()} == {2}
-    names = [(s.key, s.name) for of in settings.values() for s in of]
+    settings, repaired = bench["settings"].SETTINGS, bench["settings"].REPAIRED
+    lengths = len(bench["measure"].PLACES)
+    assert {len(of) for of in settings.values()} == {2} and {len(of) for of in repaired.values()} == {2 * lengths}
+    assert list(repaired) == [f"{name}+repair" for name in settings]
+    names = [(s.key, s.name) for of in (*settings.values(), *repaired.values()) for s in of]
     assert len(names) == len(set(names))
     assert {s.method for of in settings.values() for s in of} <= set(METHODS)
 
@@ -107,12 +109,19 @@ def scored(quality: float | None, utility: float | None, apart: float | None = 0
     return {"forget_quality": quality, "model_utility": utility, "ks_distance": apart}
 
 
-def cell(bench: dict[str, ModuleType], method: str, seed: int, setting: str = "none", **places: Any) -> Any:
+def cell(
+    bench: dict[str, ModuleType],
+    method: str,
+    seed: int,
+    setting: str = "none",
+    order: int | None = None,
+    **places: Any,
+) -> Any:
     c = bench["cell"]
     keys = bench["table"].COLUMNS
     filled = {name: {**dict.fromkeys(keys, 0.5), **scores} for name, scores in places.items()}
     spent = dict.fromkeys(places, 800.0)
-    return c.Cell(c.Place("forget10", seed, method, setting), filled, spent=spent)
+    return c.Cell(c.Place("forget10", seed, method, setting, order), filled, spent=spent)
 
 
 def test_a_cell_is_found_again_and_the_best_setting_is_the_one_with_the_highest_merit(
@@ -123,6 +132,8 @@ def test_a_cell_is_found_again_and_the_best_setting_is_the_one_with_the_highest_
         cell(bench, "npo", 3, "lr=0.001 forget=0.3", half=scored(0.1, 0.6, 0.4), all=scored(0.5, 0.6, 0.2)),
         cell(bench, "npo", 3, "lr=0.001 forget=0.03", half=scored(None, 0.9, None), all=scored(0.9, 0.0, 0.0)),
     ]
+    cell(bench, "npo", 3, "lr=1", order=11, all=scored(1.0, 1.0, 0.0)).write(tmp_path / "another.jsonl")
+    assert c.best(tmp_path / "another.jsonl", "forget10", 3, "npo") is None, "settings are chosen in the seed's order"
     suite = tmp_path / "tofu.jsonl"
     for one in written:
         one.write(suite)
@@ -176,6 +187,58 @@ def test_the_table_of_all_splits_has_their_mean_and_who_dominates_on_either(benc
     assert "| npo | 0.020 | 0.022 | 0.018 | 0.50 | 0.600 | 0.50 | 0.640 | dpo |" in text
     assert "| dpo | 0.031 |" in text and "| kl |" not in text
     assert text.index("| npo | 0") < text.index("| `hamu_q` | 0") < text.index("| dpo | 0")
+
+
+def test_orders_of_a_seed_are_one_run_of_the_mean(bench: dict[str, ModuleType]) -> None:
+    found = [cell(bench, end, seed, all=scored(0.5, 0.8)) for end in ("retrained", "original") for seed in (0, 1)]
+    utilities = {"npo": (0.6, 0.4, 0.7, 0.7), "dpo": (0.5, 0.5, 0.5, None), "npo+repair": (0.7, 0.7, 0.8, 0.8)}
+    for method, values in utilities.items():
+        places = [(seed, order) for seed in (0, 1) for order in (None, 11)]
+        found += [cell(bench, method, s, order=o, all=scored(0.5, v)) for (s, o), v in zip(places, values, strict=True)]
+    found += [cell(bench, "kl", seed, all=scored(0.9, 0.9)) for seed in (0, 1)]  # not in both orders
+    rows = {row.method: row for row in bench["table"].rows(found)}
+    assert set(rows) == {"retrained", "original", "npo", "dpo"}
+    assert rows["npo"].values("model_utility") == pytest.approx([0.5, 0.7])
+    assert rows["npo"].mean("model_utility") == pytest.approx(0.6)
+    assert rows["npo"].values("distance") == pytest.approx([(0.2 + 0.4) / 18, 0.1 / 9])
+    assert rows["dpo"].values("model_utility") == [0.5] and rows["dpo"].mean("model_utility") is None
+    text = bench["table"].repair_table({"forget10": found})
+    # Distances .3 / 9 and .1 / 9 without a repair, .1 / 9 and 0 with one; half an interval: 12.706 times .1 / 9 / 2.
+    assert "| npo | 0.022 | 0.006 | -0.017 (-0.087 to +0.054) | 0.50 | 0.50 | 0.600 | 0.750 | none |" in text
+    assert "dpo" not in text and "kl" not in text
+
+
+def test_a_repair_begins_with_three_tenths_of_the_budget_left_or_once_half_is_forgotten(
+    bench: dict[str, ModuleType], source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNWEAVE_CACHE", str(tmp_path))
+    w, m, s = bench["world"], bench["measure"], bench["settings"]
+    short = w.TextTraining(epochs=1, batch=50, lr=1e-3, hidden=16, layers=1, vocabulary=300, longest=64)
+    world = w.World.of(source, "forget10", 0, w.Size(before=short, training=short))
+    tested = object.__new__(m.Bench)  # its scores are not asked here
+    tested.world, tested.task, tested.order, tested.budget = world, m.Language(), 7, 400.0
+    tested.forget, tested.retain = world.rows(world.data.forget), world.rows(world.data.retain)
+    tested.original, tested.reference = world.original(), None
+    kept: dict[str, Any] = {}
+
+    def sheet(model: Any, reference: Any, whole: bool = True) -> Any:
+        raise LookupError
+
+    def ran(*args: Any, **more: Any) -> Any:
+        kept["result"] = unlearn(*args, **more)
+        return kept["result"]
+
+    unlearn = m.unlearn
+    monkeypatch.setattr(m, "unlearn", ran)
+    tested._sheet = sheet
+    level = []
+    for end in ("last", "met"):
+        with pytest.raises(LookupError):
+            tested.run(s.Setting("graddiff", {"forget": 1.0}, lr=1e-5, repair=end), ("all",), True)
+        phases = [record.phase for record in kept["result"].history]
+        level.append(phases.index("repair"))
+    # 20 gradients a step: 14 of 20 steps push. The level and four looks at 40 answers cost 20 and 53 of the others.
+    assert level[0] == 14 and level[1] < 14
 
 
 def test_the_table_marks_the_front_and_counts_who_dominates(

@@ -15,14 +15,15 @@ ENDS = ("original", "retrained", "retrained_again")
 """The ends of the scale, kept as cells like the methods."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Place:
-    """Which run it is. Cells are read in this order."""
+    """Which run it is; cells are read by these in turn. `order` draws its batches; None is the seed's own."""
 
     split: str
     seed: int
     method: str
     setting: str = "none"
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,15 @@ def cells(suite: Path, split: str, seed: int | None = None) -> dict[Place, Cell]
         place = Place(**content["place"])
         if place.split == split and seed in (None, place.seed):
             found[place] = Cell(**{**content, "place": place})
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items(), key=lambda item: tuple(str(part) for part in asdict(item[0]).values())))
 
 
 def best(suite: Path, split: str, seed: int, method: str) -> tuple[str, str] | None:
-    """A method's setting and place with the highest merit among the runs of a split and seed."""
+    """A method's setting and place with the highest merit among the runs of a split and seed, in its own order."""
     found = [
         (merit(scores), cell.place.setting, place)
         for cell in cells(suite, split, seed).values()
-        if cell.place.method == method
+        if cell.place.method == method and cell.place.order is None
         for place, scores in cell.scores.items()
     ]
     return max(found)[1:] if found else None

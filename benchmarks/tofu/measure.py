@@ -19,6 +19,7 @@ from unweave.loop import Record, Stepper, unlearn
 from unweave.losses import NPO, WGA, Until, remember, unseen_level
 from unweave.methods import METHODS, REMEMBERING, Method
 from unweave.modalities.texts.evaluation import Relearning, Sheet, log_scores, sheet
+from unweave.repair import Repair
 from unweave.run.environment import environment, now
 from unweave.tasks import Language
 from unweave.trust import TrustRegion
@@ -29,6 +30,7 @@ PLACES = {"half": 0.5, "all": 1.0}
 FORGET_BATCH = RETAIN_BATCH = 10
 """As in TOFU's protocol: as many of the one as of the other, ten times through the forget set."""
 UNRELATED = ("holdout", "forget_paraphrased")  # sets that neither forget quality nor model utility reads
+MET = 0.5  # share of the forget answers at the level of unseen ones at which a repair may begin
 VERSIONS = ("python", "torch", "platform", "threads")
 
 
@@ -59,10 +61,10 @@ class Counter:
 
 
 class Bench:
-    """A world with its original and its reference; makes cells."""
+    """A world with its original and its reference; makes cells. `order` draws the batches, by default the seed's."""
 
-    def __init__(self, world: World, epochs: int) -> None:
-        self.world, self.task = world, Language()
+    def __init__(self, world: World, epochs: int, order: int | None = None) -> None:
+        self.world, self.task, self.order = world, Language(), order
         self.forget, self.retain = world.rows(world.data.forget), world.rows(world.data.retain)
         self.budget = float(epochs * len(self.forget) * (FORGET_BATCH + RETAIN_BATCH) / FORGET_BATCH)
         self.parts = world.parts()
@@ -93,8 +95,11 @@ class Bench:
         begin = time.process_time()
         model = copy.deepcopy(counter.model)
         left = [name for name in PLACES if name in places]
+        repair = self._repair(setting, counter.model, model)
 
         def arrived(record: Record) -> str | None:
+            if repair is not None and repair.phase == "push":  # as many as the budget lets it take at this price
+                repair.steps = round(record.number * self.budget / counter.gradients)
             while left and counter.gradients >= self.budget * PLACES[left[0]]:
                 name = left.pop(0)
                 states[name] = {k: v.clone() for k, v in model.state_dict().items()}
@@ -102,8 +107,11 @@ class Bench:
             return None if left else "the budget is spent"
 
         method, rows = self._method(setting, counter.model)
-        pairs = Pairs(rows, self.retain, forget_batch=FORGET_BATCH, retain_batch=RETAIN_BATCH, seed=self.world.seed)
-        result = unlearn(model, method, pairs, _stepper(setting, model), stop=[arrived])
+        seed = self.world.seed if self.order is None else self.order
+        pairs = Pairs(rows, self.retain, forget_batch=FORGET_BATCH, retain_batch=RETAIN_BATCH, seed=seed)
+        if repair is not None:
+            repair.sample = pairs.sample()
+        result = unlearn(model, method, pairs, _stepper(setting, model), stop=[arrived], repair=repair)
         seconds = time.process_time() - begin
         for name in left:  # a rule refused to go on, or nothing was finite: it ends as it is
             states[name] = model.state_dict()
@@ -115,8 +123,8 @@ class Bench:
             scores[name] = self._sheet(ended, self.reference, whole).scores
         written = {**asdict(setting), "places": list(places), "whole": whole}
         return self._cell(
-            self.world.place(setting.key, setting.name), scores, settings=written, budget=self.budget, spent=spent,
-            steps=steps, reason=result.reason, seconds=seconds,
+            replace(self.world.place(setting.key, setting.name), order=self.order), scores, settings=written,
+            budget=self.budget, spent=spent, steps=steps, reason=result.reason, seconds=seconds,
         )  # fmt: skip
 
     def _method(self, setting: Setting, original: nn.Module) -> tuple[Method, Any]:
@@ -135,6 +143,21 @@ class Bench:
             assert made.forget is not None
             made = replace(made, forget=Until(made.forget, task, self._level(original)))
         return made, rows
+
+    def _repair(self, setting: Setting, original: nn.Module, model: nn.Module) -> Repair | None:
+        """What comes after the push, if anything does; what is read of the forget answers is counted."""
+        if setting.repair is None:
+            return None
+        if setting.repair == "last":
+            return Repair(steps=int(self.budget))  # of which `arrived` knows better
+        level, batches = self._level(original), torch.arange(len(self.forget)).split(FORGET_BATCH)
+
+        def met(record: Record) -> str | None:
+            with torch.no_grad():
+                nll = torch.cat([self.task.nll(model, self.forget.batch(rows)) for rows in batches])
+            return "it is forgotten" if float((nll >= level).float().mean()) >= MET else None
+
+        return Repair(met, steps=int(self.budget))
 
     def _level(self, original: nn.Module) -> float:
         """Of unseen answers; what it costs is counted."""

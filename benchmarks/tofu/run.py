@@ -6,18 +6,22 @@ FOLDER has TOFU's jsonl files (https://huggingface.co/datasets/locuslab/TOFU, th
 open-unlearning). Every method has two settings and two lengths, all of them run on forget10 of a seed that the tables
 leave out; the pair with the highest merit (`cell.merit`) is run on the splits and seeds of the tables. No run may spend
 more gradients than ten times through the forget set with as many retain rows. Tables: `benchmarks/tofu/table.py`.
+
+`--repair` runs them with a repair, each setting with two ways to begin it in the place of two lengths. `--order N`
+draws the batches of the tables' seeds in another order than the seed's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from cell import ENDS, RESULTS, Cell, best, cells, merit
 from measure import PLACES, Bench
-from settings import SETTINGS, Setting
+from settings import REPAIRED, SETTINGS, Setting
 from world import SHARES, Size, World
 
 TUNING = ("forget10", 3)
@@ -30,11 +34,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", choices=tuple(SHARES), default=["forget10", "forget05", "forget01"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--repair", action="store_true", help="with a repair; see above")
+    parser.add_argument("--order", type=int, help="of the batches, on the seeds of the tables; by default the seed's")
     parser.add_argument("--authors", type=int, default=Size.authors, help="of TOFU's 200")
     parser.add_argument("--epochs", type=int, default=10, help="of the budget, through the forget set")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    chosen.rows = {m: REPAIRED[f"{m}+repair"] if chosen.repair else SETTINGS[m] for m in chosen.methods}
+    return chosen
 
 
 def main() -> None:
@@ -53,16 +61,18 @@ def main() -> None:
 
 def tune(chosen: argparse.Namespace) -> None:
     """Every setting of every method, as far as it is not there yet."""
-    wanted = [setting for method in chosen.methods for setting in SETTINGS[method]]
-    places = tuple(PLACES)
+    wanted = [setting for settings in chosen.rows.values() for setting in settings]
+    places = tuple(PLACES)[-1:] if chosen.repair else tuple(PLACES)
+    chosen = argparse.Namespace(**{**vars(chosen), "order": None})
     run(chosen, *TUNING, [(setting, places) for setting in wanted], ("original", "retrained"), whole=False)
 
 
 def compare(chosen: argparse.Namespace, split: str, seed: int) -> None:
     """Every method with its chosen setting."""
-    found = {method: best(chosen.results, *TUNING, method) for method in chosen.methods}
-    named = {(m, s.name): s for m, of in SETTINGS.items() for s in of}
-    wanted = [(named[m, pair[0]], (pair[1],)) for m, pair in found.items() if pair is not None]
+    wanted = []
+    for settings in chosen.rows.values():
+        if (pair := best(chosen.results, *TUNING, settings[0].key)) is not None:
+            wanted += [(setting, pair[1:]) for setting in settings if setting.name == pair[0]]
     run(chosen, split, seed, wanted, ENDS[:2], whole=True)
 
 
@@ -83,11 +93,11 @@ def run(
         sys.exit(f"{chosen.results} has runs of another size or other data on {split}, seed {seed}: give --results")
     for number, end in enumerate(ends, 1):
         if world.place(end) not in there:
-            bench = bench or Bench(world, chosen.epochs)
+            bench = bench or Bench(world, chosen.epochs, chosen.order)
             told(bench.end(end), chosen.results, f"{number}/{len(ends)}")
     for number, (setting, places) in enumerate(wanted, 1):
-        if world.place(setting.key, setting.name) not in there:
-            bench = bench or Bench(world, chosen.epochs)
+        if replace(world.place(setting.key, setting.name), order=chosen.order) not in there:
+            bench = bench or Bench(world, chosen.epochs, chosen.order)
             told(bench.run(setting, places, whole), chosen.results, f"{number}/{len(wanted)}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Over = Literal["npo", "wga"]
+Ends = Literal["last", "met"]
 LR = 1e-3  # of AdamW, where a setting names no other
 
 
@@ -21,6 +22,8 @@ class Setting:
         lr: of AdamW; None is a trust region.
         region: arguments of the trust region.
         end: whether the forget loss ends, example by example, at the nll of unseen answers (`losses.Until`).
+        repair: when a repair begins (`repair.Repair`): in the last three tenths of the budget, or as soon as half of
+            the forget answers are at the level of unseen ones, then at the latest.
     """
 
     method: str
@@ -29,11 +32,13 @@ class Setting:
     lr: float | None = LR
     region: Mapping[str, float] = field(default_factory=dict)
     end: bool = False
+    repair: Ends | None = None
 
     @property
     def key(self) -> str:
         """The method's name in tables and files."""
-        return "+".join(filter(None, (self.method, self.over, "end" if self.end else None)))
+        parts = (self.method, self.over, "end" if self.end else None, "repair" if self.repair else None)
+        return "+".join(filter(None, parts))
 
     @property
     def name(self) -> str:
@@ -41,7 +46,7 @@ class Setting:
         step = {"trust": "", **self.region} if self.lr is None else {"lr": self.lr}
         return " ".join(
             f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}".rstrip("=")
-            for k, v in {**step, **self.arguments}.items()
+            for k, v in {**step, **self.arguments, **({"repair": self.repair} if self.repair else {})}.items()
         )
 
 
@@ -119,5 +124,13 @@ OURS_ENDED: tuple[list[Setting], ...] = (
 )
 SETTINGS: dict[str, list[Setting]] = {of[0].key: of for of in (*OURS, *OURS_ENDED, *BASELINES, *BASELINES_ENDED)}
 HEADLINE = frozenset(of[0].key for of in (*OURS, *OURS_ENDED))
+REPAIRED: dict[str, list[Setting]] = {
+    of[0].key: of
+    for of in (
+        [replace(setting, repair=end) for setting in settings for end in get_args(Ends)]
+        for settings in SETTINGS.values()
+    )
+}
+"""Every one of them with a repair: each setting with both ways to begin it, where without one each has two lengths."""
 PUBLISHED, ENDED = (frozenset(of[0].key for of in group) for group in (BASELINES, BASELINES_ENDED))
 """Baselines as their papers have them, and with an end."""

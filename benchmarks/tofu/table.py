@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 
 from cell import ENDS, RESULTS, Cell, cells, distance
 from scipy.stats import t
-from settings import ENDED, HEADLINE, PUBLISHED, SETTINGS
+from settings import ENDED, HEADLINE, PUBLISHED, REPAIRED, SETTINGS
 from world import SHARES
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks-text.md"
@@ -33,25 +34,29 @@ AIMS = ("forget_quality", "model_utility")
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one split: its runs, one for each seed, and the scores of the retrained model of the same seed."""
+    """A method on one split, or several: its runs, one for each seed and order of the batches, and the scores of the
+    retrained model of the same split and seed.
+    """
 
     method: str
     runs: Sequence[Cell]
     retrained: Sequence[dict[str, float | None]]
 
     def values(self, key: str) -> list[float]:
-        """By seed, where they are defined."""
-        scores = [next(iter(cell.scores.values())) for cell in self.runs]
-        if key == "distance":
-            each = [distance(own, other) for own, other in zip(scores, self.retrained, strict=True)]
-        else:
-            each = [own.get(key) for own in scores]
-        return [value for value in each if value is not None]
+        """By split and seed, the mean over orders; without those where it is undefined in one."""
+        found = defaultdict[tuple[str, int], list[float | None]](list)
+        for cell, retrained in zip(self.runs, self.retrained, strict=True):
+            own = next(iter(cell.scores.values()))
+            found[cell.place.split, cell.place.seed].append(
+                distance(own, retrained) if key == "distance" else own.get(key)
+            )
+        each = [[value for value in of if value is not None] for of in found.values()]
+        return [fmean(some) for some, of in zip(each, found.values(), strict=True) if len(some) == len(of)]
 
     def mean(self, key: str) -> float | None:
         """Over seeds; None if it is undefined in one of them."""
         found = self.values(key)
-        return fmean(found) if len(found) == len(self.runs) else None
+        return fmean(found) if len(found) == len({(cell.place.split, cell.place.seed) for cell in self.runs}) else None
 
     def aims(self) -> tuple[float, ...]:
         """Forget quality and model utility, both better where larger; -1 where undefined."""
@@ -64,13 +69,33 @@ def dominates(one: Row, other: Row) -> bool:
     return all(x >= y for x, y in zip(a, b, strict=True)) and a != b
 
 
-def rows(found: Sequence[Cell]) -> list[Row]:
-    """The ends of the scale, then methods: those that are there for every seed."""
+def rows(found: Sequence[Cell], names: Iterable[str] = SETTINGS) -> list[Row]:
+    """The ends of the scale, then methods: those that are there for every seed, in every order that any was run in."""
     seeds = {cell.place.seed for cell in found if cell.place.method == "original"}
+    orders = {cell.place.order for cell in found if cell.place.method in SETTINGS} or {None}
     retrained = {c.place.seed: c.scores["all"] for c in found if c.place.method == "retrained"}
-    by = ([c for c in found if c.place.method == m and c.place.seed in retrained] for m in (*ENDS, *SETTINGS))
+    by = ([c for c in found if c.place.method == m and c.place.seed in retrained] for m in (*ENDS, *names))
     rows = [Row(runs[0].place.method, runs, [retrained[c.place.seed] for c in runs]) for runs in by if runs]
-    return [row for row in rows if {c.place.seed for c in row.runs} == seeds]
+    return [row for row in rows if _ran(row) == {(s, o) for s in seeds for o in ([None] if _is_end(row) else orders)}]
+
+
+def _ran(row: Row) -> set[tuple[int, int | None]]:
+    return {(cell.place.seed, cell.place.order) for cell in row.runs}
+
+
+def _is_end(row: Row) -> bool:
+    return row.method in ENDS
+
+
+def joined(splits: Mapping[str, Sequence[Cell]], names: Iterable[str]) -> dict[str, tuple[Row, dict[str, Row]]]:
+    """Methods that are there on every split: all of their runs, and those of each."""
+    by = {split: {row.method: row for row in rows(found, names)} for split, found in splits.items()}
+    found = {}
+    for method in (m for m in (*ENDS, *names) if all(m in rows for rows in by.values())):
+        parts = {split: rows[method] for split, rows in by.items()}
+        runs = [cell for part in parts.values() for cell in part.runs]
+        found[method] = Row(method, runs, [scores for part in parts.values() for scores in part.retrained]), parts
+    return found
 
 
 def split_table(found: Sequence[Cell]) -> str:
@@ -125,7 +150,7 @@ def _lead(ours: Row, other: Row, what: str) -> str:
     mean, nearer, n = fmean(differences), sum(d > 0 for d in differences), len(differences)
     interval = ""
     if n > 1:
-        half = float(t.ppf(0.975, n - 1)) * stdev(differences) / sqrt(n)
+        half = _interval(differences)[1]
         interval = f" (95 % interval {mean - half:.3f} to {mean + half:.3f})"
     return (
         f"Our nearest row is `{ours.method}`, the nearest {what} {other.method}, whose distance is larger by {mean:.3f}"
@@ -143,18 +168,51 @@ def all_table(splits: Mapping[str, Sequence[Cell]]) -> str:
     by = {split: {row.method: row for row in rows(found)} for split, found in splits.items()}
     head = [f"distance, {split}" for split in by] + [f"{COLUMNS[key]}, {split}" for split in by for key in AIMS]
     lines = [_line("", "distance", *head, "dominated by, on either"), "|---|" + "---:|" * (len(head) + 1) + "---|"]
-    joined = []
-    for method in (m for m in (*ENDS, *SETTINGS) if all(m in found for found in by.values())):
-        parts = [found[method] for found in by.values()]
-        joined.append(Row(method, [c for p in parts for c in p.runs], [s for p in parts for s in p.retrained]))
-    ranked = sorted(joined, key=lambda row: row.mean("distance") or 0.0)
+    found = joined(splits, SETTINGS)
+    ranked = sorted((row for row, _ in found.values()), key=lambda row: row.mean("distance") or 0.0)
     for row in ranked:
-        parts = [found[row.method] for found in by.values()]
+        parts = list(found[row.method][1].values())
         numbers = [_number("distance", p.mean("distance")) for p in parts]
         numbers += [_number(key, p.mean(key)) for p in parts for key in AIMS]
         named = "" if row.method in ENDS else ", ".join(_above(row.method, list(by.values()))) or "none"
         lines.append(_line(_named(row.method), _number("distance", row.mean("distance")), *numbers, named))
     return "\n".join([*lines, *_leads(ranked)])
+
+
+def repair_table(splits: Mapping[str, Sequence[Cell]]) -> str:
+    """Each method without a repair and with one, each with its own choice, nearest with one first."""
+    without, repaired = joined(splits, SETTINGS), joined(splits, REPAIRED)
+    both = [(without[m], repaired[f"{m}+repair"]) for m in SETTINGS if m in without and f"{m}+repair" in repaired]
+    both.sort(key=lambda pair: pair[1][0].mean("distance") or 0.0)
+    head = [
+        f"{what}{end}"
+        for what in ("distance", *(f"{COLUMNS[k]}, {s}" for s in splits for k in AIMS))
+        for end in ("", ", repaired")
+    ]
+    head.insert(2, "difference (95 %)")
+    lines = [_line("", *head, "setting with a repair"), "|---|" + "---:|" * len(head) + "---|"]
+    for (row, parts), (other, others) in both:
+        pairs = [(parts[split].mean(key), others[split].mean(key), key) for split in splits for key in AIMS]
+        numbers = [_number(key, value) for one, two, key in pairs for value in (one, two)]
+        own = [_number("distance", each.mean("distance")) for each in (row, other)]
+        named = f"`{row.method}`" if row.method in HEADLINE else row.method
+        lines.append(_line(named, *own, _difference(row, other), *numbers, other.runs[0].place.setting))
+    return "\n".join([*lines, *_leads([replace(other, method=row.method) for (row, _), (other, _) in both])])
+
+
+def _difference(row: Row, other: Row) -> str:
+    """How much further the other is, where both are defined."""
+    pairs = list(zip(row.values("distance"), other.values("distance"), strict=False))
+    if len(pairs) < 2 or len(row.values("distance")) != len(other.values("distance")):
+        return "–"
+    mean, half = _interval([b - a for a, b in pairs])
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def _interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Mean of at least two, and half of its 95 % interval (Student's t)."""
+    n = len(differences)
+    return fmean(differences), float(t.ppf(0.975, n - 1)) * stdev(differences) / sqrt(n)
 
 
 def _above(method: str, splits: Sequence[Mapping[str, Row]]) -> list[str]:
@@ -223,6 +281,8 @@ def main() -> None:
             page = _put(page, f"{prefix}{split}-tuning", tuning_table(tuned))
         judged = {split: found[split] for split in reversed(SHARES) if found[split]}
         page = _put(page, f"{prefix}all", all_table(judged) if judged else "")
+        repaired = {split: of for split, of in judged.items() if any(c.place.method in REPAIRED for c in of)}
+        page = _put(page, f"{prefix}repair", repair_table(repaired) if repaired else "")
     chosen.page.write_text(page)
 
 

@@ -60,6 +60,8 @@ def demo_drawn(
     methods: Sequence[str] = (),
     *,
     seed: int = 0,
+    order: int | None = None,
+    repair: bool = False,
     steps: int | None = None,
     training: Mapping[str, Any] | None = None,
     watch: Watch = silent,
@@ -74,6 +76,8 @@ def demo_drawn(
     Args:
         methods: keys of `ENTRIES` and `OTHERS`; none means the former.
         seed: of the models, the batches and the noise that images are drawn from.
+        order: the seed of the batches alone; None: the same.
+        repair: whether the last of the steps repair (`repair.Repair`).
         steps: of every method, at most, in the place of `STEPS`.
         training: overrides for the `Training` of both models.
         watch: told about every phase.
@@ -93,7 +97,8 @@ def demo_drawn(
     for module in ("diffusers", "PIL"):
         require(module, "diffusion")
     recipe = digits(seed, images=images, training=training, sampling_steps=sampling_steps)
-    how = {"steps": steps or STEPS, "forget_batch": batches[0], "retain_batch": batches[1], "seed": seed}
+    drawn = {"forget_batch": batches[0], "retain_batch": batches[1], "seed": seed if order is None else order}
+    how = {"steps": steps or STEPS, "repair": repair, **drawn}
     with one_thread(), processes(1) if cores() > 1 else nullcontext() as beside:
         job = request(recipe)
         training_it = beside and beside.submit(_trained, recipe)
