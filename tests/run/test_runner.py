@@ -229,3 +229,12 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(
     with pytest.raises(ConfigurationError, match=r"run\.device: cuda:99 is asked for"):
         run(read(recipe(), ["run.device=cuda:99"]), tmp_path / "out", watch=lambda title, *counts: told.append(title))
     assert not told and not (tmp_path / "out" / "recipe.yaml").exists()
+
+
+def test_a_method_that_asks_for_answers_is_refused_where_there_are_none(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with pytest.raises(ConfigurationError, match="Where there are no texts choose another method"):
+        run(read(recipe(), ["method.name=dpo"]), tmp_path / "out", watch=lambda title, *counts: told.append(title))
+    assert not told and not (tmp_path / "out" / "recipe.yaml").exists()

@@ -95,12 +95,7 @@ class DPO:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each example, `[b]`; the batch's "alternate" holds the other answers."""
-        if not (isinstance(batch, Mapping) and "alternate" in batch):
-            raise ConfigurationError(
-                "DPO compares each answer with another one: make the forget rows with tokenised(..., "
-                "alternates=[...]), refusals or one answer per text (in a recipe: data.refusals, one a line). "
-                "Where there are no texts choose another method."
-            )
+        self.check(batch)
         other = self.reference
         if isinstance(other, Remembered):
             if other.alternate is None:
@@ -108,6 +103,16 @@ class DPO:
             other = other.alternate
         wanted = self._gain(model, other, batch["alternate"])
         return -2 / self.beta * F.logsigmoid(self.beta * (wanted - self._gain(model, self.reference, batch)))
+
+    @staticmethod
+    def check(batch: Batch) -> None:
+        """Refuses a batch without other answers."""
+        if not (isinstance(batch, Mapping) and "alternate" in batch):
+            raise ConfigurationError(
+                "DPO compares each answer with another one: make the forget rows with tokenised(..., "
+                "alternates=[...]), refusals or one answer per text (in a recipe: data.refusals, one a line). "
+                "Where there are no texts choose another method."
+            )
 
     def _gain(self, model: nn.Module, reference: Reference, batch: Batch) -> Tensor:
         before = logprob_before(self.task, reference, model, batch)

@@ -15,10 +15,12 @@ from unweave import execution
 from unweave.contract import Contract, Sets
 from unweave.contract.sets import check as check_contract
 from unweave.data.batches import Batch
+from unweave.data.pairs import fetched
 from unweave.errors import ConfigurationError, UnsupportedError
 from unweave.execution import device_of
 from unweave.footprint import check as check_memory
 from unweave.footprint import leanest
+from unweave.losses import DPO
 from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
@@ -211,13 +213,16 @@ def check_readable(recipe: Recipe, job: Job) -> None:
     """Refuses what the recipe alone did not tell and the data of the job do, before anything is trained.
 
     Raises:
-        ConfigurationError: a method that the task refuses or that keeps more than it may, or a contract whose clauses
-            the data cannot be read for.
+        ConfigurationError: a method that the task refuses, that keeps more than it may or whose forget loss asks for
+            answers that are not there, or a contract whose clauses the data cannot be read for.
     """
     check_method(recipe.method, job.task)
-    if recipe.run.memory != "auto" and recipe.method.name not in ONESHOT:
+    if recipe.method.name not in ONESHOT:
         method = made(recipe.method.name, job.task, nn.Linear(1, 1), None, recipe.method.arguments)
-        check_memory(recipe.run.memory, leanest(method.rule, masked=method.saliency is not None))
+        if isinstance(method.forget, DPO):
+            method.forget.check(fetched(job.forget, torch.zeros(1, dtype=torch.int64)))
+        if recipe.run.memory != "auto":
+            check_memory(recipe.run.memory, leanest(method.rule, masked=method.saliency is not None))
     if recipe.contract is not None:
         contract = recipe.contract.contract()
         sets = contract_sets(contract, job, recipe.run.seed)[1]

@@ -66,6 +66,10 @@ CASES = {
         ("forget: 1 of 4 texts are longer than 128 tokens (Ana/born)", "too_long"),
         rewritten("facts.jsonl", lambda text: text.replace("In Lima.", "In Lima. " * 80)),
     ),
+    "a generated answer longer than the context": Case(
+        ("evaluation.generate=120",),
+        ("120 generated tokens do not fit behind the prompts of", "has 128", "evaluation.generate"),
+    ),
     "an empty answer": Case(
         (), ("1 texts (Ana/born)", "empty answer"), rewritten("facts.jsonl", lambda t: t.replace("In Lima.", " "))
     ),
@@ -188,7 +192,8 @@ def test_bad_input(name: str, recipe: Write, tmp_path: Path, capsys: pytest.Capt
     message = captured.err[captured.err.index("error: ") :]
     assert not [part for part in case.says if part not in message], message
     assert "Traceback" not in message and "pydantic" not in message and message.count("error: ") == 1
-    assert {each: each.read_bytes() for each in before} == before, "nothing lost"
+    there = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == before, "nothing lost, and nothing begun"
 
 
 def test_a_gated_model(recipe: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ from unweave.modalities.texts.evaluation import (
     tofu_parts,
     wmdp_parts,
 )
+from unweave.modalities.texts.evaluation.collect import beyond
 from unweave.modalities.texts.evaluation.examples import OTHERS, other_answers
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import PEOPLE, TextData, TextEvaluation, TextForget, TextRecipe
@@ -186,6 +187,9 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
     kept = [rows(part, "holdout") if part else None for part in (unseen, measured)]
     halves = {"data.holdout (of the contract)": kept[0], "data.holdout": kept[1]}
     check_overlap(forget, retain, {name: each for name, each in halves.items() if each is not None})
+    measures = parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, most, _learned(recipe))
+    if faults := beyond(measures, models.config_of(recipe.model)):
+        raise ConfigurationError(faults)
     return TextJob(
         recipe,
         found,
@@ -194,7 +198,7 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
         forget,
         retain,
         kept[0],
-        parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, most, _learned(recipe)),
+        measures,
         kept[1],
         training=Finetuning(**(_training(recipe) if _learned(recipe) else {})),
         drawn=recipe.run.seed,

@@ -310,13 +310,18 @@ def check(model: nn.Module, parts: Mapping[str, Part]) -> None:
         if not part.examples:
             faults.append(f"{name}: the set is empty: there is nothing to measure")
         check_unique(part.examples, name)
-        faults += _too_long(name, part, getattr(getattr(model, "config", None), "max_position_embeddings", None))
-    if faults:
+    if faults := [*faults, *beyond(parts, getattr(model, "config", None))]:
         raise ConfigurationError(faults)
 
 
-def _too_long(name: str, part: Part, limit: object) -> list[str]:
-    """What does not fit into the model's context: texts, or the room for what is generated behind their prompts."""
+def beyond(parts: Mapping[str, Part], config: object) -> list[str]:
+    """What does not fit into the context of a model of this configuration, in words."""
+    limit = getattr(config, "max_position_embeddings", None)
+    return [fault for name, part in parts.items() for fault in _beyond(name, part, limit)]
+
+
+def _beyond(name: str, part: Part, limit: object) -> list[str]:
+    """Texts, and the room for what is generated behind their prompts."""
     if not isinstance(limit, int):
         return []
     found = [
