@@ -36,22 +36,34 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def repairs(rows: list[dict[str, Any]]) -> str:
-    """The distance to the retrained model of each method, without a repair and with one, by seed; all orders."""
-    orders = sorted({row["order"] for row in rows}, key=str)[::-1]  # the seed's own first
-    ends = {row["seed"]: row for row in rows if row["name"] == "retrained"}
+    """The distance to the retrained model of each method, without a repair and with one, by seed.
+
+    In every order of the batches in which all rows were run in both ways, the seed's own first.
+    """
+    retrained = {row["seed"]: row for row in rows if row["name"] == "retrained"}
+    names = [entry.name for entry in (*ENTRIES, *OTHERS)]
+    found = {
+        (row["order"], row["repair"], row["name"], row["seed"]): _distance(row, retrained[row["seed"]]) for row in rows
+    }
+
+    def of(order: int | None, repair: bool, name: str) -> list[float]:
+        return [found[key] for seed in sorted(retrained) if (key := (order, repair, name, seed)) in found]
+
+    orders = [
+        order
+        for order in sorted({row["order"] for row in rows}, key=lambda order: (order is not None, order))
+        if all(len(of(order, repair, name)) == len(retrained) for repair in (False, True) for name in names)
+    ]
+    if not orders:
+        return ""
     ways = [(order, repair) for order in orders for repair in (False, True)]
-    named = [f"{'other' if o is not None else 'own'} batches{', repaired' if r else ''}" for o, r in ways]
-    lines = [f"| | {' | '.join(named)} | mean | repaired |", f"|---|{'---:|' * (len(ways) + 2)}"]
-    for entry in (*ENTRIES, *OTHERS):
-        found = {
-            way: [_distance(row, ends[row["seed"]]) for row in rows
-                  if row["name"] == entry.name and (row["order"], row["repair"]) == way]
-            for way in ways
-        }  # fmt: skip
-        if len({len(of) for of in found.values()}) == 1 and found[ways[0]]:
-            each = [" / ".join(f"{distance:.1f}" for distance in of) for of in found.values()]
-            means = [fmean(x for (_, r), of in found.items() if r == repair for x in of) for repair in (False, True)]
-            lines.append(f"| {entry.name} | {' | '.join(each)} | {means[0]:.1f} | {means[1]:.1f} |")
+    heads = [f"{'own' if o is None else 'other'} batches{', repaired' if r else ''}" for o, r in ways]
+    lines = [f"| | {' | '.join([*heads, 'mean', 'mean, repaired'])} |", f"|---|{'---:|' * (len(heads) + 2)}"]
+    for name in names:
+        each = {way: of(*way, name) for way in ways}
+        means = [fmean(x for (_, r), some in each.items() if r == repair for x in some) for repair in (False, True)]
+        cells = [*(" / ".join(f"{x:.1f}" for x in some) for some in each.values()), *(f"{mean:.1f}" for mean in means)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -172,3 +172,28 @@ def _evidence_table() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_repairs_of_drawn_digits_are_compared_in_the_orders_that_were_run_both_ways() -> None:
+    spec = importlib.util.spec_from_file_location("drawn", ROOT / "benchmarks" / "drawn.py")
+    assert spec is not None and spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    names = [entry.name for entry in (*drawn.ENTRIES, *drawn.OTHERS)]
+
+    def row(name: str, seed: int, away: float, order: int | None = None, repair: bool = False) -> dict[str, Any]:
+        return {"seed": seed, "order": order, "repair": repair, "name": name, **dict.fromkeys(drawn.COLUMNS, 50 + away)}
+
+    rows = [row("retrained", seed, 0.0) for seed in (1, 0)]
+    rows += [row(name, seed, 2.0 * (1 + seed)) for name in names for seed in (1, 0)]
+    assert drawn.repairs(rows) == "", "no order has both ways"
+    rows += [row(name, seed, -1.0, repair=True) for name in names for seed in (0, 1)]
+    rows += [row(name, 0, 9.0, order=11) for name in names]  # not on every seed
+    lines = drawn.repairs(rows).splitlines()
+    assert lines[0] == "| | own batches | own batches, repaired | mean | mean, repaired |" and len(lines) == 2 + len(
+        names
+    )
+    assert lines[2] == f"| {names[0]} | 2.0 / 4.0 | 1.0 / 1.0 | 3.0 | 1.0 |"
+    rows += [row(name, s, 6.0, order=11, repair=r) for name in names for s in (0, 1) for r in (True, False) if s or r]
+    assert "own batches, repaired | other batches | other batches, repaired" in drawn.repairs(rows)
+    assert f"| {names[0]} | 2.0 / 4.0 | 1.0 / 1.0 | 9.0 / 6.0 | 6.0 / 6.0 | 5.2 | 3.5 |" in drawn.repairs(rows)
