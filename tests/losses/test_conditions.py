@@ -177,3 +177,5 @@ def test_what_is_refused() -> None:
     same = {**batch(4), "condition": torch.full((4,), 2)}
     with pytest.raises(ConfigurationError, match="the very condition that is to be forgotten"):
         Relabel(Diffusion(linear(10), null=4), frozen(), 2)(Named(), same)
+    with pytest.raises(ConfigurationError, match=r"none \(null\) is the very condition that is to be forgotten"):
+        NegativeGuidance(Diffusion(linear(10), null=2), frozen())(Named(), same)

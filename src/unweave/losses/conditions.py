@@ -141,7 +141,7 @@ class NegativeGuidance:
             the above.
 
     Raises:
-        ConfigurationError: eta is not finite, or the task has no null.
+        ConfigurationError: eta is not finite, or the task has no null; of a call: null is what is to be forgotten.
         UnsupportedError: the task is not that of a diffusion model.
 
     ESD, Gandikota et al., ICCV 2023 (arXiv:2303.07345), equation 7; SPM, Lyu et al., CVPR 2024 (arXiv:2312.16145), with
@@ -165,6 +165,11 @@ class NegativeGuidance:
         task = denoiser(self.task, _GUIDANCE)
         noised = task.draw(batch, dropout=False)
         nothing = task.nothing(noised.condition, _GUIDANCE)
+        if nothing.equal(noised.condition):
+            raise ConfigurationError(
+                f"{_GUIDANCE} leads to what is predicted for none, and none (null) is the very condition that is to be "
+                "forgotten, so that nothing would be: choose another method, or another null."
+            )
         asked = [nothing, noised.condition]
         at = None if self.at is None else task.conditions(self.at, noised.condition)
         asked += [] if at is None else [at]
