@@ -244,7 +244,7 @@ def tuning_table(found: Sequence[Cell]) -> str:
         _line("", "setting", "length", "forget quality", "KS distance", "model utility"),
         "|---|---|---|---:|---:|---:|",
     ]
-    for method in (*ENDS, *SETTINGS):
+    for method in (*ENDS, *SETTINGS, *REPAIRED):
         for cell in (cell for cell in found if cell.place.method == method):
             for place, scores in cell.scores.items():
                 keys = ("forget_quality", "ks_distance", "model_utility")
