@@ -209,6 +209,15 @@ def test_a_reference_that_saw_the_forget_set_is_refused(recipe: Callable[..., Pa
         evidence(asked, tmp_path / "out", references=files[1:])
 
 
+def test_what_no_unlearning_could_do_is_refused_before_any_training(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    asked = read(recipe(RECIPE), ["method={name: dpo}"])
+    with pytest.raises(ConfigurationError, match="Where there are no texts choose another method"):
+        evidence(asked, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_evidence_does_not_land_beside_another_run(made: tuple[Recipe, Path, dict[str, Any]], tmp_path: Path) -> None:
     asked, folder, _ = made
     check(folder, resume=False, overwrite=False)  # evidence may come before its run

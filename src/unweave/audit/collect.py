@@ -35,6 +35,7 @@ from unweave.recipe.recipe import Recipe
 from unweave.run.directory import check_evidence
 from unweave.run.environment import environment, now
 from unweave.run.identity import identity, resolve
+from unweave.run.session import check_readable
 from unweave.store import kept_json, write_json
 from unweave.tasks import Known
 from unweave.watch import Watch, silent
@@ -97,7 +98,9 @@ def evidence(
     request: Any = modalities.job(recipe)
     if len(references) == 1:
         raise ConfigurationError("references: a spread needs two models that never saw the forget set, found 1")
-    same = identity(resolve(recipe, request, folder))
+    resolved = resolve(recipe, request, folder)
+    check_readable(resolved, request)
+    same = identity(resolved)
     if ranks.first(lambda: check_evidence(folder)):
         check_recipe(folder, same)
     if own is not None:
