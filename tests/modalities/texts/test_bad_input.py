@@ -70,6 +70,9 @@ CASES = {
         ("evaluation.generate=120",),
         ("120 generated tokens do not fit behind the prompts of", "has 128", "evaluation.generate"),
     ),
+    "an answer that fits, and not behind what the prefix attack gives away": Case(
+        ("evaluation.generate=83",), ("forget_prefixed: 83 generated tokens do not fit", "Ask for 78 at most")
+    ),
     "an empty answer": Case(
         (), ("1 texts (Ana/born)", "empty answer"), rewritten("facts.jsonl", lambda t: t.replace("In Lima.", " "))
     ),

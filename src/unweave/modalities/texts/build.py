@@ -32,6 +32,7 @@ from unweave.modalities.texts.evaluation import (
 )
 from unweave.modalities.texts.evaluation.collect import beyond
 from unweave.modalities.texts.evaluation.examples import OTHERS, other_answers
+from unweave.modalities.texts.evaluation.sheet import attacked
 from unweave.modalities.texts.job import TextJob
 from unweave.modalities.texts.recipe import PEOPLE, TextData, TextEvaluation, TextForget, TextRecipe
 from unweave.modalities.texts.requests import Asked, Given, asked, numbered, own_table, own_texts, split_of, words
@@ -188,7 +189,8 @@ def built(recipe: TextRecipe, found: Asked) -> TextJob:
     halves = {"data.holdout (of the contract)": kept[0], "data.holdout": kept[1]}
     check_overlap(forget, retain, {name: each for name, each in halves.items() if each is not None})
     measures = parts(tokenizer, found, data, recipe.forget, recipe.evaluation, form, measured, most, _learned(recipe))
-    if faults := beyond(measures, models.config_of(recipe.model)):
+    asks = attacked(measures, tokenizer, recipe.evaluation.prefix)
+    if faults := beyond(asks, models.config_of(recipe.model)):
         raise ConfigurationError(faults)
     return TextJob(
         recipe,

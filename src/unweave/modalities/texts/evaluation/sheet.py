@@ -206,8 +206,7 @@ def sheet(
             "The model's parameters are sharded, and relearning trains it whole. Pass relearning=None, or evaluate the "
             "saved model."
         )
-    if prefix and "forget" in parts and parts["forget"].generate:
-        parts = {**parts, "forget_prefixed": _prefixed(parts["forget"], tokenizer, prefix)}
+    parts = attacked(parts, tokenizer, prefix)
     run = Run.of(model, tokenizer, share=True, compat=compat)
     with Store(folder, header(model, parts, compat, relearning=_plain(again)), rank()) as store:
         if world() > 1:
@@ -228,6 +227,13 @@ def sheet(
     notes = [note for note, lacks in lacking.items() if lacks]
     log = replace(stored(store.lines(), name, compat), notes=tuple(notes))
     return Sheet(log_scores(log, retrained), log)
+
+
+def attacked(parts: Mapping[str, Part], tokenizer: Tokenizer, prefix: int) -> Mapping[str, Part]:
+    """The same with the set of the prefix attack, where answers to forget are generated."""
+    if not (prefix and "forget" in parts and parts["forget"].generate):
+        return parts
+    return {**parts, "forget_prefixed": _prefixed(parts["forget"], tokenizer, prefix)}
 
 
 def _prefixed(forget: Part, tokenizer: Tokenizer, given: int) -> Part:
