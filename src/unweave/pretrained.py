@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from unweave.parameters import UNTRAINED
 NO_CODE = {"trust_remote_code": False}  # left out, transformers asks on stdin whether to run what a folder brings
 Quantised = Literal["int8", "nf4"]
 _WEIGHTS = ("*.safetensors", "*.bin")
+
+_WHEREABOUTS = ("transformers_version", "dtype", "base_model_name_or_path", "inference_mode", "peft_version")
+"""Of a configuration: where and how it was written, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def adapt(model: nn.Module, lora: Lora) -> Any:
             )
     settings = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=int(lora.alpha) if lora.alpha == int(lora.alpha) else lora.alpha,  # 16 and 16.0 are one adapter
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         task_type="CAUSAL_LM",
@@ -203,6 +208,31 @@ def _merged_anew(base: Any) -> nn.Module:
             for adapter in module.active_adapters:
                 weight += module.get_delta_weight(adapter).to(weight)
     return whole
+
+
+def form_sha256(model: nn.Module) -> str:
+    """SHA-256 of what the tensors do not say: the architecture's numbers, and those of adapters, such as alpha.
+
+    Of every configuration as transformers, diffusers and PEFT keep it, without where and how it was written; a module
+    without one adds nothing.
+    """
+    told = {
+        name: {key: each for key, each in part.items() if key not in _WHEREABOUTS and key[0] != "_"}
+        for name, part in _configurations(model, "")
+    }
+    plain = json.dumps(told, sort_keys=True, default=lambda each: sorted(each) if isinstance(each, set) else str(each))
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _configurations(module: nn.Module, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Those of the outermost modules that have one, with their adapters'."""
+    own: Any = getattr(module, "config", None) if hasattr(module, "save_pretrained") else None
+    if own is None:
+        for child, part in module.named_children():
+            yield from _configurations(part, f"{name}.{child}")
+        return
+    for key, part in {name: own, **getattr(module, "peft_config", {})}.items():
+        yield key, part if isinstance(part, Mapping) else part.to_dict()
 
 
 @contextmanager

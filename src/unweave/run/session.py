@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from unweave.methods import Method, made
 from unweave.modalities._base import Job
 from unweave.oneshot import ONESHOT, OneShot
 from unweave.parameters import tied
+from unweave.pretrained import form_sha256
 from unweave.recipe.open_sections import check_method
 from unweave.recipe.recipe import Recipe
 from unweave.recipe.steps import stepper
@@ -38,8 +39,7 @@ from unweave.store import tensors_sha256
 from unweave.tasks import Known
 from unweave.unlearning import Settings, Unlearning, assembled, held_out, kept, probed
 
-if TYPE_CHECKING:
-    pass
+_ORIGINAL = {"original": "original model", "form": "configuration of the original model"}
 
 
 @dataclass(eq=False)
@@ -50,6 +50,7 @@ class Session:
         recipe: resolved, as `identity.resolve` does.
         parts: model, method, step and stream of pairs.
         original: SHA-256 of the weights that it began with.
+        form: SHA-256 of what the configuration of that model says.
         fixed: names of the parameters that never move.
         repair: the second phase, if there is one.
         progress: steps made so far, those of a resumed run included.
@@ -62,6 +63,7 @@ class Session:
     recipe: Recipe
     parts: Unlearning
     original: str
+    form: str
     fixed: frozenset[str] = frozenset()
     repair: Repair | None = None
     progress: Progress = field(default_factory=Progress)
@@ -90,7 +92,7 @@ class Session:
             first: opens what the keep clauses compare with, where it is not the original: the first one of a sequence.
             final: whether the contract's final sets are read; not in a run that is one of several to choose from.
         """
-        before = tensors_sha256(original.state_dict())
+        before, form = tensors_sha256(original.state_dict()), form_sha256(original)
         run, row, task, device = recipe.run, recipe.method, job.task, device_of(original)
         place = run.place
         if is_sharded(original):  # a checkpoint gathers what is sharded, and elsewhere lie parts of it
@@ -125,7 +127,7 @@ class Session:
             still = tuple(name for name, p in named if not p.requires_grad)
             beside = (name for name in model.state_dict() if name.startswith(tuple(f"{each}." for each in still)))
             fixed = frozenset((*still, *beside))  # a weight in 4 bits has its scales beside it
-        return cls(recipe, parts, before, fixed, parts.phases(run.repair, run.steps)[0])
+        return cls(recipe, parts, before, form, fixed, parts.phases(run.repair, run.steps)[0])
 
     @property
     def model(self) -> nn.Module:
@@ -150,6 +152,7 @@ class Session:
                 "files": dict(self.files),
                 "identity": identity(self.recipe),
                 "original": self.original,
+                "form": self.form,
                 "memory": self.parts.memory,
                 "machine": self._machine(),
             },
@@ -164,7 +167,9 @@ class Session:
             ConfigurationError: the original model is not the one that the run began with.
         """
         run = states["run"]
-        check_same({"original model": f"sha256 {run['original']}"}, {"original model": f"sha256 {self.original}"})
+        now = {"original": self.original, "form": self.form}
+        before = now | {key: run[key] for key in now if key in run}
+        check_same(*({_ORIGINAL[key]: f"sha256 {digest}" for key, digest in each.items()} for each in (before, now)))
         here, there = self._machine(), {"processes": 1} | run["machine"]
         if differs := [f"{key} {there.get(key)} -> {here[key]}" for key in here if here[key] != there.get(key)]:
             warnings.warn(

@@ -139,6 +139,23 @@ def test_resumed_it_is_the_run_that_was_never_interrupted(recipe: Write, tmp_pat
     assert content(tmp_path / "cut", "scores.json") == content(tmp_path / "whole", "scores.json")
 
 
+def test_another_configuration_does_not_resume_a_run(recipe: Write, tmp_path: Path) -> None:
+    settings, file = read(recipe(), ["evaluation={quote: false, generate: 0, relearning: none}"]), "model/config.json"
+
+    def end(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("unlearning", 2):
+            raise Ended
+
+    with pytest.raises(Ended):
+        run(settings, tmp_path / "cut", watch=end)
+    before = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps({**before, "rms_norm_eps": 1e-2}))
+    with pytest.raises(ConfigurationError, match="configuration of the original model changed since the run began"):
+        run(settings, tmp_path / "cut", resume=True)
+    (tmp_path / file).write_text(json.dumps({**before, "transformers_version": "another"}))
+    assert run(settings, tmp_path / "cut", resume=True)["status"] == "done"
+
+
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_tied_embeddings_are_kept_once_or_not_at_all(recipe: Write, tmp_path: Path, kind: str) -> None:
     path, file = recipe(), tmp_path / "model" / "config.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,13 +18,12 @@ from unweave.errors import ConfigurationError
 from unweave.execution import seeded
 from unweave.extras import require
 from unweave.modalities.texts.data import Plain, TextRows, texts, tokenised
+from unweave.pretrained import form_sha256
 from unweave.store import keep_tensors, kept_about, kept_tensors, place_of, tensors_sha256
 from unweave.tasks import Language
 from unweave.watch import Watch, silent
 
 FORM = Plain("{question}\n")
-_WHEREABOUTS = ("transformers_version", "dtype", "base_model_name_or_path", "inference_mode", "peft_version")
-"""Of a configuration: where and how it was written, not what it is."""
 _END = "<end>"  # of a text
 
 
@@ -190,18 +188,7 @@ def beginning(model: nn.Module) -> dict[str, str]:
     """What of a model decides what fine-tuning makes of it: weights, which of them may move, and its configuration."""
     moving = "\n".join(sorted(name for name, p in model.named_parameters() if p.requires_grad))
     digest = hashlib.sha256(moving.encode()).hexdigest()
-    return {"model": tensors_sha256(model.state_dict()), "moving": digest, "form": _form(model)}
-
-
-def _form(model: Any) -> str:
-    """SHA-256 of what the tensors do not say: the architecture's numbers, and those of adapters, such as alpha."""
-    parts = {"": model.config, **getattr(model, "peft_config", {})}
-    told = {
-        name: {key: each for key, each in part.to_dict().items() if key not in _WHEREABOUTS and key[0] != "_"}
-        for name, part in parts.items()
-    }
-    plain = json.dumps(told, sort_keys=True, default=lambda each: sorted(each) if isinstance(each, set) else str(each))
-    return hashlib.sha256(plain.encode()).hexdigest()
+    return {"model": tensors_sha256(model.state_dict()), "moving": digest, "form": form_sha256(model)}
 
 
 def noted(begun: Mapping[str, str], rows: TextRows, how: Finetuning) -> Mapping[str, Any] | None:
