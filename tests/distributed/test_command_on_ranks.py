@@ -82,6 +82,7 @@ def test_two_processes_leave_what_one_leaves(kind: str, sharded: bool, tmp_path:
     ended = command("run", tmp_path / "recipe.yaml", "-o", tmp_path / "two", *given)
     assert code in (0, 3) and ended.codes == [code, code], ended.said
     assert "report: " in ended.told[0] and ended.said[1] == ended.told[1] == "", "the first one alone speaks"
+    assert ("it does not relearn" in ended.said[0]) == (sharded and kind == "texts")
     assert_same(tmp_path / "two", tmp_path / "one")
     names = [{str(each.relative_to(tmp_path / run)) for each in (tmp_path / run).rglob("*")} for run in ("one", "two")]
     assert names[0] == names[1]

@@ -80,7 +80,7 @@ def _read(path: Path, kind: _Kind, readers: dict[str, Callable[[Path, _Kind], Li
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{told} and cannot be read: {error}") from error
     if not listed:
-        raise ConfigurationError(f"{path} names no record: it must hold {kind.plural}, and is empty")
+        raise ConfigurationError(f"{path} names no record: it must hold {kind.plural}, and holds none")
     value = kind.written if ending in (".txt", ".csv") else kind.typed
     found = [(place, cell, value(cell)) for place, cell in listed]
     wrong = [f"{told}: {place}: expected {kind.singular}, found {short(cell)}" for place, cell, v in found if v is None]

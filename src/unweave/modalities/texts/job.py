@@ -39,6 +39,10 @@ from unweave.watch import Watch, silent
 
 ASKED = ("forget", "retain", "forget_knowmem", "retain_knowmem", "forget_verbmem")
 SHOWN = 20  # questions of a side whose answers a run directory holds
+_NO_RELEARNING = (
+    "run.shard: no process holds the model whole, so that it does not relearn: what a few of the forgotten texts would "
+    "bring back is not measured. `unweave evaluate DIR` in one process measures it on the saved model."
+)
 _NO_HOLDOUT = (
     "no holdout: no forget clause says when forgetting is enough, and the run uses its steps up. Give data.holdout, "
     "texts like those to forget that the model never saw, or a clause such as contract.forget: "
@@ -90,8 +94,10 @@ class TextJob:
 
     @property
     def notes(self) -> list[str]:
-        """That nothing says when forgetting is enough, if so."""
-        return [_NO_HOLDOUT] if self._endless else []
+        """That nothing says when forgetting is enough, and that a score is left out, if so."""
+        run, how = self.recipe.run, self.recipe.evaluation
+        apart = run.shard and ranks.world() > 1 and how.relearning != "none"
+        return [_NO_HOLDOUT] * self._endless + [_NO_RELEARNING] * apart
 
     @property
     def retrains(self) -> bool:
