@@ -69,9 +69,14 @@ def masters(model: nn.Module) -> Iterator[None]:
                 module._parameters[name] = module._parameters.pop(name)
 
 
+def without_masters(model: nn.Module) -> bool:
+    """Whether weights in half precision may move that have no masters."""
+    return bool(_halves(model))
+
+
 def narrow(model: nn.Module) -> bool:
     """Whether there is something to make masters of."""
-    return not is_sharded(model) and bool(_halves(model))
+    return not is_sharded(model) and without_masters(model)
 
 
 def runs(model: nn.Module, forward: Callable[[], object]) -> bool:

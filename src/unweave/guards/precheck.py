@@ -22,12 +22,21 @@ from unweave.guards.duplicates import near_duplicates
 from unweave.guards.finding import LEVEL, SAMPLE, Finding, Guards, settled
 from unweave.guards.probe import Seen, probe, sample
 from unweave.modules import evaluating
-from unweave.precision import Rounded
+from unweave.precision import Rounded, without_masters
 from unweave.samples import Data, Sample, labels
 from unweave.tasks import Known, Task
 from unweave.tasks._doubts import FEW
 
 LOG = logging.getLogger("unweave")
+_FLOAT16 = (
+    "model: the weights that may move are in float16, in whose passes a gradient below 6e-8 is 0 and a loss beyond "
+    "65,504 is infinite, and here nothing scales them. Use bfloat16 (model.bfloat16()) or float32 (model.float())."
+)
+_SHORT = (
+    "model: weights in half precision move in half precision here, where a step shorter than their rounding (a 256th "
+    "of a weight in bfloat16, a 2,048th in float16) is lost. Make them float32 (model.float()); passes may be in "
+    "bfloat16 all the same (run.precision: bfloat16, or an Accelerator)."
+)
 
 
 def check(
@@ -93,15 +102,11 @@ def check(
 
 
 def _narrow(model: nn.Module) -> list[str]:
-    """Passes in float16, whose gradients have no room below; bfloat16 has that of float32."""
+    """Passes in float16, whose gradients have no room below; and weights that move in half precision themselves."""
     kinds = {m.dtype for m in model.modules() if isinstance(m, Rounded)}
     kinds |= {p.dtype for p in model.parameters() if p.requires_grad}
-    if torch.float16 not in kinds:
-        return []
-    return [
-        "model: the weights that may move are in float16, in whose passes a gradient below 6e-8 is 0 and a loss beyond "
-        "65,504 is infinite, and here nothing scales them. Use bfloat16 (model.bfloat16()) or float32 (model.float())."
-    ]
+    told = [_FLOAT16] if torch.float16 in kinds else []
+    return [*told, _SHORT] if without_masters(model) else told
 
 
 def _answers(task: Task, name: str, data: Data, classes: int) -> list[Finding]:
