@@ -91,3 +91,12 @@ def test_inputs_that_only_forgotten_rows_have_are_told(tmp_path: Path) -> None:
     )
     (tmp_path / "b").mkdir()
     assert not any("inputs" in note for note in opened(tmp_path / "b", "city", lambda row: row[4]).notes)
+
+
+def test_classes_that_differ_in_how_they_are_written_are_told(tmp_path: Path) -> None:
+    """One answer in two spellings is two classes, and nothing that is measured shows it."""
+    found = opened(tmp_path, "left", lambda row: "No" if row[0] == "3" else f"{row[6]} " if row[0] == "5" else row[6])
+    assert found.source.outputs == 3, "spaces around a cell are none of it"
+    assert any("'No' and 'no' are 2 classes here" in note for note in found.notes)
+    (tmp_path / "b").mkdir()
+    assert not any("classes here" in note for note in opened(tmp_path / "b", "left", lambda row: row[6]).notes)

@@ -85,7 +85,7 @@ def request(recipe: RecordsRecipe, source: Source | None = None) -> RecordsJob:
         stated,
         retrains,
         scoring=recipe.evaluation.seed,
-        notes=(*this.notes, *_twins(source, split), *_alone(source, split)),
+        notes=(*this.notes, *_spellings(source), *_twins(source, split), *_alone(source, split)),
     )
     if not retrains:
         if recipe.contract is not None and recipe.contract.asks_retrained:
@@ -160,6 +160,19 @@ def _holdout(this: Asked, source: Source, split: Split) -> Records | None:
         alike = by_row.exchangeable(found, labels)
         found = alike if len(alike) else found
     return found if len(found) else None
+
+
+def _spellings(source: Source) -> tuple[str, ...]:
+    """Of a table, classes that are one but for how they are written."""
+    alike: dict[str, list[str]] = {}
+    for name in source.classes:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    return tuple(
+        f"data.target: {' and '.join(map(repr, names))} are {len(names)} classes here, and differ in capitals or "
+        "spaces alone: write them alike if they are one."
+        for names in alike.values()
+        if len(names) > 1
+    )
 
 
 def _twins(source: Source, split: Split) -> tuple[str, ...]:
