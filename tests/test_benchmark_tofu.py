@@ -206,6 +206,10 @@ def test_orders_of_a_seed_are_one_run_of_the_mean(bench: dict[str, ModuleType]) 
     # Distances .3 / 9 and .1 / 9 without a repair, .1 / 9 and 0 with one; half an interval: 12.706 times .1 / 9 / 2.
     assert "| npo | 0.022 | 0.006 | -0.017 (-0.087 to +0.054) | 0.50 | 0.50 | 0.600 | 0.750 | none |" in text
     assert "dpo" not in text and "kl" not in text
+    # With a repair in the seeds' own order alone, what it is compared with is of that order: .2 / 9 and .1 / 9.
+    own = [c for c in found if c.place.method != "npo+repair" or c.place.order is None]
+    text = bench["table"].repair_table({"forget10": own})
+    assert "| npo | 0.017 | 0.006 | -0.011 (-0.011 to -0.011) | 0.50 | 0.50 | 0.650 | 0.750 | none |" in text
 
 
 def test_a_repair_begins_with_three_tenths_of_the_budget_left_or_once_half_is_forgotten(

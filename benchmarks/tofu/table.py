@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
@@ -180,7 +180,11 @@ def all_table(splits: Mapping[str, Sequence[Cell]]) -> str:
 
 
 def repair_table(splits: Mapping[str, Sequence[Cell]]) -> str:
-    """Each method without a repair and with one, each with its own choice, nearest with one first."""
+    """Each method without a repair and with one, each with its own choice, nearest with one first.
+
+    In the orders of the batches that rows with a repair were run in.
+    """
+    splits = {split: _in_orders(found, REPAIRED) for split, found in splits.items()}
     without, repaired = joined(splits, SETTINGS), joined(splits, REPAIRED)
     both = [(without[m], repaired[f"{m}+repair"]) for m in SETTINGS if m in without and f"{m}+repair" in repaired]
     both.sort(key=lambda pair: pair[1][0].mean("distance") or 0.0)
@@ -198,6 +202,12 @@ def repair_table(splits: Mapping[str, Sequence[Cell]]) -> str:
         named = f"`{row.method}`" if row.method in HEADLINE else row.method
         lines.append(_line(named, *own, _difference(row, other), *numbers, other.runs[0].place.setting))
     return "\n".join([*lines, *_leads([replace(other, method=row.method) for (row, _), (other, _) in both])])
+
+
+def _in_orders(found: Sequence[Cell], names: Container[str]) -> list[Cell]:
+    """What was run in an order in which these methods were; ends have none."""
+    orders = {cell.place.order for cell in found if cell.place.method in names}
+    return [cell for cell in found if cell.place.method in ENDS or cell.place.order in orders]
 
 
 def _difference(row: Row, other: Row) -> str:
