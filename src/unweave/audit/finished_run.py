@@ -19,7 +19,7 @@ from unweave.recipe.recipe import Recipe
 from unweave.run import checkpoint, directory
 from unweave.run.directory import TOLD
 from unweave.run.identity import differing, identity
-from unweave.store import file_sha256, tensors_sha256
+from unweave.store import file_sha256
 
 Request = ImageJob | DiffusionJob | RecordsJob | TextJob
 HELD = ("held out set", "guard set", "final set")
@@ -78,12 +78,7 @@ class Own:
         return {"recipe": self.recipe, "before": self.before, "after": self.after}
 
     def _same(self, model: nn.Module, wanted: str, what: str) -> nn.Module:
-        found = tensors_sha256(model.state_dict())
-        if found != wanted:
-            raise ConfigurationError(
-                f"{what}: expected weights of SHA-256 {wanted[:12]}..., as in {self.folder / 'summary.json'}; found "
-                f"{found[:12]}...: put them back, or run again"
-            )
+        directory.check_weights(model, wanted, what, self.folder / directory.SUMMARY)
         return model
 
 

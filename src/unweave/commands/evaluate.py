@@ -38,11 +38,15 @@ def main(
             f"{recipe_file}: evaluate is about one request, found a sequence: give the folder of one of its runs, "
             "DIR/01-..."
         )
-    directory.finished(model, also={"model"})
+    finished = directory.finished(model, also={"model"})
     job: Any = modalities.job(recipe)
     check_trained_on(recipe, job)
     with watching() as watch:
-        opened = placed(ranks.before_others(lambda: job.opened(model, watch)), recipe)
+        found = ranks.before_others(lambda: job.opened(model, watch))
+        if finished is not None and not any(each.startswith("model") for each in overrides):
+            what = f"{model}: the model that this run left, what its adapters stand on included"
+            directory.check_weights(found, finished["model_after"], what, model / directory.SUMMARY)
+        opened = placed(found, recipe)
         alone, blind = {}, ""
         if (asked := getattr(job, "outputs", None)) is not None:
             outputs = asked(opened)  # once, for the scores and for the attacks
@@ -55,13 +59,13 @@ def main(
             if (other := ranks.before_others(partial(job.reference, number, watch))) is None:
                 break
             scored[name] = job.score(placed(other, recipe), name, None, watch)
-    found = outcome.scores(job, scored)
+    shown = outcome.scores(job, scored)
     if alone:
-        found |= {"attacks": alone, "blind": blind}
+        shown |= {"attacks": alone, "blind": blind}
     if as_json:
-        print(json.dumps({**found, "metrics": described(found["models"]["unlearned"])}, indent=2))
+        print(json.dumps({**shown, "metrics": described(shown["models"]["unlearned"])}, indent=2))
     else:
-        Console(highlight=False).print(scores_of(found, everything=everything))
+        Console(highlight=False).print(scores_of(shown, everything=everything))
         if alone:
             Console(highlight=False).print(evidence_table("AUC, forget against holdout", alone))
             say(blind)

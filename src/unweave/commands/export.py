@@ -56,7 +56,7 @@ def main(
     """
     if not (run / "recipe.yaml").is_file():
         raise ConfigurationError(f"{run}: expected a run directory, found no recipe.yaml in it")
-    if directory.finished(run, also={"model"}) is None:
+    if (finished := directory.finished(run, also={"model"})) is None:
         raise ConfigurationError(f"{run}: the run has not ended: first go on, unweave run --resume {run}")
     if output.exists() and any(output.iterdir() if output.is_dir() else [output]) and not overwrite:
         raise ConfigurationError(f"{output}: expected a new folder, found files: choose another, or --overwrite")
@@ -64,6 +64,8 @@ def main(
     job: Any = modalities.job(recipe)
     with watching() as watch:
         model = job.opened(run, watch)
+        what = f"{run}: the model that this run left, what its adapters stand on included"
+        directory.check_weights(model, finished["model_after"], what, run / directory.SUMMARY)
         made = merged(model) if merge or gguf_ready else model
         if dtype is not None:
             made = made.to(getattr(torch, dtype))

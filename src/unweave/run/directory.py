@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from unweave import ranks
 from unweave.errors import ConfigurationError
 from unweave.run import seal
 from unweave.run.interrupt import REASON
-from unweave.store import strict
+from unweave.store import strict, tensors_sha256
 
 try:
     import fcntl
@@ -177,6 +179,26 @@ def finished(directory: Path, also: Collection[str] | None = None) -> dict[str, 
     if done:
         seal.check(path, summary, also=also)
     return summary if done else None
+
+
+def check_weights(model: nn.Module, wanted: str, what: str, told: Path) -> None:
+    """Refuses a model whose weights, those under its adapters among them, are not what a file of a run says.
+
+    Args:
+        model: as it was opened.
+        wanted: SHA-256 of its tensors.
+        what: it is, in words.
+        told: the file.
+
+    Raises:
+        ConfigurationError: they are others.
+    """
+    found = tensors_sha256(model.state_dict())
+    if found != wanted:
+        raise ConfigurationError(
+            f"{what}: expected weights of SHA-256 {wanted[:12]}..., as in {told}; found {found[:12]}...: put them "
+            "back, or run again"
+        )
 
 
 def sealed(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
         if kept["status"] == REASON:
             break
         left = place / "model"
-        model = job.opened(left, watch).to(device)
+        model = _left(job, kept, left, watch).to(device)
         retrained = job.reference(1, watch) if asks else None
         tests.append(Retest(name, contract, job, retrained, recipe.run.seed))
         retests = [test.read(model) for test in tests]
@@ -111,7 +111,7 @@ def _in_order(recipe: Recipe, contract: Contract, folder: Path, resume: bool, wa
                 break
             kept = _with_repair(kept, repair)
             left = place / "model"
-            model = job.opened(left, watch).to(device)
+            model = _left(job, repair, left, watch).to(device)
             retests = [test.read(model) for test in tests]
             repaired = [test.name for test in lost]
         done.append(_entry(name, job, place, kept, retests, tests, repaired))
@@ -217,6 +217,15 @@ def _carried(
 ) -> Json:
     with directory.claimed(place):
         return carry_out(recipe, job, place, first=first, resume=resume, watch=watch, promise=promise)
+
+
+def _left(job: Job, kept: Json, model: Path, watch: Watch) -> nn.Module:
+    """What a run left, opened again; the next one goes on from it."""
+    opened = job.opened(model, watch)
+    directory.check_weights(
+        opened, kept["model_after"], f"{model}: the model that this run left", model.parent / directory.SUMMARY
+    )
+    return opened
 
 
 def _with_repair(kept: Json, repair: Json) -> Json:

@@ -103,6 +103,26 @@ def test_a_run_goes_on_from_the_adapters_that_another_left(
     assert caught.value.code == 2 and "model.lora makes new adapters, and model.weights" in capsys.readouterr().err
 
 
+def test_adapters_are_not_read_on_a_model_that_has_changed(
+    recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(read(recipe(), ["evaluation={quote: false, generate: 0, relearning: none}"]), tmp_path / "out")
+    commands = (["evaluate", str(tmp_path / "out")], ["export", str(tmp_path / "out"), "-o", str(tmp_path / "made")])
+    with pytest.raises(SystemExit) as caught:
+        main([*commands[0], "--json"])
+    assert caught.value.code == 0
+    shown = json.loads(capsys.readouterr().out)["models"]["unlearned"]["forget_probability"]["value"]
+    file, refused = tmp_path / "model" / "model.safetensors", 0
+    tensors = weights(tmp_path)
+    save_file({**tensors, "lm_head.weight": 1.5 * tensors["lm_head.weight"]}, file, {"format": "pt"})
+    for command in commands:
+        with pytest.raises(SystemExit) as caught:
+            main(command)
+        assert caught.value.code == 2 and "what its adapters stand on included: expected" in capsys.readouterr().err
+        refused += 1
+    assert refused == 2 and shown > 0 and not (tmp_path / "made").exists()
+
+
 def test_all_weights_in_a_folder_of_transformers(recipe: Write, tmp_path: Path) -> None:
     changes = ["model={weights: model}", "method={name: hamu_q}", "step={name: trust}"]
     summary = run(read(recipe(), changes), tmp_path / "out")
