@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests._texts import batch, llama, tokenizer
 from unweave.errors import ConfigurationError
 from unweave.losses import AdaptersOff, Swapped, reference
-from unweave.pretrained import Lora, adapt, load, read_config, read_tokenizer
+from unweave.pretrained import Lora, adapt, form_sha256, load, read_config, read_tokenizer
 from unweave.tasks import Language
 
 
@@ -169,3 +171,25 @@ def test_code_beside_a_model_that_does_without_is_no_matter(
     model, _ = load(brings)
     torch.testing.assert_close(Language().nll(model, batch()), Language().nll(llama(), batch()))
     assert not mark.exists()
+
+
+class _Own(nn.Module):
+    """Of somebody's own: what is called `config` there may be anything."""
+
+    def __init__(self, config: Any, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.config, self.inner = config, inner
+
+    def save_pretrained(self) -> None:
+        """As a mixin of the hub's client gives it to any module."""
+
+
+def test_a_form_is_what_configurations_say_and_the_same_every_time() -> None:
+    forms = [form_sha256(_Own({"width": width, "made": object()})) for width in (1, 1, 2)]
+    assert forms[0] == forms[1] != forms[2], "an object is its kind, not its address"
+    plain = form_sha256(nn.Linear(2, 2))
+    assert form_sha256(_Own(SimpleNamespace(width=1))) == plain, "no configuration that could be read"
+    wrapped = [form_sha256(_Own(None, llama(rms_norm_eps=eps))) for eps in (1e-6, 1e-2)]
+    assert len({*wrapped, plain}) == 3, "of the model inside"
+    adapted = [form_sha256(adapt(llama(), Lora(alpha=alpha))) for alpha in (16, 16.0, 8)]
+    assert adapted[0] == adapted[1] != adapted[2]
