@@ -59,17 +59,27 @@ def adapted(model: nn.Module, how: Lora, seed: int = 0) -> nn.Module:
 def save(model: nn.Module, folder: Path) -> None:
     """Writes the file that `pipe.load_lora_weights(folder)` loads.
 
-    What scales the adapters is written into them: a reader who takes alpha for the rank, as all versions of diffusers
-    do where the file says nothing, has the same model.
+    What scales the adapters goes into them, in the model too: a reader who takes alpha for the rank, as all versions of
+    diffusers do where the file says nothing, has the same weights.
     """
     own = _adaptable(model)
-    (settings,) = own.peft_config.values()
-    scale = settings.lora_alpha / settings.r
+    _absorb(own)
     state = require("peft.utils", "diffusion").get_peft_model_state_dict(own)
-    state = {name: each.detach().cpu() * (scale if "lora_B" in name else 1.0) for name, each in state.items()}
+    state = {name: each.detach().cpu() for name, each in state.items()}
     named = require("diffusers.utils", "diffusion").convert_state_dict_to_diffusers(state)
     content = {f"{_PREFIX}{name}": each.contiguous() for name, each in named.items()}
     atomically(folder / FILE, safetensors.torch.save(content, {"format": "pt"}))
+
+
+@torch.no_grad()
+def _absorb(own: Any) -> None:
+    """`B <- (alpha / r) B`, and alpha the rank from then on."""
+    ((name, settings),) = own.peft_config.items()
+    for module in own.modules():
+        if name in getattr(module, "scaling", ()):
+            module.lora_B[name].weight.mul_(module.scaling[name])
+            module.scaling[name], module.lora_alpha[name] = 1.0, settings.r
+    settings.lora_alpha = settings.r
 
 
 def loaded(model: nn.Module, folder: Path) -> nn.Module:
